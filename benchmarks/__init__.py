@@ -1,0 +1,1 @@
+"""What is timed, with the peer that it is timed against, in one run: `python -m benchmarks --help`."""

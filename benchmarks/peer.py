@@ -1,0 +1,64 @@
+"""The worker that times eager PyTorch on the CPU in NCHW, as the published code runs, and spares it all input work.
+
+Its images are floats in memory, normalised, in batches that follow each other; nothing is augmented, nothing is gathered, no
+metric is counted. It imports no jax.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.rows import Row
+from benchmarks.workers import serve
+
+BATCHES = 8  # kept in memory: more would only cost it cache misses
+
+
+def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+  """Builds the networks of a row and takes three steps. Measurement: `steps`. Without torch it has none, and says why."""
+  try:
+    import torch
+  except ImportError as fault:
+    return {'missing': str(fault)}, {}
+
+  from kd_jax.interop import torch_peer
+
+  row = Row(*row)
+  torch.set_num_threads(threads)
+  torch.manual_seed(0)
+  height, width, channels = row.image_shape
+  images = torch.randn(BATCHES, row.batch, channels, height, width)
+  labels = torch.randint(row.classes, (BATCHES, row.batch))
+  student = torch_peer.build(row.student, classes=row.classes, image_shape=row.image_shape)
+  teacher = torch_peer.build(row.teacher, classes=row.classes, image_shape=row.image_shape).eval() if row.teacher else None
+  optimiser = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+  done = 0
+
+  def steps(count: int) -> dict[str, float]:
+    nonlocal done
+    start = time.perf_counter()
+    for number in range(done, done + count):
+      image, label = images[number % BATCHES], labels[number % BATCHES]
+      optimiser.zero_grad()
+      logits = student(image).logits
+      if teacher is None:
+        loss = torch_peer.nokd(logits, label)
+      else:
+        with torch.inference_mode():
+          taught = teacher(image).logits
+        loss = torch_peer.kd(logits, taught, label)
+      loss.backward()
+      optimiser.step()
+    last = loss.item()
+    seconds = time.perf_counter() - start
+    done += count
+    return {'seconds': seconds / count, 'loss': last}
+
+  steps(3)
+  return {'torch': torch.__version__}, {'steps': steps}
+
+
+if __name__ == '__main__':
+  serve(prepare)

@@ -1,0 +1,63 @@
+"""Worker processes that take turns: the driver asks one of them for a block of steps while the other waits on its pipe.
+
+A message is a line of JSON. The driver sends a job, then the name of a measurement and its arguments, again and again; the
+worker answers each. Standard library alone: the workers may run under different interpreters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+class Worker:
+  """A running `python -m module`, ready to measure. `facts` is what it said about itself when it was ready."""
+
+  def __init__(self, python: str, module: str, job: Mapping[str, Any], environment: Mapping[str, str]):
+    self._process = subprocess.Popen(
+      [python, '-m', module], cwd=REPOSITORY, env={**os.environ, **environment}, stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE, text=True)  # fmt: skip
+    self.facts = self.ask(**job)
+
+  def ask(self, **message: Any) -> Any:
+    """The worker's answer. Raises RuntimeError where it ended instead; why, it has written to standard error."""
+    try:
+      self._process.stdin.write(json.dumps(message) + '\n')
+      self._process.stdin.flush()
+      answer = self._process.stdout.readline()
+    except BrokenPipeError:
+      answer = ''
+    if not answer:
+      raise RuntimeError(f'the benchmark worker {" ".join(self._process.args[1:])} ended with status {self._process.wait()}')
+    return json.loads(answer)
+
+  def close(self) -> None:
+    """Ends the worker, whatever it is doing."""
+    self._process.kill()
+    self._process.communicate()
+
+
+def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
+  """The worker's side: `prepare` gets the job and returns facts and the measurements by name.
+
+  The process is bound to job['threads'] cores before `prepare` imports anything: XLA makes as many threads as it may use cores.
+  """
+  pipe = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)  # what a library prints must not get between the answers
+  job = json.loads(sys.stdin.readline())
+  os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job['threads']])
+  answer, measurements = prepare(**job)
+  while True:
+    print(json.dumps(answer), file=pipe, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+      return
+    question = json.loads(line)
+    answer = measurements[question.pop('measure')](**question)

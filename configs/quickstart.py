@@ -1,0 +1,16 @@
+"""Distillation in two minutes, offline, on 1,797 real handwritten digits.
+
+  python launch.py
+
+A small residual network is trained as the teacher; then one a tenth of its size is trained twice, alone and by the teacher.
+"""
+
+from kd_jax.config import default
+
+
+def get_config():
+  return default(
+    dataset='digits', validation_examples=287, crop_padding=2, flip=False,
+    teacher='thin_resnet14', student='thin_resnet8', method='kd', baseline=True,
+    epochs=20, batch_size=64, log_every=10,
+  )

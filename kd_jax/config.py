@@ -1,0 +1,183 @@
+"""Configuration: files under configs/ → one frozen, validated Config. The only place that checks names and ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from kd_jax import methods, models
+from kd_jax.methods import METHODS, RECIPES
+from kd_jax.train import parallel
+from kd_jax.types import KdJaxError, Optimiser
+
+
+def _key(default: Any, text: str) -> Any:
+  return dataclasses.field(default=default, metadata={'help': text})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """Every key of a run with its default. The texts are what `launch.py --help` shows."""
+
+  dataset: str = _key('cifar10', "'digits', 'digits32', or an image-classification data set of tensorflow_datasets")
+  data_dir: str = _key('', "where prepared data lies or is put; empty: tensorflow_datasets' own folder")
+  download: bool = _key(True, 'fetch and prepare data that is not there')
+  data_placement: str = _key('auto', "where images live: 'device', 'host' (streamed), or 'auto', the device if they fit")
+  train_examples: int = _key(0, 'train on this many images, balanced over the classes; 0: all')
+  validation_examples: int = _key(5000, 'training images held out for choosing the best epoch')
+  eval_examples: int = _key(0, 'evaluate on this many validation and test images (for quick tries); 0: all')
+  crop_padding: int = _key(4, 'pixels of padding before the random crop; 0: no crop')
+  flip: bool = _key(True, 'random horizontal flips')
+
+  student: str = _key('resnet8', 'network to train, a row of kd_jax.models.MODELS')
+  teacher: str = _key('resnet26', 'network to learn from')
+  teacher_checkpoint: str = _key('', 'workdir, network folder or PyTorch .pth of a trained teacher; empty: train it first')
+  relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block', each 'stage', or before 'pool' alone")
+  mean: tuple = _key((), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images')
+  std: tuple = _key((), 'as mean')
+  compute_dtype: str = _key('float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32")
+
+  method: str = _key('kd', 'a row of kd_jax.methods.METHODS')
+  recipe: str = _key('written', "'written' as the paper says, 'published' as its code does, 'official' as the method's authors do")
+  baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, under the same budget')
+
+  epochs: int = _key(200, 'passes of the student over the training images')
+  teacher_epochs: int = _key(0, 'passes of a teacher that is trained first; 0: as many as the student')
+  batch_size: int = _key(128, 'images in a step, over all devices')
+  eval_batch_size: int = _key(500, 'images in a step of evaluation, over all devices')
+  learning_rate: float = _key(0.1, 'first learning rate')
+  momentum: float = _key(0.9, "of SGD, Nesterov's")
+  weight_decay: float = _key(5e-4, 'added to the gradient before the momentum')
+  learning_rate_drops: tuple = _key((1 / 3, 2 / 3), 'fractions of the steps at which the rate is multiplied by the factor')
+  learning_rate_factor: float = _key(0.1, 'see learning_rate_drops')
+
+  seed: int = _key(0, 'of the run: weights, order, augmentation, train_examples; the validation split does not depend on it')
+  selection: str = _key('validation', "images that choose the best epoch; 'test' repeats the paper, holds nothing out, and is said")
+  parallel: str = _key('jit', "'jit' or 'pmap': how a step is spread over the devices; the results agree")
+  deterministic: bool = _key(False, 'bit-identical repeats on a GPU, too, at some cost; on a CPU they are so anyway')
+  log_every: int = _key(50, 'steps between two looks at the metrics')
+
+  options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # of each method; config.kd.alpha, …
+
+  def optimiser(self) -> Optimiser:
+    return Optimiser(self.learning_rate, self.momentum, True, self.weight_decay, tuple(self.learning_rate_drops),
+                     self.learning_rate_factor)  # fmt: skip
+
+  def for_json(self) -> dict[str, Any]:
+    """The resolved configuration as JSON keeps it."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+# A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
+FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every', 'eval_batch_size')
+KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
+_AT_LEAST = {'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
+             'teacher_epochs': 0, 'batch_size': 1, 'eval_batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
+_ONE_OF = {
+  'student': models.MODELS, 'teacher': models.MODELS, 'method': METHODS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
+  'relu_placement': models.RELU_PLACEMENTS, 'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'),
+  'data_placement': ('auto', 'device', 'host'),
+}  # fmt: skip
+
+
+def default(**changed: Any) -> ml_collections.ConfigDict:
+  """A locked ConfigDict of every key, with `changed` ones, for a file under configs/ to return.
+
+  Each method has a section of its options, such as `config.kd.alpha`; one that is not set follows the recipe.
+  """
+  config = config_dict.ConfigDict({name: field.default for name, field in KEYS.items()})
+  for name in METHODS:
+    config[name] = config_dict.ConfigDict({k: config_dict.placeholder(type(v)) for k, v in methods.options(name).items()})
+  config.lock()
+  for name, value in changed.items():
+    _known(name, [*KEYS, *METHODS], 'configuration key')
+    config[name] = value
+  return config
+
+
+def resolve(config: ml_collections.ConfigDict) -> Config:
+  """The validated Config. Raises KdJaxError with the valid choices for anything that is not right."""
+  given = config.to_dict()
+  for name in given:
+    _known(name, [*KEYS, *METHODS], 'configuration key')
+  chosen = {name: {k: v for k, v in given.pop(name).items() if v is not None} for name in METHODS if name in given}
+  for name, value in given.items():
+    _check(name, value)
+  for name, set_ones in chosen.items():
+    if set_ones and name != given['method']:
+      raise KdJaxError(f"{name}.{next(iter(set_ones))} is set, but the method is '{given['method']}', which does not use it; "
+                       f'take it out or set method={name}')  # fmt: skip
+  method = given['method']
+  resolved = Config(**given, options={method: chosen.get(method, {})})
+  if resolved.selection == 'validation' and not resolved.validation_examples:
+    raise KdJaxError('selection=validation needs validation_examples; hold some out, or set selection=test to repeat the paper')
+  if len(resolved.mean) != len(resolved.std):
+    raise KdJaxError(f'mean has {len(resolved.mean)} values and std {len(resolved.std)}; give one of each a channel')
+  if any(not 0 < s for s in resolved.std):
+    raise KdJaxError(f'std holds {min(resolved.std)}; standard deviations are greater than 0')
+  if any(not 0 < d < 1 for d in resolved.learning_rate_drops):
+    raise KdJaxError(f'learning_rate_drops are fractions between 0 and 1, not {tuple(resolved.learning_rate_drops)}')
+  methods.make(method, recipe=resolved.recipe, **resolved.options[method])
+  return resolved
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+  """'key: old → new' for every key whose change makes another run of it."""
+  names = [n for n in {**before, **now} if n not in FREE and before.get(n) != now.get(n)]
+  return [f'{n}: {before.get(n)} → {now.get(n)}' for n in names]
+
+
+def describe() -> str:
+  """The keys, their defaults and meanings, for `--help`."""
+  lines = [f'  {name}={_shown(field.default)}\n      {field.metadata["help"]}' for name, field in KEYS.items()]
+  for name in METHODS:
+    pairs = ', '.join(f'{name}.{k}={_shown(v)}' for k, v in methods.options(name).items())
+    if pairs:
+      lines.append(f'  {pairs}\n      options of {name}')
+  return '\n'.join(lines)
+
+
+def names() -> list[str]:
+  """Every key that can be set, options of methods included."""
+  return [*KEYS, *(f'{method}.{option}' for method in METHODS for option in methods.options(method))]
+
+
+def closest(name: str, choices: Iterable[str]) -> str:
+  """' Did you mean …?' where a choice is close to the name, else nothing."""
+  near = difflib.get_close_matches(name, list(choices), n=1)
+  return f" Did you mean '{near[0]}'?" if near else ''
+
+
+def _known(name: str, choices: Iterable[str], what: str) -> None:
+  choices = list(choices)
+  if name not in choices:
+    raise KdJaxError(f"unknown {what} '{name}'.{closest(name, choices)} Valid: {', '.join(choices)}")
+
+
+def _check(name: str, value: Any) -> None:
+  expected = KEYS[name].default
+  right = isinstance(value, type(expected)) or (isinstance(expected, float) and isinstance(value, int))
+  if not right or isinstance(value, bool) != isinstance(expected, bool):
+    raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {value!r}')
+  if name in _ONE_OF:
+    _known(value, _ONE_OF[name], name)
+  if name in _AT_LEAST and not value >= _AT_LEAST[name]:
+    raise KdJaxError(f'{name} is at least {_AT_LEAST[name]}, not {value}')
+  if name in ('learning_rate', 'learning_rate_factor') and not 0 < value < float('inf'):
+    raise KdJaxError(f'{name} is a finite number greater than 0, not {value}')
+  if name == 'momentum' and not 0 <= value < 1:
+    raise KdJaxError(f'momentum lies in [0, 1), not {value}')
+  if name in ('mean', 'std', 'learning_rate_drops') and not all(isinstance(v, int | float) for v in value):
+    raise KdJaxError(f'{name} holds numbers, not {value!r}')
+
+
+def _shown(value: Any) -> str:
+  if isinstance(value, tuple):
+    return '(' + ', '.join(f'{v:.4g}' for v in value) + ')'
+  return repr(value)

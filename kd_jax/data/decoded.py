@@ -1,0 +1,143 @@
+"""Keeps decoded splits as `.npy` files, so that images are decoded once and mapped from then on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from kd_jax.types import KdJaxError, Source
+
+Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]
+
+_FORMAT = 1  # to be raised when decoding changes, so that older files are not taken for current ones
+_LOG_EVERY = 5.0  # seconds
+
+
+def mapped_or_decoded(
+  folder: pathlib.Path, name: str, split: str, count: int, decode: Callable[[], Iterable[Block]]
+) -> Source:
+  """The arrays of a split: mapped from an earlier call's files, or else decoded and kept.
+
+  The files lie in `decoded/` under `folder` where that may be written, otherwise in the user's cache folder
+  ($XDG_CACHE_HOME or ~/.cache). They are found again only while the files in `folder` keep their names, sizes
+  and times.
+
+  Args:
+    folder: what the split is decoded from; the key is taken of the files in it.
+    name: the data set's, for people who look into their cache.
+    split: becomes part of the files' names.
+    count: N, the number of examples in the split.
+    decode: called if need be; yields the split in blocks, in order, whose images all have one size.
+
+  Returns:
+    Source of NumPy arrays: image u8[N, H, W, C], mapped and read-only; label i32[N].
+
+  Raises:
+    KdJaxError: no folder can take the arrays, or `decode` raises it.
+  """
+  places = _places(folder, name)
+  for place in places:
+    source = _mapped(place, split, count)
+    if source is not None:
+      return source
+  place = _first_writable(*places)
+  logging.info("decoding the %d images of split '%s' of %s once, into %s", count, split, name, place)
+  try:
+    _write(place, split, count, decode())
+  except OSError as error:
+    raise KdJaxError(
+      f"cannot keep the decoded split '{split}' in {place} ({error.strerror or error}): make room, or set "
+      'XDG_CACHE_HOME to a folder that can take it'
+    ) from error
+  source = _mapped(place, split, count)
+  if source is None:
+    raise KdJaxError(f"the decoded split '{split}' in {place} was changed from outside while in use: try again")
+  return source
+
+
+def _digest(value: Any) -> str:
+  return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _places(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+  """Where decoded arrays may lie: beside the data, and in the user's cache. Data that has changed has other places."""
+  files = sorted((entry.name, entry.stat()) for entry in os.scandir(folder) if entry.is_file())
+  key = _digest([_FORMAT, [(file, status.st_size, status.st_mtime_ns) for file, status in files]])
+  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
+  return folder / 'decoded' / key, cache / 'kd_jax' / f'{name}-{_digest([str(folder.resolve()), key])}'
+
+
+def _first_writable(beside: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
+  # Root passes every access check, yet a folder whose owner took all write permission away is to stay as it is.
+  data = beside.parent.parent
+  if os.access(data, os.W_OK) and data.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+    with contextlib.suppress(OSError):
+      beside.mkdir(parents=True, exist_ok=True)
+      return beside
+  try:
+    cache.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise KdJaxError(
+      f'decoded images can be kept neither in {beside} nor in {cache} ({error.strerror}): set XDG_CACHE_HOME to a '
+      'folder that you may write'
+    ) from error
+  return cache
+
+
+def _mapped(place: pathlib.Path, split: str, count: int) -> Source | None:
+  """The decoded split if it lies in `place`, whole and of `count` examples, else None."""
+  try:
+    image = np.load(place / f'{split}-image.npy', mmap_mode='r')
+    label = np.load(place / f'{split}-label.npy')
+  except (OSError, ValueError, EOFError):  # not there, cut short, or not an array
+    return None
+  if image.dtype != np.uint8 or image.ndim != 4 or len(image) != count:
+    return None
+  if label.dtype != np.int32 or label.shape != (count,):
+    return None
+  return Source(np.asarray(image), label)
+
+
+def _write(place: pathlib.Path, split: str, count: int, blocks: Iterable[Block]) -> None:
+  # Written in pieces, not through a map: on a full disk a write raises, where a map would kill the process.
+  labels = []
+  started = logged = time.monotonic()
+  with _atomic(place / f'{split}-image.npy') as file:
+    done = 0
+    for image, label in blocks:
+      if not done:
+        header = {'descr': '|u1', 'fortran_order': False, 'shape': (count, *image.shape[1:])}
+        np.lib.format.write_array_header_1_0(file, header)
+      file.write(np.ascontiguousarray(image).data)
+      labels.append(label)
+      done += len(image)
+      if time.monotonic() - logged > _LOG_EVERY:
+        logged = time.monotonic()
+        logging.info("split '%s': %d of %d images decoded in %.0f s", split, done, count, logged - started)
+  with _atomic(place / f'{split}-label.npy') as file:
+    np.save(file, np.concatenate(labels).astype(np.int32))
+
+
+@contextlib.contextmanager
+def _atomic(path: pathlib.Path) -> Iterator[Any]:
+  """A file that appears under its name only when it is whole, also where two processes write it at once."""
+  temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+  try:
+    with open(temporary, 'xb') as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)

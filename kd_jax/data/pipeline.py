@@ -1,0 +1,81 @@
+"""From stored pixels to the views that a loss sees, and the order in which images come.
+
+The order is a function of (key, step) and the augmentation one of (key, position in the global batch): nothing random is
+stored, so a resumed run sees what the undisturbed run would have seen, on any number of devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax.data import augment
+from kd_jax.types import Array, KdJaxError
+
+Policy = Callable[[Array, Array], Array]  # (keys, u8[B, H, W, C]) → u8[B, H, W, C]
+
+
+def weak(*, crop_padding: int, flip: bool) -> Policy:
+  """The paper's augmentation: a random crop of the padded image and a random horizontal flip; 0 and False leave them out."""
+
+  def policy(keys: Array, images: Array) -> Array:
+    crop_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key), out_axes=1)(keys)
+    if crop_padding:
+      images = augment.random_crop(crop_keys, images, padding=crop_padding)
+    if flip:
+      images = augment.random_flip(flip_keys, images)
+    return images
+
+  return policy
+
+
+def to_unit(images: Array) -> Array:
+  """u8 pixels to f32 in [0, 1], as torchvision's ToTensor."""
+  return images.astype(jnp.float32) / 255
+
+
+def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array], dict[str, Array]]:
+  """A function (key, u8[B, H, W, C], position i32[B]) → {view: f32[B, H, W, C] in [0, 1]}, a view a policy, to be compiled."""
+
+  def views(key: Array, images: Array, position: Array) -> dict[str, Array]:
+    made = {}
+    for number, (view, policy) in enumerate(policies.items()):
+      view_key = jax.random.fold_in(key, number)
+      keys = jax.vmap(lambda place, view_key=view_key: jax.random.fold_in(view_key, place))(position)
+      made[view] = to_unit(policy(keys, images))
+    return made
+
+  return views
+
+
+def steps_per_epoch(examples: int, batch: int) -> int:
+  """Full batches in a pass. The few images left over are others in each pass, since each pass has its own order."""
+  if batch > examples:
+    raise KdJaxError(f'a batch of {batch} needs at least as many images, and there are {examples}; lower batch_size')
+  return examples // batch
+
+
+def order(key: Array, sizes: tuple[int, ...], shares: tuple[int, ...]) -> Callable[[int], tuple[np.ndarray, ...]]:
+  """A function step → the images of that batch, i32[share] for each source.
+
+  Each source is passed through in a new random order each time; the first source's pass is the epoch.
+  """
+  passes = tuple(steps_per_epoch(size, share) for size, share in zip(sizes, shares, strict=True))
+
+  @lru_cache(maxsize=2 * len(sizes))
+  def permutation(source: int, number: int) -> np.ndarray:
+    pass_key = jax.random.fold_in(jax.random.fold_in(key, source), number)
+    return np.asarray(jax.random.permutation(pass_key, sizes[source])).astype(np.int32)
+
+  def batch(step: int) -> tuple[np.ndarray, ...]:
+    picked = []
+    for source, (length, share) in enumerate(zip(passes, shares, strict=True)):
+      number, slot = divmod(step, length)
+      picked.append(permutation(source, number)[slot * share : (slot + 1) * share])
+    return tuple(picked)
+
+  return batch

@@ -1,0 +1,145 @@
+"""Downloads CIFAR and prepares it in tfds's own form, without TensorFlow.
+
+The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass replaces these two steps
+alone: version, features, order of the records and pixels are those of the stock data set.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import socket
+import tarfile
+import threading
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kd_jax.types import KdJaxError
+
+PREPARABLE = ('cifar10', 'cifar100')
+_CONNECT_SECONDS = 4.0
+_LOOK_UP_SECONDS = 4.0  # a resolver without network may take minutes, and heeds no timeout of ours
+
+
+def prepare(name: str, data_dir: pathlib.Path) -> None:
+  """Downloads `name`, one of PREPARABLE, and writes it under `data_dir` as ARRAY_RECORD files.
+
+  An archive that the user has put into `data_dir`/downloads/manual is taken from there, without network.
+
+  Raises:
+    KdJaxError: the download host cannot be reached (known within seconds), the archive is damaged, or `data_dir` cannot
+      be written.
+  """
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+  from tensorflow_datasets.core.download.util import DownloadError
+
+  try:
+    builder = _builder_class(name)(data_dir=data_dir, file_format='array_record')
+    url = builder._cifar_info.url
+    manual = data_dir / 'downloads' / 'manual' / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+    if not manual.exists():
+      fault = _connection_fault(url)
+      if fault:
+        raise KdJaxError(
+          f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, or give a '
+          f'data_dir where {name} is prepared'
+        )
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+  except ImportError as error:
+    raise KdJaxError(
+      f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on a machine that has it'
+    ) from error
+  except (OSError, tarfile.TarError, EOFError, zlib.error, DownloadError, NonMatchingChecksumError) as error:
+    if builder.data_path.exists():  # another process prepared it at the same time, and was first
+      return
+    text = ' '.join(str(error).split())
+    raise KdJaxError(f'cannot prepare {name} in {data_dir} ({text}): mend that and try again') from error
+
+
+def _builder_class(name: str) -> Any:
+  """The stock tfds builder of `name` with TensorFlow's two steps replaced."""
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core import registered
+
+  stock = tfds.builder_cls(name)  # outside skip_registration, or its own registration would be skipped for good
+  with registered.skip_registration():
+
+    class Builder(stock):
+      name = stock.name
+
+      def _split_generators(self, dl_manager):
+        info = self._cifar_info
+        files = _read_archive(pathlib.Path(dl_manager.download(info.url)), info.prefix)
+        for key, file in zip(info.label_keys, info.label_files, strict=True):
+          self.info.features[key].names = _member(files, file).decode().split()
+        return {
+          'train': _examples('train_', [_member(files, file) for file in info.train_files], info.label_keys),
+          'test': _examples('test_', [_member(files, file) for file in info.test_files], info.label_keys),
+        }
+
+  return Builder
+
+
+def _read_archive(path: pathlib.Path, prefix: str) -> dict[str, bytes]:
+  """The files under `prefix` in a tar archive, by their names without it."""
+  with tarfile.open(path) as archive:
+    return {
+      member.name.removeprefix(prefix): archive.extractfile(member).read()
+      for member in archive
+      if member.isfile() and member.name.startswith(prefix)
+    }
+
+
+def _member(files: dict[str, bytes], name: str) -> bytes:
+  if name not in files:
+    raise tarfile.TarError(f'the archive has no file {name}')
+  return files[name]
+
+
+def _examples(prefix: str, blobs: list[bytes], label_keys: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+  """The records of CIFAR's binary files: the labels, a byte each, then 3072 bytes of colour planes.
+
+  The number of a record is its key, as in the stock builder: tfds derives the order on disk from it.
+  """
+  from PIL import Image
+
+  size = len(label_keys) + 3072
+  number = 0
+  for blob in blobs:
+    if len(blob) % size:
+      raise tarfile.TarError(f'a file in the archive is {len(blob)} bytes long, which is no multiple of {size}')
+    for record in np.frombuffer(blob, np.uint8).reshape(-1, size):
+      pixels = record[len(label_keys):].reshape(3, 32, 32).transpose(1, 2, 0)
+      png = io.BytesIO()
+      Image.fromarray(pixels).save(png, 'PNG')
+      labels = {key: int(label) for key, label in zip(label_keys, record, strict=False)}
+      yield number, {'id': f'{prefix}{number:05d}', 'image': png.getvalue(), **labels}
+      number += 1
+
+
+def _connection_fault(url: str) -> str:
+  """Why the host of `url`, or the proxy that stands before it, cannot be reached; empty where it can."""
+  parts = urllib.parse.urlsplit(url)
+  proxy = urllib.request.getproxies().get(parts.scheme)
+  if proxy and not urllib.request.proxy_bypass(parts.hostname):
+    parts = urllib.parse.urlsplit(proxy if '//' in proxy else f'//{proxy}')
+  address = parts.hostname, parts.port or (443 if parts.scheme == 'https' else 80)
+  outcome = [f'{address[0]} cannot be reached (no answer)']
+
+  def connect():
+    try:
+      socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+      outcome.append('')
+    except OSError as error:
+      outcome.append(f'{address[0]} cannot be reached ({error.strerror or error})')
+
+  thread = threading.Thread(target=connect, daemon=True)
+  thread.start()
+  thread.join(_LOOK_UP_SECONDS + _CONNECT_SECONDS)
+  return outcome[-1]

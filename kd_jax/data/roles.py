@@ -1,0 +1,52 @@
+"""Which images train, which choose the best epoch, and which are kept for the end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kd_jax.data.feed import Part
+from kd_jax.data.sources import Dataset
+from kd_jax.data.splits import balanced_subset, hold_out
+from kd_jax.types import KdJaxError
+
+
+class Roles(NamedTuple):
+  """The parts of a data set in a run."""
+
+  train: Part
+  validation: Part | None  # None where nothing is held out
+  test: Part
+
+
+def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, eval_examples: int, seed: int) -> Roles:
+  """Holds validation images out, the same for every seed, then takes a balanced subset of the rest, drawn by `seed`.
+
+  A count of 0 for train or evaluation means all. Raises KdJaxError where there are not enough images.
+  """
+  kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
+  if train_examples:
+    kept = balanced_subset(dataset.train.label, kept, train_examples, seed=seed)
+  everything = np.arange(len(dataset.test.label), dtype=np.int32)
+  validation = Part(dataset.train, _some(dataset.train.label, held, eval_examples)) if len(held) else None
+  return Roles(Part(dataset.train, kept), validation, Part(dataset.test, _some(dataset.test.label, everything, eval_examples)))
+
+
+def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Mean and standard deviation of each channel over a part's pixels in [0, 1]; the true one, not a mean of per-image ones."""
+  channels = part.source.image.shape[-1]
+  total, squares, count = np.zeros(channels), np.zeros(channels), 0
+  for start in range(0, len(part.index), 1000):
+    pixels = part.source.image[part.index[start : start + 1000]].reshape(-1, channels) / 255
+    total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
+  mean = total / count
+  deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+  if not deviation.all():
+    raise KdJaxError('a colour channel is the same in every training pixel, so its standard deviation is 0; set mean and std')
+  return tuple(round(float(v), 6) for v in mean), tuple(round(float(v), 6) for v in deviation)
+
+
+def _some(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+  # Evaluation sees the same images in every run, so its subset has a seed of its own.
+  return balanced_subset(labels, index, count, seed=0) if 0 < count < len(index) else index

@@ -1,0 +1,204 @@
+"""Data sets by name, as NumPy arrays of uint8 pixels. TensorFlow is never imported.
+
+'digits' and 'digits32' need no download. Any other name is that of a tfds data set: cifar10 and cifar100 are downloaded
+and prepared on demand, every other one is read from where tfds has prepared it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from kd_jax.data import prepare, splits, tfds_reader
+from kd_jax.types import KdJaxError, Source
+
+
+class Dataset(NamedTuple):
+  """A labelled data set. The arrays are NumPy's, and may be mapped from a file and read-only."""
+
+  name: str
+  train: Source
+  test: Source
+  classes: tuple[str, ...]  # the classes' names in the order of the labels
+
+
+_DIGITS_TEST = 360  # 36 of each class, a fifth
+_DIGITS_SIDES = {'digits': 16, 'digits32': 32}
+
+
+def load(name: str, *, data_dir: str = '', download: bool = True) -> Dataset:
+  """Loads a labelled data set.
+
+  Args:
+    name: 'digits' (16×16×1), 'digits32' (32×32×1), or a tfds name: 'cifar10', 'name/config', 'name:1.2.3'. Without a
+      version the highest one on disk is taken.
+    data_dir: tfds's data directory; empty means $TFDS_DATA_DIR or ~/tensorflow_datasets. Unused by the digits.
+    download: whether cifar10 and cifar100 may be downloaded where they are not prepared.
+
+  Returns:
+    Dataset. The test images are the split 'test', or 'validation' where there is no 'test'. Those of the digits, which
+    have no official split, are 360 images held out with a constant seed.
+
+  Raises:
+    KdJaxError: the name is unknown, the data set is not there and cannot be had, it is no image classification, or its
+      files are damaged.
+  """
+  if name in _DIGITS_SIDES:
+    return _digits(name, _DIGITS_SIDES[name])
+  builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
+  classes = tfds_reader.class_names(builder)
+  if not classes:
+    raise KdJaxError(
+      f"data set '{name}' has no feature 'label' with classes (its features: {', '.join(sorted(builder.info.features))}): it "
+      'can serve as unlabelled data only; choose an image-classification data set'
+    )
+  test = 'test' if 'test' in builder.info.splits else 'validation'
+  sources = {}
+  for split in ('train', test):
+    if split not in builder.info.splits:
+      raise KdJaxError(
+        f"data set '{name}' has no split '{split}' (its splits: {', '.join(builder.info.splits)}): training needs "
+        "'train' and 'test' or 'validation'; choose another data set"
+      )
+    sources[split] = tfds_reader.read_split(builder, split)
+    label = sources[split].label
+    if label.min() < 0 or label.max() >= len(classes):
+      raise KdJaxError(
+        f"split '{split}' of '{name}' has labels from {label.min()} to {label.max()}, outside its {len(classes)} "
+        'classes: choose a data set whose labels are public'
+      )
+  train_shape, test_shape = (sources[split].image.shape[1:] for split in ('train', test))
+  if train_shape != test_shape:
+    raise KdJaxError(
+      f"data set '{name}' has training images of {_size(train_shape)} and test images of {_size(test_shape)}: kd_jax "
+      'needs one size; choose another data set'
+    )
+  return Dataset(name, sources['train'], sources[test], classes)
+
+
+def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True) -> Source:
+  """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else 'train'.
+
+  Args:
+    name: as in `load`; the data set need not have labels.
+    data_dir: as in `load`.
+    download: as in `load`.
+
+  Returns:
+    Source of NumPy arrays whose labels are all −1.
+
+  Raises:
+    KdJaxError: as in `load`.
+  """
+  if name in _DIGITS_SIDES:
+    image = _digits(name, _DIGITS_SIDES[name]).train.image
+  else:
+    builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
+    split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'
+    if split not in builder.info.splits:
+      raise KdJaxError(
+        f"data set '{name}' has neither a split 'unlabelled' nor 'train' (its splits: {', '.join(builder.info.splits)}"
+        '): choose another data set'
+      )
+    image = tfds_reader.read_split(builder, split).image
+  return Source(image, np.full(len(image), -1, np.int32))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+  return '×'.join(str(length) for length in shape)
+
+
+def _digits(name: str, side: int) -> Dataset:
+  from PIL import Image
+  from sklearn import datasets
+
+  bunch = datasets.load_digits()
+  small = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 8×8, values 0 to 16
+  resized = [Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in small]
+  image = np.stack([np.asarray(picture) for picture in resized])[..., None]
+  label = bunch.target.astype(np.int32)
+  kept, held = splits.hold_out(label, _DIGITS_TEST, classes=10)
+  return Dataset(name, Source(image[kept], label[kept]), Source(image[held], label[held]), tuple('0123456789'))
+
+
+_NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
+_VERSION = re.compile(r'\d+\.\d+\.\d+')
+
+
+def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
+  """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if need be."""
+  root = pathlib.Path(
+    data_dir or os.environ.get('TFDS_DATA_DIR') or pathlib.Path.home() / 'tensorflow_datasets'
+  ).expanduser().absolute()
+  if data_dir and not root.is_dir():
+    raise KdJaxError(f'the data directory {root} does not exist: create it, or give the one that holds your tfds data')
+  match = _NAME.fullmatch(name)
+  if not match:
+    raise _unknown(name, root)
+  base, config, version = match['base'], match['config'] or '', match['version'] or ''
+  folder = _find(root / base, config, version)
+  if folder is None and base in prepare.PREPARABLE and download and not config and not version:
+    prepare.prepare(base, root)
+    folder = _find(root / base, config, version)
+  if folder is None:
+    raise _not_prepared(name, base, root)
+  return folder
+
+
+def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | None:
+  """The wanted version, or the highest, under `folder`; without a config the only one there is will do."""
+  try:
+    places = [folder / config] if config else [folder, *sorted(_folders(folder))]
+    found = [highest for place in places if (highest := _highest_version(place, version))]
+  except PermissionError as error:
+    raise KdJaxError(f'{error.filename} may not be read: change its permissions') from error
+  if len(found) > 1 and found[0].parent != folder:
+    configs = [path.parent.name for path in found]
+    raise KdJaxError(
+      f"several configurations lie in {folder} ({', '.join(configs)}): name one, as in '{folder.name}/{configs[0]}'"
+    )
+  return found[0] if found else None
+
+
+def _highest_version(folder: pathlib.Path, version: str) -> pathlib.Path | None:
+  versions = [
+    path for path in _folders(folder)
+    if _VERSION.fullmatch(path.name) and (path / 'dataset_info.json').exists() and version in ('', path.name)
+  ]
+  return max(versions, key=lambda path: tuple(map(int, path.name.split('.'))), default=None)
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+  return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
+  import tensorflow_datasets as tfds
+
+  if base in prepare.PREPARABLE:
+    return KdJaxError(
+      f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without version or "
+      'configuration), or give the data_dir that holds it'
+    )
+  if base in tfds.list_builders(with_community_datasets=False):
+    return KdJaxError(
+      f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only {' and '.join(prepare.PREPARABLE)}"
+      f': where TensorFlow is installed, run: tfds build {name} --data_dir={root} --file_format=array_record'
+    )
+  if (root / base).is_dir():
+    return KdJaxError(f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds")
+  return _unknown(name, root)
+
+
+def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
+  import tensorflow_datasets as tfds
+
+  known = {*_DIGITS_SIDES, *tfds.list_builders(with_community_datasets=False), *(path.name for path in _folders(root))}
+  close = difflib.get_close_matches(name.lower(), sorted(known), n=3)
+  hint = f'did you mean {" or ".join(close)}?' if close else 'see https://www.tensorflow.org/datasets/catalog/overview'
+  return KdJaxError(f"unknown data set '{name}': neither known to tfds nor prepared in {root}; {hint}")

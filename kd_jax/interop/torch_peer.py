@@ -1,0 +1,207 @@
+"""The same networks and losses in PyTorch, written from the mathematics: what kd_jax is compared with, in numbers and in time.
+
+Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy. Layout is NCHW; parameters bear
+the names of the published checkpoints. A 4×4-pooled embedding is flattened channels first, as there, where kd_jax has them last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RELU_PLACEMENTS = ('block', 'stage', 'pool')
+LARGE = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+class Outputs(NamedTuple):
+  """As kd_jax.types.Outputs, with channels before height and width."""
+
+  logits: Tensor  # f32[B, K]
+  features: tuple[Tensor, ...]  # f32[B, Ci, Hi, Wi], one a stage, before the stage's ReLU
+  layers: dict[str, Tensor]  # under kd_jax's names: stem_conv, stem_norm, stage1_block1, …
+  embedding: Tensor  # f32[B, D], what the classifier sees
+
+
+def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement: str = 'block', mean: Sequence[float] = (),
+          std: Sequence[float] = ()) -> nn.Module:  # fmt: skip
+  """A network of kd_jax.models.MODELS with PyTorch's initial weights: (image f32[B, C, H, W] in [0, 1]) → Outputs.
+
+  Args:
+    name: such as 'resnet26', 'thin_resnet20', 'resnet50', 'wrn16_2'.
+    classes: K.
+    image_shape: (height, width, channels).
+    relu_placement: 'block', 'stage' or 'pool', as kd_jax.models.resnet documents them; a WRN has only 'block'.
+    mean: a value a channel, for normalising inside forward; empty: the network sees the pixels as they are.
+    std: as mean.
+
+  Raises:
+    ValueError: no such name or placement.
+  """
+  wide = re.fullmatch(r'wrn(\d+)_(\d+)', name)
+  plain = re.fullmatch(r'(thin_)?resnet(\d+)', name)
+  if relu_placement not in (RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS) or not (wide or plain):
+    raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
+  common = dict(classes=classes, image_shape=image_shape, mean=mean, std=std)
+  if wide:
+    return WideResNet(depth=int(wide[1]), factor=int(wide[2]), **common)
+  thin, depth = bool(plain[1]), int(plain[2])
+  common['relu_placement'] = relu_placement
+  if not thin and depth in LARGE:
+    return ResNet(blocks=LARGE[depth], widths=(64, 128, 256, 512), stem_width=64, bottleneck=depth >= 50, pool=None, **common)
+  if depth % 6 != 2:
+    raise ValueError(f"there is no network '{name}': three stages of basic blocks have a depth of 6 n + 2")
+  return ResNet(blocks=((depth - 2) // 6,) * 3, widths=(16, 32, 64), stem_width=16 if thin else 64, bottleneck=False,
+                pool=None if thin else 4, **common)  # fmt: skip
+
+
+def nokd(logits: Tensor, label: Tensor) -> Tensor:
+  """The mean cross-entropy of logits f32[B, K] and label i64[B]."""
+  return F.cross_entropy(logits, label)
+
+
+def kd(logits: Tensor, teacher_logits: Tensor, label: Tensor, *, alpha: float = 0.5, temperature: float = 5.0) -> Tensor:
+  """(1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T, summed over the classes, the mean over the batch."""
+  teacher = F.log_softmax(teacher_logits / temperature, 1)
+  divergence = F.kl_div(F.log_softmax(logits / temperature, 1), teacher, reduction='batchmean', log_target=True)
+  return (1 - alpha) * F.cross_entropy(logits, label) + alpha * temperature**2 * divergence
+
+
+def _conv(inward: int, outward: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+  return nn.Conv2d(inward, outward, kernel, stride, kernel // 2, bias=False)
+
+
+class _Normalised(nn.Module):
+  """Pixels in [0, 1] to the network's own scale. The constants stay out of the state dict, which has published names alone."""
+
+  def __init__(self, mean: Sequence[float], std: Sequence[float]):
+    super().__init__()
+    self.normalises = bool(mean)
+    self.register_buffer('mean', torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
+    self.register_buffer('std', torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
+
+  def normalise(self, image: Tensor) -> Tensor:
+    return (image - self.mean) / self.std if self.normalises else image
+
+
+class Block(nn.Module):
+  """A basic or bottleneck residual block without its last ReLU."""
+
+  def __init__(self, inward: int, width: int, stride: int, bottleneck: bool):
+    super().__init__()
+    self.bottleneck = bottleneck
+    self.outward = 4 * width if bottleneck else width
+    if bottleneck:
+      self.conv1, self.bn1 = _conv(inward, width, 1), nn.BatchNorm2d(width)
+      self.conv2, self.bn2 = _conv(width, width, 3, stride), nn.BatchNorm2d(width)
+      self.conv3, self.bn3 = _conv(width, self.outward, 1), nn.BatchNorm2d(self.outward)
+    else:
+      self.conv1, self.bn1 = _conv(inward, width, 3, stride), nn.BatchNorm2d(width)
+      self.conv2, self.bn2 = _conv(width, width, 3), nn.BatchNorm2d(width)
+    self.shortcut = nn.Sequential()
+    if stride != 1 or inward != self.outward:
+      self.shortcut = nn.Sequential(_conv(inward, self.outward, 1, stride), nn.BatchNorm2d(self.outward))
+
+  def forward(self, x: Tensor) -> Tensor:
+    y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+    if self.bottleneck:
+      y = self.bn3(self.conv3(F.relu(y)))
+    return y + self.shortcut(x)
+
+
+class ResNet(_Normalised):
+  """The paper's, the thin and the large residual networks, which differ in their numbers alone."""
+
+  def __init__(self, *, classes: int, image_shape: Sequence[int], blocks: Sequence[int], widths: Sequence[int], stem_width: int,
+               bottleneck: bool, pool: int | None, relu_placement: str, mean: Sequence[float], std: Sequence[float]):  # fmt: skip
+    super().__init__(mean, std)
+    self.relu_placement, self.pool = relu_placement, pool
+    self.conv1, self.bn1 = _conv(image_shape[2], stem_width, 3), nn.BatchNorm2d(stem_width)
+    height, width = image_shape[:2]
+    inward, self.stages = stem_width, []
+    for stage, (count, filters) in enumerate(zip(blocks, widths, strict=True), 1):
+      made = []
+      for number in range(count):
+        stride = 2 if stage > 1 and number == 0 else 1
+        made.append(Block(inward, filters, stride, bottleneck))
+        inward, height, width = made[-1].outward, -(-height // stride), -(-width // stride)
+      self.add_module(f'layer{stage}', nn.Sequential(*made))
+      self.stages.append(f'layer{stage}')
+    self.linear = nn.Linear(inward * (height // pool) * (width // pool) if pool else inward, classes)
+
+  def forward(self, image: Tensor) -> Outputs:
+    layers, features = {}, []
+    x = layers['stem_conv'] = self.conv1(self.normalise(image))
+    x = layers['stem_norm'] = self.bn1(x)
+    if self.relu_placement != 'pool':
+      x = F.relu(x)
+    for stage, name in enumerate(self.stages, 1):
+      blocks = getattr(self, name)
+      for number, block in enumerate(blocks, 1):
+        x = layers[f'stage{stage}_block{number}'] = block(x)
+        if number < len(blocks):
+          x = F.relu(x) if self.relu_placement == 'block' else x
+      features.append(x)
+      if self.relu_placement != 'pool' or stage == len(self.stages):
+        x = F.relu(x)
+    embedding = (F.avg_pool2d(x, self.pool) if self.pool else x.mean((2, 3))).flatten(1)
+    return Outputs(self.linear(embedding), tuple(features), layers, embedding)
+
+
+class PreActivationBlock(nn.Module):
+  """BatchNorm, ReLU, convolution, twice. Returns the block's sum and its first BatchNorm's output, before the ReLU."""
+
+  def __init__(self, inward: int, width: int, stride: int):
+    super().__init__()
+    self.bn1, self.conv1 = nn.BatchNorm2d(inward), _conv(inward, width, 3, stride)
+    self.bn2, self.conv2 = nn.BatchNorm2d(width), _conv(width, width, 3)
+    self.convShortcut = _conv(inward, width, 1, stride) if inward != width else None
+
+  def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    entry = self.bn1(x)
+    activated = F.relu(entry)
+    y = self.conv2(F.relu(self.bn2(self.conv1(activated))))
+    return y + (x if self.convShortcut is None else self.convShortcut(activated)), entry
+
+
+class Stage(nn.Module):
+  """A stage of a WRN; it is here for its parameters' names, layer1.layer.0.…"""
+
+  def __init__(self, blocks: Sequence[nn.Module]):
+    super().__init__()
+    self.layer = nn.ModuleList(blocks)
+
+
+class WideResNet(_Normalised):
+  """WRN-depth-factor. A stage's feature is the input of the first ReLU after it, after that ReLU's BatchNorm."""
+
+  def __init__(self, *, depth: int, factor: int, classes: int, image_shape: Sequence[int], mean: Sequence[float],
+               std: Sequence[float]):  # fmt: skip
+    super().__init__(mean, std)
+    self.conv1, inward = _conv(image_shape[2], 16, 3), 16
+    for stage, width in enumerate((16 * factor, 32 * factor, 64 * factor), 1):
+      blocks = []
+      for number in range((depth - 4) // 6):
+        blocks.append(PreActivationBlock(inward, width, 2 if stage > 1 and number == 0 else 1))
+        inward = width
+      self.add_module(f'layer{stage}', Stage(blocks))
+    self.bn1 = nn.BatchNorm2d(inward)
+    self.linear = nn.Linear(inward, classes)
+
+  def forward(self, image: Tensor) -> Outputs:
+    layers, features = {}, []
+    x = layers['stem_conv'] = self.conv1(self.normalise(image))
+    for stage in (1, 2, 3):
+      for number, block in enumerate(getattr(self, f'layer{stage}').layer, 1):
+        x, entry = block(x)
+        layers[f'stage{stage}_block{number}'] = x
+        if stage > 1 and number == 1:
+          features.append(entry)
+    x = layers['final_norm'] = self.bn1(x)
+    features.append(x)
+    embedding = F.relu(x).mean((2, 3))
+    return Outputs(self.linear(embedding), tuple(features), layers, embedding)

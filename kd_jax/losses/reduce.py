@@ -1,0 +1,26 @@
+"""From one value an example to the scalar that is trained on, alike on one device and on many.
+
+Under a named device axis a term is scaled so that its *mean over the devices* is its value on the global batch. Gradients are
+averaged over the devices, too, so that the rule holds for both: every method keeps it by ending in `mean`.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from kd_jax.types import Array
+
+
+def mean(values: Array, mask: Array, *, axis: str | None = None) -> Array:
+  """The mean over the examples that `mask` keeps, in the global batch.
+
+  Args:
+    values: [B], one loss an example; may be anything, NaN included, where the mask is 0.
+    mask: [B], 1 for an example that counts and 0 for one that does not. An empty mask gives 0.
+    axis: the name of the device axis, if there is one.
+  """
+  count = mask.sum()
+  if axis is not None:
+    count = jax.lax.pmean(count, axis)
+  return jnp.where(mask > 0, values * mask, 0).sum() / jnp.where(count > 0, count, 1)

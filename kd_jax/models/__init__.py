@@ -1,0 +1,79 @@
+"""The table of networks. `build` makes a Network from a NetworkSpec; `initialise` draws its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from kd_jax.models.resnet import resnet, smallest_side
+from kd_jax.models.wide_resnet import wide_resnet
+from kd_jax.types import Array, KdJaxError, Network, NetworkSpec, Outputs, PyTree
+
+RELU_PLACEMENTS = ('block', 'stage', 'pool')
+COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
+
+
+def _cifar(depth: int, *, stem_width: int, pool: int | None) -> partial:
+  return partial(resnet, blocks=((depth - 2) // 6,) * 3, widths=(16, 32, 64), stem_width=stem_width, pool=pool)
+
+
+def _large(*blocks: int, bottleneck: bool = False) -> partial:
+  return partial(resnet, blocks=blocks, widths=(64, 128, 256, 512), stem_width=64, bottleneck=bottleneck)
+
+
+MODELS: dict[str, Callable] = {
+  **{f'resnet{d}': _cifar(d, stem_width=64, pool=4) for d in (8, 14, 20, 26, 32, 44, 56)},
+  **{f'thin_resnet{d}': _cifar(d, stem_width=16, pool=None) for d in (8, 14, 20, 26, 32, 44, 56, 110)},
+  'resnet10': _large(1, 1, 1, 1),
+  'resnet18': _large(2, 2, 2, 2),
+  'resnet34': _large(3, 4, 6, 3),
+  'resnet50': _large(3, 4, 6, 3, bottleneck=True),
+  'resnet101': _large(3, 4, 23, 3, bottleneck=True),
+  'resnet152': _large(3, 8, 36, 3, bottleneck=True),
+  **{f'wrn{d}_{k}': partial(wide_resnet, depth=d, factor=k)
+     for d, k in ((10, 1), (16, 1), (28, 1), (40, 1), (10, 2), (16, 2), (28, 2), (40, 2), (10, 4), (16, 4), (22, 4), (28, 4),
+                  (40, 4), (16, 8), (22, 8), (28, 10))},
+}  # fmt: skip
+
+
+def build(spec: NetworkSpec) -> Network:
+  """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for."""
+  maker = MODELS[spec.name]
+  if maker.func is wide_resnet:
+    if spec.relu_placement != 'block':
+      raise KdJaxError(f'{spec.name} is a pre-activation network, whose ReLUs have one place: relu_placement '
+                       f"'{spec.relu_placement}' does not apply; use 'block'")  # fmt: skip
+    needed = 1
+  else:
+    needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
+  if min(spec.image_shape[:2]) < needed:
+    raise KdJaxError(f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
+                     f'{spec.image_shape[0]}×{spec.image_shape[1]}; use a thin_resnet or wrn, which pool globally')  # fmt: skip
+  module, norms = maker(spec)
+  return Network(spec, module, norms)
+
+
+def initialise(key: Array, network: Network) -> PyTree:
+  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default."""
+  height, width, channels = network.spec.image_shape
+  image = jnp.zeros((1, height, width, channels))
+  return dict(jax.jit(partial(network.module.init, train=False))(key, image))
+
+
+def shapes(network: Network) -> PyTree:
+  """What `initialise` returns, as jax.ShapeDtypeStruct; computes nothing."""
+  return jax.eval_shape(partial(initialise, network=network), jax.random.key(0))
+
+
+def output_shapes(network: Network, *, batch: int = 2) -> Outputs:
+  """The Outputs of a batch, as jax.ShapeDtypeStruct; computes nothing."""
+  image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
+  return jax.eval_shape(partial(network.module.apply, train=False), shapes(network), image)
+
+
+def count_parameters(params: PyTree) -> int:
+  """The number of trained values, as the literature counts them: BatchNorm's scale and bias, not its statistics."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,112 @@
+"""Residual networks for small images: He et al. 2016, "Deep Residual Learning", with the stems and widths of METHODS' tables.
+
+One module serves three families, which differ in their numbers alone:
+  resnet8 … resnet56    the paper's: a stem of 64 filters, stages of 16, 32, 64, average pooling over 4×4 windows (32×32 → 2×2)
+  thin_resnet8 … 110    the canonical CIFAR ResNet: a stem of 16, global average pooling
+  resnet10 … 152        stages of 64 to 512, basic or bottleneck blocks, global average pooling
+A shortcut is a 1×1 convolution with BatchNorm wherever the shape changes, else the identity.
+
+Where the ReLUs outside the blocks stand is the network's own property, `relu_placement`:
+  block   after the stem and after every block: the standard network
+  stage   after the stem and after the last block of each stage: the network that the published code trains, in which the
+          ReLU between blocks is computed and then overwritten; its checkpoints need it
+  pool    only before pooling: the forward of the published code's overhaul of feature distillation
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+
+from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, wide
+from kd_jax.types import Array, NetworkSpec, Outputs, Path
+
+
+class Block(nn.Module):
+  """A residual block without its last ReLU: [B, H, W, C] → [B, ⌈H/stride⌉, ⌈W/stride⌉, width × expansion]."""
+
+  width: int
+  stride: int
+  bottleneck: bool
+  dtype: str
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    def norm(y: Array, name: str) -> Array:
+      return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
+
+    def conv(y: Array, width: int, kernel: int, stride: int, name: str) -> Array:
+      return convolution(width, kernel=kernel, stride=stride, dtype=self.dtype, name=name)(y)
+
+    if self.bottleneck:
+      out_width = 4 * self.width
+      y = nn.relu(norm(conv(x, self.width, 1, 1, 'conv1'), 'norm1'))
+      y = nn.relu(norm(conv(y, self.width, 3, self.stride, 'conv2'), 'norm2'))
+      y = norm(conv(y, out_width, 1, 1, 'conv3'), 'norm3')
+    else:
+      out_width = self.width
+      y = nn.relu(norm(conv(x, self.width, 3, self.stride, 'conv1'), 'norm1'))
+      y = norm(conv(y, self.width, 3, 1, 'conv2'), 'norm2')
+    if self.stride != 1 or x.shape[-1] != out_width:
+      x = norm(conv(x, out_width, 1, self.stride, 'shortcut_conv'), 'shortcut_norm')
+    return x + y
+
+
+class ResNet(nn.Module):
+  """(image f32[B, H, W, C] in [0, 1]) → Outputs. Layers are stem_conv, stem_norm and each block, before its ReLU."""
+
+  classes: int
+  blocks: tuple[int, ...]
+  widths: tuple[int, ...]
+  stem_width: int
+  bottleneck: bool = False
+  pool: int | None = None  # side of the pooling window; None pools globally
+  relu_placement: str = 'block'
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
+  dtype: str = 'float32'
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, image: Array, *, train: bool) -> Outputs:
+    x = normalise(image, self.mean, self.std, self.dtype)
+    layers, features = {}, []
+    x = layers['stem_conv'] = convolution(self.stem_width, kernel=3, dtype=self.dtype, name='stem_conv')(x)
+    x = layers['stem_norm'] = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name='stem_norm')(x, train=train)
+    if self.relu_placement != 'pool':
+      x = nn.relu(x)
+    for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
+      for block in range(count):
+        name, last = f'stage{stage + 1}_block{block + 1}', block == count - 1
+        stride = 2 if stage > 0 and block == 0 else 1
+        x = layers[name] = Block(width, stride, self.bottleneck, self.dtype, self.axis_name, name=name)(x, train=train)
+        if last:
+          features.append(x)
+        final = last and stage == len(self.blocks) - 1
+        if final or self.relu_placement == 'block' or (last and self.relu_placement == 'stage'):
+          x = nn.relu(x)
+    x = x.mean((1, 2), keepdims=True) if self.pool is None else nn.avg_pool(x, (self.pool,) * 2, (self.pool,) * 2)
+    embedding = x.reshape(x.shape[0], -1)
+    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(embedding)
+    kept = wide(self.dtype)
+    return Outputs(logits.astype(kept), tuple(f.astype(kept) for f in features),
+                   {k: v.astype(kept) for k, v in layers.items()}, embedding.astype(kept))
+
+
+def resnet(spec: NetworkSpec, *, blocks: tuple[int, ...], widths: tuple[int, ...], stem_width: int, bottleneck: bool = False,
+           pool: int | None = None) -> tuple[nn.Module, tuple[Path, ...]]:
+  """The module of a row of the table, and for each stage the path of the last BatchNorm before its feature."""
+  module = ResNet(classes=spec.classes, blocks=blocks, widths=widths, stem_width=stem_width, bottleneck=bottleneck, pool=pool,
+                  relu_placement=spec.relu_placement, mean=spec.mean, std=spec.std, dtype=spec.compute_dtype)
+  norm = 'norm3' if bottleneck else 'norm2'
+  return module, tuple((f'stage{stage}_block{count}', norm) for stage, count in enumerate(blocks, 1))
+
+
+def smallest_side(stages: int, pool: int | None) -> int:
+  """The smallest image side that leaves the pooling window something to pool after the strides."""
+  side = pool or 1
+  for _ in range(stages - 1):
+    side = 2 * side - 1
+  return side
+
+

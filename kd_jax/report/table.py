@@ -1,0 +1,142 @@
+"""Results as text: a table for the terminal and one in Markdown, from the rows of results.json.
+
+A row has name, method, student, teachers (a list of names), seed, epochs, parameters, validation_accuracy,
+test_accuracy (at the selected epoch), test_accuracy_last, selection ('validation' or 'test'), images_per_second and
+seconds. Accuracies are fractions. What a row lacks, or holds as None, shows as '–'.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+MISSING = '–'
+_KEYS = ('name', 'seed')
+_UNLIMITED = 10_000  # characters
+OPTIMISTIC = '* The epoch was selected on the test set, so these accuracies are optimistic.'
+
+Row = Mapping[str, Any]
+
+
+class _Column(NamedTuple):
+  heading: str
+  cell: Callable[[Row], str]
+  numeric: bool
+  outcome: bool  # whether it tells how the row did, not what the row is
+
+
+def results_table(rows: Sequence[Row], *, width: int | None = None) -> str:
+  """Gives the table as plain text, without colour and without a line feed at the end.
+
+  Args:
+    rows: see the module; their order is kept.
+    width: of the terminal, in characters. Where the table is wider it is split in two, each with the names in front:
+      what the rows are, and how they did. Cells are wrapped only where a half does not fit either. None: no limit.
+  """
+  from rich.cells import cell_len  # a Chinese character is two wide
+
+  columns = _columns(rows)
+  text = _render(columns, rows, _UNLIMITED)
+  if width is not None and max(map(cell_len, text.splitlines())) > width:
+    setting = [column for column in columns if not column.outcome or column.heading in _KEYS]
+    outcome = [column for column in columns if column.outcome or column.heading in _KEYS]
+    text = _render(setting, rows, width) + '\n\n' + _render(outcome, rows, width)
+  return text + '\n' + OPTIMISTIC if _optimistic(rows) else text
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+  """Gives the same table in Markdown, without a line feed at the end."""
+  columns = _columns(rows)
+  lines = [
+    [column.heading for column in columns],
+    ['---:' if column.numeric else ':---' for column in columns],
+    *([_escape(column.cell(row)) for column in columns] for row in rows),
+  ]
+  text = '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
+  return text + '\n\n' + _escape(OPTIMISTIC) if _optimistic(rows) else text
+
+
+def duration(seconds: float | None) -> str:
+  """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–' for none."""
+  if not _known(seconds):
+    return MISSING
+  seconds = max(float(seconds), 0.0)
+  if seconds < 9.95:
+    return f'{seconds:.1f} s'
+  whole = round(seconds)
+  if whole < 60:
+    return f'{whole} s'
+  if whole < 3600:
+    return f'{whole // 60} m {whole % 60:02d} s'
+  minutes = round(seconds / 60)
+  if minutes < 24 * 60:
+    return f'{minutes // 60} h {minutes % 60:02d} m'
+  hours = round(seconds / 3600)
+  return f'{hours // 24} d {hours % 24:02d} h'
+
+
+def percent(fraction: float | None) -> str:
+  """Gives a fraction in per cent with two decimals and no sign: '91.30'."""
+  return _number(fraction, lambda value: f'{100 * value:.2f}')
+
+
+def _columns(rows: Sequence[Row]) -> list[_Column]:
+  seeds = {row.get('seed') for row in rows}
+  columns = [
+    _Column('name', lambda row: _text(row.get('name')), False, False),
+    _Column('seed', lambda row: _text(row.get('seed')), True, False),
+    _Column('method', lambda row: _text(row.get('method')), False, False),
+    _Column('student', lambda row: _text(row.get('student')), False, False),
+    _Column('teachers', lambda row: ', '.join(map(str, row.get('teachers') or ())) or MISSING, False, False),
+    _Column('parameters', lambda row: _number(row.get('parameters'), '{:,.0f}'.format), True, False),
+    _Column('validation %', lambda row: percent(row.get('validation_accuracy')), True, True),
+    _Column('test %', lambda row: ('*' if _optimistic([row]) else '') + percent(row.get('test_accuracy')), True, True),
+    _Column('last test %', lambda row: percent(row.get('test_accuracy_last')), True, True),
+    _Column('time', lambda row: duration(row.get('seconds')), True, True),
+    _Column('images/s', lambda row: _number(row.get('images_per_second'), '{:,.0f}'.format), True, True),
+  ]
+  # One seed says nothing; several are what tells rows of one name apart.
+  return [column for column in columns if column.heading != 'seed' or len(seeds) > 1]
+
+
+def _render(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> str:
+  from rich import box
+  from rich.console import Console
+  from rich.table import Table
+  from rich.text import Text
+
+  table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True)
+  for column in columns:
+    table.add_column(column.heading, justify='right' if column.numeric else 'left', overflow='fold')
+  for row in rows:
+    table.add_row(*(Text(column.cell(row)) for column in columns))  # Text: a name in brackets is no markup
+  text = io.StringIO()
+  # Nothing may depend on where the text goes; a dumb terminal, say, is taken to be 80 wide unless both sizes are given.
+  console = Console(
+    file=text, width=width, height=25, color_system=None, force_terminal=False, force_jupyter=False, _environ={}
+  )
+  console.print(table)
+  return '\n'.join(line.rstrip() for line in text.getvalue().splitlines()).rstrip('\n')
+
+
+def _optimistic(rows: Sequence[Row]) -> bool:
+  return any(row.get('selection') == 'test' for row in rows)
+
+
+def _known(value: Any) -> bool:
+  return isinstance(value, Real) and math.isfinite(value)
+
+
+def _number(value: Any, form: Callable[[Any], str]) -> str:
+  return form(value) if _known(value) else MISSING
+
+
+def _text(value: Any) -> str:
+  return MISSING if value is None else str(value)
+
+
+def _escape(text: str) -> str:
+  return text.replace('\\', '\\\\').replace('|', '\\|').replace('*', '\\*').replace('\n', ' ')

@@ -1,0 +1,277 @@
+"""A run from configuration to results: data, networks, then each phase in turn; finished phases are read back, not repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kd_jax import models, plans, teachers, workdir
+from kd_jax.config import Config
+from kd_jax.data import feed, pipeline, roles, sources
+from kd_jax.report import plots, records, table
+from kd_jax.report.progress import Progress
+from kd_jax.train import checkpoint, keys, loop, metrics, optim, parallel, state, step
+from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained
+
+Say = Callable[[str], None]
+
+
+class Context(NamedTuple):
+  """What all phases of a run share."""
+
+  config: Config
+  folder: Path
+  parts: roles.Roles
+  placed: Mapping[int, Source]  # id of a stored source → the same on the devices; empty where images stream from the host
+  devices: parallel.Parallel
+  stop: Callable[[], bool]
+  say: Say
+
+
+def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[dict[str, Any]]:
+  """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the rows of results.json.
+
+  Raises KdJaxError for what the user can mend, before anything is compiled or written where that can be known, and
+  kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then.
+  """
+  if config.deterministic and '--xla_gpu_deterministic_ops' not in os.environ.get('XLA_FLAGS', ''):
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true'.strip()
+  folder = Path(folder).absolute()
+  dataset = sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
+  held = config.validation_examples if config.selection == 'validation' else 0
+  parts = roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
+                       eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+  pipeline.steps_per_epoch(len(parts.train.index), config.batch_size)
+  wanted = _wanted(config, dataset, parts)
+  imported = teachers.load(config, wanted.teacher)
+  phases = plans.make(wanted._replace(imported=tuple(imported)))
+  check(phases, imported)
+  devices = parallel.make(config.parallel, (config.batch_size, config.eval_batch_size))
+  with workdir.claimed(folder, config), stopping() as stop:
+    placed = _place(config, dataset, devices)
+    context = Context(config, folder, parts, placed, devices, stop, say)
+    return _phases(context, phases, imported, dataset.classes)
+
+
+def check(phases: Sequence[Phase], imported: Mapping[str, Trained]) -> None:
+  """Builds every network and every pair as shapes alone, so that what cannot work fails before anything is compiled."""
+  known = {name: _known(trained.network) for name, trained in imported.items()}
+  for phase in phases:
+    student = known[phase.name] = _known(models.build(phase.student))
+    taught_by = tuple(known[name] for name in phase.teachers)
+
+    def init(key, variables, phase=phase, student=student, taught_by=taught_by):
+      return phase.method.init(key, student, tuple(t._replace(variables=v) for t, v in zip(taught_by, variables, strict=True)))
+
+    jax.eval_shape(init, jax.random.key(0), tuple(t.variables for t in taught_by))
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+  """Turns the first Ctrl-C or SIGTERM into a request to save and stop; a second Ctrl-C stops at once."""
+  received: list[int] = []
+
+  def handle(number: int, frame: Any) -> None:
+    if received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    yield lambda: bool(received)
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.Wanted:
+  image_shape, classes = dataset.train.image.shape[1:], len(dataset.classes)
+  mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
+  if len(mean) != image_shape[-1]:
+    raise KdJaxError(f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} channels')
+
+  def spec(name: str) -> NetworkSpec:
+    placement = 'block' if name.startswith('wrn') else config.relu_placement
+    return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
+
+  return plans.Wanted(config.method, config.recipe, config.options[config.method], spec(config.student), spec(config.teacher), (),
+                      config.baseline, config.epochs, config.teacher_epochs, config.batch_size, config.optimiser())  # fmt: skip
+
+
+def _place(config: Config, dataset: sources.Dataset, devices: parallel.Parallel) -> dict[int, Source]:
+  """The stored images on every device, where they fit into half of its memory."""
+  stored = (dataset.train, dataset.test)
+  size = sum(source.image.nbytes for source in stored)
+  limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', 8 << 30)
+  if config.data_placement == 'host' or (config.data_placement == 'auto' and size > limit / 2):
+    return {}
+  return {id(source): devices.place(Source(np.asarray(source.image), np.asarray(source.label))) for source in stored}
+
+
+def _phases(context: Context, phases: Sequence[Phase], imported: Mapping[str, Trained], classes: Sequence[str]) -> list[dict]:
+  zoo, rows, histories = dict(imported), [], {}
+  for name, trained in imported.items():
+    rows.append(_imported_row(context, name, trained))
+  for phase in phases:
+    row, history, trained = _finished(context, phase) or _train(context, phase, zoo, classes)
+    zoo[phase.name] = trained
+    rows.append(row)
+    histories[phase.name] = history
+    records.update_results(context.folder / 'results.json', rows)
+    plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
+  plots.plot_comparison(context.folder / 'comparison.png', rows)
+  context.say(table.results_table(rows))
+  return rows
+
+
+def _finished(context: Context, phase: Phase) -> tuple[dict, list, Trained] | None:
+  result = context.folder / 'phases' / phase.name / 'result.json'
+  network = context.folder / 'networks' / phase.name
+  if not result.exists() or not checkpoint.is_network(network):
+    return None
+  stored = records.read_json(result)
+  spec, variables, _ = checkpoint.load_network(network)
+  context.say(f'{phase.name}: finished before, in {result.parent}.')
+  return stored['row'], stored['history'], Trained(models.build(spec), variables)
+
+
+def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: Sequence[str]) -> tuple[dict, list, Trained]:
+  config, devices = context.config, context.devices
+  student = models.build(phase.student)
+  teaching = tuple(zoo[name] for name in phase.teachers)
+  key = keys.phase_key(jax.random.key(config.seed), phase.name)
+  start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
+  taught_by = tuple(_known(t.network, t.variables) for t in teaching)
+  own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), _known(student), taught_by)
+  per_epoch = pipeline.steps_per_epoch(len(context.parts.train.index), config.batch_size)
+  schedule = optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
+  optimiser = optim.sgd(phase.optimiser, schedule, phase.method.trains)
+  streamed = not context.placed
+  policies = {'weak': pipeline.weak(crop_padding=config.crop_padding, flip=config.flip)}
+  compiled = devices.train(step.train_step(student, tuple(t.network for t in teaching), phase.method, optimiser,
+                                           pipeline.preprocess(policies), axis=devices.axis), streamed)  # fmt: skip
+  order = pipeline.order(keys.stream(key, keys.ORDER), (len(context.parts.train.index),), (config.batch_size,))
+  if streamed:
+    fed = feed.streamed((context.parts.train,), order, devices.split)
+  else:
+    fed = feed.resident((context.placed[id(context.parts.train.source)],), (context.parts.train,), order, devices.split)
+  evaluate = _evaluator(context, student)
+  selecting = context.parts.validation if config.selection == 'validation' else context.parts.test
+  work = loop.Work(compiled, fed.at, devices.split((np.arange(config.batch_size, dtype=np.int32),)),
+                   lambda variables: _named(config.selection, evaluate(variables, selecting)), f'{config.selection}_accuracy',
+                   schedule, devices.place, per_epoch, config.batch_size)  # fmt: skip
+  first = state.create(start, own, optimiser)
+  frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
+  place = context.folder / 'phases' / phase.name
+  with Progress(phase.epochs, per_epoch) as progress, checkpoint.Checkpoints(place / 'checkpoints', report=progress.say) as saved:
+    watcher = Watcher(context, phase, progress, place)
+    with contextlib.closing(fed), contextlib.closing(watcher):
+      finished = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
+  row = _row(context, phase, teaching, student, finished, evaluate)
+  info = {'row': row, 'classes': list(classes), 'dataset': config.dataset}
+  checkpoint.save_network(context.folder / 'networks' / phase.name, phase.student, finished.best, info)
+  records.write_json(place / 'result.json', {'row': row, 'history': finished.history})
+  return row, finished.history, Trained(student, finished.best)
+
+
+class Watcher:
+  """Writes a phase's records as it goes on, and passes them to the progress display."""
+
+  def __init__(self, context: Context, phase: Phase, progress: Progress, place: Path):
+    self._context, self._phase, self._progress, self._place = context, phase, progress, place
+    self._events: records.Events | None = None
+
+  def start(self, phase: str, step: int) -> None:
+    if step:
+      self._progress.say(f'{phase}: going on after step {step}.')
+    self._progress.start(phase, step)
+
+  def step(self, step: int, means: Mapping[str, float], images: int) -> None:
+    self._progress.step(step, means, images)
+
+  def epoch(self, history: list[loop.Row]) -> None:
+    if self._events is None:
+      self._events = records.Events(self._context.folder / 'events' / self._phase.name, history[-1]['epoch'])
+    self._events.write(history[-1]['epoch'], history[-1])
+    records.write_history(self._place / 'history.csv', history)
+    self._progress.epoch(history[-1])
+
+  def interrupted(self) -> bool:
+    return self._context.stop()
+
+  def close(self) -> None:
+    if self._events is not None:
+      self._events.close()
+
+
+def _known(network: Network, variables: PyTree = None) -> Known:
+  return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
+
+
+def _evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
+  devices, streamed = context.devices, not context.placed
+  compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
+
+  def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
+    placed = context.placed.get(id(part.source))
+    blocks = feed.evaluation(part, context.config.eval_batch_size, placed=placed, split=devices.split)
+    variables = devices.place(variables)
+    totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
+    if totals['accuracy'][1] != len(part.index):
+      raise KdJaxError(f'{len(part.index)} images were to be evaluated and {totals["accuracy"][1]:.0f} have a label')
+    return metrics.means(totals)
+
+  return evaluate
+
+
+def _named(prefix: str, measured: Mapping[str, float]) -> dict[str, float]:
+  return {f'{prefix}_{name}': value for name, value in measured.items()}
+
+
+def _row(context: Context, phase: Phase, teaching: Sequence[Trained], student: Network, finished: loop.Finished,
+         evaluate: Callable) -> dict[str, Any]:  # fmt: skip
+  config = context.config
+  selected = finished.history[finished.best_epoch - 1]
+  return {
+    'name': phase.name, 'method': phase.method_name, 'recipe': config.recipe, 'student': phase.student.name,
+    'teachers': [t.network.spec.name for t in teaching], 'dataset': config.dataset, 'seed': config.seed,
+    'epochs': len(finished.history), 'train_examples': len(context.parts.train.index),
+    'parameters': models.count_parameters(finished.last['params']),
+    'validation_accuracy': selected.get('validation_accuracy'), 'best_epoch': finished.best_epoch,
+    'test_accuracy': evaluate(finished.best, context.parts.test)['accuracy'],
+    'test_accuracy_last': evaluate(finished.last, context.parts.test)['accuracy'],
+    'selection': config.selection, 'images_per_second': finished.images_per_second, 'seconds': finished.seconds,
+    'last_sha256': checkpoint.fingerprint(finished.last), 'best_sha256': checkpoint.fingerprint(finished.best),
+  }  # fmt: skip
+
+
+def _imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
+  """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
+  place = context.folder / 'phases' / name / 'result.json'
+  if place.exists():
+    return records.read_json(place)['row']
+  started, evaluate, spec = time.perf_counter(), _evaluator(context, trained.network), trained.network.spec
+  validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
+  test = evaluate(trained.variables, context.parts.test)['accuracy']
+  context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images.')
+  if test < 0.5:
+    context.say(f'Warning: the teacher {spec.name} is right on {test:.1%} of the test images only. Is it a network for '
+                f'{context.config.dataset}, and are its normalisation {spec.mean}, {spec.std} and its ReLU placement '
+                f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
+  row = {
+    'name': name, 'method': 'imported', 'recipe': None, 'student': spec.name, 'teachers': [], 'dataset': context.config.dataset,
+    'seed': context.config.seed, 'epochs': None, 'train_examples': None,
+    'parameters': models.count_parameters(trained.variables['params']), 'validation_accuracy': validation, 'best_epoch': None,
+    'test_accuracy': test, 'test_accuracy_last': None, 'selection': context.config.selection, 'images_per_second': None,
+    'seconds': time.perf_counter() - started,
+  }  # fmt: skip
+  records.write_json(place, {'row': row, 'history': []})
+  return row

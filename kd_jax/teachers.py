@@ -1,0 +1,48 @@
+"""Teachers that are there already: our own networks and PyTorch checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kd_jax import models
+from kd_jax.config import Config
+from kd_jax.interop import torch_names
+from kd_jax.train import checkpoint
+from kd_jax.types import KdJaxError, NetworkSpec, Trained
+
+
+def load(config: Config, wanted: NetworkSpec) -> dict[str, Trained]:
+  """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where it is empty.
+
+  Args:
+    config: the run's.
+    wanted: the network that a teacher of this run is: architecture, classes and image shape must agree with the file's.
+      Normalisation and ReLU placement are the file's own.
+  """
+  paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
+  names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
+  return {name: _one(Path(path).expanduser(), wanted) for name, path in zip(names, paths, strict=True)}
+
+
+def _one(path: Path, wanted: NetworkSpec) -> Trained:
+  if not path.exists():
+    raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, or a .pth file')
+  if path.is_dir():
+    spec, variables = _own(path)
+  else:
+    spec, variables = torch_names.import_file(path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes)
+  for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),
+                             ('for images of ', wanted.image_shape, tuple(spec.image_shape))):  # fmt: skip
+    if ours != theirs:
+      raise KdJaxError(f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; choose another file, or set '
+                       f'teacher or dataset to match')  # fmt: skip
+  return Trained(models.build(spec._replace(compute_dtype=wanted.compute_dtype)), variables)
+
+
+def _own(path: Path) -> tuple[NetworkSpec, dict]:
+  """A network folder, or the student of a workdir."""
+  for candidate in (path, path / 'networks' / 'student'):
+    if checkpoint.is_network(candidate):
+      spec, variables, _ = checkpoint.load_network(candidate)
+      return spec, variables
+  raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its networks/')

@@ -1,0 +1,455 @@
+"""What is kept on disk: the checkpoints of a running phase, and finished networks.
+
+A folder of checkpoints (written by orbax's CheckpointManager):
+
+  12/arrays/                   an orbax PyTree checkpoint of one array, 'bytes' u8[N]
+  12/meta/metadata             JSON: step, meta, arrays, keys, sha256
+  12.damaged/                  a checkpoint that could not be restored, moved out of the way
+
+A folder of a network:
+
+  kd_jax_network.json          JSON: spec, info, arrays, empty, folder, sha256
+  arrays-1/                    as 12/arrays above; `folder` names the one that counts
+
+`arrays` in the JSON maps the path of each array to its type and shape, such as 'state/params/student/stem/kernel' to
+'float32[3,3,3,16]'; `bytes` holds their bytes one after the other, in the order of the sorted paths. They are one array since
+orbax takes .4 ms a leaf, holding Python's lock: 110 ms and not 30 for a ResNet of 20 layers. Orbax restores a flipped bit without
+complaint: the sha256 is ours and covers the bytes and all else that the JSON says.
+
+In a run of several processes nothing here waits for the other processes: let one process alone save, and open a folder of
+checkpoints only while no other process saves there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kd_jax.types import KdJaxError, NetworkSpec, PyTree
+
+NETWORK_FILE = 'kd_jax_network.json'
+DIFFERENCES_SHOWN = 5
+
+
+class Restored(NamedTuple):
+  """What `Checkpoints.restore_newest` found; the leaves of `trees` are numpy arrays (typed PRNG keys stay jax arrays)."""
+
+  step: int
+  trees: dict[str, PyTree]
+  meta: dict[str, Any]
+
+
+class Checkpoints:
+  """The newest `keep` checkpoints of one run in `folder`, which is made if need be. A context manager: leave it to close it.
+
+  A checkpoint holds all trees and the metadata together, so that no two of them can disagree. It appears under its step
+  only when complete; what a killed save left behind is cleaned up here. Saving runs in a thread: its error is raised, as a
+  KdJaxError, by the next call. Call `restore_newest` before the first `save`: it takes damaged checkpoints out of the count.
+
+  Args:
+    folder: of this run alone.
+    keep: how many checkpoints stay; two, so that one damaged checkpoint does not cost the run.
+    report: is given one line for each damaged checkpoint that was passed over.
+
+  Raises:
+    KdJaxError: the folder cannot be made or cleaned up.
+  """
+
+  def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, report: Callable[[str], None] = print):
+    self._folder = Path(folder).absolute()
+    self._report = report
+    self._pending: tuple[int, Future[None]] | None = None
+    ocp = _orbax()
+    options = ocp.CheckpointManagerOptions(
+      create=False,
+      cleanup_tmp_directories=True,
+      preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+      enable_async_checkpointing=False,  # the thread is our own: it hashes too, and has one place for errors
+      multiprocessing_options=_alone(ocp),
+    )
+    with _faults_of_folder('keep checkpoints in', self._folder):
+      self._folder.mkdir(parents=True, exist_ok=True)
+      self._manager = ocp.CheckpointManager(self._folder, options=options)
+    self._worker = ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
+
+  def save(self, step: int, trees: Mapping[str, PyTree], meta: Mapping[str, Any]) -> None:
+    """Copies `trees` to the host and returns; the rest happens in a thread. Waits first for the save before to end.
+
+    The arrays may be donated as soon as this returns. A checkpoint of the same step stays if it is undamaged and of the same
+    content, as it is in a resumed run, and is replaced otherwise; a kill during the replacement leaves the one before.
+
+    Args:
+      step: not below the newest checkpoint's.
+      trees: names to pytrees of arrays, such as {'state': …, 'best': …}.
+      meta: any JSON object; tuples come back as lists, and keys as strings.
+
+    Raises:
+      KdJaxError: the save before failed, or the folder holds a later step.
+    """
+    self.wait()
+    newest = max(self._steps(), default=step)
+    if newest > step:
+      raise KdJaxError(
+        f'cannot save step {step} in {self._folder}: step {newest} of an earlier run is there; resume that run or empty the folder'
+      )
+    packed, described, keys = _pack(dict(trees))
+    record = {'step': int(step), 'meta': json.loads(json.dumps(meta)), 'arrays': described, 'keys': keys}
+    self._pending = step, self._worker.submit(self._write, step, packed, record)
+
+  def restore_newest(self, like: Mapping[str, PyTree]) -> Restored | None:
+    """The newest undamaged checkpoint, or None where there is none.
+
+    A damaged one is reported and renamed to '<step>.damaged'. Nothing is cast, reshaped or left out.
+
+    Args:
+      like: the trees that are expected; only the structure, and the shapes and types of the leaves, are read.
+
+    Raises:
+      KdJaxError: the checkpoint is sound but its leaves are not those of `like`; the save before failed.
+    """
+    self.wait()
+    for step in self._steps():
+      # Orbax shows damage as ValueError, KeyError, JSONDecodeError, OSError or a bare Exception, by the file that is hit.
+      try:
+        record, leaves = self._worker.submit(self._read, step).result()
+      except Exception as fault:
+        self._set_aside(step, fault)
+      else:
+        return Restored(step, _as_in(like, leaves, f'checkpoint {self._folder / str(step)}'), record['meta'])
+    return None
+
+  def wait(self) -> None:
+    """Returns when nothing is being saved. Raises KdJaxError where the last save failed."""
+    if self._pending is None:
+      return
+    step, future = self._pending
+    fault = future.exception()
+    self._pending = None
+    if fault is not None:
+      with _faults_of_folder(f'save step {step} in', self._folder):
+        raise fault
+
+  def close(self) -> None:
+    """Waits for the last save. Raises KdJaxError where it failed."""
+    try:
+      self.wait()
+    finally:
+      self._worker.shutdown()
+      self._manager.close()
+
+  def __enter__(self) -> Checkpoints:
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    try:
+      self.close()
+    except KdJaxError as fault:
+      if kind is None:
+        raise
+      self._report(str(fault))  # the error that ended the block is the one to raise
+
+  def _write(self, step: int, packed: np.ndarray, record: dict[str, Any]) -> None:
+    record['sha256'] = _digest(packed, record)
+    path = self._folder / str(step)
+    if step in self._steps():
+      if self._holds(step, record['sha256']):
+        return
+      _remove(path)
+    self._manager.reload()
+    ocp = _orbax()
+    items = ocp.args.Composite(arrays=ocp.args.PyTreeSave({'bytes': packed}), meta=ocp.args.JsonSave(record))
+    with _no_remains(path):
+      self._manager.save(step, args=items, force=True)
+
+  def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    ocp = _orbax()
+    items = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(), meta=ocp.args.JsonRestore())
+    restored = self._manager.restore(step, args=items)
+    record, packed = restored['meta'], restored['arrays']['bytes']
+    _verify(packed, record)
+    if record['step'] != step:
+      raise ValueError(f'it is of step {record["step"]}')
+    return record, _unpack(packed, record['arrays'], record['keys'])
+
+  def _holds(self, step: int, sha256: str) -> bool:
+    try:
+      return self._read(step)[0]['sha256'] == sha256
+    except Exception:  # damaged, in any of the ways that restore_newest knows: it is about to be replaced
+      return False
+
+  def _steps(self) -> list[int]:
+    """The steps that the folder names, newest first; among them damaged ones, which orbax counts or not as it likes."""
+    with _faults_of_folder('look for checkpoints in', self._folder):
+      names = [path.name for path in self._folder.iterdir()]
+    return sorted((int(name) for name in names if re.fullmatch('0|[1-9][0-9]*', name)), reverse=True)
+
+  def _set_aside(self, step: int, fault: Exception) -> None:
+    path = self._folder / str(step)
+    aside = path.with_name(f'{step}.damaged')
+    with _faults_of_folder('move a damaged checkpoint in', self._folder):
+      _remove(aside)
+      path.rename(aside)
+    self._report(f'checkpoint {path} is damaged ({_one_line(fault)}): it is now {aside.name}, and the one before is tried')
+
+
+def save_network(
+  folder: str | os.PathLike[str], spec: NetworkSpec, variables: Mapping[str, PyTree], info: Mapping[str, Any]
+) -> None:
+  """Saves a finished network in `folder`, in place of the network there, if any.
+
+  The arrays go to a new folder inside; then the JSON file that names it is replaced in one step, so that a kill leaves
+  either the old network or the new one. Other files in the folder are left alone.
+
+  Args:
+    folder: is made if need be.
+    spec: what it takes to build the network again.
+    variables: nested dicts of arrays, {'params': …, 'batch_stats': …}; the names contain no '/'.
+    info: any JSON object; tuples come back as lists, and keys as strings.
+
+  Raises:
+    KdJaxError: the folder cannot be written.
+  """
+  path = Path(folder).absolute()
+  flat, empty = _flatten(variables)
+  packed, described, _ = _pack(flat)
+  record = json.loads(json.dumps({'spec': spec._asdict(), 'info': info, 'arrays': described, 'empty': empty}))
+  with _faults_of_folder('save a network in', path):
+    path.mkdir(parents=True, exist_ok=True)
+    older = {child: int(found[1]) for child in path.iterdir() if (found := re.match(r'arrays-(\d+)', child.name))}
+    record['folder'] = f'arrays-{1 + max(older.values(), default=0)}'
+    record['sha256'] = _digest(packed, record)
+    with _no_remains(path / record['folder']):
+      _in_thread(_write_array, path / record['folder'], packed)
+      draft = path / f'{NETWORK_FILE}.tmp'
+      draft.write_text(json.dumps(record, indent=2) + '\n')
+      draft.replace(path / NETWORK_FILE)
+    for child in older:
+      _remove(child)
+
+
+def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str, PyTree], dict[str, Any]]:
+  """The spec, variables (nested dicts of numpy arrays) and info that `save_network` saved.
+
+  Raises:
+    KdJaxError: there is no network in `folder`, it is damaged, or a newer kd_jax saved it.
+  """
+  path = Path(folder).absolute()
+  if not is_network(path):
+    raise KdJaxError(f'{path} holds no network ({NETWORK_FILE} is not there): name a folder that kd_jax saved a network in')
+  try:  # as in Checkpoints.restore_newest, damage can show as any exception
+    record = json.loads((path / NETWORK_FILE).read_text())
+    packed = _in_thread(_read_array, path / record['folder'])
+    _verify(packed, record)
+  except Exception as fault:
+    raise KdJaxError(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it again') from fault
+  unknown = sorted(set(record['spec']) - set(NetworkSpec._fields))
+  if unknown:
+    raise KdJaxError(f'the network in {path} is of a newer kd_jax (its spec has {", ".join(unknown)}): update kd_jax')
+  spec = NetworkSpec(**{name: tuple(x) if isinstance(x, list) else x for name, x in record['spec'].items()})
+  return spec, _nest(_unpack(packed, record['arrays'], {}), record['empty']), record['info']
+
+
+def is_network(folder: str | os.PathLike[str]) -> bool:
+  """Whether `save_network` was used on `folder`; says nothing about damage."""
+  return (Path(folder) / NETWORK_FILE).is_file()
+
+
+def fingerprint(tree: PyTree) -> str:
+  """sha256 over the names, types, shapes and bytes of all leaves: equal for two runs exactly where every bit is."""
+  packed, described, _ = _pack(tree)
+  return _digest(packed, described)
+
+
+def _orbax() -> Any:
+  """Orbax, imported late since it takes a while. Its log is dropped: what goes wrong comes as an exception as well."""
+  import orbax.checkpoint as ocp
+
+  logging.getLogger('absl').addFilter(_is_not_of_orbax)
+  return ocp
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+  return 'orbax' not in Path(record.pathname).parts
+
+
+def _alone(ocp: Any) -> Any:
+  """Orbax options for work that no other process takes part in."""
+  me = jax.process_index()
+  return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'kd_jax_{me}')
+
+
+def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+  """Orbax opens an event loop, and refuses where one runs already, as in a notebook."""
+  with ThreadPoolExecutor(1) as worker:
+    return worker.submit(function, *args).result()
+
+
+def _write_array(path: Path, packed: np.ndarray) -> None:
+  ocp = _orbax()
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=_alone(ocp)) as checkpointer:
+    checkpointer.save(path, args=ocp.args.PyTreeSave({'bytes': packed}))
+
+
+def _read_array(path: Path) -> np.ndarray:
+  ocp = _orbax()
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=_alone(ocp)) as checkpointer:
+    return checkpointer.restore(path, args=ocp.args.PyTreeRestore())['bytes']
+
+
+def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
+  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the order of the tree; its structure."""
+  leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+  named = {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
+  if len(named) != len(leaves):
+    raise ValueError('two leaves of the tree have the same path once its parts are joined by "/"')
+  return named, structure
+
+
+def _pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
+  """All leaves in one u8 array of its own memory; the type and shape of each; what kind each typed PRNG key is."""
+  named, _ = _named_leaves(tree)
+  keys = {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
+  plain = {name: jax.random.key_data(leaf) if name in keys else leaf for name, leaf in sorted(named.items())}
+  host = {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
+  for name, array in host.items():
+    if array.dtype.hasobject:
+      raise TypeError(f'{name} is not an array of numbers')
+  # On a CPU, `host` are views of the device's own memory, which is overwritten once the caller donates it: copy.
+  packed = np.zeros(max(1, sum(array.nbytes for array in host.values())), np.uint8)  # orbax refuses an array of no bytes
+  start = 0
+  for array in host.values():
+    packed[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    start += array.nbytes
+  return packed, {name: _describe(array) for name, array in host.items()}, keys
+
+
+def _unpack(packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
+  leaves: dict[str, Any] = {}
+  start = 0
+  for name, description in sorted(described.items()):
+    kind, shape = description[:-1].split('[')
+    shape = tuple(int(size) for size in shape.split(',') if size)
+    array = np.frombuffer(packed, np.dtype(kind), math.prod(shape), start).reshape(shape).copy()
+    start += array.nbytes
+    leaves[name] = jax.random.wrap_key_data(array, impl=keys[name]) if name in keys else array
+  return leaves
+
+
+def _is_key(leaf: Any) -> bool:
+  return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _describe(leaf: Any) -> str:
+  leaf = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
+  return f'{leaf.dtype}[{",".join(map(str, leaf.shape))}]'
+
+
+def _as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> dict[str, PyTree]:
+  """`leaves` in the containers of `like`. Raises KdJaxError where they are not the same leaves."""
+  wanted, structure = _named_leaves(dict(like))
+  differences = [f'{name} is missing' for name in wanted if name not in leaves]
+  differences += [f'{name} is not expected' for name in leaves if name not in wanted]
+  differences += [
+    f'{name} is {_describe(leaves[name])}, not {_describe(leaf)}'
+    for name, leaf in wanted.items()
+    if name in leaves and _describe(leaves[name]) != _describe(leaf)
+  ]
+  if differences:
+    more = len(differences) - DIFFERENCES_SHOWN
+    shown = '; '.join(differences[:DIFFERENCES_SHOWN]) + (f'; and {more} more' if more > 0 else '')
+    raise KdJaxError(f'{what} does not fit this run: {shown}; use the settings that it was saved with, or another folder')
+  return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in wanted])
+
+
+def _flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
+  """The arrays of nested dicts under their paths, and the paths of the dicts that are empty."""
+  arrays: dict[str, Any] = {}
+  empty: list[str] = []
+
+  def visit(node: Mapping[str, PyTree], parents: tuple[str, ...]) -> None:
+    for name, child in node.items():
+      if not isinstance(name, str) or not name or '/' in name:
+        raise ValueError(f'{name!r} cannot name a variable')
+      path = '/'.join((*parents, name))
+      if not isinstance(child, Mapping):
+        arrays[path] = child
+      elif child:
+        visit(child, (*parents, name))
+      else:
+        empty.append(path)
+
+  visit(tree, ())
+  return arrays, empty
+
+
+def _nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
+  tree: dict[str, PyTree] = {}
+  for path, node in [*arrays.items(), *((path, {}) for path in empty)]:
+    *parents, name = path.split('/')
+    place = tree
+    for parent in parents:
+      place = place.setdefault(parent, {})
+    place[name] = node
+  return tree
+
+
+def _digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:
+  """sha256 over the bytes and everything in the record (but the sha256 itself, where it is there already)."""
+  content = {name: value for name, value in record.items() if name != 'sha256'}
+  digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+  digest.update(packed)
+  return digest.hexdigest()
+
+
+def _verify(packed: np.ndarray, record: Mapping[str, Any]) -> None:
+  if record['sha256'] != _digest(packed, record):
+    raise ValueError('its content does not match its sha256')
+
+
+@contextlib.contextmanager
+def _faults_of_folder(to_do: str, folder: Path) -> Iterator[None]:
+  """Turns what the operating system refuses into a KdJaxError; tensorstore, under orbax, shows it as a ValueError."""
+  try:
+    yield
+  except (OSError, ValueError) as fault:
+    raise KdJaxError(
+      f'cannot {to_do} {folder}: {_one_line(fault)}; make sure that it is a folder that can be written and has room'
+    ) from fault
+
+
+@contextlib.contextmanager
+def _no_remains(path: Path) -> Iterator[None]:
+  """On a fault, removes what orbax has written of `path`: it would take room until the folder is opened again."""
+  try:
+    yield
+  except BaseException:
+    for remains in [path, *path.parent.glob(f'{path.name}.orbax-checkpoint-tmp*')]:
+      shutil.rmtree(remains, ignore_errors=True)
+    raise
+
+
+def _one_line(fault: BaseException) -> str:
+  text = ' '.join(str(fault).split()) or type(fault).__name__
+  number = re.search(r"os_error_code='(\d+)'", text)  # tensorstore says at the end of a long text what it was refused
+  text = os.strerror(int(number[1])) if number else text
+  return text if len(text) <= 160 else text[:157] + '…'
+
+
+def _remove(path: Path) -> None:
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""The heart: one training step and one evaluation step, as pure functions that know no devices.
+
+Under a named device axis each device holds its part of the batch; terms and gradients are averaged over the axis (see
+kd_jax.losses.reduce) and counts are added up. Without one the same functions see the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kd_jax.losses.logits import cross_entropy
+from kd_jax.train import keys
+from kd_jax.types import Array, Batch, Frozen, Method, Network, Outputs, PyTree, Source, TrainState
+
+Metrics = dict[str, tuple[Array, Array]]  # name → (sum, count)
+Preprocess = Callable[[Array, Array, Array], dict[str, Array]]  # (key, u8 images, position) → {view: f32 images}
+
+
+def train_step(student: Network, teachers: tuple[Network, ...], method: Method, optimiser: optax.GradientTransformation,
+               preprocess: Preprocess, *, axis: str | None = None) -> Callable[..., tuple[TrainState, Metrics]]:  # fmt: skip
+  """A function (state, frozen, sources, index, position) → (state, metrics), to be compiled.
+
+  `sources` is a tuple of Source; for each of them, `index` holds i32[b], the images to take (None: all, in order), and `position`
+  i32[b] their places in the global batch.
+  """
+  student, teachers = _on_axis(student, axis), tuple(_on_axis(t, axis) for t in teachers)
+
+  def step(state: TrainState, frozen: Frozen, sources: tuple[Source, ...], index: tuple, position: tuple[Array, ...]):
+    key = jax.random.fold_in(frozen.key, state.step)
+    pixels, labels = gather(sources, index)
+    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(position))
+    batch = Batch(views[method.views[0]], labels, jnp.ones(labels.shape, jnp.float32))
+    taught = tuple(_teach(t, v, views, method.teacher_statistics) for t, v in zip(teachers, frozen.teachers, strict=True))
+
+    def loss(params: dict[str, PyTree]):
+      own = {'params': params['student'], 'batch_stats': state.stats['student']}
+      outputs, student_stats = _forward(student, own, views)
+      terms, method_stats = method.loss(params['method'], state.stats['method'], outputs, taught, batch, frozen.consts,
+                                        keys.stream(key, keys.LOSS), axis=axis)  # fmt: skip
+      return sum(terms.values()), (terms, {'student': student_stats, 'method': method_stats}, outputs)
+
+    gradients, (terms, stats, outputs) = jax.grad(loss, has_aux=True)(state.params)
+    correct, count = _correct(outputs[method.views[0]].logits, batch.label, batch.mask)
+    if axis is not None:
+      gradients, terms = jax.lax.pmean((gradients, terms), axis)
+      correct, count = jax.lax.psum((correct, count), axis)
+    updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {'loss': sum(terms.values()), **{f'term/{name}': value for name, value in terms.items()}}
+    metrics = {name: (value, jnp.ones(())) for name, value in metrics.items()} | {'accuracy': (correct, count)}
+    return TrainState(state.step + 1, params, stats, opt_state), metrics
+
+  return step
+
+
+def evaluation_step(network: Network, to_unit: Callable[[Array], Array], *, axis: str | None = None) -> Callable[..., Metrics]:
+  """A function (variables, sources, index, mask f32[B]) → metrics over the examples that the mask keeps, to be compiled."""
+
+  def step(variables: PyTree, sources: tuple[Source, ...], index: tuple[Array, ...], mask: Array) -> Metrics:
+    pixels, labels = gather(sources, index)
+    logits = network.module.apply(variables, to_unit(pixels), train=False).logits
+    correct, count = _correct(logits, labels, mask)
+    sums = {'accuracy': (correct, count), 'loss': ((cross_entropy(logits, labels) * mask).sum(), count)}
+    return sums if axis is None else jax.lax.psum(sums, axis)
+
+  return step
+
+
+def gather(sources: tuple[Source, ...], index: tuple[Array | None, ...]) -> tuple[Array, Array]:
+  """The chosen images and labels of all sources, one after the other: u8[B, H, W, C], i32[B]. None takes a source whole.
+
+  Images of another size are resized to that of the first source: unlabelled photographs beside CIFAR.
+  """
+  height, width = sources[0].image.shape[1:3]
+
+  def take(source: Source, chosen: Array | None) -> Array:
+    images = source.image if chosen is None else source.image[chosen]
+    if images.shape[1:3] == (height, width):
+      return images
+    resized = jax.image.resize(images.astype(jnp.float32), (images.shape[0], height, width, images.shape[3]), 'linear')
+    return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)
+
+  images = [take(source, chosen) for source, chosen in zip(sources, index, strict=True)]
+  labels = [s.label if chosen is None else s.label[chosen] for s, chosen in zip(sources, index, strict=True)]
+  return jnp.concatenate(images), jnp.concatenate(labels)
+
+
+def _on_axis(network: Network, axis: str | None) -> Network:
+  return network if axis is None else network._replace(module=network.module.clone(axis_name=axis))
+
+
+def _teach(teacher: Network, variables: PyTree, views: Mapping[str, Array], statistics: str) -> dict[str, Outputs]:
+  """A teacher on every view, each by itself, outside the gradient."""
+
+  def one(image: Array) -> Outputs:
+    if statistics == 'running':
+      return teacher.module.apply(variables, image, train=False)
+    return teacher.module.apply(variables, image, train=True, mutable=['batch_stats'])[0]
+
+  return {view: jax.lax.stop_gradient(one(image)) for view, image in views.items()}
+
+
+def _forward(student: Network, variables: PyTree, views: Mapping[str, Array]) -> tuple[dict[str, Outputs], PyTree]:
+  """The student on all views in one batch, so that BatchNorm sees them together."""
+  joint = jnp.concatenate(list(views.values()))
+  outputs, changed = student.module.apply(variables, joint, train=True, mutable=['batch_stats'])
+  parts = [jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))]
+  return dict(zip(views, parts, strict=True)), changed['batch_stats']
+
+
+def _correct(logits: Array, labels: Array, mask: Array) -> tuple[Array, Array]:
+  counted = mask * (labels >= 0)
+  return ((logits.argmax(-1) == labels) * counted).sum(), counted.sum()

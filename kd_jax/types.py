@@ -1,0 +1,160 @@
+"""The shapes of everything that moves between the parts of kd_jax. No logic lives here.
+
+Letters in shapes: B examples in a batch, H and W pixels, C channels, K classes, D embedding width, N examples in a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+Path = tuple[str, ...]
+
+
+class KdJaxError(Exception):
+  """A fault that the user can mend. The message is one line: what is wrong, why, and what to do."""
+
+
+class Source(NamedTuple):
+  """A data set, or a block of one, as it is stored. `label` is −1 where there is none."""
+
+  image: Array  # u8[N, H, W, C]
+  label: Array  # i32[N]
+
+
+class Batch(NamedTuple):
+  """What a loss sees of the data. `label` is −1 where there is none, `mask` is 0 on padding and 1 elsewhere."""
+
+  image: Array  # f32[B, H, W, C], in [0, 1], not normalised: normalisation belongs to a network
+  label: Array  # i32[B]
+  mask: Array  # f32[B]
+
+
+class Outputs(NamedTuple):
+  """Everything that a network computes on a batch; jit removes what a loss does not use.
+
+  A feature is taken at the end of a stage BEFORE the stage's ReLU. In a pre-activation network (WRN) it is the input of the
+  next stage's first ReLU, after its BatchNorm, as in Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation".
+  """
+
+  logits: Array  # f32[B, K]
+  features: tuple[Array, ...]  # f32[B, Hi, Wi, Ci], one a stage
+  layers: dict[str, Array]  # every map that a loss may want: stem_conv, stem_norm, stage1_block1, …
+  embedding: Array  # f32[B, D], what the classifier sees
+
+
+class NetworkSpec(NamedTuple):
+  """All that is needed to build a network again; saved beside its weights as JSON."""
+
+  name: str  # a row of kd_jax.models.MODELS, such as 'resnet26'
+  classes: int
+  image_shape: tuple[int, int, int]  # height, width, channels
+  relu_placement: str = 'block'  # 'block', 'stage' or 'pool': see kd_jax.models.resnet
+  mean: tuple[float, ...] = ()  # a value a channel, for pixels in [0, 1]; empty: the network sees the pixels as they are
+  std: tuple[float, ...] = ()
+  compute_dtype: str = 'float32'  # 'float32', 'bfloat16' or 'float64'; parameters and statistics are float32 or wider
+
+
+class Network(NamedTuple):
+  """A network ready to use: `module.apply(variables, image, train=…)` returns Outputs.
+
+  `norms` names, for each feature, the path in the parameter tree of the last BatchNorm before it (overhaul's margins).
+  """
+
+  spec: NetworkSpec
+  module: Any  # a flax.linen.Module
+  norms: tuple[Path, ...]
+
+
+class Trained(NamedTuple):
+  """A network with its weights: {'params': …, 'batch_stats': …}."""
+
+  network: Network
+  variables: PyTree
+
+
+class TrainState(NamedTuple):
+  """All that changes in training, and all that is saved."""
+
+  step: Array  # i32[], steps taken in this phase
+  params: dict[str, PyTree]  # 'student' and 'method' (connectors; empty where a method has no modules)
+  stats: dict[str, PyTree]  # BatchNorm statistics under the same two names
+  opt_state: PyTree
+
+
+class Frozen(NamedTuple):
+  """All that does not change in a phase. An argument of the step, never closed over."""
+
+  teachers: tuple[PyTree, ...]  # variables of each teacher
+  consts: PyTree  # what the method computed once (overhaul's margins)
+  key: Array  # the phase's key; the step folds in its counter
+
+
+class MethodState(NamedTuple):
+  """What `Method.init` returns."""
+
+  params: PyTree
+  stats: PyTree
+  consts: PyTree
+
+
+def trains_everything(path: Path) -> bool:
+  """The usual `Method.trains`: the loss reaches every leaf."""
+  del path
+  return True
+
+
+class Method(NamedTuple):
+  """A distillation method: two pure functions; hyper-parameters live in the closure of the factory that made it.
+
+  init(key, student, teachers) -> MethodState
+    `student` and each of `teachers` are `Known`; raises KdJaxError where the pair cannot be matched.
+  loss(params, stats, student, teachers, batch, consts, key, *, axis) -> (terms, stats)
+    `params` and `stats` are the method's own; `student` is {view: Outputs}, `teachers` a tuple of the same, outside the
+    gradient. `terms` maps names to weighted scalars whose sum is the loss. Under a named device axis each term is scaled so
+    that its mean over the devices is the value on the global batch (see kd_jax.losses.reduce).
+  """
+
+  init: Callable[..., MethodState]
+  loss: Callable[..., tuple[dict[str, Array], PyTree]]
+  views: tuple[str, ...] = ('weak',)  # the augmented views of each image that the loss wants
+  trains: Callable[[Path], bool] = trains_everything  # path under params, from 'student' or 'method' on
+  teacher_statistics: str = 'running'  # BatchNorm of the teachers: 'running' or 'batch' statistics
+
+
+class Known(NamedTuple):
+  """What a method may know of a network before training."""
+
+  network: Network
+  variables: PyTree  # arrays for a teacher; for the student shapes alone
+  outputs: Outputs  # of jax.ShapeDtypeStruct, for a batch of two
+
+
+class Optimiser(NamedTuple):
+  """SGD as the paper trains: Nesterov momentum, coupled weight decay, step-wise drops of the learning rate."""
+
+  learning_rate: float = 0.1
+  momentum: float = 0.9
+  nesterov: bool = True
+  weight_decay: float = 5e-4
+  drops: tuple[float, ...] = (1 / 3, 2 / 3)  # fractions of the phase's steps, each rounded to a step
+  drop_factor: float = 0.1
+
+
+class Phase(NamedTuple):
+  """One training run: a student, its teachers, a method and a budget. A plan is a tuple of phases."""
+
+  name: str  # unique in a plan; names the phase's folder and its row in the results
+  method_name: str  # as the results show it, such as 'kd'
+  method: Method
+  student: NetworkSpec
+  teachers: tuple[str, ...]  # names of earlier phases, or of imported networks
+  epochs: int
+  optimiser: Optimiser
+  shares: Mapping[str, int]  # images of each data source in a batch, such as {'train': 128}
+  start: str | None = None  # an earlier phase whose student this one goes on from
+  stop: Callable[[Mapping[str, float]], bool] | None = None  # sees an epoch's metrics; True ends the phase

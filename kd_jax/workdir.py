@@ -1,0 +1,78 @@
+"""The folder of a run: who may use it, what configuration it belongs to, and where its parts lie.
+
+  config.json versions.json    the resolved configuration; machine, library versions, devices
+  results.json                 a list of objects, one a trained or imported network
+  curves.png comparison.png    accuracy and loss of all phases; test accuracies
+  events/<phase>/              TensorBoard
+  phases/<phase>/              history.csv, checkpoints/, and result.json once the phase is finished
+  networks/<phase>/            the selected network, ready to be a teacher
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from kd_jax.config import Config, difference
+from kd_jax.report import records
+from kd_jax.types import KdJaxError
+
+_LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets', 'kd_jax')
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, config: Config) -> Iterator[Path]:
+  """Holds the folder for this process and this configuration while the context lasts.
+
+  Raises KdJaxError where another process holds it, where it holds another run, or where it cannot be written. A lock left
+  behind by a killed process is no hindrance: the kernel gave it up.
+  """
+  config_file = folder / 'config.json'
+  if config_file.exists():
+    changed = difference(records.read_json(config_file), config.for_json())
+    if changed:
+      raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another --workdir, or '
+                       'give the same values to go on with that run')  # fmt: skip
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the run lasts
+  except OSError as error:
+    raise KdJaxError(f'{folder} cannot be written ({error.strerror}); choose another --workdir') from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir') from error
+    records.write_json(config_file, config.for_json())
+    records.write_json(folder / 'versions.json', versions())
+    yield folder
+
+
+def versions() -> dict:
+  """Machine, interpreter, libraries and devices, for the record."""
+  found = {}
+  for name in _LIBRARIES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[name] = importlib.metadata.version(name)
+  return {
+    'python': platform.python_version(), 'platform': platform.platform(), 'processor': _processor(),
+    'threads': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+    'libraries': found, 'devices': [str(d.device_kind) for d in jax.devices()], 'backend': jax.default_backend(),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''), 'command': ' '.join(sys.argv),
+  }  # fmt: skip
+
+
+def _processor() -> str:
+  with contextlib.suppress(OSError):
+    for line in Path('/proc/cpuinfo').read_text().splitlines():
+      if line.startswith('model name'):
+        return line.partition(':')[2].strip()
+  return platform.processor()

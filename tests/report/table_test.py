@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kd_jax.report.table import duration, markdown_table, percent, results_table
+
+TEACHER = {
+  'name': 'teacher',
+  'method': 'plain',
+  'student': 'resnet26',
+  'teachers': [],
+  'seed': 0,
+  'epochs': 200,
+  'parameters': 368_986,
+  'validation_accuracy': 0.9341,
+  'test_accuracy': 0.9331,
+  'test_accuracy_last': 0.93284,
+  'selection': 'validation',
+  'images_per_second': 12000.3,
+  'seconds': 4000.0,
+}
+STUDENT = {
+  **TEACHER,
+  'name': 'distilled',
+  'method': 'kd',
+  'student': 'resnet8',
+  'teachers': ['teacher', 'assistant'],
+  'parameters': 89_322,
+  'test_accuracy': 0.91,
+  'seconds': 83,
+}
+OPTIMISTIC = {**STUDENT, 'selection': 'test', 'validation_accuracy': None, 'test_accuracy_last': math.nan}
+
+
+def test_table_is_what_a_person_reads():
+  bare = {**STUDENT, 'teachers': ['teacher']}
+  assert results_table([TEACHER, bare]).splitlines() == [
+    'name       method  student   teachers  parameters  validation %  test %  last test %      time  images/s',
+    '────────────────────────────────────────────────────────────────────────────────────────────────────────',
+    'teacher    plain   resnet26  –            368,986         93.41   93.31        93.28  1 h 07 m    12,000',
+    'distilled  kd      resnet8   teacher       89,322         93.41   91.00        93.28  1 m 23 s    12,000',
+  ]
+
+
+def test_test_selection_is_marked_and_explained():
+  table = results_table([TEACHER, OPTIMISTIC])
+  assert '*91.00' in table and '*93.31' not in table
+  assert table.splitlines()[-1].startswith(
+    '* The epoch was selected on the test set, so these accuracies are optimistic'
+  )
+  assert 'optimistic' not in results_table([TEACHER])
+
+
+def test_missing_values_show_as_a_dash():
+  cells = results_table([{'name': 'bare', 'parameters': None, 'seconds': math.nan}]).splitlines()[-1].split()
+  assert cells == ['bare', *'–––––––––']
+
+
+def test_several_seeds_get_a_column():
+  assert 'seed' not in results_table([STUDENT, TEACHER])
+  header, _, first, second = results_table([STUDENT, {**STUDENT, 'seed': 11}]).splitlines()
+  assert header.split()[:2] == ['name', 'seed']
+  assert (first.split()[1], second.split()[1]) == ('0', '11')
+
+
+@pytest.mark.parametrize(
+  'environment', [{'TERM': 'dumb'}, {'FORCE_COLOR': '1', 'TTY_COMPATIBLE': '1'}, {'COLUMNS': '20'}]
+)
+def test_table_does_not_depend_on_the_terminal(monkeypatch, environment):
+  expected = results_table([TEACHER, OPTIMISTIC], width=100)
+  for name, value in environment.items():
+    monkeypatch.setenv(name, value)
+  assert results_table([TEACHER, OPTIMISTIC], width=100) == expected
+  assert '\x1b' not in expected
+
+
+@pytest.mark.parametrize('width', [114, 113, 80, 64])
+def test_narrow_tables_keep_numbers_whole(width):
+  table = results_table([TEACHER, STUDENT], width=width)
+  assert max(map(len, table.splitlines())) <= width
+  assert ('\n\n' in table) == (width < 114)
+  for cell in ('368,986', '93.41', '1 h 07 m', '12,000', 'teacher, assistant'):
+    assert cell in table
+
+
+def test_very_narrow_tables_wrap():
+  assert max(map(len, results_table([TEACHER, STUDENT], width=40).splitlines())) <= 40
+
+
+def test_names_are_no_markup():
+  assert '[bold]a[/] :smile:' in results_table([{**TEACHER, 'name': '[bold]a[/] :smile:'}])
+
+
+def test_no_rows():
+  assert results_table([]).startswith('name')
+  assert len(markdown_table([]).splitlines()) == 2
+
+
+def test_markdown():
+  header, rule, teacher, student, empty, note = markdown_table([TEACHER, {**OPTIMISTIC, 'name': 'a|b\nc'}]).splitlines()
+  assert header.startswith('| name | method | student | teachers | parameters | validation % | test % | last test % |')
+  assert rule == '| :--- | :--- | :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: |'
+  assert teacher == '| teacher | plain | resnet26 | – | 368,986 | 93.41 | 93.31 | 93.28 | 1 h 07 m | 12,000 |'
+  assert student == '| a\\|b c | kd | resnet8 | teacher, assistant | 89,322 | – | \\*91.00 | – | 1 m 23 s | 12,000 |'
+  assert not empty and note.startswith('\\* The epoch was selected on the test set')
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'text'),
+  [
+    (0, '0.0 s'),
+    (0.42, '0.4 s'),
+    (9.94, '9.9 s'),
+    (9.96, '10 s'),
+    (59.6, '1 m 00 s'),
+    (83, '1 m 23 s'),
+    (3599.7, '1 h 00 m'),
+    (7500, '2 h 05 m'),
+    (86_399, '1 d 00 h'),
+    (86_400 * 3 + 4 * 3600, '3 d 04 h'),
+    (-1, '0.0 s'),
+    (None, '–'),
+    (math.nan, '–'),
+    (math.inf, '–'),
+  ],
+)
+def test_duration(seconds, text):
+  assert duration(seconds) == text
+
+
+def test_percent():
+  assert percent(0.91) == '91.00'
+  assert percent(None) == percent(math.nan) == '–'
