@@ -50,7 +50,6 @@ class Config:
   epochs: int = _key(200, 'passes of the student over the training images')
   teacher_epochs: int = _key(0, 'passes of a teacher that is trained first; 0: as many as the student')
   batch_size: int = _key(128, 'images in a step, over all devices')
-  eval_batch_size: int = _key(500, 'images in a step of evaluation, over all devices')
   learning_rate: float = _key(0.1, 'first learning rate')
   momentum: float = _key(0.9, "of SGD, Nesterov's")
   weight_decay: float = _key(5e-4, 'added to the gradient before the momentum')
@@ -75,10 +74,10 @@ class Config:
 
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
-FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every', 'eval_batch_size')
+FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
-             'teacher_epochs': 0, 'batch_size': 1, 'eval_batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
+             'teacher_epochs': 0, 'batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
 _ONE_OF = {
   'student': models.MODELS, 'teacher': models.MODELS, 'method': METHODS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
   'relu_placement': models.RELU_PLACEMENTS, 'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'),

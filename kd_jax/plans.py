@@ -53,4 +53,4 @@ def _phase(wanted: Wanted, name: str, method: str, student: NetworkSpec, teacher
     made = methods.make(method, recipe=wanted.recipe, **wanted.options)
   else:
     made = methods.make(method)
-  return Phase(name, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size})
+  return Phase(name, name, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size})

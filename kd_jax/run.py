@@ -21,6 +21,7 @@ from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, parallel, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained
 
+EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
 Say = Callable[[str], None]
 
 
@@ -42,19 +43,21 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   Raises KdJaxError for what the user can mend, before anything is compiled or written where that can be known, and
   kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then.
   """
-  if config.deterministic and '--xla_gpu_deterministic_ops' not in os.environ.get('XLA_FLAGS', ''):
-    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true'.strip()
+  if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
   folder = Path(folder).absolute()
   dataset = sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
   held = config.validation_examples if config.selection == 'validation' else 0
   parts = roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                        eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
-  pipeline.steps_per_epoch(len(parts.train.index), config.batch_size)
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   check(phases, imported)
-  devices = parallel.make(config.parallel, (config.batch_size, config.eval_batch_size))
+  devices = parallel.make(config.parallel)
+  for phase in phases:
+    parallel.check_shares(devices, phase.shares.values())
+    _steps_per_epoch(parts, phase)
   with workdir.claimed(folder, config), stopping() as stop:
     placed = _place(config, dataset, devices)
     context = Context(config, folder, parts, placed, devices, stop, say)
@@ -151,23 +154,24 @@ def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: 
   start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
   taught_by = tuple(_known(t.network, t.variables) for t in teaching)
   own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), _known(student), taught_by)
-  per_epoch = pipeline.steps_per_epoch(len(context.parts.train.index), config.batch_size)
+  per_epoch = _steps_per_epoch(context.parts, phase)
   schedule = optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
   optimiser = optim.sgd(phase.optimiser, schedule, phase.method.trains)
   streamed = not context.placed
   policies = {'weak': pipeline.weak(crop_padding=config.crop_padding, flip=config.flip)}
   compiled = devices.train(step.train_step(student, tuple(t.network for t in teaching), phase.method, optimiser,
                                            pipeline.preprocess(policies), axis=devices.axis), streamed)  # fmt: skip
-  order = pipeline.order(keys.stream(key, keys.ORDER), (len(context.parts.train.index),), (config.batch_size,))
+  parts, shares = _parts(context.parts, phase), tuple(phase.shares.values())
+  order = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
   if streamed:
-    fed = feed.streamed((context.parts.train,), order, devices.split)
+    fed = feed.streamed(parts, order, devices.split)
   else:
-    fed = feed.resident((context.placed[id(context.parts.train.source)],), (context.parts.train,), order, devices.split)
+    fed = feed.resident(tuple(context.placed[id(part.source)] for part in parts), parts, order, devices.split)
   evaluate = _evaluator(context, student)
   selecting = context.parts.validation if config.selection == 'validation' else context.parts.test
-  work = loop.Work(compiled, fed.at, devices.split((np.arange(config.batch_size, dtype=np.int32),)),
+  work = loop.Work(compiled, fed.at, devices.split(pipeline.positions(shares)),
                    lambda variables: _named(config.selection, evaluate(variables, selecting)), f'{config.selection}_accuracy',
-                   schedule, devices.place, per_epoch, config.batch_size)  # fmt: skip
+                   schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
   first = state.create(start, own, optimiser)
   frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
   place = context.folder / 'phases' / phase.name
@@ -199,7 +203,7 @@ class Watcher:
 
   def epoch(self, history: list[loop.Row]) -> None:
     if self._events is None:
-      self._events = records.Events(self._context.folder / 'events' / self._phase.name, history[-1]['epoch'])
+      self._events = records.Events(self._context.folder / 'events' / self._phase.name, history[-1]['epoch'] - 1)
     self._events.write(history[-1]['epoch'], history[-1])
     records.write_history(self._place / 'history.csv', history)
     self._progress.epoch(history[-1])
@@ -212,6 +216,14 @@ class Watcher:
       self._events.close()
 
 
+def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Part, ...]:
+  return tuple({'train': parts.train}[name] for name in phase.shares)
+
+
+def _steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
+  return min(pipeline.steps_per_epoch(len(p.index), s) for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True))
+
+
 def _known(network: Network, variables: PyTree = None) -> Known:
   return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
 
@@ -222,7 +234,8 @@ def _evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Par
 
   def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
     placed = context.placed.get(id(part.source))
-    blocks = feed.evaluation(part, context.config.eval_batch_size, placed=placed, split=devices.split)
+    batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
+    blocks = feed.evaluation(part, batch, placed=placed, split=devices.split)
     variables = devices.place(variables)
     totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
     if totals['accuracy'][1] != len(part.index):
@@ -241,7 +254,8 @@ def _row(context: Context, phase: Phase, teaching: Sequence[Trained], student: N
   config = context.config
   selected = finished.history[finished.best_epoch - 1]
   return {
-    'name': phase.name, 'method': phase.method_name, 'recipe': config.recipe, 'student': phase.student.name,
+    'name': phase.name, 'role': phase.role, 'method': phase.method_name,
+    'recipe': config.recipe if phase.method_name == config.method else 'written', 'student': phase.student.name,
     'teachers': [t.network.spec.name for t in teaching], 'dataset': config.dataset, 'seed': config.seed,
     'epochs': len(finished.history), 'train_examples': len(context.parts.train.index),
     'parameters': models.count_parameters(finished.last['params']),
@@ -267,7 +281,7 @@ def _imported_row(context: Context, name: str, trained: Trained) -> dict[str, An
                 f'{context.config.dataset}, and are its normalisation {spec.mean}, {spec.std} and its ReLU placement '
                 f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
   row = {
-    'name': name, 'method': 'imported', 'recipe': None, 'student': spec.name, 'teachers': [], 'dataset': context.config.dataset,
+    'name': name, 'role': 'teacher', 'method': 'imported', 'recipe': None, 'student': spec.name, 'teachers': [], 'dataset': context.config.dataset,
     'seed': context.config.seed, 'epochs': None, 'train_examples': None,
     'parameters': models.count_parameters(trained.variables['params']), 'validation_accuracy': validation, 'best_epoch': None,
     'test_accuracy': test, 'test_accuracy_last': None, 'selection': context.config.selection, 'images_per_second': None,

@@ -149,6 +149,7 @@ class Phase(NamedTuple):
   """One training run: a student, its teachers, a method and a budget. A plan is a tuple of phases."""
 
   name: str  # unique in a plan; names the phase's folder and its row in the results
+  role: str  # 'teacher', 'baseline' or 'student': what it is for
   method_name: str  # as the results show it, such as 'kd'
   method: Method
   student: NetworkSpec

@@ -79,3 +79,9 @@ def order(key: Array, sizes: tuple[int, ...], shares: tuple[int, ...]) -> Callab
     return tuple(picked)
 
   return batch
+
+
+def positions(shares: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+  """The place of each image in the global batch, i32[share] for each source: what its augmentation is drawn by."""
+  starts = np.cumsum((0, *shares[:-1]))
+  return tuple(np.arange(start, start + share, dtype=np.int32) for start, share in zip(starts, shares, strict=True))

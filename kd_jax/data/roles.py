@@ -25,7 +25,9 @@ def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, e
 
   A count of 0 for train or evaluation means all. Raises KdJaxError where there are not enough images.
   """
-  kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
+  kept, held = np.arange(len(dataset.train.label), dtype=np.int32), np.zeros(0, np.int32)
+  if validation_examples:
+    kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
   if train_examples:
     kept = balanced_subset(dataset.train.label, kept, train_examples, seed=seed)
   everything = np.arange(len(dataset.test.label), dtype=np.int32)

@@ -54,8 +54,8 @@ def load(name: str, *, data_dir: str = '', download: bool = True) -> Dataset:
   classes = tfds_reader.class_names(builder)
   if not classes:
     raise KdJaxError(
-      f"data set '{name}' has no feature 'label' with classes (its features: {', '.join(sorted(builder.info.features))}): it "
-      'can serve as unlabelled data only; choose an image-classification data set'
+      f"data set '{name}' has no feature 'label' with classes (its features: {', '.join(sorted(builder.info.features))}"
+      '): it can serve as unlabelled data only; choose an image-classification data set'
     )
   test = 'test' if 'test' in builder.info.splits else 'validation'
   sources = {}

@@ -9,8 +9,8 @@
 | WRN: …/shortcut_conv, and final_norm  | ….convShortcut, and bn1      |                                  |
 | head                                  | linear                       | fc                               |
 
-Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, we channels last: the classifier's rows
-are permuted. `num_batches_tracked`, which nothing here needs, is dropped on import and written as 0 on export.
+Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, we channels last: the classifier's
+rows are permuted. `num_batches_tracked`, which nothing here needs, is dropped on import and written as 0 on export.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from kd_jax.interop.torch_specs import IMAGE_SHAPE, canonical, note_of, spec_fro
 from kd_jax.interop.torch_writer import write
 from kd_jax.types import KdJaxError, Network, NetworkSpec, Path, PyTree
 
-_MODULES = {'stem_conv': 'conv1', 'stem_norm': 'bn1', 'final_norm': 'bn1', 'head': 'linear', 'shortcut_conv': 'shortcut.0',
-            'shortcut_norm': 'shortcut.1', **{f'norm{i}': f'bn{i}' for i in (1, 2, 3)}}  # fmt: skip
+_MODULES = {
+  'stem_conv': 'conv1', 'stem_norm': 'bn1', 'final_norm': 'bn1', 'head': 'linear', 'norm1': 'bn1', 'norm2': 'bn2',
+  'norm3': 'bn3', 'shortcut_conv': 'shortcut.0', 'shortcut_norm': 'shortcut.1',
+}  # fmt: skip
 _LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _NAMED = 3  # how many differences of a kind a message names
 
@@ -39,7 +41,7 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   """The weights of a PyTorch state dict (bare, wrapped or prefixed) as {'params', 'batch_stats'} of numpy arrays.
 
   Raises:
-    KdJaxError: the weights are of another architecture, number of classes or image size, are no floats, or are not finite.
+    KdJaxError: the weights are of another architecture, number of classes or image size, no floats, or not finite.
   """
   state, _ = canonical(state)
   shapes = flatten_dict(models.shapes(network))
@@ -47,24 +49,29 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   wanted = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
   faults = _differences({name: array.shape for name, array in state.items()}, wanted)
   if faults:
-    raise KdJaxError(f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they are of')
-  pooled = _pooled(network)
+    raise KdJaxError(
+      f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they are of'
+    )
+  pooled = _pooled(network, shapes)
   variables = {path: _from_torch(_converted(names[path], state[names[path]], dtype), pooled) for path in shapes}
   return unflatten_dict(variables)
 
 
 def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
-  """The inverse of `to_flax`: a state dict under the published code's names, without prefix, with num_batches_tracked at 0.
+  """The inverse of `to_flax`: a state dict under the published code's names, without prefix.
 
   Raises KdJaxError where the variables are not those of the spec's network.
   """
   network = models.build(spec)
   flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
-  faults = _differences({'/'.join(path): leaf.shape for path, leaf in flat.items()},
-                        {'/'.join(path): shape.shape for path, shape in flatten_dict(models.shapes(network)).items()})  # fmt: skip
+  shapes = flatten_dict(models.shapes(network))
+  found, wanted = ({'/'.join(path): leaf.shape for path, leaf in tree.items()} for tree in (flat, shapes))
+  faults = _differences(found, wanted)
   if faults:
-    raise KdJaxError(f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were trained with')
-  pooled = _pooled(network)
+    raise KdJaxError(
+      f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were trained with'
+    )
+  pooled = _pooled(network, shapes)
   state = {_torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
   counters = {name.replace('running_var', 'num_batches_tracked'): np.zeros((), np.int64)
               for name in state if name.endswith('running_var')}  # fmt: skip
@@ -72,15 +79,20 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
   return {name: state[name] for name in sorted(state, key=_natural)}
 
 
-def import_file(path: str | os.PathLike, *, image_shape: tuple[int, int, int] | None = None, name: str | None = None,
-                classes: int | None = None) -> tuple[NetworkSpec, PyTree]:
+def import_file(
+  path: str | os.PathLike,
+  *,
+  image_shape: tuple[int, int, int] | None = None,
+  name: str | None = None,
+  classes: int | None = None,
+) -> tuple[NetworkSpec, PyTree]:
   """The network in a PyTorch checkpoint, and its weights.
 
   A file of `export_file` states its spec; of any other it is inferred (see `torch_specs.spec_from_state`).
 
   Args:
     path: a `.pth` or `.pt` file of torch.save, in either format.
-    image_shape: height, width, channels of the images that it classifies; by default the file's own statement or 32×32×3.
+    image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
 
@@ -94,7 +106,9 @@ def import_file(path: str | os.PathLike, *, image_shape: tuple[int, int, int] | 
       spec = spec_from_state(checkpoint, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
     else:
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
-        raise KdJaxError(f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds')
+        raise KdJaxError(
+          f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds'
+        )
       spec = spec._replace(image_shape=tuple(image_shape or spec.image_shape))
     return spec, to_flax(checkpoint, models.build(spec))
   except KdJaxError as fault:
@@ -102,7 +116,7 @@ def import_file(path: str | os.PathLike, *, image_shape: tuple[int, int, int] | 
 
 
 def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -> None:
-  """Writes a network for PyTorch: {'model_state_dict': `to_torch`, 'kd_jax_network': the spec as JSON, for `import_file`}.
+  """Writes a network for PyTorch: its state dict under 'model_state_dict', and its spec, for `import_file`, as JSON.
 
   Raises KdJaxError where the file cannot be written, or the variables are not those of the spec's network.
   """
@@ -127,14 +141,10 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
   return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
 
 
-def _pooled(network: Network) -> tuple[int, int, int]:
+def _pooled(network: Network, shapes: Mapping[Path, Any]) -> tuple[int, int, int]:
   """Channels, height and width of the map that the classifier sees flattened."""
-  shapes = models.shapes(network)
-  last_norm = shapes['params']
-  for key in network.norms[-1]:
-    last_norm = last_norm[key]
-  channels = last_norm['scale'].shape[0]
-  if shapes['params']['head']['kernel'].shape[0] == channels:
+  channels = shapes['params', *network.norms[-1], 'scale'].shape[0]
+  if shapes['params', 'head', 'kernel'].shape[0] == channels:
     return channels, 1, 1
   _, height, width, _ = models.output_shapes(network).features[-1].shape
   return channels, height // network.module.pool, width // network.module.pool
@@ -160,11 +170,15 @@ def _to_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
   if array.dtype.kind != 'f':
-    raise KdJaxError(f'{name} is of type {array.dtype}, where weights are floats; save the network before quantising it')
+    raise KdJaxError(
+      f'{name} is of type {array.dtype}, where weights are floats; save the network before quantising it'
+    )
   with np.errstate(over='ignore', under='ignore'):  # an overflow shows in the next line
     converted = array.astype(dtype)
   if not np.isfinite(converted).all():
-    raise KdJaxError(f'{name} holds values that are infinite or NaN; its training diverged or the file is damaged: take another')
+    raise KdJaxError(
+      f'{name} holds values that are infinite or NaN; its training diverged or the file is damaged: take another'
+    )
   return converted
 
 

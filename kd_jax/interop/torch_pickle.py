@@ -313,7 +313,12 @@ def _scalar(dtype: Any, value: Any) -> np.generic:
 
 def _encode(text: Any, encoding: Any) -> bytes:
   """How protocol 2 writes bytes; here those of one number."""
-  if type(text) is not str or len(text) > 8 or not _is_text(encoding, 'latin1') or any(ord(letter) > 255 for letter in text):
+  if (
+    type(text) is not str
+    or len(text) > 8
+    or not _is_text(encoding, 'latin1')
+    or any(ord(letter) > 255 for letter in text)
+  ):
     raise Unreadable('its pickle holds bytes that are no number', SAVE_ALONE)
   return text.encode('latin1')
 
@@ -353,5 +358,7 @@ def _name(module: Any, attribute: Any) -> Name:
     raise Unreadable('its pickle names a class wrongly')
   known = _NAMES.get(f'{module} {attribute}')
   if known is None:
-    raise Unreadable(f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe', SAVE_ALONE)
+    raise Unreadable(
+      f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe', SAVE_ALONE
+    )
   return known

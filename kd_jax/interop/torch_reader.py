@@ -24,7 +24,16 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_VERSION = 1001
 _MAX_DEPTH = 64
 # What zipfile raises on damaged or exotic archives.
-_ZIP_FAULTS = (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError, OSError)
+_ZIP_FAULTS = (
+  zipfile.BadZipFile,
+  struct.error,
+  NotImplementedError,
+  RuntimeError,
+  ValueError,
+  OverflowError,
+  EOFError,
+  OSError,
+)
 
 
 def read(path: str | os.PathLike) -> dict:
@@ -167,5 +176,7 @@ def _view(tensor: Tensor, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
   if 0 in tensor.shape:
     return np.zeros(tensor.shape, flat.dtype)
   # The stride of a side of 1 is never used and may be anything, also more than numpy's integers hold.
-  strides = tuple(flat.itemsize * stride if side > 1 else 0 for side, stride in zip(tensor.shape, tensor.strides, strict=True))
+  strides = tuple(
+    flat.itemsize * stride if side > 1 else 0 for side, stride in zip(tensor.shape, tensor.strides, strict=True)
+  )
   return np.ndarray(tensor.shape, flat.dtype, flat, tensor.offset * flat.itemsize, strides)

@@ -1,4 +1,4 @@
-"""Which network a PyTorch checkpoint holds: read off the names and shapes of its arrays, or off our own note in the file."""
+"""Which network a PyTorch checkpoint holds: by the names and shapes of its arrays, or by our own note in the file."""
 
 from __future__ import annotations
 
@@ -51,8 +51,13 @@ def _respelt(name: str) -> str:
   return name
 
 
-def spec_from_state(state: Mapping, *, image_shape: tuple[int, int, int] = IMAGE_SHAPE, name: str | None = None,
-                    classes: int | None = None) -> NetworkSpec:
+def spec_from_state(
+  state: Mapping,
+  *,
+  image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+  name: str | None = None,
+  classes: int | None = None,
+) -> NetworkSpec:
   """The spec of the network whose weights `state` holds.
 
   Files in the published code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage` where
@@ -99,7 +104,13 @@ def _signature(name: str) -> tuple:
   maker = models.MODELS[name]
   numbers = maker.keywords
   if maker.func is wide_resnet:
-    return True, 16, ((numbers['depth'] - 4) // 6,) * 3, tuple(width * numbers['factor'] for width in (16, 32, 64)), False
+    return (
+      True,
+      16,
+      ((numbers['depth'] - 4) // 6,) * 3,
+      tuple(width * numbers['factor'] for width in (16, 32, 64)),
+      False,
+    )
   return False, numbers['stem_width'], numbers['blocks'], numbers['widths'], numbers.get('bottleneck', False)
 
 

@@ -40,7 +40,9 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray], *, notes: Ma
   arrays = {name: np.asarray(array) for name, array in state.items()}
   for name, array in arrays.items():
     if array.dtype.name not in _STORAGES:
-      raise KdJaxError(f'{name} cannot be written for PyTorch: its type is {array.dtype.name}; convert it to float32 first')
+      raise KdJaxError(
+        f'{name} cannot be written for PyTorch: its type is {array.dtype.name}; convert it to float32 first'
+      )
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_STORED) as archive:
     _add(archive, 'archive/data.pkl', _pickled(arrays, notes or {}))
@@ -68,7 +70,9 @@ def _replace(path: Path, content: bytes) -> None:
     finally:
       temporary.unlink(missing_ok=True)
   except OSError as fault:
-    raise KdJaxError(f'{str(path)!r} cannot be written: {fault.strerror}; check the folder, its permissions and its space') from None
+    raise KdJaxError(
+      f'{str(path)!r} cannot be written: {fault.strerror}; check the folder, its permissions and its space'
+    ) from None
 
 
 def _pickled(arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:
@@ -99,7 +103,9 @@ def _text(text: str) -> bytes:
 
 
 def _integer(value: int) -> bytes:
-  return pickle.BININT + struct.pack('<i', value) if value < 2**31 else pickle.LONG1 + b'\x08' + struct.pack('<q', value)
+  return (
+    pickle.BININT + struct.pack('<i', value) if value < 2**31 else pickle.LONG1 + b'\x08' + struct.pack('<q', value)
+  )
 
 
 def _tuple(items: Iterable[bytes]) -> bytes:

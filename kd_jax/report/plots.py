@@ -89,9 +89,8 @@ def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
       bars.setdefault(str(row['name']), []).append(row)
   if not bars:
     raise KdJaxError(f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one.")
-  taught = {teacher for row in rows for teacher in row.get('teachers') or ()}
   with _figure(path_png, (8.2, 1.6 + 0.62 * len(bars))) as figure:
-    _legend(figure, _draw_bars(figure.subplots(), bars, taught), 'center', columns=4)
+    _legend(figure, _draw_bars(figure.subplots(), bars), 'center', columns=4)
 
 
 @contextlib.contextmanager
@@ -189,7 +188,7 @@ def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
   ]
 
 
-def _draw_bars(axis: Any, bars: Mapping[str, Sequence[Row]], taught: set[str]) -> list[Any]:
+def _draw_bars(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
   """Draws a bar for each name; returns what the legend shows."""
   from matplotlib.patches import Patch
 
@@ -200,7 +199,7 @@ def _draw_bars(axis: Any, bars: Mapping[str, Sequence[Row]], taught: set[str]) -
   shown, note = {}, ''
   for place, (name, rows) in enumerate(bars.items()):
     mean = sum(values[name]) / len(rows)
-    role = _role(rows[0], taught)
+    role = _role(rows[0])
     shown[role] = Patch(color=_ROLES[role], label=role)
     axis.barh(place, mean - start, left=start, height=0.62, color=_ROLES[role])
     if start:
@@ -291,8 +290,8 @@ def _selected(rows: Sequence[Row]) -> tuple[int, float] | None:
   return max(series, key=lambda point: point[1]) if series else None
 
 
-def _role(row: Row, taught: set[str]) -> str:
-  if row['name'] in taught:
+def _role(row: Row) -> str:
+  if row.get('role') == 'teacher':
     return 'teacher assistant' if row.get('teachers') else 'teacher'
   return 'distilled student' if row.get('teachers') else 'student alone'
 

@@ -12,12 +12,13 @@ A folder of a network:
   arrays-1/                    as 12/arrays above; `folder` names the one that counts
 
 `arrays` in the JSON maps the path of each array to its type and shape, such as 'state/params/student/stem/kernel' to
-'float32[3,3,3,16]'; `bytes` holds their bytes one after the other, in the order of the sorted paths. They are one array since
-orbax takes .4 ms a leaf, holding Python's lock: 110 ms and not 30 for a ResNet of 20 layers. Orbax restores a flipped bit without
-complaint: the sha256 is ours and covers the bytes and all else that the JSON says.
+'float32[3,3,3,16]'; `bytes` holds their bytes one after the other, in the order of the sorted paths. They are one array
+since orbax takes .4 ms of Python for each (30 ms and not 110 for the 200 of a small network), and, where several are
+damaged, prints a traceback for each. Orbax restores a flipped bit without complaint: the sha256 is ours, and covers the
+bytes and all else that the JSON says.
 
-In a run of several processes nothing here waits for the other processes: let one process alone save, and open a folder of
-checkpoints only while no other process saves there.
+In a run of several processes nothing here waits for the other processes: let one process alone save, and open a folder
+of checkpoints only while no other process saves there.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ DIFFERENCES_SHOWN = 5
 
 
 class Restored(NamedTuple):
-  """What `Checkpoints.restore_newest` found; the leaves of `trees` are numpy arrays (typed PRNG keys stay jax arrays)."""
+  """What `Checkpoints.restore_newest` found. Leaves of `trees` are numpy arrays; typed PRNG keys stay jax arrays."""
 
   step: int
   trees: dict[str, PyTree]
@@ -53,14 +54,15 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-  """The newest `keep` checkpoints of one run in `folder`, which is made if need be. A context manager: leave it to close it.
+  """The newest `keep` checkpoints of one run in `folder`. A context manager: leaving it waits for the last save.
 
   A checkpoint holds all trees and the metadata together, so that no two of them can disagree. It appears under its step
-  only when complete; what a killed save left behind is cleaned up here. Saving runs in a thread: its error is raised, as a
-  KdJaxError, by the next call. Call `restore_newest` before the first `save`: it takes damaged checkpoints out of the count.
+  only when complete; what a killed save left behind is cleaned up here. Saving runs in a thread: its error is raised,
+  as a KdJaxError, by the next call. Call `restore_newest` before the first `save`: it takes damaged checkpoints out of
+  the count.
 
   Args:
-    folder: of this run alone.
+    folder: of this run alone; is made if need be.
     keep: how many checkpoints stay; two, so that one damaged checkpoint does not cost the run.
     report: is given one line for each damaged checkpoint that was passed over.
 
@@ -88,8 +90,8 @@ class Checkpoints:
   def save(self, step: int, trees: Mapping[str, PyTree], meta: Mapping[str, Any]) -> None:
     """Copies `trees` to the host and returns; the rest happens in a thread. Waits first for the save before to end.
 
-    The arrays may be donated as soon as this returns. A checkpoint of the same step stays if it is undamaged and of the same
-    content, as it is in a resumed run, and is replaced otherwise; a kill during the replacement leaves the one before.
+    The arrays may be donated as soon as this returns. A checkpoint of the same step stays if it is undamaged and of the
+    same content, as it is in a resumed run, and is replaced otherwise; a kill during that leaves the one before.
 
     Args:
       step: not below the newest checkpoint's.
@@ -103,7 +105,8 @@ class Checkpoints:
     newest = max(self._steps(), default=step)
     if newest > step:
       raise KdJaxError(
-        f'cannot save step {step} in {self._folder}: step {newest} of an earlier run is there; resume that run or empty the folder'
+        f'cannot save step {step} in {self._folder}: it holds step {newest} of an earlier run; resume that run or '
+        'empty the folder'
       )
     packed, described, keys = _pack(dict(trees))
     record = {'step': int(step), 'meta': json.loads(json.dumps(meta)), 'arrays': described, 'keys': keys}
@@ -122,7 +125,7 @@ class Checkpoints:
     """
     self.wait()
     for step in self._steps():
-      # Orbax shows damage as ValueError, KeyError, JSONDecodeError, OSError or a bare Exception, by the file that is hit.
+      # Orbax shows damage as ValueError, KeyError, JSONDecodeError, OSError or a bare Exception, by the file hit.
       try:
         record, leaves = self._worker.submit(self._read, step).result()
       except Exception as fault:
@@ -202,7 +205,7 @@ class Checkpoints:
     with _faults_of_folder('move a damaged checkpoint in', self._folder):
       _remove(aside)
       path.rename(aside)
-    self._report(f'checkpoint {path} is damaged ({_one_line(fault)}): it is now {aside.name}, and the one before is tried')
+    self._report(f'checkpoint {path} is damaged ({_one_line(fault)}): renamed to {aside.name}, trying the one before')
 
 
 def save_network(
@@ -248,13 +251,13 @@ def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str,
   """
   path = Path(folder).absolute()
   if not is_network(path):
-    raise KdJaxError(f'{path} holds no network ({NETWORK_FILE} is not there): name a folder that kd_jax saved a network in')
+    raise KdJaxError(f'{path} holds no network (no {NETWORK_FILE} is there): name a folder that kd_jax saved one in')
   try:  # as in Checkpoints.restore_newest, damage can show as any exception
     record = json.loads((path / NETWORK_FILE).read_text())
     packed = _in_thread(_read_array, path / record['folder'])
     _verify(packed, record)
   except Exception as fault:
-    raise KdJaxError(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it again') from fault
+    raise KdJaxError(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it anew') from fault
   unknown = sorted(set(record['spec']) - set(NetworkSpec._fields))
   if unknown:
     raise KdJaxError(f'the network in {path} is of a newer kd_jax (its spec has {", ".join(unknown)}): update kd_jax')
@@ -288,7 +291,8 @@ def _is_not_of_orbax(record: logging.LogRecord) -> bool:
 def _alone(ocp: Any) -> Any:
   """Orbax options for work that no other process takes part in."""
   me = jax.process_index()
-  return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'kd_jax_{me}')
+  prefix = f'kd_jax_{me}'
+  return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=prefix)
 
 
 def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
@@ -310,7 +314,7 @@ def _read_array(path: Path) -> np.ndarray:
 
 
 def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
-  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the order of the tree; its structure."""
+  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order; its structure."""
   leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
   named = {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
   if len(named) != len(leaves):
@@ -328,7 +332,8 @@ def _pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
     if array.dtype.hasobject:
       raise TypeError(f'{name} is not an array of numbers')
   # On a CPU, `host` are views of the device's own memory, which is overwritten once the caller donates it: copy.
-  packed = np.zeros(max(1, sum(array.nbytes for array in host.values())), np.uint8)  # orbax refuses an array of no bytes
+  size = max(1, sum(array.nbytes for array in host.values()))  # orbax refuses an array of no bytes
+  packed = np.zeros(size, np.uint8)
   start = 0
   for array in host.values():
     packed[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -370,7 +375,7 @@ def _as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> 
   if differences:
     more = len(differences) - DIFFERENCES_SHOWN
     shown = '; '.join(differences[:DIFFERENCES_SHOWN]) + (f'; and {more} more' if more > 0 else '')
-    raise KdJaxError(f'{what} does not fit this run: {shown}; use the settings that it was saved with, or another folder')
+    raise KdJaxError(f'{what} does not fit this run: {shown}; use the settings it was saved with, or another folder')
   return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in wanted])
 
 

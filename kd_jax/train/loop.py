@@ -90,8 +90,8 @@ def run(phase: Phase, first: TrainState, frozen: Frozen, work: Work, checkpoints
       if stop or clock is None or at % log_every == 0 or at == epoch * per_epoch:
         meta['totals'] = metrics.add(meta['totals'], pending)
         metrics.check_finite(meta['totals'], at)
+        watcher.step(at, metrics.means(meta['totals']), work.images_per_step * len(pending))
         pending = []
-        watcher.step(at, metrics.means(meta['totals']), work.images_per_step)
         if clock is None:  # the first step of an epoch is not timed: it may have been compiled
           clock, clocked = time.perf_counter(), at
       if stop and at < epoch * per_epoch:

@@ -7,7 +7,7 @@ Both kinds take and give the same plain trees, without a device axis, so checkpo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -37,13 +37,18 @@ class Parallel(NamedTuple):
   split: Callable[[PyTree], PyTree]
 
 
-def make(kind: str, batch_sizes: tuple[int, ...], *, devices: int | None = None) -> Parallel:
-  """The kind on the first `devices` of this process's devices (default: all). Raises KdJaxError where a batch cannot be shared."""
+def check_shares(parallel: Parallel, shares: Iterable[int]) -> None:
+  """Raises KdJaxError where a source's share of a batch cannot be dealt out evenly."""
+  for share in shares:
+    if share % parallel.devices:
+      raise KdJaxError(f'{share} images of a batch cannot be shared evenly by {parallel.devices} devices; choose a multiple of '
+                       f'{parallel.devices} for batch_size')  # fmt: skip
+
+
+def make(kind: str, *, devices: int | None = None) -> Parallel:
+  """The kind, one of KINDS, on the first `devices` of this process's devices (default: all)."""
   chosen = jax.local_devices()[:devices]
   count = len(chosen)
-  for size in batch_sizes:
-    if size % count:
-      raise KdJaxError(f'a batch of {size} images cannot be shared evenly by {count} devices; choose a multiple of {count}')
   mesh = Mesh(np.array(chosen), (AXIS,))
   everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
 

@@ -304,9 +304,10 @@ def test_records_that_cannot_be_decoded_are_named(tmp_path, file_format, record,
 
 
 def test_images_of_differing_sizes(tmp_path):
-  records = examples(3) + examples(1, (6, 7, 3))
+  count = tfds_reader._CHUNK
+  records = examples(count) + examples(1, (6, 7, 3))
   write_dataset(tmp_path, {'train': records, 'test': examples(2)}, shape=(0, 0, 3))
-  fails(r"differing sizes in split 'train' .*\(4×5, but record 3 is 6×7\)", 'toy', tmp_path)
+  fails(rf"differing sizes in split 'train' .*\(4×5, but record {count} is 6×7\)", 'toy', tmp_path)
 
 
 def test_damaged_array_record(tmp_path):

@@ -28,7 +28,11 @@ def text(value: str) -> bytes:
 
 
 def integer(value: int) -> bytes:
-  return b'\x8a' + bytes([(value.bit_length() + 8) // 8]) + value.to_bytes((value.bit_length() + 8) // 8, 'little', signed=True)
+  return (
+    b'\x8a'
+    + bytes([(value.bit_length() + 8) // 8])
+    + value.to_bytes((value.bit_length() + 8) // 8, 'little', signed=True)
+  )
 
 
 def group(*items: bytes) -> bytes:
@@ -40,7 +44,9 @@ def call(module: str, name: str, *arguments: bytes) -> bytes:
 
 
 def storage(key: str, size: int, kind: str = 'Float') -> bytes:
-  return group(text('storage'), f'ctorch\n{kind}Storage\n'.encode(), text(key), text('cuda:0'), integer(size), b'N') + b'Q'
+  return (
+    group(text('storage'), f'ctorch\n{kind}Storage\n'.encode(), text(key), text('cuda:0'), integer(size), b'N') + b'Q'
+  )
 
 
 def tensor(stored: bytes, shape: tuple, strides: tuple, offset: int = 0) -> bytes:
@@ -56,7 +62,9 @@ def whole(value: bytes) -> bytes:
   return b'\x80\x02' + value + b'.'
 
 
-def zipped(value: bytes, storages: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED, **others: bytes) -> bytes:
+def zipped(
+  value: bytes, storages: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED, **others: bytes
+) -> bytes:
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, 'w', compression) as archive:
     for name, content in {'data.pkl': whole(value), **{f'data/{k}': v for k, v in storages.items()}, **others}.items():
@@ -64,7 +72,9 @@ def zipped(value: bytes, storages: dict[str, bytes], *, compression: int = zipfi
   return buffer.getvalue()
 
 
-def streamed(value: bytes, storages: dict[str, tuple[int, bytes]], *, magic=MAGIC, version=1001, system=SYSTEM, keys=None) -> bytes:
+def streamed(
+  value: bytes, storages: dict[str, tuple[int, bytes]], *, magic=MAGIC, version=1001, system=SYSTEM, keys=None
+) -> bytes:
   head = [pickle.dumps(item, 2) for item in (magic, version, system)]
   listed = pickle.dumps(sorted(storages) if keys is None else keys, 2)
   tail = [struct.pack('<q', size) + stored for _, (size, stored) in sorted(storages.items())]
@@ -90,7 +100,9 @@ def refused(path, content: bytes) -> str:
   return message
 
 
-@pytest.mark.parametrize('content', [zipped(PLAIN, {'0': SIX}), streamed(PLAIN, {'0': (6, SIX)})], ids=['zip', 'stream'])
+@pytest.mark.parametrize(
+  'content', [zipped(PLAIN, {'0': SIX}), streamed(PLAIN, {'0': (6, SIX)})], ids=['zip', 'stream']
+)
 def test_both_containers(path, content):
   path.write_bytes(content)
   contents = read(path)
@@ -349,7 +361,7 @@ def test_too_many_instructions(path):
 
 # The fuzz: each case is a small good file, damaged; reading it succeeds or raises KdJaxError, and nothing else.
 
-CASES = 1000  # of each kind
+CASES = 600  # of each kind
 OPCODES = [bytes([code]) for code in b'.NJKMGX(})]taeusqrhjcRbQ2\x80\x85\x86\x87\x88\x89\x8a\x8c\x93\x94\x95BC']
 
 
@@ -442,7 +454,12 @@ def test_torch_save(path, zip_format, protocol):
   tensors = {**network.state_dict(), 'permuted': grid.permute(2, 0, 1), 'part': grid[1:, ::2], 'bool': torch.tensor([True, False]),
              'parameter': torch.nn.Parameter(grid), 'half': grid.half(), 'none': torch.zeros(0, 4)}  # fmt: skip
   optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-  checkpoint = {'state_dict': tensors, 'bfloat16': grid.bfloat16(), 'optimizer': optimiser.state_dict(), 'best': np.float64(0.5)}
+  checkpoint = {
+    'state_dict': tensors,
+    'bfloat16': grid.bfloat16(),
+    'optimizer': optimiser.state_dict(),
+    'best': np.float64(0.5),
+  }
   torch.save(checkpoint, path, _use_new_zipfile_serialization=zip_format, pickle_protocol=protocol)
   found = read(path)
   assert found['optimizer'] == optimiser.state_dict() and found['best'] == 0.5

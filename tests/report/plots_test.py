@@ -156,10 +156,11 @@ def test_a_failed_drawing_leaves_no_file_and_the_users_settings(tmp_path):
 
 
 ROWS = [
-  {'name': 'teacher', 'student': 'resnet26', 'method': 'plain', 'teachers': [], 'seed': 0, 'test_accuracy': 0.9331},
+  {'name': 'teacher', 'role': 'teacher', 'student': 'resnet26', 'method': 'plain', 'teachers': [], 'seed': 0, 'test_accuracy': 0.9331},
   {'name': 'student', 'student': 'resnet8', 'method': 'plain', 'teachers': [], 'seed': 0, 'test_accuracy': 0.8958},
   {
     'name': 'assistant',
+    'role': 'teacher',
     'student': 'resnet20',
     'method': 'kd',
     'teachers': ['teacher'],

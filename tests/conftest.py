@@ -1,0 +1,41 @@
+"""Tests run on eight pretended CPU devices, with rank promotion and warnings as errors (pyproject.toml)."""
+
+import os
+
+# Before jax starts: it reads these once.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'.strip()
+
+import jax
+import pytest
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+def _folder(variable: str, holds: str):
+  path = os.environ.get(variable)
+  if not path:
+    pytest.skip(f'{variable} is not set: it names the folder of {holds}')
+  return path
+
+
+@pytest.fixture(scope='session')
+def data_dir():
+  return _folder('KD_JAX_DATA', 'prepared tensorflow_datasets data (cifar10)')
+
+
+@pytest.fixture(scope='session')
+def pretrained_dir():
+  return _folder('KD_JAX_PRETRAINED', 'the networks published with the paper (.pth)')
+
+
+@pytest.fixture(scope='session')
+def reference_dir():
+  return _folder('KD_JAX_REFERENCE', 'numbers computed with the published PyTorch code (.npz)')
+
+
+@pytest.fixture
+def float64():
+  """The test runs in float64."""
+  with jax.enable_x64(True):
+    yield
