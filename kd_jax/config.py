@@ -44,7 +44,7 @@ class Config:
   compute_dtype: str = _key('float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32")
 
   method: str = _key('kd', 'a row of kd_jax.methods.METHODS')
-  recipe: str = _key('written', "'written' as the paper says, 'published' as its code does, 'official' as the method's authors do")
+  recipe: str = _key('written', "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do")
   baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, under the same budget')
 
   epochs: int = _key(200, 'passes of the student over the training images')
@@ -57,7 +57,7 @@ class Config:
   learning_rate_factor: float = _key(0.1, 'see learning_rate_drops')
 
   seed: int = _key(0, 'of the run: weights, order, augmentation, train_examples; the validation split does not depend on it')
-  selection: str = _key('validation', "images that choose the best epoch; 'test' repeats the paper, holds nothing out, and is said")
+  selection: str = _key('validation', "images that choose the best epoch; 'test' repeats the paper and holds nothing out")
   parallel: str = _key('jit', "'jit' or 'pmap': how a step is spread over the devices; the results agree")
   deterministic: bool = _key(False, 'bit-identical repeats on a GPU, too, at some cost; on a CPU they are so anyway')
   log_every: int = _key(50, 'steps between two looks at the metrics')
@@ -118,7 +118,7 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
     raise KdJaxError('selection=validation needs validation_examples; hold some out, or set selection=test to repeat the paper')
   if len(resolved.mean) != len(resolved.std):
     raise KdJaxError(f'mean has {len(resolved.mean)} values and std {len(resolved.std)}; give one of each a channel')
-  if any(not 0 < s for s in resolved.std):
+  if any(not s > 0 for s in resolved.std):
     raise KdJaxError(f'std holds {min(resolved.std)}; standard deviations are greater than 0')
   if any(not 0 < d < 1 for d in resolved.learning_rate_drops):
     raise KdJaxError(f'learning_rate_drops are fractions between 0 and 1, not {tuple(resolved.learning_rate_drops)}')

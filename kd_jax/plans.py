@@ -49,8 +49,6 @@ def make(wanted: Wanted) -> tuple[Phase, ...]:
 
 
 def _phase(wanted: Wanted, name: str, method: str, student: NetworkSpec, teachers: tuple[str, ...], epochs: int) -> Phase:
-  if method == wanted.method:
-    made = methods.make(method, recipe=wanted.recipe, **wanted.options)
-  else:
-    made = methods.make(method)
+  own = {'recipe': wanted.recipe, **wanted.options} if method == wanted.method else {}
+  made = methods.make(method, **own)
   return Phase(name, name, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size})

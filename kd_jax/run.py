@@ -179,7 +179,7 @@ def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: 
     watcher = Watcher(context, phase, progress, place)
     with contextlib.closing(fed), contextlib.closing(watcher):
       finished = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
-  row = _row(context, phase, teaching, student, finished, evaluate)
+  row = _trained_row(context, phase, teaching, finished, evaluate)
   info = {'row': row, 'classes': list(classes), 'dataset': config.dataset}
   checkpoint.save_network(context.folder / 'networks' / phase.name, phase.student, finished.best, info)
   records.write_json(place / 'result.json', {'row': row, 'history': finished.history})
@@ -249,22 +249,19 @@ def _named(prefix: str, measured: Mapping[str, float]) -> dict[str, float]:
   return {f'{prefix}_{name}': value for name, value in measured.items()}
 
 
-def _row(context: Context, phase: Phase, teaching: Sequence[Trained], student: Network, finished: loop.Finished,
-         evaluate: Callable) -> dict[str, Any]:  # fmt: skip
-  config = context.config
+def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], finished: loop.Finished,
+                 evaluate: Callable) -> dict[str, Any]:  # fmt: skip
   selected = finished.history[finished.best_epoch - 1]
-  return {
-    'name': phase.name, 'role': phase.role, 'method': phase.method_name,
-    'recipe': config.recipe if phase.method_name == config.method else 'written', 'student': phase.student.name,
-    'teachers': [t.network.spec.name for t in teaching], 'dataset': config.dataset, 'seed': config.seed,
-    'epochs': len(finished.history), 'train_examples': len(context.parts.train.index),
-    'parameters': models.count_parameters(finished.last['params']),
-    'validation_accuracy': selected.get('validation_accuracy'), 'best_epoch': finished.best_epoch,
-    'test_accuracy': evaluate(finished.best, context.parts.test)['accuracy'],
-    'test_accuracy_last': evaluate(finished.last, context.parts.test)['accuracy'],
-    'selection': config.selection, 'images_per_second': finished.images_per_second, 'seconds': finished.seconds,
-    'last_sha256': checkpoint.fingerprint(finished.last), 'best_sha256': checkpoint.fingerprint(finished.best),
-  }  # fmt: skip
+  return _row(
+    context, phase.name, phase.student, finished.last, role=phase.role, method=phase.method_name,
+    recipe=context.config.recipe if phase.method_name == context.config.method else 'written',
+    teachers=[t.network.spec.name for t in teaching], epochs=len(finished.history), best_epoch=finished.best_epoch,
+    train_examples=len(context.parts.train.index), validation_accuracy=selected.get('validation_accuracy'),
+    test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
+    test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
+    images_per_second=finished.images_per_second, seconds=finished.seconds,
+    best_sha256=checkpoint.fingerprint(finished.best), last_sha256=checkpoint.fingerprint(finished.last),
+  )  # fmt: skip
 
 
 def _imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
@@ -280,12 +277,17 @@ def _imported_row(context: Context, name: str, trained: Trained) -> dict[str, An
     context.say(f'Warning: the teacher {spec.name} is right on {test:.1%} of the test images only. Is it a network for '
                 f'{context.config.dataset}, and are its normalisation {spec.mean}, {spec.std} and its ReLU placement '
                 f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
-  row = {
-    'name': name, 'role': 'teacher', 'method': 'imported', 'recipe': None, 'student': spec.name, 'teachers': [], 'dataset': context.config.dataset,
-    'seed': context.config.seed, 'epochs': None, 'train_examples': None,
-    'parameters': models.count_parameters(trained.variables['params']), 'validation_accuracy': validation, 'best_epoch': None,
-    'test_accuracy': test, 'test_accuracy_last': None, 'selection': context.config.selection, 'images_per_second': None,
-    'seconds': time.perf_counter() - started,
-  }  # fmt: skip
+  row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
+             validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started)  # fmt: skip
   records.write_json(place, {'row': row, 'history': []})
   return row
+
+
+def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:
+  """A row of results.json; what was not measured is null."""
+  fields = ('role', 'method', 'recipe', 'student', 'teachers', 'dataset', 'seed', 'epochs', 'best_epoch', 'train_examples',
+            'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'images_per_second',
+            'seconds')  # fmt: skip
+  common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
+            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection}  # fmt: skip
+  return {'name': name, **dict.fromkeys(fields), **common, **measured}

@@ -45,4 +45,5 @@ def _own(path: Path) -> tuple[NetworkSpec, dict]:
     if checkpoint.is_network(candidate):
       spec, variables, _ = checkpoint.load_network(candidate)
       return spec, variables
-  raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its networks/')
+  raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its '
+                   'networks/')  # fmt: skip

@@ -39,8 +39,8 @@ def claimed(folder: Path, config: Config) -> Iterator[Path]:
   if config_file.exists():
     changed = difference(records.read_json(config_file), config.for_json())
     if changed:
-      raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another --workdir, or '
-                       'give the same values to go on with that run')  # fmt: skip
+      raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
+                       '--workdir, or give the same values to go on with that run')  # fmt: skip
   try:
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the run lasts

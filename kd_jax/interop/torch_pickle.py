@@ -1,8 +1,9 @@
-"""Runs the pickle inside a PyTorch checkpoint as data: no name in it is ever imported, no object of its choosing is called.
+"""Runs the pickle in a PyTorch checkpoint as data: no name in it is ever imported, nothing of its choosing is called.
 
-Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as a file says. This machine
-knows only the opcodes that torch.save writes and the few names in `_CALLS` and `_DTYPES`; it answers those with its own
-functions. Time and memory are bounded by the number of instructions, so nothing here may copy what the memo can repeat.
+Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as a file says. This
+machine knows only the opcodes that torch.save writes and the few names in `_CALLS` and `_DTYPES`; it answers those with
+its own functions. Time and memory are bounded by the number of instructions, so nothing here may copy what the memo can
+repeat.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
   """Runs the pickle at data[start:].
 
   Returns:
-    The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor (and whatever a hostile file
-    leaves: Name, Storage, numpy.dtype; containers that contain themselves); the position after the pickle; every storage
-    that it names, by key.
+    The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor (and whatever a hostile
+    file leaves: Name, Storage, numpy.dtype; containers that contain themselves); the position after the pickle; every
+    storage that it names, by key.
   """
   reader, stack, marks, memo, storages = _Reader(data, start), [], [], {}, {}
 
@@ -232,7 +233,7 @@ class _Reader:
 
 
 def _update(target: dict, flat: list) -> None:
-  """Sets flat[0]: flat[1], flat[2]: flat[3], … Keys are simple values, whose hash and equality run no code and do not nest."""
+  """Sets flat[0]: flat[1], flat[2]: flat[3], … Keys are simple values, whose hash does not nest."""
   if len(flat) % 2:
     raise Unreadable('its pickle gives a dictionary a key without a value')
   for key, value in zip(flat[::2], flat[1::2], strict=True):
@@ -263,10 +264,10 @@ def _storage(identity: Any) -> Storage:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
-  """torch._utils._rebuild_tensor_v2; what follows the strides (requires_grad, hooks, metadata) does not touch the values."""
+  """torch._utils._rebuild_tensor_v2; what follows the strides (requires_grad, hooks, …) leaves the values alone."""
   del unused
-  if (not isinstance(storage, Storage) or not _is_count(offset) or type(shape) is not tuple or type(strides) is not tuple
-      or len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS or not all(map(_is_count, shape + strides))):  # fmt: skip
+  sides_known = _is_shape(shape) and _is_shape(strides) and len(shape) == len(strides)
+  if not isinstance(storage, Storage) or not _is_count(offset) or not sides_known:
     raise Unreadable('its pickle describes a tensor wrongly')
   size, others, last = 1, 1, offset
   for side, stride in zip(shape, strides, strict=True):
@@ -290,7 +291,7 @@ def _ordered_dict() -> dict:
 
 
 def _size(sides: Any) -> tuple[int, ...]:
-  if type(sides) is not tuple or len(sides) > _MAX_DIMENSIONS or not all(map(_is_count, sides)):
+  if not _is_shape(sides):
     raise Unreadable('its pickle describes a shape wrongly')
   return sides
 
@@ -325,6 +326,10 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 def _is_count(value: Any) -> bool:
   return type(value) is int and value >= 0
+
+
+def _is_shape(value: Any) -> bool:
+  return type(value) is tuple and len(value) <= _MAX_DIMENSIONS and all(map(_is_count, value))
 
 
 def _is_text(value: Any, *allowed: str) -> bool:

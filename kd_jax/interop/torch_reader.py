@@ -40,9 +40,9 @@ def read(path: str | os.PathLike) -> dict:
   """The contents of a PyTorch checkpoint.
 
   Returns:
-    Nested dicts, lists, tuples and plain values, with a numpy array for each tensor, of its own type; bfloat16, which numpy
-    has not, becomes float32. Tensors that share a storage share it here. Memory is at most some four times the file's size and
-    100 MB for what a hostile file makes of its pickle.
+    Nested dicts, lists, tuples and plain values, with a numpy array for each tensor, of its own type; bfloat16, which
+    numpy has not, becomes float32. Tensors that share a storage share it here. Memory is at most some four times the
+    file's size, and 100 MB for what a hostile file makes of its pickle.
 
   Raises:
     KdJaxError: the file is missing, damaged or none of torch.save's, holds anything but data, or is no dictionary.

@@ -60,9 +60,9 @@ def spec_from_state(
 ) -> NetworkSpec:
   """The spec of the network whose weights `state` holds.
 
-  Files in the published code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage` where
-  its ResNets have it, and for 32×32×3 images its normalisation. Others get `block` and pixels as they are. A `name` or
-  `classes` that is given goes into the spec unseen: `torch_names.to_flax` then says where the weights do not fit.
+  Files in the published code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
+  where its ResNets have it, and for 32×32×3 images its normalisation. Others get `block` and pixels as they are. A
+  `name` or `classes` that is given goes into the spec unseen: `torch_names.to_flax` says where the weights do not fit.
 
   Raises:
     KdJaxError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
@@ -76,11 +76,14 @@ def spec_from_state(
     name = _recognise(state)
   elif name not in models.MODELS:
     raise KdJaxError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
-  maker = models.MODELS[name]
-  placement = 'stage' if published and maker.keywords.get('stem_width') == 64 else 'block'
-  normalised = published and tuple(image_shape) == IMAGE_SHAPE
-  return NetworkSpec(name, head.shape[0] if classes is None else classes, tuple(image_shape), placement, _PUBLISHED_MEAN if normalised else (),
-                     _PUBLISHED_STD if normalised else ())  # fmt: skip
+  if classes is None:
+    classes = head.shape[0]
+  spec = NetworkSpec(name, classes, tuple(image_shape))
+  if published and models.MODELS[name].keywords.get('stem_width') == 64:
+    spec = spec._replace(relu_placement='stage')
+  if published and spec.image_shape == IMAGE_SHAPE:
+    spec = spec._replace(mean=_PUBLISHED_MEAN, std=_PUBLISHED_STD)
+  return spec
 
 
 def _recognise(state: Mapping[str, np.ndarray]) -> str:
@@ -96,8 +99,8 @@ def _recognise(state: Mapping[str, np.ndarray]) -> str:
   for name in models.MODELS:
     if _signature(name) == signature:
       return name
-  raise KdJaxError(f'the weights are of no network known here: a stem of {stem} filters and stages of {_brief(blocks)} blocks with '
-                   f'{_brief(widths)} filters; the networks are the ResNets and WRNs of kd_jax.models.MODELS')  # fmt: skip
+  raise KdJaxError(f'the weights are of no network known here: a stem of {stem} filters, stages of {_brief(blocks)} '
+                   f'blocks with {_brief(widths)} filters; known are the rows of kd_jax.models.MODELS')  # fmt: skip
 
 
 def _signature(name: str) -> tuple:
@@ -138,8 +141,8 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
   except (ValueError, TypeError, RecursionError):
     sound = False
   if not sound:
-    raise KdJaxError(f'its entry {NOTE!r} describes no network of this version; export it again, or remove the entry and '
-                     'import by the names of the weights')  # fmt: skip
+    raise KdJaxError(f'its entry {NOTE!r} describes no network of this version; '
+                     'export it again, or remove the entry and import by the names of the weights')  # fmt: skip
   return spec
 
 

@@ -1,7 +1,7 @@
 """Writes a state dict as a PyTorch checkpoint, without PyTorch.
 
-The file is what `torch.save({'model_state_dict': OrderedDict(...)}, path)` makes: a zip archive, uncompressed, of one pickle
-(protocol 2, written here instruction by instruction) and the raw values of each tensor.
+The file is what `torch.save({'model_state_dict': OrderedDict(...)}, path)` makes: a zip archive, uncompressed, of one
+pickle (protocol 2, written here instruction by instruction) and the raw values of each tensor.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from kd_jax.types import KdJaxError
 
 _STORAGES = {
-  'float64': 'Double', 'float32': 'Float', 'float16': 'Half', 'int64': 'Long', 'int32': 'Int', 'int16': 'Short', 'int8': 'Char',
-  'uint8': 'Byte', 'bool': 'Bool',
+  'float64': 'Double', 'float32': 'Float', 'float16': 'Half', 'int64': 'Long', 'int32': 'Int', 'int16': 'Short',
+  'int8': 'Char', 'uint8': 'Byte', 'bool': 'Bool',
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -10,8 +11,15 @@ import jax.numpy as jnp
 
 from kd_jax.types import Array
 
-# PyTorch's default for convolutions and dense layers: uniform within ±1/√fan_in.
-torch_uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+def torch_uniform(key: Array, shape: tuple[int, ...], dtype, *, fan_in: int | None = None) -> Array:
+  """PyTorch's default for convolutions and dense layers, kernels and biases: uniform within ±1/√fan_in.
+
+  A kernel's fan_in follows from its shape (all axes but the last); a bias is told it. Drawn flat: XLA on CPUs takes ten times
+  as long to compile the same draw in four dimensions.
+  """
+  bound = (fan_in or math.prod(shape[:-1])) ** -0.5
+  return jax.random.uniform(key, (math.prod(shape),), dtype, -bound, bound).reshape(shape)
 
 
 def wide(dtype) -> jnp.dtype:
@@ -75,8 +83,5 @@ def convolution(width: int, *, kernel: int, stride: int = 1, dtype, name: str) -
 def dense(classes: int, *, fan_in: int, dtype, name: str) -> nn.Dense:
   """The classifier. PyTorch draws its bias, too, from ±1/√fan_in."""
   return nn.Dense(classes, dtype=dtype, param_dtype=wide(dtype), kernel_init=torch_uniform,
-                  bias_init=partial(_uniform, bound=fan_in**-0.5), name=name)
+                  bias_init=partial(torch_uniform, fan_in=fan_in), name=name)
 
-
-def _uniform(key: Array, shape: tuple[int, ...], dtype, *, bound: float) -> Array:
-  return jax.random.uniform(key, shape, dtype, -bound, bound)

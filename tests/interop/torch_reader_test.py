@@ -111,8 +111,10 @@ def test_both_containers(path, content):
   np.testing.assert_array_equal(contents['w'], VALUES.reshape(2, 3))
 
 
-@pytest.mark.parametrize(('kind', 'dtype'), [('Double', '<f8'), ('Half', '<f2'), ('Long', '<i8'), ('Int', '<i4'), ('Short', '<i2'),
-                                             ('Char', 'i1'), ('Byte', 'u1'), ('Bool', '?')])  # fmt: skip
+@pytest.mark.parametrize(('kind', 'dtype'), [
+  ('Double', '<f8'), ('Half', '<f2'), ('Long', '<i8'), ('Int', '<i4'), ('Short', '<i2'), ('Char', 'i1'), ('Byte', 'u1'),
+  ('Bool', '?'),
+])  # fmt: skip
 def test_types(path, kind, dtype):
   stored = np.array([0, 1, 3]).astype(dtype)
   path.write_bytes(streamed(dictionary(w=tensor(storage('0', 3, kind), (3,), (1,))), {'0': (3, stored.tobytes())}))
@@ -149,9 +151,9 @@ def test_views_of_a_storage(path):
 
 @pytest.mark.parametrize(
   ('shape', 'strides', 'offset'),
-  [((7,), (1,), 0), ((6,), (1,), 1), ((2, 3), (4, 1), 0), ((1,), (1,), 6), ((), (), 6), ((1000,), (0,), 0), ((7, 1), (0, 0), 0),
-   ((2,), (2**40,), 0), ((2,), (-1,), 1), ((-1,), (1,), 0), ((2,), (1, 1), 0), ((1,) * 33, (1,) * 33, 0), ((0, 2**40), (1, 1), 0),
-   ((6,), (1,), -1)],
+  [((7,), (1,), 0), ((6,), (1,), 1), ((2, 3), (4, 1), 0), ((1,), (1,), 6), ((), (), 6), ((1000,), (0,), 0),
+   ((7, 1), (0, 0), 0), ((2,), (2**40,), 0), ((2,), (-1,), 1), ((-1,), (1,), 0), ((2,), (1, 1), 0),
+   ((1,) * 33, (1,) * 33, 0), ((0, 2**40), (1, 1), 0), ((6,), (1,), -1)],
 )  # fmt: skip
 def test_tensor_outside_its_storage(path, shape, strides, offset):
   value = dictionary(w=tensor(storage('0', 6), shape, strides, offset))
@@ -326,8 +328,10 @@ def test_shared_containers_and_numbers_are_read(path):
   )
   path.write_bytes(zipped(value, {}))
   found = read(path)
-  assert found == {'first': (1, -2, 256), 'second': (1, -2, 256), 'best': -2.5, 'big': 2**100, 'size': (3, 4), 'versioned': {},
-                   'rate': 0.1, 'flags': [True, False, None]}  # fmt: skip
+  assert found == {
+    'first': (1, -2, 256), 'second': (1, -2, 256), 'best': -2.5, 'big': 2**100, 'size': (3, 4), 'versioned': {},
+    'rate': 0.1, 'flags': [True, False, None],
+  }  # fmt: skip
   assert type(found['best']) is np.float64
 
 
@@ -398,14 +402,15 @@ def reads_or_refuses(path, content: bytes) -> bool:
   return True
 
 
+WEIGHTS = [text('w'), tensor(storage('0', 6), (2, 3), (3, 1)), text('n'), tensor(storage('1', 1, 'Long'), (), ())]
+NUMBER_TYPE = call('numpy', 'dtype', text('f4'), b'\x89', b'\x88') + group(integer(3), text('<')) + b'b'
+VERSIONS = dictionary(_metadata=b'}')
 FUZZED = dictionary(
-  model_state_dict=call('collections', 'OrderedDict') + b'(' + text('w') + tensor(storage('0', 6), (2, 3), (3, 1)) + text('n')
-  + tensor(storage('1', 1, 'Long'), (), ()) + b'u' + dictionary(_metadata=b'}') + b'b',
+  model_state_dict=call('collections', 'OrderedDict') + b'(' + b''.join(WEIGHTS) + b'u' + VERSIONS + b'b',
   rates=b'](G?\xf0\x00\x00\x00\x00\x00\x00K\x05eq\x01',
-  best=call('numpy.core.multiarray', 'scalar', call('numpy', 'dtype', text('f4'), b'\x89', b'\x88')
-            + group(integer(3), text('<')) + b'b', call('_codecs', 'encode', text('abcd'), text('latin1'))),
+  best=call('numpy.core.multiarray', 'scalar', NUMBER_TYPE, call('_codecs', 'encode', text('abcd'), text('latin1'))),
   parameter=call('torch._utils', '_rebuild_parameter', tensor(storage('0', 6), (6,), (1,)), b'\x88', b'N'),
-)  # fmt: skip
+)
 LONG = struct.pack('<q', 5)
 
 
@@ -428,11 +433,11 @@ def test_fuzz(path, kind):
 
 def instructions(random: np.random.Generator) -> bytes:
   """A pickle of random well-formed pieces, which gets past the first instruction more often than damage does."""
-  pieces = [b'N', b'}', b']', b')', b'(', b't', b'\x85', b'\x86', b'\x87', b'a', b'e', b's', b'u', b'Q', b'R', b'b', b'h\x00', b'q\x00',
-            b'h\x01', b'q\x01', text('storage'), text('0'), text('latin1'), text('<'), integer(6), integer(-1), b'K\x01', b'\x88',
-            b'ctorch\nFloatStorage\n', b'ctorch._utils\n_rebuild_tensor_v2\n', b'cnumpy\ndtype\n', storage('0', 6),
-            b'cnumpy.core.multiarray\nscalar\n', b'c_codecs\nencode\n', b'ccollections\nOrderedDict\n', text('f4'),
-            tensor(storage('0', 6), (6,), (1,)), call('numpy', 'dtype', text('f8'), b'\x89')]  # fmt: skip
+  pieces = [*(bytes([code]) for code in b'N}])(t\x85\x86\x87aesuQRb\x88'), b'h\x00', b'q\x00', b'h\x01', b'q\x01',
+            *map(text, ('storage', '0', 'latin1', '<', 'f4')), integer(6), integer(-1), b'K\x01', storage('0', 6),
+            b'ctorch\nFloatStorage\n', b'ctorch._utils\n_rebuild_tensor_v2\n', b'cnumpy\ndtype\n',
+            b'c_codecs\nencode\n', NUMBER_TYPE, b'cnumpy.core.multiarray\nscalar\n', b'ccollections\nOrderedDict\n',
+            WEIGHTS[1]]  # fmt: skip
   chosen = [pieces[i] for i in random.integers(len(pieces), size=random.integers(1, 12))]
   return random.choice([b''.join(chosen), b'}' + text('a') + b''.join(chosen) + b's', dictionary(w=b''.join(chosen))])
 
@@ -451,8 +456,9 @@ def test_torch_save(path, zip_format, protocol):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
   grid = torch.arange(24.0).reshape(2, 3, 4)
-  tensors = {**network.state_dict(), 'permuted': grid.permute(2, 0, 1), 'part': grid[1:, ::2], 'bool': torch.tensor([True, False]),
-             'parameter': torch.nn.Parameter(grid), 'half': grid.half(), 'none': torch.zeros(0, 4)}  # fmt: skip
+  tensors = {**network.state_dict(), 'permuted': grid.permute(2, 0, 1), 'part': grid[1:, ::2],
+             'bool': torch.tensor([True, False]), 'parameter': torch.nn.Parameter(grid), 'half': grid.half(),
+             'none': torch.zeros(0, 4)}  # fmt: skip
   optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
   checkpoint = {
     'state_dict': tensors,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import cache
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from kd_jax.types import KdJaxError, NetworkSpec
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
+@cache
 def state_of(name: str, *, classes: int = 10, image_shape: tuple = (32, 32, 3)) -> dict[str, np.ndarray]:
   spec = NetworkSpec(name, classes, image_shape)
   return to_torch(jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), models.shapes(models.build(spec))), spec)
@@ -32,8 +35,10 @@ def error(call, *args, **kwargs) -> str:
   return str(caught.value)
 
 
-@pytest.mark.parametrize(('name', 'placement'), [('resnet8', 'stage'), ('resnet26', 'stage'), ('resnet18', 'stage'), ('resnet50', 'stage'),
-                                                 ('thin_resnet20', 'block'), ('wrn16_1', 'block'), ('wrn10_4', 'block')])  # fmt: skip
+@pytest.mark.parametrize(('name', 'placement'), [
+  ('resnet8', 'stage'), ('resnet26', 'stage'), ('resnet18', 'stage'), ('resnet50', 'stage'), ('thin_resnet20', 'block'),
+  ('wrn16_1', 'block'), ('wrn10_4', 'block'),
+])  # fmt: skip
 def test_the_published_layout(name, placement):
   spec = spec_from_state(state_of(name, classes=7))
   assert spec == NetworkSpec(name, 7, (32, 32, 3), placement, MEAN, STD)
@@ -53,11 +58,11 @@ def test_torchvision_spelling_means_the_standard_network(name):
 
 
 def test_block_spelling_of_wide_networks():
-  state = {name.replace('layer1.layer', 'block1.layer').replace('layer2.layer', 'block2.layer').replace('layer3.layer', 'block3.layer')
-           .replace('linear', 'fc'): array for name, array in state_of('wrn16_2').items()}  # fmt: skip
+  ours = {name: array for name, array in state_of('wrn16_2').items() if 'tracked' not in name}
+  state = {re.sub('^layer', 'block', name).replace('linear', 'fc'): array for name, array in ours.items()}
   assert any(name.startswith('block3.layer.1.') for name in state)
   assert spec_from_state(state).name == 'wrn16_2'
-  assert canonical(state)[0].keys() == {name for name in state_of('wrn16_2') if 'tracked' not in name}
+  assert canonical(state)[0].keys() == ours.keys()
 
 
 def test_other_images_are_not_normalised():
@@ -80,8 +85,10 @@ def test_wrappers(wrap):
   assert published and found.keys() == state.keys()
 
 
-@pytest.mark.parametrize('contents', [{}, {'epoch': 3}, {'model': {}}, {'state_dict': {'a': np.zeros(2)}}, {'weight': np.zeros(2)},
-                                      {'fc.weight': np.zeros((2, 3)), 'linear.weight': np.zeros((2, 3))}])  # fmt: skip
+@pytest.mark.parametrize('contents', [
+  {}, {'epoch': 3}, {'model': {}}, {'state_dict': {'a': np.zeros(2)}}, {'weight': np.zeros(2)},
+  {'fc.weight': np.zeros((2, 3)), 'linear.weight': np.zeros((2, 3))},
+])  # fmt: skip
 def test_no_state_dict(contents):
   assert 'no state dict' in error(canonical, contents)
 
@@ -96,8 +103,10 @@ def test_unknown_architectures():
   without = {name: array for name, array in state.items() if not name.startswith('linear')}
   assert 'no classifier' in error(spec_from_state, without)
   assert 'no classifier' in error(spec_from_state, state | {'linear.weight': np.zeros((0, 256))})
-  for change in ({'conv1.weight': np.zeros((32, 3, 3, 3))}, {'conv1.weight': np.zeros(())}, {'layer1.1.conv1.weight': np.zeros(1)},
-                 {'layer4.0.conv1.weight': np.zeros((64, 64, 3, 3))}, {'layer2.0.conv1.weight': np.zeros((33, 16, 3, 3))}):  # fmt: skip
+  wrongs = {'conv1.weight': (32, 3, 3, 3), 'layer1.1.conv1.weight': (1,), 'layer4.0.conv1.weight': (64, 64, 3, 3),
+            'layer2.0.conv1.weight': (33, 16, 3, 3), 'layer1.0.conv3.weight': (64, 16, 1, 1),
+            'layer1.0.conv1.weight': ()}  # fmt: skip
+  for change in ({name: np.zeros(shape)} for name, shape in wrongs.items()):
     assert 'no network known' in error(spec_from_state, state | change)
   assert 'no network known' in error(spec_from_state, {'linear.weight': np.zeros((2, 3))})
   many = {f'layer{i}.{j}.conv1.weight': np.zeros((1, 1, 1, 1)) for i in range(200) for j in range(3)}
@@ -112,8 +121,9 @@ def test_our_own_note():
 
 @pytest.mark.parametrize('change', [
   {'name': 'resnet9'}, {'name': []}, {'classes': 0}, {'classes': '10'}, {'classes': 2**40}, {'image_shape': [32, 32]},
-  {'image_shape': 32}, {'image_shape': [32, 32, -3]}, {'relu_placement': 'nowhere'}, {'relu_placement': []}, {'mean': [0.5]}, {'std': []},
-  {'std': [1.0, 0.0, 1.0]}, {'mean': [0.0, float('nan'), 0.0]}, {'mean': ['a', 'b', 'c']}, {'compute_dtype': 'int8'}, {'other': 1},
+  {'image_shape': 32}, {'image_shape': [32, 32, -3]}, {'relu_placement': 'nowhere'}, {'relu_placement': []},
+  {'mean': [0.5]}, {'std': []}, {'std': [1.0, 0.0, 1.0]}, {'mean': [0.0, float('nan'), 0.0]}, {'mean': ['a', 'b', 'c']},
+  {'compute_dtype': 'int8'}, {'other': 1},
 ])  # fmt: skip
 def test_a_damaged_note(change):
   fields = json.loads(note_of(NetworkSpec('resnet8', 10, (32, 32, 3), 'stage', MEAN, STD))[NOTE])

@@ -17,8 +17,9 @@ DTYPES = ('float64', 'float32', 'float16', 'int64', 'int32', 'int16', 'int8', 'u
 def every_kind() -> dict[str, np.ndarray]:
   random = np.random.default_rng(0)
   state = {f'layer1.0.{dtype}': random.integers(0, 2, (2, 3)).astype(dtype) for dtype in DTYPES}
-  return {**state, 'scalar': np.array(7), 'none': np.zeros((0, 3), np.float32), 'fortran': np.asfortranarray(random.normal(size=(4, 6))),
-          'strided': random.normal(size=(6, 4))[::2, 1::2], 'big-endian': np.arange(3, dtype='>f4')}  # fmt: skip
+  return {**state, 'scalar': np.array(7), 'none': np.zeros((0, 3), np.float32),
+          'fortran': np.asfortranarray(random.normal(size=(4, 6))), 'strided': random.normal(size=(6, 4))[::2, 1::2],
+          'big-endian': np.arange(3, dtype='>f4')}  # fmt: skip
 
 
 def assert_equal(found: dict, expected: dict) -> None:
@@ -96,9 +97,9 @@ def test_torch_load(tmp_path, mapped):
 
 def test_torch_loads_the_state_into_a_module(tmp_path):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
-  state = {'0.weight': np.ones((4, 3, 3, 3), np.float32), '1.weight': np.ones(4, np.float32), '1.bias': np.zeros(4, np.float32),
-           '1.running_mean': np.zeros(4, np.float32), '1.running_var': np.full(4, 2, np.float32),
-           '1.num_batches_tracked': np.zeros((), np.int64)}  # fmt: skip
+  state = {'0.weight': np.ones((4, 3, 3, 3), np.float32), '1.weight': np.ones(4, np.float32),
+           '1.bias': np.zeros(4, np.float32), '1.running_mean': np.zeros(4, np.float32),
+           '1.running_var': np.full(4, 2, np.float32), '1.num_batches_tracked': np.zeros((), np.int64)}  # fmt: skip
   write(tmp_path / 'network.pth', state)
   module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
   module.load_state_dict(torch.load(tmp_path / 'network.pth', weights_only=True)['model_state_dict'])
