@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import sys
 from pathlib import Path
 
@@ -40,12 +40,13 @@ def parse(argv: list[str]) -> list[str]:
   try:
     left = flags.FLAGS(argv)
     given = flags.FLAGS.config
+    known = hasattr(given, 'to_dict')  # a file that could not be loaded says so only now
   except Exception as error:  # absl and ml_collections raise a dozen kinds; each is a mistake on the command line
-    fail(_explain(error, argv, configuration.names()))
+    fail(_explain(error, argv))
   if len(left) > 1:
     fail(f"unexpected argument '{left[1]}': flags look like --config.epochs=6; see --help")
-  if given is None or not hasattr(given, 'to_dict'):
-    fail('--config names no configuration file; give one of configs/*.py')
+  if not known:
+    fail('--config names no file whose get_config() returns a configuration; give one of configs/*.py')
   return left
 
 
@@ -62,6 +63,9 @@ def main(argv: list[str]) -> None:
     run(configuration.resolve(flags.FLAGS.config), workdir)
   except KdJaxError as error:
     fail(str(error))
+  except KeyboardInterrupt:
+    print(f'Stopped at once. What was saved in {workdir} is kept, and the same command goes on from it.')
+    sys.exit(130)
   except Interrupted:
     print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
     sys.exit(130)
@@ -73,18 +77,24 @@ def fail(message: str) -> None:
   sys.exit(2)
 
 
-def _explain(error: Exception, argv: list[str], names: list[str]) -> str:
+def _explain(error: Exception, argv: list[str]) -> str:
   """One line for whatever the flag libraries raised."""
-  for argument in argv[1:]:
-    key, _, value = argument.lstrip('-').partition('=')
-    if key.startswith('config.') and key.removeprefix('config.') not in names:
-      near = difflib.get_close_matches(key.removeprefix('config.'), names, n=1)
-      hint = f" Did you mean '{near[0]}'?" if near else ''
-      return f"unknown configuration key '{key.removeprefix('config.')}'.{hint} `python launch.py --help` lists the keys"
-    if key == 'config' and isinstance(error, OSError | ImportError):
-      choices = ', '.join(sorted(p.name for p in (ROOT / 'configs').glob('*.py')))
-      return f"the configuration file '{value}' cannot be read ({error}); those here are {choices}"
-  return f'{type(error).__name__}: {error}'
+  from kd_jax import config as configuration
+  from kd_jax.types import KdJaxError
+
+  names = configuration.names()
+  keys = [match[1] for argument in argv[1:] if (match := re.match(r'--?config\.([^=]*)', argument))]
+  keys += re.findall('Key "(.+?)" does not exist', str(error))  # set in a configuration file
+  for key in keys:
+    if key not in names:
+      hint = configuration.closest(key, names)
+      return f"unknown configuration key '{key}'.{hint} `python launch.py --help` lists the keys"
+  if isinstance(error, OSError | ImportError):
+    choices = ', '.join(sorted(p.name for p in (ROOT / 'configs').glob('*.py')))
+    return f'the configuration file cannot be read ({str(error).splitlines()[-1].strip()}); those in configs/ are {choices}'
+  if isinstance(error, flags.Error | KdJaxError):
+    return str(error)
+  return f'the configuration file fails: {type(error).__name__}: {error}'
 
 
 if __name__ == '__main__':

@@ -168,6 +168,8 @@ def _check(name: str, value: Any) -> None:
     _known(value, _ONE_OF[name], name)
   if name in _AT_LEAST and not value >= _AT_LEAST[name]:
     raise KdJaxError(f'{name} is at least {_AT_LEAST[name]}, not {value}')
+  if name == 'seed' and value >= 2**32:  # JAX would take another seed for it
+    raise KdJaxError(f'seed is less than 2**32, not {value}')
   if name in ('learning_rate', 'learning_rate_factor') and not 0 < value < float('inf'):
     raise KdJaxError(f'{name} is a finite number greater than 0, not {value}')
   if name == 'momentum' and not 0 <= value < 1:

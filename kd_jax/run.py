@@ -18,7 +18,7 @@ from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles, sources
 from kd_jax.report import plots, records, table
 from kd_jax.report.progress import Progress
-from kd_jax.train import checkpoint, keys, loop, metrics, optim, parallel, state, step
+from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
@@ -124,6 +124,8 @@ def _phases(context: Context, phases: Sequence[Phase], imported: Mapping[str, Tr
   for name, trained in imported.items():
     rows.append(_imported_row(context, name, trained))
   for phase in phases:
+    if context.stop():  # before the next phase is compiled, which may take minutes
+      raise loop.Interrupted
     row, history, trained = _finished(context, phase) or _train(context, phase, zoo, classes)
     zoo[phase.name] = trained
     rows.append(row)
@@ -260,7 +262,7 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
     images_per_second=finished.images_per_second, seconds=finished.seconds,
-    best_sha256=checkpoint.fingerprint(finished.best), last_sha256=checkpoint.fingerprint(finished.last),
+    best_sha256=packing.fingerprint(finished.best), last_sha256=packing.fingerprint(finished.last),
   )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.interop import torch_names
+from kd_jax.methods import METHODS
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
@@ -20,6 +21,10 @@ def load(config: Config, wanted: NetworkSpec) -> dict[str, Trained]:
       Normalisation and ReLU placement are the file's own.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
+  most = METHODS[config.method].teachers[1]
+  if len(paths) > most:
+    raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from "
+                     f'{most or "none"}; name fewer, or choose another method')  # fmt: skip
   names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
   return {name: _one(Path(path).expanduser(), wanted) for name, path in zip(names, paths, strict=True)}
 

@@ -46,7 +46,7 @@ def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement
   plain = re.fullmatch(r'(thin_)?resnet(\d+)', name)
   if relu_placement not in (RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS) or not (wide or plain):
     raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
-  common = dict(classes=classes, image_shape=image_shape, mean=mean, std=std)
+  common = {'classes': classes, 'image_shape': image_shape, 'mean': mean, 'std': std}
   if wide:
     return WideResNet(depth=int(wide[1]), factor=int(wide[2]), **common)
   thin, depth = bool(plain[1]), int(plain[2])

@@ -23,8 +23,8 @@ def kd(*, alpha: float = 0.5, temperature: float = 5.0, reduction: str = 'classe
   """
   if not 0 <= alpha <= 1:
     raise KdJaxError(f'kd.alpha is a weight between 0 and 1, not {alpha}')
-  if temperature <= 0:
-    raise KdJaxError(f'kd.temperature is greater than 0, not {temperature}')
+  if not 0 < temperature < float('inf'):
+    raise KdJaxError(f'kd.temperature is a finite number greater than 0, not {temperature}')
   if reduction not in REDUCTIONS:
     raise KdJaxError(f"kd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
 

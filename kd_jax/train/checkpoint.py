@@ -24,10 +24,8 @@ of checkpoints only while no other process saves there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import math
 import os
 import re
 import shutil
@@ -39,10 +37,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kd_jax.train.packing import as_in, digest, flatten, nest, pack, unpack, verify
 from kd_jax.types import KdJaxError, NetworkSpec, PyTree
 
 NETWORK_FILE = 'kd_jax_network.json'
-DIFFERENCES_SHOWN = 5
 
 
 class Restored(NamedTuple):
@@ -108,7 +106,7 @@ class Checkpoints:
         f'cannot save step {step} in {self._folder}: it holds step {newest} of an earlier run; resume that run or '
         'empty the folder'
       )
-    packed, described, keys = _pack(dict(trees))
+    packed, described, keys = pack(dict(trees))
     record = {'step': int(step), 'meta': json.loads(json.dumps(meta)), 'arrays': described, 'keys': keys}
     self._pending = step, self._worker.submit(self._write, step, packed, record)
 
@@ -131,7 +129,7 @@ class Checkpoints:
       except Exception as fault:
         self._set_aside(step, fault)
       else:
-        return Restored(step, _as_in(like, leaves, f'checkpoint {self._folder / str(step)}'), record['meta'])
+        return Restored(step, as_in(like, leaves, f'checkpoint {self._folder / str(step)}'), record['meta'])
     return None
 
   def wait(self) -> None:
@@ -165,7 +163,7 @@ class Checkpoints:
       self._report(str(fault))  # the error that ended the block is the one to raise
 
   def _write(self, step: int, packed: np.ndarray, record: dict[str, Any]) -> None:
-    record['sha256'] = _digest(packed, record)
+    record['sha256'] = digest(packed, record)
     path = self._folder / str(step)
     if step in self._steps():
       if self._holds(step, record['sha256']):
@@ -182,10 +180,10 @@ class Checkpoints:
     items = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(), meta=ocp.args.JsonRestore())
     restored = self._manager.restore(step, args=items)
     record, packed = restored['meta'], restored['arrays']['bytes']
-    _verify(packed, record)
+    verify(packed, record)
     if record['step'] != step:
       raise ValueError(f'it is of step {record["step"]}')
-    return record, _unpack(packed, record['arrays'], record['keys'])
+    return record, unpack(packed, record['arrays'], record['keys'])
 
   def _holds(self, step: int, sha256: str) -> bool:
     try:
@@ -226,14 +224,14 @@ def save_network(
     KdJaxError: the folder cannot be written.
   """
   path = Path(folder).absolute()
-  flat, empty = _flatten(variables)
-  packed, described, _ = _pack(flat)
+  flat, empty = flatten(variables)
+  packed, described, _ = pack(flat)
   record = json.loads(json.dumps({'spec': spec._asdict(), 'info': info, 'arrays': described, 'empty': empty}))
   with _faults_of_folder('save a network in', path):
     path.mkdir(parents=True, exist_ok=True)
     older = {child: int(found[1]) for child in path.iterdir() if (found := re.match(r'arrays-(\d+)', child.name))}
     record['folder'] = f'arrays-{1 + max(older.values(), default=0)}'
-    record['sha256'] = _digest(packed, record)
+    record['sha256'] = digest(packed, record)
     with _no_remains(path / record['folder']):
       _in_thread(_write_array, path / record['folder'], packed)
       draft = path / f'{NETWORK_FILE}.tmp'
@@ -255,25 +253,19 @@ def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str,
   try:  # as in Checkpoints.restore_newest, damage can show as any exception
     record = json.loads((path / NETWORK_FILE).read_text())
     packed = _in_thread(_read_array, path / record['folder'])
-    _verify(packed, record)
+    verify(packed, record)
   except Exception as fault:
     raise KdJaxError(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it anew') from fault
   unknown = sorted(set(record['spec']) - set(NetworkSpec._fields))
   if unknown:
     raise KdJaxError(f'the network in {path} is of a newer kd_jax (its spec has {", ".join(unknown)}): update kd_jax')
   spec = NetworkSpec(**{name: tuple(x) if isinstance(x, list) else x for name, x in record['spec'].items()})
-  return spec, _nest(_unpack(packed, record['arrays'], {}), record['empty']), record['info']
+  return spec, nest(unpack(packed, record['arrays'], {}), record['empty']), record['info']
 
 
 def is_network(folder: str | os.PathLike[str]) -> bool:
   """Whether `save_network` was used on `folder`; says nothing about damage."""
   return (Path(folder) / NETWORK_FILE).is_file()
-
-
-def fingerprint(tree: PyTree) -> str:
-  """sha256 over the names, types, shapes and bytes of all leaves: equal for two runs exactly where every bit is."""
-  packed, described, _ = _pack(tree)
-  return _digest(packed, described)
 
 
 def _orbax() -> Any:
@@ -311,117 +303,6 @@ def _read_array(path: Path) -> np.ndarray:
   ocp = _orbax()
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=_alone(ocp)) as checkpointer:
     return checkpointer.restore(path, args=ocp.args.PyTreeRestore())['bytes']
-
-
-def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
-  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order; its structure."""
-  leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-  named = {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
-  if len(named) != len(leaves):
-    raise ValueError('two leaves of the tree have the same path once its parts are joined by "/"')
-  return named, structure
-
-
-def _pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
-  """All leaves in one u8 array of its own memory; the type and shape of each; what kind each typed PRNG key is."""
-  named, _ = _named_leaves(tree)
-  keys = {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
-  plain = {name: jax.random.key_data(leaf) if name in keys else leaf for name, leaf in sorted(named.items())}
-  host = {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
-  for name, array in host.items():
-    if array.dtype.hasobject:
-      raise TypeError(f'{name} is not an array of numbers')
-  # On a CPU, `host` are views of the device's own memory, which is overwritten once the caller donates it: copy.
-  size = max(1, sum(array.nbytes for array in host.values()))  # orbax refuses an array of no bytes
-  packed = np.zeros(size, np.uint8)
-  start = 0
-  for array in host.values():
-    packed[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    start += array.nbytes
-  return packed, {name: _describe(array) for name, array in host.items()}, keys
-
-
-def _unpack(packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
-  leaves: dict[str, Any] = {}
-  start = 0
-  for name, description in sorted(described.items()):
-    kind, shape = description[:-1].split('[')
-    shape = tuple(int(size) for size in shape.split(',') if size)
-    array = np.frombuffer(packed, np.dtype(kind), math.prod(shape), start).reshape(shape).copy()
-    start += array.nbytes
-    leaves[name] = jax.random.wrap_key_data(array, impl=keys[name]) if name in keys else array
-  return leaves
-
-
-def _is_key(leaf: Any) -> bool:
-  return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _describe(leaf: Any) -> str:
-  leaf = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
-  return f'{leaf.dtype}[{",".join(map(str, leaf.shape))}]'
-
-
-def _as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> dict[str, PyTree]:
-  """`leaves` in the containers of `like`. Raises KdJaxError where they are not the same leaves."""
-  wanted, structure = _named_leaves(dict(like))
-  differences = [f'{name} is missing' for name in wanted if name not in leaves]
-  differences += [f'{name} is not expected' for name in leaves if name not in wanted]
-  differences += [
-    f'{name} is {_describe(leaves[name])}, not {_describe(leaf)}'
-    for name, leaf in wanted.items()
-    if name in leaves and _describe(leaves[name]) != _describe(leaf)
-  ]
-  if differences:
-    more = len(differences) - DIFFERENCES_SHOWN
-    shown = '; '.join(differences[:DIFFERENCES_SHOWN]) + (f'; and {more} more' if more > 0 else '')
-    raise KdJaxError(f'{what} does not fit this run: {shown}; use the settings it was saved with, or another folder')
-  return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in wanted])
-
-
-def _flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
-  """The arrays of nested dicts under their paths, and the paths of the dicts that are empty."""
-  arrays: dict[str, Any] = {}
-  empty: list[str] = []
-
-  def visit(node: Mapping[str, PyTree], parents: tuple[str, ...]) -> None:
-    for name, child in node.items():
-      if not isinstance(name, str) or not name or '/' in name:
-        raise ValueError(f'{name!r} cannot name a variable')
-      path = '/'.join((*parents, name))
-      if not isinstance(child, Mapping):
-        arrays[path] = child
-      elif child:
-        visit(child, (*parents, name))
-      else:
-        empty.append(path)
-
-  visit(tree, ())
-  return arrays, empty
-
-
-def _nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
-  tree: dict[str, PyTree] = {}
-  for path, node in [*arrays.items(), *((path, {}) for path in empty)]:
-    *parents, name = path.split('/')
-    place = tree
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[name] = node
-  return tree
-
-
-def _digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:
-  """sha256 over the bytes and everything in the record (but the sha256 itself, where it is there already)."""
-  content = {name: value for name, value in record.items() if name != 'sha256'}
-  digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-  digest.update(packed)
-  return digest.hexdigest()
-
-
-def _verify(packed: np.ndarray, record: Mapping[str, Any]) -> None:
-  if record['sha256'] != _digest(packed, record):
-    raise ValueError('its content does not match its sha256')
 
 
 @contextlib.contextmanager

@@ -107,8 +107,8 @@ def run(phase: Phase, first: TrainState, frozen: Frozen, work: Work, checkpoints
     meta['history'] = [*meta['history'], row]
     meta['totals'] = {}
     meta['stopped'] = phase.stop is not None and bool(phase.stop(row))
+    watcher.epoch(meta['history'])  # before saving: an epoch that is not repeated after a kill is in the records
     save()
-    watcher.epoch(meta['history'])
     if stop and at < phase.epochs * per_epoch:
       raise Interrupted
   checkpoints.wait()

@@ -138,7 +138,7 @@ def test_objects_and_equal_paths_are_refused(tmp_path):
 def test_saved_values_survive_donation(tmp_path, monkeypatch):
   state, optimiser = train_state()
   expected = jax.tree.map(lambda x: np.array(x, copy=True), state)
-  go, digest = threading.Event(), checkpoint._digest
+  go, digest = threading.Event(), checkpoint.digest
 
   def late_digest(*args):
     assert go.wait(30)
@@ -149,7 +149,7 @@ def test_saved_values_survive_donation(tmp_path, monkeypatch):
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), state.stats, opt_state)
 
   step = jax.jit(step, donate_argnums=0)
-  monkeypatch.setattr(checkpoint, '_digest', late_digest)
+  monkeypatch.setattr(checkpoint, 'digest', late_digest)
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(7, {'state': state}, {})  # returns while nothing is written yet
     kernel = state.params['student']['conv']['kernel']
@@ -505,7 +505,7 @@ def edit(folder, change, sign=False):
   record = json.loads(path.read_text())
   change(record)
   if sign:
-    record['sha256'] = checkpoint._digest(checkpoint._read_array(folder / record['folder']), record)
+    record['sha256'] = checkpoint.digest(checkpoint._read_array(folder / record['folder']), record)
   path.write_text(json.dumps(record))
 
 

@@ -1,0 +1,32 @@
+"""Small trained modules that bring a student's feature maps to a teacher's widths: AB, overhaul, FitNet."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+
+from kd_jax.models.layers import BatchNorm, convolution
+from kd_jax.types import Array
+
+
+class Connectors(nn.Module):
+  """One 1×1 convolution a feature, without bias, followed by BatchNorm where `normalised`.
+
+  (f32[B, Hi, Wi, Ci], …) → (f32[B, Hi, Wi, widths[i]], …). `identity` names the features that pass as they are.
+  """
+
+  widths: tuple[int, ...]
+  normalised: bool = True
+  identity: tuple[int, ...] = ()
+  dtype: str = 'float32'
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, features: tuple[Array, ...], *, train: bool) -> tuple[Array, ...]:
+    made = []
+    for number, (feature, width) in enumerate(zip(features, self.widths, strict=True)):
+      if number not in self.identity:
+        feature = convolution(width, kernel=1, dtype=self.dtype, name=f'conv{number + 1}')(feature)
+        if self.normalised:
+          feature = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')(feature, train=train)
+      made.append(feature)
+    return tuple(made)
