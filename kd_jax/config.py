@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from kd_jax import methods, models
+from kd_jax import methods, models, plans
 from kd_jax.methods import METHODS, RECIPES
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, Optimiser
@@ -32,6 +32,7 @@ class Config:
   train_examples: int = _key(0, 'train on this many images, balanced over the classes; 0: all')
   validation_examples: int = _key(5000, 'training images held out for choosing the best epoch')
   eval_examples: int = _key(0, 'evaluate on this many validation and test images (for quick tries); 0: all')
+  unlabelled_dataset: str = _key('stl10', "for the methods that use unlabelled images: a data set of tensorflow_datasets")
   crop_padding: int = _key(4, 'pixels of padding before the random crop; 0: no crop')
   flip: bool = _key(True, 'random horizontal flips')
 
@@ -43,7 +44,7 @@ class Config:
   std: tuple = _key((), 'as mean')
   compute_dtype: str = _key('float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32")
 
-  method: str = _key('kd', 'a row of kd_jax.methods.METHODS')
+  method: str = _key('kd', "a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'")
   recipe: str = _key('written', "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do")
   baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, under the same budget')
 
@@ -79,7 +80,7 @@ KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
              'teacher_epochs': 0, 'batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
 _ONE_OF = {
-  'student': models.MODELS, 'teacher': models.MODELS, 'method': METHODS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
+  'student': models.MODELS, 'teacher': models.MODELS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
   'relu_placement': models.RELU_PLACEMENTS, 'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'),
   'data_placement': ('auto', 'device', 'host'),
 }  # fmt: skip
@@ -92,7 +93,7 @@ def default(**changed: Any) -> ml_collections.ConfigDict:
   """
   config = config_dict.ConfigDict({name: field.default for name, field in KEYS.items()})
   for name in METHODS:
-    config[name] = config_dict.ConfigDict({k: config_dict.placeholder(type(v)) for k, v in methods.options(name).items()})
+    config[name] = config_dict.ConfigDict({k: config_dict.placeholder(type(v)) for k, v in options_of(name).items()})
   config.lock()
   for name, value in changed.items():
     _known(name, [*KEYS, *METHODS], 'configuration key')
@@ -108,12 +109,13 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   chosen = {name: {k: v for k, v in given.pop(name).items() if v is not None} for name in METHODS if name in given}
   for name, value in given.items():
     _check(name, value)
-  for name, set_ones in chosen.items():
-    if set_ones and name != given['method']:
-      raise KdJaxError(f"{name}.{next(iter(set_ones))} is set, but the method is '{given['method']}', which does not use it; "
-                       f'take it out or set method={name}')  # fmt: skip
   method = given['method']
-  resolved = Config(**given, options={method: chosen.get(method, {})})
+  parts = [name for _, name in methods.parse(method)]
+  for name, set_ones in chosen.items():
+    if set_ones and name not in parts:
+      raise KdJaxError(f"{name}.{next(iter(set_ones))} is set, but the method is '{method}', which does not use it; "
+                       f'take it out or set method={name}')  # fmt: skip
+  resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   if resolved.selection == 'validation' and not resolved.validation_examples:
     raise KdJaxError('selection=validation needs validation_examples; hold some out, or set selection=test to repeat the paper')
   if len(resolved.mean) != len(resolved.std):
@@ -122,7 +124,7 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
     raise KdJaxError(f'std holds {min(resolved.std)}; standard deviations are greater than 0')
   if any(not 0 < d < 1 for d in resolved.learning_rate_drops):
     raise KdJaxError(f'learning_rate_drops are fractions between 0 and 1, not {tuple(resolved.learning_rate_drops)}')
-  methods.make(method, recipe=resolved.recipe, **resolved.options[method])
+  methods.make(method, recipe=resolved.recipe, chosen=resolved.options)
   return resolved
 
 
@@ -136,15 +138,20 @@ def describe() -> str:
   """The keys, their defaults and meanings, for `--help`."""
   lines = [f'  {name}={_shown(field.default)}\n      {field.metadata["help"]}' for name, field in KEYS.items()]
   for name in METHODS:
-    pairs = ', '.join(f'{name}.{k}={_shown(v)}' for k, v in methods.options(name).items())
+    pairs = ', '.join(f'{name}.{k}={_shown(v)}' for k, v in options_of(name).items())
     if pairs:
       lines.append(f'  {pairs}\n      options of {name}')
   return '\n'.join(lines)
 
 
+def options_of(method: str) -> dict[str, Any]:
+  """The options of a row of METHODS with their defaults: its factory's and its plan's."""
+  return methods.options(method) | plans.options(method)
+
+
 def names() -> list[str]:
   """Every key that can be set, options of methods included."""
-  return [*KEYS, *(f'{method}.{option}' for method in METHODS for option in methods.options(method))]
+  return [*KEYS, *(f'{method}.{option}' for method in METHODS for option in options_of(method))]
 
 
 def closest(name: str, choices: Iterable[str]) -> str:

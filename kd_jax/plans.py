@@ -1,20 +1,25 @@
-"""From a configuration to phases. A plan is a tuple of phases in the order in which they run."""
+"""From a configuration to phases. A plan is a tuple of phases in the order in which they run.
+
+A plan's keyword arguments are options of its method, beside those of the method's factory.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from kd_jax import methods
-from kd_jax.types import NetworkSpec, Optimiser, Phase
+from kd_jax.methods.kd import kd
+from kd_jax.types import KdJaxError, NetworkSpec, Optimiser, Phase
 
 
 class Wanted(NamedTuple):
   """What a plan is made from; the configuration with its names resolved."""
 
-  method: str
+  method: str  # a row of METHODS, or a join of rows
   recipe: str
-  options: Mapping[str, Any]
+  options: Mapping[str, Mapping[str, Any]]  # of each part of the method
   student: NetworkSpec
   teacher: NetworkSpec
   imported: tuple[str, ...]  # names of the teachers that are there already
@@ -25,30 +30,123 @@ class Wanted(NamedTuple):
   optimiser: Optimiser
 
 
-def single(wanted: Wanted, *, teachers: tuple[str, ...] = ()) -> tuple[Phase, ...]:
-  """One student by one method, after the same student by cross-entropy alone where a baseline is wanted."""
-  student = _phase(wanted, 'student', wanted.method, wanted.student, teachers, wanted.epochs)
-  baseline = _phase(wanted, 'baseline', 'nokd', wanted.student, (), wanted.epochs)
-  return (baseline, student) if wanted.baseline else (student,)
+def single(wanted: Wanted) -> tuple[Phase, ...]:
+  """One student without a teacher."""
+  return (*_baseline(wanted), _student(wanted, ()))
 
 
 def with_teacher(wanted: Wanted) -> tuple[Phase, ...]:
-  """A teacher, unless it is there already, then `single`."""
-  if wanted.imported:
-    return single(wanted, teachers=wanted.imported)
-  teacher = _phase(wanted, 'teacher', 'nokd', wanted.teacher, (), wanted.teacher_epochs or wanted.epochs)
-  return (teacher, *single(wanted, teachers=('teacher',)))
+  """A teacher, unless it is there already, then one student."""
+  phases, teachers = _teachers(wanted, 1)
+  return (*phases, *_baseline(wanted), _student(wanted, teachers))
 
 
-PLANS: dict[str, Callable[[Wanted], tuple[Phase, ...]]] = {'nokd': single, 'kd': with_teacher}
+def ab(wanted: Wanted, *, boundary_share: float = 0.6, boundary_epochs: int = 0, alpha: float = 0.5,
+       temperature: float = 5.0, scaled: bool = True) -> tuple[Phase, ...]:  # fmt: skip
+  """The boundary loss at a constant rate for a share of the epochs (or a number), then Hinton's with a fresh optimiser."""
+  first = boundary_epochs or round(boundary_share * wanted.epochs)
+  if not 0 < first < wanted.epochs:
+    raise KdJaxError(f'ab divides {wanted.epochs} epochs into {first} and {wanted.epochs - first}; each phase needs at least one: '
+                     'change epochs, ab.boundary_share or ab.boundary_epochs')  # fmt: skip
+  phases, teachers = _teachers(wanted, 1)
+  student = _student(wanted, teachers)
+  boundary = student._replace(name='boundary', role='stage', epochs=first, optimiser=wanted.optimiser._replace(drops=()))
+  hinton = kd(alpha=alpha, temperature=temperature, scaled=scaled)
+  return (*phases, *_baseline(wanted), boundary, student._replace(method=hinton, epochs=wanted.epochs - first, start='boundary'))
+
+
+def takd(wanted: Wanted, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
+  """A chain of Hinton's distillations, teacher → assistant → … → student; the assistants' names are separated by commas."""
+  phases, teachers = _teachers(wanted, 1)
+  names = [name.strip() for name in assistants.split(',') if name.strip()]
+  if not names:
+    raise KdJaxError('takd.assistants names no network; give one, such as resnet20, or use kd')
+  chain = []
+  for number, name in enumerate(names, 1):
+    own = f'assistant{number}' if len(names) > 1 else 'assistant'
+    spec = wanted.teacher._replace(name=name)
+    chain.append(_phase(wanted, own, 'teacher', wanted.method, spec, teachers, wanted.teacher_epochs or wanted.epochs))
+    teachers = (own,)
+  return (*phases, *chain, *_baseline(wanted), _student(wanted, teachers))
+
+
+def mkd(wanted: Wanted, *, teachers: int = 3) -> tuple[Phase, ...]:
+  """Several teachers of one architecture, which differ in their seeds; those that are not there are trained."""
+  if teachers < 1:
+    raise KdJaxError(f'mkd.teachers is at least 1, not {teachers}')
+  there = wanted.imported
+  phases, names = _teachers(wanted._replace(imported=()), max(teachers, len(there)))
+  return (*phases[len(there):], *_baseline(wanted), _student(wanted, (*there, *names[len(there):])))
+
+
+def stl(wanted: Wanted) -> tuple[Phase, ...]:
+  """Half of each batch is unlabelled."""
+  half = wanted.batch_size // 2
+  return _on(wanted, {'train': wanted.batch_size - half, 'unlabelled': half})
+
+
+def unsupervised(wanted: Wanted) -> tuple[Phase, ...]:
+  """The student sees unlabelled images alone; an epoch is a pass over them."""
+  return _on(wanted, {'unlabelled': wanted.batch_size})
+
+
+JOINABLE = (single, with_teacher)
+PLANS: dict[str, Callable[..., tuple[Phase, ...]]] = dict.fromkeys(methods.METHODS, with_teacher) | {
+  'nokd': single, 'uda_nokd': single, 'ab': ab, 'takd': takd, 'mkd': mkd, 'stl': stl, 'unsupervised': unsupervised,
+}  # fmt: skip
+
+
+def options(name: str) -> dict[str, Any]:
+  """The options of a method's plan with their defaults."""
+  return {k: p.default for k, p in inspect.signature(PLANS[name]).parameters.items() if p.kind == p.KEYWORD_ONLY}
 
 
 def make(wanted: Wanted) -> tuple[Phase, ...]:
-  """The phases of the method's row."""
-  return PLANS[wanted.method](wanted)
+  """The phases of the method's row; a join of single-phase methods trains one student, as each of them would."""
+  names = [name for _, name in methods.parse(wanted.method)]
+  if len(names) > 1:
+    # AB's boundaries are a term like any other where they stand beside a loss that reaches the classifier.
+    if odd := [name for name in names if PLANS[name] not in (*JOINABLE, ab)]:
+      raise KdJaxError(f"'{odd[0]}' trains in several phases, or on other data, and cannot be part of '{wanted.method}'")
+    return with_teacher(wanted)
+  (name,) = names
+  settled = methods.settled(name, wanted.recipe, wanted.options.get(name, {}))
+  return PLANS[name](wanted, **{k: v for k, v in settled.items() if k in options(name)})
 
 
-def _phase(wanted: Wanted, name: str, method: str, student: NetworkSpec, teachers: tuple[str, ...], epochs: int) -> Phase:
-  own = {'recipe': wanted.recipe, **wanted.options} if method == wanted.method else {}
-  made = methods.make(method, **own)
-  return Phase(name, name, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size})
+def teacher_names(count: int) -> tuple[str, ...]:
+  """What the teachers of a run are called."""
+  return ('teacher',) if count == 1 else tuple(f'teacher{number}' for number in range(1, count + 1))
+
+
+def _on(wanted: Wanted, shares: Mapping[str, int]) -> tuple[Phase, ...]:
+  *before, student = with_teacher(wanted)
+  return (*before, student._replace(shares=shares))
+
+
+def _teachers(wanted: Wanted, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+  """Phases for the teachers that are not there yet, and the names of all."""
+  if wanted.imported:
+    return (), wanted.imported
+  names = teacher_names(count)
+  return tuple(_phase(wanted, name, 'teacher', 'nokd', wanted.teacher, (), wanted.teacher_epochs or wanted.epochs)
+               for name in names), names  # fmt: skip
+
+
+def _baseline(wanted: Wanted) -> tuple[Phase, ...]:
+  """The same student by cross-entropy alone, under the same budget, where it is wanted."""
+  return (_phase(wanted, 'baseline', 'baseline', 'nokd', wanted.student, (), wanted.epochs),) if wanted.baseline else ()
+
+
+def _student(wanted: Wanted, teachers: tuple[str, ...]) -> Phase:
+  placement = methods.relu_placement(wanted.method, wanted.recipe)
+  changes = {'relu_placement': placement} if placement else {}
+  student = wanted.student._replace(**changes)
+  phase = _phase(wanted, 'student', 'student', wanted.method, student, teachers, wanted.epochs)
+  return phase._replace(teacher_changes=changes)
+
+
+def _phase(wanted: Wanted, name: str, role: str, method: str, student: NetworkSpec, teachers: tuple[str, ...],
+           epochs: int) -> Phase:  # fmt: skip
+  made = methods.make(method, recipe=wanted.recipe, chosen=wanted.options)
+  return Phase(name, role, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size})

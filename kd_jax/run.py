@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models, plans, teachers, workdir
@@ -19,7 +20,7 @@ from kd_jax.data import feed, pipeline, roles, sources
 from kd_jax.report import plots, records, table
 from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, state, step
-from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained
+from kd_jax.types import Batch, Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
 Say = Callable[[str], None]
@@ -53,28 +54,44 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
+  if any('unlabelled' in phase.shares for phase in phases):
+    unlabelled = sources.load_unlabelled(config.unlabelled_dataset, data_dir=config.data_dir, download=config.download)
+    parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
   check(phases, imported)
   devices = parallel.make(config.parallel)
   for phase in phases:
     parallel.check_shares(devices, phase.shares.values())
     _steps_per_epoch(parts, phase)
+    _policies(config, phase)
   with workdir.claimed(folder, config), stopping() as stop:
-    placed = _place(config, dataset, devices)
+    placed = _place(config, parts, devices)
     context = Context(config, folder, parts, placed, devices, stop, say)
     return _phases(context, phases, imported, dataset.classes)
 
 
 def check(phases: Sequence[Phase], imported: Mapping[str, Trained]) -> None:
-  """Builds every network and every pair as shapes alone, so that what cannot work fails before anything is compiled."""
-  known = {name: _known(trained.network) for name, trained in imported.items()}
+  """Builds every network, every pair and every loss as shapes alone: what cannot work fails before anything is compiled."""
+  specs = {name: trained.network.spec for name, trained in imported.items()}
   for phase in phases:
-    student = known[phase.name] = _known(models.build(phase.student))
-    taught_by = tuple(known[name] for name in phase.teachers)
+    specs[phase.name] = phase.student
+    student = models.build(phase.student)
+    teaching = [models.build(specs[name]._replace(**phase.teacher_changes)) for name in phase.teachers]
+    size = sum(phase.shares.values())
 
-    def init(key, variables, phase=phase, student=student, taught_by=taught_by):
-      return phase.method.init(key, student, tuple(t._replace(variables=v) for t, v in zip(taught_by, variables, strict=True)))
+    def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
+      method = phase.method
+      taught_by = tuple(_known(t, v) for t, v in zip(teaching, variables, strict=True))
+      own = method.init(key, _known(student), taught_by)
+      seen = [dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size))) for n in (student, *teaching)]
+      image = jnp.zeros((size, *student.spec.image_shape))
+      batch = Batch(image, jnp.zeros(size, jnp.int32), jnp.ones(size))
+      return method.loss(own.params, own.stats, seen[0], tuple(seen[1:]), batch, own.consts, key, axis=None)[0]
 
-    jax.eval_shape(init, jax.random.key(0), tuple(t.variables for t in taught_by))
+    jax.eval_shape(once, jax.random.key(0), tuple(models.shapes(t) for t in teaching))
+
+
+def _zeros(shapes: PyTree) -> PyTree:
+  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 @contextlib.contextmanager
@@ -105,13 +122,13 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     placement = 'block' if name.startswith('wrn') else config.relu_placement
     return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
 
-  return plans.Wanted(config.method, config.recipe, config.options[config.method], spec(config.student), spec(config.teacher), (),
+  return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher), (),
                       config.baseline, config.epochs, config.teacher_epochs, config.batch_size, config.optimiser())  # fmt: skip
 
 
-def _place(config: Config, dataset: sources.Dataset, devices: parallel.Parallel) -> dict[int, Source]:
+def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> dict[int, Source]:
   """The stored images on every device, where they fit into half of its memory."""
-  stored = (dataset.train, dataset.test)
+  stored = {id(part.source): part.source for part in parts if part is not None}.values()
   size = sum(source.image.nbytes for source in stored)
   limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', 8 << 30)
   if config.data_placement == 'host' or (config.data_placement == 'auto' and size > limit / 2):
@@ -132,7 +149,7 @@ def _phases(context: Context, phases: Sequence[Phase], imported: Mapping[str, Tr
     histories[phase.name] = history
     records.update_results(context.folder / 'results.json', rows)
     plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
-  plots.plot_comparison(context.folder / 'comparison.png', rows)
+  plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
   context.say(table.results_table(rows))
   return rows
 
@@ -151,7 +168,7 @@ def _finished(context: Context, phase: Phase) -> tuple[dict, list, Trained] | No
 def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: Sequence[str]) -> tuple[dict, list, Trained]:
   config, devices = context.config, context.devices
   student = models.build(phase.student)
-  teaching = tuple(zoo[name] for name in phase.teachers)
+  teaching = tuple(_changed(zoo[name], phase) for name in phase.teachers)
   key = keys.phase_key(jax.random.key(config.seed), phase.name)
   start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
   taught_by = tuple(_known(t.network, t.variables) for t in teaching)
@@ -160,9 +177,9 @@ def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: 
   schedule = optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
   optimiser = optim.sgd(phase.optimiser, schedule, phase.method.trains)
   streamed = not context.placed
-  policies = {'weak': pipeline.weak(crop_padding=config.crop_padding, flip=config.flip)}
   compiled = devices.train(step.train_step(student, tuple(t.network for t in teaching), phase.method, optimiser,
-                                           pipeline.preprocess(policies), axis=devices.axis), streamed)  # fmt: skip
+                                           pipeline.preprocess(_policies(config, phase)), axis=devices.axis),
+                           streamed)  # fmt: skip
   parts, shares = _parts(context.parts, phase), tuple(phase.shares.values())
   order = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
   if streamed:
@@ -181,11 +198,13 @@ def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: 
     watcher = Watcher(context, phase, progress, place)
     with contextlib.closing(fed), contextlib.closing(watcher):
       finished = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
+  # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
+  kept = finished.last if phase.role == 'stage' else finished.best
   row = _trained_row(context, phase, teaching, finished, evaluate)
   info = {'row': row, 'classes': list(classes), 'dataset': config.dataset}
-  checkpoint.save_network(context.folder / 'networks' / phase.name, phase.student, finished.best, info)
+  checkpoint.save_network(context.folder / 'networks' / phase.name, phase.student, kept, info)
   records.write_json(place / 'result.json', {'row': row, 'history': finished.history})
-  return row, finished.history, Trained(student, finished.best)
+  return row, finished.history, Trained(student, kept)
 
 
 class Watcher:
@@ -218,12 +237,23 @@ class Watcher:
       self._events.close()
 
 
+def _policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
+  return {view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
+          for view, text in phase.method.views.items()}  # fmt: skip
+
+
 def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Part, ...]:
-  return tuple({'train': parts.train}[name] for name in phase.shares)
+  return tuple(getattr(parts, name) for name in phase.shares)
 
 
 def _steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
-  return min(pipeline.steps_per_epoch(len(p.index), s) for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True))
+  """An epoch is a pass over the phase's first source; each of them must fill its share of a batch."""
+  passes = [pipeline.steps_per_epoch(len(p.index), s) for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True)]
+  return passes[0]
+
+
+def _changed(teacher: Trained, phase: Phase) -> Trained:
+  return teacher._replace(network=models.build(teacher.network.spec._replace(**phase.teacher_changes)))
 
 
 def _known(network: Network, variables: PyTree = None) -> Known:
@@ -256,7 +286,7 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   selected = finished.history[finished.best_epoch - 1]
   return _row(
     context, phase.name, phase.student, finished.last, role=phase.role, method=phase.method_name,
-    recipe=context.config.recipe if phase.method_name == context.config.method else 'written',
+    recipe=context.config.recipe,
     teachers=[t.network.spec.name for t in teaching], epochs=len(finished.history), best_epoch=finished.best_epoch,
     train_examples=len(context.parts.train.index), validation_accuracy=selected.get('validation_accuracy'),
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kd_jax import models
+from kd_jax import methods, models
 from kd_jax.config import Config
 from kd_jax.interop import torch_names
-from kd_jax.methods import METHODS
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 
 def load(config: Config, wanted: NetworkSpec) -> dict[str, Trained]:
-  """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where it is empty.
+  """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where it is empty, or
+  where the method learns from no teacher.
 
   Args:
     config: the run's.
@@ -21,10 +21,12 @@ def load(config: Config, wanted: NetworkSpec) -> dict[str, Trained]:
       Normalisation and ReLU placement are the file's own.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
-  most = METHODS[config.method].teachers[1]
+  _, most = methods.teachers(config.method)
+  if not most:
+    return {}
   if len(paths) > most:
-    raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from "
-                     f'{most or "none"}; name fewer, or choose another method')  # fmt: skip
+    raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from {most}; name "
+                     'fewer, or choose another method')  # fmt: skip
   names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
   return {name: _one(Path(path).expanduser(), wanted) for name, path in zip(names, paths, strict=True)}
 

@@ -121,7 +121,8 @@ class Method(NamedTuple):
 
   init: Callable[..., MethodState]
   loss: Callable[..., tuple[dict[str, Array], PyTree]]
-  views: tuple[str, ...] = ('weak',)  # the augmented views of each image that the loss wants
+  views: Mapping[str, str] = {'weak': 'weak'}  # name → augmentation, as kd_jax.data.pipeline.policy reads it; the first counts
+  joint: bool = True  # the student sees all views in one batch, so that BatchNorm sees them together; else one by one
   trains: Callable[[Path], bool] = trains_everything  # path under params, from 'student' or 'method' on
   teacher_statistics: str = 'running'  # BatchNorm of the teachers: 'running' or 'batch' statistics
 
@@ -149,7 +150,7 @@ class Phase(NamedTuple):
   """One training run: a student, its teachers, a method and a budget. A plan is a tuple of phases."""
 
   name: str  # unique in a plan; names the phase's folder and its row in the results
-  role: str  # 'teacher', 'baseline' or 'student': what it is for
+  role: str  # what it is for: 'teacher', 'baseline', 'student', or 'stage', an earlier part of a student's training
   method_name: str  # as the results show it, such as 'kd'
   method: Method
   student: NetworkSpec
@@ -157,5 +158,6 @@ class Phase(NamedTuple):
   epochs: int
   optimiser: Optimiser
   shares: Mapping[str, int]  # images of each data source in a batch, such as {'train': 128}
+  teacher_changes: Mapping[str, str] = {}  # fields of the teachers' NetworkSpec that differ in this phase
   start: str | None = None  # an earlier phase whose student this one goes on from
   stop: Callable[[Mapping[str, float]], bool] | None = None  # sees an epoch's metrics; True ends the phase

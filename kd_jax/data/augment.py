@@ -5,10 +5,14 @@ A key an example, made from its position in the global batch, makes the draws in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from kd_jax.types import Array
+
+Policy = Callable[[Array, Array], Array]  # (keys, u8[B, H, W, C]) → u8[B, H, W, C]
 
 
 def random_crop(keys: Array, images: Array, *, padding: int) -> Array:

@@ -13,10 +13,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax.data import augment
+from kd_jax.data import augment, policies
+from kd_jax.data.augment import Policy
 from kd_jax.types import Array, KdJaxError
 
-Policy = Callable[[Array, Array], Array]  # (keys, u8[B, H, W, C]) → u8[B, H, W, C]
+
+def policy(text: str, *, crop_padding: int, flip: bool) -> Policy:
+  """The augmentation that a text names: parts joined by '+', applied from left to right.
+
+    weak              the run's random crop and flip
+    none              nothing
+    randaugment:N:M   N operations of magnitude M, as Cubuk et al. 2020
+    autoaugment       the CIFAR-10 policy of Cubuk et al. 2019; `autoaugment_published` as the paper's code has it
+    uda               the variant of Xie et al. 2020, Cutout included
+    cutout:S          a square of S pixels
+
+  Raises KdJaxError where the text names nothing of these.
+  """
+  return policies.chain(*(_one(part, text, crop_padding, flip) for part in text.split('+')))
+
+
+def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
+  name, *numbers = part.split(':')
+  makers: dict[str, tuple[int, Callable[..., Policy]]] = {
+    'weak': (0, lambda: weak(crop_padding=crop_padding, flip=flip)),
+    'none': (0, lambda: weak(crop_padding=0, flip=False)),
+    'randaugment': (2, lambda number, level: policies.randaugment(number=number, level=level)),
+    'autoaugment': (0, policies.autoaugment),
+    'autoaugment_published': (0, lambda: policies.autoaugment(published=True)),
+    'uda': (0, policies.uda),
+    'cutout': (1, policies.cutout),
+  }  # fmt: skip
+  if name not in makers or len(numbers) != makers[name][0] or not all(number.isdigit() for number in numbers):
+    raise KdJaxError(f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
+                     'autoaugment_published, uda, cutout:S; join several by +')  # fmt: skip
+  return makers[name][1](*map(int, numbers))
 
 
 def weak(*, crop_padding: int, flip: bool) -> Policy:

@@ -9,7 +9,7 @@ import numpy as np
 from kd_jax.data.feed import Part
 from kd_jax.data.sources import Dataset
 from kd_jax.data.splits import balanced_subset, hold_out
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, Source
 
 
 class Roles(NamedTuple):
@@ -18,6 +18,7 @@ class Roles(NamedTuple):
   train: Part
   validation: Part | None  # None where nothing is held out
   test: Part
+  unlabelled: Part | None = None  # images of another data set, where the method uses some
 
 
 def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, eval_examples: int, seed: int) -> Roles:
@@ -33,6 +34,15 @@ def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, e
   everything = np.arange(len(dataset.test.label), dtype=np.int32)
   validation = Part(dataset.train, _some(dataset.train.label, held, eval_examples)) if len(held) else None
   return Roles(Part(dataset.train, kept), validation, Part(dataset.test, _some(dataset.test.label, everything, eval_examples)))
+
+
+def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
+  """The roles and all images of `source`. Raises KdJaxError where its images have other channels than the labelled ones."""
+  theirs, ours = source.image.shape[-1], roles.train.source.image.shape[-1]
+  if theirs != ours:
+    raise KdJaxError(f'the images of unlabelled_dataset {name} have {theirs} channels, and those to train on have {ours}; choose '
+                     'another unlabelled_dataset')  # fmt: skip
+  return roles._replace(unlabelled=Part(source, np.arange(len(source.label), dtype=np.int32)))
 
 
 def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -41,3 +41,101 @@ def kl_divergence(student_logits: Array, teacher_logits: Array, *, temperature: 
   student = jax.nn.log_softmax(student_logits / temperature)
   teacher = jax.nn.log_softmax(teacher_logits / temperature)
   return (jnp.exp(teacher) * (teacher - student)).sum(-1)
+
+
+def target_class_kl(student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0) -> Array:
+  """KL(b_t ‖ b_s) of b = (p_y, 1 − p_y), p = softmax(z / T): is it the label's class or not. Not multiplied by T².
+
+  Args:
+    student_logits: [B, K], K ≥ 2.
+    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
+    labels: i32[B], in [0, K), or −1 where there is none.
+    temperature: T > 0.
+
+  Returns:
+    [B], ≥ 0; 0 for a label of −1.
+
+  References:
+    Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, TCKD. `kl_divergence` = this + (1 − p_y of the teacher) ·
+    `other_classes_kl`. As in their code, whose T² and weights α and β are the caller's.
+  """
+  student, teacher = (_target_or_not(z / temperature, labels) for z in (student_logits, teacher_logits))
+  return jnp.where(labels >= 0, (jnp.exp(teacher) * (teacher - student)).sum(-1), 0)
+
+
+def other_classes_kl(student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0) -> Array:
+  """KL(q_t ‖ q_s), q the softmax of z / T over all classes but the label's. Not multiplied by T².
+
+  Args:
+    student_logits: [B, K], K ≥ 2.
+    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
+    labels: i32[B], in [0, K), or −1 where there is none.
+    temperature: T > 0.
+
+  Returns:
+    [B], ≥ 0; 0 for a label of −1.
+
+  References:
+    Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, NCKD. Their code subtracts 1000 from the label's logit;
+    here it is left out.
+  """
+  other = ~jax.nn.one_hot(labels, student_logits.shape[-1], dtype=bool)
+  student, teacher = (_log_softmax_of(z / temperature, other) for z in (student_logits, teacher_logits))
+  return jnp.where(labels >= 0, jnp.where(other, jnp.exp(teacher) * (teacher - student), 0).sum(-1), 0)
+
+
+def cosine_embedding(student_logits: Array, teacher_logits: Array) -> Array:
+  """1 − cos(z_s, z_t); 1, without gradient, where either is shorter than 1e-12.
+
+  Args:
+    student_logits: [B, K].
+    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
+
+  Returns:
+    [B], in [0, 2].
+
+  References:
+    torch's `cosine_embedding_loss` with a target of 1, which the code published with Ruffy and Chahal 2019, "The State of
+    Knowledge Distillation for Classification", calls a triplet loss. torch adds 1e-12 to each squared length.
+  """
+  return 1 - (_unit(student_logits) * _unit(teacher_logits)).sum(-1)
+
+
+def consistency_kl(logits: Array, augmented_logits: Array, *, sharpening: float = 0.4, confidence: float = 0.8) -> Array:
+  """KL(p ‖ softmax(z(x̂))), p = softmax(z(x) / τ) without gradient; 0 where max softmax(z(x)) ≤ the confidence.
+
+  Args:
+    logits: [B, K], z(x), of the plain view. Gets no gradient.
+    augmented_logits: [B, K], z(x̂), of the augmented view.
+    sharpening: τ > 0; below 1 the target is sharper than the prediction.
+    confidence: in [0, 1]; 0 keeps every example.
+
+  Returns:
+    [B], ≥ 0. Its mean goes over all examples, also those that this leaves out.
+
+  References:
+    Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", section 2.4 with τ = .4 and β = .8. As in their
+    code, in which the confidence is that of the prediction before sharpening.
+  """
+  logits = jax.lax.stop_gradient(logits)
+  target = jax.nn.log_softmax(logits / sharpening)
+  divergence = (jnp.exp(target) * (target - jax.nn.log_softmax(augmented_logits))).sum(-1)
+  return jnp.where(jax.nn.softmax(logits).max(-1) > confidence, divergence, 0)
+
+
+def _log_softmax_of(logits: Array, kept: Array) -> Array:
+  """log softmax over the classes that `kept` [B, K] names; 0 elsewhere, so that no infinity enters the gradient."""
+  return jnp.where(kept, logits - jax.nn.logsumexp(logits, axis=-1, where=kept, keepdims=True), 0)
+
+
+def _target_or_not(logits: Array, labels: Array) -> Array:
+  """[B, 2], log p_y and log(1 − p_y), also where p_y rounds to 1."""
+  log_probabilities = jax.nn.log_softmax(logits)
+  target = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+  return jnp.stack([jax.nn.logsumexp(log_probabilities, axis=-1, where=w) for w in (target, ~target)], axis=-1)
+
+
+def _unit(vectors: Array) -> Array:
+  squared = jnp.square(vectors).sum(-1, keepdims=True)
+  long = squared > 1e-24
+  return jnp.where(long, vectors / jnp.sqrt(jnp.where(long, squared, 1)), 0)

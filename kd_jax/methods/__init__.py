@@ -1,4 +1,4 @@
-"""The table of methods: a row a method. Its factory's keyword arguments are its options, a recipe sets some of them."""
+"""The table of methods: a row a method. Its factory's keyword arguments are its options; a recipe sets some of them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,56 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from kd_jax.methods.ab import ab
+from kd_jax.methods.dkd import dkd
+from kd_jax.methods.join import join
 from kd_jax.methods.kd import kd
 from kd_jax.methods.nokd import nokd
+from kd_jax.methods.oh import oh
+from kd_jax.methods.pkd import pkd
+from kd_jax.methods.rkd import rkd
+from kd_jax.methods.sfd import sfd
+from kd_jax.methods.triplet import triplet
+from kd_jax.methods.uda import uda, uda_nokd
+from kd_jax.methods.unlabelled import stl, unsupervised
 from kd_jax.types import KdJaxError, Method
 
 RECIPES = ('written', 'published', 'official')
 
 
 class Row(NamedTuple):
-  """A method's factory, how many teachers it takes, and what each recipe sets differently from the factory's defaults."""
+  """A method's factory, how many teachers it takes, and what a recipe changes; one that is not named changes nothing."""
 
   factory: Callable[..., Method]
-  teachers: tuple[int, int]  # fewest, most
-  recipes: Mapping[str, Mapping[str, Any]]
+  teachers: tuple[int, int] = (1, 1)  # fewest, most
+  recipes: Mapping[str, Mapping[str, Any]] = {}  # recipe → options that differ from the factory's defaults
+  relu_placement: Mapping[str, str] = {}  # recipe → where student's and teacher's ReLUs stand while this method trains
 
+
+_KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}  # RepDistiller
+_AUTOAUGMENT = {'policy': 'autoaugment_published', 'joint': False}
 
 METHODS: dict[str, Row] = {
-  'nokd': Row(nokd, (0, 0), {'written': {}}),
-  'kd': Row(kd, (1, 1), {'written': {}, 'official': {'alpha': 0.9, 'temperature': 4.0}}),
-}
+  'nokd': Row(nokd, (0, 0)),
+  'kd': Row(kd, recipes={'official': _KD_OFFICIAL}),
+  'ab': Row(ab, recipes={'published': {'identity': True, 'boundary_epochs': 10},
+                         'official': {'alpha': 1.0, 'temperature': 3.0, 'scaled': False}},
+            relu_placement={'published': 'pool'}),
+  'oh': Row(oh, recipes={'published': {'teacher_statistics': 'batch'}, 'official': {'teacher_statistics': 'batch'}},
+            relu_placement={'published': 'pool'}),
+  'rkd': Row(rkd, recipes={'official': {'cross_entropy_weight': 1.0, 'distillation_weight': 1.0, 'temperature': 4.0,
+                                        'embedding': 'global', 'normalised': True}}),
+  'takd': Row(kd, recipes={'official': _KD_OFFICIAL}),
+  'sfd': Row(sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}),
+  'pkd': Row(pkd, recipes={'published': {'normalised': False, 'last': True}}),
+  'mkd': Row(kd, (1, 16), recipes={'official': _KD_OFFICIAL}),
+  'uda': Row(uda, recipes={'published': {'averaged': True, **_AUTOAUGMENT}}),
+  'uda_nokd': Row(uda_nokd, (0, 0), recipes={'published': _AUTOAUGMENT}),
+  'stl': Row(stl, recipes={'published': {'consistency': 0.0, 'unlabelled': 1.0, 'policy': 'autoaugment_published'}}),
+  'unsupervised': Row(unsupervised),
+  'triplet': Row(triplet),
+  'dkd': Row(dkd),
+}  # fmt: skip
 
 
 def options(name: str) -> dict[str, Any]:
@@ -32,9 +63,48 @@ def options(name: str) -> dict[str, Any]:
   return {k: p.default for k, p in inspect.signature(METHODS[name].factory).parameters.items()}
 
 
-def make(name: str, *, recipe: str = 'written', **chosen: Any) -> Method:
-  """The method of a row in a recipe; `chosen` options go before the recipe's."""
-  row = METHODS[name]
-  if recipe not in row.recipes:
-    raise KdJaxError(f"the method '{name}' has no recipe '{recipe}'; it has {', '.join(row.recipes)}")
-  return row.factory(**{**row.recipes[recipe], **chosen})
+def parse(text: str) -> tuple[tuple[float, str], ...]:
+  """'kd+0.5*oh' → ((1.0, 'kd'), (0.5, 'oh')). Raises KdJaxError where a part is no method, or stands there twice."""
+  parts = []
+  for part in text.split('+'):
+    weight, star, name = part.rpartition('*')
+    try:
+      factor = float(weight) if star else 1.0
+    except ValueError:
+      raise KdJaxError(f"method '{text}': '{weight}' is no weight; write such as kd+0.5*oh") from None
+    if not 0 < factor < float('inf'):
+      raise KdJaxError(f"method '{text}': the weight {weight} is not greater than 0; leave the part out")
+    parts.append((factor, name.strip()))
+  names = [name for _, name in parts]
+  for name in names:
+    if name not in METHODS:
+      raise KdJaxError(f"unknown method '{name}'. Valid: {', '.join(METHODS)}, and joins such as kd+0.5*oh")
+    if names.count(name) > 1:
+      raise KdJaxError(f"method '{text}' names {name} twice; give it one weight")
+  return tuple(parts)
+
+
+def settled(name: str, recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+  """The options that a recipe and the user set, the user's before the recipe's; those of the method's plan among them."""
+  return {**METHODS[name].recipes.get(recipe, {}), **chosen}
+
+
+def make(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None) -> Method:
+  """The method of a row, or of a join of rows, in a recipe; `chosen` maps a row's name to options that go before the recipe's."""
+  made = []
+  for weight, name in parse(text):
+    wanted = settled(name, recipe, (chosen or {}).get(name, {}))
+    made.append((weight, name, METHODS[name].factory(**{k: v for k, v in wanted.items() if k in options(name)})))
+  return made[0][2] if len(made) == 1 and made[0][0] == 1 else join(tuple(made))
+
+
+def teachers(text: str) -> tuple[int, int]:
+  """Fewest and most teachers that a method or join takes."""
+  counts = [METHODS[name].teachers for _, name in parse(text)]
+  return max(low for low, _ in counts), min(high for _, high in counts)
+
+
+def relu_placement(text: str, recipe: str) -> str | None:
+  """Where the ReLUs stand under a recipe, or None where it says nothing."""
+  named = [METHODS[name].relu_placement.get(recipe) for _, name in parse(text)]
+  return next((placement for placement in named if placement), None)

@@ -1,13 +1,19 @@
-"""What methods share: an `init` for methods without modules, and the checks of a pair."""
+"""What methods share: Hinton's terms, an `init` for methods without modules, and how a pair is matched."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
 from kd_jax.losses import logits, reduce
-from kd_jax.types import Array, Batch, KdJaxError, Known, MethodState, Outputs
+from kd_jax.models.connectors import Connectors
+from kd_jax.types import Array, Batch, KdJaxError, Known, MethodState, Outputs, PyTree
 
 
 def no_modules(key: Array, student: Known, teachers: tuple[Known, ...]) -> MethodState:
-  """The `init` of a method that compares logits alone: nothing to train, nothing to keep."""
+  """The `init` of a method without modules or constants. Raises KdJaxError where a teacher knows other classes."""
   del key
   check_classes(student, teachers)
   return MethodState({}, {}, {})
@@ -22,10 +28,12 @@ def check_classes(student: Known, teachers: tuple[Known, ...]) -> None:
                        'their logits cannot be compared; take a teacher that was trained on the same classes')  # fmt: skip
 
 
-def need_teacher(method: str, teachers: tuple[Known, ...]) -> None:
-  """Raises KdJaxError where a method that learns from a teacher is given none."""
-  if not teachers:
-    raise KdJaxError(f"the method '{method}' needs a teacher and has none; name one, or use 'nokd'")
+def check_hinton(alpha: float, temperature: float) -> None:
+  """Raises KdJaxError where Hinton's two numbers are out of range."""
+  if not 0 <= alpha <= 1:
+    raise KdJaxError(f'alpha is a weight between 0 and 1, not {alpha}')
+  if not temperature > 0:
+    raise KdJaxError(f'temperature is greater than 0, not {temperature}')
 
 
 def cross_entropy(outputs: Outputs, batch: Batch, axis: str | None) -> Array:
@@ -34,20 +42,83 @@ def cross_entropy(outputs: Outputs, batch: Batch, axis: str | None) -> Array:
   return reduce.mean(logits.cross_entropy(outputs.logits, batch.label), labelled, axis=axis)
 
 
-def pair_stages(student: Known, teacher: Known) -> tuple[tuple[int, int], ...]:
-  """(student's stage, teacher's stage) for every stage of the student: the teacher's last stage of the same height and width.
+def distillation(outputs: Outputs, teachers: Sequence[Outputs], mask: Array, axis: str | None, *, temperature: float) -> Array:
+  """T² · KL(teacher ‖ student) at the temperature, the mean over teachers and over the examples that `mask` keeps."""
+  if not teachers:
+    raise KdJaxError('this method learns from a teacher and was given none; give it one, or use nokd')
+  divergences = [logits.kl_divergence(outputs.logits, t.logits, temperature=temperature) for t in teachers]
+  return temperature**2 * reduce.mean(sum(divergences) / len(divergences), mask, axis=axis)
 
-  Raises KdJaxError where a stage of the student has no counterpart.
+
+def whole(array: Array, axis: str | None) -> Array:
+  """The rows of all devices, [B, …] of the global batch: what a relational loss compares."""
+  return array if axis is None else jax.lax.all_gather(array, axis, tiled=True)
+
+
+def after_relu(features: Sequence[Array]) -> tuple[Array, ...]:
+  """Features as the next stage sees them."""
+  return tuple(jax.nn.relu(feature) for feature in features)
+
+
+def match_channels(student: Array, teacher: Array) -> tuple[Array, Array]:
+  """Two maps with one number of channels, the smaller one of the two.
+
+  The wider map's channels are averaged in equal neighbouring bins, as torch's adaptive average pooling would; nothing is trained.
   """
+  width = min(student.shape[-1], teacher.shape[-1])
+  return _narrowed(student, width), _narrowed(teacher, width)
 
-  def sides(known: Known) -> list[tuple[int, int]]:
-    return [feature.shape[1:3] for feature in known.outputs.features]
 
-  ours, theirs = sides(student), sides(teacher)
-  for number, side in enumerate(ours):
-    if side not in theirs:
-      found = ', '.join(f'{height}×{width}' for height, width in theirs)
-      raise KdJaxError(f'stage {number + 1} of the student {student.network.spec.name} is {side[0]}×{side[1]}, and the stages of '
-                       f'the teacher {teacher.network.spec.name} are {found}: features of one size are needed; take networks '
-                       'of families with the same strides')  # fmt: skip
-  return tuple((number, len(theirs) - 1 - theirs[::-1].index(side)) for number, side in enumerate(ours))
+def _narrowed(feature: Array, width: int) -> Array:
+  channels = feature.shape[-1]
+  if channels == width:
+    return feature
+  starts, stops = jnp.arange(width) * channels // width, -(-(jnp.arange(width) + 1) * channels // width)
+  inside = (jnp.arange(channels)[:, None] >= starts[None, :]) & (jnp.arange(channels)[:, None] < stops[None, :])
+  return feature @ (inside / inside.sum(0, keepdims=True)).astype(feature.dtype)
+
+
+def paired(student: Outputs, teacher: Outputs) -> tuple[tuple[int, int], ...]:
+  """(student's stage, teacher's stage): for every stage of the student the teacher's last of equal height and width, if any."""
+  theirs = [feature.shape[1:3] for feature in teacher.features]
+  ours = [feature.shape[1:3] for feature in student.features]
+  return tuple((number, len(theirs) - 1 - theirs[::-1].index(side)) for number, side in enumerate(ours) if side in theirs)
+
+
+def pair_stages(student: Known, teacher: Known) -> tuple[tuple[int, int], ...]:
+  """`paired` for two networks. Raises KdJaxError where a stage of the student has no counterpart."""
+  pairs = paired(student.outputs, teacher.outputs)
+  if missing := set(range(len(student.outputs.features))) - {number for number, _ in pairs}:
+    number = min(missing)
+    height, width = student.outputs.features[number].shape[1:3]
+    found = ', '.join(f'{f.shape[1]}×{f.shape[2]}' for f in teacher.outputs.features)
+    raise KdJaxError(f'stage {number + 1} of the student {student.network.spec.name} is {height}×{width}, and the stages of '
+                     f'the teacher {teacher.network.spec.name} are {found}: features of one size are needed; take networks '
+                     'of families with the same strides')  # fmt: skip
+  return pairs
+
+
+def connectors(key: Array, student: Known, teacher: Known, *, identity: bool = False,
+               normalised: bool = True) -> tuple[PyTree, PyTree]:  # fmt: skip
+  """Fresh parameters and statistics of a connector from each stage of the student to its teacher's; see `connect`."""
+  ours = student.outputs.features
+  widths = tuple(teacher.outputs.features[stage].shape[-1] for _, stage in pair_stages(student, teacher))
+  module = _connector_module(ours, widths, None, identity, normalised)
+  variables = module.init(key, tuple(jnp.zeros((1, 1, 1, f.shape[-1]), f.dtype) for f in ours), train=False)
+  return variables.get('params', {}), variables.get('batch_stats', {})
+
+
+def connect(params: PyTree, stats: PyTree, student: Outputs, teacher: Outputs, axis: str | None, *, identity: bool = False,
+            normalised: bool = True) -> tuple[tuple[Array, ...], tuple[Array, ...], PyTree]:  # fmt: skip
+  """The teacher's features of the paired stages, the student's brought to their widths, and the connectors' statistics."""
+  theirs = tuple(teacher.features[stage] for _, stage in paired(student, teacher))
+  module = _connector_module(student.features, tuple(f.shape[-1] for f in theirs), axis, identity, normalised)
+  variables = {'params': params, 'batch_stats': stats}
+  ours, changed = module.apply(variables, student.features, train=True, mutable=['batch_stats'])
+  return theirs, ours, changed.get('batch_stats', {})
+
+
+def _connector_module(ours: Sequence[Array], widths: tuple[int, ...], axis: str | None, identity: bool,
+                      normalised: bool) -> Connectors:  # fmt: skip
+  same = tuple(n for n, (f, width) in enumerate(zip(ours, widths, strict=True)) if identity and f.shape[-1] == width)
+  return Connectors(widths, normalised=normalised, identity=same, dtype=str(ours[0].dtype), axis_name=axis)

@@ -27,24 +27,25 @@ def train_step(student: Network, teachers: tuple[Network, ...], method: Method, 
   `sources` is a tuple of Source; for each of them, `index` holds i32[b], the images to take (None: all, in order), and `position`
   i32[b] their places in the global batch.
   """
+  first = next(iter(method.views))
   student, teachers = _on_axis(student, axis), tuple(_on_axis(t, axis) for t in teachers)
 
   def step(state: TrainState, frozen: Frozen, sources: tuple[Source, ...], index: tuple, position: tuple[Array, ...]):
     key = jax.random.fold_in(frozen.key, state.step)
     pixels, labels = gather(sources, index)
     views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(position))
-    batch = Batch(views[method.views[0]], labels, jnp.ones(labels.shape, jnp.float32))
+    batch = Batch(views[first], labels, jnp.ones(labels.shape, jnp.float32))
     taught = tuple(_teach(t, v, views, method.teacher_statistics) for t, v in zip(teachers, frozen.teachers, strict=True))
 
     def loss(params: dict[str, PyTree]):
       own = {'params': params['student'], 'batch_stats': state.stats['student']}
-      outputs, student_stats = _forward(student, own, views)
+      outputs, student_stats = _forward(student, own, views, joint=method.joint)
       terms, method_stats = method.loss(params['method'], state.stats['method'], outputs, taught, batch, frozen.consts,
                                         keys.stream(key, keys.LOSS), axis=axis)  # fmt: skip
       return sum(terms.values()), (terms, {'student': student_stats, 'method': method_stats}, outputs)
 
     gradients, (terms, stats, outputs) = jax.grad(loss, has_aux=True)(state.params)
-    correct, count = _correct(outputs[method.views[0]].logits, batch.label, batch.mask)
+    correct, count = _correct(outputs[first].logits, batch.label, batch.mask)
     if axis is not None:
       gradients, terms = jax.lax.pmean((gradients, terms), axis)
       correct, count = jax.lax.psum((correct, count), axis)
@@ -104,12 +105,18 @@ def _teach(teacher: Network, variables: PyTree, views: Mapping[str, Array], stat
   return {view: jax.lax.stop_gradient(one(image)) for view, image in views.items()}
 
 
-def _forward(student: Network, variables: PyTree, views: Mapping[str, Array]) -> tuple[dict[str, Outputs], PyTree]:
-  """The student on all views in one batch, so that BatchNorm sees them together."""
-  joint = jnp.concatenate(list(views.values()))
-  outputs, changed = student.module.apply(variables, joint, train=True, mutable=['batch_stats'])
-  parts = [jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))]
-  return dict(zip(views, parts, strict=True)), changed['batch_stats']
+def _forward(student: Network, variables: PyTree, views: Mapping[str, Array], *,
+             joint: bool) -> tuple[dict[str, Outputs], PyTree]:  # fmt: skip
+  """The student on all views, in one batch or one after the other; its BatchNorm statistics after that."""
+  if joint:
+    outputs, changed = student.module.apply(variables, jnp.concatenate(list(views.values())), train=True, mutable=['batch_stats'])
+    parts = [jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))]
+    return dict(zip(views, parts, strict=True)), changed['batch_stats']
+  seen = {}
+  for view, image in views.items():
+    seen[view], changed = student.module.apply(variables, image, train=True, mutable=['batch_stats'])
+    variables = variables | changed
+  return seen, variables['batch_stats']
 
 
 def _correct(logits: Array, labels: Array, mask: Array) -> tuple[Array, Array]:

@@ -1,0 +1,136 @@
+"""Colour operations on u8 images as Pillow's ImageOps and ImageEnhance do them, another operation for each image of a batch.
+
+A pointwise operation is a table of 256 values for each image and channel, so all of them together cost one look-up. Colour and
+sharpness blend the image with a degenerate one (Pillow's word): its greys, its smoothed self.
+
+Images are u8[B, H, W, C] with one channel, grey, or three, RGB. The results are Pillow's on every pixel, but for autocontrast:
+where 255 · (x − low) / (high − low) is a whole number, Pillow's float64 arithmetic sometimes falls short of it and gives one
+grey level less (1 table entry in 230).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from kd_jax.types import Array
+
+POINTWISE = ('invert', 'posterise', 'solarise', 'brightness', 'contrast', 'autocontrast', 'equalise')
+BLENDS = ('colour', 'sharpness')
+VALUES = 256
+
+
+def tables(images: Array, ops: Array, amounts: Array) -> Array:
+  """The table of each image and channel, u8[B, C, 256].
+
+  Args:
+    images: u8[B, H, W, C].
+    ops: i32[B], places in POINTWISE; any other number leaves the image as it is.
+    amounts: f32[B]; posterise: bits that are kept, 1 … 8; solarise: the value from which on values are inverted; brightness
+      and contrast: the factor of ImageEnhance, 0 … 2, where 1 leaves the image as it is. The others have none.
+  """
+  value = jnp.arange(VALUES, dtype=jnp.int32)[None, None, :]
+  amount = amounts[:, None, None]
+  lost_bits = 8 - amount.astype(jnp.int32)
+  counts = histograms(images)
+  choices = {
+    'invert': 255 - value,
+    'posterise': (value >> lost_bits) << lost_bits,
+    'solarise': jnp.where(value.astype(jnp.float32) < amount, value, 255 - value),
+    'brightness': blend(jnp.zeros_like(value), value, amount),
+    'contrast': blend(_mean_grey(images)[:, None, None], value, amount),
+    'autocontrast': _autocontrast(counts, value),
+    'equalise': _equalise(counts, value),
+  }
+  table = value
+  for op, choice in choices.items():
+    table = jnp.where((ops == POINTWISE.index(op))[:, None, None], choice, table)
+  return table.astype(jnp.uint8)
+
+
+def lookup(images: Array, table: Array) -> Array:
+  """Each pixel, u8[B, H, W, C], replaced by the entry of `table`, u8[B, C, 256], of its image and channel."""
+  return table.reshape(-1).at[_entries(images)].get(mode='promise_in_bounds')
+
+
+def enhance(images: Array, ops: Array, factors: Array) -> Array:
+  """ImageEnhance.Color or .Sharpness on each image.
+
+  Args:
+    images: u8[B, H, W, C].
+    ops: i32[B], places in BLENDS; any other number leaves the image as it is.
+    factors: f32[B], 0 … 2: 0 gives the greys or the smoothed image, 1 the image itself.
+  """
+  ops, factors = ops[:, None, None, None], factors[:, None, None, None]
+  degenerate = jnp.where(ops == BLENDS.index('colour'), greys(images)[..., None], smoothed(images))
+  known = (ops >= 0) & (ops < len(BLENDS))
+  return blend(degenerate, images, jnp.where(known, factors, jnp.float32(1))).astype(jnp.uint8)
+
+
+def blend(degenerate: Array, images: Array, factor: Array) -> Array:
+  """Image.blend: degenerate + factor · (images − degenerate), cut off to 0 … 255 and to whole numbers, i32; the shapes broadcast.
+
+  Pillow rounds the product to float32, then the sum. Compilers contract the two to one operation with one rounding, which moves
+  one pixel in a thousand by a level. Adding in whole numbers keeps the product's rounding; that to float32 is the sum's.
+  """
+  degenerate, images = degenerate.astype(jnp.int32), images.astype(jnp.int32)
+  part = (factor * jnp.float32(2**21) * (images - degenerate).astype(jnp.float32)).astype(jnp.int32)
+  total = ((degenerate << 21) + part).astype(jnp.float32) * jnp.float32(2**-21)
+  return jnp.clip(total, 0, 255).astype(jnp.int32)
+
+
+def greys(images: Array) -> Array:
+  """Pillow's conversion to mode 'L', i32[B, H, W]; one channel is its own grey."""
+  if images.shape[-1] == 1:
+    return images[..., 0].astype(jnp.int32)
+  red, green, blue = (images[..., channel].astype(jnp.int32) for channel in range(3))
+  return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+
+
+def smoothed(images: Array) -> Array:
+  """ImageFilter.SMOOTH, i32[B, H, W, C]: the mean of 3×3 pixels with the middle one counted five times; the border stays."""
+  _, height, width, _ = images.shape
+  middle = images.astype(jnp.int32)
+  padded = jnp.pad(middle, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+  box = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+  down, across = jnp.arange(height, dtype=jnp.int32), jnp.arange(width, dtype=jnp.int32)
+  inside = ((down > 0) & (down < height - 1))[None, :, None, None] & ((across > 0) & (across < width - 1))[None, None, :, None]
+  return jnp.where(inside, (2 * (box + 4 * middle) + 13) // 26, middle)
+
+
+def histograms(images: Array) -> Array:
+  """How often each value occurs in each image and channel, i32[B, C, 256]."""
+  batch, _, _, channels = images.shape
+  zeros = jnp.zeros(batch * channels * VALUES, jnp.int32)
+  return zeros.at[_entries(images)].add(1, mode='promise_in_bounds').reshape(batch, channels, VALUES)
+
+
+def _entries(images: Array) -> Array:
+  """Where each pixel's entry lies in tables [B, C, 256] laid flat, i32[B, H, W, C]."""
+  batch, _, _, channels = images.shape
+  starts = jnp.arange(batch * channels, dtype=jnp.int32).reshape(batch, 1, 1, channels) * VALUES
+  return starts + images.astype(jnp.int32)
+
+
+def _mean_grey(images: Array) -> Array:
+  """The mean of the greys, rounded half up as ImageEnhance.Contrast does, i32[B]."""
+  pixels = images.shape[1] * images.shape[2]
+  return (greys(images).sum((1, 2), dtype=jnp.int32) + pixels // 2) // pixels
+
+
+def _autocontrast(counts: Array, value: Array) -> Array:
+  """Stretches the values that occur to 0 … 255; an image of one value stays."""
+  low = jnp.where(counts > 0, value, 255).min(-1, keepdims=True)
+  high = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
+  stretched = 255 * (value - low) // jnp.maximum(high - low, 1)
+  return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
+
+
+def _equalise(counts: Array, value: Array) -> Array:
+  """Spreads the values so that each range of them is as frequent; Pillow leaves the top value out of the count."""
+  top = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
+  at_top = jnp.where(value == top, counts, 0).sum(-1, keepdims=True, dtype=jnp.int32)
+  step = (counts.sum(-1, keepdims=True, dtype=jnp.int32) - at_top) // 255
+  below = jnp.cumsum(counts, -1, dtype=jnp.int32) - counts
+  spread = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
+  return jnp.where(step > 0, spread, value)

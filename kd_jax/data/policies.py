@@ -1,0 +1,291 @@
+"""Strong augmentation: RandAugment, AutoAugment, UDA's variant and Cutout, as policies (keys [B], u8[B, H, W, C]) → u8[B, H, W, C].
+
+A policy draws, for each image by its own key, steps of operation, level and sign, and `apply` carries them out on the whole batch: in
+each step one warp, one table look-up and one blend for all images, which do nothing to those whose operation is another.
+
+None of them crops or flips: `chain(pipeline.weak(…), randaugment())` does that first. The level of an operation is a whole number
+from 0 to 9; what it stands for is a Scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax.data import colour, geometry
+from kd_jax.data.augment import Policy
+from kd_jax.data.geometry import Fill
+from kd_jax.types import Array, KdJaxError
+
+OPS = ('identity', *geometry.OPS, *colour.POINTWISE, *colour.BLENDS, 'cutout')
+LEVELS = 10
+# Operation → its amount, in the units of colour and geometry, from (level, sign −1 or 1, height, width).
+Scale = Mapping[str, Callable[[int, int, int, int], float]]
+
+PLAIN = dict.fromkeys(('identity', 'invert', 'autocontrast', 'equalise'), lambda k, s, h, w: 0)
+ENHANCE = ('brightness', 'contrast', 'colour', 'sharpness')
+
+# AutoAugment's, linear in the level: 9 is shear by .3, translation by 150 / 331 of the side, rotation by 30°, factors .1 and 1.9,
+# 4 bits, threshold 0.
+LINEAR: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 1 + s * 0.9 * k / 9) | {
+  'shear_x': lambda k, s, h, w: s * 0.3 * k / 9,
+  'shear_y': lambda k, s, h, w: s * 0.3 * k / 9,
+  'translate_x': lambda k, s, h, w: s * 150 / 331 * w * k / 9,
+  'translate_y': lambda k, s, h, w: s * 150 / 331 * h * k / 9,
+  'rotate': lambda k, s, h, w: s * 30 * k / 9,
+  'posterise': lambda k, s, h, w: round(8 - 4 * k / 9),
+  'solarise': lambda k, s, h, w: 256 - 256 * k / 9,
+}  # fmt: skip
+
+# UDA's: levels are tenths, translation is in pixels, posterise keeps 4 … 1 bits, factors go from .1 up and have no sign.
+UDA: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 0.1 + 1.8 * k / 10) | {
+  'shear_x': lambda k, s, h, w: s * 0.3 * k / 10,
+  'shear_y': lambda k, s, h, w: s * 0.3 * k / 10,
+  'translate_x': lambda k, s, h, w: s * k,
+  'translate_y': lambda k, s, h, w: s * k,
+  'rotate': lambda k, s, h, w: s * 3 * k,
+  'posterise': lambda k, s, h, w: 4 - 4 * k // 10,
+  'solarise': lambda k, s, h, w: 256 - 256 * k // 10,
+  'cutout': lambda k, s, h, w: 2 * k,
+}  # fmt: skip
+
+# The 14 of the RandAugment paper.
+RANDAUGMENT_OPS = ('identity', 'autocontrast', 'equalise', 'rotate', 'solarise', 'colour', 'posterise', 'contrast', 'brightness',
+                   'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y')  # fmt: skip
+UDA_OPS = ('invert', 'cutout', 'sharpness', 'autocontrast', 'posterise', 'shear_x', 'translate_x', 'translate_y', 'shear_y',
+           'rotate', 'equalise', 'contrast', 'colour', 'solarise', 'brightness')  # fmt: skip
+CIFAR10_MEAN = (125, 123, 114)
+
+# Operation, probability, level; twice.
+AUTOAUGMENT_CIFAR10 = (
+  (('invert', 0.1, 7), ('contrast', 0.2, 6)),
+  (('rotate', 0.7, 2), ('translate_x', 0.3, 9)),
+  (('sharpness', 0.8, 1), ('sharpness', 0.9, 3)),
+  (('shear_y', 0.5, 8), ('translate_y', 0.7, 9)),
+  (('autocontrast', 0.5, 8), ('equalise', 0.9, 2)),
+  (('shear_y', 0.2, 7), ('posterise', 0.3, 7)),
+  (('colour', 0.4, 3), ('brightness', 0.6, 7)),
+  (('sharpness', 0.3, 9), ('brightness', 0.7, 9)),
+  (('equalise', 0.6, 5), ('equalise', 0.5, 1)),
+  (('contrast', 0.6, 7), ('sharpness', 0.6, 5)),
+  (('colour', 0.7, 7), ('translate_x', 0.5, 8)),
+  (('equalise', 0.3, 7), ('autocontrast', 0.4, 8)),
+  (('translate_y', 0.4, 3), ('sharpness', 0.2, 6)),
+  (('brightness', 0.9, 6), ('colour', 0.2, 8)),
+  (('solarise', 0.5, 2), ('invert', 0.0, 3)),
+  (('equalise', 0.2, 0), ('autocontrast', 0.6, 0)),
+  (('equalise', 0.2, 8), ('equalise', 0.6, 4)),
+  (('colour', 0.9, 9), ('equalise', 0.6, 6)),
+  (('autocontrast', 0.8, 4), ('solarise', 0.2, 8)),
+  (('brightness', 0.1, 3), ('colour', 0.7, 0)),
+  (('solarise', 0.4, 5), ('autocontrast', 0.9, 3)),
+  (('translate_y', 0.9, 9), ('translate_y', 0.7, 9)),
+  (('autocontrast', 0.9, 2), ('solarise', 0.8, 3)),
+  (('equalise', 0.8, 8), ('invert', 0.1, 3)),
+  (('translate_y', 0.7, 9), ('autocontrast', 0.9, 1)),
+)
+
+
+class Steps(NamedTuple):
+  """What happens to each image of a batch: N operations, one after the other."""
+
+  op: Array  # i32[B, N], places in OPS
+  level: Array  # i32[B, N], 0 … 9
+  sign: Array  # i32[B, N], −1 or 1
+  centre: Array  # i32[B, N, 2], row and column of the middle of what cutout cuts
+
+
+def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: str = 'nearest', fill: Fill = 0) -> Array:
+  """Carries out the steps on the images, u8[B, H, W, C] with C 1 or 3.
+
+  Args:
+    images: u8[B, H, W, C].
+    steps: an operation that `scale` does not know is none.
+    scale: what the levels stand for.
+    interpolation: 'nearest', Pillow's default, or 'bilinear', of shear, translation and rotation.
+    fill: 0 … 255, or a tuple of one a channel: what comes into the image from outside, and what cutout leaves.
+
+  Raises:
+    KdJaxError: the images are no u8 or have 2 or more than 3 channels, or an option does not fit.
+  """
+  if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+    raise KdJaxError(f'strong augmentation takes images uint8[B, H, W, 1 or 3], not {images.dtype}{list(images.shape)}; '
+                     'take grey or RGB images, or train without it')  # fmt: skip
+  _, height, width, _ = images.shape
+  amounts, matrices = _amounts(scale, height, width)
+  for place in range(steps.op.shape[1]):
+    op = steps.op[:, place]
+    choice = (op, steps.level[:, place], (steps.sign[:, place] > 0).astype(jnp.int32))
+    amount = jnp.asarray(amounts)[choice]
+    images = geometry.warp(images, jnp.asarray(matrices)[choice], interpolation=interpolation, fill=fill)
+    images = colour.lookup(images, colour.tables(images, op - OPS.index(colour.POINTWISE[0]), amount))
+    images = colour.enhance(images, op - OPS.index(colour.BLENDS[0]), amount)
+    if 'cutout' in scale:
+      sizes = jnp.where(op == OPS.index('cutout'), amount, 0).astype(jnp.int32)
+      images = geometry.cut(images, steps.centre[:, place], sizes, fill=fill)
+  return images
+
+
+def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDAUGMENT_OPS, interpolation: str = 'nearest',
+                fill: Fill = 0) -> Policy:  # fmt: skip
+  """RandAugment (Cubuk et al. 2019): `number` operations (N), each drawn uniformly from `ops`, all at one `level` (M), 0 … 9.
+
+  Levels are those of LINEAR; shear, translation, rotation and the enhancements take a random sign.
+  """
+  if number < 1:
+    raise KdJaxError(f'randaugment.number is the number of operations on an image, 1 or more, not {number}')
+  if not 0 <= level < LEVELS:
+    raise KdJaxError(f'randaugment.level is a level from 0 to {LEVELS - 1}, not {level}')
+  if unknown := [op for op in ops if op not in LINEAR]:
+    raise KdJaxError(f"randaugment.ops: there is no operation '{unknown[0]}'; there are {', '.join(LINEAR)}")
+  if not ops:
+    raise KdJaxError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
+
+  def policy(keys: Array, images: Array) -> Array:
+    return apply(images, randaugment_steps(keys, number=number, level=level, ops=ops), interpolation=interpolation, fill=fill)
+
+  return policy
+
+
+def autoaugment(*, published: bool = False, interpolation: str = 'nearest', fill: Fill = 0) -> Policy:
+  """AutoAugment's CIFAR-10 policy (Cubuk et al. 2018): one of 25 sub-policies, uniformly, of two operations, each with its
+  probability and level.
+
+  Args:
+    published: two slips of the code released with the distillation paper: the second equalise of sub-policy 17 has
+      probability .8, not .6, and rotation only goes one way. (It also fills with grey, `fill=128`, and shears bicubically.)
+    interpolation: of shear, translation and rotation.
+    fill: what comes into the image from outside.
+  """
+
+  def policy(keys: Array, images: Array) -> Array:
+    return apply(images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=fill)
+
+  return policy
+
+
+def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill = CIFAR10_MEAN) -> Policy:
+  """The RandAugment of UDA's released CIFAR-10 code (Xie et al. 2019): two operations, each drawn uniformly from 15 (UDA_OPS), with
+  level uniform in 1 … 9 on UDA's own scale and probability ½, and then always Cutout.
+
+  That code crops and flips afterwards, crops from reflected borders, and gives what came from outside the mean pixel only at the
+  end; here `fill` is at once the mean pixel, and the order is the caller's.
+
+  Args:
+    cutout_size: side of the square that Cutout removes at the end.
+    interpolation: of shear, translation and rotation.
+    fill: what comes into the image from outside and what is cut out; UDA's is the mean pixel of the data, by default CIFAR-10's.
+  """
+  last = cutout(cutout_size, fill=fill)
+
+  def policy(keys: Array, images: Array) -> Array:
+    keys, last_keys = _split(keys, 2)
+    steps = uda_steps(keys, height=images.shape[1], width=images.shape[2])
+    return last(last_keys, apply(images, steps, scale=UDA, interpolation=interpolation, fill=fill))
+
+  return policy
+
+
+def cutout(size: int, *, fill: Fill = 0) -> Policy:
+  """Cutout (DeVries and Taylor 2017): a square of side `size` around a uniformly drawn pixel is overwritten by `fill`."""
+  if size < 1:
+    raise KdJaxError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
+
+  def policy(keys: Array, images: Array) -> Array:
+    batch, height, width, _ = images.shape
+    centres = _centres(_bits(keys, 2), height, width)
+    return geometry.cut(images, centres, jnp.full(batch, size, jnp.int32), fill=fill)
+
+  return policy
+
+
+def chain(*policies: Policy) -> Policy:
+  """The policies one after the other, each with its own keys."""
+
+  def policy(keys: Array, images: Array) -> Array:
+    for own, one in zip(_split(keys, len(policies)), policies, strict=True):
+      images = one(own, images)
+    return images
+
+  return policy
+
+
+def randaugment_steps(keys: Array, *, number: int, level: int, ops: tuple[str, ...]) -> Steps:
+  """The draws of `randaugment`, B × `number`."""
+  drawn, signs = jnp.split(_bits(keys, 2 * number), 2, axis=1)
+  op = jnp.asarray(_numbers(ops))[_below(drawn, len(ops))]
+  return _without_centres(op, jnp.full(op.shape, level, jnp.int32), _signs(signs))
+
+
+def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
+  """The draws of `autoaugment`, B × 2; an operation that is not applied is the identity."""
+  names, chances, levels = (np.array([[step[field] for step in pair] for pair in AUTOAUGMENT_CIFAR10]) for field in range(3))
+  if published:
+    chances[16, 1] = 0.8
+  drawn, applied, signs = jnp.split(_bits(keys, 5), (1, 3), axis=1)
+  chosen = _below(drawn[:, 0], len(AUTOAUGMENT_CIFAR10))
+  op = jnp.asarray(_numbers(names.reshape(-1)).reshape(names.shape))[chosen]
+  signs = _signs(signs)
+  if published:
+    signs = jnp.where(op == OPS.index('rotate'), 1, signs)
+  op = jnp.where(_happens(applied, jnp.asarray(chances.astype(np.float32))[chosen]), op, OPS.index('identity'))
+  return _without_centres(op, jnp.asarray(levels.astype(np.int32))[chosen], signs)
+
+
+def uda_steps(keys: Array, *, height: int, width: int) -> Steps:
+  """The draws of `uda`, B × 2, without the last Cutout; an operation that is not applied is the identity."""
+  drawn, applied, levels, signs, centres = jnp.split(_bits(keys, 12), (2, 4, 6, 8), axis=1)
+  op = jnp.asarray(_numbers(UDA_OPS))[_below(drawn, len(UDA_OPS))]
+  op = jnp.where(_happens(applied, jnp.float32(0.5)), op, OPS.index('identity'))
+  return Steps(op, 1 + _below(levels, 9), _signs(signs), _centres(centres.reshape(-1, 2, 2), height, width))
+
+
+def _amounts(scale: Scale, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+  """Amounts f32[op, level, sign] and matrices i32[op, level, sign, 6], in float64 until the last; sign 0 is minus."""
+  amounts = np.zeros((len(OPS), LEVELS, 2), np.float32)
+  matrices = np.zeros((*amounts.shape, 6), np.int32)
+  for (op, level, sign), _ in np.ndenumerate(amounts):
+    amount = scale[OPS[op]](level, 2 * sign - 1, height, width) if OPS[op] in scale else 0
+    amounts[op, level, sign] = amount
+    matrices[op, level, sign] = geometry.matrix(OPS[op], amount, height=height, width=width)
+  return amounts, matrices
+
+
+def _numbers(ops) -> np.ndarray:
+  return np.array([OPS.index(op) for op in ops], np.int32)
+
+
+def _split(keys: Array, parts: int) -> Array:
+  """Keys [parts, B] from keys [B]."""
+  return jax.vmap(lambda key: jax.random.split(key, parts), out_axes=1)(keys)
+
+
+def _bits(keys: Array, count: int) -> Array:
+  """u32[B, count]. All draws come from one call: each further one costs half a second of compilation on a CPU."""
+  return jax.vmap(lambda key: jax.random.bits(key, (count,), jnp.uint32))(keys)
+
+
+def _below(bits: Array, limit: int) -> Array:
+  """Whole numbers from 0 to limit − 1, i32, uniform to one part in 2^32 / limit."""
+  return (bits % np.uint32(limit)).astype(jnp.int32)
+
+
+def _happens(bits: Array, chance: Array) -> Array:
+  return (bits >> 8).astype(jnp.float32) * jnp.float32(2**-24) < chance
+
+
+def _signs(bits: Array) -> Array:
+  return jnp.where(bits >> 31 > 0, jnp.int32(1), jnp.int32(-1))
+
+
+def _centres(bits: Array, height: int, width: int) -> Array:
+  """Rows and columns, i32[…, 2], from u32[…, 2]."""
+  return jnp.stack([_below(bits[..., 0], height), _below(bits[..., 1], width)], -1)
+
+
+def _without_centres(op: Array, level: Array, sign: Array) -> Steps:
+  return Steps(op, level, sign, jnp.zeros((*op.shape, 2), jnp.int32))

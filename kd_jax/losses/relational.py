@@ -1,0 +1,152 @@
+"""Relational losses: they compare how the examples of a batch lie to one another, and so return a scalar, not a value an example.
+
+Each takes `mask` [B], 1 for an example that counts and 0 for one that does not: a masked example, which may hold anything, NaN
+included, is in no pair, no triple and no mean. The value is that of the batch without the masked examples.
+Under a named device axis gather embeddings and mask first: the pairs are those of the global batch.
+Distances come from one matrix of inner products of the centred embeddings, in full precision on every device. Relative to the
+spread of the batch its rounding is about √ε, so that in float32 a duplicate may lie some 1e-4 of the spread away.
+No loss stops a gradient: where the teacher must not learn, stop its gradient first.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kd_jax.types import Array
+
+
+def rkd_distance(student: Array, teacher: Array, mask: Array) -> Array:
+  """The mean over all B² pairs of huber(d_s/μ_s − d_t/μ_t): d the Euclidean distance, μ the mean of the positive ones.
+
+  A duplicate counts as 1e-6 apart and enters μ; an example's distance to itself is 0 and does not. Neither gets gradient.
+
+  Args:
+    student: [B, D], embeddings.
+    teacher: [B, D'].
+    mask: [B], 1 or 0.
+
+  Returns:
+    A scalar ≥ 0; 0 where no two examples count.
+
+  References:
+    Park et al. 2019, "Relational Knowledge Distillation", equations 6 to 8. As in their code: the mean takes in the B zeros
+    of the diagonal.
+  """
+  ours, theirs = _relative(*_distances(student, mask)), _relative(*_distances(teacher, mask))
+  return optax.huber_loss(ours, theirs).sum() / _count(mask) ** 2
+
+
+def rkd_angle(student: Array, teacher: Array, mask: Array, *, triples: int = 2**19) -> Array:
+  """The mean over all B³ triples of huber(cos_s − cos_t): cos the angle's cosine at e_i between e_j and e_k.
+
+  Where e_i equals e_j or e_k, to within rounding, the cosine is 0, and there is no gradient. Takes O(B³ + B²D) time and, also
+  for the gradient, O(B² + `triples`) memory.
+
+  Args:
+    student: [B, D], embeddings.
+    teacher: [B, D'].
+    mask: [B], 1 or 0.
+    triples: how many are computed at once, in whole multiples of B²; changes memory and speed alone.
+
+  Returns:
+    A scalar ≥ 0; 0 where no two examples count.
+
+  References:
+    Park et al. 2019, "Relational Knowledge Distillation", equations 9 and 10. Their code holds the B·B·D differences and the B³
+    cosines, and divides a vector of zeros by 1e-12, and its gradient with it.
+  """
+  ours, theirs = _gram(student, mask), _gram(teacher, mask)
+
+  def anchor(rows):
+    return optax.huber_loss(_cosines(ours, *rows[0]), _cosines(theirs, *rows[1])).sum()
+
+  size = mask.shape[0]
+  at_once = min(size, max(1, triples // size**2))
+  # Without the checkpoint the gradient would keep every block's cosines.
+  sums = jax.lax.map(jax.checkpoint(anchor), (_anchors(ours, mask), _anchors(theirs, mask)), batch_size=at_once)
+  return sums.sum() / _count(mask) ** 3
+
+
+def hard_dark_rank(student: Array, teacher: Array, mask: Array, *, alpha: float = 3.0, beta: float = 3.0, length: int = 4) -> Array:
+  """−mean_i log P(π_i): how probable the student finds the teacher's ranking π_i of example i's nearest neighbours.
+
+  With scores S = −α·d^β, log P(π) = Σ_m [S_s(i, π_m) − logsumexp_{l ≥ m} S_s(i, π_l)], over `length` neighbours, or as many as
+  there are.
+
+  Args:
+    student: [B, D], embeddings.
+    teacher: [B, D'].
+    mask: [B], 1 or 0.
+    alpha: > 0, the scale of the scores.
+    beta: ≥ 1, the contrast of the scores.
+    length: ≥ 1, how many neighbours are ranked.
+
+  Returns:
+    A scalar ≥ 0; 0 where no two examples count.
+
+  References:
+    Chen et al. 2018, "DarkRank: Accelerating Deep Metric Learning via Cross Sample Similarities Transfer", equations 3 and 7.
+    As in the code of Park et al. 2019, which drops each row's first neighbour as being the example itself; here that is so by
+    construction, also among duplicates.
+  """
+  ours, _ = _distances(student, mask)
+  theirs, pairs = _distances(teacher, mask)
+  nearness, neighbours = jax.lax.top_k(jnp.where(pairs, -theirs, -jnp.inf), min(length, mask.shape[0] - 1))
+  ranked = jnp.isfinite(nearness)
+  scores = jnp.take_along_axis(-alpha * ours**beta, neighbours, axis=1)
+  scores = jnp.where(ranked, scores, jnp.finfo(scores.dtype).min)  # finite: the gradient of a logsumexp of −∞ alone is NaN
+  rest = jax.lax.cumlogsumexp(scores, axis=1, reverse=True)
+  return jnp.where(ranked, rest - scores, 0).sum() / _count(mask)
+
+
+def _count(mask: Array) -> Array:
+  return jnp.maximum(mask.sum(), 1)
+
+
+def _gram(embedding: Array, mask: Array) -> Array:
+  """[B, B], the inner products of the centred embeddings; 0 where masked."""
+  kept = mask[:, None] > 0
+  embedding = jnp.where(kept, embedding, 0)
+  # Distances and angles do not change with the origin, but rounding does. For the same reason it needs no gradient.
+  centre = jax.lax.stop_gradient(embedding.sum(0, keepdims=True) / _count(mask))
+  centred = jnp.where(kept, embedding - centre, 0)
+  return jnp.matmul(centred, centred.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _pairs(mask: Array) -> Array:
+  """bool[B, B], True for two different examples that count."""
+  return (mask[:, None] > 0) & (mask[None, :] > 0) & ~jnp.eye(mask.shape[0], dtype=bool)
+
+
+def _squared_distances(gram: Array) -> Array:
+  squares = jnp.diagonal(gram)
+  return squares[:, None] + squares[None, :] - 2 * gram
+
+
+def _distances(embedding: Array, mask: Array) -> tuple[Array, Array]:
+  """Euclidean distances [B, B], 0 but for pairs, and the pairs."""
+  pairs = _pairs(mask)
+  distances = jnp.sqrt(jnp.maximum(_squared_distances(_gram(embedding, mask)), 1e-12))
+  return jnp.where(pairs, distances, 0), pairs
+
+
+def _relative(distances: Array, pairs: Array) -> Array:
+  """Distances in units of their mean."""
+  mean = distances.sum() / jnp.maximum(pairs.sum(), 1)
+  return distances / jnp.where(mean > 0, mean, 1)
+
+
+def _anchors(gram: Array, mask: Array) -> tuple[Array, Array, Array]:
+  """For each example i: its inner products [B] and square, and 1 / d_ij [B], 0 where e_j − e_i is no more than rounding."""
+  squares, squared = jnp.diagonal(gram), _squared_distances(gram)
+  rounding = 8 * jnp.finfo(gram.dtype).eps * (squares[:, None] + squares[None, :])
+  apart = _pairs(mask) & (squared > rounding)
+  return gram, squares, jnp.where(apart, jax.lax.rsqrt(jnp.where(apart, squared, 1)), 0)
+
+
+def _cosines(gram: Array, row: Array, square: Array, inverse: Array) -> Array:
+  """[B, B], (e_j − e_i)·(e_k − e_i) / (d_ij d_ik) for one i."""
+  products = gram - row[:, None] - row[None, :] + square
+  return products * inverse[:, None] * inverse[None, :]

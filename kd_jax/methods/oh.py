@@ -1,0 +1,47 @@
+"""A comprehensive overhaul of feature distillation: Heo et al. 2019."""
+
+from __future__ import annotations
+
+from kd_jax.losses import features, reduce
+from kd_jax.methods.base import connect, connectors, cross_entropy, pair_stages
+from kd_jax.types import KdJaxError, Method, MethodState
+
+
+def oh(*, weight: float = 1e-3, teacher_statistics: str = 'running') -> Method:
+  """L = CE + a · (1/B) Σ_i ℓ_i / 2^(n−1−i), ℓ = Σ (s−t')²·1(s > t' ∨ t' > 0) over a stage's elements.
+
+  s is the student's feature after a connector (1×1 convolution, BatchNorm), t' = max(t, m), both before the ReLU; m is a
+  margin a channel, the mean of what the teacher's last BatchNorm before that ReLU leaves negative.
+
+  Recipes: `written` runs the teacher on running statistics. `official`, the authors' code, runs it on those of the batch.
+  `published` does, too, and leaves out every ReLU but the one before pooling, in the teacher as in the student; the teacher,
+  which was trained with them, is broken by that. There is no KD term in any of the three: `method='kd+oh'` has it.
+
+  Args:
+    weight: a; 1e-3 in the authors' CIFAR code, who advise 1e-4 for small students. Sweep it.
+    teacher_statistics: 'running' or 'batch'.
+  """
+  if teacher_statistics not in ('running', 'batch'):
+    raise KdJaxError(f"oh.teacher_statistics is 'running' or 'batch', not '{teacher_statistics}'")
+
+  def init(key, student, teachers):
+    teacher, margins = teachers[0], []
+    for _, stage in pair_stages(student, teacher):
+      norm = teacher.variables['params']
+      for name in teacher.network.norms[stage]:
+        norm = norm[name]
+      margins.append(features.overhaul_margin(norm['scale'], norm['bias']))
+    return MethodState(*connectors(key, student, teacher), {'margins': tuple(margins)})
+
+  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
+    del key
+    theirs, ours, stats = connect(params, stats, student['weak'], teachers[0]['weak'], axis)
+    weights = features.stage_weights(len(ours))
+    terms = [w * features.overhaul_partial_l2(s, t, m)
+             for w, s, t, m in zip(weights, ours, theirs, consts['margins'], strict=True)]  # fmt: skip
+    return {
+      'cross_entropy': cross_entropy(student['weak'], batch, axis),
+      'overhaul': weight * reduce.mean(sum(terms), batch.mask, axis=axis),
+    }, stats
+
+  return Method(init, loss, teacher_statistics=teacher_statistics)

@@ -1,0 +1,65 @@
+"""Distillation with images that have no label: the paper's STL, and its unsupervised KD."""
+
+from __future__ import annotations
+
+from kd_jax.losses import logits, reduce
+from kd_jax.methods.base import check_hinton, cross_entropy, distillation, no_modules
+from kd_jax.methods.uda import STRONG
+from kd_jax.types import KdJaxError, Method
+
+
+def stl(*, alpha: float = 0.5, temperature: float = 5.0, policy: str = STRONG, consistency: float = 1.0, sharpening: float = 0.4,
+        confidence: float = 0.8, unlabelled: float = 0.0, unlabelled_temperature: float = 1.0) -> Method:  # fmt: skip
+  """Half of each batch labelled, with UDA's loss; half not, where the student's two views are to agree.
+
+  L = UDA(labelled) + w_c · mean KL(p ‖ softmax(z(x̂))) + w_u · T_u² · KL(teacher ‖ student), the last two on the unlabelled half,
+  p = softmax(z(x)/τ) without gradient, left out (but counted in the mean) where the student is not sure of x: max
+  softmax(z(x)) ≤ the confidence. Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training".
+
+  Recipes: `published` has no consistency term and the student learn from the teacher on the unlabelled half at T = 1. (Its crops
+  of 96×96 images, never resized, are not repeated: images are resized to the labelled ones' size.)
+
+  Args:
+    alpha, temperature, policy: as in `uda`.
+    consistency: w_c.
+    sharpening: τ.
+    confidence: the threshold, in [0, 1].
+    unlabelled, unlabelled_temperature: w_u and T_u.
+  """
+  check_hinton(alpha, temperature)
+  if not (sharpening > 0 and unlabelled_temperature > 0):
+    raise KdJaxError('stl.sharpening and stl.unlabelled_temperature are greater than 0')
+
+  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
+    del params, consts, key
+    labelled, rest = batch.mask * (batch.label >= 0), batch.mask * (batch.label < 0)
+    hard = sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
+    soft = sum(distillation(outputs, [t[view] for t in teachers], labelled, axis, temperature=temperature)
+               for view, outputs in student.items())  # fmt: skip
+    terms = {'cross_entropy': (1 - alpha) * hard, 'distillation': alpha * soft}
+    if consistency:
+      agree = logits.consistency_kl(student['weak'].logits, student['strong'].logits, sharpening=sharpening,
+                                    confidence=confidence)  # fmt: skip
+      terms['consistency'] = consistency * reduce.mean(agree, rest, axis=axis)
+    if unlabelled:
+      taught = distillation(student['weak'], [t['weak'] for t in teachers], rest, axis, temperature=unlabelled_temperature)
+      terms['unlabelled'] = unlabelled * taught
+    return terms, stats
+
+  return Method(no_modules, loss, {'weak': 'weak', 'strong': policy})
+
+
+def unsupervised(*, temperature: float = 5.0) -> Method:
+  """L = T² · KL(teacher ‖ student) on unlabelled images alone: the student never sees the labelled set.
+
+  Args:
+    temperature: T.
+  """
+  check_hinton(1.0, temperature)
+
+  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
+    del params, consts, key
+    taught = distillation(student['weak'], [t['weak'] for t in teachers], batch.mask, axis, temperature=temperature)
+    return {'distillation': taught}, stats
+
+  return Method(no_modules, loss)
