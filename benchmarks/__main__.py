@@ -15,6 +15,7 @@ from absl import app, flags
 
 from benchmarks import compare
 from benchmarks.rows import ROWS
+from benchmarks.workers import WorkerEnded
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list('rows', list(ROWS), f'what to time: {", ".join(ROWS)}')
@@ -22,6 +23,7 @@ flags.DEFINE_string('peer_python', sys.executable, 'the Python interpreter that 
 flags.DEFINE_integer('threads', 2, 'cores, and threads, of both', lower_bound=1)
 flags.DEFINE_integer('blocks', 9, 'blocks of steps of each; the table shows their median', lower_bound=1)
 flags.DEFINE_integer('steps', 20, 'steps in a block', lower_bound=1)
+flags.DEFINE_bool('huge_pages', False, 'both allocate in huge pages, by GLIBC_TUNABLES; by default as the system is set')
 flags.DEFINE_string('out', None, 'a JSON file for every figure')
 
 
@@ -42,8 +44,11 @@ def main(argv: list[str]) -> None:
         'in turns')  # fmt: skip
   results = {}
   for name in FLAGS.rows:
-    results[name] = compare.measure(ROWS[name], python=sys.executable, peer_python=FLAGS.peer_python, threads=FLAGS.threads,
-                                    blocks=FLAGS.blocks, steps=FLAGS.steps)  # fmt: skip
+    try:
+      results[name] = compare.measure(ROWS[name], python=sys.executable, peer_python=FLAGS.peer_python, threads=FLAGS.threads,
+                                      blocks=FLAGS.blocks, steps=FLAGS.steps, huge_pages=FLAGS.huge_pages)  # fmt: skip
+    except WorkerEnded as fault:
+      sys.exit(str(fault))
     if 'missing' in results[name]['peer']:
       print(f'only kd_jax is timed: {FLAGS.peer_python} cannot import torch; give --peer_python one that can', file=sys.stderr)
   print('\n'.join(compare.table(results)))

@@ -15,6 +15,8 @@ from benchmarks.workers import Worker
 # A block's first steps find the other worker's data in the caches and are not counted.
 SETTLING_STEPS = 1
 CPU_ONLY = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
+# Both sides allocate a step's memory anew and the system then clears it page by page, a large part of either's time.
+HUGE_PAGES = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 
 
 def machine() -> dict[str, Any]:
@@ -24,37 +26,39 @@ def machine() -> dict[str, Any]:
     'cpu': models[0] if models else platform.processor(),
     'cores': len(os.sched_getaffinity(0)),
     'system': f'{platform.system()} {platform.machine()}',
+    'huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
     'load_average': os.getloadavg()[0],
   }
 
 
-def measure(row: Row, *, python: str, peer_python: str, threads: int, blocks: int, steps: int) -> dict[str, Any]:
-  """One row: seconds a step of both, a value a block; `ratio` is peer / ours of the blocks that follow each other.
+def measure(row: Row, *, python: str, peer_python: str, threads: int, blocks: int, steps: int,
+            huge_pages: bool = False) -> dict[str, Any]:  # fmt: skip
+  """One row, with a value a block: of `ours` and `peer` the seconds of a step and the processor's seconds in it over all
+  threads, of `ours` the host's input work for a step; `ratio` is peer / ours of the blocks that follow each other.
 
   Where torch cannot be imported under `peer_python`, `peer` holds {'missing': why} and no seconds, and there is no ratio.
   """
   workers: dict[str, Worker] = {}
-  seconds: dict[str, list[float]] = {}
-  host = []
+  environment = CPU_ONLY | (HUGE_PAGES if huge_pages else {})
+  result: dict[str, Any] = {'row': row._asdict(), 'threads': threads, 'blocks': blocks, 'steps': steps,
+                            'huge_pages_asked': huge_pages}  # fmt: skip
   try:
-    for name, interpreter in (('peer', peer_python), ('ours', python)):
-      workers[name] = Worker(interpreter, f'benchmarks.{name}', {'row': row, 'threads': threads}, CPU_ONLY)
-    turns = [name for name in ('ours', 'peer') if 'missing' not in workers[name].facts]
+    for name, interpreter in (('ours', python), ('peer', peer_python)):
+      workers[name] = Worker(interpreter, f'benchmarks.{name}', {'row': row, 'threads': threads}, environment)
+      result[name] = workers[name].facts
+    turns = [name for name in workers if 'missing' not in result[name]]
     for _ in range(blocks):
       for name in turns:
         workers[name].ask(measure='steps', count=SETTLING_STEPS)
-        seconds.setdefault(name, []).append(workers[name].ask(measure='steps', count=steps)['seconds'])
-      host.append(workers['ours'].ask(measure='input')['seconds'])
-    result: dict[str, Any] = {'row': row._asdict(), 'threads': threads, 'blocks': blocks, 'steps': steps}
-    result['load_average_after'] = os.getloadavg()[0]
-    for name, worker in workers.items():
-      result[name] = worker.facts | ({'seconds': seconds[name]} if name in seconds else {})
+        for figure, value in workers[name].ask(measure='steps', count=steps).items():
+          result[name].setdefault(figure, []).append(value)
+      result['ours'].setdefault('input_seconds', []).append(workers['ours'].ask(measure='input')['seconds'])
   finally:
     for worker in workers.values():
       worker.close()
-  result['ours']['input_seconds'] = host
-  if 'peer' in seconds:
-    result['ratio'] = [theirs / ours for ours, theirs in zip(seconds['ours'], seconds['peer'], strict=True)]
+  result['load_average_after'] = os.getloadavg()[0]
+  if 'peer' in turns:
+    result['ratio'] = [theirs / ours for ours, theirs in zip(result['ours']['seconds'], result['peer']['seconds'], strict=True)]
   return result
 
 
@@ -69,10 +73,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
   for name, result in results.items():
     ours, peer = result['ours'], result['peer']
     add(name, f'jax {ours["jax"]}', ours['seconds'], 'ms a step', 1e3)
+    add(name, '  processor', ours['cpu_seconds'], 'ms a step, over all threads', 1e3)
     if 'missing' in peer:
       lines.append(f'{name:12} PyTorch: not timed, {peer["missing"]}')
     else:
       add(name, f'torch {peer["torch"]}', peer['seconds'], 'ms a step', 1e3)
+      add(name, '  processor', peer['cpu_seconds'], 'ms a step, over all threads', 1e3)
       add(name, 'peer / ours', result['ratio'], '(above 1: ours is faster)')
     shares = [100 * host / step for host, step in zip(ours['input_seconds'], ours['seconds'], strict=True)]
     add(name, 'host input work', shares, '% of our step')

@@ -6,6 +6,8 @@ the optimiser, the metrics. Between steps the host makes the index of the batch 
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,7 +29,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   from kd_jax.data import feed, pipeline
   from kd_jax.methods import make
   from kd_jax.train import optim, parallel, state, step
-  from kd_jax.types import Frozen, MethodState, NetworkSpec, Optimiser, Source
+  from kd_jax.types import Frozen, Known, NetworkSpec, Optimiser, Source
 
   row = Row(*row)
   random = np.random.default_rng(0)
@@ -42,16 +44,18 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   method, spec, share = make(row.method), Optimiser(), (row.batch,)
   optimiser = optim.sgd(spec, optim.learning_rate(spec, STEPS), method.trains)
   passes = pipeline.steps_per_epoch(row.examples, row.batch)
-  run = parallel.make('jit', share)
+  run = parallel.make('jit', devices=1)
   train = run.train(step.train_step(student, teachers, method, optimiser,
                                     pipeline.preprocess({'weak': pipeline.weak(crop_padding=4, flip=True)})), False)  # fmt: skip
   weights = [models.initialise(jax.random.key(1 + n), net) for n, net in enumerate((student, *teachers))]
-  now = run.place(state.create(weights[0], MethodState({}, {}, {}), optimiser))
-  frozen = run.place(Frozen(tuple(weights[1:]), {}, jax.random.key(9)))
+  known = [Known(net, variables, models.output_shapes(net)) for net, variables in zip((student, *teachers), weights, strict=True)]
+  own = method.init(jax.random.key(8), known[0], tuple(known[1:]))
+  now = run.place(state.create(weights[0], own, optimiser))
+  frozen = run.place(Frozen(tuple(weights[1:]), own.consts, jax.random.key(9)))
   source = Source(images, labels)
   data = feed.resident(run.place((source,)), (feed.Part(source, np.arange(row.examples, dtype=np.int32)),),
                        pipeline.order(jax.random.key(0), (row.examples,), share), run.split)  # fmt: skip
-  position = run.split((np.arange(row.batch, dtype=np.int32),))
+  position = run.split(pipeline.positions(share))
   done = 0
 
   def steps(count: int) -> dict[str, float]:
@@ -77,7 +81,8 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   first = time.perf_counter() - start
   steps(2)
   host_input()
-  facts = {'jax': jax.__version__, 'platform': jax.default_backend(), 'first_step_seconds': first}
+  facts = {'jax': jax.__version__, 'python': platform.python_version(), 'platform': jax.default_backend(),
+           'cores': len(os.sched_getaffinity(0)), 'first_step_seconds': first}  # fmt: skip
   return facts, {'steps': steps, 'input': host_input}
 
 

@@ -6,6 +6,8 @@ metric is counted. It imports no jax.
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,7 +59,9 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     return {'seconds': seconds / count, 'cpu_seconds': used / count, 'loss': last}
 
   steps(3)
-  return {'torch': torch.__version__}, {'steps': steps}
+  facts = {'torch': torch.__version__, 'python': platform.python_version(), 'cores': len(os.sched_getaffinity(0)),
+           'torch_threads': torch.get_num_threads()}  # fmt: skip
+  return facts, {'steps': steps}
 
 
 if __name__ == '__main__':

@@ -17,6 +17,10 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 
 
+class WorkerEnded(Exception):  # noqa: N818 - it says what happened
+  """A worker ended before it answered; why, it has written to standard error."""
+
+
 class Worker:
   """A running `python -m module`, ready to measure. `facts` is what it said about itself when it was ready."""
 
@@ -27,7 +31,7 @@ class Worker:
     self.facts = self.ask(**job)
 
   def ask(self, **message: Any) -> Any:
-    """The worker's answer. Raises RuntimeError where it ended instead; why, it has written to standard error."""
+    """The worker's answer. Raises WorkerEnded where there is none."""
     try:
       self._process.stdin.write(json.dumps(message) + '\n')
       self._process.stdin.flush()
@@ -35,7 +39,10 @@ class Worker:
     except BrokenPipeError:
       answer = ''
     if not answer:
-      raise RuntimeError(f'the benchmark worker {" ".join(self._process.args[1:])} ended with status {self._process.wait()}')
+      status = self._process.wait()
+      self.close()
+      raise WorkerEnded(f'the benchmark worker `{" ".join(self._process.args)}` ended with status {status}; '
+                        'its own message stands above')  # fmt: skip
     return json.loads(answer)
 
   def close(self) -> None:

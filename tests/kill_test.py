@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import shutil
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / 'kill.py'
-specification = importlib.util.spec_from_file_location('kill', SCRIPT)
-kill = sys.modules['kill'] = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(kill)
+from tests import kill
 
 
 @pytest.fixture(scope='module')
@@ -36,23 +31,14 @@ def undisturbed(folder):
   return folder / 'compiled'
 
 
-def interrupt(place, number, line):
-  sitting = kill.sit(place, until=lambda seconds, said: line in said, number=number)
-  assert sitting.code == 130, sitting.said
-  assert sitting.said.splitlines()[-1] == (
-    f'Stopped; everything is saved in {place}. The same command goes on from here.'
-  )
-  assert 'Traceback' not in sitting.said
-  return kill.reached(place)
-
-
 @pytest.fixture(scope='module')
 def interrupted(folder, undisturbed):
-  """A run that SIGTERM stopped, and Ctrl-C after it; where it was after each, and what it said when it went on."""
-  place = folder / 'interrupted'
-  terminated = interrupt(place, signal.SIGTERM, 'teacher, epoch 1 of')
-  sitting = kill.sit(place, until=lambda seconds, said: 'baseline, epoch 1 of' in said, number=signal.SIGINT)
-  return place, terminated, sitting, kill.reached(place)
+  """A run that SIGTERM stopped, and Ctrl-C after it: its folder, and for both what was said and the newest checkpoint."""
+  place, stops = folder / 'interrupted', []
+  for number, line in ((signal.SIGTERM, 'teacher, epoch 1 of'), (signal.SIGINT, 'baseline, epoch 1 of')):
+    sitting = kill.sit(place, until=lambda seconds, said, line=line: line in said, number=number)
+    stops.append((sitting, kill.reached(place)))
+  return place, stops
 
 
 def test_two_kills_change_nothing(folder, undisturbed):
@@ -65,29 +51,23 @@ def test_two_kills_change_nothing(folder, undisturbed):
   assert kill.table(rows).count('\n') == 2
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(interrupted):
-  place, (phase, step), sitting, _ = interrupted
-  assert phase in kill.PHASES and step > 0
-  assert f'{phase}: going on after step {step}.' in sitting.said
-
-
-def test_ctrl_c_likewise(interrupted):
-  place, before, sitting, after = interrupted
-  assert sitting.code == 130, sitting.said
-  assert sitting.said.splitlines()[-1] == (
-    f'Stopped; everything is saved in {place}. The same command goes on from here.'
-  )
-  assert 'Traceback' not in sitting.said
-  assert kill.PHASES.index(after[0]) > kill.PHASES.index(before[0])
+def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(interrupted):
+  place, stops = interrupted
+  for sitting, _ in stops:
+    assert sitting.code == 130, sitting.said
+    assert 'Traceback' not in sitting.said
+    assert sitting.said.endswith(f'Stopped; everything is saved in {place}. The same command goes on from here.\n')
+  (_, (phase, step)), (following, after) = stops
+  assert step > 0 and f'{phase}: going on after step {step}.' in following.said
+  assert kill.PHASES.index(after[0]) > kill.PHASES.index(phase)
 
 
 def test_a_damaged_checkpoint_costs_some_steps_and_no_result(interrupted, undisturbed):
-  place, _, _, (phase, step) = interrupted
+  place, (_, (_, (phase, step))) = interrupted
   checkpoints = place / 'phases' / phase / 'checkpoints'
   newest = checkpoints / str(step)
   before = sorted(int(path.name) for path in checkpoints.iterdir() if path.name.isdigit())[:-1]
-  damaged = [path for path in (newest / 'arrays' / 'ocdbt.process_0' / 'd').iterdir()]
-  for path in damaged:
+  for path in (newest / 'arrays' / 'ocdbt.process_0' / 'd').iterdir():
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -101,8 +81,6 @@ def test_a_damaged_checkpoint_costs_some_steps_and_no_result(interrupted, undist
 
 def test_differences_are_found(undisturbed, tmp_path):
   """The comparison that the tests above rest on can fail."""
-  import shutil
-
   other = tmp_path / 'other'
   shutil.copytree(undisturbed, other)
   assert kill.differences(undisturbed, other) == []

@@ -1,14 +1,16 @@
-"""Networks so small that a training step compiles in two seconds, and all that such a step takes. No tests here."""
+"""Networks so small that a training step compiles in a second, and all that such a step takes. No tests here."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from kd_jax import methods, models
 from kd_jax.data import pipeline
@@ -17,32 +19,40 @@ from kd_jax.models.resnet import resnet
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Frozen, Known, Method, Network, NetworkSpec, Optimiser, PyTree, Source, TrainState
 
-SIDE, CLASSES, BATCH, EXAMPLES = 8, 5, 16, 48
+SIDE, CLASSES, BATCH, EXAMPLES, STEPS = 8, 5, 16, 48, 5
+JOIN = 'kd+0.5*ab'  # its parts differ in what they train
 
 
 class Case(NamedTuple):
-  """A row of METHODS in one of its recipes."""
+  """A row of METHODS, or a join of rows, in a recipe, with a number of teachers."""
 
   name: str
   recipe: str
   teachers: int
 
-  def method(self, **chosen) -> Method:
-    return methods.make(self.name, recipe=self.recipe, chosen={self.name: chosen})
+  def method(self) -> Method:
+    return methods.make(self.name, recipe=self.recipe)
 
   @property
   def placement(self) -> str:
     return methods.relu_placement(self.name, self.recipe) or 'block'
 
+  def __str__(self) -> str:
+    return f'{self.name}-{self.recipe}-{self.teachers}'
+
 
 def cases() -> list[Case]:
-  """Every row of METHODS, in every recipe that changes something, with the fewest teachers and with two where it takes them."""
-  found = []
+  """Every row of METHODS in every recipe, with the fewest teachers and with two where it takes them; what is the same, once."""
+  found: dict[Any, Case] = {}
   for name, row in METHODS.items():
     fewest, most = row.teachers
-    recipes = dict.fromkeys(['written', *row.recipes, *row.relu_placement])
-    found += [Case(name, recipe, count) for recipe in recipes for count in sorted({fewest, min(most, 2)})]
-  return found
+    for recipe in dict.fromkeys(['written', *row.recipes, *row.relu_placement]):
+      for teachers in sorted({fewest, min(most, 2)}):
+        known = methods.options(name)
+        chosen = known | {k: v for k, v in methods.settled(name, recipe, {}).items() if k in known}
+        case = Case(name, recipe, teachers)
+        found.setdefault((row.factory, tuple(chosen.items()), case.placement, teachers), case)
+  return [*found.values(), Case(JOIN, 'written', 1)]
 
 
 def network(*, dtype: str = 'float32', blocks: tuple[int, ...] = (1, 1), widths: tuple[int, ...] = (4, 8),
@@ -52,7 +62,11 @@ def network(*, dtype: str = 'float32', blocks: tuple[int, ...] = (1, 1), widths:
 
 
 def variables(net: Network, *, seed: int = 0) -> PyTree:
-  """Weights for a network, drawn by numpy: nothing is compiled. BatchNorm is away from 0 and 1, so that it counts."""
+  return drawn(models.shapes(net), seed=seed)
+
+
+def drawn(shapes: PyTree, *, seed: int = 0) -> PyTree:
+  """Weights drawn by numpy: nothing is compiled. BatchNorm's are away from 0 and 1, so that they count."""
   draw = np.random.default_rng(seed)
 
   def leaf(path, shape):
@@ -63,9 +77,9 @@ def variables(net: Network, *, seed: int = 0) -> PyTree:
       value = draw.uniform(0.5, 1.5, shape.shape)
     else:
       value = draw.uniform(-0.5, 0.5, shape.shape)
-    return value.astype(shape.dtype)
+    return value.astype(np.float32).astype(shape.dtype)  # the same in float32 and float64
 
-  return jax.tree_util.tree_map_with_path(leaf, models.shapes(net))
+  return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
 def known(net: Network, weights: PyTree = None) -> Known:
@@ -81,61 +95,95 @@ def source(*, seed: int = 0) -> Source:
   return Source(image, label)
 
 
-def rolled(views: tuple[str, ...]) -> pipeline.Policy:
-  """Views that differ and cost nothing to compile."""
-  policies = {view: lambda keys, images, by=number: jnp.roll(images, by, axis=2) for number, view in enumerate(views)}
-  return pipeline.preprocess(policies)
+def rolled(views) -> Any:
+  """Views that differ, draw nothing and so cost nothing to compile."""
+  return pipeline.preprocess({view: lambda keys, images, by=number: jnp.roll(images, by, 2) for number, view in enumerate(views)})
 
 
-def augmented(views: tuple[str, ...]) -> pipeline.Policy:
+def augmented(views) -> Any:
+  """Every view by random crops and flips."""
   return pipeline.preprocess({view: pipeline.weak(crop_padding=2, flip=True) for view in views})
 
 
-class Ready(NamedTuple):
-  """A training step with everything that it takes."""
+def recording(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The same optimiser, which keeps the last gradients: `opt_state[0]`."""
 
-  step: object  # compiled on its first call
-  state: TrainState
+  def init(params):
+    return jax.tree.map(jnp.zeros_like, params), inner.init(params)
+
+  def update(gradients, opt_state, params=None):
+    updates, following = inner.update(gradients, opt_state[1], params)
+    return updates, (gradients, following)
+
+  return optax.GradientTransformation(init, update)
+
+
+class Ready(NamedTuple):
+  """A training step and what it takes."""
+
+  step: Any
+  state: TrainState  # given up by the first step
   frozen: Frozen
-  sources: tuple
+  sources: tuple[Source, ...]
   position: tuple
   parallel: parallel.Parallel
-  student_start: PyTree
 
   def index(self, number: int) -> tuple:
     first = number * BATCH % EXAMPLES
     return self.parallel.split((np.arange(first, first + BATCH, dtype=np.int32),))
 
-  def take(self, steps: int) -> tuple[TrainState, list[dict]]:
-    """The state after so many steps, and the metrics of each. May be called once: the first step gives the state's buffers up."""
-    current, measured = self.state, []
-    for number in range(steps):
-      current, metrics = self.step(current, self.frozen, self.sources, self.index(number), self.position)
-      measured.append(jax.device_get(metrics))
-    return jax.device_get(current), measured
-
 
 def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int = 1, dtype: str = 'float32', placement: str = 'block',
-          preprocess=augmented, optimiser=None, traced=lambda step: step) -> Ready:  # fmt: skip
-  """A tiny student and its teachers under a method. `optimiser` is SGD over five steps unless it is given."""
+          preprocess=rolled, optimiser: Optimiser = Optimiser(), around=lambda step: step) -> Ready:  # fmt: skip
+  """A tiny student and its teachers under a method, at the start of a phase of STEPS steps. `around` wraps the step."""
   student = network(dtype=dtype, placement=placement)
   taught_by = network(dtype=dtype, blocks=(2, 1), placement=placement)
   weights = tuple(variables(taught_by, seed=100 + number) for number in range(teachers))
   own = method.init(jax.random.key(7), known(student), tuple(known(taught_by, w) for w in weights))
-  spec = Optimiser()
-  optimiser = optimiser or optim.sgd(spec, optim.learning_rate(spec, 5), method.trains)
+  own = own._replace(params=drawn(own.params, seed=200))
+  sgd = recording(optim.sgd(optimiser, optim.learning_rate(optimiser, STEPS), method.trains))
   spread = parallel.make(kind, devices=devices)
-  compiled = spread.train(
-    traced(step.train_step(student, (taught_by,) * teachers, method, optimiser, preprocess(method.views), axis=spread.axis)), False)
-  start = variables(student)
-  first = spread.place(jax.tree.map(np.array, jax.device_get(state.create(start, own, optimiser))))
+  made = step.train_step(student, (taught_by,) * teachers, method, sgd, preprocess(method.views), axis=spread.axis)
+  first = state.create(variables(student), own, sgd)
+  first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
   frozen = spread.place(Frozen(weights, own.consts, jax.random.key(3)))
-  return Ready(compiled, first, frozen, spread.place((source(),)), spread.split(pipeline.positions((BATCH,))), spread, start)
+  return Ready(spread.train(around(made), False), first, frozen, spread.place((source(),)),
+               spread.split(pipeline.positions((BATCH,))), spread)  # fmt: skip
+
+
+class Taken(NamedTuple):
+  """STEPS steps, on the host."""
+
+  state: TrainState
+  gradients: PyTree  # of the first step
+  metrics: list[dict]
+  compiled: list[int]  # programs compiled in each step
+
+
+def take(ready: Ready) -> Taken:
+  current, measured, compiled, gradients = ready.state, [], [], None
+  for number in range(STEPS):
+    index = ready.index(number)
+    with compilations() as count:
+      current, metrics = ready.step(current, ready.frozen, ready.sources, index, ready.position)
+    compiled.append(count())
+    measured.append(jax.device_get(metrics))
+    if gradients is None:
+      gradients = jax.tree.map(np.array, jax.device_get(current.opt_state[0]))
+  return Taken(jax.tree.map(np.array, jax.device_get(current)), gradients, measured, compiled)
+
+
+@functools.cache
+def trained(case: Case, kind: str, devices: int, dtype: str, preprocess=rolled) -> Taken:
+  """Five steps of a case, computed once for all tests that look at them."""
+  with jax.enable_x64(dtype == 'float64'), quick_compilation():
+    return take(ready(case.method(), teachers=case.teachers, kind=kind, devices=devices, dtype=dtype, placement=case.placement,
+                      preprocess=preprocess))  # fmt: skip
 
 
 @contextlib.contextmanager
 def compilations():
-  """Counts programs that XLA compiles in the block: `with compilations() as count: …; assert count() == 0`."""
+  """Counts the programs that XLA compiles: `with compilations() as count: …` and then count()."""
   seen = []
 
   def listener(event: str, duration: float, **labels) -> None:
@@ -152,9 +200,8 @@ def compilations():
 @contextlib.contextmanager
 def quick_compilation():
   """XLA without most of its optimisations: compiles in half the time, computes the same."""
-  before = jax.config.jax_disable_most_optimizations
   jax.config.update('jax_disable_most_optimizations', True)
   try:
     yield
   finally:
-    jax.config.update('jax_disable_most_optimizations', before)
+    jax.config.update('jax_disable_most_optimizations', False)

@@ -47,6 +47,11 @@ def tables(images: Array, ops: Array, amounts: Array) -> Array:
   return table.astype(jnp.uint8)
 
 
+def identity_tables(images: Array, *_: Array) -> Array:
+  """Tables that leave the images as they are, u8[B, C, 256]."""
+  return jnp.broadcast_to(jnp.arange(VALUES, dtype=jnp.uint8), (images.shape[0], images.shape[-1], VALUES))
+
+
 def lookup(images: Array, table: Array) -> Array:
   """Each pixel, u8[B, H, W, C], replaced by the entry of `table`, u8[B, C, 256], of its image and channel."""
   return table.reshape(-1).at[_entries(images)].get(mode='promise_in_bounds')
@@ -122,7 +127,7 @@ def _autocontrast(counts: Array, value: Array) -> Array:
   """Stretches the values that occur to 0 … 255; an image of one value stays."""
   low = jnp.where(counts > 0, value, 255).min(-1, keepdims=True)
   high = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
-  stretched = 255 * (value - low) // jnp.maximum(high - low, 1)
+  stretched = _quotient(255 * (value - low), jnp.maximum(high - low, 1))
   return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
 
 
@@ -132,5 +137,10 @@ def _equalise(counts: Array, value: Array) -> Array:
   at_top = jnp.where(value == top, counts, 0).sum(-1, keepdims=True, dtype=jnp.int32)
   step = (counts.sum(-1, keepdims=True, dtype=jnp.int32) - at_top) // 255
   below = jnp.cumsum(counts, -1, dtype=jnp.int32) - counts
-  spread = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
+  spread = jnp.minimum(_quotient(step // 2 + below, jnp.maximum(step, 1)), 255)
   return jnp.where(step > 0, spread, value)
+
+
+def _quotient(dividend: Array, divisor: Array) -> Array:
+  """dividend // divisor of positive i32, for quotients up to 256 and images up to two million pixels: faster than by whole numbers."""
+  return ((dividend.astype(jnp.float32) + 0.5) / divisor.astype(jnp.float32)).astype(jnp.int32)

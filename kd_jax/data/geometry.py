@@ -1,7 +1,8 @@
 """Shear, shift and rotation of u8 images as one affine warp, another matrix for each image of a batch; and squares cut out of them.
 
-Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are Pillow's on every pixel. The bilinear
-ones, which Pillow computes in float64 from unrounded matrices, differ by at most one grey level on about one pixel in a hundred.
+Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are Pillow's on every pixel (unless an image
+is moved by a number of pixels within 2^-17 of a half). The bilinear ones, which Pillow computes in float64 from unrounded matrices,
+differ on one pixel in a thousand: by a grey level, or on the very border by whether the pixel still lies inside.
 What lies outside the image is `fill`: black, Pillow's default, unless told otherwise.
 """
 
@@ -55,13 +56,14 @@ def warp(images: Array, matrices: Array, *, interpolation: str = 'nearest', fill
   if interpolation not in INTERPOLATIONS:
     raise KdJaxError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{interpolation}'")
   _, height, width, channels = images.shape
+  filler = fill_pixel(fill, channels)
   across = jnp.arange(width, dtype=jnp.int32)[None, None, :]
   down = jnp.arange(height, dtype=jnp.int32)[None, :, None]
   a, b, c, d, e, f = (matrices[:, place][:, None, None] for place in range(6))
   x, y = a * across + b * down + c, d * across + e * down + f
   inside = (x >= 0) & (x < width * _ONE) & (y >= 0) & (y < height * _ONE)
   taken = _nearest(images, x, y) if interpolation == 'nearest' else _bilinear(images, x, y)
-  return jnp.where(inside[..., None], taken, fill_pixel(fill, channels))
+  return jnp.where(inside[..., None], taken, filler)
 
 
 def cut(images: Array, centres: Array, sizes: Array, *, fill: Fill = 0) -> Array:

@@ -58,7 +58,7 @@ RANDAUGMENT_OPS = ('identity', 'autocontrast', 'equalise', 'rotate', 'solarise',
                    'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y')  # fmt: skip
 UDA_OPS = ('invert', 'cutout', 'sharpness', 'autocontrast', 'posterise', 'shear_x', 'translate_x', 'translate_y', 'shear_y',
            'rotate', 'equalise', 'contrast', 'colour', 'solarise', 'brightness')  # fmt: skip
-CIFAR10_MEAN = (125, 123, 114)
+CIFAR10_MEAN = {1: (123,), 3: (125, 123, 114)}  # the mean pixel by the number of channels: of the greys, of RGB
 
 # Operation, probability, level; twice.
 AUTOAUGMENT_CIFAR10 = (
@@ -117,17 +117,25 @@ def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: 
                      'take grey or RGB images, or train without it')  # fmt: skip
   _, height, width, _ = images.shape
   amounts, matrices = _amounts(scale, height, width)
+  choice = (steps.op, steps.level, (steps.sign > 0).astype(jnp.int32))
+  amounts, matrices = jnp.asarray(amounts)[choice], jnp.asarray(matrices)[choice]
   for place in range(steps.op.shape[1]):
-    op = steps.op[:, place]
-    choice = (op, steps.level[:, place], (steps.sign[:, place] > 0).astype(jnp.int32))
-    amount = jnp.asarray(amounts)[choice]
-    images = geometry.warp(images, jnp.asarray(matrices)[choice], interpolation=interpolation, fill=fill)
-    images = colour.lookup(images, colour.tables(images, op - OPS.index(colour.POINTWISE[0]), amount))
-    images = colour.enhance(images, op - OPS.index(colour.BLENDS[0]), amount)
+    op, amount = steps.op[:, place], amounts[:, place]
+    images = geometry.warp(images, matrices[:, place], interpolation=interpolation, fill=fill)
+    pointwise, blended = op - OPS.index(colour.POINTWISE[0]), op - OPS.index(colour.BLENDS[0])
+    table = _if_any(pointwise, colour.POINTWISE, colour.tables, colour.identity_tables, images, pointwise, amount)
+    images = colour.lookup(images, table)
+    images = _if_any(blended, colour.BLENDS, colour.enhance, lambda images, *_: images, images, blended, amount)
     if 'cutout' in scale:
       sizes = jnp.where(op == OPS.index('cutout'), amount, 0).astype(jnp.int32)
       images = geometry.cut(images, steps.centre[:, place], sizes, fill=fill)
   return images
+
+
+def _if_any(ops: Array, names: tuple[str, ...], work: Callable[..., Array], otherwise: Callable[..., Array], *args: Array) -> Array:
+  """`work` where an image of the batch needs it. A branch also keeps XLA from computing it anew for every pixel that reads it,
+  which on a CPU costs five times as much."""
+  return jax.lax.cond(((ops >= 0) & (ops < len(names))).any(), work, otherwise, *args)
 
 
 def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDAUGMENT_OPS, interpolation: str = 'nearest',
@@ -168,7 +176,7 @@ def autoaugment(*, published: bool = False, interpolation: str = 'nearest', fill
   return policy
 
 
-def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill = CIFAR10_MEAN) -> Policy:
+def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | None = None) -> Policy:
   """The RandAugment of UDA's released CIFAR-10 code (Xie et al. 2019): two operations, each drawn uniformly from 15 (UDA_OPS), with
   level uniform in 1 … 9 on UDA's own scale and probability ½, and then always Cutout.
 
@@ -178,14 +186,17 @@ def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill = C
   Args:
     cutout_size: side of the square that Cutout removes at the end.
     interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside and what is cut out; UDA's is the mean pixel of the data, by default CIFAR-10's.
+    fill: what comes into the image from outside and what is cut out. UDA's is the mean pixel of the data; None: CIFAR-10's.
   """
-  last = cutout(cutout_size, fill=fill)
+  if cutout_size < 1:
+    raise KdJaxError(f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}')
 
   def policy(keys: Array, images: Array) -> Array:
-    keys, last_keys = _split(keys, 2)
-    steps = uda_steps(keys, height=images.shape[1], width=images.shape[2])
-    return last(last_keys, apply(images, steps, scale=UDA, interpolation=interpolation, fill=fill))
+    batch, height, width, channels = images.shape
+    filler = CIFAR10_MEAN.get(channels, 0) if fill is None else fill
+    steps, centre = uda_steps(keys, height=height, width=width)
+    images = apply(images, steps, scale=UDA, interpolation=interpolation, fill=filler)
+    return geometry.cut(images, centre, jnp.full(batch, cutout_size, jnp.int32), fill=filler)
 
   return policy
 
@@ -204,7 +215,9 @@ def cutout(size: int, *, fill: Fill = 0) -> Policy:
 
 
 def chain(*policies: Policy) -> Policy:
-  """The policies one after the other, each with its own keys."""
+  """The policies one after the other, each with its own keys; one alone is itself."""
+  if len(policies) == 1:
+    return policies[0]
 
   def policy(keys: Array, images: Array) -> Array:
     for own, one in zip(_split(keys, len(policies)), policies, strict=True):
@@ -236,12 +249,13 @@ def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
   return _without_centres(op, jnp.asarray(levels.astype(np.int32))[chosen], signs)
 
 
-def uda_steps(keys: Array, *, height: int, width: int) -> Steps:
-  """The draws of `uda`, B × 2, without the last Cutout; an operation that is not applied is the identity."""
-  drawn, applied, levels, signs, centres = jnp.split(_bits(keys, 12), (2, 4, 6, 8), axis=1)
+def uda_steps(keys: Array, *, height: int, width: int) -> tuple[Steps, Array]:
+  """The draws of `uda`: B × 2 steps, where an operation that is not applied is the identity, and the last Cutout's centres, i32[B, 2]."""
+  drawn, applied, levels, signs, centres = jnp.split(_bits(keys, 14), (2, 4, 6, 8), axis=1)
   op = jnp.asarray(_numbers(UDA_OPS))[_below(drawn, len(UDA_OPS))]
   op = jnp.where(_happens(applied, jnp.float32(0.5)), op, OPS.index('identity'))
-  return Steps(op, 1 + _below(levels, 9), _signs(signs), _centres(centres.reshape(-1, 2, 2), height, width))
+  centres = _centres(centres.reshape(-1, 3, 2), height, width)
+  return Steps(op, 1 + _below(levels, 9), _signs(signs), centres[:, :2]), centres[:, 2]
 
 
 def _amounts(scale: Scale, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

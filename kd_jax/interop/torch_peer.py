@@ -76,16 +76,16 @@ def _conv(inward: int, outward: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Normalised(nn.Module):
-  """Pixels in [0, 1] to the network's own scale. The constants stay out of the state dict, which has published names alone."""
+  """Pixels in [0, 1] to the network's own scale. The constants are no buffers: the state dict has published names alone."""
 
   def __init__(self, mean: Sequence[float], std: Sequence[float]):
     super().__init__()
-    self.normalises = bool(mean)
-    self.register_buffer('mean', torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
-    self.register_buffer('std', torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
+    self.mean, self.std = tuple(mean), tuple(std)
 
   def normalise(self, image: Tensor) -> Tensor:
-    return (image - self.mean) / self.std if self.normalises else image
+    if not self.mean:
+      return image
+    return (image - image.new_tensor(self.mean).reshape(1, -1, 1, 1)) / image.new_tensor(self.std).reshape(1, -1, 1, 1)
 
 
 class Block(nn.Module):

@@ -200,7 +200,8 @@ def largest_pooled_difference(student: Array, teacher: Array) -> Array:
     The code published with Ruffy and Chahal 2019, "The State of Knowledge Distillation for Classification". The paper's simple
     feature distillation is `mean_squared_error`.
   """
-  return jnp.abs(student.max((1, 2)) - teacher.max((1, 2))).max(-1)
+  student, teacher = (_max(_max(x, axis=1), axis=1) for x in (student, teacher))
+  return _max(jnp.abs(student - teacher), axis=-1)
 
 
 def resize(feature: Array, size: tuple[int, int], *, how: str = 'max_pool') -> Array:
@@ -224,7 +225,16 @@ def resize(feature: Array, size: tuple[int, int], *, how: str = 'max_pool') -> A
   return _pool(_pool(feature, size[0], 1, POOLS[how]), size[1], 2, POOLS[how])
 
 
-POOLS: dict[str, Callable[..., Array]] = {'max_pool': jnp.max, 'avg_pool': jnp.mean}
+def _max(x: Array, *, axis: int, keepdims: bool = False) -> Array:
+  """The largest element along an axis, with its gradient to the first such element alone.
+
+  The gradient of jnp.max asks which elements equal the result, and is NaN where XLA computes them twice and rounds differently.
+  """
+  largest = jnp.take_along_axis(x, jnp.argmax(x, axis, keepdims=True), axis)
+  return largest if keepdims else largest.squeeze(axis)
+
+
+POOLS: dict[str, Callable[..., Array]] = {'max_pool': _max, 'avg_pool': jnp.mean}
 
 
 def _pool(x: Array, size: int, axis: int, reduce: Callable[..., Array]) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import jax.numpy as jnp
+
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import cross_entropy, match_channels, no_modules, paired, whole
 from kd_jax.types import Array, KdJaxError, Method, Outputs
@@ -53,7 +55,8 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
     for name in select(layers, tuple(pairs)):
       ours, theirs = match_channels(*_same_size(own.layers[name], teacher.layers[pairs[name]], resize))
       if largest:
-        terms[name] = weight * whole(features.largest_pooled_difference(ours, theirs) * batch.mask, axis).max()
+        differences = whole(features.largest_pooled_difference(ours, theirs) * batch.mask, axis)
+        terms[name] = weight * differences[jnp.argmax(differences)]
       else:
         terms[name] = weight * reduce.mean(COMPARISONS[compare](ours, theirs), batch.mask, axis=axis)
     return {'cross_entropy': cross_entropy(own, batch, axis), 'feature': sum(terms.values())}, stats

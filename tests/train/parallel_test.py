@@ -2,64 +2,118 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-
 import chex
 import jax
 import numpy as np
 import pytest
 
-from kd_jax import methods
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, Source
 from tests import tiny
 
-STEPS = 5
+KD, CONNECTED, RELATIONAL = (tiny.Case(name, 'written', 1) for name in ('kd', 'ab', 'rkd'))
 
 
-class Kd(tiny.Case):
-  """kd with a teacher on batch statistics, which no recipe of kd has: its BatchNorm, too, gathers over the devices."""
-
-  def method(self, **chosen):
-    return super().method(**chosen)._replace(teacher_statistics='batch')
-
-
-CASES = [case for case in tiny.cases() if case.recipe == 'written' or case.method().teacher_statistics == 'batch']
-CASES.append(Kd('kd', 'batch statistics', 1))
+def usual(case: tiny.Case) -> bool:
+  """Cases in which something else gathers over the devices; the other recipes run with -m slow."""
+  method = case.method()
+  return case.recipe == 'written' or method.teacher_statistics == 'batch' or not method.joint
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick():
-  with tiny.quick_compilation():
-    yield
-
-
-@functools.cache
-def trained(case: tiny.Case, kind: str, devices: int, dtype: str):
-  """State and metrics after some steps with crops and flips, all from the same weights."""
-  with jax.enable_x64(True) if dtype == 'float64' else contextlib.nullcontext():
-    ready = tiny.ready(case.method(), teachers=case.teachers, kind=kind, devices=devices, dtype=dtype, placement=case.placement)
-    return ready.take(STEPS)
+def marked(cases):
+  return [pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.slow) for case in cases]
 
 
 def largest_difference(ours, theirs) -> float:
-  return max(np.abs(x.astype(np.float64) - y).max() for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))
+  pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+  return np.max([np.abs(x.astype(np.float64) - y).max() for x, y in pairs])  # NaN stays NaN, where max() would lose it
 
 
-@pytest.mark.parametrize('case', CASES, ids=str)
-class TestAgreement:
-  """Params, statistics and momentum after five steps on 16 images, unlabelled ones unevenly spread, against jit on one device."""
+@pytest.mark.parametrize('case', marked(tiny.cases()))
+def test_eight_devices_under_pmap_train_as_one_under_jit(case):
+  """Five steps in float64; the batch's unlabelled images lie on two of the eight devices."""
+  one, eight = (tiny.trained(case, kind, devices, 'float64') for kind, devices in (('jit', 1), ('pmap', 8)))
+  assert largest_difference((eight.state.params, eight.state.stats), (one.state.params, one.state.stats)) <= 1e-8
+  assert largest_difference(eight.state.opt_state, one.state.opt_state) <= 1e-8
+  chex.assert_trees_all_close(eight.metrics, one.metrics, rtol=1e-7, atol=1e-9)
+  chex.assert_trees_all_equal_dtypes(eight.state, one.state)
+  assert eight.compiled == one.compiled == [1, 0, 0, 0, 0]
 
-  @pytest.mark.parametrize('kind', ['jit', 'pmap'])
-  def test_eight_devices_in_float64(self, case, kind):
-    (one, measured_once), (eight, measured) = trained(case, 'jit', 1, 'float64'), trained(case, kind, 8, 'float64')
-    assert largest_difference((eight.params, eight.stats), (one.params, one.stats)) <= 1e-8
-    chex.assert_trees_all_close(measured, measured_once, rtol=1e-7, atol=1e-9)
-    chex.assert_trees_all_equal_dtypes(eight, one)
 
-  def test_float32(self, case):
-    """Rounding alone parts float32 on eight devices from float64 on one."""
-    (exact, _), (rounded, _) = trained(case, 'jit', 1, 'float64'), trained(case, 'pmap', 8, 'float32')
-    assert largest_difference((rounded.params, rounded.stats), (exact.params, exact.stats)) <= 1e-5
-    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves((rounded.params, rounded.stats)))
+@pytest.mark.parametrize(('kind', 'devices'), [('jit', 8), ('pmap', 8), ('pmap', 1)])
+def test_crops_and_flips_do_not_depend_on_the_devices(kind, devices):
+  one, other = (tiny.trained(KD, *spread, 'float64', tiny.augmented) for spread in (('jit', 1), (kind, devices)))
+  assert largest_difference((other.state.params, other.state.stats), (one.state.params, one.state.stats)) <= 1e-8
+  plain = tiny.trained(KD, 'jit', 1, 'float64')
+  assert largest_difference(one.state.params, plain.state.params) > 1e-4
+
+
+@pytest.mark.parametrize('case', [
+  *(pytest.param(case, id=str(case)) for case in (KD, CONNECTED, RELATIONAL)),
+  *(pytest.param(case, id=str(case), marks=pytest.mark.slow) for case in tiny.cases() if case not in (KD, CONNECTED, RELATIONAL)),
+])  # fmt: skip
+def test_float32_is_float64_but_for_rounding(case):
+  exact, rounded = tiny.trained(case, 'jit', 1, 'float64'), tiny.trained(case, 'pmap', 8, 'float32')
+  assert largest_difference((rounded.state.params, rounded.state.stats), (exact.state.params, exact.state.stats)) <= 1e-5
+  chex.assert_tree_all_finite(rounded.state.params)
+  assert {leaf.dtype for leaf in jax.tree.leaves((rounded.state.params, rounded.state.stats))} == {np.dtype(np.float32)}
+
+
+class TestMake:
+  def test_takes_all_devices_unless_told(self):
+    assert parallel.make('jit').devices == parallel.make('pmap').devices == jax.local_device_count() == 8
+    assert parallel.make('pmap', devices=3).devices == 3
+
+  def test_names_an_axis_where_programs_gather_by_themselves(self):
+    assert parallel.make('jit').axis is None and parallel.make('pmap').axis == parallel.AXIS
+
+  def test_split_shares_out_the_rows_in_order(self):
+    rows = np.arange(16, dtype=np.int32)
+    (shared,) = parallel.make('jit').split((rows,))
+    (dealt,) = parallel.make('pmap').split((rows,))
+    assert shared.shape == (16,) and dealt.shape == (8, 2)
+    for split in (shared, dealt):
+      np.testing.assert_array_equal(np.concatenate([np.ravel(s.data) for s in split.addressable_shards]), rows)
+
+  @pytest.mark.parametrize('kind', parallel.KINDS)
+  def test_place_copies_to_every_device(self, kind):
+    placed = parallel.make(kind).place({'w': np.arange(3.0, dtype=np.float32)})['w']
+    assert len(placed.addressable_shards) == 8 and placed.is_fully_replicated
+
+  def test_a_share_must_be_a_multiple_of_the_devices(self):
+    eight = parallel.make('jit')
+    parallel.check_shares(eight, [8, 64])
+    with pytest.raises(KdJaxError, match='12 images .* 8 devices'):
+      parallel.check_shares(eight, [16, 12])
+
+
+@pytest.mark.parametrize('kind', parallel.KINDS)
+class TestWiring:
+  """What the two kinds do with a step's arguments, by a step that a hand can check."""
+
+  def test_streamed_sources_are_shared_out_as_an_index_would_be(self, kind):
+    spread = parallel.make(kind)
+
+    def step(state, frozen, sources, index, position):
+      pixels = sources[0].image if index[0] is None else sources[0].image[index[0]]
+      total = (pixels.astype(np.float32).reshape(-1) * position[0]).sum()
+      return state + frozen, total if spread.axis is None else jax.lax.psum(total, spread.axis)
+
+    images = np.arange(16, dtype=np.uint8).reshape(16, 1, 1, 1)
+    chosen = np.arange(15, -1, -1, dtype=np.int32)
+    place = spread.split((np.arange(16, dtype=np.float32),))
+    whole, picked = Source(images, None), Source(images[chosen], None)
+    resident = spread.train(step, False)(spread.place(np.ones(())), spread.place(np.ones(())), spread.place((whole,)),
+                                         spread.split((chosen,)), place)  # fmt: skip
+    streamed = spread.train(step, True)(spread.place(np.ones(())), spread.place(np.ones(())), spread.split((picked,)), (None,), place)
+    assert resident == streamed == (2, (chosen * np.arange(16)).sum())
+
+  def test_the_state_is_given_up_and_nothing_else(self, kind):
+    spread = parallel.make(kind)
+    start = np.ones(4, np.float32)
+    state, frozen = spread.place(start.copy()), spread.place(start.copy())
+    sources = spread.place((np.ones(4, np.float32),))
+    index = spread.split((np.arange(8, dtype=np.int32),))
+    after, _ = spread.train(lambda s, f, x, i, p: (s + f + x[0], 0.0), False)(state, frozen, sources, index, index)
+    assert state.is_deleted() and not frozen.is_deleted() and not sources[0].is_deleted()
+    np.testing.assert_array_equal(after, start * 3)

@@ -1,0 +1,12 @@
+"""Hinton's loss on two views, plain and RandAugment, on CIFAR-10, ResNet26 → ResNet8. Twice the compute of KD.
+
+  python launch.py --config=configs/cifar10_uda.py --workdir=runs/cifar10_uda
+
+Expected after 200 epochs: not yet measured here.
+"""
+
+from kd_jax.config import PAPER, default
+
+
+def get_config():
+  return default(**PAPER, method='uda')

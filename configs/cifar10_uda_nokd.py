@@ -1,0 +1,12 @@
+"""Cross-entropy on two views, plain and RandAugment, on CIFAR-10, ResNet8: what the second view gives by itself.
+
+  python launch.py --config=configs/cifar10_uda_nokd.py --workdir=runs/cifar10_uda_nokd
+
+Expected after 200 epochs: not yet measured here.
+"""
+
+from kd_jax.config import PAPER, default
+
+
+def get_config():
+  return default(**PAPER, method='uda_nokd')

@@ -1,0 +1,269 @@
+"""The command line: what it understands, and what it says of what it does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from absl import flags, logging
+
+import kd_jax.run
+import launch
+from kd_jax import config as configuration
+from kd_jax import models
+from kd_jax.train import checkpoint, loop
+from kd_jax.types import NetworkSpec
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parent.parent
+# ml_collections loads a configuration file by a function that Python 3.11 calls deprecated.
+pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+
+FILES = {
+  'syntax.py': 'def get_config(:\n',
+  'nothing.py': 'x = 1\n',
+  'number.py': 'def get_config():\n  return 3\n',
+  'misspelt.py': 'from kd_jax.config import default\n\n\ndef get_config():\n  return default(epoch=3)\n',
+  'sets.py': 'from kd_jax.config import default\n\n\ndef get_config():\n  config = default()\n  config.epoch = 3\n  return config\n',
+  'imports.py': 'import nosuch\n',
+  'text.pth': 'not weights\n',
+  'file': 'mine\n',
+  'other/config.json': '{"epochs": 3}\n',
+}
+WRONG = [
+  # flags and keys
+  ('--bogus=1', "Unknown command line flag 'bogus'"),
+  ('--epochs=3', "Unknown command line flag 'epochs'"),
+  ('digits', "unexpected argument 'digits': flags look like --config.epochs=6"),
+  ('--config.epochs=3 digits', "unexpected argument 'digits'"),
+  ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+  ('--config.epoch 3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+  ('--config.kd.temprature=3', "unknown configuration key 'kd.temprature'. Did you mean 'kd.temperature'?"),
+  ('--config.kd=3', "unknown configuration key 'kd'"),
+  ('--config.epochs=many', 'config.epochs=many: invalid literal'),
+  ('--config.epochs=1.5', 'config.epochs=1.5: invalid literal'),
+  ('--config.learning_rate=fast', "could not convert string to float: 'fast'"),
+  ('--config.baseline=maybe', 'config.baseline=maybe'),
+  ('--config.mean=grey', 'mean holds numbers'),
+  ('--config.epochs', 'Missing value for flag --config.epochs'),
+  # configuration files
+  ('--config=nosuch.py', "No such file or directory: 'nosuch.py'); those in configs/ are "),
+  ('--config nosuch.py', "No such file or directory: 'nosuch.py'"),
+  ('--config=', 'the configuration file cannot be read'),
+  ('--config=syntax.py', 'SyntaxError: invalid syntax (syntax.py, line 1)'),
+  ('--config=nothing.py', "no attribute 'get_config'"),
+  ('--config=number.py', 'no file whose get_config() returns a configuration'),
+  ('--config=misspelt.py', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+  ('--config=sets.py', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+  ('--config=imports.py', "cannot be read (No module named 'nosuch')"),
+  # names
+  ('--config.student=resnet9', "unknown student 'resnet9'. Did you mean"),
+  ('--config.teacher=wrn16', "unknown teacher 'wrn16'"),
+  ('--config.method=kdd', "unknown method 'kdd'"),
+  ('--config.method=kd+kd', 'names kd twice'),
+  ('--config.dataset=digitz', "unknown data set 'digitz'"),
+  ('--config.recipe=mine', "unknown recipe 'mine'. Valid: written, published, official"),
+  ('--config.relu_placement=blocks', "unknown relu_placement 'blocks'. Did you mean 'block'?"),
+  ('--config.parallel=threads', "unknown parallel 'threads'. Valid: jit, pmap"),
+  ('--config.selection=train', "unknown selection 'train'. Valid: validation, test"),
+  ('--config.compute_dtype=float16', "unknown compute_dtype 'float16'"),
+  ('--config.data_placement=disk', "unknown data_placement 'disk'"),
+  # ranges
+  ('--config.epochs=-1', 'epochs is at least 1, not -1'),
+  ('--config.epochs=0', 'epochs is at least 1, not 0'),
+  ('--config.log_every=0', 'log_every is at least 1'),
+  ('--config.seed=-1', 'seed is at least 0'),
+  ('--config.seed=4294967296', 'seed is less than 2**32'),
+  ('--config.learning_rate=0', 'learning_rate is a finite number greater than 0'),
+  ('--config.learning_rate=nan', 'learning_rate is a finite number greater than 0'),
+  ('--config.momentum=1', 'momentum lies in [0, 1)'),
+  ('--config.learning_rate_drops=(.5,1.5)', 'fractions between 0 and 1'),
+  ('--config.kd.alpha=1.5', 'between 0 and 1, not 1.5'),
+  ('--config.kd.temperature=0', 'temperature is'),
+  ('--config.kd.temperature=nan', 'temperature is'),
+  ('--config.batch_size=2000', 'a batch of 2000 needs at least as many images, and there are 1150'),
+  ('--config.batch_size=60', '60 images of a batch cannot be shared evenly by 8 devices'),
+  ('--config.validation_examples=1437', 'cannot hold out 1437 examples'),
+  ('--config.train_examples=5', 'cannot choose 5 examples of 10 classes'),
+  # what does not go together
+  ('--config.method=nokd --config.kd.alpha=.3', "kd.alpha is set, but the method is 'nokd'"),
+  ('--config.validation_examples=0', 'selection=validation needs validation_examples'),
+  ('--config.mean=(.5,)', 'mean has 1 values and std 0'),
+  ('--config.mean=(.5,.5) --config.std=(.5,.5)', 'have 2 values, and images of digits have 1 channels'),
+  ('--config.student=resnet50 --config.relu_placement=block --config.teacher_checkpoint=nosuch', 'nosuch does not exist'),
+  # data and files
+  ('--config.dataset=cifar10 --config.data_dir=nosuch', 'nosuch does not exist'),
+  ('--config.dataset=cifar10 --config.data_dir=empty --config.download=False', "'cifar10' is not prepared in"),
+  ('--config.teacher_checkpoint=nosuch.pth', 'teacher_checkpoint nosuch.pth does not exist'),
+  ('--config.teacher_checkpoint=text.pth', 'cannot be read as a PyTorch checkpoint'),
+  ('--config.teacher_checkpoint=empty', 'holds no finished network'),
+  ('--config.teacher_checkpoint=text.pth,text.pth', "names 2 networks, and the method 'kd' learns from 1"),
+  ('--workdir=other', 'holds a run with another configuration'),
+  ('--workdir=file', 'cannot be written (File exists)'),
+  ('--workdir=file/below', 'cannot be written (Not a directory)'),
+]
+
+
+class Outcome(NamedTuple):
+  code: int
+  out: str
+  err: str
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+  """A folder with some files, which the command is given in."""
+  folder = tmp_path / 'here'
+  for name, text in FILES.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+  (folder / 'empty').mkdir()
+  monkeypatch.chdir(folder)
+  monkeypatch.setattr(sys, 'dont_write_bytecode', True)  # of the configuration files
+  return folder
+
+
+@pytest.fixture
+def command(here, monkeypatch, capsys):
+  """Does in this process what `python launch.py …` does."""
+  monkeypatch.setattr(loop, 'run', lambda *rest, **more: pytest.fail('it trains'))
+  verbosity = logging.get_verbosity()
+
+  def call(*arguments: str) -> Outcome:
+    before, code = set(flags.FLAGS), 0
+    try:
+      launch.main(launch.parse(['launch.py', *arguments]))
+    except SystemExit as stopped:
+      code = stopped.code
+    finally:
+      for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+      sys.modules.pop('config_config', None)  # under this name ml_collections loads every configuration file
+    return Outcome(code, *capsys.readouterr())
+
+  yield call
+  logging.set_verbosity(verbosity)
+
+
+def process(folder, *arguments: str) -> Outcome:
+  environment = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'}
+  done = subprocess.run([sys.executable, str(ROOT / 'launch.py'), *arguments], cwd=folder, env=environment, text=True,
+                        capture_output=True, timeout=300)  # fmt: skip
+  return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def contents(folder):
+  return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob('*')}
+
+
+def assert_refused(outcome, said, here, before):
+  assert outcome.code == 2 and outcome.out == ''
+  (line,) = outcome.err.splitlines()
+  assert line.startswith('launch.py: ') and said in line
+  assert contents(here) == before
+
+
+@pytest.mark.parametrize(('arguments', 'said'), WRONG, ids=[arguments for arguments, _ in WRONG])
+def test_a_mistake_is_one_line_and_writes_nothing(command, here, arguments, said):
+  before = contents(here)
+  assert_refused(command(*arguments.split()), said, here, before)
+
+
+@pytest.mark.parametrize('spec', [
+  NetworkSpec('thin_resnet14', 7, (16, 16, 1)), NetworkSpec('thin_resnet14', 10, (32, 32, 1)),
+  NetworkSpec('thin_resnet8', 10, (16, 16, 1)),
+])  # fmt: skip
+def test_an_own_network_that_does_not_fit(command, here, spec):
+  checkpoint.save_network(here / 'network', spec, tiny.variables(models.build(spec)), {})
+  before = contents(here)
+  assert_refused(command('--config.teacher_checkpoint=network'), 'teacher_checkpoint network is', here, before)
+
+
+def test_a_published_network_of_another_architecture(command, here, pretrained_dir):
+  before = contents(here)
+  outcome = command('--config.dataset=digits32', '--config.teacher=resnet8', '--config.student=resnet8',
+                    f'--config.teacher_checkpoint={pretrained_dir}/resnet26_cifar10.pth')  # fmt: skip
+  assert_refused(outcome, 'resnet26_cifar10.pth', here, before)
+
+
+@pytest.mark.parametrize(('arguments', 'said'), [
+  ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+  ('--config=nosuch.py', "No such file or directory: 'nosuch.py'"),
+  ('--config.batch_size=2000 --workdir=new', 'a batch of 2000 needs at least as many images'),
+  ('--workdir=file', 'cannot be written (File exists)'),
+])  # fmt: skip
+def test_mistakes_as_processes(here, arguments, said):
+  before = contents(here)
+  assert_refused(process(here, *arguments.split()), said, here, before)
+
+
+def test_help_lists_every_key(command, here):
+  before = contents(here)
+  for argument in ('--help', '-h', '--helpfull'):
+    outcome = command(argument)
+    assert outcome.code == 0 and outcome.err == ''
+    for name in configuration.names():
+      assert re.search(rf'(^|[ ,]){re.escape(name)}=', outcome.out, re.MULTILINE), name
+  assert contents(here) == before
+
+
+def test_help_as_a_process(here):
+  outcome = process(here, '--help')
+  assert outcome.code == 0 and outcome.err == '' and 'python launch.py --config=' in outcome.out
+
+
+@pytest.fixture
+def handed(monkeypatch):
+  """What launch.py hands to kd_jax.run."""
+  calls = []
+  monkeypatch.setattr(kd_jax.run, 'run', lambda config, folder: calls.append((config, str(folder))))
+  return calls
+
+
+def test_without_flags_it_is_the_quick_start_from_any_folder(command, handed):
+  outcome = command()
+  ((config, folder),) = handed
+  assert outcome.code == 0 and outcome.err == '' and 'Results lie in runs/quickstart' in outcome.out
+  assert config.dataset == 'digits' and folder == 'runs/quickstart'
+
+
+@pytest.mark.parametrize('name', ['quickstart', 'cifar10_kd'])
+def test_flags_change_what_the_file_says(command, handed, name):
+  path = str(ROOT / 'configs' / f'{name}.py')
+  assert command('--config', path, '--config.epochs=6', '--config.seed', '3', '--config.kd.temperature=4',
+                 '--config.mean=(.5,)', '--config.std=(.25,)', '--config.baseline').code == 0  # fmt: skip
+  ((config, folder),) = handed
+  assert (config.epochs, config.seed, config.options['kd']['temperature']) == (6, 3, 4.0)
+  assert (config.mean, config.std, config.baseline) == ((0.5,), (0.25,), True)
+  assert folder == f'runs/{name}'
+
+
+def test_the_workdir_is_the_one_named(command, handed):
+  assert 'Results lie in elsewhere' in command('--workdir=elsewhere').out
+  assert handed[0][1] == 'elsewhere'
+
+
+@pytest.mark.parametrize(('stop', 'said'), [
+  (loop.Interrupted, 'Stopped; everything is saved in elsewhere. The same command goes on from here.\n'),
+  (KeyboardInterrupt, 'Stopped at once. What was saved in elsewhere is kept, and the same command goes on from it.\n'),
+])  # fmt: skip
+def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
+  def interrupted(config, folder):
+    raise stop
+
+  monkeypatch.setattr(kd_jax.run, 'run', interrupted)
+  assert command('--workdir=elsewhere') == Outcome(130, said, '')
+
+
+def test_faults_of_our_own_are_not_hidden(command, monkeypatch):
+  def faulty(config, folder):
+    raise ZeroDivisionError
+
+  monkeypatch.setattr(kd_jax.run, 'run', faulty)
+  with pytest.raises(ZeroDivisionError):
+    command()

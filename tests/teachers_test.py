@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from kd_jax import config as configuration
+from kd_jax import models, teachers
+from kd_jax.interop import torch_names
+from kd_jax.train import checkpoint
+from kd_jax.types import KdJaxError, NetworkSpec
+from tests import tiny
+
+SPEC = NetworkSpec('thin_resnet8', 10, (16, 16, 1), 'stage', (0.3,), (0.4,))
+# What a run on the digits asks for; normalisation and ReLUs are the file's own.
+WANTED = SPEC._replace(relu_placement='block', mean=(0.1,), std=(0.2,), compute_dtype='bfloat16')
+
+
+def config(*paths, method='kd'):
+  return configuration.resolve(configuration.default(
+    dataset='digits', teacher='thin_resnet8', method=method, teacher_checkpoint=','.join(map(str, paths))))  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def variables():
+  return tiny.variables(models.build(SPEC))
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory, variables):
+  folder = tmp_path_factory.mktemp('workdir')
+  for phase, factor in (('student', 1), ('teacher', 2)):
+    network = jax.tree.map(lambda leaf, factor=factor: factor * leaf, variables)
+    checkpoint.save_network(folder / 'networks' / phase, SPEC, network, {})
+  return folder
+
+
+def assert_is(trained, variables, factor=1):
+  """The weights as they are, in the file's own form, computing as the run does."""
+  assert trained.network.spec == SPEC._replace(compute_dtype='bfloat16')
+  jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), factor * y), trained.variables, variables)
+
+
+def test_none():
+  assert teachers.load(config(), WANTED) == {}
+
+
+def test_the_student_of_a_workdir(workdir, variables):
+  loaded = teachers.load(config(workdir), WANTED)
+  assert list(loaded) == ['teacher']
+  assert_is(loaded['teacher'], variables)
+
+
+def test_any_network_of_a_workdir(workdir, variables):
+  assert_is(teachers.load(config(workdir / 'networks' / 'teacher'), WANTED)['teacher'], variables, 2)
+
+
+def test_home_is_understood(workdir, variables, monkeypatch):
+  monkeypatch.setenv('HOME', str(workdir.parent))
+  assert_is(teachers.load(config(f'~/{workdir.name}'), WANTED)['teacher'], variables)
+
+
+def test_a_pytorch_file(tmp_path, variables):
+  torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
+  assert_is(teachers.load(config(tmp_path / 'network.pth'), WANTED)['teacher'], variables)
+
+
+def test_several_teachers(workdir, variables):
+  loaded = teachers.load(config(workdir, workdir / 'networks' / 'teacher', method='mkd'), WANTED)
+  assert list(loaded) == ['teacher1', 'teacher2']
+  assert_is(loaded['teacher1'], variables)
+  assert_is(loaded['teacher2'], variables, 2)
+
+
+def test_more_than_the_method_takes(workdir):
+  with pytest.raises(KdJaxError, match="names 2 networks, and the method 'kd' learns from 1; name fewer"):
+    teachers.load(config(workdir, workdir), WANTED)
+
+
+@pytest.mark.parametrize(('changed', 'said'), [
+  ({'name': 'thin_resnet14'}, 'is a thin_resnet8, and this run needs thin_resnet14'),
+  ({'classes': 7}, 'is for classes: 10, and this run needs 7'),
+  ({'image_shape': (32, 32, 1)}, r'is for images of \(16, 16, 1\), and this run needs \(32, 32, 1\)'),
+])  # fmt: skip
+def test_another_network_than_the_run_needs(workdir, changed, said):
+  with pytest.raises(KdJaxError, match=said):
+    teachers.load(config(workdir), WANTED._replace(**changed))
+
+
+def test_another_network_in_a_pytorch_file(tmp_path, variables):
+  torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
+  with pytest.raises(KdJaxError, match='cannot be imported: it holds .*thin_resnet8.* not thin_resnet14'):
+    teachers.load(config(tmp_path / 'network.pth'), WANTED._replace(name='thin_resnet14'))
+
+
+def test_nothing_there(tmp_path):
+  with pytest.raises(KdJaxError, match='nosuch does not exist; give a workdir'):
+    teachers.load(config(tmp_path / 'nosuch'), WANTED)
+
+
+def test_a_run_that_is_not_finished(tmp_path):
+  (tmp_path / 'networks' / 'teacher').mkdir(parents=True)
+  with pytest.raises(KdJaxError, match='holds no finished network'):
+    teachers.load(config(tmp_path), WANTED)
+
+
+def test_no_network_at_all(tmp_path):
+  path = tmp_path / 'notes.pth'
+  path.write_text('not weights')
+  with pytest.raises(KdJaxError, match='notes.pth.* cannot be read as a PyTorch checkpoint'):
+    teachers.load(config(path), WANTED)
+
+
+def test_a_published_network(pretrained_dir):
+  """It brings the ReLU placement and normalisation that it was trained with."""
+  wanted = NetworkSpec('resnet8', 10, (32, 32, 3), 'block', (0.5,) * 3, (0.5,) * 3)
+  path = Path(pretrained_dir) / 'resnet8_cifar10.pth'
+  spec = teachers.load(config(path), wanted)['teacher'].network.spec
+  assert spec.relu_placement == 'stage' and spec.mean == (0.4914, 0.4822, 0.4465) and spec.std == (0.2023, 0.1994, 0.2010)
+  with pytest.raises(KdJaxError, match='resnet8_cifar10.pth.* cannot be imported'):
+    teachers.load(config(path), wanted._replace(name='resnet26'))

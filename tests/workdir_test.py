@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kd_jax import config as configuration
+from kd_jax import workdir
+from kd_jax.types import KdJaxError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def config(**changed):
+  return configuration.resolve(configuration.default(dataset='digits', validation_examples=287, **changed))
+
+
+def test_a_new_folder_is_made_and_says_what_it_is(tmp_path):
+  folder = tmp_path / 'runs' / 'first'
+  with workdir.claimed(folder, config(epochs=7)) as claimed:
+    assert claimed == folder
+    assert json.loads((folder / 'config.json').read_text())['epochs'] == 7
+    versions = json.loads((folder / 'versions.json').read_text())
+  assert set(versions) == {'python', 'platform', 'processor', 'threads', 'libraries', 'devices', 'backend', 'xla_flags', 'command'}
+  assert versions['devices'] == ['cpu'] * 8 and {'jax', 'flax', 'optax', 'orbax-checkpoint'} <= set(versions['libraries'])
+
+
+def test_the_same_configuration_may_come_back(tmp_path):
+  for _ in range(2):
+    with workdir.claimed(tmp_path, config()):
+      pass
+
+
+def test_what_changes_no_result_may_change(tmp_path):
+  with workdir.claimed(tmp_path, config()):
+    pass
+  with workdir.claimed(tmp_path, config(log_every=3, parallel='pmap', data_placement='host', data_dir='/elsewhere')):
+    pass
+  assert json.loads((tmp_path / 'config.json').read_text())['log_every'] == 3
+
+
+@pytest.mark.parametrize(('changed', 'said'), [
+  ({'seed': 1}, r'\(seed: 0 → 1\)'),
+  ({'epochs': 3, 'student': 'resnet14'}, r'\(student: resnet8 → resnet14; epochs: 200 → 3\)'),
+  ({'kd': {'alpha': 0.3}}, 'alpha'),
+])  # fmt: skip
+def test_another_configuration_is_refused_and_nothing_is_lost(tmp_path, changed, said):
+  with workdir.claimed(tmp_path, config()):
+    pass
+  before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+  with pytest.raises(KdJaxError, match=f'another configuration .*{said}.*choose another --workdir'):  # noqa: SIM117
+    with workdir.claimed(tmp_path, config(**changed)):
+      pass
+  assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_two_runs_at_once_are_refused(tmp_path):
+  with workdir.claimed(tmp_path, config()):
+    with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
+      with workdir.claimed(tmp_path, config()):
+        pass
+    # The refused one must not have given up the lock of the first.
+    with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
+      with workdir.claimed(tmp_path, config()):
+        pass
+
+
+def test_the_folder_is_free_after_an_error(tmp_path):
+  with pytest.raises(ZeroDivisionError), workdir.claimed(tmp_path, config()):
+    raise ZeroDivisionError
+  with workdir.claimed(tmp_path, config()):
+    pass
+
+
+def test_the_lock_of_a_killed_process_is_no_hindrance(tmp_path):
+  holder = subprocess.Popen(
+    [sys.executable, '-c', 'import fcntl, sys, time\n'
+     'lock = open(sys.argv[1], "a")\nfcntl.flock(lock, fcntl.LOCK_EX)\nprint("held", flush=True)\ntime.sleep(600)',
+     str(tmp_path / '.lock')], stdout=subprocess.PIPE, text=True)  # fmt: skip
+  try:
+    assert holder.stdout.readline() == 'held\n'
+    with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
+      with workdir.claimed(tmp_path, config()):
+        pass
+    assert not (tmp_path / 'config.json').exists()
+  finally:
+    holder.kill()
+    holder.communicate()
+  with workdir.claimed(tmp_path, config()):
+    pass
+
+
+def test_a_file_is_no_folder(tmp_path):
+  (tmp_path / 'file').write_text('mine')
+  for place in ('file', 'file/below'):
+    with pytest.raises(KdJaxError, match='cannot be written .*choose another --workdir'):  # noqa: SIM117
+      with workdir.claimed(tmp_path / place, config()):
+        pass
+  assert (tmp_path / 'file').read_text() == 'mine'
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_a_folder_that_cannot_be_written(tmp_path):
+  tmp_path.chmod(0o500)
+  with pytest.raises(KdJaxError, match='cannot be written'), workdir.claimed(tmp_path / 'run', config()):
+    pass
+
+
+def test_a_damaged_configuration_is_not_overwritten(tmp_path):
+  (tmp_path / 'config.json').write_text('{"epochs": ')
+  with pytest.raises(KdJaxError, match='config.json'), workdir.claimed(tmp_path, config()):
+    pass
+  assert (tmp_path / 'config.json').read_text() == '{"epochs": '
