@@ -91,7 +91,8 @@ def _explain(error: Exception, argv: list[str]) -> str:
       return f"unknown configuration key '{key}'.{hint} `python launch.py --help` lists the keys"
   if isinstance(error, OSError | ImportError):
     choices = ', '.join(sorted(p.name for p in (ROOT / 'configs').glob('*.py')))
-    return f'the configuration file cannot be read ({str(error).splitlines()[-1].strip()}); those in configs/ are {choices}'
+    reason = str(error).splitlines()[-1].strip()
+    return f'the configuration file cannot be read ({reason}); those in configs/ are {choices}'
   if isinstance(error, flags.Error | KdJaxError):
     return str(error)
   return f'the configuration file fails: {type(error).__name__}: {error}'

@@ -1,4 +1,4 @@
-"""The operations of kd_jax.data.policies as Pillow does them, one image at a time: what ours are compared with. Imports no jax."""
+"""The operations of kd_jax.data.policies as Pillow does them, one image at a time: what ours are compared with."""
 
 from __future__ import annotations
 

@@ -223,9 +223,11 @@ class Watcher:
     self._progress.step(step, means, images)
 
   def epoch(self, history: list[loop.Row]) -> None:
-    if self._events is None:
-      self._events = records.Events(self._context.folder / 'events' / self._phase.name, history[-1]['epoch'] - 1)
-    self._events.write(history[-1]['epoch'], history[-1])
+    new = history[-1:]
+    if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
+      self._events, new = records.Events(self._context.folder / 'events' / self._phase.name, 0), history
+    for row in new:
+      self._events.write(row['epoch'], row)
     records.write_history(self._place / 'history.csv', history)
     self._progress.epoch(history[-1])
 

@@ -2,9 +2,9 @@
 
   python tests/kill.py --kills=20 --workdir=/tmp/kills
 
-A run is a teacher, a baseline and a student on the digits. Each one is killed one to five times (SIGKILL) and then left
-to end. A moment is drawn uniformly from the time that the sitting is expected to take, from the start of the interpreter
-to the last figure. Everything has to agree bit for bit, but for times. Exits 1 where something differs.
+A run is a teacher, a baseline and a student on the digits. Each one is killed one to five times (SIGKILL) and then
+left to end. A moment is drawn uniformly from the time that the sitting is expected to take, from the start of the
+interpreter to the last figure. Everything has to agree bit for bit, but for times. Exits 1 where something differs.
 
 Runs use as many threads as this process may: on other numbers of them, sums are taken in another order.
 """
@@ -61,8 +61,8 @@ def sit(folder: Path, *, until: Callable[[float, str], bool] = lambda seconds, s
   folder.parent.mkdir(parents=True, exist_ok=True)
   started, sent = time.monotonic(), False
   with open(folder.with_suffix('.log'), 'w+') as log:
-    process = subprocess.Popen([*COMMAND, f'--workdir={folder}'], cwd=folder.parent, stdout=log, stderr=subprocess.STDOUT,
-                               env={**os.environ, 'PYTHONUNBUFFERED': '1'})  # fmt: skip
+    process = subprocess.Popen([*COMMAND, f'--workdir={folder}'], cwd=folder.parent, stdout=log,
+                               stderr=subprocess.STDOUT, env={**os.environ, 'PYTHONUNBUFFERED': '1'})  # fmt: skip
     try:
       while process.poll() is None:
         seconds = time.monotonic() - started
@@ -99,7 +99,7 @@ def study(kills: int, folder: Path, *, seed: int, say: Callable[[str], None] = p
     for _ in range(min(draw.randint(1, MOST), kills - len(rows))):
       at = reached(place)
       expected = undisturbed.seconds
-      if at != (PHASES[0], 0):  # the start, and what is left after the checkpoint, or the one before where nobody saw it
+      if at != (PHASES[0], 0):  # the start, and what is left after the checkpoint
         expected += start_up - max(seconds for seen, seconds in moments.items() if _order(seen) <= _order(at))
       moment = draw.uniform(0, expected)
       sitting = sit(place, until=lambda seconds, said, moment=moment: seconds >= moment)
@@ -126,7 +126,8 @@ def reached(folder: Path) -> tuple[str, int]:
   for phase in PHASES:
     place = folder / 'phases' / phase
     if not (place / 'result.json').exists():
-      return phase, max((int(path.name) for path in (place / 'checkpoints').glob('*') if path.name.isdigit()), default=0)
+      steps = [int(path.name) for path in (place / 'checkpoints').glob('*') if path.name.isdigit()]
+      return phase, max(steps, default=0)
   return 'end', 0
 
 
@@ -182,7 +183,8 @@ def table(rows: list[Kill]) -> str:
     cells.append((str(number), str(kill.run), f'{kill.moment:.1f}', f'{kill.expected:.1f}', kill.stage, kill.reached,
                   kill.resumed or 'killed again', 'NO' if kill.differing else 'yes'))  # fmt: skip
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-  return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+  lines = ('  '.join(map(str.ljust, line, widths)) for line in cells)
+  return '\n'.join(line.rstrip() for line in lines)
 
 
 def _order(place: tuple[str, int]) -> tuple[int, int]:

@@ -33,7 +33,7 @@ def undisturbed(folder):
 
 @pytest.fixture(scope='module')
 def interrupted(folder, undisturbed):
-  """A run that SIGTERM stopped, and Ctrl-C after it: its folder, and for both what was said and the newest checkpoint."""
+  """A run that SIGTERM stopped, and Ctrl-C after it: its folder, both sittings, the newest checkpoint after each."""
   place, stops = folder / 'interrupted', []
   for number, line in ((signal.SIGTERM, 'teacher, epoch 1 of'), (signal.SIGINT, 'baseline, epoch 1 of')):
     sitting = kill.sit(place, until=lambda seconds, said, line=line: line in said, number=number)

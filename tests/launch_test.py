@@ -29,7 +29,8 @@ FILES = {
   'nothing.py': 'x = 1\n',
   'number.py': 'def get_config():\n  return 3\n',
   'misspelt.py': 'from kd_jax.config import default\n\n\ndef get_config():\n  return default(epoch=3)\n',
-  'sets.py': 'from kd_jax.config import default\n\n\ndef get_config():\n  config = default()\n  config.epoch = 3\n  return config\n',
+  'sets.py': ('from kd_jax.config import default\n\n\ndef get_config():\n'
+              '  config = default()\n  config.epoch = 3\n  return config\n'),
   'imports.py': 'import nosuch\n',
   'text.pth': 'not weights\n',
   'file': 'mine\n',
@@ -95,7 +96,6 @@ WRONG = [
   ('--config.validation_examples=0', 'selection=validation needs validation_examples'),
   ('--config.mean=(.5,)', 'mean has 1 values and std 0'),
   ('--config.mean=(.5,.5) --config.std=(.5,.5)', 'have 2 values, and images of digits have 1 channels'),
-  ('--config.student=resnet50 --config.relu_placement=block --config.teacher_checkpoint=nosuch', 'nosuch does not exist'),
   # data and files
   ('--config.dataset=cifar10 --config.data_dir=nosuch', 'nosuch does not exist'),
   ('--config.dataset=cifar10 --config.data_dir=empty --config.download=False', "'cifar10' is not prepared in"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import chex
@@ -17,7 +18,6 @@ from kd_jax.types import Batch, KdJaxError, Known, NetworkSpec, Outputs
 from tests import tiny
 
 CASES = tiny.cases()
-WITH_TEACHERS = [case for case in CASES if case.teachers]
 EXAMPLES = 8
 
 # The options that leave a method's cross-entropy, on every view, and nothing else.
@@ -70,7 +70,7 @@ def test_a_step_of_kd_with_alpha_0_is_one_of_nokd_bit_for_bit():
   with tiny.quick_compilation():
     off, alone = tiny.take(off), tiny.take(alone)
   chex.assert_trees_all_equal(off.state, alone.state)
-  assert not np.array_equal(off.gradients['student']['head']['bias'], off.state.opt_state[0]['student']['head']['bias'])
+  assert len({float(metrics['loss'][0]) for metrics in off.metrics}) == tiny.STEPS
 
 
 # Losses, given the outputs of networks --------------------------------------------------------------------------------
@@ -104,10 +104,14 @@ class Seen:
     own = self.own
     return self.method.loss(own.params, own.stats, student, teachers, batch, own.consts, key, axis=None)[0]
 
-  def loss(self, *, examples=lambda leaf: leaf, batch: Batch | None = None, key: int = 0) -> float:
+  def value(self, student, teachers, batch) -> float:
+    with tiny.quick_compilation():
+      return float(sum(self.terms(student, teachers, batch, jax.random.key(0)).values()))
+
+  def loss(self, *, examples=lambda leaf: leaf, batch: Batch | None = None) -> float:
     """The loss with every array of examples passed through `examples` first."""
     student, teachers, batch = jax.tree.map(examples, (self.student, self.teachers, batch or self.batch))
-    return float(sum(self.terms(student, teachers, batch, jax.random.key(key)).values()))
+    return self.value(student, teachers, batch)
 
 
 @functools.cache
@@ -123,24 +127,17 @@ class TestLoss:
     assert seen(case).loss(examples=lambda leaf: leaf[order]) == pytest.approx(seen(case).loss(), abs=1e-6, rel=1e-9)
 
   def test_a_masked_example_does_not_count(self, case):
-    if jax.tree.leaves(seen(case).own.stats):
+    mine = seen(case)
+    if jax.tree.leaves(mine.own.stats):
       pytest.skip("its connectors' BatchNorm sees the whole batch, masked or not")
-    for hidden in (0, EXAMPLES - 1):  # a labelled one, and one without a label
-      batch = seen(case).batch._replace(mask=(np.arange(EXAMPLES) != hidden).astype(np.float32))
-      other = lambda leaf, hidden=hidden: np.where(np.arange(EXAMPLES).reshape(-1, *[1] * (leaf.ndim - 1)) == hidden, 9 - leaf, leaf)
-      changed = jax.tree.map(other, (seen(case).student, seen(case).teachers))
-      here, there = seen(case).loss(batch=batch), self.with_outputs(case, changed, batch)
-      assert there == here
-      assert self.with_outputs(case, changed, seen(case).batch) != seen(case).loss() or not self.counts(case, hidden)
-
-  @staticmethod
-  def with_outputs(case, outputs, batch) -> float:
-    return float(sum(seen(case).terms(*outputs, batch, jax.random.key(0)).values()))
-
-  @staticmethod
-  def counts(case, example) -> bool:
-    """Cross-entropy and what stands on labels leave an example without a label out."""
-    return bool(seen(case).batch.label[example] >= 0)
+    for hidden in (0, EXAMPLES - 1):  # one with a label, one without
+      masked = mine.batch._replace(mask=(np.arange(EXAMPLES) != hidden).astype(np.float32))
+      there = np.arange(EXAMPLES) == hidden
+      changed = jax.tree.map(lambda leaf, there=there: np.where(there.reshape(-1, *[1] * (leaf.ndim - 1)), 9 - leaf, leaf),
+                             (mine.student, mine.teachers))  # fmt: skip
+      assert mine.value(*changed, masked) == mine.value(mine.student, mine.teachers, masked)
+    label = mine.batch._replace(mask=(np.arange(EXAMPLES) != 0).astype(np.float32))
+    assert mine.value(mine.student, mine.teachers, label) != mine.value(mine.student, mine.teachers, mine.batch)
 
   def test_the_cross_entropy_is_a_constant_share_of_the_views(self, case):
     """Whatever else a method does, its term 'cross_entropy' is the same multiple of the labelled images' cross-entropy."""
@@ -192,21 +189,11 @@ class TestRow:
   def test_has_a_plan(self, name):
     assert name in plans.PLANS
 
-  def test_an_unknown_recipe_is_that_of_the_paper(self, name):
-    unnamed = next((recipe for recipe in RECIPES if recipe not in METHODS[name].recipes), None)
-    if unnamed:
-      assert methods.settled(name, unnamed, {}) == {}
-
-  def test_needs_the_teachers_that_it_says(self, name):
-    fewest, most = METHODS[name].teachers
-    assert 0 <= fewest <= most
-
 
 # Pairs of networks ----------------------------------------------------------------------------------------------------
 
 PAPER = ('resnet26', 'resnet8')
-PAIRS = [PAPER, ('resnet20', 'thin_resnet8'), ('wrn16_2', 'wrn10_1'), ('wrn16_2', 'resnet8'), ('resnet18', 'resnet8'),
-         ('resnet8', 'resnet18'), ('resnet50', 'wrn10_4')]  # fmt: skip
+PAIRS = [PAPER, ('wrn16_2', 'wrn10_1'), ('wrn16_2', 'thin_resnet8'), ('resnet18', 'resnet8'), ('resnet8', 'resnet10')]
 
 
 @functools.cache
@@ -228,7 +215,7 @@ def terms(case: tiny.Case, teacher: Known, student: Known):
   return jax.eval_shape(once, jax.random.key(0), (student.outputs, teacher.outputs), (teacher.variables,) * case.teachers)
 
 
-@every_case(WITH_TEACHERS)
+@every_case([case for case in CASES if case.teachers and (case.recipe == 'written' or case.placement != 'block')])
 class TestPairs:
   @pytest.mark.parametrize('pair', PAIRS, ids='-'.join)
   def test_a_pair_works_or_is_refused_in_one_line(self, case, pair):
@@ -242,9 +229,10 @@ class TestPairs:
       assert found and {term.shape for term in found.values()} == {()}
 
   def test_other_classes_are_refused_where_logits_are_compared(self, case):
-    student = tiny.known(tiny.network())
-    spec = student.network.spec._replace(classes=tiny.CLASSES + 2)
-    teacher = known('resnet8', case.placement)._replace(network=student.network._replace(spec=spec))
-    if not any(name in {'ab', 'oh'} for _, name in methods.parse(case.name)):  # they compare features alone
-      with pytest.raises(KdJaxError, match='classes'):
-        case.method().init(jax.random.key(0), student, (teacher,) * case.teachers)
+    network = tiny.network()
+    student = tiny.known(network)
+    teacher = student._replace(network=network._replace(spec=network.spec._replace(classes=tiny.CLASSES + 2)))
+    compared = [name for _, name in methods.parse(case.name) if name not in ('ab', 'oh')]  # these compare features alone
+    with pytest.raises(KdJaxError, match='classes') if compared else contextlib.nullcontext():
+      jax.eval_shape(lambda key, weights: case.method().init(key, student, (teacher._replace(variables=weights),) * case.teachers),
+                     jax.random.key(0), teacher.variables)  # fmt: skip

@@ -118,6 +118,6 @@ def test_a_published_network(pretrained_dir):
   wanted = NetworkSpec('resnet8', 10, (32, 32, 3), 'block', (0.5,) * 3, (0.5,) * 3)
   path = Path(pretrained_dir) / 'resnet8_cifar10.pth'
   spec = teachers.load(config(path), wanted)['teacher'].network.spec
-  assert spec.relu_placement == 'stage' and spec.mean == (0.4914, 0.4822, 0.4465) and spec.std == (0.2023, 0.1994, 0.2010)
+  assert spec == wanted._replace(relu_placement='stage', mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
   with pytest.raises(KdJaxError, match='resnet8_cifar10.pth.* cannot be imported'):
     teachers.load(config(path), wanted._replace(name='resnet26'))

@@ -1,11 +1,11 @@
-"""Colour operations on u8 images as Pillow's ImageOps and ImageEnhance do them, another operation for each image of a batch.
+"""Colour operations on u8 images as Pillow's ImageOps and ImageEnhance do them, another one for each image of a batch.
 
-A pointwise operation is a table of 256 values for each image and channel, so all of them together cost one look-up. Colour and
-sharpness blend the image with a degenerate one (Pillow's word): its greys, its smoothed self.
+A pointwise operation is a table of 256 values for each image and channel, so all of them together cost one look-up.
+Colour and sharpness blend the image with a degenerate one (Pillow's word): its greys, its smoothed self.
 
-Images are u8[B, H, W, C] with one channel, grey, or three, RGB. The results are Pillow's on every pixel, but for autocontrast:
-where 255 · (x − low) / (high − low) is a whole number, Pillow's float64 arithmetic sometimes falls short of it and gives one
-grey level less (1 table entry in 230).
+Images are u8[B, H, W, C] with one channel, grey, or three, RGB. The results are Pillow's on every pixel, but for
+autocontrast: where 255 · (x − low) / (high − low) is a whole number, Pillow's float64 arithmetic sometimes falls short
+of it and gives one grey level less (1 table entry in 230).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def tables(images: Array, ops: Array, amounts: Array) -> Array:
   Args:
     images: u8[B, H, W, C].
     ops: i32[B], places in POINTWISE; any other number leaves the image as it is.
-    amounts: f32[B]; posterise: bits that are kept, 1 … 8; solarise: the value from which on values are inverted; brightness
-      and contrast: the factor of ImageEnhance, 0 … 2, where 1 leaves the image as it is. The others have none.
+    amounts: f32[B]; posterise: bits that are kept, 1 … 8; solarise: the value from which on values are inverted;
+      brightness and contrast: the factor of ImageEnhance, 0 … 2, where 1 changes nothing. The others have none.
   """
   value = jnp.arange(VALUES, dtype=jnp.int32)[None, None, :]
   amount = amounts[:, None, None]
@@ -72,10 +72,11 @@ def enhance(images: Array, ops: Array, factors: Array) -> Array:
 
 
 def blend(degenerate: Array, images: Array, factor: Array) -> Array:
-  """Image.blend: degenerate + factor · (images − degenerate), cut off to 0 … 255 and to whole numbers, i32; the shapes broadcast.
+  """Image.blend: degenerate + factor · (images − degenerate), cut off to whole numbers in 0 … 255, i32[…].
 
-  Pillow rounds the product to float32, then the sum. Compilers contract the two to one operation with one rounding, which moves
-  one pixel in a thousand by a level. Adding in whole numbers keeps the product's rounding; that to float32 is the sum's.
+  Pillow rounds the product to float32, then the sum. Compilers contract the two to one operation with one rounding,
+  which moves one pixel in a thousand by a level. Adding in whole numbers keeps the product's rounding; the conversion
+  back to float32 is the sum's.
   """
   degenerate, images = degenerate.astype(jnp.int32), images.astype(jnp.int32)
   part = (factor * jnp.float32(2**21) * (images - degenerate).astype(jnp.float32)).astype(jnp.int32)
@@ -92,14 +93,15 @@ def greys(images: Array) -> Array:
 
 
 def smoothed(images: Array) -> Array:
-  """ImageFilter.SMOOTH, i32[B, H, W, C]: the mean of 3×3 pixels with the middle one counted five times; the border stays."""
+  """ImageFilter.SMOOTH, i32[B, H, W, C]: means of 3×3 pixels, the middle one counting fivefold; not on the border."""
   _, height, width, _ = images.shape
   middle = images.astype(jnp.int32)
   padded = jnp.pad(middle, ((0, 0), (1, 1), (1, 1), (0, 0)))
   rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
   box = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
   down, across = jnp.arange(height, dtype=jnp.int32), jnp.arange(width, dtype=jnp.int32)
-  inside = ((down > 0) & (down < height - 1))[None, :, None, None] & ((across > 0) & (across < width - 1))[None, None, :, None]
+  rows_inside, columns_inside = (down > 0) & (down < height - 1), (across > 0) & (across < width - 1)
+  inside = rows_inside[None, :, None, None] & columns_inside[None, None, :, None]
   return jnp.where(inside, (2 * (box + 4 * middle) + 13) // 26, middle)
 
 
@@ -142,5 +144,8 @@ def _equalise(counts: Array, value: Array) -> Array:
 
 
 def _quotient(dividend: Array, divisor: Array) -> Array:
-  """dividend // divisor of positive i32, for quotients up to 256 and images up to two million pixels: faster than by whole numbers."""
+  """dividend // divisor of positive i32, exact for quotients up to 256 in images of up to two million pixels.
+
+  XLA divides whole numbers one by one, floats several at a time.
+  """
   return ((dividend.astype(jnp.float32) + 0.5) / divisor.astype(jnp.float32)).astype(jnp.int32)

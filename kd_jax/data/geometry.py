@@ -1,8 +1,10 @@
-"""Shear, shift and rotation of u8 images as one affine warp, another matrix for each image of a batch; and squares cut out of them.
+"""Shear, translation and rotation of u8 images as one affine warp, with a matrix for each image; and cut squares.
 
-Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are Pillow's on every pixel (unless an image
-is moved by a number of pixels within 2^-17 of a half). The bilinear ones, which Pillow computes in float64 from unrounded matrices,
-differ on one pixel in a thousand: by a grey level, or on the very border by whether the pixel still lies inside.
+Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are Pillow's on every pixel
+(unless an image is moved by a number of pixels within 2^-17 of a half). The bilinear ones, which Pillow computes in
+float64 from unrounded matrices, differ by a grey level on one pixel in a thousand (on three in a hundred for shears by
+a round slope, whose results are often whole numbers), and on the very border by whether a pixel still lies inside.
+
 What lies outside the image is `fill`: black, Pillow's default, unless told otherwise.
 """
 
@@ -86,15 +88,16 @@ def cut(images: Array, centres: Array, sizes: Array, *, fill: Fill = 0) -> Array
 
 
 def fill_pixel(fill: Fill, channels: int) -> np.ndarray:
-  """The pixel that fills gaps, u8[1, 1, 1, C]. Raises KdJaxError where `fill` does not fit the channels."""
+  """What fills gaps, u8[1, 1, 1, C]. Raises KdJaxError where `fill` does not fit the channels."""
   values = fill if isinstance(fill, tuple) else (fill,) * channels
   if len(values) != channels or not all(0 <= value <= 255 for value in values):
-    raise KdJaxError(f'fill is a grey level from 0 to 255, or a tuple of one for each of the {channels} channels, not {fill}')
+    raise KdJaxError(f'fill is a grey level from 0 to 255, or a tuple of one for each of the {channels} channels, '
+                     f'not {fill}')  # fmt: skip
   return np.array(values, np.uint8)[None, None, None, :]
 
 
 def _take(images: Array, x: Array, y: Array) -> Array:
-  """The pixels at columns x and rows y, i32[B, H, W] each, moved to the border where they lie outside: u8[B, H, W, C]."""
+  """The pixels at columns x and rows y, i32[B, H, W]; where they lie outside, those of the border: u8[B, H, W, C]."""
   batch, height, width, channels = images.shape
   starts = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (height * width)
   place = starts + jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)

@@ -1,10 +1,11 @@
-"""Strong augmentation: RandAugment, AutoAugment, UDA's variant and Cutout, as policies (keys [B], u8[B, H, W, C]) → u8[B, H, W, C].
+"""Strong augmentation: RandAugment, AutoAugment, UDA's variant and Cutout, as policies.
 
-A policy draws, for each image by its own key, steps of operation, level and sign, and `apply` carries them out on the whole batch: in
-each step one warp, one table look-up and one blend for all images, which do nothing to those whose operation is another.
+A policy draws, for each image by its own key, steps of operation, level and sign, and `apply` carries them out on the
+whole batch: in each step one warp, one table look-up and one blend for all images, which do nothing to those whose
+operation is another.
 
-None of them crops or flips: `chain(pipeline.weak(…), randaugment())` does that first. The level of an operation is a whole number
-from 0 to 9; what it stands for is a Scale.
+None of them crops or flips: `chain(pipeline.weak(…), randaugment())` does that first. The level of an operation is a
+whole number from 0 to 9; what it stands for is a Scale.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Scale = Mapping[str, Callable[[int, int, int, int], float]]
 PLAIN = dict.fromkeys(('identity', 'invert', 'autocontrast', 'equalise'), lambda k, s, h, w: 0)
 ENHANCE = ('brightness', 'contrast', 'colour', 'sharpness')
 
-# AutoAugment's, linear in the level: 9 is shear by .3, translation by 150 / 331 of the side, rotation by 30°, factors .1 and 1.9,
-# 4 bits, threshold 0.
+# AutoAugment's, linear in the level: 9 is shear by .3, translation by 150 / 331 of the side, rotation by 30°, factors
+# .1 and 1.9, 4 bits, threshold 0.
 LINEAR: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 1 + s * 0.9 * k / 9) | {
   'shear_x': lambda k, s, h, w: s * 0.3 * k / 9,
   'shear_y': lambda k, s, h, w: s * 0.3 * k / 9,
@@ -41,7 +42,7 @@ LINEAR: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 1 + s * 0.9 * 
   'solarise': lambda k, s, h, w: 256 - 256 * k / 9,
 }  # fmt: skip
 
-# UDA's: levels are tenths, translation is in pixels, posterise keeps 4 … 1 bits, factors go from .1 up and have no sign.
+# UDA's: levels are tenths, translation is in pixels, posterise keeps 4 … 1 bits, factors have no sign.
 UDA: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 0.1 + 1.8 * k / 10) | {
   'shear_x': lambda k, s, h, w: s * 0.3 * k / 10,
   'shear_y': lambda k, s, h, w: s * 0.3 * k / 10,
@@ -54,10 +55,10 @@ UDA: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 0.1 + 1.8 * k / 1
 }  # fmt: skip
 
 # The 14 of the RandAugment paper.
-RANDAUGMENT_OPS = ('identity', 'autocontrast', 'equalise', 'rotate', 'solarise', 'colour', 'posterise', 'contrast', 'brightness',
-                   'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y')  # fmt: skip
-UDA_OPS = ('invert', 'cutout', 'sharpness', 'autocontrast', 'posterise', 'shear_x', 'translate_x', 'translate_y', 'shear_y',
-           'rotate', 'equalise', 'contrast', 'colour', 'solarise', 'brightness')  # fmt: skip
+RANDAUGMENT_OPS = ('identity', 'autocontrast', 'equalise', 'rotate', 'solarise', 'colour', 'posterise', 'contrast',
+                   'brightness', 'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y')  # fmt: skip
+UDA_OPS = ('invert', 'cutout', 'sharpness', 'autocontrast', 'posterise', 'shear_x', 'translate_x', 'translate_y',
+           'shear_y', 'rotate', 'equalise', 'contrast', 'colour', 'solarise', 'brightness')  # fmt: skip
 CIFAR10_MEAN = {1: (123,), 3: (125, 123, 114)}  # the mean pixel by the number of channels: of the greys, of RGB
 
 # Operation, probability, level; twice.
@@ -99,7 +100,8 @@ class Steps(NamedTuple):
   centre: Array  # i32[B, N, 2], row and column of the middle of what cutout cuts
 
 
-def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: str = 'nearest', fill: Fill = 0) -> Array:
+def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: str = 'nearest',
+          fill: Fill = 0) -> Array:  # fmt: skip
   """Carries out the steps on the images, u8[B, H, W, C] with C 1 or 3.
 
   Args:
@@ -113,8 +115,8 @@ def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: 
     KdJaxError: the images are no u8 or have 2 or more than 3 channels, or an option does not fit.
   """
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-    raise KdJaxError(f'strong augmentation takes images uint8[B, H, W, 1 or 3], not {images.dtype}{list(images.shape)}; '
-                     'take grey or RGB images, or train without it')  # fmt: skip
+    raise KdJaxError(f'strong augmentation takes images uint8[B, H, W, 1 or 3], not {images.dtype}{list(images.shape)}'
+                     '; take grey or RGB images, or train without it')  # fmt: skip
   _, height, width, _ = images.shape
   amounts, matrices = _amounts(scale, height, width)
   choice = (steps.op, steps.level, (steps.sign > 0).astype(jnp.int32))
@@ -132,61 +134,71 @@ def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: 
   return images
 
 
-def _if_any(ops: Array, names: tuple[str, ...], work: Callable[..., Array], otherwise: Callable[..., Array], *args: Array) -> Array:
-  """`work` where an image of the batch needs it. A branch also keeps XLA from computing it anew for every pixel that reads it,
-  which on a CPU costs five times as much."""
+def _if_any(ops: Array, names: tuple[str, ...], work: Callable[..., Array], otherwise: Callable[..., Array],
+            *args: Array) -> Array:  # fmt: skip
+  """`work` if an image of the batch needs it.
+
+  The branch also keeps XLA from fusing the work into what reads it: on a CPU it would be done anew for every pixel,
+  which makes a policy three to ten times as slow.
+  """
   return jax.lax.cond(((ops >= 0) & (ops < len(names))).any(), work, otherwise, *args)
 
 
-def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDAUGMENT_OPS, interpolation: str = 'nearest',
-                fill: Fill = 0) -> Policy:  # fmt: skip
-  """RandAugment (Cubuk et al. 2019): `number` operations (N), each drawn uniformly from `ops`, all at one `level` (M), 0 … 9.
+def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDAUGMENT_OPS,
+                interpolation: str = 'nearest', fill: Fill = 0) -> Policy:  # fmt: skip
+  """RandAugment (Cubuk et al. 2020): operations drawn uniformly, all at one level.
 
-  Levels are those of LINEAR; shear, translation, rotation and the enhancements take a random sign.
+  Args:
+    number: of operations on an image, the paper's N.
+    level: 0 … 9 on the scale LINEAR, the paper's M. Shear, translation, rotation, enhancements have a random sign.
+    ops: the operations that are drawn from.
+    interpolation: of shear, translation and rotation.
+    fill: what comes into the image from outside.
   """
   if number < 1:
     raise KdJaxError(f'randaugment.number is the number of operations on an image, 1 or more, not {number}')
-  if not 0 <= level < LEVELS:
-    raise KdJaxError(f'randaugment.level is a level from 0 to {LEVELS - 1}, not {level}')
+  if level not in range(LEVELS):
+    raise KdJaxError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
   if unknown := [op for op in ops if op not in LINEAR]:
     raise KdJaxError(f"randaugment.ops: there is no operation '{unknown[0]}'; there are {', '.join(LINEAR)}")
   if not ops:
     raise KdJaxError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
 
   def policy(keys: Array, images: Array) -> Array:
-    return apply(images, randaugment_steps(keys, number=number, level=level, ops=ops), interpolation=interpolation, fill=fill)
+    steps = randaugment_steps(keys, number=number, level=level, ops=ops)
+    return apply(images, steps, interpolation=interpolation, fill=fill)
 
   return policy
 
 
-def autoaugment(*, published: bool = False, interpolation: str = 'nearest', fill: Fill = 0) -> Policy:
-  """AutoAugment's CIFAR-10 policy (Cubuk et al. 2018): one of 25 sub-policies, uniformly, of two operations, each with its
-  probability and level.
+def autoaugment(*, published: bool = False, interpolation: str = 'nearest', fill: Fill | None = None) -> Policy:
+  """AutoAugment's CIFAR-10 policy (Cubuk et al. 2019): one of 25 pairs of operations, each with its chance.
 
   Args:
-    published: two slips of the code released with the distillation paper: the second equalise of sub-policy 17 has
-      probability .8, not .6, and rotation only goes one way. (It also fills with grey, `fill=128`, and shears bicubically.)
+    published: as in the code released with the distillation paper: the second equalise of sub-policy 17 has probability
+      .8, not .6, and rotation only goes one way. (There, shears are bicubic.)
     interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside.
+    fill: what comes into the image from outside; None: black, with `published` mid-grey, the default of that code.
   """
+  filler = (128 if published else 0) if fill is None else fill
 
   def policy(keys: Array, images: Array) -> Array:
-    return apply(images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=fill)
+    return apply(images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=filler)
 
   return policy
 
 
 def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | None = None) -> Policy:
-  """The RandAugment of UDA's released CIFAR-10 code (Xie et al. 2019): two operations, each drawn uniformly from 15 (UDA_OPS), with
-  level uniform in 1 … 9 on UDA's own scale and probability ½, and then always Cutout.
+  """The RandAugment of the code that Xie et al. 2020 released for CIFAR-10.
 
-  That code crops and flips afterwards, crops from reflected borders, and gives what came from outside the mean pixel only at the
-  end; here `fill` is at once the mean pixel, and the order is the caller's.
+  Two operations, each drawn uniformly from 15 (UDA_OPS), applied with probability ½ at a level uniform in 1 … 9 on the
+  scale UDA; then always Cutout. That code crops and flips afterwards, crops from reflected borders, and gives what came
+  from outside the mean pixel only at the end; here it is filled at once, and crop and flip are the caller's.
 
   Args:
     cutout_size: side of the square that Cutout removes at the end.
     interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside and what is cut out. UDA's is the mean pixel of the data; None: CIFAR-10's.
+    fill: what comes into the image from outside and what is cut out: the mean pixel of the data; None: CIFAR-10's.
   """
   if cutout_size < 1:
     raise KdJaxError(f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}')
@@ -202,7 +214,7 @@ def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | N
 
 
 def cutout(size: int, *, fill: Fill = 0) -> Policy:
-  """Cutout (DeVries and Taylor 2017): a square of side `size` around a uniformly drawn pixel is overwritten by `fill`."""
+  """Cutout (DeVries and Taylor 2017): a square of side `size` around a uniformly drawn pixel becomes `fill`."""
   if size < 1:
     raise KdJaxError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
 
@@ -236,7 +248,8 @@ def randaugment_steps(keys: Array, *, number: int, level: int, ops: tuple[str, .
 
 def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
   """The draws of `autoaugment`, B × 2; an operation that is not applied is the identity."""
-  names, chances, levels = (np.array([[step[field] for step in pair] for pair in AUTOAUGMENT_CIFAR10]) for field in range(3))
+  fields = zip(*(step for pair in AUTOAUGMENT_CIFAR10 for step in pair), strict=True)
+  names, chances, levels = (np.array(field).reshape(-1, 2) for field in fields)
   if published:
     chances[16, 1] = 0.8
   drawn, applied, signs = jnp.split(_bits(keys, 5), (1, 3), axis=1)
@@ -250,7 +263,7 @@ def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
 
 
 def uda_steps(keys: Array, *, height: int, width: int) -> tuple[Steps, Array]:
-  """The draws of `uda`: B × 2 steps, where an operation that is not applied is the identity, and the last Cutout's centres, i32[B, 2]."""
+  """The draws of `uda`: B × 2 steps, the identity where none is applied, and centres i32[B, 2] of the last Cutout."""
   drawn, applied, levels, signs, centres = jnp.split(_bits(keys, 14), (2, 4, 6, 8), axis=1)
   op = jnp.asarray(_numbers(UDA_OPS))[_below(drawn, len(UDA_OPS))]
   op = jnp.where(_happens(applied, jnp.float32(0.5)), op, OPS.index('identity'))

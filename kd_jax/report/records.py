@@ -175,7 +175,6 @@ class Events:
     for name, value in flatten(row).items():
       if name != 'epoch' and isinstance(value, (int, float)) and math.isfinite(value):
         self._writer.add_scalar(name, value, epoch)
-    self._writer.flush()  # or a kill would lose them, and no later run writes them again
 
   def close(self) -> None:
     """Writes what is left and closes the file; closing twice is harmless."""

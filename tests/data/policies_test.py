@@ -24,17 +24,22 @@ Equalize.2,8/Equalize.6,4 Color.9,9/Equalize.6,6 AutoContrast.8,4/Solarize.2,8 B
 Solarize.4,5/AutoContrast.9,3 TranslateY.9,9/TranslateY.7,9 AutoContrast.9,2/Solarize.8,3 Equalize.8,8/Invert.1,3
 TranslateY.7,9/AutoContrast.9,1
 """.split()
-NAMES = {'Color': 'colour', 'Equalize': 'equalise', 'Posterize': 'posterise', 'Solarize': 'solarise', 'AutoContrast': 'autocontrast',
-         'ShearX': 'shear_x', 'ShearY': 'shear_y', 'TranslateX': 'translate_x', 'TranslateY': 'translate_y'}  # fmt: skip
+NAMES = {'Color': 'colour', 'Equalize': 'equalise', 'Posterize': 'posterise', 'Solarize': 'solarise', 'ShearX': 'shear_x',
+         'ShearY': 'shear_y', 'TranslateX': 'translate_x', 'TranslateY': 'translate_y'}  # fmt: skip
 DRAWS = 30_000  # keys whose draws are counted
-UNLIKELY = 1e-3  # a count is refused if chance alone would make one so far off this seldom; the keys are fixed
+UNLIKELY = 1e-3  # counts that chance alone makes so seldom are refused; the keys are fixed
 SCALES = {'linear': LINEAR, 'uda': UDA}
 APPLY = {name: jax.jit(functools.partial(policies.apply, scale=scale)) for name, scale in SCALES.items()}
 POLICIES = {
-  'randaugment': policies.randaugment(), 'autoaugment': policies.autoaugment(), 'uda': policies.uda(), 'cutout': policies.cutout(5),
+  'randaugment': policies.randaugment(), 'autoaugment': policies.autoaugment(), 'uda': policies.uda(),
+  'cutout': policies.cutout(5),
   'randaugment bilinear, grey': policies.randaugment(number=3, level=9, interpolation='bilinear', fill=128),
 }  # fmt: skip
 COMPILED = {name: jax.jit(policy) for name, policy in POLICIES.items()}
+RANDAUGMENT = {'number': 2, 'level': 5, 'ops': policies.RANDAUGMENT_OPS}
+randaugment_steps = jax.jit(functools.partial(policies.randaugment_steps, **RANDAUGMENT))
+autoaugment_steps = jax.jit(policies.autoaugment_steps, static_argnames='published')
+uda_steps = jax.jit(policies.uda_steps, static_argnames=('height', 'width'))
 SHAPE = (100, 24, 28, 3)  # the same everywhere, so that a policy is compiled once
 
 
@@ -70,7 +75,8 @@ def by_hand_cut(image, centre, size, fill):
 
 def check_every_op(images, name):
   ops = [OPS.index(op) for op in SCALES[name] if op != 'cutout']
-  op, level, sign = (field.reshape(-1, 1) for field in np.meshgrid(np.int32(ops), np.int32(range(10)), np.int32([-1, 1]), indexing='ij'))
+  fields = np.meshgrid(np.int32(ops), np.int32(range(10)), np.int32([-1, 1]), indexing='ij')
+  op, level, sign = (field.reshape(-1, 1) for field in fields)
   steps = Steps(op, level, sign, np.zeros((len(op), 1, 2), np.int32))
   images = np.resize(images, (len(op), *images.shape[1:]))
   ours = np.asarray(APPLY[name](images, steps))
@@ -103,14 +109,13 @@ def check_sequence(name, draws, images, scale, fill=0, last=lambda number, image
 def test_policies_do_one_step_after_the_other_as_pillow():
   images = scenes(*SHAPE)
   own = keys(len(images))
-  randaugment = policies.randaugment_steps(own, number=2, level=5, ops=policies.RANDAUGMENT_OPS)
-  check_sequence('randaugment', randaugment, images, LINEAR)
-  check_sequence('autoaugment', policies.autoaugment_steps(own), images, LINEAR)
+  check_sequence('randaugment', randaugment_steps(own), images, LINEAR)
+  check_sequence('autoaugment', autoaugment_steps(own), images, LINEAR)
 
 
 def test_uda_ends_with_cutout_and_fills_with_the_mean():
   images, mean = scenes(*SHAPE), (125, 123, 114)
-  draws, centres = policies.uda_steps(keys(len(images)), height=24, width=28)
+  draws, centres = uda_steps(keys(len(images)), height=24, width=28)
   assert (np.asarray(draws.op) == OPS.index('cutout')).any()
   check_sequence('uda', draws, images, UDA, mean, lambda number, image: by_hand_cut(image, np.asarray(centres[number]), 16, mean))
 
@@ -157,7 +162,7 @@ def uniform(*values):
 
 
 def test_randaugment_draws_uniformly_and_independently():
-  draws = policies.randaugment_steps(keys(), number=2, level=5, ops=policies.RANDAUGMENT_OPS)
+  draws = randaugment_steps(keys())
   op, level, sign = (np.asarray(field) for field in draws[:3])
   assert op.shape == sign.shape == (DRAWS, 2) and (level == 5).all()
   ops = [OPS.index(name) for name in policies.RANDAUGMENT_OPS]
@@ -182,7 +187,7 @@ def expected_of(table):
 
 
 def test_autoaugment_applies_each_operation_with_its_probability():
-  plain, published = (policies.autoaugment_steps(keys(), published=flag) for flag in (False, True))
+  plain, published = (autoaugment_steps(keys(), published=flag) for flag in (False, True))
   as_written = policies.AUTOAUGMENT_CIFAR10
   as_published = [*as_written[:16], (('equalise', 0.2, 8), ('equalise', 0.8, 4)), *as_written[17:]]
   values, other = (np.stack([d.op[:, 0], d.level[:, 0], d.op[:, 1], d.level[:, 1]], 1) for d in (plain, published))
@@ -196,7 +201,7 @@ def test_autoaugment_applies_each_operation_with_its_probability():
 
 
 def test_uda_draws_as_its_code():
-  draws, last = policies.uda_steps(keys(), height=7, width=5)
+  draws, last = uda_steps(keys(), height=7, width=5)
   ops = [OPS.index(name) for name in policies.UDA_OPS]
   assert len(set(ops)) == 15
   for place in range(2):
@@ -212,7 +217,7 @@ def test_uda_draws_as_its_code():
 
 def test_cutout_draws_its_middle_uniformly():
   images = np.zeros((DRAWS, 4, 6, 1), np.uint8)
-  cut = np.asarray(policies.cutout(1, fill=9)(keys(), images))[..., 0]
+  cut = np.asarray(jax.jit(policies.cutout(1, fill=9))(keys(), images))[..., 0]
   assert (cut.sum((1, 2)) == 9).all()
   assert chance_of(np.argwhere(cut)[:, 1:], {(y, x): 1 / 24 for y in range(4) for x in range(6)}) > UNLIKELY
 
@@ -249,7 +254,7 @@ def test_a_chain_applies_its_policies_in_order_each_with_its_own_keys():
 
 
 def test_uda_fills_one_channel_with_one_value():
-  cut = policies.uda(cutout_size=80)(keys(1), jnp.zeros((1, 24, 28, 1), jnp.uint8))
+  cut = jax.jit(policies.uda(cutout_size=80))(keys(1), jnp.zeros((1, 24, 28, 1), jnp.uint8))
   assert (np.asarray(cut) == 123).all()
 
 
@@ -257,11 +262,11 @@ def test_float64_changes_nothing():
   images, own = scenes(*SHAPE), keys(len(scenes(*SHAPE)))
   names = ('uda', 'randaugment bilinear, grey')
   expected = [np.asarray(COMPILED[name](own, images)) for name in names]
-  draws = policies.autoaugment_steps(own)
+  draws = autoaugment_steps(own)
   with jax.enable_x64(True):
     for name, before in zip(names, expected, strict=True):
       np.testing.assert_array_equal(jax.jit(POLICIES[name])(own, images), before)
-    again = policies.autoaugment_steps(own)
+    again = jax.jit(policies.autoaugment_steps)(own)
   for before, after in zip(draws, again, strict=True):
     assert after.dtype == before.dtype == jnp.int32
     np.testing.assert_array_equal(after, before)
