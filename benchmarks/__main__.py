@@ -1,6 +1,8 @@
-"""Times training steps of kd_jax against eager PyTorch: `python -m benchmarks --peer_python=…/bin/python --out=timings.json`.
+"""Times training steps of kd_jax against eager PyTorch.
 
-Both run on the CPU, on the same cores, in turns. See benchmarks/ours.py and benchmarks/peer.py for what is in a step of each.
+  python -m benchmarks --peer_python=…/bin/python --out=timings.json
+
+Both run on the CPU, on the same cores, in turns. What is in a step of each stands in benchmarks/ours.py and peer.py.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ flags.DEFINE_string('peer_python', sys.executable, 'the Python interpreter that 
 flags.DEFINE_integer('threads', 2, 'cores, and threads, of both', lower_bound=1)
 flags.DEFINE_integer('blocks', 9, 'blocks of steps of each; the table shows their median', lower_bound=1)
 flags.DEFINE_integer('steps', 20, 'steps in a block', lower_bound=1)
-flags.DEFINE_bool('huge_pages', False, 'both allocate in huge pages, by GLIBC_TUNABLES; by default as the system is set')
+flags.DEFINE_bool('huge_pages', False, 'both allocate in huge pages, by GLIBC_TUNABLES; else as the system is set')
 flags.DEFINE_string('out', None, 'a JSON file for every figure')
 
 
@@ -40,17 +42,19 @@ def main(argv: list[str]) -> None:
     sys.exit(f"there is no row '{unknown[0]}' to time; there are {', '.join(ROWS)}")
   if not shutil.which(FLAGS.peer_python):
     sys.exit(f"--peer_python='{FLAGS.peer_python}' is no program; give the path of an interpreter that has torch")
-  print(f'{json.dumps(about := compare.machine())}\n{FLAGS.threads} threads, {FLAGS.blocks} blocks of {FLAGS.steps} steps of each, '
-        'in turns')  # fmt: skip
-  results = {}
+  about, results = compare.machine(), {}
+  print(json.dumps(about))
+  print(f'{FLAGS.threads} threads, {FLAGS.blocks} blocks of {FLAGS.steps} steps of each, in turns')
   for name in FLAGS.rows:
     try:
-      results[name] = compare.measure(ROWS[name], python=sys.executable, peer_python=FLAGS.peer_python, threads=FLAGS.threads,
-                                      blocks=FLAGS.blocks, steps=FLAGS.steps, huge_pages=FLAGS.huge_pages)  # fmt: skip
+      results[name] = compare.measure(
+        ROWS[name], python=sys.executable, peer_python=FLAGS.peer_python, threads=FLAGS.threads, blocks=FLAGS.blocks,
+        steps=FLAGS.steps, huge_pages=FLAGS.huge_pages)  # fmt: skip
     except WorkerEnded as fault:
       sys.exit(str(fault))
     if 'missing' in results[name]['peer']:
-      print(f'only kd_jax is timed: {FLAGS.peer_python} cannot import torch; give --peer_python one that can', file=sys.stderr)
+      print(f'only kd_jax is timed: {FLAGS.peer_python} cannot import torch; give --peer_python one that can',
+            file=sys.stderr)  # fmt: skip
   print('\n'.join(compare.table(results)))
   if FLAGS.out:
     Path(FLAGS.out).write_text(json.dumps({'machine': about, 'rows': results}, indent=2) + '\n')

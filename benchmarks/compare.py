@@ -33,10 +33,11 @@ def machine() -> dict[str, Any]:
 
 def measure(row: Row, *, python: str, peer_python: str, threads: int, blocks: int, steps: int,
             huge_pages: bool = False) -> dict[str, Any]:  # fmt: skip
-  """One row, with a value a block: of `ours` and `peer` the seconds of a step and the processor's seconds in it over all
-  threads, of `ours` the host's input work for a step; `ratio` is peer / ours of the blocks that follow each other.
+  """One row, with a value a block.
 
-  Where torch cannot be imported under `peer_python`, `peer` holds {'missing': why} and no seconds, and there is no ratio.
+  `ours` and `peer` hold the seconds of a step and the processor's seconds in it over all threads, `ours` those of the
+  host's input work for a step, too; `ratio` is peer / ours of the blocks that follow each other. Where torch cannot be
+  imported under `peer_python`, `peer` holds {'missing': why} and no seconds, and there is no ratio.
   """
   workers: dict[str, Worker] = {}
   environment = CPU_ONLY | (HUGE_PAGES if huge_pages else {})
@@ -58,7 +59,8 @@ def measure(row: Row, *, python: str, peer_python: str, threads: int, blocks: in
       worker.close()
   result['load_average_after'] = os.getloadavg()[0]
   if 'peer' in turns:
-    result['ratio'] = [theirs / ours for ours, theirs in zip(result['ours']['seconds'], result['peer']['seconds'], strict=True)]
+    pairs = zip(result['ours']['seconds'], result['peer']['seconds'], strict=True)
+    result['ratio'] = [theirs / ours for ours, theirs in pairs]
   return result
 
 

@@ -1,7 +1,7 @@
 """Draws every augmentation operation at every level: ours, Pillow's, and the difference.
 
-`python -m benchmarks.gallery --out=gallery.png`. The last rows are what the policies make of the same image. A difference of
-one grey level is drawn as mid-grey, so that it is seen.
+`python -m benchmarks.gallery --out=gallery.png`. The last rows are what the policies make of the same image. A
+difference of one grey level is drawn as mid-grey, so that it is seen.
 """
 
 from __future__ import annotations

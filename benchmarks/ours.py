@@ -1,7 +1,7 @@
-"""The worker that times kd_jax: the compiled step with everything that training does in it, and the host's part beside it.
+"""The worker that times kd_jax: the compiled step with everything that training does in it, and the host's part.
 
-In the step: gathering the batch, random crop and flip, normalisation, the teacher's forward, the student's forward and backward,
-the optimiser, the metrics. Between steps the host makes the index of the batch and sends it, as training does.
+In the step: gathering the batch, random crop and flip, normalisation, the teacher's forward, the student's forward and
+backward, the optimiser, the metrics. Between steps the host makes the batch's index and sends it, as training does.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   optimiser = optim.sgd(spec, optim.learning_rate(spec, STEPS), method.trains)
   passes = pipeline.steps_per_epoch(row.examples, row.batch)
   run = parallel.make('jit', devices=1)
-  train = run.train(step.train_step(student, teachers, method, optimiser,
-                                    pipeline.preprocess({'weak': pipeline.weak(crop_padding=4, flip=True)})), False)  # fmt: skip
+  preprocess = pipeline.preprocess({'weak': pipeline.weak(crop_padding=4, flip=True)})
+  train = run.train(step.train_step(student, teachers, method, optimiser, preprocess), False)
   weights = [models.initialise(jax.random.key(1 + n), net) for n, net in enumerate((student, *teachers))]
-  known = [Known(net, variables, models.output_shapes(net)) for net, variables in zip((student, *teachers), weights, strict=True)]
+  known = [Known(net, variables, models.output_shapes(net))
+           for net, variables in zip((student, *teachers), weights, strict=True)]  # fmt: skip
   own = method.init(jax.random.key(8), known[0], tuple(known[1:]))
   now = run.place(state.create(weights[0], own, optimiser))
   frozen = run.place(Frozen(tuple(weights[1:]), own.consts, jax.random.key(9)))

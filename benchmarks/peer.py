@@ -1,6 +1,6 @@
 """The worker that times eager PyTorch on the CPU in NCHW, as the published code runs, and spares it all input work.
 
-Its images are floats in memory, normalised, in batches that follow each other; nothing is augmented, nothing is gathered, no
+Its images are floats in memory, normalised, in batches that follow each other; nothing is augmented or gathered, no
 metric is counted. It imports no jax.
 """
 
@@ -19,7 +19,7 @@ BATCHES = 8  # kept in memory: more would only cost it cache misses
 
 
 def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-  """Builds the networks of a row and takes three steps. Measurement: `steps`. Without torch it has none, and says why."""
+  """Builds the networks of a row and takes three steps. Measurement: `steps`; without torch none, and the reason."""
   try:
     import torch
   except ImportError as fault:
@@ -33,8 +33,9 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   height, width, channels = row.image_shape
   images = torch.randn(BATCHES, row.batch, channels, height, width)
   labels = torch.randint(row.classes, (BATCHES, row.batch))
-  student = torch_peer.build(row.student, classes=row.classes, image_shape=row.image_shape)
-  teacher = torch_peer.build(row.teacher, classes=row.classes, image_shape=row.image_shape).eval() if row.teacher else None
+  task = {'classes': row.classes, 'image_shape': row.image_shape}
+  student = torch_peer.build(row.student, **task)
+  teacher = torch_peer.build(row.teacher, **task).eval() if row.teacher else None
   optimiser = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
   done = 0
 

@@ -1,7 +1,7 @@
 """Worker processes that take turns: the driver asks one of them for a block of steps while the other waits on its pipe.
 
-A message is a line of JSON. The driver sends a job, then the name of a measurement and its arguments, again and again; the
-worker answers each. Standard library alone: the workers may run under different interpreters.
+A message is a line of JSON. The driver sends a job, then the name of a measurement and its arguments, again and again;
+the worker answers each. Standard library alone: the workers may run under different interpreters.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Worker:
 def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
   """The worker's side: `prepare` gets the job and returns facts and the measurements by name.
 
-  The process is bound to job['threads'] cores before `prepare` imports anything: XLA makes as many threads as it may use cores.
+  The process is bound to job['threads'] cores before `prepare` imports anything: XLA starts a thread for each core
+  that it may use.
   """
   pipe = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)  # what a library prints must not get between the answers

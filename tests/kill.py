@@ -92,7 +92,7 @@ def study(kills: int, folder: Path, *, seed: int, say: Callable[[str], None] = p
   say(f'undisturbed: {undisturbed.seconds:.1f} s, {len(os.sched_getaffinity(0))} threads, seed {seed}')
   start_up = min(seconds for place, seconds in moments.items() if place != (PHASES[0], 0))  # compilation included
   rows: list[Kill] = []
-  run = 0
+  run, pace = 0, 1.0  # of runs now, to that of the undisturbed one, which may have shared the machine with others
   while len(rows) < kills:
     run += 1
     place, of_run, sitting = folder / f'run{run}', [], None
@@ -101,11 +101,13 @@ def study(kills: int, folder: Path, *, seed: int, say: Callable[[str], None] = p
       expected = undisturbed.seconds
       if at != (PHASES[0], 0):  # the start, and what is left after the checkpoint
         expected += start_up - max(seconds for seen, seconds in moments.items() if _order(seen) <= _order(at))
+      expected *= pace
       moment = draw.uniform(0, expected)
       sitting = sit(place, until=lambda seconds, said, moment=moment: seconds >= moment)
       if of_run:
         of_run[-1] = of_run[-1]._replace(resumed=resumed(sitting.said))
       if sitting.code == 0:  # it ended before its moment came
+        pace *= sitting.seconds / expected
         break
       if sitting.code != -signal.SIGKILL:
         _ended(sitting)

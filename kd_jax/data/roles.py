@@ -53,10 +53,10 @@ def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
     pixels = part.source.image[part.index[start : start + 1000]].reshape(-1, channels) / 255
     total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
   mean = total / count
-  deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+  deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).round(6)  # rounded first: a constant channel's is not quite 0
   if not deviation.all():
     raise KdJaxError('a colour channel is the same in every training pixel, so its standard deviation is 0; set mean and std')
-  return tuple(round(float(v), 6) for v in mean), tuple(round(float(v), 6) for v in deviation)
+  return tuple(float(v) for v in mean.round(6)), tuple(float(v) for v in deviation)
 
 
 def _some(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The same networks and losses in PyTorch, written from the mathematics: what kd_jax is compared with, in numbers and in time.
+"""The same networks and losses in PyTorch, written from the mathematics: what kd_jax is compared with.
 
-Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy. Layout is NCHW; parameters bear
-the names of the published checkpoints. A 4×4-pooled embedding is flattened channels first, as there, where kd_jax has them last.
+Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy. Layout is NCHW, and
+parameters bear the names of the published checkpoints. A 4×4-pooled embedding is flattened channels first, as there;
+kd_jax has them last.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,8 +27,8 @@ class Outputs(NamedTuple):
   embedding: Tensor  # f32[B, D], what the classifier sees
 
 
-def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement: str = 'block', mean: Sequence[float] = (),
-          std: Sequence[float] = ()) -> nn.Module:  # fmt: skip
+def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement: str = 'block',
+          mean: Sequence[float] = (), std: Sequence[float] = ()) -> nn.Module:  # fmt: skip
   """A network of kd_jax.models.MODELS with PyTorch's initial weights: (image f32[B, C, H, W] in [0, 1]) → Outputs.
 
   Args:
@@ -52,7 +52,8 @@ def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement
   thin, depth = bool(plain[1]), int(plain[2])
   common['relu_placement'] = relu_placement
   if not thin and depth in LARGE:
-    return ResNet(blocks=LARGE[depth], widths=(64, 128, 256, 512), stem_width=64, bottleneck=depth >= 50, pool=None, **common)
+    return ResNet(blocks=LARGE[depth], widths=(64, 128, 256, 512), stem_width=64, bottleneck=depth >= 50, pool=None,
+                  **common)  # fmt: skip
   if depth % 6 != 2:
     raise ValueError(f"there is no network '{name}': three stages of basic blocks have a depth of 6 n + 2")
   return ResNet(blocks=((depth - 2) // 6,) * 3, widths=(16, 32, 64), stem_width=16 if thin else 64, bottleneck=False,
@@ -64,8 +65,9 @@ def nokd(logits: Tensor, label: Tensor) -> Tensor:
   return F.cross_entropy(logits, label)
 
 
-def kd(logits: Tensor, teacher_logits: Tensor, label: Tensor, *, alpha: float = 0.5, temperature: float = 5.0) -> Tensor:
-  """(1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T, summed over the classes, the mean over the batch."""
+def kd(logits: Tensor, teacher_logits: Tensor, label: Tensor, *, alpha: float = 0.5,
+       temperature: float = 5.0) -> Tensor:  # fmt: skip
+  """(1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T, summed over classes, the mean over the batch."""
   teacher = F.log_softmax(teacher_logits / temperature, 1)
   divergence = F.kl_div(F.log_softmax(logits / temperature, 1), teacher, reduction='batchmean', log_target=True)
   return (1 - alpha) * F.cross_entropy(logits, label) + alpha * temperature**2 * divergence
@@ -76,7 +78,7 @@ def _conv(inward: int, outward: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Normalised(nn.Module):
-  """Pixels in [0, 1] to the network's own scale. The constants are no buffers: the state dict has published names alone."""
+  """Pixels in [0, 1] to the network's own scale. They are no buffers: the state dict has published names alone."""
 
   def __init__(self, mean: Sequence[float], std: Sequence[float]):
     super().__init__()
@@ -116,8 +118,9 @@ class Block(nn.Module):
 class ResNet(_Normalised):
   """The paper's, the thin and the large residual networks, which differ in their numbers alone."""
 
-  def __init__(self, *, classes: int, image_shape: Sequence[int], blocks: Sequence[int], widths: Sequence[int], stem_width: int,
-               bottleneck: bool, pool: int | None, relu_placement: str, mean: Sequence[float], std: Sequence[float]):  # fmt: skip
+  def __init__(self, *, classes: int, image_shape: Sequence[int], blocks: Sequence[int], widths: Sequence[int],
+               stem_width: int, bottleneck: bool, pool: int | None, relu_placement: str, mean: Sequence[float],
+               std: Sequence[float]):  # fmt: skip
     super().__init__(mean, std)
     self.relu_placement, self.pool = relu_placement, pool
     self.conv1, self.bn1 = _conv(image_shape[2], stem_width, 3), nn.BatchNorm2d(stem_width)

@@ -17,15 +17,16 @@ import optax
 from kd_jax.types import Array
 
 
-def rkd_distance(student: Array, teacher: Array, mask: Array) -> Array:
+def rkd_distance(student: Array, teacher: Array, mask: Array, *, shortest: float = 1e-6) -> Array:
   """The mean over all B² pairs of huber(d_s/μ_s − d_t/μ_t): d the Euclidean distance, μ the mean of the positive ones.
 
-  A duplicate counts as 1e-6 apart and enters μ; an example's distance to itself is 0 and does not. Neither gets gradient.
+  A duplicate counts as `shortest` apart and enters μ; an example's distance to itself is 0 and does not. Neither gets gradient.
 
   Args:
     student: [B, D], embeddings.
     teacher: [B, D'].
     mask: [B], 1 or 0.
+    shortest: > 0, what the distance of duplicates counts as.
 
   Returns:
     A scalar ≥ 0; 0 where no two examples count.
@@ -34,7 +35,7 @@ def rkd_distance(student: Array, teacher: Array, mask: Array) -> Array:
     Park et al. 2019, "Relational Knowledge Distillation", equations 6 to 8. As in their code: the mean takes in the B zeros
     of the diagonal.
   """
-  ours, theirs = _relative(*_distances(student, mask)), _relative(*_distances(teacher, mask))
+  ours, theirs = (_relative(*_distances(embedding, mask, shortest)) for embedding in (student, teacher))
   return optax.huber_loss(ours, theirs).sum() / _count(mask) ** 2
 
 
@@ -69,7 +70,8 @@ def rkd_angle(student: Array, teacher: Array, mask: Array, *, triples: int = 2**
   return sums.sum() / _count(mask) ** 3
 
 
-def hard_dark_rank(student: Array, teacher: Array, mask: Array, *, alpha: float = 3.0, beta: float = 3.0, length: int = 4) -> Array:
+def hard_dark_rank(student: Array, teacher: Array, mask: Array, *, alpha: float = 3.0, beta: float = 3.0,
+                   length: int = 4) -> Array:  # fmt: skip
   """−mean_i log P(π_i): how probable the student finds the teacher's ranking π_i of example i's nearest neighbours.
 
   With scores S = −α·d^β, log P(π) = Σ_m [S_s(i, π_m) − logsumexp_{l ≥ m} S_s(i, π_l)], over `length` neighbours, or as many as
@@ -125,10 +127,10 @@ def _squared_distances(gram: Array) -> Array:
   return squares[:, None] + squares[None, :] - 2 * gram
 
 
-def _distances(embedding: Array, mask: Array) -> tuple[Array, Array]:
+def _distances(embedding: Array, mask: Array, shortest: float = 1e-6) -> tuple[Array, Array]:
   """Euclidean distances [B, B], 0 but for pairs, and the pairs."""
   pairs = _pairs(mask)
-  distances = jnp.sqrt(jnp.maximum(_squared_distances(_gram(embedding, mask)), 1e-12))
+  distances = jnp.sqrt(jnp.maximum(_squared_distances(_gram(embedding, mask)), shortest**2))
   return jnp.where(pairs, distances, 0), pairs
 
 

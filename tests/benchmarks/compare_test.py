@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
+
 from benchmarks import compare
 from benchmarks.rows import ROWS, Row
 from benchmarks.workers import REPOSITORY, Worker, WorkerEnded
-
 from kd_jax.methods import METHODS
 from kd_jax.models import MODELS
 
@@ -17,7 +17,8 @@ TINY = Row('thin_resnet8', 'thin_resnet8', 'kd', batch=4, classes=3, image_shape
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
-  return subprocess.run([sys.executable, '-m', 'benchmarks', *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+  line = [sys.executable, '-m', 'benchmarks', *arguments]
+  return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
 
 
 def test_both_sides():
@@ -38,7 +39,8 @@ def test_both_sides():
 
 
 def test_table():
-  ours = {'jax': '1', 'seconds': [0.1, 0.3, 0.2], 'cpu_seconds': [0.2, 0.2, 0.2], 'input_seconds': [0.001, 0.003, 0.002]}
+  ours = {'jax': '1', 'seconds': [0.1, 0.3, 0.2], 'cpu_seconds': [0.2, 0.2, 0.2],
+          'input_seconds': [0.001, 0.003, 0.002]}  # fmt: skip
   peer = {'torch': '2', 'seconds': [0.2, 0.3, 0.6], 'cpu_seconds': [0.4, 0.4, 0.4]}
   lines = compare.table({'kd': {'ours': ours, 'peer': peer, 'ratio': [2.0, 1.0, 3.0]}})
   figures = [line.replace('peer / ours', 'ratio').split()[2:] for line in lines[1:]]
@@ -59,8 +61,9 @@ def test_worker_that_ends(capfd):
   assert 'no_such_network' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize('argument, message', [('--threads=4096', 'more than the'), ('--rows=kd,nothing', "no row 'nothing'"),
-                                               ('--peer_python=/no/python', 'is no program'), ('kd', 'takes flags alone')])  # fmt: skip
+@pytest.mark.parametrize('argument, message', [
+  ('--threads=4096', 'more than the'), ('--rows=kd,nothing', "no row 'nothing'"),
+  ('--peer_python=/no/python', 'is no program'), ('kd', 'takes flags alone')])  # fmt: skip
 def test_refuses(argument, message):
   ended = command(argument)
   assert ended.returncode == 1 and message in ended.stderr and ended.stderr.count('\n') == 1

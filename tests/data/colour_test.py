@@ -29,8 +29,8 @@ def pictures(height, width, channels):
 
 def cases(ops, images):
   """Every image with every amount of every operation: ops i32[n], amounts f32[n], images u8[n, H, W, C]."""
-  number, amount, picture = zip(*((n, a, i) for n, op in enumerate(ops) for a in AMOUNTS[op] for i in range(len(images))),
-                                strict=True)  # fmt: skip
+  triples = ((n, a, i) for n, op in enumerate(ops) for a in AMOUNTS[op] for i in range(len(images)))
+  number, amount, picture = zip(*triples, strict=True)
   return np.int32(number), np.array(amount), images[list(picture)]
 
 
@@ -71,7 +71,8 @@ def test_equals_pillow(shape):
 def test_autocontrast_seldom_differs_from_pillow():
   low, high = np.triu_indices(256, 1)
   low, high = low[::7], high[::7]
-  ours = colour._autocontrast(np.eye(256, dtype=np.int32)[low] + np.eye(256, dtype=np.int32)[high], np.arange(256)[None])
+  one = np.eye(256, dtype=np.int32)
+  ours = colour._autocontrast(one[low] + one[high], np.arange(256)[None])
   scale = 255 / (high - low)[:, None]
   pillows = (np.arange(256) * scale + -low[:, None] * scale).astype(int).clip(0, 255)
   differs = np.asarray(ours) - pillows

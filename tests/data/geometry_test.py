@@ -59,6 +59,13 @@ def test_bilinear_is_pillows_within_a_level(shape):
   assert (ours != warped(shape, 'nearest')[0]).mean() > 0.3  # it is no nearest neighbour in disguise
 
 
+def test_float64_changes_nothing():
+  ours, _ = warped((17, 40, 1), 'bilinear')
+  with jax.enable_x64(True):
+    again, _ = warped((17, 40, 1), 'bilinear')
+  np.testing.assert_array_equal(again, ours)
+
+
 def test_each_image_has_its_own_matrix_and_the_identity_changes_nothing():
   images = scenes(32, 32, 3)[:2]
   one, other = geometry.matrix('none', 5.0, height=32, width=32), geometry.matrix('translate_x', 4, height=32, width=32)
@@ -94,5 +101,5 @@ def test_refuses_what_it_does_not_know():
   with pytest.raises(KdJaxError, match="interpolation is one of nearest, bilinear, not 'cubic'"):
     geometry.warp(images, matrix, interpolation='cubic')
   for fill in (-1, 256, (1, 2), (0, 0, 300)):
-    with pytest.raises(KdJaxError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3 channels'):
+    with pytest.raises(KdJaxError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3'):
       geometry.warp(images, matrix, fill=fill)

@@ -16,8 +16,9 @@ PARAMETERS = {
              (78_042, 175_258, 272_474, 466_906, 661_338, 855_770, 1_730_714), strict=True)),
   **dict(zip((f'resnet{d}' for d in (10, 18, 34, 50, 101, 152)),
              (4_903_242, 11_173_962, 21_282_122, 23_520_842, 42_512_970, 58_156_618), strict=True)),
-  'wrn10_1': 77_850, 'wrn16_1': 175_066, 'wrn28_1': 369_498, 'wrn40_1': 563_930, 'wrn16_2': 691_674, 'wrn28_2': 1_467_610,
-  'wrn10_4': 1_198_810, 'wrn16_4': 2_748_890, 'wrn22_4': 4_298_970, 'wrn40_4': 8_949_210, 'wrn16_8': 10_961_370,
+  'wrn10_1': 77_850, 'wrn16_1': 175_066, 'wrn28_1': 369_498, 'wrn40_1': 563_930, 'wrn16_2': 691_674,
+  'wrn28_2': 1_467_610, 'wrn10_4': 1_198_810, 'wrn16_4': 2_748_890,
+  'wrn22_4': 4_298_970, 'wrn40_4': 8_949_210, 'wrn16_8': 10_961_370,
   'wrn22_8': 17_158_106,
 }  # fmt: skip
 
@@ -45,7 +46,8 @@ def test_parameter_counts(name):
   assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize('name, placement', [('resnet21', 'block'), ('wrn16_1', 'stage'), ('resnet8', 'layer'), ('vgg8', 'block')])
+@pytest.mark.parametrize('name, placement', [
+  ('resnet21', 'block'), ('wrn16_1', 'stage'), ('resnet8', 'layer'), ('vgg8', 'block')])  # fmt: skip
 def test_no_such_network(name, placement):
   with pytest.raises(ValueError, match=f"'{name}'"):
     torch_peer.build(name, classes=10, image_shape=(32, 32, 3), relu_placement=placement)
@@ -61,7 +63,8 @@ def test_kd_by_hand():
 
 
 @pytest.mark.parametrize('name, placement, train', [
-  ('resnet14', 'block', False), ('resnet14', 'stage', True), ('resnet14', 'pool', True), ('thin_resnet14', 'block', True),
+  ('resnet14', 'block', False), ('resnet14', 'stage', True), ('resnet14', 'pool', True),
+  ('thin_resnet14', 'block', True),
   ('resnet50', 'block', False), ('wrn16_2', 'block', True), ('wrn10_1', 'block', False)])  # fmt: skip
 def test_equals_kd_jax(name, placement, train):
   """Every output, and the running statistics that a training batch leaves behind."""
@@ -110,18 +113,20 @@ def test_published_logits(file, name, reference_dir, pretrained_dir):
 
 
 def test_published_trace(reference_dir, pretrained_dir):
-  """Steps of KD from the published starting weights give the losses of the published code, which were computed in float64."""
+  """Steps of KD from the published starting weights give the losses of the published code, computed in float64."""
   trace = np.load(f'{reference_dir}/trace_resnet26_to_resnet8.npz')
-  common = dict(classes=10, image_shape=(32, 32, 3), relu_placement='stage', mean=MEAN, std=STD)
+  common = {'classes': 10, 'image_shape': (32, 32, 3), 'relu_placement': 'stage', 'mean': MEAN, 'std': STD}
   student, teacher = torch_peer.build('resnet8', **common), torch_peer.build('resnet26', **common).eval()
-  student.load_state_dict({key.removeprefix('init/'): torch.from_numpy(trace[key]) for key in trace if key.startswith('init/')})
+  start = {key.removeprefix('init/'): torch.from_numpy(trace[key]) for key in trace if key.startswith('init/')}
+  student.load_state_dict(start)
   teacher.load_state_dict(published(f'{pretrained_dir}/resnet26_cifar10.pth'))
   student.double()  # rounding errors grow a hundredfold a step here; those of the teacher alone stay small enough
   optimiser = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
   losses = []
   for step in range(3):
     optimiser.param_groups[0]['lr'] = float(trace['learning_rate_per_step'][step])
-    image, label = torch.from_numpy(trace['image'][step]).permute(0, 3, 1, 2) / 255, torch.from_numpy(trace['label'][step]).long()
+    image = torch.from_numpy(trace['image'][step]).permute(0, 3, 1, 2) / 255
+    label = torch.from_numpy(trace['label'][step]).long()
     with torch.no_grad():
       taught = teacher(image).logits
     optimiser.zero_grad()

@@ -15,9 +15,16 @@ import numpy as np
 import pytest
 
 from kd_jax.losses import logits, reduce
+from tests import tiny
 
 B, K = 6, 4
 LABELS = np.array([0, 3, 1, 1, -1, 2], np.int32)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+  with tiny.quick_compilation():
+    yield
 
 
 def draw(seed: int, scale: float = 3.0) -> np.ndarray:

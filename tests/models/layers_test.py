@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 
 from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, torch_uniform, wide
+from tests import tiny
 
 SHAPE = (8, 3, 2, 5)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+  with tiny.quick_compilation():
+    yield
 
 
 def images(seed: int = 0, dtype=np.float64) -> np.ndarray:

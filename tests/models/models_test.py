@@ -28,8 +28,14 @@ PARAMETERS = {
   'wrn16_2': 691_674, 'wrn28_2': 1_467_610, 'wrn10_4': 1_198_810, 'wrn16_4': 2_748_890, 'wrn22_4': 4_298_970,
   'wrn40_4': 8_949_210, 'wrn16_8': 10_961_370, 'wrn22_8': 17_158_106,
 }  # fmt: skip
-ROWS_WITHOUT_A_COUNT = {'wrn10_2', 'wrn40_2', 'wrn28_4', 'wrn28_10'}
+ROWS_WITHOUT_A_COUNT = {'thin_resnet26', 'wrn10_2', 'wrn40_2', 'wrn28_4', 'wrn28_10'}
 FAMILIES = ('resnet8', 'thin_resnet14', 'resnet10', 'resnet50', 'wrn10_1', 'wrn16_2')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+  with tiny.quick_compilation():
+    yield
 
 
 @functools.cache

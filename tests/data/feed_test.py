@@ -1,0 +1,136 @@
+"""Where images live changes nothing: the same pixels reach the step, and every evaluated image is counted once."""
+
+from __future__ import annotations
+
+import threading
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from kd_jax.data import feed, pipeline
+from kd_jax.data.feed import Part
+from kd_jax.train import metrics, parallel, step
+from kd_jax.types import Source
+from tests import tiny
+
+KEY = jax.random.key(2)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+  with tiny.quick_compilation():
+    yield
+
+
+def source(count: int, seed: int = 0) -> Source:
+  draw = np.random.default_rng(seed)
+  return Source(draw.integers(0, 256, (count, 4, 4, 3), np.uint8), draw.integers(0, 5, count).astype(np.int32))
+
+
+def parts() -> tuple[Part, ...]:
+  """A source of which some images are held out, and one that is whole."""
+  return (Part(source(40), np.arange(4, 40, dtype=np.int32)[::-1]), Part(source(17, seed=1), np.arange(17, dtype=np.int32)))
+
+
+def order():
+  return pipeline.order(KEY, tuple(len(part.index) for part in parts()), (8, 8))
+
+
+def pixels(fed) -> Source:
+  """What the step's own gather makes of a block, on one device."""
+  sources, index = fed
+  return Source(*step.gather(sources, index))
+
+
+@pytest.mark.parametrize('kind', parallel.KINDS)
+def test_streamed_blocks_hold_the_pixels_of_resident_ones(kind):
+  spread = parallel.make(kind, devices=1)
+  undealt = (lambda tree: tree) if kind == 'jit' else (lambda tree: jax.tree.map(lambda leaf: leaf[0], tree))
+  placed = tuple(spread.place(part.source) for part in parts())
+  at_home, streamed = feed.resident(placed, parts(), order(), spread.split), feed.streamed(parts(), order(), spread.split)
+  for number in (0, 1, 2, 9, 3):
+    sources, index = at_home.at(number)
+    there, none = streamed.at(number)
+    assert sources is placed and none == (None, None)
+    chex.assert_trees_all_equal(pixels((sources, undealt(index))), pixels((undealt(there), none)))
+  streamed.close()
+  at_home.close()
+
+
+def test_a_feed_gives_the_images_of_its_part():
+  (part, _), chosen = parts(), order()(3)[0]
+  fed = feed.streamed(parts(), order(), lambda tree: tree)
+  block, _ = fed.at(3)
+  fed.close()
+  np.testing.assert_array_equal(block[0].image, part.source.image[part.index[chosen]])
+  np.testing.assert_array_equal(block[0].label, part.source.label[part.index[chosen]])
+
+
+class TestStreamed:
+  def test_prepares_blocks_ahead(self):
+    asked, ready = [], threading.Event()
+
+    def remembered(number):
+      asked.append(number)
+      if number == feed.AHEAD:
+        ready.set()
+      return order()(number)
+
+    fed = feed.streamed(parts(), remembered, lambda tree: tree)
+    fed.at(0)
+    assert ready.wait(10)
+    fed.at(1)
+    fed.close()
+    assert asked[: feed.AHEAD + 1] == list(range(feed.AHEAD + 1)) and len(set(asked)) == len(asked)
+
+  def test_a_fault_in_the_thread_reaches_the_caller(self):
+    def broken(number):
+      raise OSError('the disk is gone')
+
+    fed = feed.streamed(parts(), broken, lambda tree: tree)
+    with pytest.raises(OSError, match='the disk is gone'):
+      fed.at(0)
+    fed.close()
+
+  def test_closing_ends_the_thread(self):
+    fed = feed.streamed(parts(), order(), lambda tree: tree)
+    fed.at(0)
+    fed.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith('kd_jax-feed')]
+
+
+class TestEvaluation:
+  @pytest.mark.parametrize('streamed', [False, True])
+  @pytest.mark.parametrize('count', [1, 7, 8, 9, 24])
+  def test_every_image_once_and_padding_masked(self, count, streamed):
+    part = Part(source(40), np.arange(40, dtype=np.int32)[::-1][:count])
+    seen = []
+    for sources, index, mask in feed.evaluation(part, 8, placed=None if streamed else part.source, split=lambda tree: tree):
+      images, labels = step.gather(sources, index)
+      assert images.shape[0] == 8 and mask.dtype == np.float32 and (index[0] is None) == streamed
+      kept = np.asarray(mask) > 0
+      seen += list(zip(np.asarray(images)[kept].reshape(-1, 48).tolist(), np.asarray(labels)[kept].tolist(), strict=True))
+    assert seen == list(zip(part.source.image[part.index].reshape(-1, 48).tolist(), part.source.label[part.index].tolist(), strict=True))
+
+  @pytest.mark.parametrize('kind', parallel.KINDS)
+  @pytest.mark.parametrize('streamed', [False, True])
+  def test_as_many_are_counted_as_go_in(self, kind, streamed):
+    """27 images in blocks of 16 on eight devices: accuracy and loss are those of the images one by one."""
+    network = tiny.network(blocks=(1,), widths=(4,))
+    variables, spread = tiny.variables(network), parallel.make(kind)
+    draw = np.random.default_rng(0)
+    stored = Source(draw.integers(0, 256, (30, tiny.SIDE, tiny.SIDE, 3), np.uint8), draw.integers(0, tiny.CLASSES, 30).astype(np.int32))
+    part = Part(stored, np.arange(3, 30, dtype=np.int32))
+    with tiny.quick_compilation():
+      evaluate = spread.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed)
+      blocks = feed.evaluation(part, 16, placed=None if streamed else spread.place(stored), split=spread.split)
+      placed = spread.place(variables)
+      with tiny.compilations() as count:
+        totals = metrics.add({}, [evaluate(placed, *block) for block in blocks])
+      logits = network.module.apply(variables, stored.image[part.index].astype(np.float32) / 255, train=False).logits
+    labels = stored.label[part.index]
+    assert totals['accuracy'] == [(np.argmax(logits, -1) == labels).sum(), 27] and count() == 1
+    probability = jax.nn.softmax(logits)[np.arange(27), labels]
+    assert totals['loss'][1] == 27 and totals['loss'][0] == pytest.approx(-np.log(probability).sum(), rel=1e-4)
