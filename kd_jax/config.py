@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -113,9 +114,12 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   for name in given:
     _known(name, [*KEYS, *METHODS], 'configuration key')
   chosen = {name: {k: v for k, v in given.pop(name).items() if v is not None} for name in METHODS if name in given}
+  for name, set_ones in chosen.items():
+    for option in set_ones:
+      _known(option, options_of(name), f'option of {name}')
   for name, value in given.items():
     _check(name, value)
-  method = given['method']
+  method = given.get('method', KEYS['method'].default)
   parts = [name for _, name in methods.parse(method)]
   for name, set_ones in chosen.items():
     if set_ones and name not in parts:
@@ -179,16 +183,16 @@ def _check(name: str, value: Any) -> None:
     raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {value!r}')
   if name in _ONE_OF:
     _known(value, _ONE_OF[name], name)
-  if name in _AT_LEAST and not value >= _AT_LEAST[name]:
-    raise KdJaxError(f'{name} is at least {_AT_LEAST[name]}, not {value}')
+  if name in _AT_LEAST and not _AT_LEAST[name] <= value < float('inf'):
+    raise KdJaxError(f'{name} is a finite number, at least {_AT_LEAST[name]}, not {value}')
   if name == 'seed' and value >= 2**32:  # JAX would take another seed for it
     raise KdJaxError(f'seed is less than 2**32, not {value}')
   if name in ('learning_rate', 'learning_rate_factor') and not 0 < value < float('inf'):
     raise KdJaxError(f'{name} is a finite number greater than 0, not {value}')
   if name == 'momentum' and not 0 <= value < 1:
     raise KdJaxError(f'momentum lies in [0, 1), not {value}')
-  if name in ('mean', 'std', 'learning_rate_drops') and not all(isinstance(v, int | float) for v in value):
-    raise KdJaxError(f'{name} holds numbers, not {value!r}')
+  if name in ('mean', 'std', 'learning_rate_drops') and not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+    raise KdJaxError(f'{name} holds finite numbers, not {value!r}')
 
 
 def _shown(value: Any) -> str:

@@ -82,6 +82,8 @@ def mkd(wanted: Wanted, *, teachers: int = 3) -> tuple[Phase, ...]:
 def stl(wanted: Wanted) -> tuple[Phase, ...]:
   """Half of each batch is unlabelled."""
   half = wanted.batch_size // 2
+  if not half:
+    raise KdJaxError('stl divides a batch into labelled and unlabelled images, and batch_size is 1; take at least 2')
   return _on(wanted, {'train': wanted.batch_size - half, 'unlabelled': half})
 
 

@@ -20,6 +20,7 @@ from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Frozen, Known, Method, Network, NetworkSpec, Optimiser, PyTree, Source, TrainState
 
 SIDE, CLASSES, BATCH, EXAMPLES, STEPS = 8, 5, 16, 48, 5
+PAPER = Optimiser()
 JOIN = 'kd+0.5*ab'  # its parts differ in what they train
 
 
@@ -134,7 +135,7 @@ class Ready(NamedTuple):
 
 
 def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int = 1, dtype: str = 'float32', placement: str = 'block',
-          preprocess=rolled, optimiser: Optimiser = Optimiser(), around=lambda step: step) -> Ready:  # fmt: skip
+          preprocess=rolled, optimiser: Optimiser = PAPER, around=lambda step: step) -> Ready:  # fmt: skip
   """A tiny student and its teachers under a method, at the start of a phase of STEPS steps. `around` wraps the step."""
   student = network(dtype=dtype, placement=placement)
   taught_by = network(dtype=dtype, blocks=(2, 1), placement=placement)

@@ -41,6 +41,8 @@ MODELS: dict[str, Callable] = {
 
 def build(spec: NetworkSpec) -> Network:
   """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for."""
+  if spec.name not in MODELS:
+    raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}")
   maker = MODELS[spec.name]
   if maker.func is wide_resnet:
     if spec.relu_placement != 'block':

@@ -51,6 +51,7 @@ def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
 
 
 def unpack(packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
+  """The leaves that `pack` packed, under their paths: arrays of their own memory, and typed PRNG keys."""
   leaves: dict[str, Any] = {}
   start = 0
   for name, description in sorted(described.items()):
@@ -110,6 +111,7 @@ def flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
 
 
 def nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
+  """The nested dicts that `flatten` took apart."""
   tree: dict[str, PyTree] = {}
   for path, node in [*arrays.items(), *((path, {}) for path in empty)]:
     *parents, name = path.split('/')
@@ -129,5 +131,6 @@ def digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:
 
 
 def verify(packed: np.ndarray, record: Mapping[str, Any]) -> None:
+  """Raises ValueError where the bytes or the record are not those that were hashed."""
   if record['sha256'] != digest(packed, record):
     raise ValueError('its content does not match its sha256')

@@ -112,7 +112,8 @@ class TestEvaluation:
       assert images.shape[0] == 8 and mask.dtype == np.float32 and (index[0] is None) == streamed
       kept = np.asarray(mask) > 0
       seen += list(zip(np.asarray(images)[kept].reshape(-1, 48).tolist(), np.asarray(labels)[kept].tolist(), strict=True))
-    assert seen == list(zip(part.source.image[part.index].reshape(-1, 48).tolist(), part.source.label[part.index].tolist(), strict=True))
+    images, labels = part.source.image[part.index], part.source.label[part.index]
+    assert seen == list(zip(images.reshape(-1, 48).tolist(), labels.tolist(), strict=True))
 
   @pytest.mark.parametrize('kind', parallel.KINDS)
   @pytest.mark.parametrize('streamed', [False, True])
@@ -121,7 +122,8 @@ class TestEvaluation:
     network = tiny.network(blocks=(1,), widths=(4,))
     variables, spread = tiny.variables(network), parallel.make(kind)
     draw = np.random.default_rng(0)
-    stored = Source(draw.integers(0, 256, (30, tiny.SIDE, tiny.SIDE, 3), np.uint8), draw.integers(0, tiny.CLASSES, 30).astype(np.int32))
+    image, label = draw.integers(0, 256, (30, tiny.SIDE, tiny.SIDE, 3), np.uint8), draw.integers(0, tiny.CLASSES, 30)
+    stored = Source(image, label.astype(np.int32))
     part = Part(stored, np.arange(3, 30, dtype=np.int32))
     with tiny.quick_compilation():
       evaluate = spread.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed)

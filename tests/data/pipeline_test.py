@@ -59,7 +59,8 @@ class TestPreprocess:
     assert not np.array_equal(made['one'], again['one'])
 
   def test_another_view_changes_none_before_it(self):
-    np.testing.assert_array_equal(weak_views('one')(KEY, IMAGES, POSITION)['one'], weak_views('one', 'two')(KEY, IMAGES, POSITION)['one'])
+    alone, beside = weak_views('one')(KEY, IMAGES, POSITION), weak_views('one', 'two')(KEY, IMAGES, POSITION)
+    np.testing.assert_array_equal(alone['one'], beside['one'])
 
   def test_weak_is_a_crop_then_a_flip_of_keys_of_their_own(self):
     image_keys = jax.random.split(KEY, 16)
@@ -157,7 +158,9 @@ def test_a_batch_larger_than_the_data_is_refused():
     pipeline.steps_per_epoch(5, 6)
 
 
-@pytest.mark.parametrize(('shares', 'expected'), [((4,), [[0, 1, 2, 3]]), ((2, 3), [[0, 1], [2, 3, 4]]), ((1, 2, 1), [[0], [1, 2], [3]])])
+@pytest.mark.parametrize(('shares', 'expected'), [
+  ((4,), [[0, 1, 2, 3]]), ((2, 3), [[0, 1], [2, 3, 4]]), ((1, 2, 1), [[0], [1, 2], [3]]),
+])  # fmt: skip
 def test_positions_number_the_global_batch(shares, expected):
   made = pipeline.positions(shares)
   assert [place.tolist() for place in made] == expected and all(place.dtype == np.int32 for place in made)

@@ -60,7 +60,7 @@ def source(count: int, side: int = SIDE, seed: int = 0, labelled: bool = True) -
 VIEWS = {'weak': lambda keys, images: images}
 
 
-def setup(method: Method, *, teachers: int = 0, kind='jit', devices=1, sources=None, shares=(BATCH,), spec=Optimiser(), policies=VIEWS,
+def setup(method: Method, *, teachers: int = 0, kind='jit', devices=1, sources=None, shares=(BATCH,), spec=tiny.PAPER, policies=VIEWS,
           streamed=False):  # fmt: skip
   """(compiled step, state, frozen, sources, position, parallel)."""
   sources = sources or (source(40),)
@@ -87,7 +87,8 @@ def quick(float64):
 
 
 class TestByHand:
-  def one_step(self, spec=Optimiser(learning_rate=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)):
+  def one_step(self):
+    spec = Optimiser(learning_rate=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
     compiled, first, frozen, sources, position, spread = setup(methods.make('nokd'), spec=spec)
     return compiled(first, frozen, sources, index(spread, FIRST), position)
 

@@ -1,0 +1,198 @@
+"""From config files to a validated Config: every mistake is one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import ml_collections
+import pytest
+
+from kd_jax import config
+from kd_jax.config import Config
+from kd_jax.methods import METHODS
+from kd_jax.types import KdJaxError, Optimiser
+
+
+def resolved(**changed) -> Config:
+  return config.resolve(config.default(**changed))
+
+
+def refused(match: str, **changed) -> None:
+  with pytest.raises(KdJaxError, match=match) as caught:
+    resolved(**changed)
+  assert len(str(caught.value).splitlines()) == 1
+
+
+class TestDefault:
+  def test_every_key_has_help_and_a_valid_default(self):
+    assert all(field.metadata['help'].strip() for field in config.KEYS.values())
+    assert {name: getattr(resolved(), name) for name in config.KEYS} == {n: f.default for n, f in config.KEYS.items()}
+
+  def test_is_locked(self):
+    made = config.default()
+    with pytest.raises(AttributeError, match='locked'):
+      made.epohs = 3
+    with pytest.raises(AttributeError, match='locked'):
+      made.kd.alhpa = 0.5
+
+  def test_has_a_section_a_method_whose_options_follow_the_recipe_unless_set(self):
+    made = config.default()
+    for name in METHODS:
+      assert set(made[name]) == set(config.options_of(name)) and not any(v is not None for v in made[name].values())
+    assert resolved(method='kd', recipe='official').options == {'kd': {}}
+
+  @pytest.mark.parametrize('name', METHODS)
+  def test_every_method_resolves(self, name):
+    assert resolved(method=name).options == {name: {}}
+
+  def test_an_unknown_key_is_named_with_what_was_meant(self):
+    with pytest.raises(KdJaxError, match="unknown configuration key 'batchsize'. Did you mean 'batch_size'"):
+      config.default(batchsize=3)
+
+  def test_changes_do_not_reach_the_next_one(self):
+    config.default(epochs=3).kd.alpha = 0.1
+    assert resolved().epochs == 200 and resolved().options == {'kd': {}}
+
+
+class TestResolve:
+  def test_is_frozen(self):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      resolved().epochs = 3
+
+  def test_an_integer_may_stand_for_a_number(self):
+    assert resolved(learning_rate=1).learning_rate == 1
+
+  @pytest.mark.parametrize('changed', [
+    {'student': 'resnet88'}, {'teacher': 'resnet25'}, {'recipe': 'writen'}, {'parallel': 'pmapp'}, {'relu_placement': 'blocks'},
+    {'compute_dtype': 'bfloat'}, {'selection': 'tests'}, {'data_placement': 'gpu'},
+  ], ids=str)  # fmt: skip
+  def test_names_are_checked_with_the_valid_ones(self, changed):
+    ((name, value),) = changed.items()
+    refused(f"unknown {name} '{value}'.*Valid: ", **changed)
+
+  def test_did_you_mean(self):
+    refused("Did you mean 'resnet8", student='resnet88')
+    refused("Did you mean 'written'", recipe='writen')
+
+  @pytest.mark.parametrize('changed', [
+    {'epochs': 0}, {'batch_size': 0}, {'log_every': 0}, {'seed': -1}, {'seed': 2**32}, {'train_examples': -1}, {'crop_padding': -1},
+    {'teacher_epochs': -1}, {'validation_examples': -1}, {'eval_examples': -1}, {'weight_decay': -1.0},
+    {'weight_decay': float('nan')}, {'weight_decay': float('inf')}, {'learning_rate': 0.0}, {'learning_rate': float('nan')},
+    {'learning_rate': float('inf')}, {'learning_rate_factor': 0.0}, {'momentum': 1.0}, {'momentum': -0.1},
+    {'momentum': float('nan')}, {'learning_rate_drops': (0.5, 1.0)}, {'learning_rate_drops': (0.0,)},
+    {'learning_rate_drops': (float('nan'),)},
+  ], ids=str)  # fmt: skip
+  def test_ranges(self, changed):
+    refused(next(iter(changed)), **changed)
+
+  @pytest.mark.parametrize('changed', [
+    {'seed': 2**32 - 1}, {'seed': 0}, {'epochs': 1}, {'momentum': 0.0}, {'weight_decay': 0.0}, {'learning_rate_drops': ()},
+    {'crop_padding': 0}, {'train_examples': 0},
+  ], ids=str)  # fmt: skip
+  def test_the_ends_of_the_ranges(self, changed):
+    ((name, value),) = changed.items()
+    assert getattr(resolved(**changed), name) == value
+
+  @pytest.mark.parametrize(('name', 'value'), [('epochs', True), ('epochs', '3'), ('epochs', 2.5), ('student', 3), ('mean', 0.5),
+                                               ('flip', 1), ('learning_rate', 'fast'), ('learning_rate', True)])  # fmt: skip
+  def test_types(self, name, value):
+    """A config file may return any ConfigDict, which need not keep types."""
+    loose = ml_collections.ConfigDict({**config.default().to_dict(), name: value})
+    with pytest.raises(KdJaxError, match=f'^{name} is a'):
+      config.resolve(loose)
+
+  def test_a_config_of_a_few_keys_takes_the_other_defaults(self):
+    made = config.resolve(ml_collections.ConfigDict({'epochs': 3}))
+    assert made == dataclasses.replace(resolved(), epochs=3)
+
+  def test_unknown_keys_of_a_loose_config(self):
+    with pytest.raises(KdJaxError, match="unknown configuration key 'epohs'. Did you mean 'epochs'"):
+      config.resolve(ml_collections.ConfigDict({'epohs': 3}))
+    with pytest.raises(KdJaxError, match="unknown option of kd 'alhpa'. Did you mean 'alpha'"):
+      config.resolve(ml_collections.ConfigDict({'method': 'kd', 'kd': {'alhpa': 0.5}}))
+
+
+class TestTogether:
+  def test_selecting_on_validation_images_needs_some(self):
+    refused('selection=validation needs validation_examples', validation_examples=0)
+    assert resolved(validation_examples=0, selection='test').selection == 'test'
+
+  def test_mean_and_std_go_together(self):
+    refused('mean has 3 values and std 1', mean=(0.5, 0.5, 0.5), std=(0.2,))
+    refused('standard deviations are greater than 0', mean=(0.5,), std=(0.0,))
+    for bad in ('x', float('nan'), float('inf')):
+      refused('mean holds finite numbers', mean=(bad,), std=(1.0,))
+      refused('std holds finite numbers', mean=(0.5,), std=(bad,))
+
+  def test_an_option_of_another_method(self):
+    made = config.default(method='kd')
+    made.oh.weight = 1e-4
+    with pytest.raises(KdJaxError, match="oh.weight is set, but the method is 'kd'"):
+      config.resolve(made)
+
+  def test_options_reach_the_config_and_are_checked_by_their_method(self):
+    made = config.default(method='kd')
+    made.kd.alpha = 0.3
+    assert config.resolve(made).options == {'kd': {'alpha': 0.3}}
+    made.kd.alpha = 3.0
+    with pytest.raises(KdJaxError, match='alpha'):
+      config.resolve(made)
+
+  def test_a_join_takes_the_options_of_its_parts(self):
+    made = config.default(method='kd+0.5*oh')
+    made.kd.alpha, made.oh.weight = 0.3, 1e-4
+    assert config.resolve(made).options == {'kd': {'alpha': 0.3}, 'oh': {'weight': 1e-4}}
+
+  @pytest.mark.parametrize(('method', 'match'), [
+    ('kdd', "unknown method 'kdd'"), ('kd+kd', 'names kd twice'), ('x*kd', "'x' is no weight"), ('-1*kd', 'not greater than 0'),
+    ('0*kd', 'not greater than 0'), ('inf*kd', 'not greater than 0'), ('', 'unknown method'), ('kd+', 'unknown method'),
+  ])  # fmt: skip
+  def test_methods_that_cannot_be_read(self, method, match):
+    refused(match, method=method)
+
+
+class TestJson:
+  def test_round_trips(self):
+    made = config.default(method='kd+oh', mean=(0.5,), std=(0.25,), learning_rate_drops=(0.5,))
+    made.kd.alpha = 0.3
+    stored = config.resolve(made).for_json()
+    assert json.loads(json.dumps(stored)) == stored
+    assert set(stored) == {*config.KEYS, 'options'}
+    assert stored['options'] == {'kd': {'alpha': 0.3}, 'oh': {}} and stored['mean'] == [0.5]
+    assert not config.difference(stored, config.resolve(made).for_json())
+
+
+class TestDifference:
+  def test_names_what_makes_another_run(self):
+    changed = config.difference(resolved().for_json(), resolved(epochs=3, seed=1).for_json())
+    assert sorted(changed) == ['epochs: 200 → 3', 'seed: 0 → 1']
+
+  @pytest.mark.parametrize('changed', [{'data_dir': '/elsewhere'}, {'download': False}, {'data_placement': 'host'},
+                                       {'parallel': 'pmap'}, {'log_every': 7}], ids=str)  # fmt: skip
+  def test_some_keys_may_change(self, changed):
+    assert not config.difference(resolved().for_json(), resolved(**changed).for_json())
+    assert set(changed) <= set(config.FREE)
+
+  def test_options_count(self):
+    made = config.default()
+    made.kd.alpha = 0.3
+    assert config.difference(resolved().for_json(), config.resolve(made).for_json())
+
+  def test_a_key_of_a_newer_version_counts(self):
+    stored = resolved().for_json()
+    del stored['flip']
+    assert config.difference(stored, resolved().for_json()) == ['flip: None → True']
+
+
+def test_the_optimiser_of_a_run():
+  made = resolved(learning_rate=0.2, momentum=0.8, weight_decay=1e-3, learning_rate_drops=(0.5,), learning_rate_factor=0.3)
+  assert made.optimiser() == Optimiser(0.2, 0.8, True, 1e-3, (0.5,), 0.3)
+  assert resolved().optimiser() == Optimiser()
+
+
+def test_help_names_every_key():
+  text = config.describe()
+  for name in config.names():
+    assert f'{name}=' in text
+  assert all(field.metadata['help'] in text for field in config.KEYS.values())

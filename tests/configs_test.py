@@ -1,0 +1,65 @@
+"""Every file under configs/ says how it is run, and resolves."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from kd_jax import config, plans
+from kd_jax.methods import METHODS
+from kd_jax.models import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / 'configs').glob('*.py'))
+
+
+def read(path: Path):
+  spec = importlib.util.spec_from_file_location(f'configs_{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config()
+
+
+def command_is_there(path: Path, text: str) -> bool:
+  """The command that runs the file; the quick start is what runs without flags."""
+  if path.stem == 'quickstart':
+    return 'python launch.py' in text
+  return f'python launch.py --config=configs/{path.name}' in text
+
+
+def test_there_are_some():
+  assert 'quickstart.py' in [path.name for path in FILES]
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+class TestFile:
+  def test_opens_with_its_command(self, path):
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert text and command_is_there(path, text)
+
+  def test_resolves(self, path):
+    made = config.resolve(read(path))
+    assert made.student in MODELS and made.teacher in MODELS
+
+  def test_trains_the_method_of_its_name(self, path):
+    _, _, name = path.stem.partition('_')
+    if name in METHODS:
+      assert read(path).method == name
+
+  def test_has_phases(self, path):
+    made = config.resolve(read(path))
+    assert made.epochs >= 2 or plans.options(made.method) == {}
+
+  def test_names_no_path_of_a_machine(self, path):
+    assert not any(part in path.read_text() for part in ('/home/', '/root/', '/tmp/', '/work/'))
+
+
+def test_every_method_has_a_file():
+  assert {read(path).method for path in FILES} >= set(METHODS)
+
+
+def test_a_missing_command_is_noticed():
+  assert not command_is_there(ROOT / 'configs' / 'other.py', 'Runs something.')

@@ -1,0 +1,179 @@
+"""The phases that a configuration comes to."""
+
+from __future__ import annotations
+
+import pytest
+
+from kd_jax import methods, models, plans
+from kd_jax.methods import METHODS, RECIPES
+from kd_jax.types import KdJaxError, NetworkSpec, Optimiser
+
+STUDENT, TEACHER = (NetworkSpec(name, 10, (32, 32, 3), mean=(0.5,) * 3, std=(0.2,) * 3) for name in ('resnet8', 'resnet26'))
+ROLES = ('teacher', 'baseline', 'student', 'stage')
+
+
+def wanted(method: str = 'kd', **changed) -> plans.Wanted:
+  common = {'recipe': 'written', 'options': {}, 'student': STUDENT, 'teacher': TEACHER, 'imported': (), 'baseline': False,
+            'epochs': 20, 'teacher_epochs': 0, 'batch_size': 128, 'optimiser': Optimiser()}  # fmt: skip
+  return plans.Wanted(method, **{**common, **changed})
+
+
+def phases(method: str = 'kd', **changed):
+  return plans.make(wanted(method, **changed))
+
+
+def named(made) -> list[str]:
+  return [phase.name for phase in made]
+
+
+class TestNokd:
+  def test_is_one_phase_without_teachers(self):
+    (phase,) = phases('nokd')
+    assert (phase.name, phase.role, phase.method_name, phase.teachers) == ('student', 'student', 'nokd', ())
+    assert (phase.student, phase.epochs, phase.shares) == (STUDENT, 20, {'train': 128})
+    assert phase.start is None and phase.stop is None and phase.optimiser == Optimiser()
+
+  def test_with_a_baseline(self):
+    assert named(phases('nokd', baseline=True)) == ['baseline', 'student']
+
+
+class TestKd:
+  def test_trains_a_teacher_first(self):
+    teacher, student = phases('kd')
+    assert (teacher.name, teacher.role, teacher.method_name, teacher.student) == ('teacher', 'teacher', 'nokd', TEACHER)
+    assert student.teachers == ('teacher',) and student.method_name == 'kd' and student.student == STUDENT
+
+  def test_a_baseline_has_the_students_budget(self):
+    teacher, baseline, student = phases('kd', baseline=True, teacher_epochs=7)
+    assert (baseline.role, baseline.method_name, baseline.teachers) == ('baseline', 'nokd', ())
+    assert (baseline.student, baseline.epochs, baseline.shares, baseline.optimiser) == student[4:5] + student[6:7] + (
+      student.shares, student.optimiser)  # fmt: skip
+    assert teacher.epochs == 7 and student.epochs == 20
+
+  def test_a_teacher_trains_as_long_as_the_student_unless_told(self):
+    assert phases('kd')[0].epochs == 20
+
+  def test_an_imported_teacher_is_not_trained(self):
+    (student,) = phases('kd', imported=('teacher',))
+    assert student.teachers == ('teacher',)
+    assert named(phases('kd', imported=('teacher',), baseline=True)) == ['baseline', 'student']
+
+  def test_options_and_recipe_reach_the_method(self):
+    with pytest.raises(KdJaxError, match='alpha'):
+      phases('kd', options={'kd': {'alpha': 2.0}})
+
+
+class TestAb:
+  def test_two_phases_of_one_student(self):
+    teacher, boundary, student = phases('ab')
+    assert named((teacher, boundary, student)) == ['teacher', 'boundary', 'student']
+    assert (boundary.role, boundary.epochs, student.epochs) == ('stage', 12, 8)
+    assert student.start == 'boundary' and boundary.start is None
+    assert boundary.optimiser.drops == () and student.optimiser == Optimiser()
+    assert not boundary.method.trains(('student', 'head', 'bias')) and student.method.trains(('student', 'head', 'bias'))
+
+  def test_published_has_ten_epochs_of_the_first_and_another_relu_placement(self):
+    _, boundary, student = phases('ab', recipe='published')
+    assert (boundary.epochs, student.epochs) == (10, 10)
+    assert boundary.student.relu_placement == student.student.relu_placement == 'pool'
+    assert boundary.teacher_changes == {'relu_placement': 'pool'}
+
+  @pytest.mark.parametrize('changed', [
+    {'epochs': 1}, {'options': {'ab': {'boundary_epochs': 20}}}, {'options': {'ab': {'boundary_share': 0.0}}},
+    {'options': {'ab': {'boundary_share': 1.0}}},
+  ], ids=str)  # fmt: skip
+  def test_each_phase_needs_an_epoch(self, changed):
+    with pytest.raises(KdJaxError, match='each phase needs at least one'):
+      phases('ab', **changed)
+
+
+class TestTakd:
+  def test_a_chain(self):
+    teacher, assistant, student = phases('takd')
+    assert named((teacher, assistant, student)) == ['teacher', 'assistant', 'student']
+    assert assistant.student == TEACHER._replace(name='resnet20') and assistant.teachers == ('teacher',)
+    assert student.teachers == ('assistant',) and student.student == STUDENT
+
+  def test_a_longer_one(self):
+    made = phases('takd', options={'takd': {'assistants': 'resnet20, resnet14'}})
+    assert [(phase.name, phase.student.name, phase.teachers) for phase in made] == [
+      ('teacher', 'resnet26', ()), ('assistant1', 'resnet20', ('teacher',)), ('assistant2', 'resnet14', ('assistant1',)),
+      ('student', 'resnet8', ('assistant2',)),
+    ]  # fmt: skip
+
+  def test_needs_an_assistant_that_is_a_network(self):
+    with pytest.raises(KdJaxError, match='names no network'):
+      phases('takd', options={'takd': {'assistants': ' , '}})
+    _, assistant, _ = phases('takd', options={'takd': {'assistants': 'resnet21'}})
+    with pytest.raises(KdJaxError, match="no network 'resnet21'"):
+      models.build(assistant.student)
+
+
+class TestMkd:
+  def test_teachers_of_one_architecture(self):
+    *teachers, student = phases('mkd')
+    assert named(teachers) == ['teacher1', 'teacher2', 'teacher3'] and {t.student for t in teachers} == {TEACHER}
+    assert student.teachers == ('teacher1', 'teacher2', 'teacher3')
+
+  def test_those_that_are_there_are_not_trained(self):
+    made = phases('mkd', imported=('teacher1', 'teacher2'))
+    assert named(made) == ['teacher3', 'student'] and made[-1].teachers == ('teacher1', 'teacher2', 'teacher3')
+
+  def test_no_teachers(self):
+    with pytest.raises(KdJaxError, match='at least 1'):
+      phases('mkd', options={'mkd': {'teachers': 0}})
+
+
+class TestUnlabelled:
+  def test_half_a_batch(self):
+    assert phases('stl')[-1].shares == {'train': 64, 'unlabelled': 64}
+    assert phases('stl', batch_size=5)[-1].shares == {'train': 3, 'unlabelled': 2}
+    assert phases('stl')[0].shares == {'train': 128}
+
+  def test_one_image_cannot_be_halved(self):
+    with pytest.raises(KdJaxError, match='batch_size is 1'):
+      phases('stl', batch_size=1)
+
+  def test_unlabelled_images_alone(self):
+    assert phases('unsupervised')[-1].shares == {'unlabelled': 128}
+
+
+class TestJoin:
+  def test_trains_one_student(self):
+    teacher, student = phases('kd+0.5*ab')
+    assert (teacher.method_name, student.method_name, student.name) == ('nokd', 'kd+0.5*ab', 'student')
+
+  @pytest.mark.parametrize('name', ['takd', 'mkd', 'stl', 'unsupervised'])
+  def test_of_methods_with_plans_of_their_own_is_refused(self, name):
+    with pytest.raises(KdJaxError, match=f"'{name}' trains in several phases"):
+      phases(f'kd+{name}')
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('baseline', [False, True])
+@pytest.mark.parametrize('name', METHODS)
+class TestEvery:
+  def made(self, name, baseline, recipe):
+    return phases(name, baseline=baseline, recipe=recipe)
+
+  def test_names_are_unique_and_refer_to_what_came_before(self, name, baseline, recipe):
+    made, there = self.made(name, baseline, recipe), set()
+    for phase in made:
+      assert phase.name not in there and phase.role in ROLES and set(phase.teachers) <= there
+      assert phase.start is None or phase.start in there
+      assert phase.epochs >= 1 and all(share >= 1 for share in phase.shares.values())
+      there.add(phase.name)
+
+  def test_ends_with_the_student_and_has_a_baseline_where_wanted(self, name, baseline, recipe):
+    made = self.made(name, baseline, recipe)
+    assert (made[-1].name, made[-1].role, made[-1].method_name) == ('student', 'student', name)
+    assert ('baseline' in named(made)) == baseline
+
+  def test_the_student_has_as_many_teachers_as_its_method_takes(self, name, baseline, recipe):
+    fewest, most = methods.teachers(name)
+    assert fewest <= len(self.made(name, baseline, recipe)[-1].teachers) <= most
+
+  def test_the_budget_is_the_students(self, name, baseline, recipe):
+    """A student's phases add up to its epochs, so that it is compared with a baseline of as many."""
+    own = [phase.epochs for phase in self.made(name, baseline, recipe) if phase.role in ('student', 'stage')]
+    assert sum(own) == 20

@@ -1,0 +1,238 @@
+"""The loop by a step of three numbers: choosing, stopping, being interrupted and going on."""
+
+from __future__ import annotations
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd_jax.train import loop
+from kd_jax.train.checkpoint import Checkpoints
+from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Phase, TrainState
+from tests import tiny
+
+PER_EPOCH, EPOCHS = 4, 3
+SPEC = NetworkSpec('none', 2, (1, 1, 1))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+  with tiny.quick_compilation():
+    yield
+
+
+@jax.jit
+def step(state: TrainState, frozen: Frozen, sources, index, position):
+  """Random steps, drawn as the real step draws: from the phase's key and the counter."""
+  noise = jax.random.normal(jax.random.fold_in(frozen.key, state.step), (3,))
+  w = state.params['student']['w'] * 0.9 + 0.1 * noise + sources
+  stats = {'student': {'seen': state.stats['student']['seen'] + w}, 'method': {}}
+  loss = jnp.square(w).sum()
+  metrics = {'loss': (loss, 1.0), 'term/square': (loss, 1.0), 'accuracy': (jnp.float32(1), jnp.float32(4))}
+  params = {'student': {'w': w}, 'method': {}}
+  return TrainState(state.step + 1, params, stats, {'momentum': state.opt_state['momentum'] * 0.5 + w}), metrics
+
+
+def first() -> TrainState:
+  zero = jnp.zeros(3)
+  return TrainState(jnp.zeros((), jnp.int32), {'student': {'w': zero}, 'method': {}}, {'student': {'seen': zero}, 'method': {}},
+                    {'momentum': zero})  # fmt: skip
+
+
+def phase(epochs: int = EPOCHS, stop=None) -> Phase:
+  return Phase('made up', 'student', 'none', None, SPEC, (), epochs, Optimiser(), {'train': 8}, stop=stop)
+
+
+USUAL = phase()
+
+
+class Watcher:
+  """Remembers what it is told, and interrupts after a number of calls."""
+
+  def __init__(self, interrupt_after: int | None = None):
+    self.started, self.steps, self.epochs, self.asked, self.after = [], [], [], 0, interrupt_after
+
+  def start(self, phase, step):
+    self.started.append((phase, step))
+
+  def step(self, step, means, images):
+    self.steps.append((step, images, means['loss']))
+
+  def epoch(self, history):
+    self.epochs.append([dict(row) for row in history])
+
+  def interrupted(self):
+    self.asked += 1
+    return self.after is not None and self.asked >= self.after
+
+
+def work(accuracies=None, *, step=step, fed=None) -> loop.Work:
+  """Validation accuracies come from a list, or from the weights."""
+  asked = iter(accuracies or ())
+
+  def validate(variables):
+    value = next(asked) if accuracies else float(jnp.tanh(variables['params']['w'].sum()))
+    return {'validation_accuracy': value, 'validation_loss': 0.0}
+
+  def feed(at):
+    if fed is not None:
+      fed.append(at)
+    return jnp.float32(0.01 * at), ()
+
+  return loop.Work(step, feed, (), validate, 'validation_accuracy', lambda at: 0.1 / (1 + at),
+                   lambda tree: jax.tree.map(jnp.array, tree), PER_EPOCH, 8)  # fmt: skip
+
+
+def run(folder, made: loop.Work | None = None, *, watcher=None, log_every: int = 2, phase=USUAL, key: int = 0) -> loop.Finished:
+  frozen = Frozen((), {}, jax.random.key(key))
+  with Checkpoints(folder) as checkpoints:
+    return loop.run(phase, first(), frozen, made or work(), checkpoints, watcher or Watcher(), log_every=log_every)
+
+
+def untimed(history):
+  return [{k: v for k, v in row.items() if k not in ('seconds', 'images_per_second')} for row in history]
+
+
+class TestSelection:
+  @pytest.mark.parametrize(('accuracies', 'best'), [([0.1, 0.5, 0.3], 2), ([0.5, 0.5, 0.5], 1), ([0.1, 0.2, 0.3], 3), ([0, 0, 0], 1)])
+  def test_the_best_epoch_is_the_first_with_the_highest_metric(self, tmp_path, accuracies, best):
+    finished = run(tmp_path, work(accuracies))
+    assert finished.best_epoch == best and [row['epoch'] for row in finished.history] == [1, 2, 3]
+    chex.assert_trees_all_equal(finished.best, self.after(best * PER_EPOCH))
+
+  @staticmethod
+  def after(steps: int):
+    current, frozen = first(), Frozen((), {}, jax.random.key(0))
+    for at in range(steps):
+      current, _ = step(current, frozen, jnp.float32(0.01 * at), (), ())
+    return jax.device_get({'params': current.params['student'], 'batch_stats': current.stats['student']})
+
+  def test_the_last_is_kept_beside_it(self, tmp_path):
+    finished = run(tmp_path, work([0.9, 0.1, 0.1]))
+    chex.assert_trees_all_equal(finished.last, self.after(EPOCHS * PER_EPOCH))
+    assert not np.array_equal(finished.best['params']['w'], finished.last['params']['w'])
+
+
+class TestRecords:
+  def test_a_row_an_epoch(self, tmp_path):
+    watcher = Watcher()
+    finished = run(tmp_path, work([0.1, 0.5, 0.3]), watcher=watcher)
+    row = finished.history[0]
+    assert row['epoch'] == 1 and row['train_accuracy'] == 0.25 and row['validation_accuracy'] == 0.1
+    assert row['learning_rate'] == pytest.approx(0.1 / PER_EPOCH)  # of the epoch's last step
+    assert row['train_loss'] == row['terms']['square'] > 0 and row['images_per_second'] > 0
+    assert watcher.started == [('made up', 0)] and [len(history) for history in watcher.epochs] == [1, 2, 3]
+    assert watcher.epochs[-1] == finished.history and finished.seconds > 0
+
+  def test_each_epoch_has_means_of_its_own(self, tmp_path):
+    losses, current, frozen = [], first(), Frozen((), {}, jax.random.key(0))
+    for at in range(EPOCHS * PER_EPOCH):
+      current, metrics = step(current, frozen, jnp.float32(0.01 * at), (), ())
+      losses.append(float(metrics['loss'][0]))
+    finished = run(tmp_path)
+    assert [row['train_loss'] for row in finished.history] == pytest.approx(np.reshape(losses, (EPOCHS, -1)).mean(1), rel=1e-6)
+
+  def test_how_often_metrics_are_looked_at_changes_nothing(self, tmp_path):
+    often, seldom = (run(tmp_path / str(every), log_every=every) for every in (1, 100))
+    assert untimed(often.history) == untimed(seldom.history)
+    chex.assert_trees_all_equal(often.last, seldom.last)
+
+  def test_images_are_counted_once(self, tmp_path):
+    watcher = Watcher()
+    run(tmp_path, watcher=watcher, log_every=3)
+    assert sum(images for _, images, _ in watcher.steps) == EPOCHS * PER_EPOCH * 8
+    assert watcher.steps[-1][0] == EPOCHS * PER_EPOCH
+
+
+class TestStop:
+  def test_ends_the_phase_after_the_epoch_that_says_so(self, tmp_path):
+    seen = []
+
+    def enough(row):
+      seen.append(row['validation_accuracy'])
+      return row['validation_accuracy'] >= 0.5
+
+    finished = run(tmp_path, work([0.1, 0.5, 0.9]), phase=phase(stop=enough))
+    assert seen == [0.1, 0.5] and len(finished.history) == 2 and finished.best_epoch == 2
+
+  def test_a_phase_that_ended_early_is_not_gone_on_with(self, tmp_path):
+    run(tmp_path, work([0.1, 0.5]), phase=phase(stop=lambda row: row['validation_accuracy'] >= 0.5))
+    fed = []
+    again = run(tmp_path, work([], fed=fed), phase=phase(stop=lambda row: row['validation_accuracy'] >= 0.5))
+    assert not fed and len(again.history) == 2
+
+
+class TestInterruption:
+  @pytest.mark.parametrize('after', range(1, EPOCHS * PER_EPOCH))
+  def test_going_on_ends_bit_for_bit_where_an_undisturbed_run_ends(self, tmp_path, after):
+    """Stopped after each step of the run in turn, in the middle of an epoch and at its end."""
+    undisturbed = run(tmp_path / 'undisturbed')
+    with pytest.raises(loop.Interrupted):
+      run(tmp_path / 'stopped', watcher=Watcher(after))
+    fed, watcher = [], Watcher()
+    resumed = run(tmp_path / 'stopped', work(fed=fed), watcher=watcher)
+    assert fed == list(range(after, EPOCHS * PER_EPOCH)) and watcher.started == [('made up', after)]
+    chex.assert_trees_all_equal((resumed.best, resumed.last), (undisturbed.best, undisturbed.last))
+    assert untimed(resumed.history) == untimed(undisturbed.history) and resumed.best_epoch == undisturbed.best_epoch
+
+  def test_again_and_again(self, tmp_path):
+    undisturbed = run(tmp_path / 'undisturbed')
+    for _ in range(EPOCHS * PER_EPOCH - 1):
+      with pytest.raises(loop.Interrupted):
+        run(tmp_path / 'stopped', watcher=Watcher(1))
+    chex.assert_trees_all_equal(run(tmp_path / 'stopped').last, undisturbed.last)
+
+  def test_a_request_at_the_very_end_comes_too_late(self, tmp_path):
+    finished = run(tmp_path, watcher=Watcher(EPOCHS * PER_EPOCH))
+    assert len(finished.history) == EPOCHS
+
+  def test_a_finished_phase_is_read_back(self, tmp_path):
+    once, fed = run(tmp_path), []
+    again = run(tmp_path, work(fed=fed))
+    assert not fed
+    chex.assert_trees_all_equal((again.best, again.last), (once.best, once.last))
+    assert again.history == once.history and again.seconds == once.seconds
+
+  def test_another_key_is_another_run(self, tmp_path):
+    one, other = run(tmp_path / '0', key=0), run(tmp_path / '1', key=1)
+    assert not np.array_equal(one.last['params']['w'], other.last['params']['w'])
+
+
+class TestDivergence:
+  def at(self, bad: int):
+    def diverging(state, frozen, sources, index, position):
+      after, metrics = step(state, frozen, sources, index, position)
+      loss = jnp.where(state.step == bad, jnp.nan, metrics['loss'][0])
+      return after, metrics | {'loss': (loss, 1.0), 'term/square': (loss, 1.0)}
+
+    return jax.jit(diverging)
+
+  def test_stops_and_names_the_term(self, tmp_path):
+    with pytest.raises(KdJaxError, match="'term/square' was nan .* step 6"):
+      run(tmp_path, work(step=self.at(5)), log_every=2)
+
+  def test_keeps_the_checkpoint_before(self, tmp_path):
+    """The epoch before it is whole; what diverged is not saved."""
+    with pytest.raises(KdJaxError):
+      run(tmp_path, work(step=self.at(5)))
+    watcher = Watcher()
+    finished = run(tmp_path, watcher=watcher)
+    assert watcher.started == [('made up', PER_EPOCH)]
+    chex.assert_tree_all_finite(finished.last)
+    assert all(math.isfinite(row['train_loss']) for row in finished.history)
+
+
+def test_the_first_state_is_copied_before_its_buffers_are_given_up(tmp_path):
+  """It shares weights with networks that later phases need."""
+  donating = jax.jit(step.__wrapped__, donate_argnums=0)
+  start, frozen = first(), Frozen((), {}, jax.random.key(0))
+  kept = jax.device_get(start)
+  with Checkpoints(tmp_path) as checkpoints:
+    finished = loop.run(phase(), start, frozen, work(step=donating), checkpoints, Watcher(), log_every=2)
+  assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
+  chex.assert_trees_all_equal(jax.device_get(start), kept)
+  assert not np.array_equal(finished.last['params']['w'], kept.params['student']['w'])
