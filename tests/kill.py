@@ -30,6 +30,7 @@ COMMAND = (
   sys.executable, str(ROOT / 'launch.py'), '--config.train_examples=320', '--config.validation_examples=100',
   '--config.eval_examples=100', f'--config.epochs={EPOCHS}', '--config.teacher=thin_resnet8',
 )  # fmt: skip
+ENVIRONMENT = {**os.environ, 'PYTHONUNBUFFERED': '1'}
 TIMES = ('seconds', 'images_per_second')
 MOST = 5  # kills of a run
 PATIENCE = 900  # seconds for a sitting
@@ -62,7 +63,7 @@ def sit(folder: Path, *, until: Callable[[float, str], bool] = lambda seconds, s
   started, sent = time.monotonic(), False
   with open(folder.with_suffix('.log'), 'w+') as log:
     process = subprocess.Popen([*COMMAND, f'--workdir={folder}'], cwd=folder.parent, stdout=log,
-                               stderr=subprocess.STDOUT, env={**os.environ, 'PYTHONUNBUFFERED': '1'})  # fmt: skip
+                               stderr=subprocess.STDOUT, env=ENVIRONMENT)  # fmt: skip
     try:
       while process.poll() is None:
         seconds = time.monotonic() - started

@@ -15,11 +15,13 @@ from tests import kill
 def folder(tmp_path_factory):
   """A folder whose runs are on one device, and compile nothing twice."""
   folder = tmp_path_factory.mktemp('runs')
+  environment = kill.ENVIRONMENT | {
+    'JAX_COMPILATION_CACHE_DIR': str(folder / 'cache'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }  # fmt: skip
+  environment.pop('XLA_FLAGS', None)
   with pytest.MonkeyPatch.context() as patch:
-    patch.delenv('XLA_FLAGS', raising=False)
-    patch.setenv('JAX_COMPILATION_CACHE_DIR', str(folder / 'cache'))
-    patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
-    patch.setenv('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
+    patch.setattr(kill, 'ENVIRONMENT', environment)
     yield folder
 
 

@@ -50,7 +50,7 @@ WRONG = [
   ('--config.epochs=1.5', 'config.epochs=1.5: invalid literal'),
   ('--config.learning_rate=fast', "could not convert string to float: 'fast'"),
   ('--config.baseline=maybe', 'config.baseline=maybe'),
-  ('--config.mean=grey', 'mean holds numbers'),
+  ('--config.mean=grey', "numbers, not ('grey',)"),
   ('--config.epochs', 'Missing value for flag --config.epochs'),
   # configuration files
   ('--config=nosuch.py', "No such file or directory: 'nosuch.py'); those in configs/ are "),
@@ -75,10 +75,10 @@ WRONG = [
   ('--config.compute_dtype=float16', "unknown compute_dtype 'float16'"),
   ('--config.data_placement=disk', "unknown data_placement 'disk'"),
   # ranges
-  ('--config.epochs=-1', 'epochs is at least 1, not -1'),
-  ('--config.epochs=0', 'epochs is at least 1, not 0'),
-  ('--config.log_every=0', 'log_every is at least 1'),
-  ('--config.seed=-1', 'seed is at least 0'),
+  ('--config.epochs=-1', 'at least 1, not -1'),
+  ('--config.epochs=0', 'at least 1, not 0'),
+  ('--config.log_every=0', 'at least 1, not 0'),
+  ('--config.seed=-1', 'at least 0, not -1'),
   ('--config.seed=4294967296', 'seed is less than 2**32'),
   ('--config.learning_rate=0', 'learning_rate is a finite number greater than 0'),
   ('--config.learning_rate=nan', 'learning_rate is a finite number greater than 0'),

@@ -175,11 +175,11 @@ def take(ready: Ready) -> Taken:
 
 
 @functools.cache
-def trained(case: Case, kind: str, devices: int, dtype: str, preprocess=rolled) -> Taken:
+def trained(case: Case, kind: str, devices: int, dtype: str, preprocess=rolled, optimiser: Optimiser = PAPER) -> Taken:
   """Five steps of a case, computed once for all tests that look at them."""
   with jax.enable_x64(dtype == 'float64'), quick_compilation():
     return take(ready(case.method(), teachers=case.teachers, kind=kind, devices=devices, dtype=dtype, placement=case.placement,
-                      preprocess=preprocess))  # fmt: skip
+                      preprocess=preprocess, optimiser=optimiser))  # fmt: skip
 
 
 @contextlib.contextmanager
