@@ -69,7 +69,9 @@ def main(argv: list[str]) -> None:
   except Interrupted:
     print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
     sys.exit(130)
-  print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.')
+  print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.\n'
+        'Next: another seed with --config.seed=1 and another --workdir; another method with --config.method=rkd; real images with\n'
+        '--config=configs/cifar10_kd.py --workdir=runs/cifar10_kd. `python launch.py --help` lists what can be set.')  # fmt: skip
 
 
 def fail(message: str) -> None:

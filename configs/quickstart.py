@@ -12,5 +12,5 @@ def get_config():
   return default(
     dataset='digits', validation_examples=287, crop_padding=2, flip=False,
     teacher='thin_resnet14', student='thin_resnet8', method='kd', baseline=True,
-    epochs=20, batch_size=64, log_every=10,
+    epochs=10, batch_size=64, log_every=10,
   )

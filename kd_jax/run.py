@@ -151,6 +151,10 @@ def _phases(context: Context, phases: Sequence[Phase], imported: Mapping[str, Tr
     plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
   plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
   context.say(table.results_table(rows))
+  images, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
+  error = (accuracy * (1 - accuracy) / images) ** 0.5
+  context.say(f'{images:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
+              'and seeds add to it.')  # fmt: skip
   return rows
 
 
