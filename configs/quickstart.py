@@ -1,8 +1,9 @@
-"""Distillation in two minutes, offline, on 1,797 real handwritten digits.
+"""Distillation in a minute, offline, on 1,797 real handwritten digits.
 
   python launch.py
 
-A small residual network is trained as the teacher; then one a tenth of its size is trained twice, alone and by the teacher.
+A small residual network is trained as the teacher; then one of less than half its size is trained twice, alone and by the teacher.
+Expected: all three near 98 % of the 360 test images, no further apart than chance. Time: under a minute on 2 CPU cores.
 """
 
 from kd_jax.config import default
