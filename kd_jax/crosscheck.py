@@ -31,7 +31,7 @@ from kd_jax.interop import torch_names
 from kd_jax.losses import features, logits, relational
 from kd_jax.report import records
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Array, Frozen, KdJaxError, MethodState, Network, Optimiser, PyTree, Source
+from kd_jax.types import Array, Frozen, KdJaxError, MethodState, Network, Optimiser, PyTree, Source, TrainState
 
 STUDENT_DUPLICATES = 'student_embedding_with_duplicate_rows'
 LOGITS, LOSSES, FLOAT64, FLOAT32 = 1e-4, 1e-5, 1e-7, 1e-3  # tolerances
@@ -118,22 +118,32 @@ def check_losses(data) -> Iterator[Check]:
 
 
 def check_trace(data, teacher_path: Path, student_name: str) -> Iterator[Check]:
-  """Each method's run of the file: the loss of every step, then weights and BatchNorm statistics, in float64 and float32."""
+  """Each method's run of the file: the loss of every step, then weights and BatchNorm statistics, in float64 and float32.
+
+  Training at these rates multiplies a difference by about ten every two steps, so float32 can follow a trace no further than its
+  own rounding lets it. It is held to the trace step by step: each float32 step starts from the float64 state before it.
+  """
   for method in sorted({name.split('/')[0] for name in data if name.endswith('/loss')}):
+    final = {k.removeprefix(f'{method}/final/'): data[k] for k in data if k.startswith(f'{method}/final/')}
+    starts = None
     for dtype, tolerance in (('float64', FLOAT64), ('float32', FLOAT32)):
       with jax.enable_x64(dtype == 'float64'):
-        losses, variables = _replay(data, teacher_path, student_name, method, dtype)
-        final = {k.removeprefix(f'{method}/final/'): data[k] for k in data if k.startswith(f'{method}/final/')}
-        network = _student(data, student_name, dtype)[0]
-        wanted = torch_names.to_flax(final, network, dtype=dtype)
+        losses, states = _replay(data, teacher_path, student_name, method, dtype, starts)
+        wanted = torch_names.to_flax(final, _student(data, student_name, dtype)[0], dtype=dtype)
+      starts = states[:-1]
       yield Check(f'{method}, loss of each step, {dtype}', _difference(losses, data[f'{method}/loss']), tolerance)
+      variables = state.student_variables(states[-1])
       for part, what in (('params', 'final parameters'), ('batch_stats', 'final BatchNorm statistics')):
         errors = jax.tree.leaves(jax.tree.map(_difference, variables[part], wanted[part]))
         yield Check(f'{method}, {what}, {dtype}', max(errors), tolerance)
 
 
-def _replay(data, teacher_path: Path, student_name: str, name: str, dtype: str) -> tuple[np.ndarray, PyTree]:
-  """The losses and the final variables of our own training step on the trace's batches."""
+def _replay(data, teacher_path: Path, student_name: str, name: str, dtype: str,
+            starts: list[TrainState] | None = None) -> tuple[np.ndarray, list[TrainState]]:  # fmt: skip
+  """The losses of our own training step on the trace's batches, and the states before each step and after the last.
+
+  Where `starts` are given, each step begins with that state, in this run's type, and not with what the step before left.
+  """
   student, variables = _student(data, student_name, dtype)
   spec, taught = torch_names.import_file(teacher_path, image_shape=data['image'].shape[2:])
   # PyTorch's transforms normalise on the host, in float32. XLA turns a division by a constant into a product, which may differ in
@@ -156,12 +166,15 @@ def _replay(data, teacher_path: Path, student_name: str, name: str, dtype: str) 
   run = parallel.make('jit', devices=1).train(step.train_step(student, taught_by, method, optimiser, preprocess), False)
   now = state.create(variables, MethodState({}, {}, {}), optimiser)
   frozen = Frozen((taught,) if taught_by else (), {}, jax.random.key(0))
-  losses = []
+  losses, states = [], []
   for number in range(few):
+    if starts is not None:
+      now = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf, starts[number])
+    states.append(jax.tree.map(np.array, jax.device_get(now)))
     index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
     now, metrics = run(now, frozen, (source,), (index,), (np.arange(size, dtype=np.int32),))
     losses.append(float(metrics['loss'][0]))
-  return np.array(losses), jax.device_get(state.student_variables(now))
+  return np.array(losses), [*states, jax.tree.map(np.array, jax.device_get(now))]
 
 
 def _student(data, name: str, dtype: str) -> tuple[Network, PyTree]:
