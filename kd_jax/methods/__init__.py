@@ -101,7 +101,8 @@ def make(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str
 def teachers(text: str) -> tuple[int, int]:
   """Fewest and most teachers that a method or join takes."""
   counts = [METHODS[name].teachers for _, name in parse(text)]
-  return max(low for low, _ in counts), min(high for _, high in counts)
+  # A part that needs no teacher does not forbid the others theirs.
+  return max(low for low, _ in counts), min((high for _, high in counts if high), default=0)
 
 
 def relu_placement(text: str, recipe: str) -> str | None:

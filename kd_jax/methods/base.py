@@ -32,8 +32,8 @@ def check_hinton(alpha: float, temperature: float) -> None:
   """Raises KdJaxError where Hinton's two numbers are out of range."""
   if not 0 <= alpha <= 1:
     raise KdJaxError(f'alpha is a weight between 0 and 1, not {alpha}')
-  if not temperature > 0:
-    raise KdJaxError(f'temperature is greater than 0, not {temperature}')
+  if not 0 < temperature < float('inf'):
+    raise KdJaxError(f'temperature is a finite number greater than 0, not {temperature}')
 
 
 def cross_entropy(outputs: Outputs, batch: Batch, axis: str | None) -> Array:

@@ -17,8 +17,8 @@ def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -
     others: β; between 1 and 8 in the paper, by how sure the teacher is.
     temperature: T.
   """
-  if not temperature > 0:
-    raise KdJaxError(f'dkd.temperature is greater than 0, not {temperature}')
+  if not 0 < temperature < float('inf'):
+    raise KdJaxError(f'dkd.temperature is a finite number greater than 0, not {temperature}')
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del params, consts, key

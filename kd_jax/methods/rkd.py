@@ -31,8 +31,8 @@ def rkd(*, distance: float = 25.0, angle: float = 50.0, cross_entropy_weight: fl
   """
   if embedding not in EMBEDDINGS:
     raise KdJaxError(f"rkd.embedding is one of {', '.join(EMBEDDINGS)}, not '{embedding}'")
-  if not temperature > 0:
-    raise KdJaxError(f'rkd.temperature is greater than 0, not {temperature}')
+  if not 0 < temperature < float('inf'):
+    raise KdJaxError(f'rkd.temperature is a finite number greater than 0, not {temperature}')
 
   def init(key, student, teachers):
     state = no_modules(key, student, teachers)
