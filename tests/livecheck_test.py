@@ -33,7 +33,7 @@ def _class(student):
 
 
 @pytest.mark.parametrize('fault', [
-  {'options': {'alpha': 0.5001}}, {'options': {'temperature': 5.001}}, {'optimiser': livecheck.OPTIMISER._replace(weight_decay=5.1e-4)},
+  {'options': {'alpha': 0.5001}}, {'options': {'temperature': 5.1}}, {'optimiser': livecheck.OPTIMISER._replace(weight_decay=5.1e-4)},
   {'alter': _momentum}, {'alter': _epsilon}, {'alter': _kernel}, {'alter': _class},
 ])  # fmt: skip
 def test_a_wrong_constant_shows(fault):
