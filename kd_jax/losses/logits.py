@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from kd_jax.losses.features import unit_length
 from kd_jax.types import Array
 
 
@@ -98,7 +99,7 @@ def cosine_embedding(student_logits: Array, teacher_logits: Array) -> Array:
     torch's `cosine_embedding_loss` with a target of 1, which the code published with Ruffy and Chahal 2019, "The State of
     Knowledge Distillation for Classification", calls a triplet loss. torch adds 1e-12 to each squared length.
   """
-  return 1 - (_unit(student_logits) * _unit(teacher_logits)).sum(-1)
+  return 1 - (unit_length(student_logits) * unit_length(teacher_logits)).sum(-1)
 
 
 def consistency_kl(logits: Array, augmented_logits: Array, *, sharpening: float = 0.4, confidence: float = 0.8) -> Array:
@@ -133,9 +134,3 @@ def _target_or_not(logits: Array, labels: Array) -> Array:
   log_probabilities = jax.nn.log_softmax(logits)
   target = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
   return jnp.stack([jax.nn.logsumexp(log_probabilities, axis=-1, where=w) for w in (target, ~target)], axis=-1)
-
-
-def _unit(vectors: Array) -> Array:
-  squared = jnp.square(vectors).sum(-1, keepdims=True)
-  long = squared > 1e-24
-  return jnp.where(long, vectors / jnp.sqrt(jnp.where(long, squared, 1)), 0)
