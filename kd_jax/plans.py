@@ -9,7 +9,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from kd_jax import methods
+from kd_jax import methods, models
+from kd_jax.methods.dual import side_by_side
 from kd_jax.methods.kd import kd
 from kd_jax.types import KdJaxError, NetworkSpec, Optimiser, Phase
 
@@ -92,9 +93,41 @@ def unsupervised(wanted: Wanted) -> tuple[Phase, ...]:
   return _on(wanted, {'unlabelled': wanted.batch_size})
 
 
+def dual(wanted: Wanted, *, lead: float = 0.02, side_by_side_share: float = 0.5) -> tuple[Phase, ...]:
+  """Teacher and student side by side until the teacher leads, then Hinton's loss until the student meets it.
+
+  `lead` is the accuracy by which the teacher is ahead when it is frozen; it has a share of the epochs to get there, at the first
+  learning rate. A teacher that is there already is frozen from the start, and the student learns from it at once.
+  """
+  if wanted.imported:
+    return tuple(phase if phase.role == 'baseline' else phase._replace(stop=_met) for phase in with_teacher(wanted))
+  first = round(side_by_side_share * wanted.epochs)
+  if not 0 < first < wanted.epochs:
+    raise KdJaxError(f'dual divides {wanted.epochs} epochs into {first} and {wanted.epochs - first}; each phase needs at least one: '
+                     'change epochs or dual.side_by_side_share')  # fmt: skip
+  if not 0 <= lead < 1:
+    raise KdJaxError(f'dual.lead is a difference of accuracies, at least 0 and less than 1, not {lead}')
+  student = _student(wanted, (companion_name('side_by_side'),))
+  together = student._replace(
+    name='side_by_side', role='stage', method_name='side_by_side', method=side_by_side(models.build(wanted.teacher)), teachers=(),
+    epochs=first, optimiser=wanted.optimiser._replace(drops=()),
+    stop=lambda own, teacher: teacher - own >= lead)  # fmt: skip
+  return (*_baseline(wanted), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
+
+
+def companion_name(phase: str) -> str:
+  """What the network is called that a phase trains beside its student."""
+  return f'{phase}_teacher'
+
+
+def _met(student: float, teacher: float) -> bool:
+  return student >= teacher
+
+
 JOINABLE = (single, with_teacher)
 PLANS: dict[str, Callable[..., tuple[Phase, ...]]] = dict.fromkeys(methods.METHODS, with_teacher) | {
   'nokd': single, 'uda_nokd': single, 'ab': ab, 'takd': takd, 'mkd': mkd, 'stl': stl, 'unsupervised': unsupervised,
+  'dual': dual,
 }  # fmt: skip
 
 

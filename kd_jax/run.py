@@ -20,10 +20,18 @@ from kd_jax.data import feed, pipeline, roles, sources
 from kd_jax.report import plots, records, table
 from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, state, step
-from kd_jax.types import Batch, Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained
+from kd_jax.types import Batch, Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
 Say = Callable[[str], None]
+
+
+class Done(NamedTuple):
+  """A finished phase."""
+
+  rows: list[dict[str, Any]]  # of results.json: the student's, and before it that of a network trained beside it
+  history: list[loop.Row]
+  networks: dict[str, Trained]  # by name, the student under the phase's own
 
 
 class Context(NamedTuple):
@@ -58,6 +66,9 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
     unlabelled = sources.load_unlabelled(config.unlabelled_dataset, data_dir=config.data_dir, download=config.download)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
   check(phases, imported)
+  if imported and (lacking := [p.name for p in phases if p.role == 'teacher' and not p.teachers]):
+    say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
+        f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
   devices = parallel.make(config.parallel)
   for phase in phases:
     parallel.check_shares(devices, phase.shares.values())
@@ -74,6 +85,8 @@ def check(phases: Sequence[Phase], imported: Mapping[str, Trained]) -> None:
   specs = {name: trained.network.spec for name, trained in imported.items()}
   for phase in phases:
     specs[phase.name] = phase.student
+    if phase.method.companion:
+      specs[plans.companion_name(phase.name)] = phase.method.companion.spec
     student = models.build(phase.student)
     teaching = [models.build(specs[name]._replace(**phase.teacher_changes)) for name in phase.teachers]
     size = sum(phase.shares.values())
@@ -143,10 +156,10 @@ def _phases(context: Context, phases: Sequence[Phase], imported: Mapping[str, Tr
   for phase in phases:
     if context.stop():  # before the next phase is compiled, which may take minutes
       raise loop.Interrupted
-    row, history, trained = _finished(context, phase) or _train(context, phase, zoo, classes)
-    zoo[phase.name] = trained
-    rows.append(row)
-    histories[phase.name] = history
+    done = _finished(context, phase) or _train(context, phase, zoo, rows, classes)
+    zoo |= done.networks
+    rows += done.rows
+    histories[phase.name] = done.history
     records.update_results(context.folder / 'results.json', rows)
     plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
   plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
@@ -158,18 +171,23 @@ def _phases(context: Context, phases: Sequence[Phase], imported: Mapping[str, Tr
   return rows
 
 
-def _finished(context: Context, phase: Phase) -> tuple[dict, list, Trained] | None:
+def _finished(context: Context, phase: Phase) -> Done | None:
   result = context.folder / 'phases' / phase.name / 'result.json'
-  network = context.folder / 'networks' / phase.name
-  if not result.exists() or not checkpoint.is_network(network):
+  if not result.exists():
     return None
-  stored = records.read_json(result)
-  spec, variables, _ = checkpoint.load_network(network)
+  stored, networks = records.read_json(result), {}
+  for row in stored['rows']:
+    place = context.folder / 'networks' / row['name']
+    if not checkpoint.is_network(place):
+      return None
+    spec, variables, _ = checkpoint.load_network(place)
+    networks[row['name']] = Trained(models.build(spec), variables)
   context.say(f'{phase.name}: finished before, in {result.parent}.')
-  return stored['row'], stored['history'], Trained(models.build(spec), variables)
+  return Done(stored['rows'], stored['history'], networks)
 
 
-def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: Sequence[str]) -> tuple[dict, list, Trained]:
+def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]],
+           classes: Sequence[str]) -> Done:  # fmt: skip
   config, devices = context.config, context.devices
   student = models.build(phase.student)
   teaching = tuple(_changed(zoo[name], phase) for name in phase.teachers)
@@ -191,10 +209,9 @@ def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: 
   else:
     fed = feed.resident(tuple(context.placed[id(part.source)] for part in parts), parts, order, devices.split)
   evaluate = _evaluator(context, student)
-  selecting = context.parts.validation if config.selection == 'validation' else context.parts.test
+  validate = _validation(context, phase, evaluate, rows)
   work = loop.Work(compiled, fed.at, devices.split(pipeline.positions(shares)),
-                   lambda variables: _named(config.selection, evaluate(variables, selecting)), f'{config.selection}_accuracy',
-                   schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
+                   validate, f'{config.selection}_accuracy', schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
   first = state.create(start, own, optimiser)
   frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
   place = context.folder / 'phases' / phase.name
@@ -204,11 +221,18 @@ def _train(context: Context, phase: Phase, zoo: Mapping[str, Trained], classes: 
       finished = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   kept = finished.last if phase.role == 'stage' else finished.best
-  row = _trained_row(context, phase, teaching, finished, evaluate)
-  info = {'row': row, 'classes': list(classes), 'dataset': config.dataset}
-  checkpoint.save_network(context.folder / 'networks' / phase.name, phase.student, kept, info)
-  records.write_json(place / 'result.json', {'row': row, 'history': finished.history})
-  return row, finished.history, Trained(student, kept)
+  done = Done([_trained_row(context, phase, teaching, finished, evaluate)], finished.history, {phase.name: Trained(student, kept)})
+  if phase.method.companion:
+    companion = Trained(phase.method.companion, finished.method)
+    name = plans.companion_name(phase.name)
+    beside = _companion_row(context, phase, name, companion, finished)
+    done = Done([beside, *done.rows], done.history, {name: companion} | done.networks)
+  for row in done.rows:
+    trained = done.networks[row['name']]
+    info = {'row': row, 'classes': list(classes), 'dataset': config.dataset}
+    checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
+  records.write_json(place / 'result.json', {'rows': done.rows, 'history': done.history})
+  return done
 
 
 class Watcher:
@@ -283,6 +307,24 @@ def _evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Par
   return evaluate
 
 
+def _validation(context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]) -> Callable:
+  """What the loop measures after an epoch: the student, and beside it the best teacher where the phase's end depends on it."""
+  selection = context.config.selection
+  part = context.parts.validation if selection == 'validation' else context.parts.test
+  companion = phase.method.companion and _evaluator(context, phase.method.companion)
+  teachers_best = max((row[f'{selection}_accuracy'] for row in rows if row['name'] in phase.teachers), default=None)
+
+  def validate(now: TrainState) -> dict[str, float]:
+    measured = _named(selection, evaluate(state.student_variables(now), part))
+    if companion:
+      measured |= _named(f'teacher_{selection}', companion(state.method_variables(now), part))
+    elif phase.stop:
+      measured[f'teacher_{selection}_accuracy'] = teachers_best
+    return measured
+
+  return validate
+
+
 def _named(prefix: str, measured: Mapping[str, float]) -> dict[str, float]:
   return {f'{prefix}_{name}': value for name, value in measured.items()}
 
@@ -302,11 +344,22 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
+def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
+  """A network that was trained beside a phase's student, as it is at the phase's end."""
+  test = _evaluator(context, companion.network)(companion.variables, context.parts.test)['accuracy']
+  return _row(
+    context, name, companion.network.spec, companion.variables, role='teacher', method=phase.method_name,
+    recipe=context.config.recipe, teachers=[], epochs=len(finished.history), best_epoch=len(finished.history),
+    train_examples=len(context.parts.train.index), validation_accuracy=finished.history[-1].get('teacher_validation_accuracy'),
+    test_accuracy=test, test_accuracy_last=test, last_sha256=packing.fingerprint(companion.variables),
+  )  # fmt: skip
+
+
 def _imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
   """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
   place = context.folder / 'phases' / name / 'result.json'
   if place.exists():
-    return records.read_json(place)['row']
+    return records.read_json(place)['rows'][0]
   started, evaluate, spec = time.perf_counter(), _evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
   test = evaluate(trained.variables, context.parts.test)['accuracy']
@@ -317,7 +370,7 @@ def _imported_row(context: Context, name: str, trained: Trained) -> dict[str, An
                 f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
              validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started)  # fmt: skip
-  records.write_json(place, {'row': row, 'history': []})
+  records.write_json(place, {'rows': [row], 'history': []})
   return row
 
 

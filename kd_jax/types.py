@@ -125,6 +125,7 @@ class Method(NamedTuple):
   joint: bool = True  # the student sees all views in one batch, so that BatchNorm sees them together; else one by one
   trains: Callable[[Path], bool] = trains_everything  # path under params, from 'student' or 'method' on
   teacher_statistics: str = 'running'  # BatchNorm of the teachers: 'running' or 'batch' statistics
+  companion: Network | None = None  # trained beside the student; its variables are the method's own params and stats
 
 
 class Known(NamedTuple):
@@ -160,4 +161,4 @@ class Phase(NamedTuple):
   shares: Mapping[str, int]  # images of each data source in a batch, such as {'train': 128}
   teacher_changes: Mapping[str, str] = {}  # fields of the teachers' NetworkSpec that differ in this phase
   start: str | None = None  # an earlier phase whose student this one goes on from
-  stop: Callable[[Mapping[str, float]], bool] | None = None  # sees an epoch's metrics; True ends the phase
+  stop: Callable[[float, float], bool] | None = None  # (student's, best teacher's selecting accuracy) → True ends the phase

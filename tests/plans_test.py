@@ -138,12 +138,45 @@ class TestUnlabelled:
     assert phases('unsupervised')[-1].shares == {'unlabelled': 128}
 
 
+class TestDual:
+  def test_side_by_side_then_hinton(self):
+    together, student = phases('dual')
+    assert named((together, student)) == ['side_by_side', 'student']
+    assert (together.role, together.teachers, together.epochs, student.epochs) == ('stage', (), 10, 10)
+    assert together.method.companion.spec == TEACHER and student.method.companion is None
+    assert student.teachers == (plans.companion_name('side_by_side'),) and student.start == 'side_by_side'
+    assert together.optimiser.drops == () and student.optimiser == Optimiser()
+
+  def test_the_first_ends_when_the_teacher_leads_and_the_second_when_the_student_meets_it(self):
+    together, student = phases('dual', options={'dual': {'lead': 0.25}})
+    assert [together.stop(0.5, teacher) for teacher in (0.25, 0.5, 0.625, 0.75, 0.875)] == [False, False, False, True, True]
+    assert [student.stop(own, 0.5) for own in (0.25, 0.5, 0.625)] == [False, True, True]
+
+  def test_a_teacher_that_is_there_teaches_at_once(self):
+    baseline, student = phases('dual', imported=('teacher',), baseline=True)
+    assert (student.teachers, student.epochs, student.start) == (('teacher',), 20, None)
+    assert student.stop(0.5, 0.5) and not student.stop(0.25, 0.5)
+    assert baseline.stop is None
+
+  @pytest.mark.parametrize('changed', [
+    {'epochs': 1}, {'options': {'dual': {'side_by_side_share': 0.0}}}, {'options': {'dual': {'side_by_side_share': 1.0}}},
+  ], ids=str)  # fmt: skip
+  def test_each_phase_needs_an_epoch(self, changed):
+    with pytest.raises(KdJaxError, match='each phase needs at least one'):
+      phases('dual', **changed)
+
+  @pytest.mark.parametrize('lead', [-0.01, 1.0, float('nan')])
+  def test_a_lead_is_a_difference_of_accuracies(self, lead):
+    with pytest.raises(KdJaxError, match='difference of accuracies'):
+      phases('dual', options={'dual': {'lead': lead}})
+
+
 class TestJoin:
   def test_trains_one_student(self):
     teacher, student = phases('kd+0.5*ab')
     assert (teacher.method_name, student.method_name, student.name) == ('nokd', 'kd+0.5*ab', 'student')
 
-  @pytest.mark.parametrize('name', ['takd', 'mkd', 'stl', 'unsupervised'])
+  @pytest.mark.parametrize('name', ['takd', 'mkd', 'stl', 'unsupervised', 'dual'])
   def test_of_methods_with_plans_of_their_own_is_refused(self, name):
     with pytest.raises(KdJaxError, match=f"'{name}' trains in several phases"):
       phases(f'kd+{name}')
@@ -163,6 +196,8 @@ class TestEvery:
       assert phase.start is None or phase.start in there
       assert phase.epochs >= 1 and all(share >= 1 for share in phase.shares.values())
       there.add(phase.name)
+      if phase.method.companion:
+        there.add(plans.companion_name(phase.name))
 
   def test_ends_with_the_student_and_has_a_baseline_where_wanted(self, name, baseline, recipe):
     made = self.made(name, baseline, recipe)

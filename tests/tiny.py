@@ -87,10 +87,10 @@ def known(net: Network, weights: PyTree = None) -> Known:
   return Known(net, models.shapes(net) if weights is None else weights, models.output_shapes(net))
 
 
-def source(*, seed: int = 0) -> Source:
+def source(*, seed: int = 0, side: int = SIDE) -> Source:
   """Random images; the last quarter of every batch has no label."""
   draw = np.random.default_rng(seed)
-  image = draw.integers(0, 256, (EXAMPLES, SIDE, SIDE, 3), np.uint8)
+  image = draw.integers(0, 256, (EXAMPLES, side, side, 3), np.uint8)
   label = draw.integers(0, CLASSES, EXAMPLES).astype(np.int32)
   label[np.arange(EXAMPLES) % BATCH >= BATCH * 3 // 4] = -1
   return Source(image, label)
@@ -135,10 +135,14 @@ class Ready(NamedTuple):
 
 
 def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int = 1, dtype: str = 'float32', placement: str = 'block',
-          preprocess=rolled, optimiser: Optimiser = PAPER, around=lambda step: step) -> Ready:  # fmt: skip
-  """A tiny student and its teachers under a method, at the start of a phase of STEPS steps. `around` wraps the step."""
-  student = network(dtype=dtype, placement=placement)
-  taught_by = network(dtype=dtype, blocks=(2, 1), placement=placement)
+          preprocess=rolled, optimiser: Optimiser = PAPER, around=lambda step: step,
+          pair: tuple[Network, Network] | None = None) -> Ready:  # fmt: skip
+  """A tiny student and its teachers, or a pair of others, under a method, at the start of a phase of STEPS steps.
+
+  `around` wraps the step.
+  """
+  student, taught_by = pair or (network(dtype=dtype, placement=placement),
+                                network(dtype=dtype, blocks=(2, 1), placement=placement))  # fmt: skip
   weights = tuple(variables(taught_by, seed=100 + number) for number in range(teachers))
   own = method.init(jax.random.key(7), known(student), tuple(known(taught_by, w) for w in weights))
   own = own._replace(params=drawn(own.params, seed=200))
@@ -148,7 +152,7 @@ def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int 
   first = state.create(variables(student), own, sgd)
   first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
   frozen = spread.place(Frozen(weights, own.consts, jax.random.key(3)))
-  return Ready(spread.train(around(made), False), first, frozen, spread.place((source(),)),
+  return Ready(spread.train(around(made), False), first, frozen, spread.place((source(side=student.spec.image_shape[0]),)),
                spread.split(pipeline.positions((BATCH,))), spread)  # fmt: skip
 
 

@@ -53,6 +53,7 @@ METHODS: dict[str, Row] = {
   'uda_nokd': Row(uda_nokd, (0, 0), recipes={'published': _AUTOAUGMENT}),
   'stl': Row(stl, recipes={'published': {'consistency': 0.0, 'unlabelled': 1.0, 'policy': 'autoaugment_published'}}),
   'unsupervised': Row(unsupervised),
+  'dual': Row(kd, recipes={'official': _KD_OFFICIAL}),
   'triplet': Row(triplet),
   'dkd': Row(dkd),
 }  # fmt: skip

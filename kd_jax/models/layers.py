@@ -35,6 +35,12 @@ def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...], dty
   return image.astype(dtype)
 
 
+def relu(x: Array, *, train: bool) -> Array:
+  """max(x, 0). In training the result is kept: XLA would else compute BatchNorm and ReLU again for every weight gradient."""
+  x = nn.relu(x)
+  return jax.lax.optimization_barrier(x) if train else x
+
+
 class BatchNorm(nn.Module):
   """Batch normalisation as torch.nn.BatchNorm2d: momentum .1 there is .9 here, and the running variance is the unbiased one.
 

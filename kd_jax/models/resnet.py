@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import flax.linen as nn
 
-from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, wide
+from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, relu, wide
 from kd_jax.types import Array, NetworkSpec, Outputs, Path
 
 
@@ -40,12 +40,12 @@ class Block(nn.Module):
 
     if self.bottleneck:
       out_width = 4 * self.width
-      y = nn.relu(norm(conv(x, self.width, 1, 1, 'conv1'), 'norm1'))
-      y = nn.relu(norm(conv(y, self.width, 3, self.stride, 'conv2'), 'norm2'))
+      y = relu(norm(conv(x, self.width, 1, 1, 'conv1'), 'norm1'), train=train)
+      y = relu(norm(conv(y, self.width, 3, self.stride, 'conv2'), 'norm2'), train=train)
       y = norm(conv(y, out_width, 1, 1, 'conv3'), 'norm3')
     else:
       out_width = self.width
-      y = nn.relu(norm(conv(x, self.width, 3, self.stride, 'conv1'), 'norm1'))
+      y = relu(norm(conv(x, self.width, 3, self.stride, 'conv1'), 'norm1'), train=train)
       y = norm(conv(y, self.width, 3, 1, 'conv2'), 'norm2')
     if self.stride != 1 or x.shape[-1] != out_width:
       x = norm(conv(x, out_width, 1, self.stride, 'shortcut_conv'), 'shortcut_norm')
@@ -74,7 +74,7 @@ class ResNet(nn.Module):
     x = layers['stem_conv'] = convolution(self.stem_width, kernel=3, dtype=self.dtype, name='stem_conv')(x)
     x = layers['stem_norm'] = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name='stem_norm')(x, train=train)
     if self.relu_placement != 'pool':
-      x = nn.relu(x)
+      x = relu(x, train=train)
     for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
       for block in range(count):
         name, last = f'stage{stage + 1}_block{block + 1}', block == count - 1
@@ -84,7 +84,7 @@ class ResNet(nn.Module):
           features.append(x)
         final = last and stage == len(self.blocks) - 1
         if final or self.relu_placement == 'block' or (last and self.relu_placement == 'stage'):
-          x = nn.relu(x)
+          x = relu(x, train=train)
     x = x.mean((1, 2), keepdims=True) if self.pool is None else nn.avg_pool(x, (self.pool,) * 2, (self.pool,) * 2)
     embedding = x.reshape(x.shape[0], -1)
     logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(embedding)

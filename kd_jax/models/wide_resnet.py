@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flax.linen as nn
 
-from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, wide
+from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, relu, wide
 from kd_jax.types import Array, NetworkSpec, Outputs, Path
 
 
@@ -25,9 +25,9 @@ class PreActivationBlock(nn.Module):
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
     entry = norm(x, 'norm1')
-    activated = nn.relu(entry)
+    activated = relu(entry, train=train)
     y = convolution(self.width, kernel=3, stride=self.stride, dtype=self.dtype, name='conv1')(activated)
-    y = convolution(self.width, kernel=3, dtype=self.dtype, name='conv2')(nn.relu(norm(y, 'norm2')))
+    y = convolution(self.width, kernel=3, dtype=self.dtype, name='conv2')(relu(norm(y, 'norm2'), train=train))
     if x.shape[-1] != self.width:
       x = convolution(self.width, kernel=1, stride=self.stride, dtype=self.dtype, name='shortcut_conv')(activated)
     return x + y, entry
@@ -63,7 +63,7 @@ class WideResNet(nn.Module):
           features.append(entry)
     x = layers['final_norm'] = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name='final_norm')(x, train=train)
     features.append(x)
-    embedding = nn.relu(x).mean((1, 2))
+    embedding = relu(x, train=train).mean((1, 2))
     logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(embedding)
     kept = wide(self.dtype)
     return Outputs(logits.astype(kept), tuple(f.astype(kept) for f in features),

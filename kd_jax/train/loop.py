@@ -11,7 +11,7 @@ import numpy as np
 
 from kd_jax.train import metrics
 from kd_jax.train.checkpoint import Checkpoints
-from kd_jax.train.state import student_variables
+from kd_jax.train.state import method_variables, student_variables
 from kd_jax.types import Frozen, Phase, PyTree, TrainState
 
 Row = dict[str, Any]  # one epoch in the history
@@ -27,7 +27,7 @@ class Work(NamedTuple):
   step: Callable  # (state, frozen, sources, index, position) → (state, metrics)
   feed: Callable[[int], tuple]  # step → (sources, index)
   position: Any
-  validate: Callable[[PyTree], Mapping[str, float]]  # variables → {'validation_accuracy', 'validation_loss'} or of 'test'
+  validate: Callable[[TrainState], Mapping[str, float]]  # → {'validation_accuracy', 'validation_loss'} or of 'test'
   selected_by: str  # the metric of `validate` that chooses the best epoch
   learning_rate: Callable[[int], Any]
   place: Callable[[PyTree], PyTree]
@@ -49,6 +49,7 @@ class Finished(NamedTuple):
 
   best: PyTree  # variables of the student at the selected epoch, numpy
   last: PyTree
+  method: PyTree  # the method's own variables at the last epoch
   best_epoch: int  # from 1
   history: list[Row]
   seconds: float  # in training and validation, over all sittings
@@ -99,22 +100,22 @@ def run(phase: Phase, first: TrainState, frozen: Frozen, work: Work, checkpoints
         raise Interrupted
     speed = (at - clocked) * work.images_per_step / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
     row = _row(epoch, metrics.means(meta['totals']), float(work.learning_rate(at - 1)), speed)
-    row |= work.validate(student_variables(state))
+    row |= work.validate(state)
     if row[work.selected_by] > meta['best_value']:
       best = jax.tree.map(np.array, jax.device_get(student_variables(state)))
       meta |= {'best_epoch': epoch, 'best_value': row[work.selected_by]}
     row['seconds'] = before + time.perf_counter() - sitting
     meta['history'] = [*meta['history'], row]
     meta['totals'] = {}
-    meta['stopped'] = phase.stop is not None and bool(phase.stop(row))
+    meta['stopped'] = phase.stop is not None and bool(phase.stop(row[work.selected_by], row[f'teacher_{work.selected_by}']))
     watcher.epoch(meta['history'])  # before saving: an epoch that is not repeated after a kill is in the records
     save()
     if stop and at < phase.epochs * per_epoch:
       raise Interrupted
   checkpoints.wait()
   speeds = [row['images_per_second'] for row in meta['history'] if row['images_per_second']]
-  last = jax.tree.map(np.array, jax.device_get(student_variables(state)))
-  return Finished(best, last, meta['best_epoch'], meta['history'], meta['seconds'], float(np.median(speeds)) if speeds else 0.0)
+  last, own = jax.tree.map(np.array, jax.device_get((student_variables(state), method_variables(state))))
+  return Finished(best, last, own, meta['best_epoch'], meta['history'], meta['seconds'], float(np.median(speeds)) if speeds else 0.0)
 
 
 def _row(epoch: int, means: Mapping[str, float], rate: float, speed: float | None) -> Row:

@@ -15,6 +15,11 @@ def create(student: PyTree, method: MethodState, optimiser: optax.GradientTransf
   return TrainState(jnp.zeros((), jnp.int32), params, stats, optimiser.init(params))
 
 
+def method_variables(state: TrainState) -> PyTree:
+  """The method's own, in the same form: those of a co-trained network, where it has one."""
+  return {'params': state.params['method'], 'batch_stats': state.stats['method']}
+
+
 def student_variables(state: TrainState) -> PyTree:
   """The student alone, as a model applies it."""
   return {'params': state.params['student'], 'batch_stats': state.stats['student']}

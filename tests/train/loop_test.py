@@ -74,9 +74,9 @@ def work(accuracies=None, *, step=step, fed=None) -> loop.Work:
   """Validation accuracies come from a list, or from the weights."""
   asked = iter(accuracies or ())
 
-  def validate(variables):
-    value = next(asked) if accuracies else float(jnp.tanh(variables['params']['w'].sum()))
-    return {'validation_accuracy': value, 'validation_loss': 0.0}
+  def validate(now):
+    value = next(asked) if accuracies else float(jnp.tanh(now.params['student']['w'].sum()))
+    return {'validation_accuracy': value, 'validation_loss': 0.0, 'teacher_validation_accuracy': 0.5}
 
   def feed(at):
     if fed is not None:
@@ -152,17 +152,17 @@ class TestStop:
   def test_ends_the_phase_after_the_epoch_that_says_so(self, tmp_path):
     seen = []
 
-    def enough(row):
-      seen.append(row['validation_accuracy'])
-      return row['validation_accuracy'] >= 0.5
+    def enough(student, teacher):
+      seen.append((student, teacher))
+      return student >= teacher
 
     finished = run(tmp_path, work([0.1, 0.5, 0.9]), phase=phase(stop=enough))
-    assert seen == [0.1, 0.5] and len(finished.history) == 2 and finished.best_epoch == 2
+    assert seen == [(0.1, 0.5), (0.5, 0.5)] and len(finished.history) == 2 and finished.best_epoch == 2
 
   def test_a_phase_that_ended_early_is_not_gone_on_with(self, tmp_path):
-    run(tmp_path, work([0.1, 0.5]), phase=phase(stop=lambda row: row['validation_accuracy'] >= 0.5))
+    run(tmp_path, work([0.1, 0.5]), phase=phase(stop=lambda student, teacher: student >= teacher))
     fed = []
-    again = run(tmp_path, work([], fed=fed), phase=phase(stop=lambda row: row['validation_accuracy'] >= 0.5))
+    again = run(tmp_path, work([], fed=fed), phase=phase(stop=lambda student, teacher: student >= teacher))
     assert not fed and len(again.history) == 2
 
 
