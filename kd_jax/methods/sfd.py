@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import cross_entropy, match_channels, no_modules, paired, whole
-from kd_jax.types import Array, KdJaxError, Method, Outputs
+from kd_jax.methods.base import check_classes, cross_entropy, match_channels, whole
+from kd_jax.models.connectors import Enlargers
+from kd_jax.types import Array, KdJaxError, Method, MethodState, Outputs
 
 COMPARISONS = {'mse': features.mean_squared_error, 'cosine': features.cosine_distance, 'kl': features.map_kl_divergence}
-RESIZES = ('max_pool', 'avg_pool', 'interpolate')
+RESIZES = ('max_pool', 'avg_pool', 'interpolate', 'transposed_convolution')
 _BLOCK = re.compile(r'stage(\d+)_block(\d+)')
 
 
@@ -21,9 +23,9 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
   """L = CE + w · Σ over layers of mean (s − t)², t the paired layer of the teacher, brought to the student's size and width.
 
   Pairs: stem with stem, where both have it; a stage's blocks are spread evenly over those of the teacher's stage of the same
-  size, so that the last meets the last. A block's map is taken before its ReLU. A larger teacher's map is pooled to the
-  student's size, a smaller one has the student's pooled to its own; where the widths differ, the wider map's channels are
-  averaged in neighbouring bins to the other's.
+  size, so that the last meets the last; where no stage has this size, over those of the next larger one, or else of the largest.
+  A block's map is taken before its ReLU. A larger teacher's map is pooled to the student's size, a smaller one has the
+  student's pooled to its own; where the widths differ, the wider map's channels are averaged in neighbouring bins to the other's.
 
   Recipes: `published` takes one number a layer, the largest absolute difference of globally max-pooled maps, over the stem and
   the last block of each stage: 1 of 131,072 activations gets gradient.
@@ -32,7 +34,8 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
     weight: w of every layer. Sweep it.
     compare: 'mse', 'cosine' or 'kl'.
     layers: 'all', 'last:N', 'first:N', 'every:N', or 'stages': the stem and the last block of each stage.
-    resize: 'max_pool', 'avg_pool' or 'interpolate'.
+    resize: 'max_pool', 'avg_pool' or 'interpolate'; 'transposed_convolution' enlarges a smaller map of the student to the teacher's
+      size and width by trained weights, and pools the student's larger ones.
     largest: the published comparison in place of `compare`.
   """
   if compare not in COMPARISONS:
@@ -45,15 +48,33 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
     pairs = pair_layers(student.outputs, teachers[0].outputs)
     if not select(layers, tuple(pairs)):
       raise KdJaxError(f"sfd.layers='{layers}' leaves none of the layers {', '.join(pairs)}; choose another")
-    return no_modules(key, student, teachers)
+    check_classes(student, teachers)
+    module = enlargers(student.outputs, teachers[0].outputs, pairs)
+    maps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), student.outputs.layers)
+    return MethodState(module.init(key, maps)['params'] if module.shapes else {}, {}, {})
+
+  def enlargers(own, teacher, pairs) -> Enlargers:
+    """For every selected map of the student that has to grow; none of them under the other ways of resizing."""
+    shapes = []
+    for name in select(layers, tuple(pairs)) if resize == 'transposed_convolution' else ():
+      (height, width, _), (high, wide, channels) = own.layers[name].shape[1:], teacher.layers[pairs[name]].shape[1:]
+      if high > height:
+        if (high // height * height, high // height * width) != (high, wide):
+          raise KdJaxError(f"sfd.resize=transposed_convolution enlarges a map by a whole number, and {name} is {height}×{width} where "
+                           f"the teacher's {pairs[name]} is {high}×{wide}; take interpolate")  # fmt: skip
+        shapes.append((name, (high // height, channels)))
+    return Enlargers(tuple(shapes), str(own.logits.dtype))
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
+    del consts, key
     own, teacher = student['weak'], teachers[0]['weak']
     pairs = pair_layers(own, teacher)
+    module = enlargers(own, teacher, pairs)
+    maps = own.layers | (module.apply({'params': params}, own.layers) if module.shapes else {})
+    how = 'max_pool' if resize == 'transposed_convolution' else resize
     terms = {}
     for name in select(layers, tuple(pairs)):
-      ours, theirs = match_channels(*_same_size(own.layers[name], teacher.layers[pairs[name]], resize))
+      ours, theirs = match_channels(*_same_size(maps[name], teacher.layers[pairs[name]], how))
       if largest:
         differences = whole(features.largest_pooled_difference(ours, theirs) * batch.mask, axis)
         terms[name] = weight * differences[jnp.argmax(differences)]
@@ -68,11 +89,18 @@ def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
   """{student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
   pairs = {name: name for name in ('stem_conv', 'stem_norm') if name in student.layers and name in teacher.layers}
   ours, theirs = _blocks(student.layers), _blocks(teacher.layers)
-  for stage, other in paired(student, teacher):
+  for stage, other in enumerate(_counterparts(student, teacher)):
     few, many = ours[stage + 1], theirs[other + 1]
     for block in range(1, few + 1):
       pairs[f'stage{stage + 1}_block{block}'] = f'stage{other + 1}_block{-(-block * many // few)}'
   return pairs
+
+
+def _counterparts(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
+  """For every stage of the student a stage of the teacher: the last of its size, of the next larger size, or the first."""
+  sides = [feature.shape[1:3] for feature in teacher.features]
+  at_least = [[side for side in sides if side >= feature.shape[1:3]] for feature in student.features]
+  return tuple(len(sides) - 1 - sides[::-1].index(min(found)) if found else 0 for found in at_least)
 
 
 def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:

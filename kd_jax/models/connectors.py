@@ -1,10 +1,12 @@
-"""Small trained modules that bring a student's feature maps to a teacher's widths: AB, overhaul, FitNet."""
+"""Small trained modules that bring a student's feature maps to a teacher's widths (AB, overhaul, FitNet) and sizes (SFD)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 
-from kd_jax.models.layers import BatchNorm, convolution
+from kd_jax.models.layers import BatchNorm, convolution, torch_uniform, wide
 from kd_jax.types import Array
 
 
@@ -30,3 +32,19 @@ class Connectors(nn.Module):
           feature = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')(feature, train=train)
       made.append(feature)
     return tuple(made)
+
+
+class Enlargers(nn.Module):
+  """A transposed convolution for each map that is smaller than it should be, without bias, its windows side by side.
+
+  {name: f32[B, H, W, C]} → {name: f32[B, H·r, W·r, C']} for those in `shapes`, which maps names to (r, C').
+  """
+
+  shapes: tuple[tuple[str, tuple[int, int]], ...]
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, maps: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: nn.ConvTranspose(width, (factor, factor), (factor, factor), 'VALID', use_bias=False, dtype=self.dtype,
+                                   param_dtype=wide(self.dtype), kernel_init=torch_uniform, name=name)(maps[name])
+            for name, (factor, width) in self.shapes}  # fmt: skip
