@@ -16,7 +16,8 @@ def side_by_side(teacher: Network) -> Method:
   own parameters, drawn from the method's key. When this phase ends the teacher is frozen; the second phase is Hinton's loss (see
   kd_jax.plans.dual).
 
-  The paper names the method and its stopping rules and gives no further detail; no code of it was released.
+  The paper gives the stopping rules alone. An early trainer in the history of its code (dual_baseline) differs: there the two
+  take turns, the teacher until it has gained 2 points, the student until it meets it, again and again.
   """
 
   def init(key, student, teachers):
