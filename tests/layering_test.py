@@ -28,8 +28,10 @@ ABOVE = {
   'config': ('types', 'methods', 'models', 'plans', 'train.parallel'),
   'workdir': ('types', 'config', 'report'),
   'teachers': ('types', 'config', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
+  'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
+  'study': ('types', 'config'),
 }
-COMMANDS = ('run', 'studies', 'crosscheck', 'livecheck', 'export', 'predict')
+COMMANDS = ('run', 'workers', 'crosscheck', 'livecheck', 'export', 'predict')
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
          'onnx')  # fmt: skip
 TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import kd_jax.run
+import kd_jax.training
 from kd_jax import config as configuration
 from kd_jax.data import roles, sources
 from kd_jax.report import records, table
@@ -31,7 +32,7 @@ SMALL = {
 FIELDS = {
   'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
   'epochs': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
-  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'images_per_second': float, 'seconds': float,
+  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
   'best_sha256': str, 'last_sha256': str,
 }  # fmt: skip
 
@@ -153,7 +154,7 @@ def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
   context, phase = SimpleNamespace(folder=tmp_path), SimpleNamespace(name='student')
   progress = SimpleNamespace(epoch=lambda row: None)
-  with contextlib.closing(kd_jax.run.Watcher(context, phase, progress, tmp_path)) as watcher:
+  with contextlib.closing(kd_jax.training.Watcher(context, phase, progress, tmp_path)) as watcher:
     watcher.epoch(history[:3])
     watcher.epoch(history)
   (events,) = (tmp_path / 'events' / 'student').iterdir()
@@ -216,7 +217,7 @@ def test_selection_on_the_test_images_holds_nothing_out_and_says_so(tmp_path, al
 
 
 def test_streamed_images_give_the_same_bits_as_resident_ones(tmp_path, alone, monkeypatch):
-  monkeypatch.setattr(kd_jax.run.feed, 'resident', lambda *rest: pytest.fail('nothing may lie on the device'))
+  monkeypatch.setattr(kd_jax.training.feed, 'resident', lambda *rest: pytest.fail('nothing may lie on the device'))
   streamed = Done(tmp_path / 'run', method='nokd', selection='test', data_placement='host')
   assert streamed.rows[0]['last_sha256'] == alone.rows[0]['last_sha256']
   assert streamed.rows[0]['best_sha256'] == alone.rows[0]['best_sha256']
@@ -275,14 +276,14 @@ def test_bfloat16_computes_with_parameters_in_float32(tmp_path, alone):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_at_the_end_of_a_phase_stops_before_the_next(tmp_path, monkeypatch, number):
   before = signal.getsignal(number)
-  record = kd_jax.run.Watcher.epoch
+  record = kd_jax.training.Watcher.epoch
 
   def epoch(self, history):
     record(self, history)
     if len(history) == 2:
       os.kill(os.getpid(), number)
 
-  monkeypatch.setattr(kd_jax.run.Watcher, 'epoch', epoch)
+  monkeypatch.setattr(kd_jax.training.Watcher, 'epoch', epoch)
   with pytest.raises(loop.Interrupted):
     run(config(method='kd', eval_examples=10), tmp_path / 'run', say=lambda text: None)
   assert signal.getsignal(number) is before

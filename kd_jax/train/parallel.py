@@ -26,11 +26,13 @@ class Parallel(NamedTuple):
   train(step, streamed) compiles (state, frozen, sources, index, position) → (state, metrics), giving up the state's buffers.
   evaluate(step, streamed) compiles (variables, sources, index, mask) → metrics. Where `streamed`, the sources are a batch
     themselves and are shared out as its index would be.
-  place(tree) copies a tree to every device; split(array) shares the rows of [B, …] arrays out.
+  place(tree) copies a tree to every device; split(array) shares the rows of [B, …] arrays out. `programs` is the number of
+  devices that each run the compiled function on a part of the batch: 1 where one program spans them all.
   """
 
   axis: str | None
   devices: int
+  programs: int
   train: Callable[[Callable, bool], Callable]
   evaluate: Callable[[Callable, bool], Callable]
   place: Callable[[PyTree], PyTree]
@@ -57,7 +59,7 @@ def make(kind: str, *, devices: int | None = None) -> Parallel:
 
   if kind == 'jit':
     return Parallel(
-      None, count,
+      None, count, 1,
       train=lambda step, streamed: jax.jit(step, donate_argnums=0, out_shardings=everywhere),
       evaluate=lambda step, streamed: jax.jit(step, out_shardings=everywhere),
       place=place,
@@ -69,7 +71,7 @@ def make(kind: str, *, devices: int | None = None) -> Parallel:
 
   axes = {False: None, True: 0}
   return Parallel(
-    AXIS, count,
+    AXIS, count, count,
     train=lambda step, streamed: jax.pmap(step, AXIS, in_axes=(None, None, axes[streamed], 0, 0), out_axes=None,
                                           devices=chosen, donate_argnums=0),
     evaluate=lambda step, streamed: jax.pmap(step, AXIS, in_axes=(None, axes[streamed], 0, 0), out_axes=None,

@@ -1,0 +1,281 @@
+"""One phase of a run: networks, step and data put together, trained, evaluated and recorded, or read back where it is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from kd_jax import models, plans
+from kd_jax.config import Config
+from kd_jax.data import feed, pipeline, roles
+from kd_jax.report import records
+from kd_jax.report.progress import Progress
+from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, state, step
+from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
+
+EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
+Say = Callable[[str], None]
+
+
+class Done(NamedTuple):
+  """A finished phase."""
+
+  rows: list[dict[str, Any]]  # of results.json: the student's, and before it that of a network trained beside it
+  history: list[loop.Row]
+  networks: dict[str, Trained]  # by name, the student under the phase's own
+
+
+class Context(NamedTuple):
+  """What all phases of a run share."""
+
+  config: Config
+  folder: Path
+  parts: roles.Roles
+  placed: Mapping[int, Source]  # id of a stored source → the same on the devices; empty where images stream from the host
+  devices: parallel.Parallel
+  classes: tuple[str, ...]
+  stop: Callable[[], bool]
+  say: Say
+
+
+def finished(context: Context, phase: Phase) -> Done | None:
+  """The phase as an earlier sitting finished it, or None."""
+  result = context.folder / 'phases' / phase.name / 'result.json'
+  if not result.exists():
+    return None
+  stored, networks = records.read_json(result), {}
+  for row in stored['rows']:
+    place = context.folder / 'networks' / row['name']
+    if not checkpoint.is_network(place):
+      return None
+    spec, variables, _ = checkpoint.load_network(place)
+    networks[row['name']] = Trained(models.build(spec), variables)
+  context.say(f'{phase.name}: finished before, in {result.parent}.')
+  return Done(stored['rows'], stored['history'], networks)
+
+
+def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]]) -> Done:
+  """Trains the phase from its newest checkpoint, or from its start, and writes its records and networks.
+
+  Args:
+    context: of the run.
+    phase: what to train.
+    zoo: the networks that it refers to: its teachers, and where it starts from.
+    rows: of results.json, of these networks.
+  """
+  config, devices = context.config, context.devices
+  student = models.build(phase.student)
+  teaching = tuple(_changed(zoo[name], phase) for name in phase.teachers)
+  key = keys.phase_key(jax.random.key(config.seed), phase.name)
+  start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
+  taught_by = tuple(known(t.network, t.variables) for t in teaching)
+  own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
+  per_epoch = steps_per_epoch(context.parts, phase)
+  schedule = optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
+  optimiser = optim.sgd(phase.optimiser, schedule, phase.method.trains)
+  streamed = not context.placed
+  compiled = devices.train(step.train_step(student, tuple(t.network for t in teaching), phase.method, optimiser,
+                                           pipeline.preprocess(policies(config, phase)), axis=devices.axis),
+                           streamed)  # fmt: skip
+  parts, shares = _parts(context.parts, phase), tuple(phase.shares.values())
+  order = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
+  if streamed:
+    fed = feed.streamed(parts, order, devices.split)
+  else:
+    fed = feed.resident(tuple(context.placed[id(part.source)] for part in parts), parts, order, devices.split)
+  evaluate = evaluator(context, student)
+  validate = _validation(context, phase, evaluate, rows)
+  work = loop.Work(compiled, fed.at, devices.split(pipeline.positions(shares)),
+                   validate, f'{config.selection}_accuracy', schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
+  first = state.create(start, own, optimiser)
+  frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
+  each_step = _flops(compiled, first, frozen, *fed.at(0), work.position)
+  place = context.folder / 'phases' / phase.name
+  with Progress(phase.epochs, per_epoch) as progress, checkpoint.Checkpoints(place / 'checkpoints', report=progress.say) as saved:
+    watcher = Watcher(context, phase, progress, place)
+    with contextlib.closing(fed), contextlib.closing(watcher):
+      ended = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
+  # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
+  kept = ended.last if phase.role == 'stage' else ended.best
+  compute = _compute(context, phase, len(ended.history) * per_epoch, each_step)
+  done = Done([_trained_row(context, phase, teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
+  if phase.method.companion:
+    companion = Trained(phase.method.companion, ended.method)
+    name = plans.companion_name(phase.name)
+    beside = _companion_row(context, phase, name, companion, ended)
+    done = Done([beside, *done.rows], done.history, {name: companion} | done.networks)
+  for row in done.rows:
+    trained = done.networks[row['name']]
+    info = {'row': row, 'classes': list(context.classes), 'dataset': config.dataset}
+    checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
+  records.write_json(place / 'result.json', {'rows': done.rows, 'history': done.history})
+  return done
+
+
+class Watcher:
+  """Writes a phase's records as it goes on, and passes them to the progress display."""
+
+  def __init__(self, context: Context, phase: Phase, progress: Progress, place: Path):
+    self._context, self._phase, self._progress, self._place = context, phase, progress, place
+    self._events: records.Events | None = None
+
+  def start(self, phase: str, step: int) -> None:
+    if step:
+      self._progress.say(f'{phase}: going on after step {step}.')
+    self._progress.start(phase, step)
+
+  def step(self, step: int, means: Mapping[str, float], images: int) -> None:
+    self._progress.step(step, means, images)
+
+  def epoch(self, history: list[loop.Row]) -> None:
+    new = history[-1:]
+    if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
+      self._events, new = records.Events(self._context.folder / 'events' / self._phase.name, 0), history
+    for row in new:
+      self._events.write(row['epoch'], row)
+    records.write_history(self._place / 'history.csv', history)
+    self._progress.epoch(history[-1])
+
+  def interrupted(self) -> bool:
+    return self._context.stop()
+
+  def close(self) -> None:
+    if self._events is not None:
+      self._events.close()
+
+
+def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
+  return {view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
+          for view, text in phase.method.views.items()}  # fmt: skip
+
+
+def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Part, ...]:
+  return tuple(getattr(parts, name) for name in phase.shares)
+
+
+def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
+  """An epoch is a pass over the phase's first source; each of them must fill its share of a batch."""
+  passes = [pipeline.steps_per_epoch(len(p.index), s) for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True)]
+  return passes[0]
+
+
+def _changed(teacher: Trained, phase: Phase) -> Trained:
+  return teacher._replace(network=models.build(teacher.network.spec._replace(**phase.teacher_changes)))
+
+
+def known(network: Network, variables: PyTree = None) -> Known:
+  return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
+
+
+def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
+  devices, streamed = context.devices, not context.placed
+  compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
+
+  def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
+    placed = context.placed.get(id(part.source))
+    batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
+    blocks = feed.evaluation(part, batch, placed=placed, split=devices.split)
+    variables = devices.place(variables)
+    totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
+    if totals['accuracy'][1] != len(part.index):
+      raise KdJaxError(f'{len(part.index)} images were to be evaluated and {totals["accuracy"][1]:.0f} have a label')
+    return metrics.means(totals)
+
+  return evaluate
+
+
+def _validation(context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]) -> Callable:
+  """What the loop measures after an epoch: the student, and beside it the best teacher where the phase's end depends on it."""
+  selection = context.config.selection
+  part = context.parts.validation if selection == 'validation' else context.parts.test
+  companion = phase.method.companion and evaluator(context, phase.method.companion)
+  teachers_best = max((row[f'{selection}_accuracy'] for row in rows if row['name'] in phase.teachers), default=None)
+
+  def validate(now: TrainState) -> dict[str, float]:
+    measured = _named(selection, evaluate(state.student_variables(now), part))
+    if companion:
+      measured |= _named(f'teacher_{selection}', companion(state.method_variables(now), part))
+    elif phase.stop:
+      measured[f'teacher_{selection}_accuracy'] = teachers_best
+    return measured
+
+  return validate
+
+
+def _named(prefix: str, measured: Mapping[str, float]) -> dict[str, float]:
+  return {f'{prefix}_{name}': value for name, value in measured.items()}
+
+
+def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], finished: loop.Finished,
+                 evaluate: Callable) -> dict[str, Any]:  # fmt: skip
+  selected = finished.history[finished.best_epoch - 1]
+  return _row(
+    context, phase.name, phase.student, finished.last, role=phase.role, method=phase.method_name,
+    recipe=context.config.recipe,
+    teachers=[t.network.spec.name for t in teaching], epochs=len(finished.history), best_epoch=finished.best_epoch,
+    train_examples=len(context.parts.train.index), validation_accuracy=selected.get('validation_accuracy'),
+    test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
+    test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
+    images_per_second=finished.images_per_second, seconds=finished.seconds,
+    best_sha256=packing.fingerprint(finished.best), last_sha256=packing.fingerprint(finished.last),
+  )  # fmt: skip
+
+
+def _flops(compiled: Callable, *arguments: Any) -> float:
+  """Floating-point operations of a step, counted by XLA in the program as it is written, before it is optimised."""
+  return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+
+
+def _compute(context: Context, phase: Phase, steps: int, each_step: float) -> dict[str, float]:
+  """What a phase's training took: passes of a network over as many images as there are to train on, and operations.
+
+  Every view counts, and so does a network that is trained beside the student; teachers are in the operations alone.
+  """
+  networks = 2 if phase.method.companion else 1
+  seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
+  return {'passes': seen / len(context.parts.train.index), 'flops': each_step * steps * context.devices.programs}
+
+
+def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
+  """A network that was trained beside a phase's student, as it is at the phase's end."""
+  test = evaluator(context, companion.network)(companion.variables, context.parts.test)['accuracy']
+  return _row(
+    context, name, companion.network.spec, companion.variables, role='teacher', method=phase.method_name,
+    recipe=context.config.recipe, teachers=[], epochs=len(finished.history), best_epoch=len(finished.history),
+    train_examples=len(context.parts.train.index), validation_accuracy=finished.history[-1].get('teacher_validation_accuracy'),
+    test_accuracy=test, test_accuracy_last=test, last_sha256=packing.fingerprint(companion.variables),
+  )  # fmt: skip
+
+
+def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
+  """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
+  place = context.folder / 'phases' / name / 'result.json'
+  if place.exists():
+    return records.read_json(place)['rows'][0]
+  started, evaluate, spec = time.perf_counter(), evaluator(context, trained.network), trained.network.spec
+  validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
+  test = evaluate(trained.variables, context.parts.test)['accuracy']
+  context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images.')
+  if test < 0.5:
+    context.say(f'Warning: the teacher {spec.name} is right on {test:.1%} of the test images only. Is it a network for '
+                f'{context.config.dataset}, and are its normalisation {spec.mean}, {spec.std} and its ReLU placement '
+                f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
+  row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
+             validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started)  # fmt: skip
+  records.write_json(place, {'rows': [row], 'history': []})
+  return row
+
+
+def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:
+  """A row of results.json; what was not measured is null."""
+  fields = ('role', 'method', 'recipe', 'student', 'teachers', 'dataset', 'seed', 'epochs', 'best_epoch', 'train_examples',
+            'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
+            'images_per_second', 'seconds')  # fmt: skip
+  common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
+            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection}  # fmt: skip
+  return {'name': name, **dict.fromkeys(fields), **common, **measured}
