@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,11 +16,17 @@ USAGE = """Distils a network. Without flags: the quick start, on real digits, a 
   python launch.py --config=configs/cifar10_kd.py --workdir=runs/kd
   python launch.py --config=configs/cifar10_kd.py --workdir=runs/short --config.epochs=6 --config.kd.temperature=4
 
-The same command again goes on where the last one was stopped.
+The same command again goes on where the last one was stopped. A study is many runs, and one table of them:
+
+  python launch.py --config=configs/paper/digits.py --workdir=runs/digits
+  python -m kd_jax.report runs/digits
 
   --config=FILE       a file under configs/ (default: configs/quickstart.py)
   --workdir=DIR       where everything of the run is kept (default: runs/<name of the config>)
-  --config.KEY=VALUE  changes a key; these are the keys with their defaults, which the file may change:
+  --workers=N         of a study: processes that work on it, each on its share of the cores (default: 1)
+  --dry_run           of a study: print its runs, their operations and about how long they take; train nothing
+  --config.KEY=VALUE  changes a key; of a study, in all its rows, and scale, seeds and sweep_seeds are keys, too. The keys
+                      with their defaults, which the file may change:
 
 """
 
@@ -37,6 +44,8 @@ def parse(argv: list[str]) -> list[str]:
     argv = [argv[0], f'--config={ROOT / "configs" / "quickstart.py"}', *argv[1:]]
   config_flags.DEFINE_config_file('config', sys_argv=argv)
   flags.DEFINE_string('workdir', '', 'where everything of the run is kept')
+  flags.DEFINE_integer('workers', 1, 'processes that work on a study', lower_bound=1)
+  flags.DEFINE_bool('dry_run', False, 'print what a study would run, and train nothing')
   try:
     left = flags.FLAGS(argv)
     given = flags.FLAGS.config
@@ -53,14 +62,22 @@ def parse(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
+  keep_compiled()
   from kd_jax import config as configuration
+  from kd_jax import study
   from kd_jax.run import run
   from kd_jax.train.loop import Interrupted
   from kd_jax.types import KdJaxError
 
   workdir = flags.FLAGS.workdir or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
+  given, workers, dry = flags.FLAGS.config, flags.FLAGS.workers, flags.FLAGS.dry_run
   try:
-    run(configuration.resolve(flags.FLAGS.config), workdir)
+    if study.is_study(given):
+      many(study.resolve(given), workdir, workers=workers, dry=dry)
+      return
+    if workers > 1 or dry:
+      fail(f"--{'dry_run' if dry else 'workers'} is for studies, such as configs/paper/table3.py, and --config is a single run")
+    run(configuration.resolve(given), workdir)
   except KdJaxError as error:
     fail(str(error))
   except KeyboardInterrupt:
@@ -72,6 +89,30 @@ def main(argv: list[str]) -> None:
   print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.\n'
         'Next: another seed with --config.seed=1 and another --workdir; another method with --config.method=rkd; real images with\n'
         '--config=configs/cifar10_kd.py --workdir=runs/cifar10_kd. `python launch.py --help` lists what can be set.')  # fmt: skip
+
+
+def many(study, workdir: str, *, workers: int, dry: bool) -> None:
+  """A study, by this process or by several."""
+  from kd_jax import estimate
+  from kd_jax import workers as engine
+
+  if dry:
+    estimate.dry_run(study, workdir)
+    return
+  if workers > 1:
+    status = engine.spread([sys.executable, *sys.orig_argv[1:], '--workers=1'], workers)
+    if status:
+      sys.exit(status)
+  else:
+    engine.work(study, workdir)
+  if not engine.is_one_of_several():
+    print(f'\nThe results lie in {workdir}. Read them with\n  python -m kd_jax.report {workdir}')
+
+
+def keep_compiled() -> None:
+  """Programs that XLA has compiled are kept in the user's cache folder, unless JAX's own settings say otherwise."""
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
+    os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip
 
 
 def fail(message: str) -> None:

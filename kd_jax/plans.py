@@ -110,7 +110,7 @@ def dual(wanted: Wanted, *, lead: float = 0.02, side_by_side_share: float = 0.5)
   student = _student(wanted, (companion_name('side_by_side'),))
   together = student._replace(
     name='side_by_side', role='stage', method_name='side_by_side', method=side_by_side(models.build(wanted.teacher)), teachers=(),
-    epochs=first, optimiser=wanted.optimiser._replace(drops=()),
+    settings={'companion': wanted.teacher._asdict(), 'lead': lead}, epochs=first, optimiser=wanted.optimiser._replace(drops=()),
     stop=lambda own, teacher: teacher - own >= lead)  # fmt: skip
   return (*_baseline(wanted), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
 
@@ -184,4 +184,12 @@ def _student(wanted: Wanted, teachers: tuple[str, ...]) -> Phase:
 def _phase(wanted: Wanted, name: str, role: str, method: str, student: NetworkSpec, teachers: tuple[str, ...],
            epochs: int) -> Phase:  # fmt: skip
   made = methods.make(method, recipe=wanted.recipe, chosen=wanted.options)
-  return Phase(name, role, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size})
+  return Phase(name, role, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size},
+               methods.settings(method, recipe=wanted.recipe, chosen=wanted.options) | _plan_settings(wanted, method))  # fmt: skip
+
+
+def _plan_settings(wanted: Wanted, method: str) -> dict[str, Any]:
+  """The options of the method's plan, which some plans make a second method from."""
+  ((_, name), *more) = methods.parse(method)
+  return {} if more else {'plan': options(name) | {
+    k: v for k, v in methods.settled(name, wanted.recipe, wanted.options.get(name, {})).items() if k in options(name)}}

@@ -159,6 +159,7 @@ class Phase(NamedTuple):
   epochs: int
   optimiser: Optimiser
   shares: Mapping[str, int]  # images of each data source in a batch, such as {'train': 128}
+  settings: Mapping[str, Any] = {}  # what made the method: recipe-settled options of each part, by name; JSON
   teacher_changes: Mapping[str, str] = {}  # fields of the teachers' NetworkSpec that differ in this phase
   start: str | None = None  # an earlier phase whose student this one goes on from
   stop: Callable[[float, float], bool] | None = None  # (student's, best teacher's selecting accuracy) → True ends the phase

@@ -41,19 +41,39 @@ def claimed(folder: Path, config: Config) -> Iterator[Path]:
     if changed:
       raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
+  with locked(folder) as held:
+    if not held:
+      raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')
+    records.write_json(config_file, config.for_json())
+    records.write_json(folder / 'versions.json', versions())
+    yield folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+  """Makes the folder and holds its lock while the context lasts; False where another process, on any machine, holds it.
+
+  Args:
+    folder: what is locked.
+    wait: until it is free.
+
+  Raises:
+    KdJaxError: the folder cannot be written.
+  """
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the run lasts
+    lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the context lasts
   except OSError as error:
     raise KdJaxError(f'{folder} cannot be written ({error.strerror}); choose another --workdir') from error
   with lock:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+      yield False
+      return
     except OSError as error:
-      raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir') from error
-    records.write_json(config_file, config.for_json())
-    records.write_json(folder / 'versions.json', versions())
-    yield folder
+      raise KdJaxError(f'{folder} cannot be locked ({error.strerror}); its file system must support locks') from error
+    yield True
 
 
 def versions() -> dict:

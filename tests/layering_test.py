@@ -31,7 +31,7 @@ ABOVE = {
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
 }
-COMMANDS = ('run', 'workers', 'crosscheck', 'livecheck', 'export', 'predict')
+COMMANDS = ('run', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
          'onnx')  # fmt: skip
 TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is
@@ -78,8 +78,8 @@ def faults(path: str, source: str) -> list[str]:
         found.append(f'{where}: {part} stands nowhere in the layers')
     if inside(module, 'ml_collections') and path != 'config.py':
       found.append(f'{where}: only config.py knows ml_collections')
-    if module.startswith(('absl.flags', 'absl.app')):
-      found.append(f'{where}: only launch.py knows flags')
+    if module.startswith(('absl.flags', 'absl.app')) and not path.endswith('__main__.py'):
+      found.append(f'{where}: only launch.py and __main__.py know flags')
     if module.split('.')[0] in HEAVY and not lazy and not (path in TORCH_PEERS and inside(module, 'torch')):
       found.append(f'{where} at the top: heavy and optional imports stand inside functions')
     if inside(module, 'tensorflow'):

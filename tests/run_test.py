@@ -32,7 +32,8 @@ SMALL = {
 FIELDS = {
   'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
   'epochs': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
-  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
+  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str,
+  'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
   'best_sha256': str, 'last_sha256': str,
 }  # fmt: skip
 

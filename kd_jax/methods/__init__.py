@@ -99,6 +99,15 @@ def make(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str
   return made[0][2] if len(made) == 1 and made[0][0] == 1 else join(tuple(made))
 
 
+def settings(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+  """{part: its weight and every option} of what `make` makes, defaults written out: two methods of equal settings are equal."""
+  found = {}
+  for weight, name in parse(text):
+    wanted = settled(name, recipe, (chosen or {}).get(name, {}))
+    found[name] = {'weight_in_join': weight, **options(name), **{k: v for k, v in wanted.items() if k in options(name)}}
+  return found
+
+
 def teachers(text: str) -> tuple[int, int]:
   """Fewest and most teachers that a method or join takes."""
   counts = [METHODS[name].teachers for _, name in parse(text)]

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import flax.linen as nn
 
-from kd_jax.models.layers import BatchNorm, convolution, torch_uniform, wide
+from kd_jax.models.convolution import convolution
+from kd_jax.models.initial import torch_uniform, wide
+from kd_jax.models.layers import BatchNorm
 from kd_jax.types import Array
 
 

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kd_jax.models.initial import torch_uniform, wide
 from kd_jax.types import Array
-
-
-def torch_uniform(key: Array, shape: tuple[int, ...], dtype, *, fan_in: int | None = None) -> Array:
-  """PyTorch's default for convolutions and dense layers, kernels and biases: uniform within ±1/√fan_in.
-
-  A kernel's fan_in follows from its shape (all axes but the last); a bias is told it. Drawn flat: XLA on CPUs takes ten times
-  as long to compile the same draw in four dimensions.
-  """
-  bound = (fan_in or math.prod(shape[:-1])) ** -0.5
-  return jax.random.uniform(key, (math.prod(shape),), dtype, -bound, bound).reshape(shape)
-
-
-def wide(dtype) -> jnp.dtype:
-  """The type of parameters, statistics and losses for a compute type: float32, or float64 where that is asked for."""
-  return jnp.promote_types(dtype, jnp.float32)
 
 
 def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...], dtype) -> Array:
@@ -78,12 +63,6 @@ class BatchNorm(nn.Module):
     gain = scale * jax.lax.rsqrt(var + self.epsilon)
     shape = (1,) * (x.ndim - 1) + (width,)
     return (x * gain.reshape(shape) + (bias - mean * gain).reshape(shape)).astype(self.dtype)
-
-
-def convolution(width: int, *, kernel: int, stride: int = 1, dtype, name: str) -> nn.Conv:
-  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`, also where the stride is 2."""
-  return nn.Conv(width, (kernel, kernel), (stride, stride), padding=((kernel // 2,) * 2,) * 2, use_bias=False, dtype=dtype,
-                 param_dtype=wide(dtype), kernel_init=torch_uniform, name=name)
 
 
 def dense(classes: int, *, fan_in: int, dtype, name: str) -> nn.Dense:

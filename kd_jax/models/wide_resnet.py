@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import flax.linen as nn
 
-from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, relu, wide
+from kd_jax.models.convolution import convolution
+from kd_jax.models.initial import wide
+from kd_jax.models.layers import BatchNorm, dense, normalise, relu
 from kd_jax.types import Array, NetworkSpec, Outputs, Path
 
 

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.models.layers import BatchNorm, convolution, dense, normalise, torch_uniform, wide
+from kd_jax.models.convolution import convolution
+from kd_jax.models.initial import torch_uniform, wide
+from kd_jax.models.layers import BatchNorm, dense, normalise
 from tests import tiny
 
 SHAPE = (8, 3, 2, 5)

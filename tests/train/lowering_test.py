@@ -59,12 +59,10 @@ def test_training_step(case):
 
 @pytest.mark.parametrize('name', ['kd', 'ab', 'rkd'])
 def test_training_step_in_bfloat16(name):
-  """Every convolution of the networks sees bfloat16 alone, connectors (1×1) float32; the state stays in float32."""
+  """Every convolution of the networks sees bfloat16 alone (connectors are products, in float32); the state stays in float32."""
   compiled, arguments = train_step(tiny.Case(name, 'written', 1), 'bfloat16')
   convolutions = [line for line in lowered(compiled, arguments).splitlines() if 'stablehlo.convolution' in line]
-  exact = [line for line in convolutions if 'xf32>' in line]
-  assert len(exact) < len(convolutions) and bool(exact) == (name == 'ab')
-  assert all('tensor<1x1x' in line or 'pad = [[0, 0], [0, 0]]' in line for line in exact)
+  assert convolutions and not any('xf32>' in line for line in convolutions)
   after, _ = jax.eval_shape(compiled, *arguments)
   assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.stats))} == {np.dtype(np.float32)}
 

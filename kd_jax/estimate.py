@@ -1,0 +1,113 @@
+"""What a study will cost before it runs: every run that is left, its operations, and about how long it will take."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from kd_jax import models, training
+from kd_jax.data import pipeline
+from kd_jax.methods.nokd import nokd
+from kd_jax.report import records
+from kd_jax.study import Study
+from kd_jax.train import optim, state, step
+from kd_jax.training import Say
+from kd_jax.types import Frozen, NetworkSpec, Source
+from kd_jax.workers import Plan, Task
+
+_STEPS = 3  # that are timed
+
+
+def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
+  """Checks every row, then says what a study would run, and what that takes; trains nothing."""
+  folder, plan = Path(folder).absolute(), Plan(study)
+  plan.check(say)
+  planned, _ = plan.now(folder)
+  counted: dict[str, bool] = {}  # identity → whether it is finished; a phase that rows share counts in the first of them
+  tasks, shares = {}, []
+  for row in study.definition.rows:
+    runs = [p.run for p in planned if p.run.row == row.name]
+    if not any(run.kind == 'final' for run in runs):  # the sweep has not chosen yet: one value takes as long as another
+      runs += study.finals(row, next({key: value} for key, values in row.sweep.items() for value in values))
+    own = {task.identity: task for each in runs for task in plan.tasks(each) if task.identity not in counted}
+    counted |= {name: task.result(folder).exists() for name, task in own.items()}
+    tasks |= own
+    left = [task for name, task in own.items() if not counted[name]]
+    shares.append((row.name, len(runs), sum(run.kind == 'sweep' for run in runs), len(left), sum(map(flops, left))))
+  rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder)
+  rate = rate or timed_rate([tasks[name] for name, done in counted.items() if not done])
+  for name, count, sweeps, left, operations in shares:
+    say(f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {left} phases left, '
+        f'{_operations(operations)}, {_duration(operations / rate)}')  # fmt: skip
+  total = sum(operations for *_, operations in shares)
+  say(f'{sum(counted.values())} of {len(counted)} phases are finished. Left: {_operations(total)}, about '
+      f'{_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was trained.')  # fmt: skip
+
+
+def flops(task: Task) -> float:
+  """Operations of a phase, roughly: forward and backward passes of the student take three times a forward pass."""
+  phase, prepared = task.phase, task.prepared
+  specs = {name: trained.network.spec for name, trained in prepared.imported.items()} | {p.name: p.student for p in prepared.phases}
+  taught = sum(forward(specs[name]) for name in phase.teachers if name in specs)
+  trained = forward(phase.student) + (forward(phase.method.companion.spec) if phase.method.companion else 0)
+  images = sum(phase.shares.values()) * len(phase.method.views)
+  return (3 * trained + taught) * images * training.steps_per_epoch(prepared.parts, phase) * phase.epochs
+
+
+@functools.cache
+def forward(spec: NetworkSpec) -> float:
+  """Operations of a network on one image, counted by XLA in the program as it is written."""
+  network = models.build(spec)
+  image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
+
+  def logits(variables, image):
+    return network.module.apply(variables, image, train=False).logits
+
+  return float(jax.jit(logits).lower(models.shapes(network), image).cost_analysis()['flops'])
+
+
+def measured_rate(finished: Sequence[Task], folder: Path) -> float | None:
+  """Operations a second of the phases that are finished; None where there is none."""
+  seconds = [records.read_json(task.result(folder))['rows'][-1]['seconds'] for task in finished]
+  return statistics.median(flops(t) / s for t, s in zip(finished, seconds, strict=True)) if finished else None
+
+
+def timed_rate(left: Sequence[Task]) -> float:
+  """Operations a second of a few plain steps of the first student, on random images."""
+  if not left:
+    return 1.0
+  task = left[0]
+  network, size = models.build(task.phase.student), sum(task.phase.shares.values())
+  optimiser = optim.sgd(task.phase.optimiser, 0.1, nokd().trains)
+  variables = models.initialise(jax.random.key(0), network)
+  own = nokd().init(jax.random.key(0), training.known(network), ())
+  current = state.create(jax.tree.map(jnp.array, variables), own, optimiser)
+  compiled = jax.jit(step.train_step(network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})))
+  sources = (Source(jnp.zeros((size, *task.phase.student.image_shape), jnp.uint8), jnp.zeros(size, jnp.int32)),)
+  arguments = (Frozen((), {}, jax.random.key(0)), sources, (None,), (jnp.arange(size, dtype=jnp.int32),))
+  current, _ = jax.block_until_ready(compiled(current, *arguments))
+  start = time.perf_counter()
+  for _ in range(_STEPS):
+    current, _ = compiled(current, *arguments)
+  jax.block_until_ready(current)
+  return 3 * forward(task.phase.student) * size * _STEPS / (time.perf_counter() - start)
+
+
+def _duration(seconds: float) -> str:
+  for unit, size in (('h', 3600), ('min', 60)):
+    if seconds >= size:
+      return f'{seconds / size:.1f} {unit}'
+  return f'{seconds:.0f} s'
+
+
+def _operations(count: float) -> str:
+  for unit, size in (('PFLOP', 1e15), ('TFLOP', 1e12)):
+    if count >= size:
+      return f'{count / size:.1f} {unit}'
+  return f'{count / 1e9:.1f} GFLOP'
