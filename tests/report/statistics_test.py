@@ -1,0 +1,62 @@
+"""Means, differences and Holm's correction against scipy's and hand-computed values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kd_jax.report.statistics import difference, holm, mean
+
+
+def test_a_mean_has_students_interval():
+  values = [3.0, 4.0, 8.0]
+  found = mean(values)
+  low, high = stats.t.interval(0.95, 2, loc=5.0, scale=stats.sem(values))
+  assert (found.value, found.n) == (5.0, 3) and found.half_width == pytest.approx((high - low) / 2)
+
+
+def test_one_value_has_no_interval_and_none_no_mean():
+  assert mean([0.5]) == (0.5, None, 1)
+  with pytest.raises(ValueError, match='needs values'):
+    mean([])
+
+
+def test_rows_are_paired_where_seeds_are_common():
+  first, second = {0: 3.0, 1: 5.0, 2: 4.5, 9: 100.0}, {2: 4.0, 0: 2.0, 1: 4.5}
+  found = difference(first, second)
+  assert found.paired and found.n == 3 and found.value == pytest.approx(2 / 3)
+  assert found.p == pytest.approx(stats.ttest_rel([3, 5, 4.5], [2, 4.5, 4]).pvalue)
+
+
+def test_welch_where_they_are_not():
+  draw = np.random.default_rng(0)
+  first, second = dict(enumerate(draw.normal(1, 1, 5))), dict(enumerate(draw.normal(0, 3, 4), 10))
+  found, expected = difference(first, second), stats.ttest_ind(list(first.values()), list(second.values()), equal_var=False)
+  assert not found.paired and found.n == 4 and found.p == pytest.approx(expected.pvalue)
+  interval = expected.confidence_interval(0.95)
+  assert (found.value - found.half_width, found.value + found.half_width) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize(('first', 'second', 'expected'), [
+  ({}, {0: 1.0}, None), ({0: 2.0}, {0: 1.0}, (1.0, None, None, 1, False)),
+  ({0: 2.0, 1: 3.0}, {0: 1.0, 1: 2.0}, (1.0, 0.0, 0.0, 2, True)), ({0: 2.0, 1: 3.0}, {0: 2.0, 1: 3.0}, (0.0, 0.0, 1.0, 2, True)),
+  ({0: 2.0, 1: 2.0}, {5: 1.0, 6: 1.0}, (1.0, 0.0, 0.0, 2, False)),
+])  # fmt: skip
+def test_edges(first, second, expected):
+  assert difference(first, second) == expected
+
+
+def test_holm_by_hand():
+  assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+  assert holm([0.5, None, 0.9]) == [1.0, None, 1.0]
+  assert holm([]) == []
+
+
+def test_holm_keeps_the_order_and_lowers_nothing():
+  draw = np.random.default_rng(1)
+  for _ in range(20):
+    values = draw.uniform(size=7).tolist()
+    adjusted = holm(values)
+    assert all(p <= a <= 1 for p, a in zip(values, adjusted, strict=True))
+    assert np.argsort(values, kind='stable').tolist() == sorted(range(7), key=lambda i: (adjusted[i], values[i]))

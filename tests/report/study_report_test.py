@@ -1,0 +1,166 @@
+"""A study's tables and page, from a folder that is made up; in a browser, too, where there is one."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from kd_jax.report import page, records, study_table
+from kd_jax.types import KdJaxError
+
+ODD = '<script>alert(1)</script> Überholung 蒸馏'
+BROWSER = shutil.which('chromium')
+
+
+def made(folder, *, complete=True, test=None):
+  """Three rows of two groups at three seeds, one of them swept."""
+  accuracies = test or {'NOKD': (0.60, 0.61, 0.62), 'KD': (0.70, 0.715, 0.72), ODD: (0.59, 0.63, 0.61)}
+  runs, results, sweeps = [], [], []
+  for name, values in accuracies.items():
+    for seed, value in enumerate(values):
+      config = {'seed': seed, 'epochs': 3, 'method': name, 'selection': 'validation'}
+      path = f'phases/{len(runs)}/history.csv'
+      records.write_history(folder / path, [{'epoch': e, 'validation_accuracy': value - 0.1 / e, 'terms': {}} for e in (1, 2, 3)])
+      setting = {'kd.alpha': 0.9} if name == 'KD' else {}
+      results.append({'name': name, 'seed': seed, 'setting': setting, 'test_accuracy': value, 'test_accuracy_last': value - 0.01,
+                      'validation_accuracy': value + 0.01, 'best_epoch': 2, 'selection': 'validation', 'seconds': 12.0 + seed,
+                      'student_epochs': 2.0 if name == ODD else 1.0, 'flops': 2e15})  # fmt: skip
+      runs.append({'row': name, 'seed': seed, 'setting': setting, 'kind': 'final', 'finished': True,
+                   'config': config, 'histories': {'student': path}})  # fmt: skip
+  for alpha, value in ((0.1, 0.6), (0.9, 0.7)):
+    sweeps.append({**results[0], 'name': 'KD', 'seed': 1000, 'setting': {'kd.alpha': alpha}, 'validation_accuracy': value})
+    runs.append({**runs[0], 'row': 'KD', 'kind': 'sweep', 'seed': 1000, 'setting': {'kd.alpha': alpha}})
+  if not complete:
+    runs[-1]['finished'] = False
+  rows = [{'name': name, 'paper': 87.09 if name == 'KD' else None, 'note': '', 'group': '', 'seeds': [0, 1, 2],
+           'sweep': {'kd.alpha': [0.1, 0.9]} if name == 'KD' else None, 'chosen': {'kd.alpha': 0.9} if name == 'KD' else None}
+          for name in accuracies]  # fmt: skip
+  records.write_json(folder / 'results.json', results)
+  records.write_json(folder / 'sweeps.json', sweeps)
+  records.write_json(folder / 'study.json', {
+    'title': f'A study of {ODD}', 'question': 'Why & how?', 'protocol': 'p', 'scale': 1.0, 'complete': complete, 'rows': rows,
+    'comparisons': [['KD', 'NOKD'], [ODD, 'NOKD']], 'runs': runs})  # fmt: skip
+  return folder
+
+
+def report(folder, *more):
+  command = [sys.executable, '-m', 'kd_jax.report', *more, *([str(folder)] if folder else [])]
+  return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_rows_with_intervals(tmp_path):
+  headings, lines = study_table.results_table(study_table.read(made(tmp_path)))
+  nokd, kd, _ = (dict(zip(headings, line, strict=True)) for line in lines)
+  assert (nokd['test %'], nokd['± 95 %'], nokd['n'], nokd['paper %']) == ('61.00', '2.48', '3', '–')
+  assert kd['row'] == 'KD (kd.alpha = 0.9)'
+  assert (kd['paper %'], kd['last epoch %'], kd['PFLOP'], kd['seconds']) == ('87.09', '70.17', '2', '13')
+  shorter, _ = study_table.results_table(study_table.read(tmp_path), times=False)
+  assert [h for h in headings if h not in shorter] == ['seconds']
+
+
+def test_comparisons_say_what_is_decided_and_what_is_unequal(tmp_path):
+  higher, undecided = study_table.comparisons(study_table.read(made(tmp_path)))
+  assert (higher.verdict, higher.unequal, undecided.verdict, undecided.unequal) == ('higher', False, 'undecided at this n', True)
+  assert higher.adjusted == pytest.approx(2 * higher.found.p) and undecided.adjusted == undecided.found.p
+
+
+def test_warnings(tmp_path):
+  folder = made(tmp_path, complete=False, test={'NOKD': (0.5,), 'KD': (0.6, 0.7), ODD: ()})
+  said = ' '.join(study_table.warnings(study_table.read(folder)))
+  assert 'not complete: 4 of the 5 runs' in said and 'One seed only, so that no interval can be given: NOKD' in said
+  assert not [w for w in study_table.warnings(study_table.read(made(tmp_path / 'whole'))) if 'unequal compute' not in w]
+
+
+def test_the_sweep_shows_what_it_chose(tmp_path):
+  _, lines = study_table.sweeps_table(study_table.read(made(tmp_path)))
+  assert lines == [['KD', 'kd.alpha = 0.1', '60.00', '60.00', '1', ''], ['KD', 'kd.alpha = 0.9', '70.00', '60.00', '1', 'chosen']]
+
+
+class Parser(html.parser.HTMLParser):
+  """Collects tags, text and what a page would fetch; fails where tags are not balanced."""
+
+  VOID = ('meta', 'link', 'br', 'img', 'input')
+
+  def __init__(self):
+    super().__init__()
+    self.open, self.tags, self.text, self.fetched = [], [], '', []
+
+  def handle_starttag(self, tag, attributes):
+    self.tags.append(tag)
+    self.fetched += [v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')]
+    if tag not in self.VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attributes):
+    self.fetched += [v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')]
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_the_page_is_one_file_and_escapes_all(tmp_path):
+  text = page.page(study_table.read(made(tmp_path)))
+  parser = Parser()
+  parser.feed(text)
+  assert not parser.open and not parser.fetched and 'script' not in parser.tags
+  assert parser.text.count(ODD) > 5 and 'alert(1)</script>' not in text
+  figures = [part.split('</figure>')[0] for part in text.split('<figure')[1:]]
+  assert len(figures) == 3
+  for figure in figures:
+    ElementTree.fromstring(figure[figure.index('<svg') :])
+
+
+def test_the_page_is_the_same_each_time(tmp_path):
+  folder = study_table.read(made(tmp_path))
+  assert page.page(folder) == page.page(folder)
+
+
+def test_a_study_without_results_has_a_page(tmp_path):
+  made(tmp_path, complete=False)
+  for name in ('results.json', 'sweeps.json'):
+    records.write_json(tmp_path / name, [])
+  folder = study_table.read(tmp_path)
+  assert 'not complete' in page.page(folder)
+
+
+def test_the_command_writes_three_files(tmp_path):
+  done = report(made(tmp_path))
+  assert done.returncode == 0 and '| KD (kd.alpha = 0.9) |' in done.stdout, done.stderr
+  assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv'}
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+  (['nowhere'], 'holds no study'), ([], 'give one folder'), (['a', 'b'], 'give one folder'), (['x', '--nothing=1'], 'nothing'),
+])  # fmt: skip
+def test_a_mistake_is_one_line(arguments, message):
+  done = report('', *arguments)
+  assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help():
+  done = report('', '--help')
+  assert done.returncode == 0 and 'python -m kd_jax.report DIR' in done.stdout
+
+
+def test_a_damaged_study_is_one_clear_error(tmp_path):
+  (made(tmp_path) / 'study.json').write_text(json.dumps({})[:1])
+  with pytest.raises(KdJaxError):
+    study_table.read(tmp_path)
+
+
+@pytest.mark.skipif(not BROWSER, reason='no chromium on the PATH')
+def test_a_browser_renders_it(tmp_path):
+  (tmp_path / 'index.html').write_text(page.page(study_table.read(made(tmp_path))))
+  command = [BROWSER, '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path / "profile"}', '--dump-dom',
+             '--enable-logging=stderr', (tmp_path / 'index.html').as_uri()]  # fmt: skip
+  done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert 'Überholung 蒸馏' in done.stdout and 'CONSOLE' not in done.stderr

@@ -1,0 +1,181 @@
+"""A study on a few digits: what is shared, what is not repeated, and that no interruption changes its results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+from kd_jax import study as studies
+from kd_jax import workers
+from kd_jax.study import Row
+from kd_jax.train import loop
+from kd_jax.types import KdJaxError
+from tests import tiny
+
+SMALL = {
+  'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 2, 'flip': False,
+  'student': 'thin_resnet8', 'teacher': 'thin_resnet8', 'epochs': 2, 'batch_size': 32, 'mean': (0.3,), 'std': (0.4,),
+}  # fmt: skip
+ROWS = (Row('NOKD', {'method': 'nokd'}, seeds=2), Row('KD', {'method': 'kd'}, seeds=1, sweep={'kd.alpha': (0.2, 0.8)}))
+TIMES = ('seconds', 'images_per_second')
+
+
+def study(*rows):
+  return studies.resolve(studies.study('Digits', question='', protocol='', rows=rows or ROWS, comparisons=[('KD', 'NOKD')], **SMALL))
+
+
+def work(folder, *rows, say=lambda line: None):
+  with tiny.quick_compilation():
+    workers.work(study(*rows), folder, say=say, poll=0.05)
+
+
+def table(folder) -> str:
+  """Everything that a study found, times aside."""
+  found = {}
+  for name in ('results.json', 'sweeps.json', 'study.json'):
+    text = json.loads((folder / name).read_text())
+    found[name] = [{k: v for k, v in row.items() if k not in TIMES} for row in text] if isinstance(text, list) else text
+  return json.dumps(found)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def nothing_compiled_twice(tmp_path_factory):
+  import jax
+  from jax.experimental.compilation_cache import compilation_cache
+
+  settings = {'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')), 'jax_persistent_cache_min_compile_time_secs': 0,
+              'jax_persistent_cache_min_entry_size_bytes': -1}  # fmt: skip
+  before = {name: getattr(jax.config, name) for name in settings}
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('study') / 'whole'
+  said = []
+  work(folder, say=said.append)
+  return folder, said
+
+
+def test_results_are_the_rows_and_seeds(whole):
+  folder, _ = whole
+  rows = json.loads((folder / 'results.json').read_text())
+  chosen = json.loads((folder / 'study.json').read_text())['rows'][1]['chosen']
+  assert [(row['name'], row['seed'], row['setting']) for row in rows] == [('NOKD', 0, {}), ('KD', 0, chosen), ('NOKD', 1, {})]
+  sweeps = json.loads((folder / 'sweeps.json').read_text())
+  assert [(row['name'], row['setting']) for row in sweeps] == [('KD', {'kd.alpha': 0.2}), ('KD', {'kd.alpha': 0.8})]
+  best = max(sweeps, key=lambda row: row['validation_accuracy'])
+  assert chosen == best['setting'] or best['validation_accuracy'] == sweeps[0]['validation_accuracy']
+  assert all(row['student_epochs'] == 1.0 and row['flops'] > 0 and row['seconds'] > 0 for row in rows)
+
+
+def test_study_json_tells_where_everything_lies(whole):
+  folder, _ = whole
+  told = json.loads((folder / 'study.json').read_text())
+  assert told['complete'] and told['comparisons'] == [['KD', 'NOKD']]
+  for run in told['runs']:
+    assert run['finished'] and run['config']['seed'] == run['seed']
+    assert all((folder / path).exists() for path in run['histories'].values()) and list(run['histories']) == ['student']
+
+
+def test_a_teacher_is_trained_once_for_all_rows_at_a_seed(whole):
+  _, said = whole
+  trained = [line for line in said if line.endswith(': teacher')]
+  assert len(trained) == 2  # at the sweep's seed, whose two runs share it, and at seed 0
+
+
+def test_a_finished_study_trains_nothing(whole):
+  folder, _ = whole
+  before, said = table(folder), []
+  work(folder, say=said.append)
+  assert table(folder) == before and not [line for line in said if line.startswith('[')]
+
+
+def test_a_new_row_runs_alone(whole):
+  folder, _ = whole
+  said = []
+  work(folder, *ROWS, Row('KD, T = 1', {'kd.temperature': 1.0}, seeds=1), say=said.append)
+  assert [line.split('] ')[1] for line in said if line.startswith('[')] == ['KD, T = 1, seed 0: student']
+  work(folder)  # and leaves no trace where it is taken out again
+
+
+@pytest.mark.parametrize('after', [1, 4])
+def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monkeypatch, after):
+  """SIGTERM in the middle of a phase, then a second launch."""
+  epochs, record = [], workers.training.Watcher.epoch
+
+  def epoch(self, history):
+    record(self, history)
+    epochs.append(len(history))
+    if len(epochs) == after:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(workers.training.Watcher, 'epoch', epoch)
+  with pytest.raises(loop.Interrupted):
+    work(tmp_path / 'study')
+  work(tmp_path / 'study')
+  assert table(tmp_path / 'study') == table(whole[0])
+
+
+def test_two_workers_at_once_do_nothing_twice_and_find_the_same(whole, tmp_path, monkeypatch):
+  trained, train = [], workers.train
+
+  def remembering(task, folder, stop, say):
+    trained.append(task.identity)
+    return train(task, folder, stop, say)
+
+  monkeypatch.setattr(workers, 'train', remembering)
+  monkeypatch.setattr(workers.run, 'stopping', lambda: _never())  # signals belong to the main thread
+  threads = [threading.Thread(target=work, args=(tmp_path / 'study',)) for _ in range(2)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert len(trained) == len(set(trained)) == 7
+  assert table(tmp_path / 'study') == table(whole[0])
+
+
+class _never:  # noqa: N801 - a context manager in the place of a function
+  def __enter__(self):
+    return lambda: False
+
+  def __exit__(self, *error):
+    return None
+
+
+def test_a_row_that_fails_leaves_the_others(tmp_path):
+  diverging = Row('diverging', {'method': 'nokd', 'learning_rate': 1e30}, seeds=1)
+  with pytest.raises(KdJaxError, match="1 phases have failed.*row 'diverging', seed 0"):
+    work(tmp_path / 'study', diverging, ROWS[0]._replace(seeds=1))
+  told = json.loads((tmp_path / 'study' / 'study.json').read_text())
+  assert not told['complete'] and [run['finished'] for run in told['runs']] == [False, True]
+
+
+def test_a_row_that_cannot_run_stops_the_study_before_it_starts(tmp_path):
+  with pytest.raises(KdJaxError, match="row 'too many'"):
+    work(tmp_path / 'study', ROWS[0], Row('too many', {'train_examples': 64, 'batch_size': 65}))
+  assert not (tmp_path / 'study').exists()
+
+
+def test_what_changes_a_phase_changes_its_hash():
+  def identities(**changed):
+    row = Row('KD', {'method': 'kd', **changed}, seeds=1)
+    of = study(row)
+    return {t.phase.name: t.identity for t in workers.Plan(of).tasks(of.finals(row, {})[0])}
+
+  usual = identities()
+  for key, value in {'epochs': 3, 'batch_size': 16, 'learning_rate': 0.2, 'train_examples': 32, 'flip': True, 'seed': 0}.items():
+    assert (identities(**{key: value}) == usual) == (key == 'seed'), key  # the row's own seed goes before it
+  alpha = identities(**{'kd.alpha': 0.1})
+  assert alpha['teacher'] == usual['teacher'] and alpha['student'] != usual['student']
+  assert identities(log_every=7, data_placement='host') == usual
