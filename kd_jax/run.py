@@ -89,7 +89,7 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
 
     def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
       method = phase.method
-      taught_by = tuple(training.known(t, v) for t, v in zip(teaching, variables, strict=True))
+      taught_by = tuple(training.known(t, variables=v) for t, v in zip(teaching, variables, strict=True))
       own = method.init(key, training.known(student), taught_by)
       seen = [dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size))) for n in (student, *teaching)]
       image = jnp.zeros((size, *student.spec.image_shape))

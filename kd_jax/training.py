@@ -73,7 +73,7 @@ def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequ
   teaching = tuple(_changed(zoo[name], phase) for name in phase.teachers)
   key = keys.phase_key(jax.random.key(config.seed), phase.name)
   start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
-  taught_by = tuple(known(t.network, t.variables) for t in teaching)
+  taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
   own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
   per_epoch = steps_per_epoch(context.parts, phase)
   schedule = optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
@@ -168,7 +168,7 @@ def _changed(teacher: Trained, phase: Phase) -> Trained:
   return teacher._replace(network=models.build(teacher.network.spec._replace(**phase.teacher_changes)))
 
 
-def known(network: Network, variables: PyTree = None) -> Known:
+def known(network: Network, *, variables: PyTree = None) -> Known:
   return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
 
 

@@ -25,7 +25,8 @@ TIMES = ('seconds', 'images_per_second')
 
 
 def study(*rows):
-  return studies.resolve(studies.study('Digits', question='', protocol='', rows=rows or ROWS, comparisons=[('KD', 'NOKD')], **SMALL))
+  comparisons = [('KD', 'NOKD')] if not rows or rows[: len(ROWS)] == ROWS else []
+  return studies.resolve(studies.study('Digits', question='', protocol='', rows=rows or ROWS, comparisons=comparisons, **SMALL))
 
 
 def work(folder, *rows, say=lambda line: None):
@@ -109,15 +110,14 @@ def test_a_new_row_runs_alone(whole):
   work(folder)  # and leaves no trace where it is taken out again
 
 
-@pytest.mark.parametrize('after', [1, 4])
-def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monkeypatch, after):
+def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monkeypatch):
   """SIGTERM in the middle of a phase, then a second launch."""
   epochs, record = [], workers.training.Watcher.epoch
 
   def epoch(self, history):
     record(self, history)
     epochs.append(len(history))
-    if len(epochs) == after:
+    if len(epochs) == 5:  # a teacher and a student are finished, another one is not
       os.kill(os.getpid(), signal.SIGTERM)
 
   monkeypatch.setattr(workers.training.Watcher, 'epoch', epoch)
