@@ -109,6 +109,16 @@ def many(study, workdir: str, *, workers: int, dry: bool) -> None:
     print(f'\nThe results lie in {workdir}. Read them with\n  python -m kd_jax.report {workdir}')
 
 
+def allocate_in_huge_pages() -> None:
+  """Starts this process anew with glibc told to allocate in huge pages, on Linux; a setting of the user's own is left alone.
+
+  On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand out small pages than the arithmetic on them.
+  """
+  if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
+    os.environ['GLIBC_TUNABLES'] = 'glibc.malloc.hugetlb=1'
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def keep_compiled() -> None:
   """Programs that XLA has compiled are kept in the user's cache folder, unless JAX's own settings say otherwise."""
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
@@ -142,4 +152,5 @@ def _explain(error: Exception, argv: list[str]) -> str:
 
 
 if __name__ == '__main__':
+  allocate_in_huge_pages()
   app.run(main, flags_parser=parse)

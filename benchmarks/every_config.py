@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / 'configs'
 UNLABELLED = ('stl', 'unsupervised')
 # Dual training has nothing to train side by side where its teacher is there already: without it, both of its phases run.
-OWN_TEACHER = 'dual, its own teacher'
+OWN_TEACHER = 'dual from scratch'
 
 
 def main(argv: list[str]) -> None:
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   rows = []
   for name in FLAGS.only or names:
-    rows.append(run(name, folder / name.replace(', ', '_').replace(' ', '_')))
+    rows.append(run(name, folder / name.replace(' ', '_')))
     print(f'{name}: {json.dumps(rows[-1])}', flush=True)
   (folder / 'table.json').write_text(json.dumps(rows, indent=2) + '\n')
   print('\n'.join(table(rows)))
@@ -55,7 +55,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
   measured = folder / 'measured.json'
   if measured.exists():
     return json.loads(measured.read_text())
-  config = name.split(',')[0]
+  config = name.split()[0]
   command = [sys.executable, 'launch.py', f'--config={FOLDER / f"cifar10_{config}.py"}', f'--workdir={folder}',
              f'--config.train_examples={FLAGS.train_examples}', f'--config.epochs={FLAGS.epochs}',
              f'--config.data_dir={FLAGS.data_dir}', '--config.download=False']  # fmt: skip

@@ -9,4 +9,6 @@ from kd_jax.config import PAPER, default
 
 
 def get_config():
-  return default(**PAPER, method='dkd')
+  config = default(**PAPER, method='dkd')
+  config.dkd.others = 2.0  # the authors' 8, without their warm-up over 20 epochs, stays at chance from a rate of .1
+  return config

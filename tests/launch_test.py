@@ -37,6 +37,10 @@ FILES = {
   'other/config.json': '{"epochs": 3}\n',
 }
 WRONG = [
+  # studies
+  ('--dry_run', '--dry_run is for studies'),
+  ('--workers=2', '--workers is for studies'),
+  ('--workers=0', 'workers'),
   # flags and keys
   ('--bogus=1', "Unknown command line flag 'bogus'"),
   ('--epochs=3', "Unknown command line flag 'epochs'"),
