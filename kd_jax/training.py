@@ -150,6 +150,7 @@ class Watcher:
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
+  """The augmentation of each view of a phase. Raises KdJaxError where one names nothing."""
   return {view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
           for view, text in phase.method.views.items()}  # fmt: skip
 
@@ -169,10 +170,12 @@ def _changed(teacher: Trained, phase: Phase) -> Trained:
 
 
 def known(network: Network, *, variables: PyTree = None) -> Known:
+  """What a method may know of a network; of one without variables, their shapes."""
   return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
 
 
 def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
+  """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
   devices, streamed = context.devices, not context.placed
   compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
 

@@ -38,10 +38,10 @@ class Convolution(nn.Module):
       return pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
     if self.stride == 1 and self.kernel**2 * x.shape[-1] <= _FEW:
       return narrow(x, kernel)
-    return windowed(x, kernel, self.stride)
+    return windowed(x, kernel, stride=self.stride)
 
 
-def windowed(x: Array, kernel: Array, stride: int = 1) -> Array:
+def windowed(x: Array, kernel: Array, *, stride: int = 1) -> Array:
   """[B, H, W, C], [k, k, C, O] → [B, ⌈H/stride⌉, ⌈W/stride⌉, O] for odd k."""
   padding = ((kernel.shape[0] // 2,) * 2,) * 2
   return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))

@@ -32,6 +32,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
+  """Writes the report and prints its tables."""
   from kd_jax.report import page, records, study_table
   from kd_jax.types import KdJaxError
 
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
 
 
 def fail(message: str) -> None:
+  """One line, and exit code 2."""
   print(f'kd_jax.report: {" ".join(message.split())}', file=sys.stderr)
   sys.exit(2)
 

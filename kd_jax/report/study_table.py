@@ -54,7 +54,7 @@ def read(path: str | Path) -> Folder:
   return Folder(path, study, *found)
 
 
-def seeds(rows: Sequence[Mapping[str, Any]], field: str = 'test_accuracy') -> dict[int, float]:
+def seeds(rows: Sequence[Mapping[str, Any]], *, field: str = 'test_accuracy') -> dict[int, float]:
   """{seed: percent} of a row's runs."""
   return {row['seed']: 100 * row[field] for row in rows if row.get(field) is not None}
 
@@ -107,7 +107,7 @@ def results_table(folder: Folder, *, times: bool = True) -> tuple[list[str], lis
       lines.append([*line, *[MISSING] * (len(headings) - 2 + times)])
       continue
     test = statistics.mean(list(seeds(runs).values()))
-    others = [_mean(seeds(runs, field).values(), '.2f') for field in ('test_accuracy_last', 'validation_accuracy')]
+    others = [_mean(seeds(runs, field=field).values(), '.2f') for field in ('test_accuracy_last', 'validation_accuracy')]
     line += [f'{test.value:.2f}', MISSING if test.half_width is None else f'{test.half_width:.2f}', str(test.n), *others,
              ', '.join(sorted({run['selection'] for run in runs})), _mean([run['student_epochs'] for run in runs], '.2f'),
              _mean([run['flops'] / 1e15 for run in runs], '.3g')]  # fmt: skip
@@ -131,7 +131,7 @@ def sweeps_table(folder: Folder) -> tuple[list[str], list[list[str]]]:
     for key, values in (row['sweep'] or {}).items():
       for value in values:
         runs = [run for run in folder.sweeps[row['name']] if run['setting'] == {key: value}]
-        accuracies = [_mean(seeds(runs, field).values(), '.2f') for field in ('validation_accuracy', 'test_accuracy')]
+        accuracies = [_mean(seeds(runs, field=field).values(), '.2f') for field in ('validation_accuracy', 'test_accuracy')]
         chosen = 'chosen' if row['chosen'] == {key: value} else ''
         lines.append([row['name'], f'{key} = {value:g}', *accuracies, str(len(runs)), chosen])
   return ['row', 'value', 'validation %', 'test %', 'n', ''], lines
@@ -144,6 +144,7 @@ def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def as_csv(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """The same table as comma-separated values."""
   out = io.StringIO()
   csv.writer(out, lineterminator='\n').writerows([headings, *lines])
   return out.getvalue()
