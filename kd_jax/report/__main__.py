@@ -39,11 +39,13 @@ def main(argv: list[str]) -> None:
   try:
     folder = study_table.read(argv[1])
     out = Path(FLAGS.out or Path(argv[1]) / 'report')
-    tables = [study_table.results_table(folder), study_table.comparisons_table(folder), study_table.sweeps_table(folder)]
-    text = '\n'.join(study_table.markdown(*table) for table in tables if table[1])
+    results, groups = study_table.results_table(folder), study_table.groups(folder)
+    others = [table for table in (study_table.comparisons_table(folder), study_table.sweeps_table(folder)) if table[1]]
+    text = '\n'.join([study_table.markdown(*results, under=groups), *(study_table.markdown(*table) for table in others)])
+    html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
     records.write_bytes(out / 'table.md', text.encode())
-    records.write_bytes(out / 'table.csv', study_table.as_csv(*tables[0]).encode())
-    records.write_bytes(out / 'index.html', page.page(folder).encode())
+    records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
+    records.write_bytes(out / 'index.html', html.encode())
   except KdJaxError as error:
     fail(str(error))
   print(text)

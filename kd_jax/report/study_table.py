@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from kd_jax.types import KdJaxError
 DECIDED = 0.05  # of p after Holm
 UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
 Results = Mapping[str, list[Mapping[str, Any]]]
+Table = tuple[list[str], list[list[str]]]  # headings, and lines of as many cells
+_STUDY = ('title', 'question', 'protocol', 'scale', 'complete', 'rows', 'comparisons', 'runs')
 
 
 class Folder(NamedTuple):
@@ -34,11 +36,11 @@ class Comparison(NamedTuple):
   found: statistics.Difference
   adjusted: float | None
   verdict: str  # 'higher', 'lower' or 'undecided at this n'
-  compute: tuple[float, float]  # student-epoch equivalents of the two
+  compute: tuple[float | None, float | None]  # what the two were trained for, in epochs of a student; None where it is not known
 
   @property
   def unequal(self) -> bool:
-    return abs(self.compute[0] - self.compute[1]) > UNEQUAL * max(self.compute)
+    return None not in self.compute and abs(self.compute[0] - self.compute[1]) > UNEQUAL * max(self.compute)
 
 
 def read(path: str | Path) -> Folder:
@@ -47,9 +49,13 @@ def read(path: str | Path) -> Folder:
   if not (path / 'study.json').exists():
     raise KdJaxError(f'{path} holds no study (no study.json is there); give the --workdir of a study, such as configs/paper/digits.py')
   study = records.read_json(path / 'study.json')
+  if lost := [key for key in _STUDY if not isinstance(study, dict) or key not in study]:
+    raise KdJaxError(f'{path / "study.json"} is no record of a study (it lacks {", ".join(lost)}); run the study again to rewrite it')
   found = []
   for name in ('results.json', 'sweeps.json'):
     rows = records.read_json(path / name) if (path / name).exists() else []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and 'name' in row and 'seed' in row for row in rows):
+      raise KdJaxError(f'{path / name} is no list of results with names and seeds; run the study again, which rewrites it')
     found.append({row['name']: [r for r in rows if r['name'] == row['name']] for row in study['rows']})
   return Folder(path, study, *found)
 
@@ -59,72 +65,87 @@ def seeds(rows: Sequence[Mapping[str, Any]], *, field: str = 'test_accuracy') ->
   return {row['seed']: 100 * row[field] for row in rows if row.get(field) is not None}
 
 
+def configured(folder: Folder, name: str, key: str) -> Any:
+  """What the final runs of a row are configured to; None where none is known yet."""
+  return next((run['config'].get(key) for run in folder.study['runs'] if run['row'] == name and run['kind'] == 'final'), None)
+
+
+def groups(folder: Folder) -> list[str]:
+  """The heading over each line of results_table."""
+  return [row['group'] for row in folder.study['rows']]
+
+
 def comparisons(folder: Folder) -> list[Comparison]:
-  """Those that were written down and have runs on both sides."""
-  groups = {row['name']: row['group'] for row in folder.study['rows']}
+  """Those that were written down and have runs on both sides, family after family."""
+  of = {row['name']: row['group'] for row in folder.study['rows']}
   found = []
   for first, second in folder.study['comparisons']:
     difference = statistics.difference(seeds(folder.results[first]), seeds(folder.results[second]))
     if difference:
       found.append((first, second, difference))
   made = []
-  for family in dict.fromkeys(groups[first] for first, _, _ in found):
-    members = [member for member in found if groups[member[0]] == family]
+  for family in dict.fromkeys(of[first] for first, _, _ in found):
+    members = [member for member in found if of[member[0]] == family]
     for (first, second, difference), p in zip(members, statistics.holm([d.p for _, _, d in members]), strict=True):
       decided = p is not None and p < DECIDED
       verdict = ('higher' if difference.value > 0 else 'lower') if decided else 'undecided at this n'
-      compute = tuple(statistics.mean([row['student_epochs'] for row in folder.results[name]]).value for name in (first, second))
-      made.append(Comparison(first, second, difference, p, verdict, compute))
+      made.append(Comparison(first, second, difference, p, verdict, (_epochs(folder, first), _epochs(folder, second))))
   return made
 
 
 def warnings(folder: Folder) -> list[str]:
   """What a reader should know before the numbers."""
-  study, every = folder.study, [row for rows in folder.results.values() for row in rows]
+  study, results = folder.study, folder.results
   finished = sum(run['finished'] for run in study['runs'])
   said = []
   if not study['complete']:
     said.append(f'The study is not complete: {finished} of the {len(study["runs"])} runs that are known so far are finished.')
   if study['scale'] != 1:
     said.append(f'Every row trained for {study["scale"]:g} times its epochs.')
-  if any(row['selection'] == 'test' for row in every):
-    said.append('Epochs were selected on the test set: accuracies are optimistic.')
-  if single := [name for name, rows in folder.results.items() if len(rows) == 1]:
-    said.append(f'One seed only, so that no interval can be given: {", ".join(single)}.')
-  if unequal := [f'{c.first} ({c.compute[0]:.2g}) and {c.second} ({c.compute[1]:.2g})' for c in comparisons(folder) if c.unequal]:
-    said.append(f'These comparisons are of unequal compute, in student-epoch equivalents: {"; ".join(unequal)}.')
+  if tested := [name for name, rows in results.items() if any(row.get('selection') == 'test' for row in rows)]:
+    said.append(f'Epochs were selected on the test set, so that these accuracies are optimistic: {"; ".join(tested)}.')
+  if single := [name for name, rows in results.items() if len(seeds(rows)) == 1]:
+    said.append(f'One seed only, so that no interval can be given: {"; ".join(single)}.')
+  for key, meaning in (('epochs', 'epochs'), ('train_examples', 'training images (0: all)')):
+    if apart := _apart({row['name']: configured(folder, row['name'], key) for row in study['rows']}):
+      said.append(f'Rows differ in their {meaning}: {apart}.')
+  if unequal := [f'{c.first} ({c.compute[0]:.3g}) and {c.second} ({c.compute[1]:.3g})' for c in comparisons(folder) if c.unequal]:
+    said.append(f'These comparisons are of unequal compute, in epochs of a student: {"; ".join(unequal)}.')
   return said
 
 
-def results_table(folder: Folder, *, times: bool = True) -> tuple[list[str], list[list[str]]]:
+def results_table(folder: Folder, *, times: bool = True) -> Table:
   """Headings and a line a row. Without `times`, all that it holds is determined by the study's configuration."""
-  headings = ['row', 'paper %', 'test %', '± 95 %', 'n', 'last epoch %', 'validation %', 'selected on', 'student epochs', 'PFLOP']
+  noted = any(row.get('note') for row in folder.study['rows'])
+  headings = ['row', 'paper %', 'test %', '± 95 %', 'n', 'last epoch %', 'validation %', 'selected on', 'epochs', 'student epochs',
+              'PFLOP', *(['seconds'] if times else []), *(['note'] if noted else [])]  # fmt: skip
   lines = []
   for row in folder.study['rows']:
     runs = folder.results[row['name']]
-    line = [row['name'] + _setting(row['chosen']), MISSING if row['paper'] is None else f'{row["paper"]:.2f}']
-    if not runs:
-      lines.append([*line, *[MISSING] * (len(headings) - 2 + times)])
-      continue
-    test = statistics.mean(list(seeds(runs).values()))
-    others = [_mean(seeds(runs, field=field).values(), '.2f') for field in ('test_accuracy_last', 'validation_accuracy')]
-    line += [f'{test.value:.2f}', MISSING if test.half_width is None else f'{test.half_width:.2f}', str(test.n), *others,
-             ', '.join(sorted({run['selection'] for run in runs})), _mean([run['student_epochs'] for run in runs], '.2f'),
-             _mean([run['flops'] / 1e15 for run in runs], '.3g')]  # fmt: skip
-    lines.append([*line, *([_mean([run['seconds'] for run in runs], ',.0f')] if times else [])])
-  return [*headings, *(['seconds'] if times else [])], lines
+    test, epochs = seeds(runs), configured(folder, row['name'], 'epochs')
+    half = statistics.mean(list(test.values())).half_width if test else None
+    selections = sorted({run['selection'] for run in runs if run.get('selection')})
+    lines.append([
+      row['name'] + _setting(row['chosen']), MISSING if row['paper'] is None else f'{row["paper"]:.2f}', _mean(test.values(), '.2f'),
+      MISSING if half is None else f'{half:.2f}', str(len(test)), _mean(seeds(runs, field='test_accuracy_last').values(), '.2f'),
+      _mean(seeds(runs, field='validation_accuracy').values(), '.2f'), ', '.join(selections) or MISSING,
+      MISSING if epochs is None else str(epochs), _mean(_all(runs, 'student_epochs'), '.2f'),
+      _mean([flops / 1e15 for flops in _all(runs, 'flops')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
+      *([row.get('note') or ''] if noted else [])])  # fmt: skip
+  return headings, lines
 
 
-def comparisons_table(folder: Folder) -> tuple[list[str], list[list[str]]]:
+def comparisons_table(folder: Folder) -> Table:
   """Headings and a line a comparison."""
-  headings = ['comparison', 'points', '± 95 %', 'n', 'test', 'p', 'p, Holm', 'verdict']
-  return headings, [[
-    f'{c.first} − {c.second}' + (' (unequal compute)' if c.unequal else ''), f'{c.found.value:+.2f}',
-    MISSING if c.found.half_width is None else f'{c.found.half_width:.2f}', str(c.found.n), 'paired' if c.found.paired else 'Welch',
-    _p(c.found.p), _p(c.adjusted), c.verdict] for c in comparisons(folder)]  # fmt: skip
+  return ['comparison', 'points', '± 95 %', 'n', 'test', 'p', 'p, Holm', 'verdict', 'compute, epochs'], [[
+    f'{c.first} − {c.second}', f'{c.found.value:+.2f}', MISSING if c.found.half_width is None else f'{c.found.half_width:.2f}',
+    str(c.found.n), 'paired' if c.found.paired else 'Welch', _p(c.found.p), _p(c.adjusted),
+    c.verdict + (' (the same at every seed)' if c.found.exact else ''),
+    ('⚠ ' if c.unequal else '') + ' and '.join(MISSING if epochs is None else f'{epochs:.3g}' for epochs in c.compute)]
+    for c in comparisons(folder)]  # fmt: skip
 
 
-def sweeps_table(folder: Folder) -> tuple[list[str], list[list[str]]]:
+def sweeps_table(folder: Folder) -> Table:
   """Headings and a line a value that was tried."""
   lines = []
   for row in folder.study['rows']:
@@ -133,25 +154,57 @@ def sweeps_table(folder: Folder) -> tuple[list[str], list[list[str]]]:
         runs = [run for run in folder.sweeps[row['name']] if run['setting'] == {key: value}]
         accuracies = [_mean(seeds(runs, field=field).values(), '.2f') for field in ('validation_accuracy', 'test_accuracy')]
         chosen = 'chosen' if row['chosen'] == {key: value} else ''
-        lines.append([row['name'], f'{key} = {value:g}', *accuracies, str(len(runs)), chosen])
+        lines.append([row['name'], f'{key} = {shown(value)}', *accuracies, str(len(runs)), chosen])
   return ['row', 'value', 'validation %', 'test %', 'n', ''], lines
 
 
-def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """A table in Markdown, with a line feed at the end; numbers to the right."""
+def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]], *, under: Sequence[str] = ()) -> str:
+  """A table in Markdown, with a line feed at the end; numbers to the right. `under` is the heading over each line, as of groups()."""
   marks = [':---' if number == 0 else '---:' for number in range(len(headings))]
-  return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in (headings, marks, *lines)) + '\n'
+  body = []
+  for number, line in enumerate(lines):
+    if under and (heading := under[number]) and (number == 0 or under[number - 1] != heading):
+      body.append([f'**{_escape(heading)}**', *[''] * (len(headings) - 1)])
+    body.append([_escape(cell) for cell in line])
+  return '\n'.join('| ' + ' | '.join(line) + ' |' for line in ([_escape(h) for h in headings], marks, *body)) + '\n'
 
 
-def as_csv(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """The same table as comma-separated values."""
+def as_csv(headings: Sequence[str], lines: Sequence[Sequence[str]], *, under: Sequence[str] = ()) -> str:
+  """The same as CSV; the headings, where any is not empty, become the first column, 'group'."""
   out = io.StringIO()
-  csv.writer(out, lineterminator='\n').writerows([headings, *lines])
+  table = [headings, *lines]
+  if any(under):
+    table = [[first, *line] for first, line in zip(['group', *under], table, strict=True)]
+  csv.writer(out, lineterminator='\n').writerows(table)
   return out.getvalue()
 
 
-def _mean(values: Sequence[float], form: str) -> str:
-  return format(statistics.mean(list(values)).value, form) if len(list(values)) else MISSING
+def shown(value: Any) -> str:
+  """A value of a configuration for people: 0.001, elements, True."""
+  return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def _apart(values: Mapping[str, Any]) -> str:
+  """'80 (UDA; KD), else 40': who has not the value that most have; '' where all agree or nothing is known."""
+  known = [value for value in values.values() if value is not None]
+  most = max(dict.fromkeys(known), key=known.count, default=None)
+  others = {value: [name for name, v in values.items() if v == value] for value in known if value != most}
+  return ', '.join(f'{value} ({"; ".join(names)})' for value, names in others.items()) + f', else {most}' if others else ''
+
+
+def _epochs(folder: Folder, name: str) -> float | None:
+  """Epochs of a student that a row was trained for: `student_epochs` counts in the row's own epochs, which need not be another's."""
+  passes, epochs = _all(folder.results[name], 'student_epochs'), configured(folder, name, 'epochs')
+  return statistics.mean(passes).value * epochs if passes and epochs is not None else None
+
+
+def _all(runs: Iterable[Mapping[str, Any]], key: str) -> list[float]:
+  return [run[key] for run in runs if run.get(key) is not None]
+
+
+def _mean(values: Iterable[float], form: str) -> str:
+  values = list(values)
+  return format(statistics.mean(values).value, form) if values else MISSING
 
 
 def _p(value: float | None) -> str:
@@ -159,4 +212,9 @@ def _p(value: float | None) -> str:
 
 
 def _setting(chosen: Mapping[str, Any] | None) -> str:
-  return ''.join(f' ({key} = {value:g})' for key, value in (chosen or {}).items())
+  return ''.join(f' ({key} = {shown(value)})' for key, value in (chosen or {}).items())
+
+
+def _escape(text: str) -> str:
+  """In Markdown a name is text, with no tag, emphasis or cell of its own."""
+  return ' '.join(''.join('\\' + c if c in '\\|*`<' else c for c in text).split('\n'))

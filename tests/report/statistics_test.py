@@ -60,3 +60,27 @@ def test_holm_keeps_the_order_and_lowers_nothing():
     adjusted = holm(values)
     assert all(p <= a <= 1 for p, a in zip(values, adjusted, strict=True))
     assert np.argsort(values, kind='stable').tolist() == sorted(range(7), key=lambda i: (adjusted[i], values[i]))
+
+
+@pytest.mark.parametrize('shift', [0.0, 1.0])
+@pytest.mark.parametrize('start', [0, 5])  # seeds in common, and none
+def test_what_varies_in_the_last_bits_only_does_not_vary(shift, start):
+  second = {seed: 100 * value for seed, value in enumerate((0.7151, 0.7151, 0.7151) if start else (0.1, 0.7151, 0.3333))}
+  first = {seed + start: value + shift for seed, value in second.items()}
+  found = difference(first, second)
+  assert found.exact and found.p == float(shift == 0) and found.value == pytest.approx(shift)
+
+
+def test_a_difference_turned_round_changes_its_sign_alone():
+  draw = np.random.default_rng(2)
+  for n, start in ((4, 0), (5, 1), (3, 9)):
+    first, second = dict(enumerate(draw.normal(70, 1, n))), dict(enumerate(draw.normal(69, 2, n), start))
+    there, back = difference(first, second), difference(second, first)
+    assert there.value == pytest.approx(-back.value) and there[1:] == pytest.approx(back[1:])
+    assert (there.p < 0.05) == (there.half_width < abs(there.value))  # the interval leaves out 0 where the test rejects it
+
+
+def test_a_constant_row_against_one_that_varies():
+  found = difference({0: 1.0, 1: 1.0}, {5: 1.0, 6: 3.0})
+  expected = stats.ttest_ind_from_stats(1, 0, 2, 2, 2**0.5, 2, equal_var=False)
+  assert found.p == pytest.approx(expected.pvalue) and not found.exact

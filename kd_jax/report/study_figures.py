@@ -1,0 +1,159 @@
+"""The figures of a study's page as SVG, whose colours the page sets, so that they follow a reader's light or dark mode."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kd_jax.report import records, statistics, study_table
+from kd_jax.report.study_table import Folder
+
+# Okabe and Ito's, which colour-blind people can tell apart, and the variables of the page that stand for them.
+_BLUE, _VERMILION, _GREY, _GRID = '#0072b2', '#d55e00', '#5b5b5b', '#e4e4e4'
+_VARIABLES = {_BLUE: 'var(--blue)', _VERMILION: 'var(--vermilion)', _GREY: 'var(--grey)', _GRID: 'var(--grid)',
+              '#000000': 'currentColor'}  # fmt: skip
+# A verdict has a shape, too, for readers who see no colours.
+_VERDICTS = {'higher': ('>', _BLUE, _BLUE), 'lower': ('<', _VERMILION, _VERMILION), 'undecided at this n': ('o', _GREY, 'none')}
+_MOST_POINTS = 100  # of a curve
+_WIDTH, _LINE, _COLUMNS, _LABEL = 7.2, 0.27, 3, 34  # inches, inches, small multiples in a line, characters
+
+
+def reference(folder: Folder) -> str | None:
+  """The row that figures draw as a line: NOKD where it has results, else the first that has."""
+  having = [name for name, rows in folder.results.items() if study_table.seeds(rows)]
+  return 'NOKD' if 'NOKD' in having else next(iter(having), None)
+
+
+def accuracies(folder: Folder) -> str:
+  """Test accuracy of every row that has one: the mean with its interval, and each seed. '' where no row has."""
+  values = {name: list(found.values()) for name, rows in folder.results.items() if (found := study_table.seeds(rows))}
+  under = {row['name']: row['group'] for row in folder.study['rows']}
+
+  def point(axes: Any, place: float, name: str) -> None:
+    mean = statistics.mean(values[name])
+    axes.scatter(values[name], [place] * mean.n, s=14, color=_GREY, alpha=0.55, linewidths=0)
+    axes.errorbar(mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=_BLUE, capsize=3)
+
+  if not values:
+    return ''
+  line = statistics.mean(values[reference(folder)]).value
+  return _listed('accuracies', list(values), [under[name] for name in values], point, line, 'test accuracy, %')
+
+
+def differences(folder: Folder) -> str:
+  """Every comparison with its interval about the line of no difference. '' where there is none."""
+  found = {f'{c.first} − {c.second}': c for c in study_table.comparisons(folder)}
+  under = {row['name']: row['group'] for row in folder.study['rows']}
+
+  def point(axes: Any, place: float, label: str) -> None:
+    shape, colour, filled = _VERDICTS[found[label].verdict]
+    axes.errorbar(found[label].found.value, place, xerr=found[label].found.half_width, fmt=shape, markersize=6, color=colour,
+                  markerfacecolor=filled, capsize=3)  # fmt: skip
+
+  if not found:
+    return ''
+  families = [under[c.first] for c in found.values()]
+  return _listed('differences', list(found), families, point, 0.0, 'difference of test accuracies, points')
+
+
+def curves(folder: Folder) -> str:
+  """The selecting accuracy by epoch of each row, a panel each; the reference's mean stands in every panel. '' where there is none."""
+  series = {name: found for name in folder.results if (found := _series(folder, name))}
+  line = series.get(reference(folder) or '')
+
+  def draw(figure: Any) -> None:
+    panels = figure.subplots(-(-len(series) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=False):
+      if line:
+        axes.plot(line[0], line[2], color=_GREY, linestyle=':', linewidth=1.2)
+      axes.fill_between(epochs, low, high, color=_BLUE, alpha=0.25, linewidth=0)
+      axes.plot(epochs, mean, color=_BLUE, linewidth=1.4)
+      axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
+      axes.grid(color=_GRID)
+    for axes in panels[len(series) :]:
+      axes.set_visible(False)
+    figure.supxlabel('epoch', fontsize=10)
+    figure.supylabel('accuracy, %', fontsize=10)
+
+  if not series:
+    return ''
+  columns = min(_COLUMNS, len(series))
+  return _drawn('curves', draw, 0.6 + 1.6 * -(-len(series) // columns))
+
+
+def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
+  """Epochs, and the lowest, mean and highest accuracy in percent over a row's finished runs, in the last phase of each."""
+  runs = []
+  for run in folder.study['runs']:
+    if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
+      rows = records.read_history(folder.path / list(run['histories'].values())[-1])
+      field = f'{run["config"].get("selection", "validation")}_accuracy'
+      runs.append({row['epoch']: 100 * row[field] for row in rows if field in row})
+  epochs = sorted(set.intersection(*map(set, runs))) if runs else []
+  if not epochs:
+    return None
+  count = min(len(epochs), _MOST_POINTS)  # the first and the last epoch are always among them
+  epochs = [epochs[round(place * (len(epochs) - 1) / max(1, count - 1))] for place in range(count)]
+  at = [[run[epoch] for run in runs] for epoch in epochs]
+  return epochs, [min(v) for v in at], [sum(v) / len(v) for v in at], [max(v) for v in at]
+
+
+def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Callable[[Any, float, str], None], line: float,
+            unit: str) -> str:  # fmt: skip
+  """A line a label from top to bottom, `point` drawing on each, under headings where these change; `line` is drawn upright."""
+  places, ticks, place = [], [], 0.0
+  for number, (label, heading) in enumerate(zip(labels, under, strict=True)):
+    if heading and (number == 0 or under[number - 1] != heading):
+      ticks.append((place, heading, True))
+      place += 1
+    text = _wrapped(label, _LABEL)
+    place += 0.5 * text.count('\n')
+    places.append(place)
+    ticks.append((place, text, False))
+    place += 1 + 0.5 * text.count('\n')
+
+  def draw(figure: Any) -> None:
+    axes = figure.add_subplot()
+    axes.axvline(line, color=_GREY, linewidth=1, linestyle=':')
+    for where, label in zip(places, labels, strict=True):
+      point(axes, where, label)
+    axes.set_yticks([where for where, _, _ in ticks], [text for _, text, _ in ticks])
+    for tick, (_, _, heading) in zip(axes.get_yticklabels(), ticks, strict=True):
+      tick.set_fontweight('bold' if heading else 'normal')
+    axes.tick_params(axis='y', length=0)
+    axes.set_ylim(place - 0.4, -0.6)
+    axes.set_xlabel(unit)
+    axes.grid(axis='x', color=_GRID)
+
+  return _drawn(ident, draw, 0.8 + _LINE * place)
+
+
+def _wrapped(text: str, width: int) -> str:
+  lines = textwrap.wrap(text, width) or ['']
+  return '\n'.join(lines if len(lines) <= 3 else [*lines[:2], lines[2][: width - 1] + '…'])
+
+
+def _drawn(ident: str, draw: Callable[[Any], None], height: float) -> str:
+  """An SVG, the same bytes for the same numbers whatever the user's matplotlib is set to; its ids begin with `ident`."""
+  import matplotlib
+  from matplotlib.figure import Figure
+
+  with matplotlib.rc_context(), warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'Glyph', UserWarning)  # text stays text in the SVG: the reader's fonts draw it
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update({'svg.hashsalt': 'kd_jax', 'svg.fonttype': 'none', 'text.parse_math': False, 'font.size': 10,
+                                'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False,
+                                'axes.formatter.useoffset': False, 'axes.facecolor': 'none', 'axes.axisbelow': True})  # fmt: skip
+    figure = Figure(figsize=(_WIDTH, height), layout='constrained', facecolor='none')
+    draw(figure)
+    out = io.StringIO()
+    figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
+  text = out.getvalue()
+  text = text[text.index('<svg') :].replace('*{', f'.{ident} *{{').replace('<svg ', f'<svg class="{ident}" aria-hidden="true" ', 1)
+  text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{ident}-', text)  # several figures stand in one page
+  text = re.sub(r' d="[^"]*"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), text)
+  return re.sub(r'style="[^"]*"', lambda style: re.sub(r'#[0-9a-f]{6}', lambda c: _VARIABLES.get(c[0], c[0]), style[0]), text)

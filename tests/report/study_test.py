@@ -1,0 +1,105 @@
+"""What a study's tables say of compute, groups, gaps and odd values; a folder of three rows is made up."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from kd_jax.report import records, study_table
+from kd_jax.types import KdJaxError
+
+ROWS = {'NOKD': (0.60, 0.61, 0.62), 'KD': (0.70, 0.712, 0.72), 'UDA': (0.69, 0.721, 0.71)}
+
+
+def made(folder, *, epochs=None, change=None, comparisons=(('UDA', 'KD'),), **row_changes):
+  """`epochs` by row; `change` is merged into every result; `row_changes` by row into study.json's rows."""
+  runs, results = [], []
+  for name, values in ROWS.items():
+    for seed, value in enumerate(values):
+      budget = (epochs or {}).get(name, 40)
+      config = {'seed': seed, 'epochs': budget, 'train_examples': 5000, 'selection': 'validation', 'options': {'kd': {'alpha': 0.5}}}
+      runs.append({'row': name, 'seed': seed, 'setting': {}, 'kind': 'final', 'finished': True, 'config': config, 'histories': {}})
+      results.append({'name': name, 'seed': seed, 'setting': {}, 'test_accuracy': value, 'test_accuracy_last': value, 'flops': 1e15,
+                      'validation_accuracy': value, 'best_epoch': 7, 'selection': 'validation', 'seconds': 60.0,
+                      'student_epochs': 2.0 if name == 'UDA' else 1.0, **(change or {})})  # fmt: skip
+  rows = [{'name': name, 'paper': None, 'note': '', 'group': 'One' if name == 'NOKD' else 'Two', 'chosen': None, 'sweep': None,
+           'seeds': [0, 1, 2], **row_changes.get(name, {})} for name in ROWS]  # fmt: skip
+  records.write_json(folder / 'results.json', results)
+  records.write_json(folder / 'study.json', {'title': 't', 'question': 'q', 'protocol': 'p', 'scale': 1.0, 'complete': True,
+                                             'rows': rows, 'comparisons': comparisons, 'runs': runs})  # fmt: skip
+  return study_table.read(folder)
+
+
+def test_compute_counts_the_rows_own_epochs(tmp_path):
+  """UDA trains on two batches for each of KD's, so that its match is KD for twice the epochs."""
+  same = study_table.comparisons(made(tmp_path, epochs={'KD': 80}))[0]
+  other = study_table.comparisons(made(tmp_path))[0]
+  assert (same.compute, same.unequal, other.compute, other.unequal) == ((80, 80), False, (80, 40), True)
+  assert study_table.comparisons_table(made(tmp_path))[1][0][-1] == '⚠ 80 and 40'
+
+
+def test_the_families_of_holm_are_groups(tmp_path):
+  found = study_table.comparisons(made(tmp_path, comparisons=[('NOKD', 'KD'), ('UDA', 'KD'), ('KD', 'NOKD')]))
+  alone, *pair = found
+  assert [c.first for c in found] == ['NOKD', 'UDA', 'KD'] and alone.adjusted == alone.found.p
+  assert min(c.adjusted for c in pair) == pytest.approx(2 * min(c.found.p for c in pair))
+
+
+def test_rows_that_differ_in_their_budget_are_named(tmp_path):
+  said = study_table.warnings(made(tmp_path, epochs={'KD': 80}))
+  assert said == ['Rows differ in their epochs: 80 (KD), else 40.']
+  assert not study_table.warnings(made(tmp_path, comparisons=()))
+
+
+def test_selection_on_the_test_set_is_said(tmp_path):
+  assert 'optimistic: NOKD; KD; UDA' in ' '.join(study_table.warnings(made(tmp_path, change={'selection': 'test'})))
+
+
+def test_gaps_show_as_gaps(tmp_path):
+  lost = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'student_epochs', 'flops', 'seconds')
+  folder = made(tmp_path, change=dict.fromkeys(lost))
+  assert study_table.results_table(folder)[1][0] == ['NOKD', '–', '–', '–', '0', '–', '–', 'validation', '40', '–', '–', '–']
+  assert study_table.comparisons(folder) == []
+  unknown = study_table.comparisons(made(tmp_path, change={'student_epochs': None}))[0]
+  assert unknown.compute == (None, None) and not unknown.unequal
+
+
+def test_a_difference_without_variance_says_so(tmp_path):
+  line = study_table.comparisons_table(made(tmp_path, change={'test_accuracy': 0.5}))[1][0]
+  assert (line[1], line[5], line[7]) == ('+0.00', '1.000', 'undecided at this n (the same at every seed)')
+
+
+def test_swept_values_need_not_be_numbers(tmp_path):
+  swept = {'sweep': {'kd.reduction': ['elements', 'batch']}, 'chosen': {'kd.reduction': 'batch'}}
+  folder = made(tmp_path, KD=swept)
+  assert [line[1] for line in study_table.sweeps_table(folder)[1]] == ['kd.reduction = elements', 'kd.reduction = batch']
+  assert study_table.results_table(folder)[1][1][0] == 'KD (kd.reduction = batch)'
+
+
+def test_groups_head_their_rows_and_are_a_column_of_the_csv(tmp_path):
+  folder = made(tmp_path, KD={'note': 'a note'})
+  table, under = study_table.results_table(folder, times=False), study_table.groups(folder)
+  lines = study_table.markdown(*table, under=under).splitlines()
+  assert [line.split('|')[1].strip() for line in lines[2:]] == ['**One**', 'NOKD', '**Two**', 'KD', 'UDA']
+  assert len({line.count('|') for line in lines}) == 1
+  head, *rows = csv.reader(io.StringIO(study_table.as_csv(*table, under=under)))
+  assert head[:2] == ['group', 'row'] and head[-1] == 'note' and rows[1][:2] == ['Two', 'KD'] and rows[1][-1] == 'a note'
+
+
+def test_markdown_shows_names_as_text():
+  assert study_table.markdown(['a|b'], [['<b>*x*\ny']]) == '| a\\|b |\n| :--- |\n| \\<b>\\*x\\* y |\n'
+
+
+@pytest.mark.parametrize(('file', 'text', 'message'), [
+  ('study.json', '[]', 'no record of a study'), ('study.json', '{"rows": []}', 'lacks title'),
+  ('results.json', '{}', 'no list of results'), ('sweeps.json', '[{"seed": 1}]', 'no list of results'),
+  ('results.json', '[', 'not valid JSON'),
+])  # fmt: skip
+def test_a_damaged_file_is_named_in_one_line(tmp_path, file, text, message):
+  made(tmp_path)
+  (tmp_path / file).write_text(text)
+  with pytest.raises(KdJaxError, match=message) as error:
+    study_table.read(tmp_path)
+  assert file in str(error.value) and '\n' not in str(error.value)
