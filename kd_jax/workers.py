@@ -263,7 +263,7 @@ def _described(study: Study, results: Sequence[tuple[Planned, dict | None]], fol
                  'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
                  'chosen': dict(finals[0].setting) if finals and row.sweep else None, 'seeds': [r.seed for r in finals]})  # fmt: skip
   described = [{'row': p.run.row, 'seed': p.run.seed, 'setting': dict(p.run.setting), 'kind': p.run.kind, 'finished': done is not None,
-                'config': p.run.config.for_json(), 'histories': {
+                'config': p.run.config.to_share(), 'histories': {
                   task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
                   for task in p.tasks if not is_root_teacher(task.phase)} if done else {}} for p, done in results]  # fmt: skip
   return {'title': definition.title, 'question': definition.question, 'protocol': definition.protocol, 'scale': study.scale,
