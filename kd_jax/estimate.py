@@ -16,10 +16,10 @@ from kd_jax.data import pipeline
 from kd_jax.methods.nokd import nokd
 from kd_jax.report import records
 from kd_jax.study import Study
+from kd_jax.tasks import Plan, Task
 from kd_jax.train import optim, state, step
 from kd_jax.training import Say
 from kd_jax.types import Frozen, NetworkSpec, Source
-from kd_jax.workers import Plan, Task
 
 _STEPS = 3  # that are timed
 

@@ -31,7 +31,7 @@ ABOVE = {
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
 }
-COMMANDS = ('run', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
+COMMANDS = ('run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
          'onnx')  # fmt: skip
 TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is

@@ -3,8 +3,9 @@
   python launch.py --config=configs/paper/feature_distillation.py --workdir=runs/feature_distillation --workers=2
   python -m kd_jax.report runs/feature_distillation
 
-The published networks are looked for in the folder that KD_JAX_PRETRAINED names (default: pretrained/). Expected result and time:
-results/README.md. At the paper's budget, on a GPU: --config.train_examples=0 --config.validation_examples=5000 --config.scale=10.
+The published networks are looked for in the folder that KD_JAX_PRETRAINED names (default: pretrained/). STL's photographs are
+Tiny ImageNet's, resized to 32×32, as prepared data called `tiny_imagenet32`. Expected: see results/README.md. Time: about 9 hours on
+2 CPU cores. At the paper's budget, on a GPU: --config.train_examples=0 --config.validation_examples=5000 --config.scale=10.
 """
 
 from kd_jax.config import PAPER, taught_by
@@ -65,5 +66,6 @@ def get_config():
       ('SFD, written, with KD', 'KD'), ('OH, published', 'NOKD without the ReLUs between stages'),
       *((row.name, against.get(row.name, 'KD, T = 5')) for row in others[1:]),
     ],
+    together=5,
     **{**PAPER, **taught_by('resnet26'), 'epochs': 20, 'train_examples': 5000, 'validation_examples': 2500},
   )  # fmt: skip
