@@ -15,7 +15,7 @@ from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
-from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, state, step
+from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
@@ -108,7 +108,7 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(fed))
-    progress = stack.enter_context(Progress(leading.epochs, per_epoch))
+    progress = stack.enter_context(Progress(leading.epochs, per_epoch, peak=_images_at_peak(devices, each_step, sum(shares))))
     saved = stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
     members = []
     for number, (own_context, phase) in enumerate(students):
@@ -260,6 +260,12 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
 def _flops(compiled: Callable, *arguments: Any) -> float:
   """Floating-point operations of a step, counted by XLA in the program as it is written, before it is optimised."""
   return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+
+
+def _images_at_peak(devices: parallel.Parallel, each_step: float, images: int) -> float | None:
+  """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
+  peak = peaks.of(jax.local_devices()[0].device_kind)
+  return peak.flops * devices.devices / (each_step * devices.programs / images) if peak and each_step else None
 
 
 def _compute(context: Context, phase: Phase, steps: int, each_step: float) -> dict[str, float]:
