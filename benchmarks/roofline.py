@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch', 128, 'images in a step', lower_bound=1)
@@ -26,6 +26,7 @@ OTHER_DATA = ('stl', 'unsupervised')  # their batches are not of labelled images
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
+  logging.set_verbosity(logging.WARNING)
   from kd_jax.methods import METHODS
   from kd_jax.train import peaks
 
