@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from absl import app, flags, logging
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
+_CONFIG = ('--config', '-config')
 USAGE = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
 
   {program}
@@ -51,7 +53,7 @@ def parse(argv: list[str]) -> list[str]:
     shown = textwrap.fill(', '.join(names()), 100, subsequent_indent=22 * ' ', break_on_hyphens=False)
     print(USAGE.format(program=program(), names=shown) + configuration.describe())
     sys.exit(0)
-  argv = with_file(argv)
+  argv = with_files(argv)
   config_flags.DEFINE_config_file('config', sys_argv=argv)
   flags.DEFINE_string('workdir', '', 'where everything of the run is kept')
   flags.DEFINE_integer('workers', 1, 'processes that work on a study', lower_bound=1)
@@ -79,21 +81,18 @@ def names() -> list[str]:
   return sorted(path.relative_to(CONFIGS).with_suffix('').as_posix() for path in CONFIGS.rglob('*.py'))
 
 
-def with_file(argv: list[str]) -> list[str]:
-  """The arguments with the file of the configuration that --config names; with that of the quick start where it is not there."""
-  flags_of_it = [place for place, argument in enumerate(argv) if place and re.match('--?config(=|$)', argument)]
-  if not flags_of_it:
+def with_files(argv: list[str]) -> list[str]:
+  """The arguments with a file for each bare name that --config names; with that of the quick start where there is no --config."""
+  if not any(argument.partition('=')[0] in _CONFIG for argument in argv[1:]):
     return [argv[0], f'--config={CONFIGS / "quickstart.py"}', *argv[1:]]
-  place, known = flags_of_it[-1], names()
-  flag, equals, name = argv[place].partition('=')
-  start, rest = [*argv[:place], flag], argv[place + 1 :]
-  if not equals and rest:  # `--config NAME`
-    name, *rest = rest
-  if name in known:
-    return [*start, str(CONFIGS / f'{name}.py'), *rest]
-  if name and '.py' not in name and not Path(name).is_file():
-    fail(f"unknown configuration '{name}'.{_choices(name)}")
-  return argv
+  given = [argv[0]]
+  for before, argument in itertools.pairwise(argv):
+    flag, equals, name = argument.partition('=')
+    if before in _CONFIG:
+      given.append(_file(argument))
+    else:
+      given.append(f'{flag}={_file(name)}' if flag in _CONFIG and equals else argument)
+  return given
 
 
 def main(argv: list[str]) -> None:
@@ -183,10 +182,20 @@ def _explain(error: Exception, argv: list[str]) -> str:
       return f"unknown configuration key '{key}'.{hint} `{program()} --help` lists the keys"
   if isinstance(error, OSError | ImportError):
     reason = str(error).splitlines()[-1].strip()
-    return f'the configuration file cannot be read ({reason}).{_choices(getattr(error, "filename", None) or "")}'
+    missing = re.search("No such file or directory: '(.+)'", reason)
+    return f'the configuration file cannot be read ({reason}).{_choices(missing[1] if missing else "")}'
   if isinstance(error, flags.Error | KdJaxError):
     return str(error)
   return f'the configuration file fails: {type(error).__name__}: {error}'
+
+
+def _file(name: str) -> str:
+  """The file of a configuration that comes with kd_jax; another name has to be a file."""
+  if name in names():
+    return str(CONFIGS / f'{name}.py')
+  if name and '.py' not in name and not Path(name).is_file():
+    fail(f"unknown configuration '{name}'.{_choices(name)}")
+  return name
 
 
 def _choices(name: str) -> str:
