@@ -30,6 +30,7 @@ ABOVE = {
   'teachers': ('types', 'config', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
+  'command_line': (),
 }
 COMMANDS = ('main', 'run', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
