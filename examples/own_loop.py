@@ -19,6 +19,7 @@ from kd_jax.train import state, step
 from kd_jax.types import Frozen, Known, Method, NetworkSpec, Source
 
 EPOCHS, BATCH = 8, 64
+TEACHER, STUDENT = 'thin_resnet14', 'thin_resnet8'
 
 # %% Your data: pixels u8[N, H, W, C] and labels i32[N]. Those who wrote the last 360 digits wrote none of the others.
 digits = load_digits()
@@ -32,7 +33,7 @@ def network(name):
   return models.build(NetworkSpec(name, classes=10, image_shape=(8, 8, 1), mean=(0.305,), std=(0.376,)))
 
 
-teacher, student = network('thin_resnet14'), network('thin_resnet8')
+teacher, student = network(TEACHER), network(STUDENT)
 outputs = models.output_shapes(student, batch=BATCH)
 print('A student returns logits', outputs.logits.shape, 'and features', [feature.shape for feature in outputs.features])
 

@@ -1,4 +1,4 @@
-"""The example of an own loop runs cell by cell, with fewer epochs, and learns."""
+"""The example of an own loop runs cell by cell, at smaller sizes, and learns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(text: str, **sizes) -> dict:
 @pytest.fixture(scope='module')
 def names():
   with tiny.quick_compilation():
-    return run(FILE.read_text(), EPOCHS=3)
+    return run(FILE.read_text(encoding='utf-8'), EPOCHS=3, TEACHER='thin_resnet8')
 
 
 def test_both_networks_learn(names):
