@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
+from kd_jax.main import HELP
 
 
 def run(main: Callable[[list[str]], None]) -> None:

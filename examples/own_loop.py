@@ -21,7 +21,7 @@ from kd_jax.types import Frozen, Known, Method, NetworkSpec, Source
 EPOCHS, BATCH = 8, 64
 TEACHER, STUDENT = 'thin_resnet14', 'thin_resnet8'
 
-# %% Your data: pixels u8[N, H, W, C] and labels i32[N]. Those who wrote the last 360 digits wrote none of the others.
+# %% Your data: pixels u8[N, H, W, C] and labels i32[N]; the last 360 digits are for testing.
 digits = load_digits()
 image = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
 label = digits.target.astype(np.int32)

@@ -14,6 +14,7 @@ from absl import app, flags, logging
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
+HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
 USAGE = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
 
@@ -49,7 +50,7 @@ def parse(argv: list[str]) -> list[str]:
 
   from kd_jax import config as configuration
 
-  if {'-h', '--help', '-help', '--helpfull', '--helpshort'} & set(argv):
+  if HELP & set(argv):
     shown = textwrap.fill(', '.join(names()), 100, subsequent_indent=22 * ' ', break_on_hyphens=False)
     print(USAGE.format(program=program(), names=shown) + configuration.describe())
     sys.exit(0)
