@@ -51,7 +51,7 @@ def parse(argv: list[str]) -> list[str]:
   from kd_jax import config as configuration
 
   if HELP & set(argv):
-    shown = textwrap.fill(', '.join(names()), 100, subsequent_indent=22 * ' ', break_on_hyphens=False)
+    shown = textwrap.fill(', '.join(names()), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' ').lstrip()
     print(USAGE.format(program=program(), names=shown) + configuration.describe())
     sys.exit(0)
   argv = with_files(argv)
