@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,11 @@ def test_a_change_of_a_docstring_or_a_new_function_is_noticed(api, monkeypatch):
 def test_shapes_stand_beside_the_arguments():
   assert '`cross_entropy(logits: [B, K], labels: i32[B]) → [B]`' in TEXT
   assert '`rkd_distance(student: [B, D], teacher: [B, D\'], mask: [B], *, shortest: float = 1e-06) → scalar`' in TEXT
+
+
+def test_the_library_brings_nothing_of_a_run_along():
+  """No configuration, checkpoints, data sets or plots: what a loop of one's own has no use for."""
+  unwanted = ('ml_collections', 'orbax', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'PIL', 'kd_jax.config', 'kd_jax.train.checkpoint')
+  code = f'import sys, {", ".join(sections(TEXT))}; print(*(name for name in {unwanted} if name in sys.modules))'
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+  assert done.returncode == 0 and done.stdout.split() == [], done.stderr
