@@ -26,7 +26,7 @@ HEARTBEAT = 30  # seconds without a sign of life after which a process counts as
 _PATIENCE = 30  # seconds that a process which ends waits for the others to end
 _CHILD = 'KD_JAX_HOSTS_CHILD'
 _SLURM_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID')  # what jax asks for, too
-_NOISE = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d|\[Gloo\]')  # a line of XLA's own log, or of the library under it
+_NOISE = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d')  # a line of XLA's own log
 # How a collective, or the service that keeps the processes together, says that one of them is gone.
 _GONE = re.compile(r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED', re.IGNORECASE)
 
@@ -79,12 +79,16 @@ def is_watched() -> bool:
 
 
 def join(where: Place) -> None:
-  """Joins the other processes; before any other operation of jax. Raises KdJaxError where they cannot be reached."""
+  """Joins the other processes, in a child of `watch` and before any other operation of jax.
+
+  Raises KdJaxError where they cannot be reached.
+  """
   import jax
 
-  # Gloo writes to file 1 whatever sys.stdout is: give that to standard error, which `watch` sifts.
+  _die_with_parent()
+  # Gloo, which carries the data between CPUs, tells file 1 of its connections: that shall not be ours.
   sys.stdout = os.fdopen(os.dup(1), 'w', buffering=1, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
-  os.dup2(2, 1)
+  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
   try:
     jax.distributed.initialize(*where, cluster_detection_method='deactivate' if where.coordinator else None,
                                heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=_PATIENCE)  # fmt: skip
@@ -113,7 +117,7 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
   `say` is given one line where the command did not end by itself. What XLA logs is kept to itself unless it has to explain one.
   """
   process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors='replace', start_new_session=True,
-                             preexec_fn=_die_with_parent, env={**os.environ, _CHILD: '1'})  # noqa: PLW1509  # fmt: skip
+                             env={**os.environ, _CHILD: str(os.getpid())})  # fmt: skip
   noise: collections.deque[str] = collections.deque(maxlen=200)
   reader = threading.Thread(target=_sift, args=(process.stderr, noise))
   reader.start()
@@ -127,6 +131,7 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
     status = process.wait()
     reader.join()
   finally:
+    process.stderr.close()
     for number, handler in before.items():
       signal.signal(number, handler)
   if status in (LOST, -signal.SIGABRT):
@@ -157,6 +162,8 @@ def _die_with_parent() -> None:
   """Who kills the process that the user started means the work. On Linux."""
   if sys.platform == 'linux':
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(os.environ[_CHILD]):  # it was quicker
+      os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _short(text: str) -> str:

@@ -31,6 +31,7 @@ The same command again goes on where the last one was stopped. A study is many r
                       {names}
   --workdir=DIR       where everything of the run is kept (default: runs/<name of the config>)
   --workers=N         of a study: processes that work on it, each on its share of the cores (default: 1)
+  --slurm_workers=N   of a study: submit N workers to Slurm, with submitit's parameters in --slurm=timeout_min=240,slurm_partition=gpu
   --dry_run           of a study: print its runs, their operations and about how long they take; train nothing
   --coordinator_address=HOST:PORT --num_processes=N --process_id=I
                       several processes that share one run, on as many hosts: process 0's address, their number, and which one
@@ -61,6 +62,8 @@ def parse(argv: list[str]) -> list[str]:
   config_flags.DEFINE_config_file('config', sys_argv=argv)
   flags.DEFINE_string('workdir', '', 'where everything of the run is kept')
   flags.DEFINE_integer('workers', 1, 'processes that work on a study', lower_bound=1)
+  flags.DEFINE_integer('slurm_workers', 0, 'of a study: workers to submit to Slurm', lower_bound=0)
+  flags.DEFINE_list('slurm', [], "parameters of submitit for them, such as timeout_min=240,slurm_partition=gpu")
   flags.DEFINE_bool('dry_run', False, 'print what a study would run, and train nothing')
   flags.DEFINE_string('coordinator_address', '', 'of several processes that share a run: host:port of process 0')
   flags.DEFINE_integer('num_processes', 0, 'of several processes that share a run: how many they are', lower_bound=0)
@@ -122,8 +125,10 @@ def main(argv: list[str]) -> None:
       if given_place != ('', 0, -1):
         fail('--coordinator_address, --num_processes and --process_id share out a single run; a study is shared by whoever works in its '
              '--workdir: start the same command on each machine without them')  # fmt: skip
-      many(study.resolve(given), workdir, workers=workers, dry=dry)
+      many(study.resolve(given), workdir, workers=workers, dry=dry, jobs=flags.FLAGS.slurm_workers)
       return
+    if flags.FLAGS.slurm_workers:
+      fail('--slurm_workers is for studies, such as --config=paper/digits, and --config is a single run')
     if workers > 1 or dry:
       fail(f"--{'dry_run' if dry else 'workers'} is for studies, such as --config=paper/digits, and --config is a single run")
     config, place = configuration.resolve(given), hosts.place(*given_place)
@@ -149,13 +154,18 @@ def main(argv: list[str]) -> None:
         f'--config=cifar10_kd --workdir=runs/cifar10_kd. `{program()} --help` lists what can be set.')  # fmt: skip
 
 
-def many(study, workdir: str, *, workers: int, dry: bool) -> None:
-  """A study, by this process or by several."""
-  from kd_jax import estimate
+def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
+  """A study, by this process, by several, or by jobs of a cluster."""
+  from kd_jax import cluster, estimate
   from kd_jax import workers as engine
 
   if dry:
     estimate.dry_run(study, workdir)
+    return
+  if jobs:
+    command = [sys.executable, *sys.orig_argv[1:], '--slurm_workers=0']
+    made = cluster.submit(command, jobs, Path(workdir).absolute(), cluster.parameters(flags.FLAGS.slurm))
+    print(f'Submitted {", ".join(job.job_id for job in made)}. What they print is in {workdir}/jobs; `squeue` shows them.')
     return
   if workers > 1:
     status = engine.spread([sys.executable, *sys.orig_argv[1:], '--workers=1'], workers)

@@ -31,6 +31,8 @@ ABOVE = {
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
   'command_line': (),
+  'hosts': ('types',),
+  'cluster': ('types',),
 }
 COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
