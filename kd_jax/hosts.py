@@ -137,8 +137,8 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
   if status in (LOST, -signal.SIGABRT):
     reason = next((line for line in noise if _GONE.search(line)), '')
     reason = _short(reason.partition('] ')[2] or reason)
-    say(f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is kept: start the same command again on '
-        'every host, and it goes on')  # fmt: skip
+    say(f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is kept: start the same command again '
+        'on every host, and it goes on')  # fmt: skip
     return LOST
   if status < 0:
     say(f'the work was ended by {signal.Signals(-status).name}; what was saved is kept: the same command again goes on')

@@ -123,8 +123,8 @@ def main(argv: list[str]) -> None:
     given_place = flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id
     if study.is_study(given):
       if given_place != ('', 0, -1):
-        fail('--coordinator_address, --num_processes and --process_id share out a single run; a study is shared by whoever works in its '
-             '--workdir: start the same command on each machine without them')  # fmt: skip
+        fail('--coordinator_address, --num_processes and --process_id share out a single run; a study is shared by all who work in '
+             'its --workdir: start the same command on each machine without them')  # fmt: skip
       many(study.resolve(given), workdir, workers=workers, dry=dry, jobs=flags.FLAGS.slurm_workers)
       return
     if flags.FLAGS.slurm_workers:

@@ -22,7 +22,6 @@ from kd_jax.train import loop, parallel
 from kd_jax.training import Context, Say
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
-
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -177,7 +176,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history
-    parallel.lead(lambda: _record(context, rows, histories))
+    parallel.lead(functools.partial(_record, context, rows, histories))
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   context.say(table.results_table(rows))
   images, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
