@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kd_jax.report import page, records, study_figures, study_table
+from kd_jax.report import markup, page, records, study_figures, study_table
 from kd_jax.types import KdJaxError
 
 BROWSER = shutil.which('chromium')
@@ -89,7 +89,7 @@ def test_a_rows_configuration_first_shows_what_differs(tmp_path):
   differing, everything = row[1].split('<h2>')[-1], row[2]
   assert 'm0.alpha' in differing and '0; 1 (by run)' in differing and 'batch_size' not in differing
   assert 'batch_size' in everything and 'm1.alpha' not in everything
-  assert page.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {'a': 1, 'kd.alpha': 0.5}
+  assert markup.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {'a': 1, 'kd.alpha': 0.5}
 
 
 def test_one_seed_and_no_results_have_pages(tmp_path):
