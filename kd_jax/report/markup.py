@@ -11,9 +11,11 @@ from kd_jax.report.table import MISSING
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--soft:#f3f4f6;--line:#d4d7dc;
-  --blue:#0072b2;--vermilion:#c04f00;--grey:#5b5b5b;--grid:#e4e4e4}
+  --blue:#0072b2;--vermilion:#c04f00;--grey:#5b5b5b;--grid:#e4e4e4;
+  --green:#007a59;--pink:#b4558b;--orange:#a86f00;--sky:#2f8fc7}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e6e6;--paper:#16181c;--soft:#20242a;--line:#3b4048;
-  --blue:#56b4e9;--vermilion:#ff9a5c;--grey:#a8adb5;--grid:#2c3138}}
+  --blue:#56b4e9;--vermilion:#ff9a5c;--grey:#a8adb5;--grid:#2c3138;
+  --green:#2fc79a;--pink:#e3a3c6;--orange:#f0b840;--sky:#a9dcff}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);
   max-width:76rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{line-height:1.2}h2{margin-top:2.5rem}p,li{max-width:46rem}
@@ -28,9 +30,16 @@ th.group{font-weight:bold;padding-top:.9rem;text-align:left}
 figure{margin:1rem 0;overflow-x:auto}
 figure svg{width:100%;min-width:36rem;max-width:54rem;height:auto;display:block}
 svg text{fill:currentColor}
+a{color:var(--blue)}nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-style:none;padding:0}
+.cells td,.cells thead th{text-align:center;padding:.25rem .4rem;min-width:1.6rem}.cells tbody th{min-width:0}
+.cells thead th{white-space:nowrap}
+.map{width:min(100%,24rem);image-rendering:pixelated;border:1px solid var(--line)}
+.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.8rem;list-style:none;padding:0}
+.images li{background:var(--soft);padding:.6rem;font-size:.85rem;line-height:1.35}
+.images img{width:6rem;height:6rem;object-fit:contain;image-rendering:pixelated;display:block;margin-bottom:.4rem}
 details{margin:.3rem 0}details details{margin-left:1rem}summary{cursor:pointer;padding:.2rem 0}
 """
-_NUMBER = re.compile(rf'[-+]?[\d.,]+(e[-+]?\d+)?|< \.001|{MISSING}|')
+_NUMBER = re.compile(rf'[*≤≥]? ?[-+]?[\d.,]+(e[-+]?\d+)?|< \.001|(\d[\d.]* [dhms] ?)+|{MISSING}|')
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -52,6 +61,11 @@ def flat(config: Mapping[str, Any], *, prefix: str = '') -> dict[str, Any]:
 def text(value: Any) -> str:
   """A value as a page shows it."""
   return html.escape(str(value))
+
+
+def paragraph(value: str) -> str:
+  """A paragraph of text."""
+  return f'<p>{text(value)}</p>'
 
 
 def section(name: str, heading: str) -> str:

@@ -139,7 +139,8 @@ def test_the_command_writes_three_files(tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-  (['nowhere'], 'holds no study'), ([], 'give one folder'), (['a', 'b'], 'give one folder'), (['x', '--nothing=1'], 'nothing'),
+  (['nowhere'], 'holds neither a study nor a run'), ([], 'give one folder'),
+  (['a', 'b'], 'give one folder'), (['x', '--nothing=1'], 'nothing'),
 ])  # fmt: skip
 def test_a_mistake_is_one_line(arguments, message):
   done = report('', *arguments)
