@@ -69,6 +69,8 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
     networks[name] = wanted[name]
     for part, found in computed.items():
       parts[part].logits[name] = found
+  if not networks:
+    return None, lacking
   found = Predictions(tuple(dataset.classes), networks, parts, _images(of, parts['test'], assigned.test))
   try:
     predictions.write(of.path / predictions.FILE, found)

@@ -32,7 +32,7 @@ figure svg{width:100%;min-width:36rem;max-width:54rem;height:auto;display:block}
 svg text{fill:currentColor}
 a{color:var(--blue)}nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-style:none;padding:0}
 .cells td,.cells thead th{text-align:center;padding:.25rem .4rem;min-width:1.6rem}.cells tbody th{min-width:0}
-.cells thead th{white-space:nowrap}
+.cells thead th{white-space:nowrap}.cells .none{color:var(--grey)}
 .map{width:min(100%,24rem);image-rendering:pixelated;border:1px solid var(--line)}
 .images{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.8rem;list-style:none;padding:0}
 .images li{background:var(--soft);padding:.6rem;font-size:.85rem;line-height:1.35}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kd_jax.report import plots, svg
-from kd_jax.report.analysis import Calibration, Reliability
+from kd_jax.report.analysis import Calibration
 from kd_jax.report.records import Row
 
 _COLUMNS, _HEIGHT = 3, 2.6  # diagrams in a line, inches of each
@@ -38,36 +38,31 @@ def terms(histories: Mapping[str, Sequence[Row]]) -> str:
 def reliability(calibrations: Mapping[str, Calibration]) -> str:
   """Accuracy by confidence of every network, before and after temperature scaling, beside the line where both are equal."""
 
-  def points(axes: Any, found: Reliability, name: str, look: Mapping[str, Any]) -> None:
-    confidence, accuracy = ([100 * getattr(b, key) for b in found.bins] for key in ('confidence', 'accuracy'))
-    axes.plot(confidence, accuracy, color=look['color'], linewidth=1.1)
-    sizes = [8 + 150 * b.share for b in found.bins]
-    axes.scatter(confidence, accuracy, s=sizes, linewidths=1.1, zorder=3, label=name, **look)
+  looks = {'as trained': {'marker': 's', 'color': svg.VERMILION, 'facecolor': 'none'},
+           'after temperature scaling': {'marker': 'o', 'color': svg.BLUE}}  # fmt: skip
 
   def draw(figure: Any) -> None:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (name, found) in zip(panels, calibrations.items(), strict=False):
       axes.plot([0, 100], [0, 100], color=svg.GREY, linestyle=':', linewidth=1.1)
-      points(axes, found.before, 'as trained', {'color': svg.VERMILION, 'facecolor': 'none', 'marker': 's'})
-      if found.after:
-        points(axes, found.after, 'after temperature scaling', {'color': svg.BLUE, 'marker': 'o'})
+      for at, look in zip((found.before, found.after), looks.values(), strict=True):
+        for b in at.bins if at else ():
+          axes.scatter(100 * b.confidence, 100 * b.accuracy, s=10 + 150 * b.share, linewidths=1.1, zorder=3, **look)
       axes.set_title(plots.shortened(name, length=30), fontsize=9, loc='left')
       axes.set_aspect('equal')
+      axes.set_xlabel('confidence, %')
       axes.grid(color=svg.GRID)
     for axes in panels[len(calibrations) :]:
       axes.set_visible(False)
-    handles = panels[0].get_legend_handles_labels()[0]
-    for handle in handles:
-      handle.set_sizes([30])
-    plots.legend(figure, handles, 'center', columns=2)
-    figure.supxlabel('confidence, %', fontsize=10)
+    shown = looks if any(c.after for c in calibrations.values()) else ['as trained']
+    plots.legend(figure, [panels[0].scatter([], [], s=30, label=name, **looks[name]) for name in shown], 'center', columns=2)
     figure.supylabel('accuracy, %', fontsize=10)
 
   if not calibrations:
     return ''
   columns = min(_COLUMNS, len(calibrations))
   lines = -(-len(calibrations) // columns)
-  return svg.drawn('reliability', draw, 0.9 + _HEIGHT * lines)
+  return svg.drawn('reliability', draw, 0.9 + _HEIGHT * lines, settings={'legend.frameon': False})
 
 
 def confusion(counts: np.ndarray) -> bytes:

@@ -69,8 +69,9 @@ def read(path: str | Path) -> Run:
 
 
 def _is_result(row: Any) -> bool:
-  texts = ('name', 'role', 'student')
-  return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in texts) and isinstance(row.get('test_accuracy'), float)
+  if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ('name', 'role', 'student')):
+    return False
+  return isinstance(row.get('test_accuracy'), float) and 0 <= row['test_accuracy'] <= 1
 
 
 def _object(path: Path) -> Mapping[str, Any]:
