@@ -34,7 +34,7 @@ a{color:var(--blue)}nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-sty
 .cells td,.cells thead th{text-align:center;padding:.25rem .4rem;min-width:1.6rem}.cells tbody th{min-width:0}
 .cells thead th{white-space:nowrap}.cells .none{color:var(--grey)}
 .map{width:min(100%,24rem);image-rendering:pixelated;border:1px solid var(--line)}
-.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.8rem;list-style:none;padding:0}
+.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.8rem;list-style:none;padding:0}
 .images li{background:var(--soft);padding:.6rem;font-size:.85rem;line-height:1.35}
 .images img{width:6rem;height:6rem;object-fit:contain;image-rendering:pixelated;display:block;margin-bottom:.4rem}
 details{margin:.3rem 0}details details{margin-left:1rem}summary{cursor:pointer;padding:.2rem 0}

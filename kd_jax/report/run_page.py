@@ -54,6 +54,9 @@ def warnings(run: Run, of: Subject | None, lacking: Sequence[str]) -> list[str]:
       if abs(now - row['test_accuracy']) > _UNLIKE:
         said.append(f'{row["name"]}: results.json has {row["test_accuracy"]:.2%} on the test images, and the predictions here '
                     f'{now:.2%}. Its network or the data set was changed since.')  # fmt: skip
+  for name in run_sections.trained_on_validation(of) if of else ():
+    said.append(f'{name} is so much better on the validation images than on the test images that it was surely trained on them: its '
+                'validation accuracy says nothing, and the temperature that is fitted on them is too low for it.')  # fmt: skip
   return [*said, *lacking]
 
 

@@ -16,6 +16,7 @@ from kd_jax.report.table import MISSING, percent
 
 _MATRIX = 20  # classes up to which the confusions are a table
 _CONFUSIONS = 10  # the most frequent ones that are listed
+_SEEN = 4  # standard errors
 _KINDS = {'teacher': 'The teacher alone is right', 'student': 'The student alone is right',
           'neither': 'Both are wrong, and not alike'}  # fmt: skip
 
@@ -50,6 +51,20 @@ def subject(run: Run, predictions: Predictions) -> Subject:
   return Subject(run, predictions.classes, test.label, test.index, predictions.images, together(test.logits),
                  together(validation.logits) if validation else None, validation.label if validation else None, student,
                  taught_by)  # fmt: skip
+
+
+def trained_on_validation(of: Subject) -> list[str]:
+  """Imported networks that are so much better on the validation images than on the test images that they must have seen them."""
+  suspects = []
+  for row in of.run.networks:
+    name = row['name']
+    if row.get('method') == 'imported' and name in of.test and of.validation:
+      test, held = (float(analysis.right(logits[name], label).mean())
+                    for logits, label in ((of.test, of.label), (of.validation, of.validation_label)))  # fmt: skip
+      error = statistics.standard_error(test, len(of.label)) + statistics.standard_error(test, len(of.validation_label))
+      if held - test > _SEEN * error:
+        suspects.append(name)
+  return suspects
 
 
 def agreement(of: Subject) -> list[str]:
@@ -98,9 +113,9 @@ def calibration(of: Subject) -> list[str]:
     fit = (f'The temperature is the one between {lowest:g} and {highest:g} under which the cross-entropy on the '
            f'{len(of.validation_label):,} validation images is least: it is fitted on them only, never on the test images, on which '
            'all of this is measured. The epoch was chosen on the same validation images.')  # fmt: skip
-    if any(row.get('method') == 'imported' for row in of.run.rows):
-      fit += (' Whether an imported teacher was trained on these validation images is not known here: if it was, the temperature is '
-              'too low for it.')  # fmt: skip
+    if any(row.get('method') == 'imported' for row in of.run.rows) and not trained_on_validation(of):
+      fit += (' Whether an imported network was trained on these validation images is not known here: if it was, it is surer of them '
+              'than it should be of others, and the temperature is too low for it.')  # fmt: skip
   else:
     fit = 'No images are held out, so that no temperature can be fitted: it is never fitted on the test images.'
   said = ('The expected calibration error (ECE) is the mean distance between accuracy and confidence, the probability of the predicted '

@@ -212,6 +212,16 @@ class TestThePage:
     records.write_json(tmp_path / 'results.json', [{**r, 'test_accuracy': 0.01} for r in rows[:1]] + rows[1:])
     assert 'teacher: results.json has 1.00%' in page(tmp_path)
 
+  def test_says_where_an_imported_network_has_seen_the_validation_images(self, tmp_path):
+    found = predictions.read(made(tmp_path) / predictions.FILE)
+    run = runs.read(tmp_path)
+    imported = run._replace(rows=[{**run.rows[0], 'method': 'imported'}, *run.rows[1:]])
+    assert 'surely trained on them' not in run_page.page(imported, found, [])
+    held = found.parts['validation']
+    held.logits['teacher'] = 10 * np.eye(len(found.classes), dtype=np.float32)[held.label]
+    assert 'teacher is so much better' in run_page.page(imported, found, [])
+    assert 'surely trained on them' not in run_page.page(run, found, [])
+
   def test_without_predictions_has_results_curves_and_the_reason(self, tmp_path):
     text = run_page.page(runs.read(made(tmp_path)), None, ['The images are gone.'])
     assert headings(text) == ['Results', 'Curves', 'Configuration and versions'] and 'The images are gone.' in text
@@ -306,21 +316,21 @@ class TestTheCommand:
     assert done.returncode == 2 and done.stdout == '' and 'is not finished' in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A run on digits whose networks have random weights, without predictions."""
+  folder = tmp_path_factory.mktemp('real')
+  made(folder, rows=(('teacher', 'teacher', ()), ('student', 'student', ('net',))))
+  for file in (predictions.FILE, 'config.json'):
+    (folder / file).unlink()
+  records.write_json(folder / 'config.json', configuration.resolve(configuration.default(**SMALL)).for_json())
+  for seed, name in enumerate(('teacher', 'student')):
+    network = models.build(NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
+    checkpoint.save_network(folder / 'networks' / name, network.spec, tiny.variables(network, seed=seed), {})
+  return folder
+
+
 class TestOfRealNetworks:
-  """Random weights on real digits; what is compiled is small."""
-
-  @pytest.fixture(scope='class')
-  def folder(self, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('real')
-    made(folder, rows=(('teacher', 'teacher', ()), ('student', 'student', ('net',))))
-    for file in (predictions.FILE, 'config.json'):
-      (folder / file).unlink()
-    records.write_json(folder / 'config.json', configuration.resolve(configuration.default(**SMALL)).for_json())
-    for seed, name in enumerate(('teacher', 'student')):
-      network = models.build(NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
-      checkpoint.save_network(folder / 'networks' / name, network.spec, tiny.variables(network, seed=seed), {})
-    return folder
-
   @pytest.fixture(autouse=True)
   def quick(self):
     with tiny.quick_compilation():
