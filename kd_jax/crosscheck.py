@@ -257,8 +257,9 @@ def _duplicated(rows: np.ndarray) -> np.ndarray:
 
 
 def _correct(network: Network, variables: PyTree, test: Source) -> int:
-  logits = inference.logits(Trained(network, variables), Part(test, np.arange(len(test.label), dtype=np.int32)))
-  return int((logits.argmax(-1) == test.label).sum())
+  everything = Part(test, np.arange(len(test.label), dtype=np.int32))
+  predicted = inference.logits(Trained(network, variables), everything, say=lambda line: None).argmax(-1)
+  return int((predicted == test.label).sum())
 
 
 def _trained_values(path: Path) -> int:

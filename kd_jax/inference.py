@@ -39,8 +39,11 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
   Raises:
     KdJaxError: config.json is no configuration.
   """
-  config = dataclasses.replace(configuration.from_json(of.config), download=False)
-  config = dataclasses.replace(config, data_dir=data_dir) if data_dir else config
+  try:
+    config = configuration.from_json(of.config)
+  except KdJaxError as error:
+    raise KdJaxError(f'{of.path / "config.json"} is no configuration of this kd_jax: {error}') from error
+  config = dataclasses.replace(config, download=False, data_dir=data_dir or config.data_dir)
   wanted = {row['name']: _identity(row) for row in of.networks}
   stored = predictions.read(of.path / predictions.FILE)
   known = {name for name in wanted if stored and stored.networks.get(name) == wanted[name]}

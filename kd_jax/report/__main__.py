@@ -49,6 +49,8 @@ def main(argv: list[str]) -> None:
   out = Path(FLAGS.out or folder / 'report')
   try:
     if (folder / 'study.json').exists():
+      if FLAGS.data_dir:
+        fail(f'--data_dir is for the page of a run, and {folder} holds a study; leave it out')
       of_study(folder, out)
     elif runs.is_run(folder):
       of_run(folder, out)
@@ -56,6 +58,9 @@ def main(argv: list[str]) -> None:
       fail(f'{folder} holds neither a study nor a run (no study.json and no config.json is there); give the --workdir of one')
   except KdJaxError as error:
     fail(str(error))
+  except KeyboardInterrupt:
+    print('Stopped; there is no new report.')
+    sys.exit(130)
 
 
 def of_study(path: Path, out: Path) -> None:

@@ -295,7 +295,7 @@ class TestTheCommand:
     (lambda folder: records.write_json(folder / 'results.json', [{'name': 'student'}]), 'is damaged'),
     (lambda folder: records.write_json(folder / 'results.json', [row('student', 'student', (), 7.5)]), 'is damaged'),
     (lambda folder: (folder / 'config.json').write_text('[]'), 'is damaged'),
-    (lambda folder: records.write_json(folder / 'config.json', {'of a newer version': 1}), 'unknown configuration key'),
+    (lambda folder: records.write_json(folder / 'config.json', {'newer': 1}), 'config.json is no configuration'),
     (lambda folder: (folder / 'versions.json').unlink(), 'cannot be read'),
     (lambda folder: (folder / 'phases/student/history.csv').write_text('epoch,loss\n1\n'), 'is damaged'),
     (lambda folder: (folder / 'phases/student/history.csv').write_text('loss\n1\n'), 'has no epoch'),
@@ -305,6 +305,19 @@ class TestTheCommand:
     outcome = command(tmp_path)
     assert outcome.code == 2 and said in outcome.err and len(outcome.err.splitlines()) == 1 and outcome.out == ''
     assert not (tmp_path / 'report').exists()
+
+  def test_stopping_is_no_mistake(self, tmp_path, command, monkeypatch):
+    def interrupted(run, **more):
+      raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, 'predict', interrupted)
+    assert command(made(tmp_path)) == Outcome(130, 'Stopped; there is no new report.\n', '')
+    assert not (tmp_path / 'report').exists()
+
+  def test_a_study_takes_no_folder_of_data(self, tmp_path, command):
+    records.write_json(tmp_path / 'study.json', {})
+    outcome = command(tmp_path, '--data_dir=x')
+    assert outcome.code == 2 and '--data_dir is for the page of a run' in outcome.err
 
   def test_a_lost_history_costs_its_curve_alone(self, tmp_path, command):
     (made(tmp_path) / 'phases/teacher/history.csv').unlink()
