@@ -52,11 +52,12 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
       axes.set_aspect('equal')
       axes.set_xlabel('confidence, %')
       axes.grid(color=svg.GRID)
+    for axes in panels[::columns]:
+      axes.set_ylabel('accuracy, %')
     for axes in panels[len(calibrations) :]:
       axes.set_visible(False)
     shown = looks if any(c.after for c in calibrations.values()) else ['as trained']
     plots.legend(figure, [panels[0].scatter([], [], s=30, label=name, **looks[name]) for name in shown], 'center', columns=2)
-    figure.supylabel('accuracy, %', fontsize=10)
 
   if not calibrations:
     return ''

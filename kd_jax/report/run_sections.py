@@ -103,7 +103,7 @@ def calibration(of: Subject) -> list[str]:
     found[name] = analysis.calibration((logits, of.label), held)
   lines = []
   for name, c in found.items():
-    after = ('', '') if c.after is None else (percent(c.after.ece), f'{c.after.cross_entropy:.4f}')
+    after = (MISSING, MISSING) if c.after is None else (percent(c.after.ece), f'{c.after.cross_entropy:.4f}')
     lines.append([name, percent(c.before.ece), after[0], percent(c.by_chance), _temperature(c.temperature),
                   f'{c.before.cross_entropy:.4f}', after[1]])  # fmt: skip
   headings = ['network', 'ECE %, as trained', 'ECE %, scaled', 'ECE % by chance', 'temperature', 'cross-entropy, as trained',
