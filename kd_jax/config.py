@@ -152,6 +152,16 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   return resolved
 
 
+def from_json(kept: Mapping[str, Any]) -> Config:
+  """What `Config.for_json` gave. A key that it lacks has its default: an older kd_jax did not know it."""
+  for name in kept:
+    _known(name, [*KEYS, 'options'], 'configuration key')
+  values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+  for name in values.keys() - {'options'}:
+    _check(name, values[name])
+  return Config(**values)
+
+
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   """'key: old → new' for every key whose change makes another run of it."""
   names = [n for n in {**before, **now} if n not in FREE and before.get(n) != now.get(n)]

@@ -16,7 +16,7 @@ import numpy as np
 from kd_jax import models, plans, teachers, training, workdir
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
-from kd_jax.report import plots, records, table
+from kd_jax.report import plots, records, statistics, table
 from kd_jax.train import loop, parallel
 from kd_jax.training import Context, Say
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
@@ -50,10 +50,7 @@ def prepare(config: Config) -> Prepared:
   """Loads data and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
-  dataset = sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
-  held = config.validation_examples if config.selection == 'validation' else 0
-  parts = roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
-                       eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+  dataset, parts = labelled(config)
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
@@ -61,6 +58,14 @@ def prepare(config: Config) -> Prepared:
     unlabelled = sources.load_unlabelled(config.unlabelled_dataset, data_dir=config.data_dir, download=config.download)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel))
+
+
+def labelled(config: Config) -> tuple[sources.Dataset, roles.Roles]:
+  """The data set, and what each of its images is for. Raises KdJaxError where it cannot be had, or has too few images."""
+  dataset = sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
+  held = config.validation_examples if config.selection == 'validation' else 0
+  return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
+                               eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
 
 
 def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
@@ -163,7 +168,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
   context.say(table.results_table(rows))
   images, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
-  error = (accuracy * (1 - accuracy) / images) ** 0.5
+  error = statistics.standard_error(accuracy, images)
   context.say(f'{images:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
               'and seeds add to it.')  # fmt: skip
   return rows

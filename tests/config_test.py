@@ -161,6 +161,17 @@ class TestJson:
     assert set(stored) == {*config.KEYS, 'options'}
     assert stored['options'] == {'kd': {'alpha': 0.3}, 'oh': {}} and stored['mean'] == [0.5]
     assert not config.difference(stored, config.resolve(made).for_json())
+    assert config.from_json(json.loads(json.dumps(stored))) == config.resolve(made)
+
+  def test_what_an_older_version_did_not_know_has_its_default(self):
+    stored = resolved(flip=False).for_json()
+    del stored['batch_size']
+    assert config.from_json(stored) == resolved(flip=False)
+
+  @pytest.mark.parametrize('stored', [{'epoch': 3}, {'epochs': 'many'}, {'student': 'resnet9'}], ids=str)
+  def test_what_is_no_configuration_is_refused(self, stored):
+    with pytest.raises(KdJaxError):
+      config.from_json(stored)
 
 
 class TestDifference:
