@@ -59,15 +59,20 @@ def finished(context: Context, phase: Phase) -> Done | None:
   return Done(stored['rows'], stored['history'], networks)
 
 
-def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]]) -> Done:
-  """Trains the phase from its newest checkpoint, or from its start, and writes its records and networks.
+class Assembled(NamedTuple):
+  """A phase that can start: what the loop takes, and what is asked of it afterwards. Nothing is compiled yet but initial weights."""
 
-  Args:
-    context: of the run.
-    phase: what to train.
-    zoo: the networks that it refers to: its teachers, and where it starts from.
-    rows: of results.json, of these networks.
-  """
+  student: Network
+  teaching: tuple[Trained, ...]
+  first: TrainState
+  frozen: Frozen
+  fed: feed.Feed
+  work: loop.Work
+  evaluate: Callable[[PyTree, feed.Part], dict[str, float]]  # of the student's variables
+
+
+def assemble(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]]) -> Assembled:
+  """Puts networks, step and data of a phase together; the arguments are those of `train`."""
   config, devices = context.config, context.devices
   student = models.build(phase.student)
   teaching = tuple(_changed(zoo[name], phase) for name in phase.teachers)
@@ -94,15 +99,30 @@ def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequ
                    validate, f'{config.selection}_accuracy', schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
   first = state.create(start, own, optimiser)
   frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
-  each_step = _flops(compiled, first, frozen, *fed.at(0), work.position)
+  return Assembled(student, teaching, first, frozen, fed, work, evaluate)
+
+
+def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]]) -> Done:
+  """Trains the phase from its newest checkpoint, or from its start, and writes its records and networks.
+
+  Args:
+    context: of the run.
+    phase: what to train.
+    zoo: the networks that it refers to: its teachers, and where it starts from.
+    rows: of results.json, of these networks.
+  """
+  config = context.config
+  student, teaching, first, frozen, fed, work, evaluate = assemble(context, phase, zoo, rows)
+  each_step = _flops(work.step, first, frozen, *fed.at(0), work.position)
   place = context.folder / 'phases' / phase.name
-  with Progress(phase.epochs, per_epoch) as progress, checkpoint.Checkpoints(place / 'checkpoints', report=progress.say) as saved:
+  with (Progress(phase.epochs, work.steps_per_epoch) as progress,
+        checkpoint.Checkpoints(place / 'checkpoints', report=progress.say) as saved):  # fmt: skip
     watcher = Watcher(context, phase, progress, place)
     with contextlib.closing(fed), contextlib.closing(watcher):
       ended = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   kept = ended.last if phase.role == 'stage' else ended.best
-  compute = _compute(context, phase, len(ended.history) * per_epoch, each_step)
+  compute = _compute(context, phase, len(ended.history) * work.steps_per_epoch, each_step)
   done = Done([_trained_row(context, phase, teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
