@@ -12,7 +12,9 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
@@ -61,6 +63,7 @@ def main(argv: list[str]) -> None:
     if changed := [part for part in ('machine', 'settings') if earlier[part] != record[part]]:
       sys.exit(f'{FLAGS.out} holds figures of another {changed[0].removesuffix("s")}; choose another --out, so that none are mixed')
     record = earlier
+  save(record)
   with compare.temporary_caches() as caches:
     for name in FLAGS.rows or [name for name, row in ROWS.items() if row.part in FLAGS.parts]:
       if name in record['rows']:
@@ -70,11 +73,21 @@ def main(argv: list[str]) -> None:
         record['rows'][name] = compare.measure(ROWS[name], settings, caches=Path(caches))
       except (WorkerEnded, StartFailed) as fault:
         sys.exit(str(fault))
-      if FLAGS.out:
-        Path(FLAGS.out).write_text(json.dumps(record, indent=2) + '\n')
+      save(record)
   print('\n'.join(table.lines(record)))
   if FLAGS.plot and not plot.draw(record['rows'], Path(FLAGS.plot)):
     print('nothing is drawn: a curve needs two rows that differ in what grows; see --parts', file=sys.stderr)
+
+
+def save(record: Mapping[str, Any]) -> None:
+  """Writes the JSON file, whole or not at all."""
+  if FLAGS.out:
+    new = Path(f'{FLAGS.out}.new')
+    try:
+      new.write_text(json.dumps(record, indent=2) + '\n')
+      new.replace(FLAGS.out)
+    except OSError as fault:
+      sys.exit(f'--out={FLAGS.out} cannot be written: {fault.strerror}')
 
 
 if __name__ == '__main__':

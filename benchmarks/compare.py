@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import platform
 import tempfile
@@ -44,6 +45,8 @@ def machine() -> dict[str, Any]:
     'cores': len(os.sched_getaffinity(0)),
     'memory_gigabytes': round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1),
     'system': f'{platform.system()} {platform.machine()}',
+    'python': platform.python_version(),
+    'jax': importlib.metadata.version('jax'),  # read without importing it: this process stays out of the way
     'transparent_huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
   }
 

@@ -36,8 +36,8 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool,
     import torch.nn.functional as F
   except ImportError as fault:
     return {'missing': str(fault)}, {}
-  if compiled and not shutil.which(os.environ.get('CXX', 'g++')):
-    return {'missing': 'torch.compile needs a C++ compiler, and there is no g++'}, {}
+  if compiled and not shutil.which(compiler := os.environ.get('CXX', 'g++')):
+    return {'missing': f'torch.compile needs a C++ compiler, and there is no {compiler}'}, {}
 
   from kd_jax.interop import torch_methods, torch_peer
 

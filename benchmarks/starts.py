@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.workers import REPOSITORY, bind
+from benchmarks.workers import REPOSITORY, bound
 
 FIRST_STEP = re.compile(r'\bloss \d')  # the progress bar shows a loss once a step is finished
 SCREEN = (40, 120)  # lines, columns
@@ -45,9 +45,10 @@ def start(arguments: Sequence[str], *, cache: Path, until: str, threads: int, en
   with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as folder:
     command = [sys.executable, 'launch.py', *arguments, f'--workdir={folder}/run']
     began = time.perf_counter()
-    process = subprocess.Popen(
-      command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lambda: bind(threads),
-      env={**os.environ, 'TERM': 'xterm', 'JAX_COMPILATION_CACHE_DIR': str(cache), **environment})  # fmt: skip
+    with bound(threads):
+      process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, 'TERM': 'xterm', 'JAX_COMPILATION_CACHE_DIR': str(cache), **environment})  # fmt: skip
     os.close(theirs)
     while data := _read(ours):
       shown += data.decode(errors='replace')

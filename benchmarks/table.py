@@ -37,14 +37,12 @@ def spread(values: Sequence[float], *, digits: int) -> str:
 
 def _about(record: Mapping[str, Any]) -> list[str]:
   machine, settings = record['machine'], record['settings']
-  versions = {key: side[key] for result in record['rows'].values() for side in result['sides'].values()
-              for key in ('jax', 'torch') if key in side}  # fmt: skip
-  pythons = {name: side['python'] for result in record['rows'].values() for name, side in result['sides'].items() if 'python' in side}
+  peers = {f'torch {side["torch"]} on Python {side["python"]}' for result in record['rows'].values()
+           for side in result['sides'].values() if 'torch' in side}  # fmt: skip
   loads = [load for result in record['rows'].values() for load in result['load_average']]
   return [
     f'{machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gigabytes"]} GB, {machine["system"]}; '
-    + ', '.join(f'{library} {version}' for library, version in versions.items())
-    + (f'; Python {", ".join(sorted(set(pythons.values())))}' if pythons else ''),
+    + ', '.join([f'jax {machine["jax"]} on Python {machine["python"]}', *sorted(peers)]),
     f'{settings["threads"]} threads; transparent huge pages {machine["transparent_huge_pages"]}'
     f'{", asked for by all sides" if settings["huge_pages"] else ""}; load average {min(loads):.1f} to {max(loads):.1f}',
     f'n = {settings["blocks"]} blocks in turns, of {settings["steps"]} steps or an epoch; n = {settings["starts"]} starts of launch.py',

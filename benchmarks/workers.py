@@ -6,12 +6,13 @@ the worker answers each. Standard library alone: the workers may run under diffe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,9 @@ class Worker:
     self._process.communicate()
 
   def _say(self, message: Mapping[str, Any]) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it has ended, and `answer` says so
       self._process.stdin.write(json.dumps(message) + '\n')
       self._process.stdin.flush()
-    except BrokenPipeError:
-      pass  # it has ended, and `answer` says so
 
 
 def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
@@ -68,15 +67,12 @@ def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[...
   pipe = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)  # what a library prints must not get between the answers
   job = json.loads(sys.stdin.readline())
-  bind(job['threads'])
-  answer, measurements = prepare(**job)
-  while True:
+  with bound(job['threads']):
+    answer, measurements = prepare(**job)
     print(json.dumps(answer), file=pipe, flush=True)
-    line = sys.stdin.readline()
-    if not line:
-      return
-    question = json.loads(line)
-    answer = measurements[question.pop('measure')](**question)
+    while line := sys.stdin.readline():
+      question = json.loads(line)
+      print(json.dumps(measurements[question.pop('measure')](**question)), file=pipe, flush=True)
 
 
 def timed(what: Callable[[int], float], count: int) -> dict[str, float]:
@@ -87,6 +83,12 @@ def timed(what: Callable[[int], float], count: int) -> dict[str, float]:
   return {'seconds': seconds / count, 'cpu_seconds': used / count, 'result': result}
 
 
-def bind(cores: int) -> None:
-  """Binds this process, and those that it starts, to its first cores."""
-  os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+@contextlib.contextmanager
+def bound(cores: int) -> Iterator[None]:
+  """Binds this thread, and all that it starts, to the first of its cores."""
+  before = os.sched_getaffinity(0)
+  os.sched_setaffinity(0, sorted(before)[:cores])
+  try:
+    yield
+  finally:
+    os.sched_setaffinity(0, before)
