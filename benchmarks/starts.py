@@ -50,13 +50,18 @@ def start(arguments: Sequence[str], *, cache: Path, until: str, threads: int, en
         command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs,
         env={**os.environ, 'TERM': 'xterm', 'JAX_COMPILATION_CACHE_DIR': str(cache), **environment})  # fmt: skip
     os.close(theirs)
-    while data := _read(ours):
-      shown += data.decode(errors='replace')
-      if first is None and FIRST_STEP.search(shown):
-        first = time.perf_counter() - began
-    os.close(ours)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    try:
+      while data := _read(ours):
+        shown += data.decode(errors='replace')
+        if first is None and FIRST_STEP.search(shown):
+          first = time.perf_counter() - began
+      _, status, usage = os.wait4(process.pid, 0)
+      process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+      os.close(ours)
+      if process.returncode is None:  # Ctrl-C; a study hands it on to its workers
+        process.terminate()
+        process.wait()
     whole = time.perf_counter() - began
   if process.returncode or (first is None and until == 'first step'):
     last = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown).strip().splitlines()[-1:]
