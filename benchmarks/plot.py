@@ -23,7 +23,7 @@ class Panel(NamedTuple):
 
 PANELS = (
   Panel('batch', 'kd', 'batch', 'images in a batch', 'ms a KD step', 1e3),
-  Panel('images', 'epoch', 'examples', 'training images', 's an epoch, 1,000 images evaluated'),
+  Panel('images', 'epoch', 'examples', 'training images', 's an epoch with evaluation'),
   Panel('network', 'kd', 'student', 'student', 'ms a KD step', 1e3),
   Panel('students', None, 'students', 'students in a study', 's for the whole command'),
 )
@@ -50,8 +50,10 @@ def draw(rows: Mapping[str, Any], file: Path) -> bool:
     return False
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(4.6 * len(drawn), 3.8), dpi=130, layout='constrained')
-  for axis, (panel, found) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+  lines, columns = -(-len(drawn) // 2), min(len(drawn), 2)
+  figure = Figure(figsize=(4.6 * columns, 3.4 * lines), dpi=130, layout='constrained')
+  for place, (panel, found) in enumerate(drawn, 1):
+    axis = figure.add_subplot(lines, columns, place)
     for number, (side, points) in enumerate(found.items()):
       x, values = zip(*points, strict=True)
       middle = [median(v) for v in values]

@@ -68,6 +68,7 @@ ROWS: dict[str, Row | Start] = {
   **{f'kd, batch {size}': Row('batch', batch=size, sides=TWO) for size in (32, 64, 256)},
   **{f'epoch, {count} images': Row('images', work='epoch', examples=count, sides=TWO) for count in (320, 640, 2_560)},
   **{f'kd, {name}': Row('network', student=name, sides=TWO) for name in ('resnet14', 'resnet26')},
-  **{f'{count} students': Start('students', ('--config=benchmarks/students.py', f'--config.seeds={count}'), 'end', _WORKERS, count)
+  **{f'{count} student{"s" * (count > 1)}': Start('students', ('--config=benchmarks/students.py', f'--config.seeds={count}'), 'end',
+                                                   _WORKERS, count)
      for count in (1, 2, 4)},
 }  # fmt: skip

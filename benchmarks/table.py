@@ -91,7 +91,7 @@ def _shares(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _started(rows: Mapping[str, Any]) -> list[str]:
-  found = ['| launch.py | side | seconds to | | peak GB of its process |', '|---' * 5 + '|']
+  found = ['| launch.py | side | until | seconds | peak GB of its largest process |', '|---' * 5 + '|']
   for name, result in rows.items():
     for side, figures in result['sides'].items():
       if 'seconds' in figures:
