@@ -61,11 +61,14 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool,
 
   loss = compile_(lesson)
   classify = compile_(lambda image: lesson.student(image).logits)
+  # A compiled loss may keep what it is given for its backward, which tensors of the inference mode refuse; the compiled teacher is the
+  # same program without gradients.
+  without_gradients = torch.no_grad if compiled and row.method == 'oh' else torch.inference_mode
   done = 0
 
   def step(views: Mapping[str, torch.Tensor], label: torch.Tensor) -> torch.Tensor:
     optimiser.zero_grad()
-    with torch.inference_mode():
+    with without_gradients():
       taught = {view: teach(image) for view, image in views.items()} if teacher is not None else {}
     value = loss(views, taught, label)
     value.backward()
