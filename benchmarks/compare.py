@@ -46,7 +46,8 @@ def machine() -> dict[str, Any]:
     'memory_gigabytes': round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1),
     'system': f'{platform.system()} {platform.machine()}',
     'python': platform.python_version(),
-    'jax': importlib.metadata.version('jax'),  # read without importing it: this process stays out of the way
+    'jax': importlib.metadata.version('jax'),
+    'jaxlib': importlib.metadata.version('jaxlib'),  # read without importing it: this process stays out of the way
     'transparent_huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
   }
 
@@ -115,7 +116,8 @@ def _starts(row: Start, settings: Settings, caches: Path) -> dict[str, dict[str,
   def once(side: str) -> dict[str, float]:
     if side == 'cold':
       starts.empty(cache)
-    return starts.start((*arguments, *row.sides[side]), cache=cache, until=row.until, threads=settings.threads, environment=CPU_ONLY)
+    return starts.start((*arguments, *row.sides[side]), cache=cache, until=row.until, stopped=row.stopped,
+                        threads=settings.threads, environment=CPU_ONLY)  # fmt: skip
 
   if 'cold' not in row.sides and not cache.exists():
     once(next(iter(row.sides)))  # fills the cache

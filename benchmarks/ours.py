@@ -53,7 +53,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   made = training.assemble(context, phase, zoo, [])
   work = made.work
   now = work.place(jax.tree.map(np.array, jax.device_get(made.first)))
-  frozen, done = work.place(made.frozen), 0
+  frozen, done, passed = work.place(made.frozen), 0, 0
 
   def steps(count: int) -> float:
     nonlocal now, done
@@ -75,9 +75,11 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     return float(logits.mean())
 
   def host_input(count: int) -> float:
-    """What the host does for the data of so many steps, after a new permutation, or of so many epochs."""
+    """What the host does for the data of so many steps or epochs, a new permutation included."""
+    nonlocal passed
+    passed += 1  # the permutation of an epoch is kept: each measurement is of another one
     per_epoch = work.steps_per_epoch
-    for number in range(per_epoch, per_epoch + (count if row.work == 'step' else count * per_epoch)):
+    for number in range(passed * per_epoch, passed * per_epoch + (count if row.work == 'step' else count * per_epoch)):
       jax.block_until_ready(work.feed(number)[1])
     if row.work == 'epoch':
       part = context.parts.validation
@@ -103,12 +105,11 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     'epoch': {'input': partial(timed, host_input, 1)},
     'forward': {},
   }[row.work]
-  first = timed(whole, 1)['seconds']
+  whole(1)
   for measure in shares.values():
     measure()
-  facts = {'jax': jax.__version__, 'jaxlib': jax.lib.__version__, 'python': platform.python_version(),
-           'platform': jax.default_backend(), 'cores': len(os.sched_getaffinity(0)), 'first_seconds': first,
-           'shares': list(shares)}  # fmt: skip
+  facts = {'jax': jax.__version__, 'python': platform.python_version(), 'platform': jax.default_backend(),
+           'cores': len(os.sched_getaffinity(0)), 'shares': list(shares)}  # fmt: skip
   return facts, {'whole': partial(timed, whole), **shares}
 
 

@@ -124,14 +124,14 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool,
     labels = torch.randint(row.classes, (BATCHES, row.batch))
   whole = {'step': steps, 'epoch': epochs, 'forward': forwards}[row.work]
   try:
-    first = timed(whole, 1)['seconds']
+    whole(1)
   except Exception as fault:
     if not compiled:
       raise
     return {'missing': f'torch.compile does not work here: {type(fault).__name__}, {str(fault).strip().splitlines()[0]}'}, {}
   breaks = sum(torch._dynamo.utils.counters['graph_break'].values()) if compiled else 0
   facts = {'torch': torch.__version__, 'python': platform.python_version(), 'cores': len(os.sched_getaffinity(0)),
-           'torch_threads': torch.get_num_threads(), 'first_seconds': first, 'graph_breaks': breaks, 'shares': []}  # fmt: skip
+           'torch_threads': torch.get_num_threads(), 'graph_breaks': breaks, 'shares': []}  # fmt: skip
   return facts, {'whole': partial(timed, whole)}
 
 

@@ -50,6 +50,7 @@ class Start(NamedTuple):
   part: str
   arguments: tuple[str, ...]
   until: str = 'first step'  # what is timed: from the command's start to the first step that is shown as done, or to the 'end'
+  stopped: bool = False  # after its first step, by SIGTERM; else it runs to its end, and its memory counts
   sides: Mapping[str, tuple[str, ...]] = {'cold': (), 'warm': ()}  # 'cold': the compilation cache is emptied before
   students: int = 1
 
@@ -62,13 +63,12 @@ ROWS: dict[str, Row | Start] = {
   **{name: Row('step', name) for name in ('nokd', 'kd', 'rkd', 'oh', 'uda')},
   'teacher forward': Row('teacher', work='forward'),
   'epoch': Row('epoch', work='epoch', examples=1_280),
-  'quick start': Start('start', ()),
-  'CIFAR-10': Start('start', _KD),
+  'quick start': Start('start', (), stopped=True),
+  'CIFAR-10': Start('start', _KD, stopped=True),
   'CIFAR-10, imported teacher': Start('start', (*_KD, '--config.teacher_checkpoint={teacher}')),
   **{f'kd, batch {size}': Row('batch', batch=size, sides=TWO) for size in (32, 64, 256)},
-  **{f'epoch, {count} images': Row('images', work='epoch', examples=count, sides=TWO) for count in (320, 640, 2_560)},
+  **{f'epoch, {count} images': Row('images', work='epoch', examples=count, sides=TWO) for count in (320, 640)},
   **{f'kd, {name}': Row('network', student=name, sides=TWO) for name in ('resnet14', 'resnet26')},
-  **{f'{count} student{"s" * (count > 1)}': Start('students', ('--config=benchmarks/students.py', f'--config.seeds={count}'), 'end',
-                                                   _WORKERS, count)
-     for count in (1, 2, 4)},
+  **{f'students: {count}': Start('students', ('--config=benchmarks/students.py', f'--config.seeds={count}'), until='end',
+                                 sides=_WORKERS, students=count) for count in (1, 2, 4)},
 }  # fmt: skip

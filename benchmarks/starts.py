@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.workers import REPOSITORY, bound
 
 FIRST_STEP = re.compile(r'\bloss \d')  # the progress bar shows a loss once a step is finished
+STOPPED = 130  # launch.py's exit status when it has saved and stopped
 SCREEN = (40, 120)  # lines, columns
 
 
@@ -26,13 +27,15 @@ class StartFailed(Exception):  # noqa: N818 - it says what happened
   """The command ended with an error."""
 
 
-def start(arguments: Sequence[str], *, cache: Path, until: str, threads: int, environment: Mapping[str, str]) -> dict[str, float]:
-  """Runs `launch.py` to its end in a new workdir: seconds to the first step that is shown or to the end, and peak gigabytes.
+def start(arguments: Sequence[str], *, cache: Path, until: str, stopped: bool, threads: int,
+          environment: Mapping[str, str]) -> dict[str, float]:  # fmt: skip
+  """Runs `launch.py` in a new workdir: seconds to the first step that is shown or to the end, and peak gigabytes at the end.
 
   Args:
     arguments: of launch.py.
     cache: the folder of compiled programs.
     until: 'first step' or 'end'.
+    stopped: whether it is told to stop after the first step.
     threads: cores that the process is bound to.
     environment: variables on top of this process's.
 
@@ -55,6 +58,8 @@ def start(arguments: Sequence[str], *, cache: Path, until: str, threads: int, en
         shown += data.decode(errors='replace')
         if first is None and FIRST_STEP.search(shown):
           first = time.perf_counter() - began
+          if stopped:
+            process.terminate()
       _, status, usage = os.wait4(process.pid, 0)
       process.returncode = os.waitstatus_to_exitcode(status)
     finally:
@@ -63,10 +68,11 @@ def start(arguments: Sequence[str], *, cache: Path, until: str, threads: int, en
         process.terminate()
         process.wait()
     whole = time.perf_counter() - began
-  if process.returncode or (first is None and until == 'first step'):
+  if process.returncode != (STOPPED if stopped else 0) or (first is None and until == 'first step'):
     last = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown).strip().splitlines()[-1:]
     raise StartFailed(f'`{" ".join(command)}` ended with status {process.returncode}: {" ".join(last) or "it printed nothing"}')
-  return {'seconds': first if until == 'first step' else whole, 'whole_seconds': whole, 'gigabytes': usage.ru_maxrss / 2**20}
+  measured = {'seconds': first if until == 'first step' else whole}
+  return measured if stopped else measured | {'gigabytes': usage.ru_maxrss / 2**20}
 
 
 def empty(cache: Path) -> None:

@@ -95,7 +95,8 @@ def _started(rows: Mapping[str, Any]) -> list[str]:
   for name, result in rows.items():
     for side, figures in result['sides'].items():
       if 'seconds' in figures:
-        cells = [name, side, result['row']['until'], spread(figures['seconds'], digits=1), spread(figures['gigabytes'], digits=2)]
+        memory = spread(figures['gigabytes'], digits=2) if 'gigabytes' in figures else ''
+        cells = [name, side, result['row']['until'], spread(figures['seconds'], digits=1), memory]
         found.append(f'| {" | ".join(cells)} |')
   return found
 

@@ -128,7 +128,7 @@ def test_starts_are_cold_and_warm_in_turns(monkeypatch, tmp_path):
 
 def test_a_start_that_fails(tmp_path):
   with pytest.raises(starts.StartFailed, match="status 2: launch.py: unknown configuration key 'nothing'"):
-    starts.start(['--config.nothing=1'], cache=tmp_path, until='end', threads=1, environment={})
+    starts.start(['--config.nothing=1'], cache=tmp_path, until='end', stopped=False, threads=1, environment={})
 
 
 def test_first_step_is_seen_on_the_terminal(monkeypatch):
