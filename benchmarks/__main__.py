@@ -23,6 +23,7 @@ from benchmarks.rows import PARTS, ROWS
 from benchmarks.starts import StartFailed
 from benchmarks.workers import WorkerEnded
 
+BUSY = 0.25  # of the threads that are timed
 FLAGS = flags.FLAGS
 DEFAULTS = compare.Settings._field_defaults
 flags.DEFINE_list('parts', list(PARTS), f'what to time: {"; ".join(table.parts(ROWS))}')
@@ -64,6 +65,9 @@ def main(argv: list[str]) -> None:
       sys.exit(f'{FLAGS.out} holds figures of another {changed[0].removesuffix("s")}; choose another --out, so that none are mixed')
     record = earlier
   save(record)
+  if os.getloadavg()[0] > BUSY * FLAGS.threads:
+    print(f'Warning: the machine is busy (load average {os.getloadavg()[0]:.1f}), and the sides do not suffer alike from that; '
+          'time them when it is idle.', file=sys.stderr)  # fmt: skip
   with compare.temporary_caches() as caches:
     for name in FLAGS.rows or [name for name, row in ROWS.items() if row.part in FLAGS.parts]:
       if name in record['rows']:

@@ -159,6 +159,11 @@ def test_rows_can_be_timed():
       assert all(Path(REPOSITORY, a.split('=')[1]).exists() for a in row.arguments if a.startswith('--config='))
 
 
+def test_names_need_no_quotes():
+  """--rows is a list with commas."""
+  assert not [name for name in ROWS if ',' in name]
+
+
 def test_students_are_as_many_as_seeds():
   config = students.get_config()
   config.seeds = 3

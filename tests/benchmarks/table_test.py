@@ -22,10 +22,10 @@ def record() -> dict:
     'kd': result('kd', {'ours': ours, 'eager NCHW': peer, 'eager channels-last': {'missing': 'no torch'},
                         'compiled channels-last': pieces},
                  {'eager NCHW': [2.0, 1.0, 3.0], 'compiled channels-last': [1.0, 1.0, 0.5]}),
-    'kd, batch 32': result('kd, batch 32', {'ours': {'seconds': [0.05], 'shares': []}}),
-    'kd, batch 256': result('kd, batch 256', {'ours': {'seconds': [0.4], 'shares': []}}),
+    'kd batch 32': result('kd batch 32', {'ours': {'seconds': [0.05], 'shares': []}}),
+    'kd batch 256': result('kd batch 256', {'ours': {'seconds': [0.4], 'shares': []}}),
     'CIFAR-10': result('CIFAR-10', {'cold': {'seconds': [30.0], 'gigabytes': [1.25]}, 'warm': {'seconds': [12.0], 'gigabytes': [1.5]}}),
-    'CIFAR-10, imported teacher': result('CIFAR-10, imported teacher', {'cold': {'missing': '--teacher is not given'}}),
+    'CIFAR-10 imported teacher': result('CIFAR-10 imported teacher', {'cold': {'missing': '--teacher is not given'}}),
   }  # fmt: skip
   machine = {'cpu': 'Abacus', 'cores': 2, 'memory_gigabytes': 8, 'system': 'Linux', 'jax': '1.2', 'python': '3.13.1',
              'transparent_huge_pages': '[always] never'}  # fmt: skip
@@ -41,15 +41,15 @@ def test_table(record):
   for line in (
     '| row | ours | eager NCHW | eager channels-last | compiled channels-last |',
     '| kd | 200.0 ms a step | 300.0, × 2.00 (1.00–3.00) | not timed | 100.0, × 1.00 (0.50–1.00) |',
-    '| kd, batch 32 | 50.0 ms a step |  |  |  |',
+    '| kd batch 32 | 50.0 ms a step |  |  |  |',
     '- kd (eager channels-last): not timed: no torch',
     '- kd (compiled channels-last): compiled in pieces, with 2 graph breaks',
     '| kd | 1.000 (1.000–1.000) | 5.000 (3.333–10.000) |',
     '| CIFAR-10 | cold | first step | 30.0 (30.0–30.0) | 1.25 (1.25–1.25) |',
-    '- CIFAR-10, imported teacher (cold): not timed: --teacher is not given',
+    '- CIFAR-10 imported teacher (cold): not timed: --teacher is not given',
   ):
     assert line in lines
-  assert not [line for line in lines if line.startswith('| kd, batch 32') and '%' in line]
+  assert not [line for line in lines if line.startswith('| kd batch 32') and '%' in line]
 
 
 def test_starts_alone(record):
