@@ -14,6 +14,7 @@ from absl import app, flags, logging
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
+TUNABLES = f'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}'  # huge pages, kept
 HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
 USAGE = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
@@ -154,7 +155,7 @@ def allocate_in_huge_pages() -> None:
   glibc would give a step's memory back after each one, to be handed out and cleared again.
   """
   if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
-    os.environ['GLIBC_TUNABLES'] = f'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}'
+    os.environ['GLIBC_TUNABLES'] = TUNABLES
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -46,11 +46,11 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
     return _phases(context(prepared, folder, stop=stop, say=say), prepared)
 
 
-def prepare(config: Config) -> Prepared:
-  """Loads data and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
+def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
+  """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
-  dataset, parts = labelled(config)
+  dataset, parts = labelled(config, dataset=dataset)
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
@@ -60,9 +60,12 @@ def prepare(config: Config) -> Prepared:
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel))
 
 
-def labelled(config: Config) -> tuple[sources.Dataset, roles.Roles]:
-  """The data set, and what each of its images is for. Raises KdJaxError where it cannot be had, or has too few images."""
-  dataset = sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
+def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple[sources.Dataset, roles.Roles]:
+  """The data set, unless it is given, and what each of its images is for.
+
+  Raises KdJaxError where it cannot be had, or has too few images.
+  """
+  dataset = dataset or sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
   held = config.validation_examples if config.selection == 'validation' else 0
   return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                                eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip

@@ -66,15 +66,24 @@ class Student(NamedTuple):
   phase: Phase
 
 
-def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
-  """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
+class Assembled(NamedTuple):
+  """Phases that can start: what the loop takes, and what is asked of it afterwards. Nothing is compiled yet but initial weights.
 
-  Args:
-    students: what to train.
-    zoo: the networks that they refer to: teachers, and where a phase starts from.
-    rows: of results.json, of these networks.
-    checkpoints: the folder of what was saved of this training, and is.
+  Tuples have an entry a student, in the order in which they were given.
   """
+
+  learners: tuple[step.Learner, ...]
+  teaching: tuple[Trained, ...]
+  firsts: tuple[TrainState, ...]
+  schedules: tuple[Callable[[int], Any], ...]
+  frozen: Frozen
+  fed: feed.Feed
+  work: loop.Work
+  evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
+
+
+def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembled:
+  """Puts networks, step and data of one phase together, or of several; the arguments are those of `train`."""
   (context, leading), *_ = students
   config, devices = context.config, context.devices
   teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
@@ -104,31 +113,45 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   work = loop.Work(compiled, fetch, per_call, devices.split(pipeline.positions(shares)), f'{config.selection}_accuracy',
                    devices.place, per_epoch, sum(shares))  # fmt: skip
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
-  each_step = _flops(compiled, tuple(firsts), frozen, *fetch(0, 1), work.position) / len(students)
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
+
+
+def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
+  """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
+
+  Args:
+    students: what to train.
+    zoo: the networks that they refer to: teachers, and where a phase starts from.
+    rows: of results.json, of these networks.
+    checkpoints: the folder of what was saved of this training, and is.
+  """
+  (context, leading), *_ = students
+  made, devices = assemble(students, zoo), context.devices
+  work, each_step = made.work, _flops(made) / len(students)
+  peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(contextlib.closing(fed))
-    progress = stack.enter_context(Progress(leading.epochs, per_epoch, peak=_images_at_peak(devices, each_step, sum(shares))))
+    stack.enter_context(contextlib.closing(made.fed))
+    progress = stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak))
     saved = stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
     members = []
     for number, (own_context, phase) in enumerate(students):
       watcher = Watcher(own_context, phase, progress if number == 0 else None)  # one of them stands for all on the screen
       stack.enter_context(contextlib.closing(watcher))
-      validate = _validation(context, phase, evaluators[phase.student], rows)
-      members.append(loop.Member(phase, firsts[number], validate, schedules[number], watcher))
-    ended = loop.run(members, frozen, work, saved, log_every=config.log_every)
-  return [_finish(own_context, phase, learner.student, teaching, finished, evaluators[phase.student], steps=per_epoch,
-                  each_step=each_step)
-          for (own_context, phase), learner, finished in zip(students, learners, ended, strict=True)]  # fmt: skip
+      validate = _validation(context, phase, made.evaluators[phase.student], rows)
+      members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
+    ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
+  return [_finish(student, made, finished, learner.student, each_step)
+          for student, learner, finished in zip(students, made.learners, ended, strict=True)]  # fmt: skip
 
 
-def _finish(context: Context, phase: Phase, student: Network, teaching: Sequence[Trained], ended: loop.Finished, evaluate: Callable, *,
-            steps: int, each_step: float) -> Done:  # fmt: skip
-  """Tests a phase's networks and writes them down; `steps` are those of an epoch, `each_step` their operations."""
+def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float) -> Done:
+  """Tests a phase's networks and writes them down."""
+  (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   kept = ended.last if phase.role == 'stage' else ended.best
-  compute = _compute(context, phase, len(ended.history) * steps, each_step)
-  done = Done([_trained_row(context, phase, teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
+  compute = _compute(context, phase, len(ended.history) * made.work.steps_per_epoch, each_step)
+  done = Done([_trained_row(context, phase, made.teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
     name = plans.companion_name(phase.name)
@@ -257,9 +280,10 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def _flops(compiled: Callable, *arguments: Any) -> float:
+def _flops(made: Assembled) -> float:
   """Floating-point operations of a step, counted by XLA in the program as it is written, before it is optimised."""
-  return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+  lowered = made.work.step.lower(made.firsts, made.frozen, *made.work.feed(0, 1), made.work.position)
+  return float((lowered.cost_analysis() or {}).get('flops', 0))
 
 
 def _images_at_peak(devices: parallel.Parallel, each_step: float, images: int) -> float | None:
