@@ -65,7 +65,7 @@ ROWS: dict[str, Row | Start] = {
   **{name: Row('step', name) for name in ('nokd', 'kd', 'rkd', 'oh', 'uda')},
   'teacher forward': Row('teacher', work='forward'),
   'epoch': Row('epoch', work='epoch', examples=1_280),
-  'kd, 25 students': Row('population', students=25, sides=TWO),
+  'kd 25 students': Row('population', students=25, sides=TWO),
   'quick start': Start('start', (), stopped=True),
   'CIFAR-10': Start('start', _KD, stopped=True),
   'CIFAR-10 imported teacher': Start('start', (*_KD, '--config.teacher_checkpoint={teacher}')),

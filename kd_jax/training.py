@@ -151,7 +151,8 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   kept = ended.last if phase.role == 'stage' else ended.best
   compute = _compute(context, phase, len(ended.history) * made.work.steps_per_epoch, each_step)
-  done = Done([_trained_row(context, phase, made.teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
+  row = _trained_row(context, phase, made.teaching, ended, evaluate) | compute
+  done = Done([row], ended.history, {phase.name: Trained(student, kept)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
     name = plans.companion_name(phase.name)
