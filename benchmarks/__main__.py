@@ -33,7 +33,7 @@ flags.DEFINE_integer('threads', DEFAULTS['threads'], 'cores, and threads, of all
 flags.DEFINE_integer('blocks', DEFAULTS['blocks'], 'blocks of each side; the table shows their median', lower_bound=1)
 flags.DEFINE_integer('steps', DEFAULTS['steps'], 'steps in a block', lower_bound=1)
 flags.DEFINE_integer('starts', DEFAULTS['starts'], 'starts of launch.py for each value', lower_bound=1)
-flags.DEFINE_bool('huge_pages', DEFAULTS['huge_pages'], 'all allocate in huge pages, by GLIBC_TUNABLES; else as the system is set')
+flags.DEFINE_bool('huge_pages', DEFAULTS['huge_pages'], "the peers allocate as launch.py's process does, too; else as PyTorch comes")
 flags.DEFINE_string('data_dir', DEFAULTS['data_dir'], 'where CIFAR-10 is prepared; the starts of launch.py on it need this')
 flags.DEFINE_string('teacher', DEFAULTS['teacher'], 'an imported teacher for one of these starts')
 flags.DEFINE_string('out', None, 'a JSON file for every figure')

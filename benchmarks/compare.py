@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from benchmarks import starts
 from benchmarks.rows import SIDES, Row, Start
 from benchmarks.workers import Worker
-from kd_jax.main import TUNABLES
+from kd_jax.main import ONEDNN, TUNABLES
 
 # A block's first step finds the other workers' data in the caches and is not counted; in an epoch there are many.
 SETTLING = {'step': 1, 'forward': 1, 'epoch': 0}
 CPU_ONLY = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
-# All allocate a step's memory anew and the system then clears it page by page, a large part of the time. What launch.py asks for.
+# Without, each step's memory is had anew from the system, which clears it page by page: a large part of the time of either side.
 HUGE_PAGES = {'GLIBC_TUNABLES': TUNABLES}
+LAUNCHED = HUGE_PAGES | {'XLA_FLAGS': ONEDNN}  # what launch.py sets for itself
 
 
 class Settings(NamedTuple):
@@ -33,7 +34,7 @@ class Settings(NamedTuple):
   blocks: int = 7
   steps: int = 3  # in a block
   starts: int = 3  # blocks of launch.py
-  huge_pages: bool = True
+  huge_pages: bool = False  # for the peers, too
   data_dir: str = ''
   teacher: str = ''
 
@@ -84,13 +85,14 @@ def in_turns(sides: Mapping[str, Callable[[], Mapping[str, float]]], blocks: int
 
 
 def _work(row: Row, settings: Settings, caches: Path) -> dict[str, dict[str, Any]]:
-  environment = CPU_ONLY | (HUGE_PAGES if settings.huge_pages else {}) | {'TORCHINDUCTOR_CACHE_DIR': str(caches / 'inductor')}
+  environment = CPU_ONLY | {'TORCHINDUCTOR_CACHE_DIR': str(caches / 'inductor')}
   with contextlib.ExitStack() as stack:
     workers = {}
     for name in row.sides:  # they prepare side by side, and are timed once all are ready
       module, options = SIDES[name]
       python = settings.python if name == 'ours' else settings.peer_python
-      workers[name] = Worker(python, module, {'row': row, 'threads': settings.threads, **options}, environment)
+      own = LAUNCHED if name == 'ours' else HUGE_PAGES if settings.huge_pages else {}
+      workers[name] = Worker(python, module, {'row': row, 'threads': settings.threads, **options}, environment | own)
       stack.callback(workers[name].close)
     facts = {name: worker.answer() for name, worker in workers.items()}
     count = 1 if row.work == 'epoch' else settings.steps

@@ -44,8 +44,8 @@ def _about(record: Mapping[str, Any]) -> list[str]:
   return [
     f'{machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gigabytes"]} GB, {machine["system"]}; '
     + ', '.join([f'jax {machine["jax"]} on Python {machine["python"]}', *sorted(peers)]),
-    f'{settings["threads"]} threads; transparent huge pages {machine["transparent_huge_pages"]}'
-    f'{", asked for by all sides" if settings["huge_pages"] else ""}; load average {min(loads):.1f} to {max(loads):.1f}',
+    f'{settings["threads"]} threads; transparent huge pages {machine["transparent_huge_pages"]}, asked for by '
+    f'{"all sides" if settings["huge_pages"] else "ours, as launch.py does"}; load average {min(loads):.1f} to {max(loads):.1f}',
     f'n = {settings["blocks"]} blocks in turns, of {settings["steps"]} steps or an epoch; n = {settings["starts"]} starts of launch.py',
   ]
 
