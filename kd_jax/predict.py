@@ -17,9 +17,8 @@ import numpy as np
 from kd_jax import finished
 from kd_jax.command_line import Parser
 from kd_jax.data import pictures, pipeline
-from kd_jax.export import digest, softmax
-from kd_jax.interop import formats
-from kd_jax.interop.formats import Runner
+from kd_jax.interop import formats, runners
+from kd_jax.interop.runners import Runner
 from kd_jax.report import records
 from kd_jax.types import KdJaxError
 
@@ -57,11 +56,12 @@ def load(path: str | Path) -> Classifier:
   if path.suffix not in EXPORTED or not path.is_file():
     found = finished.find(path)
     trained = finished.float32(found.trained)
-    return Classifier(formats.in_jax(trained), found.classes or _numbered(trained.network.spec.classes))
+    return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes))
   beside = path.with_name(f'{path.name}.json')
   described = records.read_json(beside) if beside.exists() else None
-  if described and described.get('sha256') != digest(path):
-    raise KdJaxError(f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two were mixed up; export again')
+  if described and described.get('sha256') != formats.sha256(path):
+    raise KdJaxError(f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '
+                     'were mixed up; export again')  # fmt: skip
   runner = formats.load(path)
   if described:
     return Classifier(runner, tuple(described['classes']))
@@ -85,7 +85,7 @@ def predict(classifier: Classifier, paths: Sequence[Path], *, top: int, say: Cal
     pixels = np.stack([pictures.read(path, runner.image_shape) for path in batch])
     padding = np.zeros((size - len(batch), *runner.image_shape), np.uint8)  # one size: one compilation
     images = np.asarray(pipeline.to_unit(np.concatenate([pixels, padding])))
-    for path, probabilities in zip(batch, softmax(runner.run(images)), strict=False):
+    for path, probabilities in zip(batch, runners.softmax(runner.run(images)), strict=False):
       order = np.argsort(-probabilities, kind='stable')[:top]
       yield Prediction(path, tuple((classes[place], float(probabilities[place])) for place in order))
     if time.monotonic() - told > _PROGRESS and start + size < len(paths):

@@ -18,7 +18,7 @@ def paths(given: Iterable[str | Path]) -> list[Path]:
   found = []
   for path in map(Path, given):
     if path.is_dir():
-      inside = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+      inside = sorted(child for child in path.iterdir() if child.is_file() and child.suffix.lower() in SUFFIXES)
       if not inside:
         raise KdJaxError(f'{path} holds no image; looked for {", ".join(SUFFIXES)}')
       found += inside
@@ -44,7 +44,7 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     KdJaxError: the file is no image or is damaged, has more than 8 bits a channel, or the network's images have neither 1 nor 3
       channels.
   """
-  from PIL import Image, ImageOps
+  from PIL import Image, ImageOps, UnidentifiedImageError
 
   height, width, channels = image_shape
   if channels not in _MODES:
@@ -59,7 +59,8 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
         picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)
       picture = picture.convert(_MODES[channels])
   except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as fault:  # by the kind of file and of damage
-    reason = getattr(fault, 'strerror', None) or ' '.join(str(fault).split())
+    unknown = isinstance(fault, UnidentifiedImageError)  # whose text is the path again
+    reason = 'of no kind that Pillow knows' if unknown else getattr(fault, 'strerror', None) or ' '.join(str(fault).split())
     raise KdJaxError(f'{path} is no image that can be read ({reason})') from fault
   if picture.size != (width, height):
     picture = picture.resize((width, height), Image.Resampling.BILINEAR)

@@ -14,10 +14,11 @@ families which it has; StableHLO has every network.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,16 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import models
 from kd_jax.interop import torch_names
+from kd_jax.interop.runners import Runner
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
-
-
-class Runner(NamedTuple):
-  """A file, loaded in its own runtime."""
-
-  run: Callable[[np.ndarray], np.ndarray]  # f32[B, H, W, C] in [0, 1] → logits f32[B, K]
-  image_shape: tuple[int, int, int]  # height, width, channels
 
 
 class Format(NamedTuple):
@@ -80,11 +74,9 @@ def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = N
     raise KdJaxError(f'{path} cannot be read as {name}: {_brief(fault)}; export it again') from fault
 
 
-def in_jax(trained: Trained) -> Runner:
-  """A network as it is, under the same face as a file."""
-  network, variables = trained
-  compiled = jax.jit(lambda variables, image: network.module.apply(variables, image, train=False).logits)
-  return Runner(lambda image: np.asarray(compiled(variables, image)), network.spec.image_shape)
+def sha256(path: Path) -> str:
+  """Of a file, in hexadecimal: what tells that a card belongs to it."""
+  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require(name: str, packages: Iterable[str]) -> None:
@@ -136,16 +128,11 @@ def _write_onnx(trained: Trained, stem: Path) -> None:
   made.save(stem.with_name(f'{stem.name}.onnx'), external_data=False)
 
 
-def _peer(spec: NetworkSpec, state: Any) -> Any:
-  """The network in PyTorch, giving logits alone. Raises KdJaxError where PyTorch has no rendering of it."""
+def _peer(spec: NetworkSpec, state: Mapping[str, Any]) -> Any:
+  """The network in PyTorch, giving logits alone."""
   import torch
 
-  from kd_jax.interop import torch_peer
-
-  if spec.name not in models.MODELS:
-    raise KdJaxError(f'{spec.name} has no rendering in PyTorch, through which the formats torch and onnx go; use --format=stablehlo')
-  network = torch_peer.build(spec.name, classes=spec.classes, image_shape=spec.image_shape, relu_placement=spec.relu_placement,
-                             mean=spec.mean, std=spec.std)  # fmt: skip
+  network = _rendering(spec)
   network.load_state_dict(state)
 
   class Logits(torch.nn.Module):
@@ -159,14 +146,24 @@ def _peer(spec: NetworkSpec, state: Any) -> Any:
   return Logits().eval()
 
 
+def _rendering(spec: NetworkSpec) -> Any:
+  """The network in PyTorch with fresh weights. Raises KdJaxError where there is none."""
+  from kd_jax.interop import torch_peer
+
+  try:
+    return torch_peer.build(spec.name, classes=spec.classes, image_shape=spec.image_shape, relu_placement=spec.relu_placement,
+                            mean=spec.mean, std=spec.std)  # fmt: skip
+  except ValueError:
+    raise KdJaxError(f'{spec.name} is not written in PyTorch here, and the formats torch and onnx go through PyTorch; use '
+                     '--format=stablehlo, which takes every network') from None  # fmt: skip
+
+
 def _program(trained: Trained) -> Any:
   import torch
 
   spec = trained.network.spec
-  if spec.name in models.MODELS:
-    state = {name: torch.from_numpy(array) for name, array in torch_names.to_torch(trained.variables, spec).items()}
-  else:
-    state = {}
+  _rendering(spec)  # before the names of its weights are asked for, which an unknown network has not
+  state = {name: torch.from_numpy(array) for name, array in torch_names.to_torch(trained.variables, spec).items()}
   height, width, channels = spec.image_shape
   return torch.export.export(_peer(spec, state), (torch.zeros(2, channels, height, width),),
                              dynamic_shapes=({0: torch.export.Dim('batch')},))  # fmt: skip

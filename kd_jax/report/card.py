@@ -37,7 +37,8 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
     said.append(f'{images:,} test images: an accuracy of {accuracy:.1%} has a standard error of {standard_error(accuracy, images):.1%} '
                 'by their choice alone. This is one seed; others would differ, too.')  # fmt: skip
   else:
-    said.append('The number of test images was not recorded, so that no standard error is given. This is one seed; others would differ.')
+    said.append('The number of test images was not recorded, so that no standard error is given. This is one seed; others would '
+                'differ.')  # fmt: skip
   if row.get('selection') == 'test':
     said.append('The epoch was selected on the test images, so that the test accuracy is optimistic.')
   if card['config'].get('eval_examples'):
@@ -64,26 +65,27 @@ def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
   batches = [f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)' for timed in sizes[0]['latency']]
   return markdown(['network', 'parameters', 'MB', *batches], [
     [f'{size["role"]}: {size["network"]}', f'{size["parameters"]:,}', _megabytes(size['bytes']),
-     *([f'{timed["median_ms"]:.3g} ({timed["runs"]})' for timed in size['latency']] or [MISSING] * len(batches))]
+     *([f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']] or [MISSING] * len(batches))]
     for size in sizes])  # fmt: skip
 
 
 def render(card: Mapping[str, Any]) -> str:
   """The card in Markdown."""
-  network, row, check, given = card['network'], card['training'], card['check'], card['input']
+  network, check, given = card['network'], card['check'], card['input']
   height, width, channels = network['image_shape']
-  parts = [f"# {card['file']}\n\n{network['name']}, a classifier of {height}×{width}×{channels} images into {network['classes']} classes, "
-           f"{_origin(card)}.\n"]  # fmt: skip
+  parts = [f"# {card['file']}\n\n{network['name']}, a classifier of {height}×{width}×{channels} images into {network['classes']} "
+           f"classes, {_origin(card)}.\n"]  # fmt: skip
   parts.append(f'## Use\n\n```python\n{_code(card)}\n```\n')
-  parts.append(f"Input: {given['dtype']} [{', '.join(map(str, given['shape']))}] ({given['layout']}), {given['range']}; {given['resize']}. "
-               f"Normalisation is inside. Output: {card['output']}.\n\nClasses, in order: {', '.join(card['classes'])}.\n")  # fmt: skip
+  shape = ', '.join(map(str, given['shape']))
+  parts.append(f"Input: {given['dtype']} [{shape}] ({given['layout']}), {given['range']}; {given['resize']}. Normalisation is inside. "
+               f"Output: {card['output']}.\n\nClasses, in order: {', '.join(card['classes'])}.\n")  # fmt: skip
   if card['also']:
     parts.append(f"Beside it lies {', '.join(card['also'])}: the weights alone, under the names of the published code.\n")
   parts.append('## Training\n\n' + markdown(['what', 'value'], _facts(card)))
   parts.append('## Size and time\n\n' + size_table(card['sizes']) + f"\n{card['timing']}\n")
-  parts.append(f"## Check\n\nThe file was loaded again and compared with the Flax network on {check['images']} random images, in batches "
-               f"of {' and '.join(map(str, check['batches']))}: probabilities differ by at most {check['probabilities']:.1e}, logits by "
-               f"{check['logits']:.1e} of the largest; the limit for both is {check['tolerance']:.0e}. "
+  parts.append(f"## Check\n\nThe file was loaded again and compared with the Flax network on {check['images']} random images, in "
+               f"batches of {' and '.join(map(str, check['batches']))}: probabilities differ by at most {check['probabilities']:.1e}, "
+               f"logits by {check['logits']:.1e} of the largest; the limit for both is {check['tolerance']:.0e}. "
                f"SHA-256 of {card['file']}: {card['sha256']}.\n")  # fmt: skip
   parts.append('## What to keep in mind\n\n' + '\n'.join(f'- {caveat}' for caveat in card['caveats']) + '\n')
   made = [f'{what}: {_versions(card["versions"][what])}' for what in ('training', 'export') if card['versions'][what]]
@@ -142,6 +144,10 @@ def _options(config: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 def _versions(versions: Mapping[str, Any]) -> str:
   libraries = ', '.join(f'{name} {version}' for name, version in versions['libraries'].items())
   return f"Python {versions['python']}, {libraries}; {versions['platform']}, {versions['processor']}"
+
+
+def _short(number: float) -> str:
+  return f'{number:,.0f}' if number >= 100 else f'{number:.3g}'
 
 
 def _megabytes(size: int | None) -> str:
