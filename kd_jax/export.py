@@ -125,14 +125,14 @@ def _described(found: Found, name: str, program: Path, also: list[Path], classes
   accuracies = {row['student']: row.get('test_accuracy') for row in found.others if row.get('role') in ('teacher', 'stage')}
   described = {
     'file': program.name, 'format': name, 'also': [path.name for path in also], 'sha256': formats.sha256(program),
-    'source': f'{found.place.parents[1].name}/networks/{found.name}' if found.row else found.place.name,
+    'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
     'network': spec._asdict(), 'classes': classes,
     'input': {'dtype': 'float32', 'layout': FORMATS[name].layout, 'shape': shape, 'range': 'pixels in [0, 1]',
               'resize': "other sizes are resized as a whole by Pillow's bilinear filter"},
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row, 'config': found.config,
     'teachers': [{'network': teacher, 'test_accuracy': accuracies.get(teacher)} for teacher in found.row.get('teachers') or ()],
-    'check': check, 'sizes': sizes,
+    'check': check, 'sizes': sizes, 'runtime': _runtime(name),
     'timing': f'Medians of n runs on a CPU ({versions["processor"]}) with {threads} threads, in {_runtime(name)}.',
     'versions': {'training': found.versions, 'export': versions},
   }  # fmt: skip

@@ -50,6 +50,8 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
     'The softmax of the logits was not calibrated: 90 % need not be right nine times in ten.',
     'Any image gets one of the classes, also one that shows none of them. Images unlike the training data, and images that were '
     'resized, were not tested.',
+    f"The file was checked on a CPU with {card['runtime']}: an older version may not read it, and accelerators may multiply with fewer "
+    'digits than float32 has.',
     'Times are of one machine that may have had other work; they tell networks apart, not machines.',
   ]
   return said
