@@ -41,6 +41,8 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
                 'differ.')  # fmt: skip
   if row.get('selection') == 'test':
     said.append('The epoch was selected on the test images, so that the test accuracy is optimistic.')
+  elif row.get('selection'):
+    said.append('The epoch was selected on the validation images, so that the validation accuracy is optimistic.')
   if card['config'].get('eval_examples'):
     said.append('Accuracies are of a subset of the validation and test images (eval_examples), drawn the same for every run.')
   if card['network']['compute_dtype'] != 'float32':
