@@ -45,12 +45,17 @@ class Format(NamedTuple):
 def write(trained: Trained, name: str, stem: Path) -> list[Path]:
   """Writes a network in the format called `name`, and returns the paths: `stem` with each of its suffixes.
 
-  Raises KdJaxError where the format cannot have this network, or what it takes is not installed.
+  Raises KdJaxError where the format cannot have this network, or what it takes is not installed, and OSError where the disk refuses.
   """
   chosen = FORMATS[name]
   require(name, chosen.writer)
-  with _quiet():
-    chosen.write(trained, stem)
+  try:
+    with _quiet():
+      chosen.write(trained, stem)
+  except (KdJaxError, OSError):
+    raise
+  except Exception as fault:  # of an exporter's own kind, as for a module that needs to know the size of its batch
+    raise KdJaxError(f'{trained.network.spec.name} cannot be written as {name} for any batch size: {_brief(fault)}') from fault
   return [stem.with_name(stem.name + suffix) for suffix in chosen.suffixes]
 
 
@@ -98,10 +103,7 @@ def _write_stablehlo(trained: Trained, stem: Path) -> None:
     return network.module.apply(variables, image, train=False).logits
 
   image = jax.ShapeDtypeStruct((*export.symbolic_shape('batch'), *network.spec.image_shape), jnp.float32)
-  try:
-    exported = export.export(jax.jit(logits), platforms=('cpu', 'cuda', 'tpu'))(image)
-  except Exception as fault:  # what a module may do that needs the batch's size, or one platform, has no common kind
-    raise KdJaxError(f'{network.spec.name} cannot be exported for any batch size on cpu, cuda and tpu: {_brief(fault)}') from fault
+  exported = export.export(jax.jit(logits), platforms=('cpu', 'cuda', 'tpu'))(image)
   stem.with_name(f'{stem.name}.stablehlo').write_bytes(exported.serialize())
 
 

@@ -90,7 +90,7 @@ def test_a_module_that_needs_the_size_of_its_batch_is_refused(tmp_path):
     def apply(self, variables, image, *, train):
       return network.module.apply(variables, image[: len(image) // int(image.shape[0])], train=train)
 
-  with pytest.raises(KdJaxError, match='tiny cannot be exported for any batch size') as caught:
+  with pytest.raises(KdJaxError, match='tiny cannot be written as stablehlo for any batch size') as caught:
     formats.write(Trained(network._replace(module=Odd()), tiny.variables(network)), 'stablehlo', tmp_path / 'x')
   assert '\n' not in str(caught.value)
 
