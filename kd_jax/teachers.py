@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kd_jax import methods, models
+from kd_jax import finished, methods, models
 from kd_jax.config import Config
 from kd_jax.interop import torch_names
 from kd_jax.train import checkpoint
@@ -35,7 +35,7 @@ def _one(path: Path, wanted: NetworkSpec) -> Trained:
   if not path.exists():
     raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, or a .pth file')
   if path.is_dir():
-    spec, variables = _own(path)
+    spec, variables, _ = checkpoint.load_network(finished.locate(path))
   else:
     spec, variables = torch_names.import_file(path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes)
   for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),
@@ -44,13 +44,3 @@ def _one(path: Path, wanted: NetworkSpec) -> Trained:
       raise KdJaxError(f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; choose another file, or set '
                        f'teacher or dataset to match')  # fmt: skip
   return Trained(models.build(spec._replace(compute_dtype=wanted.compute_dtype)), variables)
-
-
-def _own(path: Path) -> tuple[NetworkSpec, dict]:
-  """A network folder, or the student of a workdir."""
-  for candidate in (path, path / 'networks' / 'student'):
-    if checkpoint.is_network(candidate):
-      spec, variables, _ = checkpoint.load_network(candidate)
-      return spec, variables
-  raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its '
-                   'networks/')  # fmt: skip

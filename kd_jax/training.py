@@ -339,5 +339,6 @@ def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **me
             'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
             'images_per_second', 'seconds')  # fmt: skip
   common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
-            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection}  # fmt: skip
+            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection,
+            'test_examples': len(context.parts.test.index)}  # fmt: skip
   return {'name': name, **dict.fromkeys(fields), **common, **measured}

@@ -27,7 +27,8 @@ ALLOWED = {
 ABOVE = {
   'config': ('types', 'methods', 'models', 'plans', 'train.parallel'),
   'workdir': ('types', 'config', 'report'),
-  'teachers': ('types', 'config', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
+  'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
+  'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
   'command_line': (),
@@ -35,7 +36,7 @@ ABOVE = {
 COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict', 'inference',
             'report.__main__')  # fmt: skip
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
-         'onnx')  # fmt: skip
+         'onnx', 'onnxruntime')  # fmt: skip
 TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is
 
 

@@ -32,7 +32,7 @@ SMALL = {
 FIELDS = {
   'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
   'epochs': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
-  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str,
+  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'test_examples': int,
   'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
   'best_sha256': str, 'last_sha256': str,
 }  # fmt: skip
@@ -108,7 +108,7 @@ def test_results_have_a_row_a_network(whole):
   ]  # fmt: skip
   for row in whole.rows:
     assert {name: type(value) for name, value in row.items()} == FIELDS
-    assert row['epochs'] == 2 and row['train_examples'] == 64 and row['selection'] == 'validation'
+    assert row['epochs'] == 2 and row['train_examples'] == 64 and row['test_examples'] == 40 and row['selection'] == 'validation'
     assert row['seconds'] > 0 and row['images_per_second'] > 0
 
 
