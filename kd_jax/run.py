@@ -31,6 +31,7 @@ class Prepared(NamedTuple):
   imported: Mapping[str, Trained]  # teachers that are there already
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
+  data: Mapping[str, Any]  # as data.json describes it
 
 
 def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   prepared = prepare(config)
   check(prepared, say=say)
   folder = Path(folder).absolute()
-  with workdir.claimed(folder, config), stopping() as stop:
+  with workdir.claimed(folder, config, data=prepared.data), stopping() as stop:
     return _phases(context(prepared, folder, stop=stop, say=say), prepared)
 
 
@@ -50,17 +51,19 @@ def prepare(config: Config) -> Prepared:
   """Loads data and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
-  dataset = sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
+  where = {'data_dir': config.data_dir, 'download': config.download, 'image_size': config.image_size}
+  dataset = sources.load(config.dataset, **where)
   held = config.validation_examples if config.selection == 'validation' else 0
   parts = roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                        eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+  described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    unlabelled = sources.load_unlabelled(config.unlabelled_dataset, data_dir=config.data_dir, download=config.download)
+    unlabelled = sources.load_unlabelled(config.unlabelled_dataset, **where)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
-  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel))
+  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
 
 def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
@@ -128,7 +131,7 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     raise KdJaxError(f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} channels')
 
   def spec(name: str) -> NetworkSpec:
-    placement = 'block' if name.startswith('wrn') else config.relu_placement
+    placement = models.relu_placement(name, config.relu_placement)
     return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
 
   return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher), (),

@@ -214,6 +214,8 @@ def identity(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> str:
   config = prepared.config
   data = {name: getattr(config, name) for name in _DATA}
   data['validation_examples'] = config.validation_examples if config.selection == 'validation' else 0
+  if prepared.data['sha256']:
+    data['sha256'] = prepared.data['sha256']
   if 'unlabelled' in phase.shares:
     data['unlabelled_dataset'] = config.unlabelled_dataset
   described = phase._replace(method=None, stop=None, student=phase.student._asdict(), optimiser=phase.optimiser._asdict(),

@@ -26,6 +26,9 @@ def oh(*, weight: float = 1e-3, teacher_statistics: str = 'running') -> Method:
 
   def init(key, student, teachers):
     teacher, margins = teachers[0], []
+    if not teacher.network.norms:
+      raise KdJaxError(f'oh needs the BatchNorm before each feature of the teacher, and {teacher.network.spec.name} names none: name '
+                       'them as the norms of its Network')  # fmt: skip
     for _, stage in pair_stages(student, teacher):
       norm = teacher.variables['params']
       for name in teacher.network.norms[stage]:

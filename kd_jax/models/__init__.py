@@ -8,9 +8,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from kd_jax.models import own
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.types import Array, KdJaxError, Network, NetworkSpec, Outputs, PyTree
+from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree
 
 RELU_PLACEMENTS = ('block', 'stage', 'pool')
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
@@ -40,9 +41,12 @@ MODELS: dict[str, Callable] = {
 
 
 def build(spec: NetworkSpec) -> Network:
-  """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for."""
+  """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for, or an own network is at fault."""
+  if own.is_own(spec.name):
+    return own.build(spec)
   if spec.name not in MODELS:
-    raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}")
+    raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
+                     'and your own as package.module:factory')  # fmt: skip
   maker = MODELS[spec.name]
   if maker.func is wide_resnet:
     if spec.relu_placement != 'block':
@@ -58,11 +62,16 @@ def build(spec: NetworkSpec) -> Network:
   return Network(spec, module, norms)
 
 
+def relu_placement(name: str, wanted: str) -> str:
+  """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own networks have one place."""
+  return 'block' if name.startswith('wrn') or own.is_own(name) else wanted
+
+
 def initialise(key: Array, network: Network) -> PyTree:
-  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default."""
+  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default; one's own network draws its own way."""
   height, width, channels = network.spec.image_shape
   image = jnp.zeros((1, height, width, channels))
-  return dict(jax.jit(partial(network.module.init, train=False))(key, image))
+  return {'batch_stats': {}, **jax.jit(partial(network.module.init, train=False))(key, image)}
 
 
 def shapes(network: Network) -> PyTree:
@@ -70,7 +79,7 @@ def shapes(network: Network) -> PyTree:
   return jax.eval_shape(partial(initialise, network=network), jax.random.key(0))
 
 
-def output_shapes(network: Network, *, batch: int = 2) -> Outputs:
+def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
   """The Outputs of a batch, as jax.ShapeDtypeStruct; computes nothing."""
   image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
   return jax.eval_shape(partial(network.module.apply, train=False), shapes(network), image)
