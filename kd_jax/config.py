@@ -40,7 +40,7 @@ class Config:
 
   student: str = _key('resnet8', "network to train, a row of kd_jax.models.MODELS, or your own, 'package.module:factory'")
   teacher: str = _key('resnet26', 'network to learn from, as student')
-  teacher_checkpoint: str = _key('', 'workdir, network folder or PyTorch .pth of a trained teacher; empty: train it first')
+  teacher_checkpoint: str = _key('', 'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first')
   relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block', each 'stage', or before 'pool' alone")
   mean: tuple = _key((), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images')
   std: tuple = _key((), 'as mean')

@@ -58,7 +58,7 @@ def prepare(config: Config) -> Prepared:
                        eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
-  imported = teachers.load(config, wanted.teacher)
+  imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
     unlabelled = sources.load_unlabelled(config.unlabelled_dataset, **where)
@@ -78,16 +78,15 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
-  specs = {name: trained.network.spec for name, trained in imported.items()}
+  networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
     training.steps_per_epoch(prepared.parts, phase)
     training.policies(config, phase)
-    specs[phase.name] = phase.student
+    student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
-      specs[plans.companion_name(phase.name)] = phase.method.companion.spec
-    student = models.build(phase.student)
-    teaching = [models.build(specs[name]._replace(**phase.teacher_changes)) for name in phase.teachers]
+      networks[plans.companion_name(phase.name)] = phase.method.companion
+    teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
     size = sum(phase.shares.values())
 
     def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):

@@ -54,7 +54,7 @@ def finished(context: Context, phase: Phase) -> Done | None:
     if not checkpoint.is_network(place):
       return None
     spec, variables, _ = checkpoint.load_network(place)
-    networks[row['name']] = Trained(models.build(spec), variables)
+    networks[row['name']] = models.with_weights(spec, variables, place)
   context.say(f'{phase.name}: finished before, in {result.parent}.')
   return Done(stored['rows'], stored['history'], networks)
 
@@ -94,7 +94,7 @@ def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequ
                    validate, f'{config.selection}_accuracy', schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
   first = state.create(start, own, optimiser)
   frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
-  each_step = _flops(compiled, first, frozen, *fed.at(0), work.position)
+  each_step = operations(compiled, first, frozen, *fed.at(0), work.position)
   place = context.folder / 'phases' / phase.name
   with Progress(phase.epochs, per_epoch) as progress, checkpoint.Checkpoints(place / 'checkpoints', report=progress.say) as saved:
     watcher = Watcher(context, phase, progress, place)
@@ -166,7 +166,7 @@ def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
 
 
 def _changed(teacher: Trained, phase: Phase) -> Trained:
-  return teacher._replace(network=models.build(teacher.network.spec._replace(**phase.teacher_changes)))
+  return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
 
 
 def known(network: Network, *, variables: PyTree = None) -> Known:
@@ -229,19 +229,25 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def _flops(compiled: Callable, *arguments: Any) -> float:
-  """Floating-point operations of a step, counted by XLA in the program as it is written, before it is optimised."""
-  return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+def operations(compiled: Callable, *arguments: Any) -> float | None:
+  """Floating-point operations of a program, counted by XLA as it is written, before it is optimised.
+
+  None where XLA cannot count them: a function that was exported for any number of images has no shapes before it is compiled.
+  """
+  try:
+    return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+  except jax.errors.JaxRuntimeError:
+    return None
 
 
-def _compute(context: Context, phase: Phase, steps: int, each_step: float) -> dict[str, float]:
+def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:
   """What a phase's training took: passes of a network over as many images as there are to train on, and operations.
 
   Every view counts, and so does a network that is trained beside the student; teachers are in the operations alone.
   """
   networks = 2 if phase.method.companion else 1
   seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
-  return {'passes': seen / len(context.parts.train.index), 'flops': each_step * steps * context.devices.programs}
+  return {'passes': seen / len(context.parts.train.index), 'flops': each_step and each_step * steps * context.devices.programs}
 
 
 def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
@@ -280,5 +286,5 @@ def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **me
             'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
             'images_per_second', 'seconds')  # fmt: skip
   common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
-            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection}  # fmt: skip
+            'parameters': models.count_parameters(variables['params']) or None, 'selection': context.config.selection}  # fmt: skip
   return {'name': name, **dict.fromkeys(fields), **common, **measured}

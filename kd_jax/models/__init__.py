@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from kd_jax.models import own
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree
+from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree, Trained
 
 RELU_PLACEMENTS = ('block', 'stage', 'pool')
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
@@ -65,6 +66,27 @@ def build(spec: NetworkSpec) -> Network:
 def relu_placement(name: str, wanted: str) -> str:
   """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own networks have one place."""
   return 'block' if name.startswith('wrn') or own.is_own(name) else wanted
+
+
+def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
+  """A network and its saved weights. Raises KdJaxError where they are not those of an own network as its code is now."""
+  network = build(spec)
+  if own.is_own(spec.name):
+    ours, theirs = ({jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+                     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (shapes(network), variables))  # fmt: skip
+    if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):
+      there, here = (found.get(odd[0], 'missing') for found in (theirs, ours))
+      raise KdJaxError(f'the weights in {where} are not those of {spec.name} as it is now: {odd[0]} is {there} there and {here} here; '
+                       'bring its code back, or train it again')  # fmt: skip
+  return Trained(network, variables)
+
+
+def changed(network: Network, changes: Mapping[str, str]) -> Network:
+  """The network with other fields of its spec. Raises KdJaxError where no spec builds it, as none does an exported function."""
+  name = network.spec.name
+  if changes and not own.is_own(name) and name not in MODELS:
+    raise KdJaxError(f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was exported: take another recipe")
+  return build(network.spec._replace(**changes)) if changes else network
 
 
 def initialise(key: Array, network: Network) -> PyTree:

@@ -188,7 +188,8 @@ def _is_ours(file: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-  return f'a {type(value).__name__}'
+  name = type(value).__name__
+  return f'{"an" if name[0] in "aeiou" else "a"} {name}'
 
 
 def _shapes(tree: PyTree) -> PyTree:
