@@ -13,9 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import compare
+from benchmarks import command, compare
 from benchmarks.rows import ROWS
 from benchmarks.workers import WorkerEnded
 
@@ -61,4 +61,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('teacher', None, 'the imported teacher, a .pth file or a network folder')
@@ -102,4 +104,4 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

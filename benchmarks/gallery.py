@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from absl import app, flags
+from absl import flags
+
+from benchmarks import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('out', None, 'the PNG file to write')
@@ -97,4 +99,4 @@ def picture(rows: list[tuple[str, list[np.ndarray]]], zoom: int):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

@@ -55,7 +55,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   frozen = run.place(Frozen(tuple(weights[1:]), own.consts, jax.random.key(9)))
   source = Source(images, labels)
   data = feed.resident(run.place((source,)), (feed.Part(source, np.arange(row.examples, dtype=np.int32)),),
-                       pipeline.order(jax.random.key(0), (row.examples,), share), run.split)  # fmt: skip
+                       pipeline.order(jax.random.key(0), (row.examples,), share), run.split, run.split_steps)  # fmt: skip
   position = run.split(pipeline.positions(share))
   done = 0
 

@@ -6,7 +6,9 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -75,6 +77,11 @@ class Config:
     """The resolved configuration as JSON keeps it."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
+  def to_share(self) -> dict[str, Any]:
+    """What of it determines results, as JSON, without the paths of a machine: of a teacher's file the name alone."""
+    shared = {name: value for name, value in self.for_json().items() if name not in FREE}
+    return shared | {'teacher_checkpoint': ','.join(Path(path.strip()).name for path in self.teacher_checkpoint.split(','))}
+
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
 FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
@@ -92,6 +99,13 @@ _ONE_OF = {
 # mean of per-image ones; those of all pixels are .2470, .2435, .2616).
 PAPER = {'dataset': 'cifar10', 'student': 'resnet8', 'teacher': 'resnet26', 'epochs': 200, 'batch_size': 128,
          'relu_placement': 'stage', 'mean': (0.4914, 0.4822, 0.4465), 'std': (0.2023, 0.1994, 0.2010)}  # fmt: skip
+PUBLISHED = {'resnet8': 'resnet8', 'resnet20': 'resnet20', 'resnet26': 'resnet26', 'wrn10_1': 'WRN10_1', 'wrn16_1': 'WRN16_1'}
+
+
+def taught_by(network: str) -> dict[str, str]:
+  """The keys that make a network published with the paper the teacher, from the folder that KD_JAX_PRETRAINED names (pretrained/)."""
+  folder = Path(os.environ.get('KD_JAX_PRETRAINED', 'pretrained'))
+  return {'teacher': network, 'teacher_checkpoint': str(folder / f'{PUBLISHED[network]}_cifar10.pth')}
 
 
 def default(**changed: Any) -> ml_collections.ConfigDict:

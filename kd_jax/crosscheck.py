@@ -12,7 +12,6 @@ Where torch is installed, every single-phase method also trains beside a PyTorch
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import re
 import sys
@@ -26,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import livecheck, methods, models
+from kd_jax.command_line import Parser
 from kd_jax.data import pipeline, sources
 from kd_jax.interop import torch_names
 from kd_jax.losses import features, logits, relational
@@ -282,7 +282,7 @@ def _relative(ours, theirs) -> float:
 
 def main(argv: list[str] | None = None) -> int:
   """The command `python -m kd_jax.crosscheck`; returns the exit code."""
-  parser = argparse.ArgumentParser(prog='python -m kd_jax.crosscheck', description=__doc__.splitlines()[0])
+  parser = Parser('crosscheck', __doc__)
   parser.add_argument('--reference', required=True, type=Path, help='folder of .npz files with reference numbers')
   parser.add_argument('--pretrained', required=True, type=Path, help='folder of the PyTorch checkpoints that they were made with')
   parser.add_argument('--data_dir', default='', help='prepared tensorflow_datasets data, with cifar10')
@@ -296,8 +296,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.out:
       records.write_json(arguments.out, [{**line._asdict(), 'passed': line.passed} for line in lines])
   except KdJaxError as error:
-    print(f'crosscheck: {error}', file=sys.stderr)
-    return 2
+    parser.error(str(error))
   if not livecheck.available():
     print("torch is not installed, so nothing was trained beside it; `pip install -e '.[torch]'` adds that.")
   failed = sum(not line.passed for line in lines)

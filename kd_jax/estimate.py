@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -15,10 +15,10 @@ from kd_jax.data import pipeline
 from kd_jax.methods.nokd import nokd
 from kd_jax.report import records
 from kd_jax.study import Study
+from kd_jax.tasks import Plan, Planned, Task, companies
 from kd_jax.train import optim, state, step
 from kd_jax.training import Say
 from kd_jax.types import Frozen, Network, NetworkSpec, Source
-from kd_jax.workers import Plan, Task
 
 _STEPS = 3  # that are timed
 
@@ -28,18 +28,21 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   folder, plan = Path(folder).absolute(), Plan(study)
   plan.check(say)
   planned, _ = plan.now(folder)
+  for row in study.definition.rows:
+    if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):  # its sweep has not chosen: each value takes as long
+      assumed = next({key: value} for key, values in row.sweep.items() for value in values)
+      planned += [Planned(run, plan.tasks(run)) for run in study.finals(row, assumed)]
+  sharing = {task.identity: len(company) for company in companies(study, planned, (), whole=True) for task in company}
   counted: dict[str, bool] = {}  # identity → whether it is finished; a phase that rows share counts in the first of them
   tasks, shares = {}, []
   for row in study.definition.rows:
-    runs = [p.run for p in planned if p.run.row == row.name]
-    if not any(run.kind == 'final' for run in runs):  # the sweep has not chosen yet: one value takes as long as another
-      runs += study.finals(row, next({key: value} for key, values in row.sweep.items() for value in values))
-    own = {task.identity: task for each in runs for task in plan.tasks(each) if task.identity not in counted}
+    runs = [p for p in planned if p.run.row == row.name]
+    own = {task.identity: task for p in runs for task in p.tasks if task.identity not in counted}
     counted |= {name: task.result(folder).exists() for name, task in own.items()}
     tasks |= own
-    left = [task for name, task in own.items() if not counted[name]]
-    shares.append((row.name, len(runs), sum(run.kind == 'sweep' for run in runs), len(left), sum(map(flops, left))))
-  rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder)
+    left = [flops(task, sharing=sharing[name]) for name, task in own.items() if not counted[name]]
+    shares.append((row.name, len(runs), sum(p.run.kind == 'sweep' for p in runs), len(left), sum(left)))
+  rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder, sharing)
   rate = rate or timed_rate([tasks[name] for name, done in counted.items() if not done])
   for name, count, sweeps, left, operations in shares:
     say(f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {left} phases left, '
@@ -49,15 +52,18 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
       f'{_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was trained.')  # fmt: skip
 
 
-def flops(task: Task) -> float:
-  """Operations of a phase, roughly: forward and backward passes of the student take three times a forward pass."""
+def flops(task: Task, *, sharing: int = 1) -> float:
+  """Operations of a phase, roughly: forward and backward passes of the student take three times a forward pass.
+
+  `sharing` students, this one among them, share the passes of its teachers.
+  """
   phase, prepared = task.phase, task.prepared
   networks = {name: trained.network for name, trained in prepared.imported.items()}
   networks |= {p.name: models.build(p.student) for p in prepared.phases}
   taught = sum(forward(networks[name]) for name in phase.teachers if name in networks)
   trained = forward(networks[phase.name]) + (forward(phase.method.companion) if phase.method.companion else 0)
   images = sum(phase.shares.values()) * len(phase.method.views)
-  return (3 * trained + taught) * images * training.steps_per_epoch(prepared.parts, phase) * phase.epochs
+  return (3 * trained + taught / sharing) * images * training.steps_per_epoch(prepared.parts, phase) * phase.epochs
 
 
 def forward(network: Network) -> float:
@@ -82,10 +88,11 @@ def _count(network: Network) -> float:
   return training.operations(jax.jit(logits), models.shapes(network), image) or 0.0
 
 
-def measured_rate(finished: Sequence[Task], folder: Path) -> float | None:
+def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
   """Operations a second of the phases that are finished; None where there is none."""
   seconds = [records.read_json(task.result(folder))['rows'][-1]['seconds'] for task in finished]
-  return statistics.median(flops(t) / s for t, s in zip(finished, seconds, strict=True)) if finished else None
+  rates = [flops(t, sharing=sharing[t.identity]) / s for t, s in zip(finished, seconds, strict=True)]
+  return statistics.median(rates) if rates else None
 
 
 def timed_rate(left: Sequence[Task]) -> float:

@@ -154,7 +154,9 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   for phase in prepared.phases:
     if context.stop():  # before the next phase is compiled, which may take minutes
       raise loop.Interrupted
-    done = training.finished(context, phase) or training.train(context, phase, zoo, rows)
+    done = training.finished(context, phase)
+    if done is None:
+      (done,) = training.train([training.Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history

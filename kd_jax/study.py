@@ -11,7 +11,7 @@ from kd_jax.config import Config
 from kd_jax.types import KdJaxError
 
 SWEEP_SEEDS = 1000  # the first seed of sweeps: the runs that choose a value are not those that are reported
-_KEYS = ('scale', 'seeds', 'sweep_seeds', 'study')
+_KEYS = ('scale', 'seeds', 'sweep_seeds', 'together', 'study')
 
 
 class Row(NamedTuple):
@@ -51,21 +51,23 @@ class Study(NamedTuple):
 
   definition: Definition
   scale: float
+  together: int  # students that share a teacher's pass, at most
   sweeps: tuple[Run, ...]
   finals: Callable[[Row, Mapping[str, Any]], tuple[Run, ...]]  # of a row, at a setting
 
 
 def study(title: str, *, question: str, protocol: str, rows: Iterable[Row], comparisons: Iterable[tuple[str, str]] = (),
-          sweep_seeds: int = 1, **shared: Any):  # fmt: skip
+          sweep_seeds: int = 1, together: int = 1, **shared: Any):  # fmt: skip
   """The configuration of a study, for a file under configs/ to return from get_config().
 
   Every key of a run may be set for all rows at once; further keys are `scale`, which multiplies every row's epochs, `seeds`, which
-  goes before the rows' own numbers where it is not 0, and `sweep_seeds`.
+  goes before the rows' own numbers where it is not 0, `sweep_seeds`, and `together`: how many students of one seed may be trained in
+  one program, which share the passes of their teachers. It saves time, takes memory, and changes no result beyond rounding.
   """
   config = configuration.default(**shared)
   with config.unlocked():
     config.study = Definition(title, question, protocol, tuple(rows), tuple(comparisons))
-    config.scale, config.seeds, config.sweep_seeds = 1.0, 0, sweep_seeds
+    config.scale, config.seeds, config.sweep_seeds, config.together = 1.0, 0, sweep_seeds, together
   return config
 
 
@@ -82,6 +84,8 @@ def resolve(config: Any) -> Study:
   for name in ('seeds', 'sweep_seeds'):
     if not 0 <= config[name] < SWEEP_SEEDS:
       raise KdJaxError(f'{name} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[name]}')
+  if config.together < 1:
+    raise KdJaxError(f'together is the number of students that are trained in one program, at least 1, not {config.together}')
   names = [row.name for row in definition.rows]
   if twice := sorted({name for name in names if names.count(name) > 1}):
     raise KdJaxError(f"the study has two rows called '{twice[0]}'; give each its own name")
@@ -104,7 +108,7 @@ def resolve(config: Any) -> Study:
   swept = [row for row in definition.rows if row.sweep]
   sweeps = tuple(run for row in swept for run in runs(row, 'sweep', range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1)),
                                                       _settings(row)))  # fmt: skip
-  return Study(definition, float(scale), sweeps, finals)
+  return Study(definition, float(scale), config.together, sweeps, finals)
 
 
 def chosen(study: Study, row: Row, accuracy: Callable[[Run], float | None]) -> Mapping[str, Any] | None:

@@ -15,7 +15,7 @@ from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
-from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, state, step
+from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
@@ -59,50 +59,76 @@ def finished(context: Context, phase: Phase) -> Done | None:
   return Done(stored['rows'], stored['history'], networks)
 
 
-def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]]) -> Done:
-  """Trains the phase from its newest checkpoint, or from its start, and writes its records and networks.
+class Student(NamedTuple):
+  """A phase to train in the context of its run. Those that train together see the same data and have the same teachers."""
+
+  context: Context
+  phase: Phase
+
+
+def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
+  """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
 
   Args:
-    context: of the run.
-    phase: what to train.
-    zoo: the networks that it refers to: its teachers, and where it starts from.
+    students: what to train.
+    zoo: the networks that they refer to: teachers, and where a phase starts from.
     rows: of results.json, of these networks.
+    checkpoints: the folder of what was saved of this training, and is.
   """
+  (context, leading), *_ = students
   config, devices = context.config, context.devices
-  student = models.build(phase.student)
-  teaching = tuple(_changed(zoo[name], phase) for name in phase.teachers)
-  key = keys.phase_key(jax.random.key(config.seed), phase.name)
-  start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
+  teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
   taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
-  own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
-  per_epoch = steps_per_epoch(context.parts, phase)
-  schedule = optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
-  optimiser = optim.sgd(phase.optimiser, schedule, phase.method.trains)
-  streamed = not context.placed
-  compiled = devices.train(step.train_step(student, tuple(t.network for t in teaching), phase.method, optimiser,
-                                           pipeline.preprocess(policies(config, phase)), axis=devices.axis),
-                           streamed)  # fmt: skip
-  parts, shares = _parts(context.parts, phase), tuple(phase.shares.values())
+  key, per_epoch = keys.phase_key(jax.random.key(config.seed), leading.name), steps_per_epoch(context.parts, leading)
+  parts, shares, streamed = _parts(context.parts, leading), tuple(leading.shares.values()), not context.placed
+  learners, firsts, consts, schedules = [], [], [], []
+  for _, phase in students:
+    student, schedule = models.build(phase.student), optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
+    start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
+    own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
+    learners.append(step.Learner(student, phase.method, optim.sgd(phase.optimiser, schedule, phase.method.trains)))
+    firsts.append(state.create(start, own, learners[-1].optimiser))
+    consts.append(own.consts)
+    schedules.append(schedule)
+  together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
+                                  axis=devices.axis)  # fmt: skip
+  compiled = devices.train(together, streamed)
   order = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
   if streamed:
     fed = feed.streamed(parts, order, devices.split)
   else:
-    fed = feed.resident(tuple(context.placed[id(part.source)] for part in parts), parts, order, devices.split)
-  evaluate = evaluator(context, student)
-  validate = _validation(context, phase, evaluate, rows)
-  work = loop.Work(compiled, fed.at, devices.split(pipeline.positions(shares)),
-                   validate, f'{config.selection}_accuracy', schedule, devices.place, per_epoch, sum(shares))  # fmt: skip
-  first = state.create(start, own, optimiser)
-  frozen = Frozen(tuple(t.variables for t in teaching), own.consts, keys.stream(key, keys.STEP))
-  each_step = operations(compiled, first, frozen, *fed.at(0), work.position)
-  place = context.folder / 'phases' / phase.name
-  with Progress(phase.epochs, per_epoch) as progress, checkpoint.Checkpoints(place / 'checkpoints', report=progress.say) as saved:
-    watcher = Watcher(context, phase, progress, place)
-    with contextlib.closing(fed), contextlib.closing(watcher):
-      ended = loop.run(phase, first, frozen, work, saved, watcher, log_every=config.log_every)
+    placed = tuple(context.placed[id(part.source)] for part in parts)
+    fed = feed.resident(placed, parts, order, devices.split, devices.split_steps)
+  per_call = 1 if streamed else devices.steps
+  fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
+  work = loop.Work(compiled, fetch, per_call, devices.split(pipeline.positions(shares)), f'{config.selection}_accuracy',
+                   devices.place, per_epoch, sum(shares))  # fmt: skip
+  frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
+  each_step = operations(compiled, tuple(firsts), frozen, *fetch(0, 1), work.position)
+  each_step = each_step and each_step / len(students)
+  evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(contextlib.closing(fed))
+    progress = stack.enter_context(Progress(leading.epochs, per_epoch, peak=_images_at_peak(devices, each_step, sum(shares))))
+    saved = stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
+    members = []
+    for number, (own_context, phase) in enumerate(students):
+      watcher = Watcher(own_context, phase, progress if number == 0 else None)  # one of them stands for all on the screen
+      stack.enter_context(contextlib.closing(watcher))
+      validate = _validation(context, phase, evaluators[phase.student], rows)
+      members.append(loop.Member(phase, firsts[number], validate, schedules[number], watcher))
+    ended = loop.run(members, frozen, work, saved, log_every=config.log_every)
+  return [_finish(own_context, phase, learner.student, teaching, finished, evaluators[phase.student], steps=per_epoch,
+                  each_step=each_step)
+          for (own_context, phase), learner, finished in zip(students, learners, ended, strict=True)]  # fmt: skip
+
+
+def _finish(context: Context, phase: Phase, student: Network, teaching: Sequence[Trained], ended: loop.Finished, evaluate: Callable, *,
+            steps: int, each_step: float | None) -> Done:  # fmt: skip
+  """Tests a phase's networks and writes them down; `steps` are those of an epoch, `each_step` their operations."""
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   kept = ended.last if phase.role == 'stage' else ended.best
-  compute = _compute(context, phase, len(ended.history) * per_epoch, each_step)
+  compute = _compute(context, phase, len(ended.history) * steps, each_step)
   done = Done([_trained_row(context, phase, teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
@@ -111,26 +137,28 @@ def train(context: Context, phase: Phase, zoo: Mapping[str, Trained], rows: Sequ
     done = Done([beside, *done.rows], done.history, {name: companion} | done.networks)
   for row in done.rows:
     trained = done.networks[row['name']]
-    info = {'row': row, 'classes': list(context.classes), 'dataset': config.dataset}
+    info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
     checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
-  records.write_json(place / 'result.json', {'rows': done.rows, 'history': done.history})
+  records.write_json(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
   return done
 
 
 class Watcher:
-  """Writes a phase's records as it goes on, and passes them to the progress display."""
+  """Writes a phase's records as it goes on, and passes them to the progress display, where it has one."""
 
-  def __init__(self, context: Context, phase: Phase, progress: Progress, place: Path):
-    self._context, self._phase, self._progress, self._place = context, phase, progress, place
+  def __init__(self, context: Context, phase: Phase, progress: Progress | None):
+    self._context, self._phase, self._progress = context, phase, progress
     self._events: records.Events | None = None
 
   def start(self, phase: str, step: int) -> None:
-    if step:
-      self._progress.say(f'{phase}: going on after step {step}.')
-    self._progress.start(phase, step)
+    if self._progress:
+      if step:
+        self._progress.say(f'{phase}: going on after step {step}.')
+      self._progress.start(phase, step)
 
   def step(self, step: int, means: Mapping[str, float], images: int) -> None:
-    self._progress.step(step, means, images)
+    if self._progress:
+      self._progress.step(step, means, images)
 
   def epoch(self, history: list[loop.Row]) -> None:
     new = history[-1:]
@@ -138,8 +166,9 @@ class Watcher:
       self._events, new = records.Events(self._context.folder / 'events' / self._phase.name, 0), history
     for row in new:
       self._events.write(row['epoch'], row)
-    records.write_history(self._place / 'history.csv', history)
-    self._progress.epoch(history[-1])
+    records.write_history(self._context.folder / 'phases' / self._phase.name / 'history.csv', history)
+    if self._progress:
+      self._progress.epoch(history[-1])
 
   def interrupted(self) -> bool:
     return self._context.stop()
@@ -238,6 +267,12 @@ def operations(compiled: Callable, *arguments: Any) -> float | None:
     return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
   except jax.errors.JaxRuntimeError:
     return None
+
+
+def _images_at_peak(devices: parallel.Parallel, each_step: float | None, images: int) -> float | None:
+  """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
+  peak = peaks.of(jax.local_devices()[0].device_kind)
+  return peak.flops * devices.devices / (each_step * devices.programs / images) if peak and each_step else None
 
 
 def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:

@@ -8,51 +8,26 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from kd_jax import plans, run, training, workdir
+from kd_jax import run, training, workdir
 from kd_jax.report import records
-from kd_jax.run import Prepared
-from kd_jax.study import Run, Study, runs
+from kd_jax.study import Run, Study
+from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, packing
 from kd_jax.training import Done, Say
-from kd_jax.types import KdJaxError, Phase
+from kd_jax.types import KdJaxError
 
 POLL = 2.0  # seconds between two looks at what other workers have finished
 _WORKER = 'KD_JAX_WORKER'  # set in the processes that `spread` starts
-_DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
-
-
-class Task(NamedTuple):
-  """A phase of a run, under the hash of all that determines it. Runs that need the same phase share it."""
-
-  identity: str
-  phase: Phase
-  prepared: Prepared
-  needs: Mapping[str, Task]  # by the name of a network, the earlier phase that trains it
-
-  def folder(self, study: Path) -> Path:
-    return study / 'phases' / self.identity
-
-  def result(self, study: Path) -> Path:
-    return self.folder(study) / 'phases' / self.phase.name / 'result.json'
-
-
-class Planned(NamedTuple):
-  """A run and its phases, the student's last."""
-
-  run: Run
-  tasks: tuple[Task, ...]
 
 
 def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = POLL) -> None:
@@ -64,32 +39,36 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
     KdJaxError: a row cannot be run, before any is; or, at the end, phases have failed.
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
-  folder, plan, failed = Path(folder).absolute(), Plan(study), {}
+  folder, plan, failed, apart = Path(folder).absolute(), Plan(study), {}, set()
   plan.check(say)
   with run.stopping() as stop:
     while True:
       planned, whole = plan.now(folder)
-      wanted: dict[str, tuple[Planned, Task]] = {}
-      for p in planned:
-        for task in p.tasks:
-          wanted.setdefault(task.identity, (p, task))
-      left = {name: (p, task) for name, (p, task) in wanted.items() if not task.result(folder).exists()}
-      ready = [(p, task) for name, (p, task) in left.items()
-               if name not in failed and all(need.result(folder).exists() for need in task.needs.values())]  # fmt: skip
+      runs = {task.identity: p.run for p in reversed(planned) for task in p.tasks}  # of tasks that rows share, the first row's
+      done = {task.identity for p in planned for task in p.tasks if task.result(folder).exists()}
+      ready = []
+      for company in companies(study, planned, apart, whole=whole or bool(failed)):
+        left = tuple(task for task in company if task.identity not in done | failed.keys())
+        if left and all(need.identity in done for need in left[0].needs.values()):
+          ready.append(company if _saved(company, folder).exists() else left)
       if stop():
         raise loop.Interrupted
       if not ready:
         break
-      for p, task in ready:
-        with workdir.locked(task.folder(folder)) as held:
-          if held and not task.result(folder).exists():
-            say(f'[{len(wanted) - len(left) + 1} of {len(wanted)}{"" if whole else " so far"}] {p.run.row}, seed {p.run.seed}'
-                f'{_shown(p.run.setting)}: {task.phase.name}')  # fmt: skip
+      for company in ready:
+        with _claimed(company, folder) as held:
+          if held:
+            for number, task in enumerate(company, len(done) + 1):
+              say(f'[{number} of {len(runs)}{"" if whole else " so far"}] {_title(runs[task.identity])}: {task.phase.name}')
             try:
-              train(task, folder, stop, say)
+              train(company, folder, stop, say)
             except KdJaxError as error:
-              failed[task.identity] = f"row '{p.run.row}', seed {p.run.seed}: {error}"
-              say(failed[task.identity])
+              if len(company) > 1:
+                say(f'{error} Its company is trained one by one.')
+                apart.update(task.identity for task in company)
+              else:
+                failed[company[0].identity] = f"row '{runs[company[0].identity].row}', seed {runs[company[0].identity].seed}: {error}"
+                say(failed[company[0].identity])
             break
       else:
         _sleep(poll, stop)  # all that could be trained is being trained by others
@@ -98,54 +77,6 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
   write(study, plan, folder)
   if failed:
     raise KdJaxError(f'{len(failed)} phases have failed, and with them the runs that need them: {next(iter(failed.values()))}')
-
-
-class Plan:
-  """The runs of a study with their phases. Preparing a run takes a moment, so that it is done once."""
-
-  def __init__(self, study: Study):
-    self._study, self._prepared = study, {}
-
-  def check(self, say: Say) -> None:
-    """Tries each row's first run as shapes alone. Raises KdJaxError, naming the row."""
-    rows = {row.name: row for row in self._study.definition.rows}
-    for name, row in rows.items():
-      first = next((r for r in self._study.sweeps if r.row == name), None) or self._study.finals(row, {})[0]
-      try:
-        run.check(self.tasks(first)[-1].prepared, say=lambda line, name=name: say(f'{name}: {line}'))
-      except KdJaxError as error:
-        raise KdJaxError(f"row '{name}': {error}") from error
-
-  def now(self, folder: Path) -> tuple[list[Planned], bool]:
-    """What is known to be run, and whether that is all: a sweep has to finish before its row's final runs are known."""
-
-    def accuracy(of: Run) -> float | None:
-      row = self._row(Planned(of, self.tasks(of)), folder)
-      return row and row['validation_accuracy']
-
-    found, whole = runs(self._study, accuracy)
-    return [Planned(each, self.tasks(each)) for each in found], whole
-
-  def tasks(self, of: Run) -> tuple[Task, ...]:
-    key = json.dumps(of.config.for_json(), sort_keys=True)
-    if key not in self._prepared:
-      self._prepared[key] = tasks(run.prepare(of.config))
-    return self._prepared[key]
-
-  def results(self, folder: Path, planned: Sequence[Planned]) -> Iterator[tuple[Planned, dict[str, Any] | None]]:
-    """Every run with its object for results.json, or None where it is not finished."""
-    for p in planned:
-      yield p, self._row(p, folder)
-
-  def _row(self, p: Planned, folder: Path) -> dict[str, Any] | None:
-    if not all(task.result(folder).exists() for task in p.tasks):
-      return None
-    own = [task for task in p.tasks if not is_root_teacher(task.phase)]
-    rows = [row for task in own for row in records.read_json(task.result(folder))['rows']]
-    student = {k: v for k, v in rows[-1].items() if k != 'passes'}
-    total = {name: sum(row[name] or 0 for row in rows) for name in ('passes', 'flops', 'seconds')}
-    return student | {'name': p.run.row, 'setting': dict(p.run.setting), 'student_epochs': total['passes'] / p.run.config.epochs,
-                      'flops': total['flops'], 'seconds': total['seconds']}  # fmt: skip
 
 
 def is_one_of_several() -> bool:
@@ -191,55 +122,42 @@ def spread(command: Sequence[str], count: int) -> int:
   return max(statuses, key=abs)
 
 
-def is_root_teacher(phase: Phase) -> bool:
-  """Whether a phase trains a teacher that has no teacher: what a row takes for granted, and shares with other rows."""
-  return phase.role == 'teacher' and not phase.teachers
-
-
-def tasks(prepared: Prepared) -> tuple[Task, ...]:
-  """The phases of a run under their hashes."""
-  known = {name: _hash([trained.network.spec._asdict(), packing.fingerprint(trained.variables)])
-           for name, trained in prepared.imported.items()}  # fmt: skip
-  made: dict[str, Task] = {}
-  for phase in prepared.phases:
-    names = [*phase.teachers, *([phase.start] if phase.start else [])]
-    task = Task(identity(prepared, phase, known), phase, prepared, {name: made[name] for name in names if name in made})
-    for name, suffix in ((phase.name, ''), (plans.companion_name(phase.name), ' companion')):
-      made[name], known[name] = task, task.identity + suffix
-  return tuple({task.identity: task for task in made.values()}.values())
-
-
-def identity(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> str:
-  """A hash of all that determines what a phase computes; `known` has those of the networks that it refers to."""
-  config = prepared.config
-  data = {name: getattr(config, name) for name in _DATA}
-  data['validation_examples'] = config.validation_examples if config.selection == 'validation' else 0
-  if prepared.data['sha256']:
-    data['sha256'] = prepared.data['sha256']
-  if 'unlabelled' in phase.shares:
-    data['unlabelled_dataset'] = config.unlabelled_dataset
-  described = phase._replace(method=None, stop=None, student=phase.student._asdict(), optimiser=phase.optimiser._asdict(),
-                             teachers=tuple(known[name] for name in phase.teachers), start=phase.start and known[phase.start])
-  return _hash([data, described._asdict()])
-
-
-def train(task: Task, folder: Path, stop: Callable[[], bool], say: Say) -> Done:
-  """Trains a phase whose needs are finished; what only its resumption needs is removed afterwards."""
-  context = run.context(task.prepared, task.folder(folder), stop=stop, say=say)
-  zoo, rows = dict(task.prepared.imported), []
-  for name, trained in task.prepared.imported.items():
-    if name in task.phase.teachers:
-      place = folder / 'teachers' / _hash([packing.fingerprint(trained.variables), task.prepared.config.selection])
+def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say) -> list[Done]:
+  """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
+  first, *_ = company
+  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say)
+  zoo, rows = dict(first.prepared.imported), []
+  for name, trained in first.prepared.imported.items():
+    if name in first.phase.teachers:
+      which = trained.network.spec.name, packing.fingerprint(trained.variables), first.prepared.config.selection
+      place = folder / 'teachers' / hashed(which)
       rows.append(training.imported_row(context._replace(folder=place), name, trained))
-  for name, need in task.needs.items():
+  for name, need in first.needs.items():
     done = training.finished(context._replace(folder=need.folder(folder), say=lambda line: None), need.phase)
     if done is None:
-      raise KdJaxError(f'{need.folder(folder)} has lost a network that {task.phase.name} needs; remove the folder to train it again')
+      raise KdJaxError(f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the folder to train it again')
     zoo |= done.networks
     rows += [row for row in done.rows if row['name'] == name]
-  done = training.train(context, task.phase, zoo, rows)
-  shutil.rmtree(task.result(folder).parent / 'checkpoints', ignore_errors=True)
+  students = [training.Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
+              for task in company]  # fmt: skip
+  done = training.train(students, zoo, rows, _saved(company, folder))
+  shutil.rmtree(_saved(company, folder), ignore_errors=True)
   return done
+
+
+def _saved(company: Sequence[Task], folder: Path) -> Path:
+  """Where the checkpoints of a company are, while it trains."""
+  if len(company) == 1:
+    return company[0].result(folder).parent / 'checkpoints'
+  return folder / 'companies' / hashed([task.identity for task in company])
+
+
+@contextlib.contextmanager
+def _claimed(company: Sequence[Task], folder: Path) -> Iterator[bool]:
+  """Holds the locks of all folders of a company that is not finished, or none of them."""
+  with contextlib.ExitStack() as stack:
+    held = all(stack.enter_context(workdir.locked(task.folder(folder))) for task in company)
+    yield held and not all(task.result(folder).exists() for task in company)
 
 
 def write(study: Study, plan: Plan, folder: Path) -> None:
@@ -265,7 +183,7 @@ def _described(study: Study, results: Sequence[tuple[Planned, dict | None]], fol
                  'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
                  'chosen': dict(finals[0].setting) if finals and row.sweep else None, 'seeds': [r.seed for r in finals]})  # fmt: skip
   described = [{'row': p.run.row, 'seed': p.run.seed, 'setting': dict(p.run.setting), 'kind': p.run.kind, 'finished': done is not None,
-                'config': p.run.config.for_json(), 'histories': {
+                'config': p.run.config.to_share(), 'histories': {
                   task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
                   for task in p.tasks if not is_root_teacher(task.phase)} if done else {}} for p, done in results]  # fmt: skip
   return {'title': definition.title, 'question': definition.question, 'protocol': definition.protocol, 'scale': study.scale,
@@ -279,9 +197,5 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
     time.sleep(min(0.1, seconds))
 
 
-def _shown(setting: Mapping[str, Any]) -> str:
-  return ''.join(f', {key}={value}' for key, value in setting.items())
-
-
-def _hash(described: Any) -> str:
-  return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+def _title(of: Run) -> str:
+  return ', '.join([of.row, f'seed {of.seed}', *(f'{key}={value}' for key, value in of.setting.items())])

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kd_jax import config, plans
+from kd_jax import config, plans, study
 from kd_jax.methods import METHODS
 from kd_jax.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / 'configs').glob('*.py'))
+STUDIES = sorted((ROOT / 'configs' / 'paper').glob('*.py'))
 
 
 def read(path: Path):
@@ -27,7 +28,7 @@ def command_is_there(path: Path, text: str) -> bool:
   """The command that runs the file; the quick start is what runs without flags."""
   if path.stem == 'quickstart':
     return 'python launch.py' in text
-  return f'python launch.py --config=configs/{path.name}' in text
+  return f'python launch.py --config={path.relative_to(ROOT)}' in text
 
 
 def test_there_are_some():
@@ -55,6 +56,25 @@ class TestFile:
 
   def test_names_no_path_of_a_machine(self, path):
     assert not any(part in path.read_text() for part in ('/home/', '/root/', '/tmp/'))
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+class TestStudy:
+  def test_opens_with_its_command_and_the_report_s(self, path):
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert command_is_there(path, text) and f'python -m kd_jax.report runs/{path.stem}' in text
+    assert 'Expected' in text and 'Time' in text
+
+  def test_every_row_resolves(self, path):
+    made = study.resolve(read(path))
+    assert made.definition.comparisons and made.definition.question and made.definition.protocol
+
+  def test_names_no_path_of_a_machine(self, path):
+    assert not any(part in path.read_text() for part in ('/home/', '/root/', '/tmp/'))
+
+
+def test_the_paper_s_tables_are_there():
+  assert {path.stem for path in STUDIES} >= {'table1', 'table2', 'table3', 'table4', 'feature_distillation', 'digits'}
 
 
 def test_every_method_has_a_file():

@@ -13,9 +13,8 @@ import pytest
 from absl import flags, logging
 
 import kd_jax.run
-import launch
 from kd_jax import config as configuration
-from kd_jax import models
+from kd_jax import main, models
 from kd_jax.train import checkpoint, loop
 from kd_jax.types import NetworkSpec
 from tests import tiny
@@ -57,7 +56,12 @@ WRONG = [
   ('--config.mean=grey', "numbers, not ('grey',)"),
   ('--config.epochs', 'Missing value for flag --config.epochs'),
   # configuration files
-  ('--config=nosuch.py', "No such file or directory: 'nosuch.py'); those in configs/ are "),
+  ('--config=nosuch.py', "No such file or directory: 'nosuch.py'). --config takes a file, or one of the names cifar10_ab, "),
+  ('--config=configs/cifar10_kdd.py', "No such file or directory: 'configs/cifar10_kdd.py'). Did you mean 'cifar10_kd'?"),
+  ('--config=cifar10_kdd', "unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'? --config takes a file, or one of"),
+  ('--config digits', "unknown configuration 'digits'. Did you mean 'paper/digits'?"),
+  ('--config=configs/quickstart', "unknown configuration 'configs/quickstart'. Did you mean 'quickstart'?"),
+  ('--config=empty', "unknown configuration 'empty'. --config takes a file"),
   ('--config nosuch.py', "No such file or directory: 'nosuch.py'"),
   ('--config=', 'the configuration file cannot be read'),
   ('--config=syntax.py', 'SyntaxError: invalid syntax (syntax.py, line 1)'),
@@ -138,10 +142,11 @@ def command(here, monkeypatch, capsys):
   monkeypatch.setattr(loop, 'run', lambda *rest, **more: pytest.fail('it trains'))
   verbosity = logging.get_verbosity()
 
-  def call(*arguments: str) -> Outcome:
+  def call(*arguments: str, program: str = 'launch.py') -> Outcome:
     before, code = set(flags.FLAGS), 0
+    monkeypatch.setattr(sys, 'argv', [program, *arguments])
     try:
-      launch.main(launch.parse(['launch.py', *arguments]))
+      main.main(main.parse(sys.argv))
     except SystemExit as stopped:
       code = stopped.code
     finally:
@@ -154,11 +159,20 @@ def command(here, monkeypatch, capsys):
   logging.set_verbosity(verbosity)
 
 
-def process(folder, *arguments: str) -> Outcome:
-  environment = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'}
-  done = subprocess.run([sys.executable, str(ROOT / 'launch.py'), *arguments], cwd=folder, env=environment, text=True,
+def process(folder, *arguments: str, program: Path = ROOT / 'launch.py') -> Outcome:
+  environment = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONPATH': str(ROOT)}
+  done = subprocess.run([sys.executable, str(program), *arguments], cwd=folder, env=environment, text=True,
                         capture_output=True, timeout=300)  # fmt: skip
   return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def kd_jax_script(tmp_path):
+  """The file that an installer writes for the command kd-jax."""
+  script = tmp_path / 'bin' / 'kd-jax'
+  script.parent.mkdir()
+  script.write_text('import sys\n\nfrom kd_jax.main import command\n\nif __name__ == "__main__":\n  sys.exit(command())\n')
+  return script
 
 
 def contents(folder):
@@ -221,9 +235,26 @@ def test_help_as_a_process(here):
   assert outcome.code == 0 and outcome.err == '' and 'python launch.py --config=' in outcome.out
 
 
+def test_the_installed_command_speaks_of_itself(command, here, kd_jax_script):
+  outcome = command('--config=cifar10_kdd', program='/usr/bin/kd-jax')
+  assert outcome.code == 2 and outcome.err.startswith("kd-jax: unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'?")
+  outcome = process(here, '--help', program=kd_jax_script)
+  assert outcome.code == 0 and outcome.err == '' and 'kd-jax --config=cifar10_kd' in outcome.out and 'launch.py' not in outcome.out
+
+
+def test_the_installed_command_starts_workers(here, kd_jax_script):
+  """Each of the two says itself that it finds no data; this process prepares none."""
+  before = contents(here)
+  outcome = process(here, '--config', 'paper/digits', '--workers=2', '--config.dataset=cifar10', '--config.data_dir=nosuch',
+                    program=kd_jax_script)  # fmt: skip
+  assert outcome.code == 2
+  said = [line for line in outcome.err.splitlines() if line.startswith("kd-jax: row 'NOKD': the data directory ")]
+  assert len(said) == 2 and len(outcome.err.splitlines()) == 2 and contents(here) == before
+
+
 @pytest.fixture
 def handed(monkeypatch):
-  """What launch.py hands to kd_jax.run."""
+  """What the command hands to kd_jax.run."""
   calls = []
   monkeypatch.setattr(kd_jax.run, 'run', lambda config, folder: calls.append((config, str(folder))))
   return calls
@@ -234,6 +265,26 @@ def test_without_flags_it_is_the_quick_start_from_any_folder(command, handed):
   ((config, folder),) = handed
   assert outcome.code == 0 and outcome.err == '' and 'Results lie in runs/quickstart' in outcome.out
   assert config.dataset == 'digits' and folder == 'runs/quickstart'
+
+
+@pytest.mark.parametrize('arguments', [['--config=cifar10_rkd'], ['-config', 'cifar10_rkd'], ['--config', 'cifar10_rkd']])
+@pytest.mark.parametrize('program', ['launch.py', 'kd-jax'])
+def test_a_configuration_by_its_bare_name(command, handed, program, arguments):
+  outcome = command(*arguments, '--config.seed=3', program=program)
+  ((config, folder),) = handed
+  assert outcome.code == 0 and (config.method, config.seed, folder) == ('rkd', 3, 'runs/cifar10_rkd')
+
+
+def test_a_study_by_its_bare_name(command, monkeypatch):
+  called = []
+  monkeypatch.setattr(main, 'many', lambda study, folder, **how: called.append((study.definition.title, folder, how)))
+  assert command('--config=paper/digits', '--dry_run').code == 0
+  assert called == [('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True})]
+
+
+def test_every_configuration_has_a_bare_name():
+  assert {'quickstart', 'cifar10_kd', 'paper/digits'} <= set(main.names())
+  assert {main.CONFIGS / f'{name}.py' for name in main.names()} == set((ROOT / 'configs').rglob('*.py'))
 
 
 @pytest.mark.parametrize('name', ['quickstart', 'cifar10_kd'])

@@ -30,8 +30,9 @@ ABOVE = {
   'teachers': ('types', 'config', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
+  'command_line': (),
 }
-COMMANDS = ('run', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
+COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
          'onnx')  # fmt: skip
 TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is
@@ -76,10 +77,10 @@ def faults(path: str, source: str) -> list[str]:
         found.append(f'{where}: {part} may import {", ".join(allowed) or "nothing of kd_jax"}')
       if allowed is None and part not in COMMANDS:
         found.append(f'{where}: {part} stands nowhere in the layers')
-    if inside(module, 'ml_collections') and path != 'config.py':
-      found.append(f'{where}: only config.py knows ml_collections')
-    if module.startswith(('absl.flags', 'absl.app')) and not path.endswith('__main__.py'):
-      found.append(f'{where}: only launch.py and __main__.py know flags')
+    if inside(module, 'ml_collections') and path != 'config.py' and (path, module) != ('main.py', 'ml_collections.config_flags'):
+      found.append(f'{where}: only config.py knows ml_collections, and main.py its flags')
+    if module.startswith(('absl.flags', 'absl.app')) and not (path == 'main.py' or path.endswith('__main__.py')):
+      found.append(f'{where}: only main.py and __main__.py know flags')
     if module.split('.')[0] in HEAVY and not lazy and not (path in TORCH_PEERS and inside(module, 'torch')):
       found.append(f'{where} at the top: heavy and optional imports stand inside functions')
     if inside(module, 'tensorflow'):
@@ -114,6 +115,8 @@ def test_imports_what_it_may(path):
   ('interop/torch_reader.py', 'import torch'),
   ('interop/torch_peer.py', 'import sklearn'),
   ('run.py', 'from absl import flags'),
+  ('config.py', 'from absl import app'),
+  ('main.py', 'def f():\n  from ml_collections import config_dict'),
   ('newcomer.py', 'from kd_jax import types'),
 ])  # fmt: skip
 def test_a_violation_is_noticed(path, source):
@@ -127,6 +130,7 @@ def test_a_violation_is_noticed(path, source):
   ('interop/torch_peer.py', 'import torch\nfrom torch import nn'),
   ('run.py', 'from kd_jax import plans\nfrom kd_jax.train import loop'),
   ('data/decoded.py', 'from absl import logging'),
+  ('main.py', 'from absl import app, flags\nfrom ml_collections import config_flags'),
 ])  # fmt: skip
 def test_what_is_allowed_passes(path, source):
   assert not faults(path, source)
@@ -147,6 +151,10 @@ def test_pmap_is_said_in_one_file():
     assert not calls or path == 'train/parallel.py', path
 
 
-def test_launch_imports_the_package_inside_functions():
-  """So that a mistake in a flag is told before jax is loaded."""
-  assert not [i for i in imports((ROOT / 'launch.py').read_text()) if not i.lazy and inside(i.module, 'kd_jax')]
+def test_main_imports_the_package_inside_functions():
+  """It starts itself anew for huge pages: what is loaded before that is loaded twice."""
+  assert not [i for i in imports(FILES['main.py'].read_text()) if not i.lazy and inside(i.module, 'kd_jax')]
+
+
+def test_launch_only_calls_main():
+  assert [i.module for i in imports((ROOT / 'launch.py').read_text())] == ['kd_jax.main.command']

@@ -50,17 +50,18 @@ class Done:
     self.config, self.folder, self.said, self.finished, self.saved = config(**changed), folder, [], {}, {}
     train = loop.run
 
-    def remember(phase, first, frozen, work, checkpoints, watcher, **more):
-      save, saved = checkpoints.save, self.saved.setdefault(phase.name, [])
+    def remember(members, frozen, work, checkpoints, **more):
+      name = members[0].phase.name
+      save, saved = checkpoints.save, self.saved.setdefault(name, [])
 
       def look(step, trees, meta):
-        history = records.read_history(folder / 'phases' / phase.name / 'history.csv')
-        saved.append((len(meta['history']), len(history)))
+        history = records.read_history(folder / 'phases' / name / 'history.csv')
+        saved.append((len(meta['members'][0]['history']), len(history)))
         save(step, trees, meta)
 
       checkpoints.save = look
-      self.finished[phase.name] = train(phase, first, frozen, work, checkpoints, watcher, **more)
-      return self.finished[phase.name]
+      (self.finished[name],) = train(members, frozen, work, checkpoints, **more)
+      return [self.finished[name]]
 
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(loop, 'run', remember)
@@ -155,7 +156,7 @@ def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
   context, phase = SimpleNamespace(folder=tmp_path), SimpleNamespace(name='student')
   progress = SimpleNamespace(epoch=lambda row: None)
-  with contextlib.closing(kd_jax.training.Watcher(context, phase, progress, tmp_path)) as watcher:
+  with contextlib.closing(kd_jax.training.Watcher(context, phase, progress)) as watcher:
     watcher.epoch(history[:3])
     watcher.epoch(history)
   (events,) = (tmp_path / 'events' / 'student').iterdir()

@@ -135,11 +135,11 @@ class Ready(NamedTuple):
 
 
 def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int = 1, dtype: str = 'float32', placement: str = 'block',
-          preprocess=rolled, optimiser: Optimiser = PAPER, around=lambda step: step,
+          preprocess=rolled, optimiser: Optimiser = PAPER, around=lambda step: step, steps: int | None = None,
           pair: tuple[Network, Network] | None = None) -> Ready:  # fmt: skip
   """A tiny student and its teachers, or a pair of others, under a method, at the start of a phase of STEPS steps.
 
-  `around` wraps the step.
+  `around` wraps the step; `steps` are those of a call.
   """
   student, taught_by = pair or (network(dtype=dtype, placement=placement),
                                 network(dtype=dtype, blocks=(2, 1), placement=placement))  # fmt: skip
@@ -147,7 +147,7 @@ def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int 
   own = method.init(jax.random.key(7), known(student), tuple(known(taught_by, w) for w in weights))
   own = own._replace(params=drawn(own.params, seed=200))
   sgd = recording(optim.sgd(optimiser, optim.learning_rate(optimiser, STEPS), method.trains))
-  spread = parallel.make(kind, devices=devices)
+  spread = parallel.make(kind, devices=devices, steps=steps)
   made = step.train_step(student, (taught_by,) * teachers, method, sgd, preprocess(method.views), axis=spread.axis)
   first = state.create(variables(student), own, sgd)
   first = spread.place(jax.tree.map(np.array, jax.device_get(first)))

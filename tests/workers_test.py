@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from kd_jax import study as studies
-from kd_jax import workers
+from kd_jax import tasks, workers
 from kd_jax.study import Row
 from kd_jax.train import loop
 from kd_jax.types import KdJaxError
@@ -130,19 +130,23 @@ def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monke
 def test_two_workers_at_once_do_nothing_twice_and_find_the_same(whole, tmp_path, monkeypatch):
   trained, train = [], workers.train
 
-  def remembering(task, folder, stop, say):
-    trained.append(task.identity)
-    return train(task, folder, stop, say)
+  def remembering(company, folder, stop, say):
+    trained.extend(task.identity for task in company)
+    return train(company, folder, stop, say)
 
   monkeypatch.setattr(workers, 'train', remembering)
+  at_once(monkeypatch, lambda: work(tmp_path / 'study'))
+  assert len(trained) == len(set(trained)) == 7
+  assert table(tmp_path / 'study') == table(whole[0])
+
+
+def at_once(monkeypatch, works):
   monkeypatch.setattr(workers.run, 'stopping', lambda: _never())  # signals belong to the main thread
-  threads = [threading.Thread(target=work, args=(tmp_path / 'study',)) for _ in range(2)]
+  threads = [threading.Thread(target=works) for _ in range(2)]
   for thread in threads:
     thread.start()
   for thread in threads:
     thread.join()
-  assert len(trained) == len(set(trained)) == 7
-  assert table(tmp_path / 'study') == table(whole[0])
 
 
 class _never:  # noqa: N801 - a context manager in the place of a function
@@ -151,6 +155,75 @@ class _never:  # noqa: N801 - a context manager in the place of a function
 
   def __exit__(self, *error):
     return None
+
+
+COMPANY = (*ROWS, Row('PKD', {'method': 'pkd'}, seeds=2))
+
+
+@pytest.fixture(scope='module')
+def works(whole):
+  """A function folder → what was said, of a study whose teacher is there already."""
+  teacher = next(whole[0].glob('phases/*/networks/teacher'))
+
+  def works(folder, *, together: int = 2, rows=COMPANY) -> list[str]:
+    said = []
+    of = studies.study('Digits', question='', protocol='', rows=rows, together=together, **SMALL, teacher_checkpoint=str(teacher))
+    with tiny.quick_compilation():
+      workers.work(studies.resolve(of), folder, say=said.append, poll=0.05)
+    return said
+
+  return works
+
+
+@pytest.fixture(scope='module')
+def undisturbed(works, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('together') / 'study'
+  return folder, works(folder)
+
+
+class TestTogether:
+  """Students that learn from one imported teacher, two in a program."""
+
+  def test_each_is_the_one_that_it_is_alone(self, works, undisturbed, tmp_path):
+    folder, said = undisturbed
+    order = [line.split('] ')[1].split(', kd.alpha')[0].split(':')[0] for line in said if line.startswith('[')]
+    assert order == ['KD, seed 1000'] * 2 + ['NOKD, seed 0', 'KD, seed 0', 'PKD, seed 0', 'NOKD, seed 1', 'PKD, seed 1']
+    assert not list(folder.glob('companies/*'))
+    works(tmp_path / 'alone', together=1)
+    for name in ('results.json', 'sweeps.json'):
+      ours, theirs = (json.loads((of / name).read_text()) for of in (folder, tmp_path / 'alone'))
+      for one, other in zip(ours, theirs, strict=True):
+        assert all(one[key] == other[key] for key in ('name', 'seed', 'setting', 'student_epochs', 'epochs'))
+        assert abs(one['test_accuracy'] - other['test_accuracy']) <= 1 / 40 + 1e-9  # rounding may tip an image
+        shared = one['name'] == 'KD' or (one['name'], one['seed']) == ('PKD', 0)
+        assert (one['flops'] < other['flops']) == shared
+
+  def test_interrupted_it_ends_as_the_undisturbed_one(self, works, undisturbed, tmp_path, monkeypatch):
+    epochs, record = [], workers.training.Watcher.epoch
+
+    def epoch(self, history):
+      record(self, history)
+      epochs.append(len(history))
+      if len(epochs) in (1, 8):  # while the first company trains, and while the second does
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(workers.training.Watcher, 'epoch', epoch)
+    for _ in range(2):
+      with pytest.raises(loop.Interrupted):
+        works(tmp_path / 'study')
+    works(tmp_path / 'study')
+    assert table(tmp_path / 'study') == table(undisturbed[0])
+
+  def test_two_workers_at_once(self, works, undisturbed, tmp_path, monkeypatch):
+    at_once(monkeypatch, lambda: works(tmp_path / 'study'))
+    assert table(tmp_path / 'study') == table(undisturbed[0])
+
+  def test_where_one_diverges_the_others_are_trained_without_it(self, works, tmp_path):
+    rows = (Row('KD', {'method': 'kd'}, seeds=1), Row('diverging', {'method': 'kd', 'learning_rate': 1e30}, seeds=1))
+    with pytest.raises(KdJaxError, match="1 phases have failed.*row 'diverging', seed 0"):
+      works(tmp_path / 'study', rows=rows)
+    told = json.loads((tmp_path / 'study' / 'study.json').read_text())
+    assert [run['finished'] for run in told['runs']] == [True, False]
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path):
@@ -171,7 +244,7 @@ def test_what_changes_a_phase_changes_its_hash():
   def identities(**changed):
     row = Row('KD', {'method': 'kd', **changed}, seeds=1)
     of = study(row)
-    return {t.phase.name: t.identity for t in workers.Plan(of).tasks(of.finals(row, {})[0])}
+    return {t.phase.name: t.identity for t in tasks.Plan(of).tasks(of.finals(row, {})[0])}
 
   usual = identities()
   for key, value in {'epochs': 3, 'batch_size': 16, 'learning_rate': 0.2, 'train_examples': 32, 'flip': True, 'seed': 0}.items():

@@ -3,8 +3,8 @@
   python launch.py --config=configs/paper/digits.py --workdir=runs/digits
   python -m kd_jax.report runs/digits
 
-Expected: NOKD is right on 95 % of the validation images at one seed (measured; the whole study not yet); so few test images can
-hardly tell the rows apart. Time: about three minutes on 2 CPU cores with --workers=2, by the half that was timed.
+Expected (measured): NOKD 95.0 ± 2.8 %, KD 87.8 ± 15.0, RKD 84.4 ± 13.3, TAKD 88.7 ± 7.3 on test; three seeds decide none of the
+comparisons. Time: nine minutes on 2 busy CPU cores with --workers=2, four of processor time.
 """
 
 from kd_jax.study import Row, study

@@ -26,20 +26,27 @@ class Part(NamedTuple):
 
 
 class Feed(NamedTuple):
-  """at(step) → (sources, index) for a training step; close() ends the background work of a streamed feed."""
+  """at(step) → (sources, index) for a training step; close() ends the background work of a streamed feed.
+
+  several(step, count) is the same for as many steps at once, index i32[count, b]; None where images are streamed.
+  """
 
   at: Callable[[int], Fed]
   close: Callable[[], None]
+  several: Callable[[int, int], Fed] | None = None
 
 
 def resident(sources: tuple[Source, ...], parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, ...]],
-             split: Callable[[PyTree], PyTree]) -> Feed:  # fmt: skip
+             split: Callable[[PyTree], PyTree], split_steps: Callable[[PyTree], PyTree]) -> Feed:  # fmt: skip
   """Images stay on the device (`sources`, placed there once); a step is sent its index alone."""
 
-  def at(step: int) -> Fed:
-    return sources, split(tuple(part.index[chosen] for part, chosen in zip(parts, order(step), strict=True)))
+  def index(step: int) -> tuple[np.ndarray, ...]:
+    return tuple(part.index[chosen] for part, chosen in zip(parts, order(step), strict=True))
 
-  return Feed(at, lambda: None)
+  def several(step: int, count: int) -> Fed:
+    return sources, split_steps(tuple(map(np.stack, zip(*map(index, range(step, step + count)), strict=True))))
+
+  return Feed(lambda step: (sources, split(index(step))), lambda: None, several)
 
 
 def streamed(parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, ...]], split: Callable[[PyTree], PyTree]) -> Feed:

@@ -70,18 +70,27 @@ def narrow(x: Array, kernel: Array) -> Array:
 def _narrow_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
   x, kernel = kept
   side, (height, width) = kernel.shape[0], x.shape[1:3]
-  padded = jnp.pad(x, ((0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)))
-  windows = [padded[:, i : i + height, j : j + width] for i in range(side) for j in range(side)]
-  windows = jax.lax.optimization_barrier(jnp.concatenate(windows, -1))  # else built anew for every element of the product
+  padded = jnp.pad(jnp.moveaxis(x, -1, 1), ((0, 0), (0, 0), (side // 2,) * 2, (side // 2,) * 2))
+  windows = [padded[:, :, i : i + height, j : j + width] for i in range(side) for j in range(side)]
+  windows = jax.lax.optimization_barrier(jnp.concatenate(windows, 1))  # else built anew for every element of the product
+  of_kernel = jnp.einsum('bkp,bpo->bko', windows.reshape(*windows.shape[:2], -1), _places(gradient)).sum(0)
   (of_x,) = jax.linear_transpose(lambda x: windowed(x, kernel), x)(gradient)
-  return of_x, _product(windows, gradient).reshape(kernel.shape)
+  return of_x, of_kernel.reshape(kernel.shape)
 
 
 narrow.defvjp(lambda x, kernel: (narrow(x, kernel), (x, kernel)), _narrow_backward)
 
 
 def _product(x: Array, y: Array) -> Array:
-  """Σ over examples and places: [B, H, W, C], [B, H, W, O] → [C, O]. XLA:CPU is many times faster with the smaller side first."""
+  """Σ over examples and places: [B, H, W, C], [B, H, W, O] → [C, O]. XLA:CPU is many times faster with the smaller side first.
+
+  Where that is the second, it is quicker by examples, whose products stay in the cache.
+  """
   if x.shape[-1] <= y.shape[-1]:
     return jnp.einsum('bhwc,bhwo->co', x, y)
-  return jnp.einsum('bhwo,bhwc->oc', y, x).T
+  return jnp.einsum('bpo,bpc->boc', _places(y), _places(x)).sum(0).T
+
+
+def _places(x: Array) -> Array:
+  """[B, H, W, C] → [B, H · W, C]."""
+  return x.reshape(x.shape[0], -1, x.shape[-1])

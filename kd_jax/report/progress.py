@@ -33,6 +33,7 @@ class Progress:
     total_epochs: int,
     steps_per_epoch: int,
     *,
+    peak: float | None = None,
     stream: TextIO | None = None,
     plain_every: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
@@ -42,12 +43,14 @@ class Progress:
     Args:
       total_epochs: of the phase.
       steps_per_epoch: at least 1.
+      peak: images a second that the devices would reach at their peak; None where that is not known, and not shown.
       stream: where to show it; None for standard output.
       plain_every: seconds from one plain line to the next within an epoch, at least.
       clock: gives seconds.
     """
     self._total_epochs = total_epochs
     self._steps_per_epoch = steps_per_epoch
+    self._peak = peak
     self._stream = sys.stdout if stream is None else stream
     self._plain_every = plain_every
     self._clock = clock
@@ -194,7 +197,8 @@ class Progress:
         parts.append(f'{label} {form.format(float(metrics[name])).replace("%", " %")}')
     speed = metrics.get('images_per_second', self._images_per_second())
     if speed is not None:
-      parts.append(f'{float(speed):,.0f} images/s')
+      share = f' ({float(speed) / self._peak:.1%} of the peak)'.replace('%', ' %') if self._peak else ''
+      parts.append(f'{float(speed):,.0f} images/s{share}')
     return ', '.join(parts)
 
   def _left(self, now: float) -> str:

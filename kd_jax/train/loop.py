@@ -1,9 +1,12 @@
-"""The loop of one phase: steps, validation, checkpoints, records. It knows nothing of methods, networks or files of data."""
+"""The loop of a phase, or of several at once: steps, validation, checkpoints, records.
+
+It knows nothing of methods, networks or files of data.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -24,12 +27,11 @@ class Interrupted(Exception):  # noqa: N818 - a request to stop, not an error
 class Work(NamedTuple):
   """What the loop runs: compiled functions, and where they get their data."""
 
-  step: Callable  # (state, frozen, sources, index, position) → (state, metrics)
-  feed: Callable[[int], tuple]  # step → (sources, index)
+  step: Callable  # (states, frozen, sources, index, position) → (states, metrics), as kd_jax.train.step.population_step
+  feed: Callable[[int, int], tuple]  # (step, count of steps) → (sources, index)
+  steps_per_call: int  # at most; 1: `step` takes the index of one step, else one with an entry for each step
   position: Any
-  validate: Callable[[TrainState], Mapping[str, float]]  # → {'validation_accuracy', 'validation_loss'} or of 'test'
-  selected_by: str  # the metric of `validate` that chooses the best epoch
-  learning_rate: Callable[[int], Any]
+  selected_by: str  # the metric of `Member.validate` that chooses the best epoch
   place: Callable[[PyTree], PyTree]
   steps_per_epoch: int
   images_per_step: int
@@ -44,6 +46,16 @@ class Watcher(Protocol):
   def interrupted(self) -> bool: ...
 
 
+class Member(NamedTuple):
+  """A student in the loop. Members have equal epochs; one that may end early trains alone."""
+
+  phase: Phase
+  first: TrainState
+  validate: Callable[[TrainState], Mapping[str, float]]  # → {'validation_accuracy', 'validation_loss'} or of 'test'
+  learning_rate: Callable[[int], Any]
+  watcher: Watcher
+
+
 class Finished(NamedTuple):
   """The end of a phase."""
 
@@ -52,70 +64,83 @@ class Finished(NamedTuple):
   method: PyTree  # the method's own variables at the last epoch
   best_epoch: int  # from 1
   history: list[Row]
-  seconds: float  # in training and validation, over all sittings
+  seconds: float  # in training and validation, over all sittings; of students that train together, each one's share
   images_per_second: float  # median over epochs, compilation left out
 
 
-def run(phase: Phase, first: TrainState, frozen: Frozen, work: Work, checkpoints: Checkpoints, watcher: Watcher, *,
-        log_every: int) -> Finished:  # fmt: skip
-  """Trains a phase to its end, from its newest checkpoint where it has one.
+def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Checkpoints, *, log_every: int) -> list[Finished]:
+  """Trains to the end, from the newest checkpoint where there is one.
 
-  The best epoch is the first with the highest selecting metric. A checkpoint holds the state, the best network so far and the
-  history, so the three cannot disagree. Raises Interrupted, after saving, when the watcher says so.
+  The best epoch is the first with the highest selecting metric. A checkpoint holds every student's state, best network so far and
+  history, so none of them can disagree. Raises Interrupted, after saving, when the first member's watcher says so.
   """
-  best = jax.device_get(student_variables(first))
-  meta: dict[str, Any] = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'seconds': 0.0, 'stopped': False}
-  restored = checkpoints.restore_newest({'state': first, 'best': best})
-  state = first
+  interrupted, epochs, share = members[0].watcher.interrupted, members[0].phase.epochs, 1 / len(members)
+  states = tuple(member.first for member in members)
+  bests = [jax.device_get(student_variables(state)) for state in states]
+  blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
+  metas, spent = [dict(blank) for _ in members], 0.0
+  restored = checkpoints.restore_newest({'states': states, 'bests': bests})
   if restored is not None:
-    state, best, meta = restored.trees['state'], restored.trees['best'], dict(restored.meta)
+    states, bests = restored.trees['states'], restored.trees['bests']
+    metas, spent = restored.meta['members'], restored.meta['seconds']
   # The step gives its input's buffers up: start from a copy, since the first state shares weights with networks still needed.
-  state = work.place(jax.tree.map(np.array, jax.device_get(state)))
+  states = work.place(jax.tree.map(np.array, jax.device_get(states)))
   frozen = work.place(frozen)
-  at, per_epoch = int(state.step), work.steps_per_epoch
-  watcher.start(phase.name, at)
-  sitting, before = time.perf_counter(), meta['seconds']
+  at = start = int(states[0].step)
+  per_epoch, began = work.steps_per_epoch, time.perf_counter() - spent
+  for member in members:
+    member.watcher.start(member.phase.name, at)
 
   def save() -> None:
-    meta['seconds'] = before + time.perf_counter() - sitting
-    checkpoints.save(at, {'state': state, 'best': best}, meta)
+    nonlocal spent
+    spent = time.perf_counter() - began
+    checkpoints.save(at, {'states': states, 'bests': bests}, {'members': metas, 'seconds': spent})
 
-  while at < phase.epochs * per_epoch and not meta['stopped']:
-    epoch, pending = at // per_epoch + 1, []
-    clock, clocked = None, 0
+  while at < epochs * per_epoch and not metas[0]['stopped']:
+    epoch, pending, looked = at // per_epoch + 1, [], at
+    clock, clocked = None if at == start else time.perf_counter(), at
     while at < epoch * per_epoch:
-      state, measured = work.step(state, frozen, *work.feed(at), work.position)
-      at += 1
+      count = min(work.steps_per_call, epoch * per_epoch - at)
+      states, measured = work.step(states, frozen, *work.feed(at, count), work.position)
+      at += count
       pending.append(measured)
-      stop = watcher.interrupted()
-      if stop or clock is None or at % log_every == 0 or at == epoch * per_epoch:
-        meta['totals'] = metrics.add(meta['totals'], pending)
-        metrics.check_finite(meta['totals'], at)
-        watcher.step(at, metrics.means(meta['totals']), work.images_per_step * len(pending))
-        pending = []
-        if clock is None:  # the first step of an epoch is not timed: it may have been compiled
+      stop = interrupted()
+      if stop or clock is None or at // log_every > looked // log_every or at == epoch * per_epoch:
+        fetched = jax.device_get(pending)
+        for number, (member, meta) in enumerate(zip(members, metas, strict=True)):
+          meta['totals'] = metrics.add(meta['totals'], [step[number] for step in fetched])
+          metrics.check_finite(meta['totals'], at)
+          member.watcher.step(at, metrics.means(meta['totals']), work.images_per_step * (at - looked))
+        pending, looked = [], at
+        if clock is None:  # the first call of a sitting is not timed: it may have been compiled
           clock, clocked = time.perf_counter(), at
       if stop and at < epoch * per_epoch:
         save()
         raise Interrupted
-    speed = (at - clocked) * work.images_per_step / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
-    row = _row(epoch, metrics.means(meta['totals']), float(work.learning_rate(at - 1)), speed)
-    row |= work.validate(state)
-    if row[work.selected_by] > meta['best_value']:
-      best = jax.tree.map(np.array, jax.device_get(student_variables(state)))
-      meta |= {'best_epoch': epoch, 'best_value': row[work.selected_by]}
-    row['seconds'] = before + time.perf_counter() - sitting
-    meta['history'] = [*meta['history'], row]
-    meta['totals'] = {}
-    meta['stopped'] = phase.stop is not None and bool(phase.stop(row[work.selected_by], row[f'teacher_{work.selected_by}']))
-    watcher.epoch(meta['history'])  # before saving: an epoch that is not repeated after a kill is in the records
+    timed = (at - clocked) * work.images_per_step * len(members)
+    speed = timed / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
+    for number, (member, meta, state) in enumerate(zip(members, metas, states, strict=True)):
+      row = _row(epoch, metrics.means(meta['totals']), float(member.learning_rate(at - 1)), speed)
+      row |= member.validate(state)
+      if row[work.selected_by] > meta['best_value']:
+        bests[number] = jax.tree.map(np.array, jax.device_get(student_variables(state)))
+        meta |= {'best_epoch': epoch, 'best_value': row[work.selected_by]}
+      row['seconds'] = (time.perf_counter() - began) * share
+      stopped = member.phase.stop is not None and bool(member.phase.stop(row[work.selected_by], row[f'teacher_{work.selected_by}']))
+      meta |= {'history': [*meta['history'], row], 'totals': {}, 'stopped': stopped}
+      member.watcher.epoch(meta['history'])  # before saving: an epoch that is not repeated after a kill is in the records
     save()
-    if stop and at < phase.epochs * per_epoch:
+    if stop and at < epochs * per_epoch:
       raise Interrupted
   checkpoints.wait()
-  speeds = [row['images_per_second'] for row in meta['history'] if row['images_per_second']]
-  last, own = jax.tree.map(np.array, jax.device_get((student_variables(state), method_variables(state))))
-  return Finished(best, last, own, meta['best_epoch'], meta['history'], meta['seconds'], float(np.median(speeds)) if speeds else 0.0)
+  lasts = [jax.tree.map(np.array, jax.device_get((student_variables(state), method_variables(state)))) for state in states]
+  return [Finished(best, *last, meta['best_epoch'], meta['history'], spent * share, _speed(meta['history']))
+          for best, last, meta in zip(bests, lasts, metas, strict=True)]  # fmt: skip
+
+
+def _speed(history: Sequence[Row]) -> float:
+  speeds = [row['images_per_second'] for row in history if row['images_per_second']]
+  return float(np.median(speeds)) if speeds else 0.0
 
 
 def _row(epoch: int, means: Mapping[str, float], rate: float, speed: float | None) -> Row:

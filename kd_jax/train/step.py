@@ -7,6 +7,7 @@ kd_jax.losses.reduce) and counts are added up. Without one the same functions se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,27 @@ import optax
 
 from kd_jax.losses.logits import cross_entropy
 from kd_jax.train import keys
-from kd_jax.types import Array, Batch, Frozen, Method, Network, Outputs, PyTree, Source, TrainState
+from kd_jax.types import Array, Batch, Frozen, KdJaxError, Method, Network, Outputs, PyTree, Source, TrainState
 
 Metrics = dict[str, tuple[Array, Array]]  # name → (sum, count)
 Preprocess = Callable[[Array, Array, Array], dict[str, Array]]  # (key, u8 images, position) → {view: f32 images}
+
+
+class Learner(NamedTuple):
+  """Who learns in a step, how, and by what rule."""
+
+  student: Network
+  method: Method
+  optimiser: optax.GradientTransformation
+
+
+class Seen(NamedTuple):
+  """What a step shows its students."""
+
+  views: dict[str, Array]  # f32[B, H, W, C], in [0, 1]
+  batch: Batch
+  taught: tuple[dict[str, Outputs], ...]  # each teacher on every view
+  key: Array  # of the methods' losses
 
 
 def train_step(student: Network, teachers: tuple[Network, ...], method: Method, optimiser: optax.GradientTransformation,
@@ -27,25 +45,69 @@ def train_step(student: Network, teachers: tuple[Network, ...], method: Method, 
   `sources` is a tuple of Source; for each of them, `index` holds i32[b], the images to take (None: all, in order), and `position`
   i32[b] their places in the global batch.
   """
-  first = next(iter(method.views))
-  student, teachers = _on_axis(student, axis), tuple(_on_axis(t, axis) for t in teachers)
+  together = population_step((Learner(student, method, optimiser),), teachers, preprocess, axis=axis)
 
   def step(state: TrainState, frozen: Frozen, sources: tuple[Source, ...], index: tuple, position: tuple[Array, ...]):
-    key = jax.random.fold_in(frozen.key, state.step)
+    (state,), (metrics,) = together((state,), frozen._replace(consts=(frozen.consts,)), sources, index, position)
+    return state, metrics
+
+  return step
+
+
+def population_step(learners: tuple[Learner, ...], teachers: tuple[Network, ...], preprocess: Preprocess, *,
+                    axis: str | None = None) -> Callable[..., tuple[tuple[TrainState, ...], tuple[Metrics, ...]]]:  # fmt: skip
+  """`train_step` for several students that see the same images and share one pass of the teachers.
+
+  A function (states, frozen, sources, index, position) → (states, metrics), where the states, the metrics and `frozen.consts` are
+  tuples with an entry a learner. Each student learns as it would alone. The states are at one step, and the methods agree in their
+  views and in the statistics of their teachers.
+  """
+  method = learners[0].method
+  if any((m.views, m.teacher_statistics) != (method.views, method.teacher_statistics) for _, m, _ in learners):
+    raise KdJaxError('students learn together where their methods have the same views and the same statistics of teachers')
+  teachers = tuple(_on_axis(t, axis) for t in teachers)
+  learns = [_learning(learner._replace(student=_on_axis(learner.student, axis)), axis) for learner in learners]
+
+  def step(states: tuple[TrainState, ...], frozen: Frozen, sources: tuple[Source, ...], index: tuple, position: tuple[Array, ...]):
+    key = jax.random.fold_in(frozen.key, states[0].step)
     pixels, labels = gather(sources, index)
     views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(position))
-    batch = Batch(views[first], labels, jnp.ones(labels.shape, jnp.float32))
+    batch = Batch(views[next(iter(views))], labels, jnp.ones(labels.shape, jnp.float32))
     taught = tuple(_teach(t, v, views, method.teacher_statistics) for t, v in zip(teachers, frozen.teachers, strict=True))
+    seen = Seen(views, batch, taught, keys.stream(key, keys.LOSS))
+    pairs = [learn(state, consts, seen) for learn, state, consts in zip(learns, states, frozen.consts, strict=True)]
+    return tuple(zip(*pairs, strict=True))
 
+  return step
+
+
+def several(step: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple[PyTree, PyTree]]:
+  """As many steps as `index` has entries, i32[S, b] for each source, as one program; the metrics are added up.
+
+  On an accelerator the host then has nothing to do between steps. XLA:CPU runs convolutions inside a loop ten times slower.
+  """
+
+  def steps(state: PyTree, frozen: Frozen, sources: tuple[Source, ...], index: tuple[Array, ...], position: tuple[Array, ...]):
+    state, measured = jax.lax.scan(lambda state, chosen: step(state, frozen, sources, chosen, position), state, index)
+    return state, jax.tree.map(lambda each: each.sum(0), measured)
+
+  return steps
+
+
+def _learning(learner: Learner, axis: str | None) -> Callable[[TrainState, PyTree, Seen], tuple[TrainState, Metrics]]:
+  """A student's part of a step: (state, consts, seen) → (state, metrics)."""
+  student, method, optimiser = learner
+
+  def learn(state: TrainState, consts: PyTree, seen: Seen) -> tuple[TrainState, Metrics]:
     def loss(params: dict[str, PyTree]):
       own = {'params': params['student'], 'batch_stats': state.stats['student']}
-      outputs, student_stats = _forward(student, own, views, joint=method.joint)
-      terms, method_stats = method.loss(params['method'], state.stats['method'], outputs, taught, batch, frozen.consts,
-                                        keys.stream(key, keys.LOSS), axis=axis)  # fmt: skip
+      outputs, student_stats = _forward(student, own, seen.views, joint=method.joint)
+      terms, method_stats = method.loss(params['method'], state.stats['method'], outputs, seen.taught, seen.batch, consts, seen.key,
+                                        axis=axis)  # fmt: skip
       return sum(terms.values()), (terms, {'student': student_stats, 'method': method_stats}, outputs)
 
     gradients, (terms, stats, outputs) = jax.grad(loss, has_aux=True)(state.params)
-    correct, count = _correct(outputs[first].logits, batch.label, batch.mask)
+    correct, count = _correct(outputs[next(iter(method.views))].logits, seen.batch.label, seen.batch.mask)
     if axis is not None:
       gradients, terms = jax.lax.pmean((gradients, terms), axis)
       correct, count = jax.lax.psum((correct, count), axis)
@@ -55,7 +117,7 @@ def train_step(student: Network, teachers: tuple[Network, ...], method: Method, 
     metrics = {name: (value, jnp.ones(())) for name, value in metrics.items()} | {'accuracy': (correct, count)}
     return TrainState(state.step + 1, params, stats, opt_state), metrics
 
-  return step
+  return learn
 
 
 def evaluation_step(network: Network, to_unit: Callable[[Array], Array], *, axis: str | None = None) -> Callable[..., Metrics]:

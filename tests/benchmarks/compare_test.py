@@ -66,4 +66,4 @@ def test_worker_that_ends(capfd):
   ('--peer_python=/no/python', 'is no program'), ('kd', 'takes flags alone')])  # fmt: skip
 def test_refuses(argument, message):
   ended = command(argument)
-  assert ended.returncode == 1 and message in ended.stderr and ended.stderr.count('\n') == 1
+  assert ended.returncode == 2 and message in ended.stderr and ended.stderr.count('\n') == 1

@@ -49,7 +49,8 @@ def test_streamed_blocks_hold_the_pixels_of_resident_ones(kind):
   spread = parallel.make(kind, devices=1)
   undealt = (lambda tree: tree) if kind == 'jit' else (lambda tree: jax.tree.map(lambda leaf: leaf[0], tree))
   placed = tuple(spread.place(part.source) for part in parts())
-  at_home, streamed = feed.resident(placed, parts(), order(), spread.split), feed.streamed(parts(), order(), spread.split)
+  at_home = feed.resident(placed, parts(), order(), spread.split, spread.split_steps)
+  streamed = feed.streamed(parts(), order(), spread.split)
   for number in (0, 1, 2, 9, 3):
     sources, index = at_home.at(number)
     there, none = streamed.at(number)
@@ -57,6 +58,18 @@ def test_streamed_blocks_hold_the_pixels_of_resident_ones(kind):
     chex.assert_trees_all_equal(pixels((sources, undealt(index))), pixels((undealt(there), none)))
   streamed.close()
   at_home.close()
+
+
+@pytest.mark.parametrize(('kind', 'devices'), [('jit', 2), ('pmap', 2)])
+def test_several_steps_are_given_the_index_of_each(kind, devices):
+  spread = parallel.make(kind, devices=devices, steps=4)
+  placed = tuple(spread.place(part.source) for part in parts())
+  fed = feed.resident(placed, parts(), order(), spread.split, spread.split_steps)
+  sources, index = fed.several(3, 4)
+  assert sources is placed
+  for number in range(4):
+    of_step = jax.tree.map(lambda leaf, n=number: np.asarray(leaf)[n] if kind == 'jit' else np.asarray(leaf)[:, n], index)
+    chex.assert_trees_all_equal(of_step, jax.tree.map(np.asarray, fed.at(3 + number)[1]))
 
 
 def test_a_feed_gives_the_images_of_its_part():

@@ -91,6 +91,14 @@ def test_plain_lines_within_a_long_epoch():
   ]
 
 
+def test_the_share_of_the_peak_is_shown_where_it_is_known():
+  stream = io.StringIO()
+  with Progress(1, 1, peak=42_000, stream=stream) as progress:
+    progress.start('student', 0)
+    progress.epoch(_row(1))
+  assert '2,100 images/s (5.0 % of the peak)' in stream.getvalue()
+
+
 def test_plain_lines_of_a_resumed_phase():
   stream, clock = io.StringIO(), Clock()
   progress = Progress(4, 10, stream=stream, plain_every=0, clock=clock)

@@ -70,7 +70,19 @@ class Watcher:
     return self.after is not None and self.asked >= self.after
 
 
-def work(accuracies=None, *, step=step, fed=None) -> loop.Work:
+def work(*, step=step, fed=None) -> loop.Work:
+  def feed(at, count):
+    if fed is not None:
+      fed.append(at)
+    return jnp.float32(0.01 * at), ()
+
+  def together(states, *rest):
+    return tuple(zip(*(step(state, *rest) for state in states), strict=True))
+
+  return loop.Work(together, feed, 1, (), 'validation_accuracy', lambda tree: jax.tree.map(jnp.array, tree), PER_EPOCH, 8)
+
+
+def member(accuracies=None, *, start: TrainState | None = None, watcher=None, phase=USUAL) -> loop.Member:
   """Validation accuracies come from a list, or from the weights."""
   asked = iter(accuracies or ())
 
@@ -78,19 +90,18 @@ def work(accuracies=None, *, step=step, fed=None) -> loop.Work:
     value = next(asked) if accuracies else float(jnp.tanh(now.params['student']['w'].sum()))
     return {'validation_accuracy': value, 'validation_loss': 0.0, 'teacher_validation_accuracy': 0.5}
 
-  def feed(at):
-    if fed is not None:
-      fed.append(at)
-    return jnp.float32(0.01 * at), ()
-
-  return loop.Work(step, feed, (), validate, 'validation_accuracy', lambda at: 0.1 / (1 + at),
-                   lambda tree: jax.tree.map(jnp.array, tree), PER_EPOCH, 8)  # fmt: skip
+  return loop.Member(phase, start or first(), validate, lambda at: 0.1 / (1 + at), watcher or Watcher())
 
 
-def run(folder, made: loop.Work | None = None, *, watcher=None, log_every: int = 2, phase=USUAL, key: int = 0) -> loop.Finished:
-  frozen = Frozen((), {}, jax.random.key(key))
+def run_all(folder, members, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0) -> list[loop.Finished]:
   with Checkpoints(folder) as checkpoints:
-    return loop.run(phase, first(), frozen, made or work(), checkpoints, watcher or Watcher(), log_every=log_every)
+    return loop.run(members, Frozen((), {}, jax.random.key(key)), made or work(), checkpoints, log_every=log_every)
+
+
+def run(folder, accuracies=None, *, step=step, fed=None, watcher=None, log_every: int = 2, phase=USUAL, key: int = 0) -> loop.Finished:
+  one = member(accuracies, watcher=watcher, phase=phase)
+  (finished,) = run_all(folder, [one], work(step=step, fed=fed), log_every=log_every, key=key)
+  return finished
 
 
 def untimed(history):
@@ -100,7 +111,7 @@ def untimed(history):
 class TestSelection:
   @pytest.mark.parametrize(('accuracies', 'best'), [([0.1, 0.5, 0.3], 2), ([0.5, 0.5, 0.5], 1), ([0.1, 0.2, 0.3], 3), ([0, 0, 0], 1)])
   def test_the_best_epoch_is_the_first_with_the_highest_metric(self, tmp_path, accuracies, best):
-    finished = run(tmp_path, work(accuracies))
+    finished = run(tmp_path, accuracies)
     assert finished.best_epoch == best and [row['epoch'] for row in finished.history] == [1, 2, 3]
     chex.assert_trees_all_equal(finished.best, self.after(best * PER_EPOCH))
 
@@ -112,7 +123,7 @@ class TestSelection:
     return jax.device_get({'params': current.params['student'], 'batch_stats': current.stats['student']})
 
   def test_the_last_is_kept_beside_it(self, tmp_path):
-    finished = run(tmp_path, work([0.9, 0.1, 0.1]))
+    finished = run(tmp_path, [0.9, 0.1, 0.1])
     chex.assert_trees_all_equal(finished.last, self.after(EPOCHS * PER_EPOCH))
     assert not np.array_equal(finished.best['params']['w'], finished.last['params']['w'])
 
@@ -120,7 +131,7 @@ class TestSelection:
 class TestRecords:
   def test_a_row_an_epoch(self, tmp_path):
     watcher = Watcher()
-    finished = run(tmp_path, work([0.1, 0.5, 0.3]), watcher=watcher)
+    finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher)
     row = finished.history[0]
     assert row['epoch'] == 1 and row['train_accuracy'] == 0.25 and row['validation_accuracy'] == 0.1
     assert row['learning_rate'] == pytest.approx(0.1 / PER_EPOCH)  # of the epoch's last step
@@ -156,13 +167,13 @@ class TestStop:
       seen.append((student, teacher))
       return student >= teacher
 
-    finished = run(tmp_path, work([0.1, 0.5, 0.9]), phase=phase(stop=enough))
+    finished = run(tmp_path, [0.1, 0.5, 0.9], phase=phase(stop=enough))
     assert seen == [(0.1, 0.5), (0.5, 0.5)] and len(finished.history) == 2 and finished.best_epoch == 2
 
   def test_a_phase_that_ended_early_is_not_gone_on_with(self, tmp_path):
-    run(tmp_path, work([0.1, 0.5]), phase=phase(stop=lambda student, teacher: student >= teacher))
+    run(tmp_path, [0.1, 0.5], phase=phase(stop=lambda student, teacher: student >= teacher))
     fed = []
-    again = run(tmp_path, work([], fed=fed), phase=phase(stop=lambda student, teacher: student >= teacher))
+    again = run(tmp_path, [], fed=fed, phase=phase(stop=lambda student, teacher: student >= teacher))
     assert not fed and len(again.history) == 2
 
 
@@ -174,7 +185,7 @@ class TestInterruption:
     with pytest.raises(loop.Interrupted):
       run(tmp_path / 'stopped', watcher=Watcher(after))
     fed, watcher = [], Watcher()
-    resumed = run(tmp_path / 'stopped', work(fed=fed), watcher=watcher)
+    resumed = run(tmp_path / 'stopped', fed=fed, watcher=watcher)
     assert fed == list(range(after, EPOCHS * PER_EPOCH)) and watcher.started == [('made up', after)]
     chex.assert_trees_all_equal((resumed.best, resumed.last), (undisturbed.best, undisturbed.last))
     assert untimed(resumed.history) == untimed(undisturbed.history) and resumed.best_epoch == undisturbed.best_epoch
@@ -192,7 +203,7 @@ class TestInterruption:
 
   def test_a_finished_phase_is_read_back(self, tmp_path):
     once, fed = run(tmp_path), []
-    again = run(tmp_path, work(fed=fed))
+    again = run(tmp_path, fed=fed)
     assert not fed
     chex.assert_trees_all_equal((again.best, again.last), (once.best, once.last))
     assert again.history == once.history and again.seconds == once.seconds
@@ -200,6 +211,67 @@ class TestInterruption:
   def test_another_key_is_another_run(self, tmp_path):
     one, other = run(tmp_path / '0', key=0), run(tmp_path / '1', key=1)
     assert not np.array_equal(one.last['params']['w'], other.last['params']['w'])
+
+
+class TestCompany:
+  """Several students in one loop."""
+
+  @staticmethod
+  def members(watchers=(None, None)):
+    other = first()._replace(params={'student': {'w': jnp.ones(3)}, 'method': {}})
+    return [member([0.1, 0.5, 0.3], watcher=watchers[0]), member([0.3, 0.2, 0.1], start=other, watcher=watchers[1])]
+
+  def test_each_ends_where_it_ends_alone(self, tmp_path):
+    together = run_all(tmp_path / 'together', self.members())
+    for number, one in enumerate(self.members()):
+      (alone,) = run_all(tmp_path / str(number), [one])
+      chex.assert_trees_all_equal((together[number].best, together[number].last), (alone.best, alone.last))
+      assert untimed(together[number].history) == untimed(alone.history) and together[number].best_epoch == alone.best_epoch
+    assert [finished.best_epoch for finished in together] == [2, 1]
+
+  def test_each_has_its_share_of_the_time(self, tmp_path):
+    one, other = run_all(tmp_path, self.members())
+    assert one.seconds == other.seconds >= one.history[-1]['seconds'] > 0
+
+  @pytest.mark.parametrize('after', [1, PER_EPOCH, PER_EPOCH + 2])
+  def test_going_on_after_an_interruption(self, tmp_path, after):
+    undisturbed = run_all(tmp_path / 'undisturbed', [member(), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))])
+    stopped = [member(watcher=Watcher(after)), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))]
+    with pytest.raises(loop.Interrupted):
+      run_all(tmp_path / 'stopped', stopped)
+    watchers = Watcher(), Watcher()
+    resumed = run_all(tmp_path / 'stopped', [m._replace(watcher=w) for m, w in zip(stopped, watchers, strict=True)])
+    assert [w.started for w in watchers] == [[('made up', after)]] * 2
+    for one, other in zip(resumed, undisturbed, strict=True):
+      chex.assert_trees_all_equal((one.best, one.last), (other.best, other.last))
+      assert untimed(one.history) == untimed(other.history)
+
+
+@pytest.mark.parametrize('per_call', [2, 3, 100])
+def test_several_steps_in_a_call(tmp_path, per_call):
+  """Of an epoch's last call there may be fewer; the metrics of a call are sums."""
+  asked = []
+
+  def steps(states, frozen, sources, index, position):
+    (state,), measured = states, []
+    for source in sources:
+      state, metrics = step(state, frozen, source, index, position)
+      measured.append(metrics)
+    return (state,), (jax.tree.map(lambda *each: sum(each), *measured),)
+
+  def feed(at, count):
+    asked.append((at, count))
+    return [jnp.float32(0.01 * (at + number)) for number in range(count)], ()
+
+  made = work()._replace(step=steps, feed=feed, steps_per_call=per_call)
+  (finished,) = run_all(tmp_path / 'several', [member()], made)
+  alone = run(tmp_path / 'alone')
+  chex.assert_trees_all_equal((finished.best, finished.last), (alone.best, alone.last))
+  for ours, theirs in zip(untimed(finished.history), untimed(alone.history), strict=True):
+    assert ours.pop('terms') == pytest.approx(theirs.pop('terms'), rel=1e-6)
+    assert ours == pytest.approx(theirs, rel=1e-6)
+  assert sum(count for _, count in asked) == EPOCHS * PER_EPOCH and max(count for _, count in asked) == min(per_call, PER_EPOCH)
+  assert finished.history[1]['images_per_second'] > 0
 
 
 class TestDivergence:
@@ -213,12 +285,12 @@ class TestDivergence:
 
   def test_stops_and_names_the_term(self, tmp_path):
     with pytest.raises(KdJaxError, match="'term/square' was nan .* step 6"):
-      run(tmp_path, work(step=self.at(5)), log_every=2)
+      run(tmp_path, step=self.at(5), log_every=2)
 
   def test_keeps_the_checkpoint_before(self, tmp_path):
     """The epoch before it is whole; what diverged is not saved."""
     with pytest.raises(KdJaxError):
-      run(tmp_path, work(step=self.at(5)))
+      run(tmp_path, step=self.at(5))
     watcher = Watcher()
     finished = run(tmp_path, watcher=watcher)
     assert watcher.started == [('made up', PER_EPOCH)]
@@ -229,10 +301,9 @@ class TestDivergence:
 def test_the_first_state_is_copied_before_its_buffers_are_given_up(tmp_path):
   """It shares weights with networks that later phases need."""
   donating = jax.jit(step.__wrapped__, donate_argnums=0)
-  start, frozen = first(), Frozen((), {}, jax.random.key(0))
+  start = first()
   kept = jax.device_get(start)
-  with Checkpoints(tmp_path) as checkpoints:
-    finished = loop.run(phase(), start, frozen, work(step=donating), checkpoints, Watcher(), log_every=2)
+  (finished,) = run_all(tmp_path, [member(start=start)], work(step=donating))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
   chex.assert_trees_all_equal(jax.device_get(start), kept)
   assert not np.array_equal(finished.last['params']['w'], kept.params['student']['w'])

@@ -75,7 +75,26 @@ def test_eight_devices_agree_with_one_in_float32(case):
   assert largest_difference(one.state.params['student'], tiny.variables(tiny.network())['params']) > 1e-3
 
 
+@pytest.mark.parametrize(('kind', 'devices'), [('jit', 1), ('jit', 8), ('pmap', 8)])
+@pytest.mark.parametrize('case', [KD, CONNECTED], ids=str)
+def test_several_steps_in_a_call_are_the_steps_one_by_one(case, kind, devices):
+  """As accelerators run them: a scan over the steps, of which the metrics are added up."""
+  one_by_one = tiny.trained(case, 'jit', 1, 'float64')
+  with jax.enable_x64(True), tiny.quick_compilation():
+    ready = tiny.ready(case.method(), teachers=1, kind=kind, devices=devices, dtype='float64', steps=tiny.STEPS)
+    chosen = [np.arange(tiny.BATCH, dtype=np.int32) + number * tiny.BATCH % tiny.EXAMPLES for number in range(tiny.STEPS)]
+    index = ready.parallel.split_steps((np.stack(chosen),))
+    state, metrics = jax.device_get(ready.step(ready.state, ready.frozen, ready.sources, index, ready.position))
+  assert largest_difference((state.params, state.stats), (one_by_one.state.params, one_by_one.state.stats)) <= 1e-8
+  for name, (value, count) in metrics.items():
+    assert value == pytest.approx(sum(step[name][0] for step in one_by_one.metrics), rel=1e-7)
+    assert count == sum(step[name][1] for step in one_by_one.metrics)
+
+
 class TestMake:
+  def test_a_call_is_one_step_on_a_cpu(self):
+    assert parallel.make('jit').steps == 1 and parallel.make('pmap', steps=7).steps == 7
+
   def test_takes_all_devices_unless_told(self):
     assert parallel.make('jit').devices == parallel.make('pmap').devices == jax.local_device_count() == 8
     assert parallel.make('pmap', devices=3).devices == 3

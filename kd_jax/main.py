@@ -1,0 +1,209 @@
+"""Starts a run: flags → configuration → kd_jax.run. The command `kd-jax`, and `python launch.py` in a checkout."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+from absl import app, flags, logging
+
+PACKAGE = Path(__file__).resolve().parent
+# Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
+CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
+HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
+_CONFIG = ('--config', '-config')
+USAGE = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
+
+  {program}
+  {program} --config=cifar10_kd --workdir=runs/kd
+  {program} --config=cifar10_kd --workdir=runs/short --config.epochs=6 --config.kd.temperature=4
+
+The same command again goes on where the last one was stopped. A study is many runs, and one table of them:
+
+  {program} --config=paper/digits --workdir=runs/digits
+  python -m kd_jax.report runs/digits
+
+  --config=NAME       a configuration that comes with kd_jax, or a file of your own (default: quickstart). The names are
+                      {names}
+  --workdir=DIR       where everything of the run is kept (default: runs/<name of the config>)
+  --workers=N         of a study: processes that work on it, each on its share of the cores (default: 1)
+  --dry_run           of a study: print its runs, their operations and about how long they take; train nothing
+  --config.KEY=VALUE  changes a key; of a study, in all its rows, and scale, seeds and sweep_seeds are keys, too. The keys
+                      with their defaults, which the file may change:
+
+"""
+
+
+def command() -> None:
+  """The command: parses sys.argv and runs it in this process, or in one with huge pages that takes its place."""
+  allocate_in_huge_pages()
+  app.run(main, flags_parser=parse)
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Reads the flags. Every mistake is one line and exit code 2; `--help` prints the keys and exits 0."""
+  from ml_collections import config_flags
+
+  from kd_jax import config as configuration
+
+  if HELP & set(argv):
+    shown = textwrap.fill(', '.join(names()), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' ').lstrip()
+    print(USAGE.format(program=program(), names=shown) + configuration.describe())
+    sys.exit(0)
+  argv = with_files(argv)
+  config_flags.DEFINE_config_file('config', sys_argv=argv)
+  flags.DEFINE_string('workdir', '', 'where everything of the run is kept')
+  flags.DEFINE_integer('workers', 1, 'processes that work on a study', lower_bound=1)
+  flags.DEFINE_bool('dry_run', False, 'print what a study would run, and train nothing')
+  try:
+    left = flags.FLAGS(argv)
+    given = flags.FLAGS.config
+    known = hasattr(given, 'to_dict')  # a file that could not be loaded says so only now
+  except Exception as error:  # absl and ml_collections raise a dozen kinds; each is a mistake on the command line
+    fail(_explain(error, argv))
+  if len(left) > 1:
+    fail(f"unexpected argument '{left[1]}': flags look like --config.epochs=6; see --help")
+  if not known:
+    fail(f'--config names no file whose get_config() returns a configuration;{_choices("")}')
+  return left
+
+
+def program() -> str:
+  """What the user calls this command."""
+  return 'python launch.py' if Path(sys.argv[0]).name == 'launch.py' else 'kd-jax'
+
+
+def names() -> list[str]:
+  """The configurations that come with kd_jax: 'cifar10_kd', …, 'paper/digits'."""
+  return sorted(path.relative_to(CONFIGS).with_suffix('').as_posix() for path in CONFIGS.rglob('*.py'))
+
+
+def with_files(argv: list[str]) -> list[str]:
+  """The arguments with a file for each bare name that --config names; with that of the quick start where there is no --config."""
+  if not any(argument.partition('=')[0] in _CONFIG for argument in argv[1:]):
+    return [argv[0], f'--config={CONFIGS / "quickstart.py"}', *argv[1:]]
+  given = [argv[0]]
+  for before, argument in itertools.pairwise(argv):
+    flag, equals, name = argument.partition('=')
+    if before in _CONFIG:
+      given.append(_file(argument))
+    else:
+      given.append(f'{flag}={_file(name)}' if flag in _CONFIG and equals else argument)
+  return given
+
+
+def main(argv: list[str]) -> None:
+  """Runs what the flags say: one run, or a study."""
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  keep_compiled()
+  from kd_jax import config as configuration
+  from kd_jax import study
+  from kd_jax.run import run
+  from kd_jax.train.loop import Interrupted
+  from kd_jax.types import KdJaxError
+
+  workdir = flags.FLAGS.workdir or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
+  given, workers, dry = flags.FLAGS.config, flags.FLAGS.workers, flags.FLAGS.dry_run
+  try:
+    if study.is_study(given):
+      many(study.resolve(given), workdir, workers=workers, dry=dry)
+      return
+    if workers > 1 or dry:
+      fail(f"--{'dry_run' if dry else 'workers'} is for studies, such as --config=paper/digits, and --config is a single run")
+    run(configuration.resolve(given), workdir)
+  except KdJaxError as error:
+    fail(str(error))
+  except KeyboardInterrupt:
+    print(f'Stopped at once. What was saved in {workdir} is kept, and the same command goes on from it.')
+    sys.exit(130)
+  except Interrupted:
+    print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
+    sys.exit(130)
+  print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.\n'
+        'Next: another seed with --config.seed=1 and another --workdir; another method with --config.method=rkd; real images with\n'
+        f'--config=cifar10_kd --workdir=runs/cifar10_kd. `{program()} --help` lists what can be set.')  # fmt: skip
+
+
+def many(study, workdir: str, *, workers: int, dry: bool) -> None:
+  """A study, by this process or by several."""
+  from kd_jax import estimate
+  from kd_jax import workers as engine
+
+  if dry:
+    estimate.dry_run(study, workdir)
+    return
+  if workers > 1:
+    status = engine.spread([sys.executable, *sys.orig_argv[1:], '--workers=1'], workers)
+    if status:
+      sys.exit(status)
+  else:
+    engine.work(study, workdir)
+  if not engine.is_one_of_several():
+    print(f'\nThe results lie in {workdir}. Read them with\n  python -m kd_jax.report {workdir}')
+
+
+def allocate_in_huge_pages() -> None:
+  """Starts this process anew with glibc told to allocate in huge pages and to keep them, on Linux, unless the user tells it something.
+
+  On a CPU a step writes hundreds of megabytes. The kernel takes longer to hand out small pages than the arithmetic on them, and
+  glibc would give a step's memory back after each one, to be handed out and cleared again.
+  """
+  if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
+    os.environ['GLIBC_TUNABLES'] = f'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}'
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def keep_compiled() -> None:
+  """Programs that XLA has compiled are kept in the user's cache folder, unless JAX's own settings say otherwise."""
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
+    os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip
+
+
+def fail(message: str) -> None:
+  """One line, and exit code 2."""
+  print(f'{program().split()[-1]}: {" ".join(message.split())}', file=sys.stderr)
+  sys.exit(2)
+
+
+def _explain(error: Exception, argv: list[str]) -> str:
+  """One line for whatever the flag libraries raised."""
+  from kd_jax import config as configuration
+  from kd_jax.types import KdJaxError
+
+  known = configuration.names()
+  keys = [match[1] for argument in argv[1:] if (match := re.match(r'--?config\.([^=]*)', argument))]
+  keys += re.findall('Key "(.+?)" does not exist', str(error))  # set in a configuration file
+  for key in keys:
+    if key not in known:
+      hint = configuration.closest(key, known)
+      return f"unknown configuration key '{key}'.{hint} `{program()} --help` lists the keys"
+  if isinstance(error, OSError | ImportError):
+    reason = str(error).splitlines()[-1].strip()
+    missing = re.search("No such file or directory: '(.+)'", reason)
+    return f'the configuration file cannot be read ({reason}).{_choices(missing[1] if missing else "")}'
+  if isinstance(error, flags.Error | KdJaxError):
+    return str(error)
+  return f'the configuration file fails: {type(error).__name__}: {error}'
+
+
+def _file(name: str) -> str:
+  """The file of a configuration that comes with kd_jax; another name has to be a file."""
+  if name in names():
+    return str(CONFIGS / f'{name}.py')
+  if name and '.py' not in name and not Path(name).is_file():
+    fail(f"unknown configuration '{name}'.{_choices(name)}")
+  return name
+
+
+def _choices(name: str) -> str:
+  """What --config takes, for the end of a message, and the name that was meant, where one is close."""
+  from kd_jax import config as configuration
+
+  known = names()
+  bare = re.sub(r'^(.*/)?configs/|\.py$', '', name)
+  return f'{configuration.closest(bare, known)} --config takes a file, or one of the names {", ".join(known)}'

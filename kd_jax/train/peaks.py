@@ -1,0 +1,32 @@
+"""What devices can do at best, as their vendors state it: the measure of a speed that was reached."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Peak(NamedTuple):
+  """Dense bfloat16 operations a second on the matrix units, without sparsity, and bytes a second from the device's memory."""
+
+  flops: float
+  bandwidth: float
+
+
+# A part of jax's `device_kind` → its peak; the first that fits counts. From the vendors' data sheets.
+PEAKS = {
+  'H200': Peak(989e12, 4.8e12),
+  'H100 PCIe': Peak(756e12, 2.0e12),
+  'H100': Peak(989e12, 3.35e12),
+  'A100-SXM4-80GB': Peak(312e12, 2.04e12),
+  'A100': Peak(312e12, 1.55e12),
+  'L4': Peak(121e12, 0.3e12),
+  'TPU v4': Peak(275e12, 1.2e12),
+  'TPU v5 lite': Peak(197e12, 0.819e12),
+  'TPU v5p': Peak(459e12, 2.77e12),
+  'TPU v6 lite': Peak(918e12, 1.64e12),
+}
+
+
+def of(device_kind: str) -> Peak | None:
+  """The peak of a device, or None where it is not known, as of any CPU."""
+  return next((peak for name, peak in PEAKS.items() if name in device_kind), None)

@@ -1,0 +1,67 @@
+"""Several students in one step: each learns as it would alone."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from kd_jax import methods
+from kd_jax.train import optim, parallel, state, step
+from kd_jax.types import Frozen, KdJaxError
+from tests import tiny
+
+NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd')  # with modules and without, with constants and without
+
+
+def together(names: tuple[str, ...], *, kind: str, devices: int):
+  """STEPS steps of all of them, from the states that `tiny.ready` starts each of them from."""
+  student, teacher = tiny.network(), tiny.network(blocks=(2, 1))
+  weights = (tiny.variables(teacher, seed=100),)
+  spread = parallel.make(kind, devices=devices)
+  learners, states, consts = [], [], []
+  for name in names:
+    method = methods.make(name)
+    own = method.init(jax.random.key(7), tiny.known(student), (tiny.known(teacher, weights[0]),))
+    own = own._replace(params=tiny.drawn(own.params, seed=200))
+    rule = tiny.recording(optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), method.trains))
+    learners.append(step.Learner(student, method, rule))
+    states.append(jax.tree.map(np.array, jax.device_get(state.create(tiny.variables(student), own, rule))))
+    consts.append(own.consts)
+  made = step.population_step(tuple(learners), (teacher,), tiny.augmented({'weak': 'weak'}), axis=spread.axis)
+  compiled = spread.train(made, False)
+  ready = tiny.Ready(compiled, spread.place(tuple(states)), spread.place(Frozen(weights, tuple(consts), jax.random.key(3))),
+                     spread.place((tiny.source(),)), spread.split((np.arange(tiny.BATCH, dtype=np.int32),)), spread)  # fmt: skip
+  now, measured = ready.state, []
+  for number in range(tiny.STEPS):
+    now, metrics = compiled(now, ready.frozen, ready.sources, ready.index(number), ready.position)
+    measured.append(jax.device_get(metrics))
+  return jax.device_get(now), measured
+
+
+@pytest.mark.parametrize(('kind', 'devices'), [('jit', 1), ('pmap', 2)])
+def test_each_student_is_the_one_it_would_be_alone(kind, devices):
+  with jax.enable_x64(False), tiny.quick_compilation():
+    states, measured = together(NAMES, kind=kind, devices=devices)
+  for number, name in enumerate(NAMES):
+    alone = tiny.trained(tiny.Case(name, 'written', 1), kind, devices, 'float32', tiny.augmented)
+    chex.assert_trees_all_close(states[number].params, alone.state.params, atol=1e-5, rtol=1e-5)
+    chex.assert_trees_all_close(states[number].stats, alone.state.stats, atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(measured, alone.metrics, strict=True):
+      chex.assert_trees_all_close(ours[number], theirs, rtol=1e-4)
+
+
+def test_they_do_differ():
+  with tiny.quick_compilation():
+    states, _ = together(('kd', 'oh'), kind='jit', devices=1)
+  with pytest.raises(AssertionError):
+    chex.assert_trees_all_close(states[0].params['student'], states[1].params['student'], atol=1e-3)
+
+
+@pytest.mark.parametrize(('first', 'second', 'recipe'), [('kd', 'uda', 'written'), ('sfd', 'oh', 'official')])
+def test_those_that_see_other_views_or_other_statistics_are_refused(first, second, recipe):
+  net = tiny.network()
+  learners = tuple(step.Learner(net, methods.make(name, recipe=recipe), None) for name in (first, second))
+  with pytest.raises(KdJaxError, match='the same views and the same statistics'):
+    step.population_step(learners, (net,), tiny.rolled)
