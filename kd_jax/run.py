@@ -31,6 +31,7 @@ class Prepared(NamedTuple):
   imported: Mapping[str, Trained]  # teachers that are there already
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
+  data: Mapping[str, Any]  # as data.json describes it
 
 
 def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   prepared = prepare(config)
   check(prepared, say=say)
   folder = Path(folder).absolute()
-  with workdir.claimed(folder, config), stopping() as stop:
+  with workdir.claimed(folder, config, data=prepared.data), stopping() as stop:
     return _phases(context(prepared, folder, stop=stop, say=say), prepared)
 
 
@@ -51,13 +52,14 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
   dataset, parts = labelled(config, dataset=dataset)
+  described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
-  imported = teachers.load(config, wanted.teacher)
+  imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    unlabelled = sources.load_unlabelled(config.unlabelled_dataset, data_dir=config.data_dir, download=config.download)
+    unlabelled = sources.load_unlabelled(config.unlabelled_dataset, **_where(config))
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
-  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel))
+  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
 
 def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple[sources.Dataset, roles.Roles]:
@@ -65,10 +67,15 @@ def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple
 
   Raises KdJaxError where it cannot be had, or has too few images.
   """
-  dataset = dataset or sources.load(config.dataset, data_dir=config.data_dir, download=config.download)
+  dataset = dataset or sources.load(config.dataset, **_where(config))
   held = config.validation_examples if config.selection == 'validation' else 0
   return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                                eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+
+
+def _where(config: Config) -> dict[str, Any]:
+  """What of a configuration says how a data set is had."""
+  return {'data_dir': config.data_dir, 'download': config.download, 'image_size': config.image_size}
 
 
 def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
@@ -83,16 +90,15 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
-  specs = {name: trained.network.spec for name, trained in imported.items()}
+  networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
     training.steps_per_epoch(prepared.parts, phase)
     training.policies(config, phase)
-    specs[phase.name] = phase.student
+    student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
-      specs[plans.companion_name(phase.name)] = phase.method.companion.spec
-    student = models.build(phase.student)
-    teaching = [models.build(specs[name]._replace(**phase.teacher_changes)) for name in phase.teachers]
+      networks[plans.companion_name(phase.name)] = phase.method.companion
+    teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
     size = sum(phase.shares.values())
 
     def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
@@ -136,7 +142,7 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     raise KdJaxError(f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} channels')
 
   def spec(name: str) -> NetworkSpec:
-    placement = 'block' if name.startswith('wrn') else config.relu_placement
+    placement = models.relu_placement(name, config.relu_placement)
     return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
 
   return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher), (),

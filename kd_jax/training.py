@@ -54,7 +54,7 @@ def finished(context: Context, phase: Phase) -> Done | None:
     if not checkpoint.is_network(place):
       return None
     spec, variables, _ = checkpoint.load_network(place)
-    networks[row['name']] = Trained(models.build(spec), variables)
+    networks[row['name']] = models.with_weights(spec, variables, place)
   context.say(f'{phase.name}: finished before, in {result.parent}.')
   return Done(stored['rows'], stored['history'], networks)
 
@@ -128,7 +128,9 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   """
   (context, leading), *_ = students
   made, devices = assemble(students, zoo), context.devices
-  work, each_step = made.work, _flops(made) / len(students)
+  work = made.work
+  each_step = operations(work.step, made.firsts, made.frozen, *work.feed(0, 1), work.position)
+  each_step = each_step and each_step / len(students)
   peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(made.fed))
@@ -145,7 +147,7 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
           for student, learner, finished in zip(students, made.learners, ended, strict=True)]  # fmt: skip
 
 
-def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float) -> Done:
+def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None) -> Done:
   """Tests a phase's networks and writes them down."""
   (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
@@ -218,7 +220,7 @@ def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
 
 
 def _changed(teacher: Trained, phase: Phase) -> Trained:
-  return teacher._replace(network=models.build(teacher.network.spec._replace(**phase.teacher_changes)))
+  return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
 
 
 def known(network: Network, *, variables: PyTree = None) -> Known:
@@ -281,26 +283,31 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def _flops(made: Assembled) -> float:
-  """Floating-point operations of a step, counted by XLA in the program as it is written, before it is optimised."""
-  lowered = made.work.step.lower(made.firsts, made.frozen, *made.work.feed(0, 1), made.work.position)
-  return float((lowered.cost_analysis() or {}).get('flops', 0))
+def operations(compiled: Callable, *arguments: Any) -> float | None:
+  """Floating-point operations of a program, counted by XLA as it is written, before it is optimised.
+
+  None where XLA cannot count them: a function that was exported for any number of images has no shapes before it is compiled.
+  """
+  try:
+    return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+  except jax.errors.JaxRuntimeError:
+    return None
 
 
-def _images_at_peak(devices: parallel.Parallel, each_step: float, images: int) -> float | None:
+def _images_at_peak(devices: parallel.Parallel, each_step: float | None, images: int) -> float | None:
   """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
   peak = peaks.of(jax.local_devices()[0].device_kind)
   return peak.flops * devices.devices / (each_step * devices.programs / images) if peak and each_step else None
 
 
-def _compute(context: Context, phase: Phase, steps: int, each_step: float) -> dict[str, float]:
+def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:
   """What a phase's training took: passes of a network over as many images as there are to train on, and operations.
 
   Every view counts, and so does a network that is trained beside the student; teachers are in the operations alone.
   """
   networks = 2 if phase.method.companion else 1
   seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
-  return {'passes': seen / len(context.parts.train.index), 'flops': each_step * steps * context.devices.programs}
+  return {'passes': seen / len(context.parts.train.index), 'flops': each_step and each_step * steps * context.devices.programs}
 
 
 def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
@@ -339,6 +346,6 @@ def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **me
             'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
             'images_per_second', 'seconds')  # fmt: skip
   common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
-            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection,
+            'parameters': models.count_parameters(variables['params']) or None, 'selection': context.config.selection,
             'test_examples': len(context.parts.test.index)}  # fmt: skip
   return {'name': name, **dict.fromkeys(fields), **common, **measured}
