@@ -78,8 +78,10 @@ class Config:
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
   def to_share(self) -> dict[str, Any]:
-    """What of it determines results, as JSON, without the paths of a machine: of a teacher's file the name alone."""
+    """What of it determines results, as JSON, without the paths of a machine: of files and folders the names alone."""
     shared = {name: value for name, value in self.for_json().items() if name not in FREE}
+    if Path(self.dataset).expanduser().is_dir():  # a folder of images
+      shared['dataset'] = Path(self.dataset).name
     return shared | {'teacher_checkpoint': ','.join(Path(path.strip()).name for path in self.teacher_checkpoint.split(','))}
 
 

@@ -24,6 +24,13 @@ def refused(match: str, **changed) -> None:
   assert len(str(caught.value).splitlines()) == 1
 
 
+def test_what_is_shared_holds_no_paths(tmp_path):
+  shared = resolved(dataset=str(tmp_path / '..' / tmp_path.name), data_dir='/of/mine', teacher_checkpoint='/of/mine/a.pth, b.pth').to_share()
+  assert shared['dataset'] == tmp_path.name and shared['teacher_checkpoint'] == 'a.pth,b.pth' and 'data_dir' not in shared
+  assert resolved(dataset='mnist/corrupted').to_share()['dataset'] == 'mnist/corrupted'
+  assert resolved(seed=3).to_share()['seed'] == 3
+
+
 class TestDefault:
   def test_every_key_has_help_and_a_valid_default(self):
     assert all(field.metadata['help'].strip() for field in config.KEYS.values())
