@@ -5,7 +5,7 @@
 
 Classes are numbered in the order of their names, by code points, as torchvision's ImageFolder does. An image is turned upright as
 its camera noted, its middle square is taken, and that is scaled to the wanted side, averaging over what a pixel covers; an image of
-that size stays as it is. Images are grey where all of them are, else all have three colours; transparency is dropped.
+that size stays as it is. Images are grey where all of them are, else all have three colours; what is transparent lies on white.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd_jax.data import decoded, splits
+from kd_jax.data import decoded, pictures, splits
 from kd_jax.data.tfds_reader import one_line
 from kd_jax.types import KdJaxError, Source
 
@@ -31,10 +31,10 @@ SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
 _SPLITS = {'train': 'train', 'validation': 'validation', 'val': 'validation', 'valid': 'validation', 'test': 'test'}
 _TEST_SHARE = 5  # where there is no test folder, every fifth image is held out
 _NO_CLASSES = ('__MACOSX', 'Thumbs.db', 'desktop.ini')  # what operating systems leave behind, beside hidden files
-_GREY, _DEEP = ('1', 'L', 'LA', 'La'), ('I', 'F')  # Pillow's modes; the deep ones may go on, as I;16
+_GREY = ('1', 'L', 'LA', 'La')  # Pillow's modes
 _CHUNK = 32  # images that a thread decodes at a time
 _THREADS = min(16, os.cpu_count() or 1)
-_FORMAT = 1  # to be raised when anything here changes the arrays
+_FORMAT = 2  # to be raised when anything here changes the arrays
 
 
 class Folder(NamedTuple):
@@ -203,28 +203,20 @@ def _pillow_mode(file: _File) -> str | KdJaxError:
       mode = image.mode
   except Exception as error:  # whatever a damaged picture makes its decoder raise
     return KdJaxError(f'{file.path} is no image ({one_line(error)}): replace or remove it')
-  if mode.startswith(_DEEP):
+  if mode.startswith(pictures.DEEP):
     return KdJaxError(f'{file.path} has more than 8 bits a channel: save it with 8')
   return mode
 
 
 def _pixels(path: str, side: int, mode: str) -> np.ndarray:
   """u8[side, side, 1 or 3]."""
-  from PIL import Image, ImageOps
+  from PIL import Image
 
   try:
     with Image.open(path) as image:
-      image.draft(None, (3 * side, 3 * side))  # a JPEG of a larger size is decoded at a half, a quarter or an eighth of it
-      upright = ImageOps.exif_transpose(image)
-      if upright.mode == 'P':  # a palette; Pillow warns of one with transparency that is not converted in two steps
-        upright = upright.convert('RGBA')
-      upright = upright.convert(mode)
-    short, (width, height) = min(upright.size), upright.size
-    left, top = (width - short) // 2, (height - short) // 2
-    square = upright.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BILINEAR)
+      return pictures.fitted(image, (side, side), mode).reshape(side, side, -1)
   except Exception as error:  # as above
     raise KdJaxError(f'{path} cannot be decoded ({one_line(error)}): replace or remove it') from error
-  return np.asarray(square).reshape(side, side, -1)
 
 
 def _in_threads(function: Callable[[_File], Any], files: list[_File]) -> Iterator[list[Any]]:

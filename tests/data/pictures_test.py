@@ -47,6 +47,28 @@ def test_another_size_is_averaged(saved):
   assert pictures.read(saved(COLOUR), (32, 16, 3)).shape == (32, 16, 3)
 
 
+@pytest.mark.parametrize(('shape', 'middle'), [((6, 6, 3), np.s_[3:9, 2:8]), ((12, 5, 3), np.s_[:, 2:7]), ((4, 10, 3), np.s_[4:8])])
+def test_the_middle_of_the_wanted_proportions_is_taken(shape, middle, saved):
+  """A frame around it does not count; here nothing is scaled."""
+  framed = np.zeros((12, 10, 3), np.uint8)
+  framed[middle] = COLOUR[middle]
+  ours = pictures.read(saved(np.kron(framed, np.ones((2, 2, 1), np.uint8))), shape)
+  assert ours.shape == shape and ours.any(-1).mean() > 0.5
+
+
+def test_a_picture_is_read_as_a_folder_reads_it(tmp_path):
+  from kd_jax.data import folders
+
+  for name in ('cat', 'dog'):
+    (tmp_path / 'photos' / name).mkdir(parents=True)
+    for number in range(2):
+      Image.fromarray(DRAW.integers(0, 256, (50, 70, 3), np.uint8)).save(tmp_path / 'photos' / name / f'{number}.jpg')
+  split = folders.read(tmp_path / 'photos', side=8)
+  stored = {image.tobytes() for part in (split.train, split.test) for image in np.asarray(part.image)}
+  for path in pictures.paths([tmp_path / 'photos' / 'cat', tmp_path / 'photos' / 'dog']):
+    assert pictures.read(path, (8, 8, 3)).tobytes() in stored
+
+
 def test_grey_becomes_colour_and_colour_grey(saved):
   assert pictures.read(saved(COLOUR[..., 0]), (12, 10, 3)).tolist() == np.repeat(COLOUR[..., :1], 3, -1).tolist()
   weights = COLOUR @ np.array([0.299, 0.587, 0.114])
