@@ -11,7 +11,7 @@ from kd_jax.interop import exported, torch_names
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
-EXPORTED = '.jax'  # a file of jax.export
+EXPORTED = ('.jax', '.stablehlo')  # files of jax.export; kd_jax.export writes the second
 
 
 def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) -> dict[str, Trained]:
@@ -38,14 +38,14 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
 def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
   if not path.exists():
     raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, a .pth file, or a '
-                     f'{EXPORTED} file')  # fmt: skip
+                     f'{" or ".join(EXPORTED)} file')  # fmt: skip
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     known = info.get('classes', [])
     if known != classes and sorted(known) == sorted(classes):
       raise KdJaxError(f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) than this run '
                        f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip
-  elif path.suffix == EXPORTED:
+  elif path.suffix in EXPORTED:
     return exported.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
     spec, variables = torch_names.import_file(path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes)

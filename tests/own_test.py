@@ -12,10 +12,11 @@ import pytest
 
 from kd_jax import config as configuration
 from kd_jax import models
+from kd_jax.interop import formats
 from kd_jax.report import records
 from kd_jax.run import run
 from kd_jax.train import checkpoint, packing
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, Trained
 from tests import own_code, tiny
 
 SMALL = {
@@ -118,6 +119,12 @@ class TestExported:
     assert rows[1]['flops'] is None and rows[1]['teachers'] == [rows[0]['student']]
     ours, theirs = (checkpoint.load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught'))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), ours, theirs)
+
+  def test_a_student_that_was_exported_teaches(self, place, variables, taught):
+    network = models.build(models.NetworkSpec('own_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
+    formats.FORMATS['stablehlo'].write(Trained(network, variables), place / 'exported')
+    rows, _ = trained(place / 'again', student='own_nets:bare', teacher_checkpoint='exported.stablehlo')
+    assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
 
   def test_teaches_logits_alone(self, place, variables):
     self.export(place / 'teacher.jax', variables)
