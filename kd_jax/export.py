@@ -128,7 +128,7 @@ def _described(found: Found, name: str, program: Path, also: list[Path], classes
     'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
     'network': spec._asdict(), 'classes': classes,
     'input': {'dtype': 'float32', 'layout': FORMATS[name].layout, 'shape': shape, 'range': 'pixels in [0, 1]',
-              'resize': "other sizes are resized as a whole by Pillow's bilinear filter"},
+              'resize': "of other sizes the middle is taken, scaled by Pillow's bilinear filter"},
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row, 'config': found.config,
     'teachers': [{'network': teacher, 'test_accuracy': accuracies.get(teacher)} for teacher in found.row.get('teachers') or ()],

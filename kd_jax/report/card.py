@@ -10,10 +10,10 @@ from kd_jax.report.table import MISSING, percent
 
 _CODE = """import numpy as np
 {runtime}
-from PIL import Image
+from PIL import Image, ImageOps
 
 {load}
-picture = Image.open('picture.png').convert('{mode}').resize(({width}, {height}), Image.Resampling.BILINEAR)
+picture = ImageOps.fit(Image.open('picture.png').convert('{mode}'), ({width}, {height}), Image.Resampling.BILINEAR)
 image = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels}) / 255
 {run}
 print(classes[int(np.argmax(logits))])"""
