@@ -31,8 +31,8 @@ USAGE = """Prints the classes of images and their probabilities.
 
 RUN_OR_FILE is a workdir (its student), a folder under its networks/, a .pth file, or what kd_jax.export wrote: a .stablehlo, .onnx or
 .pt2 file, whose .json beside it names the classes. IMAGES are image files, and folders of them. Of an image of another size the
-middle is taken, scaled by Pillow's bilinear filter; colour becomes grey, and grey colour, as the network has them. Probabilities are a softmax of the
-network's outputs, which nothing has calibrated.
+middle is taken, scaled by Pillow's bilinear filter; colour becomes grey, and grey colour, as the network has them. Probabilities are a
+softmax of the network's outputs, which nothing has calibrated.
 """
 
 
