@@ -34,7 +34,11 @@ The same command again goes on where the last one was stopped. A study is many r
                       {names}
   --workdir=DIR       where everything of the run is kept (default: runs/<name of the config>)
   --workers=N         of a study: processes that work on it, each on its share of the cores (default: 1)
+  --slurm_workers=N   of a study: submit N workers to Slurm, with submitit's parameters in --slurm=timeout_min=240,slurm_partition=gpu
   --dry_run           of a study: print its runs, their operations and about how long they take; train nothing
+  --coordinator_address=HOST:PORT --num_processes=N --process_id=I
+                      several processes that share one run, on as many hosts: process 0's address, their number, and which one
+                      this is; on a TPU pod and under srun they are found by themselves
   --config.KEY=VALUE  changes a key; of a study, in all its rows, and scale, seeds and sweep_seeds are keys, too. The keys
                       with their defaults, which the file may change:
 
@@ -61,7 +65,12 @@ def parse(argv: list[str]) -> list[str]:
   config_flags.DEFINE_config_file('config', sys_argv=argv)
   flags.DEFINE_string('workdir', '', 'where everything of the run is kept')
   flags.DEFINE_integer('workers', 1, 'processes that work on a study', lower_bound=1)
+  flags.DEFINE_integer('slurm_workers', 0, 'of a study: workers to submit to Slurm', lower_bound=0)
+  flags.DEFINE_list('slurm', [], "parameters of submitit for them, such as timeout_min=240,slurm_partition=gpu")
   flags.DEFINE_bool('dry_run', False, 'print what a study would run, and train nothing')
+  flags.DEFINE_string('coordinator_address', '', 'of several processes that share a run: host:port of process 0')
+  flags.DEFINE_integer('num_processes', 0, 'of several processes that share a run: how many they are', lower_bound=0)
+  flags.DEFINE_integer('process_id', -1, 'of several processes that share a run: the number of this one, from 0', lower_bound=-1)
   try:
     left = flags.FLAGS(argv)
     given = flags.FLAGS.config
@@ -105,40 +114,61 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   keep_compiled()
   from kd_jax import config as configuration
-  from kd_jax import study
+  from kd_jax import hosts, study
   from kd_jax.run import run
+  from kd_jax.train import parallel
   from kd_jax.train.loop import Interrupted
   from kd_jax.types import KdJaxError
 
   workdir = flags.FLAGS.workdir or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
   given, workers, dry = flags.FLAGS.config, flags.FLAGS.workers, flags.FLAGS.dry_run
   try:
+    given_place = flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id
     if study.is_study(given):
-      many(study.resolve(given), workdir, workers=workers, dry=dry)
+      if given_place != ('', 0, -1):
+        fail('--coordinator_address, --num_processes and --process_id share out a single run; a study is shared by all who work in '
+             'its --workdir: start the same command on each machine without them')  # fmt: skip
+      many(study.resolve(given), workdir, workers=workers, dry=dry, jobs=flags.FLAGS.slurm_workers)
       return
+    if flags.FLAGS.slurm_workers:
+      fail('--slurm_workers is for studies, such as --config=paper/digits, and --config is a single run')
     if workers > 1 or dry:
       fail(f"--{'dry_run' if dry else 'workers'} is for studies, such as --config=paper/digits, and --config is a single run")
-    run(configuration.resolve(given), workdir)
+    config, place = configuration.resolve(given), hosts.place(*given_place)
+    if place and not hosts.is_watched():
+      sys.exit(hosts.watch([sys.executable, *sys.orig_argv[1:]], complain))
+    if place:
+      hosts.join(place)
+    with hosts.leaving_when_lost():
+      run(config, workdir)
   except KdJaxError as error:
     fail(str(error))
   except KeyboardInterrupt:
     print(f'Stopped at once. What was saved in {workdir} is kept, and the same command goes on from it.')
     sys.exit(130)
   except Interrupted:
-    print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
+    if parallel.leads():
+      print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
     sys.exit(130)
+  if not parallel.leads():
+    return
   print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.\n'
         'Next: another seed with --config.seed=1 and another --workdir; another method with --config.method=rkd; real images with\n'
         f'--config=cifar10_kd --workdir=runs/cifar10_kd. `{program()} --help` lists what can be set.')  # fmt: skip
 
 
-def many(study, workdir: str, *, workers: int, dry: bool) -> None:
-  """A study, by this process or by several."""
-  from kd_jax import estimate
+def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
+  """A study, by this process, by several, or by jobs of a cluster."""
+  from kd_jax import cluster, estimate
   from kd_jax import workers as engine
 
   if dry:
     estimate.dry_run(study, workdir)
+    return
+  if jobs:
+    command = [sys.executable, *sys.orig_argv[1:], '--slurm_workers=0']
+    made = cluster.submit(command, jobs, Path(workdir).absolute(), cluster.parameters(flags.FLAGS.slurm))
+    print(f'Submitted {", ".join(job.job_id for job in made)}. What they print is in {workdir}/jobs; `squeue` shows them.')
     return
   if workers > 1:
     status = engine.spread([sys.executable, *sys.orig_argv[1:], '--workers=1'], workers)
@@ -177,8 +207,13 @@ def keep_compiled() -> None:
 
 def fail(message: str) -> None:
   """One line, and exit code 2."""
-  print(f'{program().split()[-1]}: {" ".join(message.split())}', file=sys.stderr)
+  complain(message)
   sys.exit(2)
+
+
+def complain(message: str) -> None:
+  """One line on standard error."""
+  print(f'{program().split()[-1]}: {" ".join(message.split())}', file=sys.stderr)
 
 
 def _explain(error: Exception, argv: list[str]) -> str:

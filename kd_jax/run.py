@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from kd_jax.train import loop, parallel
 from kd_jax.training import Context, Say
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
 
 class Prepared(NamedTuple):
   """A run that can start: its names are resolved, its data found, its phases known."""
@@ -38,13 +41,21 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the rows of results.json.
 
   Raises KdJaxError for what the user can mend, before anything is compiled or written where that can be known, and
-  kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then.
+  kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then. Several processes that have joined
+  (kd_jax.hosts) share a run: the first of them alone uses the folder, and speaks.
   """
   prepared = prepare(config)
+  say = say if parallel.leads() else _silent
   check(prepared, say=say)
-  folder = Path(folder).absolute()
-  with workdir.claimed(folder, config, data=prepared.data), stopping() as stop:
-    return _phases(context(prepared, folder, stop=stop, say=say), prepared)
+  folder, agree = Path(folder).absolute(), parallel.agreement()
+  with contextlib.ExitStack() as stack:
+    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data)))
+    stop = stack.enter_context(stopping())
+    return _phases(context(prepared, folder, stop=lambda: agree(stop()), say=say), prepared)
+
+
+def _silent(line: str) -> None:
+  del line
 
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
@@ -57,7 +68,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    unlabelled = sources.load_unlabelled(config.unlabelled_dataset, **_where(config))
+    load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, **_where(config))
+    unlabelled = parallel.lead(load) or load()
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
@@ -67,7 +79,8 @@ def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple
 
   Raises KdJaxError where it cannot be had, or has too few images.
   """
-  dataset = dataset or sources.load(config.dataset, **_where(config))
+  load = functools.partial(sources.load, config.dataset, **_where(config))
+  dataset = dataset or parallel.lead(load) or load()  # one process after the other: it may have to be fetched
   held = config.validation_examples if config.selection == 'validation' else 0
   return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                                eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
@@ -119,7 +132,7 @@ def _zeros(shapes: PyTree) -> PyTree:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-  """Turns the first Ctrl-C or SIGTERM into a request to save and stop; a second Ctrl-C stops at once."""
+  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and stop; a second stops at once."""
   received: list[int] = []
 
   def handle(number: int, frame: Any) -> None:
@@ -127,7 +140,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
       raise KeyboardInterrupt
     received.append(number)
 
-  before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+  before = {number: signal.signal(number, handle) for number in STOPS}
   try:
     yield lambda: bool(received)
   finally:
@@ -159,6 +172,11 @@ def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> di
   return {id(source): devices.place(Source(np.asarray(source.image), np.asarray(source.label))) for source in stored}
 
 
+def _record(context: Context, rows: list[dict[str, Any]], histories: Mapping[str, Any]) -> None:
+  records.update_results(context.folder / 'results.json', rows)
+  plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
+
+
 def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   zoo, rows, histories = dict(prepared.imported), [], {}
   for name, trained in prepared.imported.items():
@@ -172,9 +190,8 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history
-    records.update_results(context.folder / 'results.json', rows)
-    plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
-  plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
+    parallel.lead(functools.partial(_record, context, rows, histories))
+  parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   context.say(table.results_table(rows))
   images, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
   error = statistics.standard_error(accuracy, images)

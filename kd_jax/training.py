@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from kd_jax import models, plans
 from kd_jax.config import Config
@@ -46,17 +47,23 @@ class Context(NamedTuple):
 def finished(context: Context, phase: Phase) -> Done | None:
   """The phase as an earlier sitting finished it, or None."""
   result = context.folder / 'phases' / phase.name / 'result.json'
-  if not result.exists():
-    return None
-  stored, networks = records.read_json(result), {}
-  for row in stored['rows']:
-    place = context.folder / 'networks' / row['name']
-    if not checkpoint.is_network(place):
+
+  def read() -> tuple[dict[str, Any], dict[str, tuple[NetworkSpec, PyTree, Any]]] | None:
+    if not result.exists():
       return None
-    spec, variables, _ = checkpoint.load_network(place)
-    networks[row['name']] = models.with_weights(spec, variables, place)
+    stored = records.read_json(result)
+    places = {row['name']: context.folder / 'networks' / row['name'] for row in stored['rows']}
+    if not all(map(checkpoint.is_network, places.values())):
+      return None
+    return stored, {name: checkpoint.load_network(place) for name, place in places.items()}
+
+  found = parallel.told(read)
+  if found is None:
+    return None
+  stored, networks = found
   context.say(f'{phase.name}: finished before, in {result.parent}.')
-  return Done(stored['rows'], stored['history'], networks)
+  return Done(stored['rows'], stored['history'], {name: Trained(models.build(spec), variables)
+                                                  for name, (spec, variables, _) in networks.items()})  # fmt: skip
 
 
 class Student(NamedTuple):
@@ -102,7 +109,11 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
                                   axis=devices.axis)  # fmt: skip
   compiled = devices.train(together, streamed)
-  order = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
+  whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
+
+  def order(at: int) -> tuple[np.ndarray, ...]:
+    return devices.own(whole(at))
+
   if streamed:
     fed = feed.streamed(parts, order, devices.split)
   else:
@@ -110,8 +121,8 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
     fed = feed.resident(placed, parts, order, devices.split, devices.split_steps)
   per_call = 1 if streamed else devices.steps
   fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
-  work = loop.Work(compiled, fetch, per_call, devices.split(pipeline.positions(shares)), f'{config.selection}_accuracy',
-                   devices.place, per_epoch, sum(shares))  # fmt: skip
+  position = devices.split(devices.own(pipeline.positions(shares)))
+  work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
   return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
@@ -129,13 +140,14 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   (context, leading), *_ = students
   made, devices = assemble(students, zoo), context.devices
   work = made.work
-  each_step = operations(work.step, made.firsts, made.frozen, *work.feed(0, 1), work.position)
+  # From the host: on several, pmap gives up what it is given when it is only asked for its program.
+  each_step = operations(work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position)
   each_step = each_step and each_step / len(students)
   peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(made.fed))
-    progress = stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak))
-    saved = stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
+    progress = parallel.lead(lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak)))
+    saved = parallel.lead(lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say)))
     members = []
     for number, (own_context, phase) in enumerate(students):
       watcher = Watcher(own_context, phase, progress if number == 0 else None)  # one of them stands for all on the screen
@@ -160,12 +172,16 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
     name = plans.companion_name(phase.name)
     beside = _companion_row(context, phase, name, companion, ended)
     done = Done([beside, *done.rows], done.history, {name: companion} | done.networks)
+  parallel.lead(lambda: _write(context, phase, done))
+  return done
+
+
+def _write(context: Context, phase: Phase, done: Done) -> None:
   for row in done.rows:
     trained = done.networks[row['name']]
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
     checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
   records.write_json(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
-  return done
 
 
 class Watcher:
@@ -186,6 +202,9 @@ class Watcher:
       self._progress.step(step, means, images)
 
   def epoch(self, history: list[loop.Row]) -> None:
+    parallel.lead(lambda: self._record(history))
+
+  def _record(self, history: list[loop.Row]) -> None:
     new = history[-1:]
     if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
       self._events, new = records.Events(self._context.folder / 'events' / self._phase.name, 0), history
@@ -236,7 +255,7 @@ def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part
   def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
     placed = context.placed.get(id(part.source))
     batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
-    blocks = feed.evaluation(part, batch, placed=placed, split=devices.split)
+    blocks = feed.evaluation(part, batch, placed=placed, own=devices.own, split=devices.split)
     variables = devices.place(variables)
     totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
     if totals['accuracy'][1] != len(part.index):
@@ -324,8 +343,9 @@ def _companion_row(context: Context, phase: Phase, name: str, companion: Trained
 def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
   """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
   place = context.folder / 'phases' / name / 'result.json'
-  if place.exists():
-    return records.read_json(place)['rows'][0]
+  before = parallel.told(lambda: records.read_json(place) if place.exists() else None)
+  if before is not None:
+    return before['rows'][0]
   started, evaluate, spec = time.perf_counter(), evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
   test = evaluate(trained.variables, context.parts.test)['accuracy']
@@ -336,7 +356,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
                 f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
              validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started)  # fmt: skip
-  records.write_json(place, {'rows': [row], 'history': []})
+  parallel.lead(lambda: records.write_json(place, {'rows': [row], 'history': []}))
   return row
 
 

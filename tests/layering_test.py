@@ -32,6 +32,8 @@ ABOVE = {
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
   'study': ('types', 'config'),
   'command_line': (),
+  'hosts': ('types',),
+  'cluster': ('types',),
 }
 COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict', 'inference',
             'report.__main__')  # fmt: skip

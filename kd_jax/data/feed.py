@@ -38,7 +38,7 @@ class Feed(NamedTuple):
 
 def resident(sources: tuple[Source, ...], parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, ...]],
              split: Callable[[PyTree], PyTree], split_steps: Callable[[PyTree], PyTree]) -> Feed:  # fmt: skip
-  """Images stay on the device (`sources`, placed there once); a step is sent its index alone."""
+  """Images stay on the device (`sources`, placed there once); a step is sent its index alone, the places that `order` gives."""
 
   def index(step: int) -> tuple[np.ndarray, ...]:
     return tuple(part.index[chosen] for part, chosen in zip(parts, order(step), strict=True))
@@ -70,16 +70,18 @@ def streamed(parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, .
 
 
 def evaluation(part: Part, batch: int, *, placed: Source | None,
-               split: Callable[[PyTree], PyTree]) -> Iterator[tuple[tuple[Source, ...], tuple, jax.Array]]:  # fmt: skip
+               own: Callable[[PyTree], PyTree],
+             split: Callable[[PyTree], PyTree]) -> Iterator[tuple[tuple[Source, ...], tuple, jax.Array]]:  # fmt: skip
   """Every image of the part once: (sources, index, mask). The last block is padded with its first image and masked.
 
   Args:
     placed: the part's source on the device, or None to send the pixels block by block.
+    own, split: as in kd_jax.train.parallel.
   """
   for start in range(0, len(part.index), batch):
     real = part.index[start : start + batch]
-    padded = np.concatenate([real, np.repeat(real[:1], batch - len(real))])
-    mask = split((np.arange(batch) < len(real)).astype(np.float32))
+    padded = own(np.concatenate([real, np.repeat(real[:1], batch - len(real))]))
+    mask = split(own((np.arange(batch) < len(real)).astype(np.float32)))
     if placed is not None:
       yield (placed,), split((padded,)), mask
     else:

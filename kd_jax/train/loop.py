@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from kd_jax.train import metrics
+from kd_jax.train import metrics, parallel
 from kd_jax.train.checkpoint import Checkpoints
 from kd_jax.train.state import method_variables, student_variables
 from kd_jax.types import Frozen, Phase, PyTree, TrainState
@@ -68,8 +68,8 @@ class Finished(NamedTuple):
   images_per_second: float  # median over epochs, compilation left out
 
 
-def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Checkpoints, *, log_every: int) -> list[Finished]:
-  """Trains to the end, from the newest checkpoint where there is one.
+def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Checkpoints | None, *, log_every: int) -> list[Finished]:
+  """Trains to the end, from the newest checkpoint where there is one; `checkpoints` are process 0's.
 
   The best epoch is the first with the highest selecting metric. A checkpoint holds every student's state, best network so far and
   history, so none of them can disagree. Raises Interrupted, after saving, when the first member's watcher says so.
@@ -79,7 +79,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
   bests = [jax.device_get(student_variables(state)) for state in states]
   blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
   metas, spent = [dict(blank) for _ in members], 0.0
-  restored = checkpoints.restore_newest({'states': states, 'bests': bests})
+  restored = parallel.told(lambda: checkpoints.restore_newest({'states': states, 'bests': bests}))
   if restored is not None:
     states, bests = restored.trees['states'], restored.trees['bests']
     metas, spent = restored.meta['members'], restored.meta['seconds']
@@ -94,7 +94,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
   def save() -> None:
     nonlocal spent
     spent = time.perf_counter() - began
-    checkpoints.save(at, {'states': states, 'bests': bests}, {'members': metas, 'seconds': spent})
+    parallel.lead(lambda: checkpoints.save(at, {'states': states, 'bests': bests}, {'members': metas, 'seconds': spent}))
 
   while at < epochs * per_epoch and not metas[0]['stopped']:
     epoch, pending, looked = at // per_epoch + 1, [], at
@@ -116,6 +116,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
           clock, clocked = time.perf_counter(), at
       if stop and at < epoch * per_epoch:
         save()
+        parallel.lead(lambda: checkpoints.wait())
         raise Interrupted
     timed = (at - clocked) * work.images_per_step * len(members)
     speed = timed / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
@@ -131,8 +132,9 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
       member.watcher.epoch(meta['history'])  # before saving: an epoch that is not repeated after a kill is in the records
     save()
     if stop and at < epochs * per_epoch:
+      parallel.lead(lambda: checkpoints.wait())
       raise Interrupted
-  checkpoints.wait()
+  parallel.lead(lambda: checkpoints.wait())
   lasts = [jax.tree.map(np.array, jax.device_get((student_variables(state), method_variables(state)))) for state in states]
   return [Finished(best, *last, meta['best_epoch'], meta['history'], spent * share, _speed(meta['history']))
           for best, last, meta in zip(bests, lasts, metas, strict=True)]  # fmt: skip

@@ -1,17 +1,27 @@
-"""How a step runs on devices: the only file that says pmap, and the one place where a device count is known.
+"""How a step runs on devices, of one host or several: the only file that says pmap, and the one place where their number is known.
 
 Both kinds take and give the same plain trees, without a device axis, so checkpoints and results do not depend on the kind:
   jit    one program over a mesh; the compiler splits the batch, and BatchNorm and losses see the whole of it
   pmap   a program a device with a named axis; BatchNorm, losses and gradients gather over the axis by themselves
+
+On several hosts every process runs the same program on the devices of all. It feeds its own devices; what is random is drawn by
+places in the global batch, so the results are those of one process. Process 0 alone reads and writes the folder of a run:
+  lead(act)    it acts, while the others wait; what it raises, all raise
+  told(read)   it reads, and all know
+  agreement()  all do what one is asked to do, at the same step
+In a run of one process these are nothing but the call, or the flag.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kd_jax.train.step import several
@@ -20,6 +30,7 @@ from kd_jax.types import Array, KdJaxError, PyTree
 KINDS = ('jit', 'pmap')
 AXIS = 'devices'
 _STEPS = 1000  # in one program on an accelerator, at most: seconds, so that an interruption is soon seen
+T = TypeVar('T')
 
 
 class Parallel(NamedTuple):
@@ -29,9 +40,10 @@ class Parallel(NamedTuple):
     `steps` is more than 1 and the data is not streamed, a call takes several steps, and its index has an entry for each.
   evaluate(step, streamed) compiles (variables, sources, index, mask) → metrics. Where `streamed`, the sources are a batch
     themselves and are shared out as its index would be.
-  place(tree) copies a tree to every device; split(array) shares the rows of [B, …] arrays out, and split_steps those of [S, B], the
-  batches of S steps. `programs` is the number of
-  devices that each run the compiled function on a part of the batch: 1 where one program spans them all.
+  place(tree) copies a tree to every device. own(tree) takes, of [B, …] arrays on the host, the rows that this process feeds;
+    split(tree) shares these out to its devices, and split_steps those of [S, B], the batches of S steps.
+  `devices` are those of all processes. `programs` is the number of devices that each run the compiled function on a part of the
+    batch: 1 where one program spans them all.
   """
 
   axis: str | None
@@ -41,6 +53,7 @@ class Parallel(NamedTuple):
   train: Callable[[Callable, bool], Callable]
   evaluate: Callable[[Callable, bool], Callable]
   place: Callable[[PyTree], PyTree]
+  own: Callable[[PyTree], PyTree]
   split: Callable[[PyTree], PyTree]
   split_steps: Callable[[PyTree], PyTree]
 
@@ -54,37 +67,47 @@ def check_shares(parallel: Parallel, shares: Iterable[int]) -> None:
 
 
 def make(kind: str, *, devices: int | None = None, steps: int | None = None) -> Parallel:
-  """The kind, one of KINDS, on the first `devices` of this process's devices (default: all).
+  """The kind, one of KINDS, on the first `devices` devices (default: all, of all processes).
 
   `steps` are those of one call, at most; by default one on a CPU, where a loop inside a program is slow, and many elsewhere.
   """
-  chosen = jax.local_devices()[:devices]
+  chosen = sorted(jax.devices(), key=lambda device: device.process_index)[:devices]
   steps = steps or (1 if chosen[0].platform == 'cpu' else _STEPS)
   count = len(chosen)
+  mine = [number for number, device in enumerate(chosen) if device.process_index == jax.process_index()]
   mesh = Mesh(np.array(chosen), (AXIS,))
-  everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+  everywhere = NamedSharding(mesh, PartitionSpec())
+
+  def own(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda array: array[len(array) // count * mine[0] : len(array) // count * (mine[-1] + 1)], tree)
+
+  def put(tree: PyTree, *axes: str | None) -> PyTree:
+    if jax.process_count() > 1:
+      return multihost_utils.host_local_array_to_global_array(tree, mesh, PartitionSpec(*axes))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*axes)))
 
   def whole(step: Callable, streamed: bool) -> Callable:
     return several(step) if steps > 1 and not streamed else step
-
-  def place(tree: PyTree) -> PyTree:
-    return jax.device_put(tree, everywhere)
 
   if kind == 'jit':
     return Parallel(
       None, count, 1, steps,
       train=lambda step, streamed: jax.jit(whole(step, streamed), donate_argnums=0, out_shardings=everywhere),
       evaluate=lambda step, streamed: jax.jit(step, out_shardings=everywhere),
-      place=place,
-      split=lambda tree: jax.device_put(tree, shared),
-      split_steps=lambda tree: jax.device_put(tree, NamedSharding(mesh, PartitionSpec(None, AXIS))),
+      place=put,
+      own=own,
+      split=lambda tree: put(tree, AXIS),
+      split_steps=lambda tree: put(tree, None, AXIS),
     )  # fmt: skip
 
+  # pmap takes and gives what lies on the devices of this process, wherever it gathers.
+  local, dealt = (NamedSharding(mesh.local_mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
+
   def deal(array: Array) -> Array:
-    return jax.device_put(array.reshape(count, -1, *array.shape[1:]), shared)
+    return jax.device_put(array.reshape(len(mine), -1, *array.shape[1:]), dealt)
 
   def deal_steps(array: Array) -> Array:
-    return jax.device_put(array.reshape(len(array), count, -1).swapaxes(0, 1), shared)
+    return jax.device_put(array.reshape(len(array), len(mine), -1).swapaxes(0, 1), dealt)
 
   axes = {False: None, True: 0}
   return Parallel(
@@ -93,7 +116,62 @@ def make(kind: str, *, devices: int | None = None, steps: int | None = None) -> 
                                           devices=chosen, donate_argnums=0),
     evaluate=lambda step, streamed: jax.pmap(step, AXIS, in_axes=(None, axes[streamed], 0, 0), out_axes=None,
                                              devices=chosen),
-    place=place,
+    place=lambda tree: jax.device_put(tree, local),
+    own=own,
     split=lambda tree: jax.tree.map(deal, tree),
     split_steps=lambda tree: jax.tree.map(deal_steps, tree),
   )  # fmt: skip
+
+
+def leads() -> bool:
+  """Whether this is process 0, the one that reads and writes the folder of a run, and speaks."""
+  return jax.process_index() == 0
+
+
+def lead(act: Callable[[], T]) -> T | None:
+  """What `act` returns in process 0, None in the others, once it has returned. All call it; its KdJaxError is raised in all."""
+  if jax.process_count() == 1:
+    return act()
+  done, fault = None, ''
+  if leads():
+    try:
+      done = act()
+    except KdJaxError as error:
+      fault = str(error)
+  if fault := _broadcast(fault.encode()).decode():
+    raise KdJaxError(fault)
+  return done
+
+
+def told(read: Callable[[], T]) -> T:
+  """What `read` returns in process 0, in all processes."""
+  if jax.process_count() == 1:
+    return read()
+  return pickle.loads(_broadcast(lead(lambda: pickle.dumps(read())) or b''))
+
+
+def agreement() -> Callable[[bool], bool]:
+  """A function that all processes call in step, and that tells all of them whether one has given True.
+
+  Where several take part it answers for the call before, which has arrived by then: nobody waits for the devices.
+  """
+  if jax.process_count() == 1:
+    return lambda flag: flag
+  mesh, asked = Mesh(np.array(jax.devices()), (AXIS,)), []
+  largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+  def agree(flag: bool) -> bool:
+    given = np.full(jax.local_device_count(), flag, np.int32)
+    asked.append(largest(multihost_utils.host_local_array_to_global_array(given, mesh, PartitionSpec(AXIS))))
+    return len(asked) > 1 and bool(asked.pop(0))
+
+  return agree
+
+
+def _broadcast(data: bytes) -> bytes:
+  """What process 0 gives, in all."""
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+  if not size:
+    return b''
+  given = np.frombuffer(data, np.uint8) if leads() else np.zeros(size, np.uint8)
+  return multihost_utils.broadcast_one_to_all(given).tobytes()

@@ -120,7 +120,8 @@ class TestEvaluation:
   def test_every_image_once_and_padding_masked(self, count, streamed):
     part = Part(source(40), np.arange(40, dtype=np.int32)[::-1][:count])
     seen = []
-    for sources, index, mask in feed.evaluation(part, 8, placed=None if streamed else part.source, split=lambda tree: tree):
+    for sources, index, mask in feed.evaluation(part, 8, placed=None if streamed else part.source, own=lambda tree: tree,
+                                                split=lambda tree: tree):  # fmt: skip
       images, labels = step.gather(sources, index)
       assert images.shape[0] == 8 and mask.dtype == np.float32 and (index[0] is None) == streamed
       kept = np.asarray(mask) > 0
@@ -140,7 +141,8 @@ class TestEvaluation:
     part = Part(stored, np.arange(3, 30, dtype=np.int32))
     with tiny.quick_compilation():
       evaluate = spread.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed)
-      blocks = feed.evaluation(part, 16, placed=None if streamed else spread.place(stored), split=spread.split)
+      blocks = feed.evaluation(part, 16, placed=None if streamed else spread.place(stored), own=spread.own,
+                               split=spread.split)  # fmt: skip
       placed = spread.place(variables)
       with tiny.compilations() as count:
         totals = metrics.add({}, [evaluate(placed, *block) for block in blocks])

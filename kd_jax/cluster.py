@@ -1,0 +1,74 @@
+"""The workers of a study as jobs of Slurm: submitit writes the job array, and requeues a job that is preempted or out of time."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd_jax.types import KdJaxError
+
+_LOGS = 'jobs'  # the folder of submitit's files and of what the workers print, in that of the study
+
+
+class Worker:
+  """What a job does: a command, in a process of its own, which submitit's signal handlers leave alone."""
+
+  def __init__(self, command: Sequence[str]):
+    self.command = tuple(command)
+    self._process: subprocess.Popen | None = None
+    self._waiting: threading.Thread | None = None
+
+  def __call__(self) -> None:
+    self._process = subprocess.Popen(self.command)
+    self._waiting = threading.Thread(target=self._process.wait)
+    self._waiting.start()
+    self._waiting.join()
+    if self._process.returncode:
+      raise RuntimeError(f'the worker ended with status {self._process.returncode}; what it said stands above')
+
+  def checkpoint(self) -> Any:
+    """submitit calls this in a job that has to make room: what is trained is saved, and the same job is to be queued again."""
+    from submitit.helpers import DelayedSubmission
+
+    self._process.terminate()
+    self._waiting.join()
+    return DelayedSubmission(Worker(self.command))
+
+
+def parameters(given: Sequence[str]) -> dict[str, int | str]:
+  """Parameters of submitit from 'name=value'. Raises KdJaxError where one has another form."""
+  pairs = [text.partition('=')[::2] for text in given]
+  for name, value in pairs:
+    if not name or not value:
+      raise KdJaxError(f"--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '{','.join(given)}'")
+  return {name: int(value) if value.isdigit() else value for name, value in pairs}
+
+
+def submit(command: Sequence[str], count: int, folder: Path, given: Mapping[str, Any], *, cluster: str = 'slurm') -> list[Any]:
+  """Submits a command as `count` jobs, and returns submitit's.
+
+  Args:
+    command: a worker of the study.
+    count: of workers.
+    folder: of the study, on a file system that the machines share.
+    given: parameters of submitit's executor, such as {'timeout_min': 240, 'slurm_partition': 'gpu', 'gpus_per_node': 1}.
+    cluster: 'slurm', or 'local' for processes of this machine.
+
+  Raises:
+    KdJaxError: submitit is not installed, there is no Slurm, or it takes no such parameter.
+  """
+  try:
+    import submitit
+  except ImportError as error:
+    raise KdJaxError("jobs of Slurm need submitit: pip install 'kd_jax[cluster]'") from error
+  try:
+    executor = submitit.AutoExecutor(folder=folder / _LOGS, cluster=cluster)
+    executor.update_parameters(**{'name': 'kd_jax', **given})
+    with executor.batch():
+      jobs = [executor.submit(Worker(command)) for _ in range(count)]
+  except (RuntimeError, NameError, TypeError, ValueError, OSError, submitit.core.utils.FailedJobError) as error:
+    raise KdJaxError(f'the workers cannot be submitted to {cluster} ({" ".join(str(error).split())})') from error
+  return jobs

@@ -1,0 +1,171 @@
+"""Several processes that share one run, as on a TPU pod or under Slurm: which are to, how they find each other, and who watches them.
+
+jax.distributed joins them. A process whose peer has died is in a program that will never end, and jax aborts it; so on each host
+the work is done by a child, and the process that the user started turns what becomes of it into one line and an exit status.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from kd_jax.types import KdJaxError
+
+LOST = 75  # EX_TEMPFAIL: the exit status where another process is gone; the same command again goes on
+HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead
+_PATIENCE = 30  # seconds that a process which ends waits for the others to end
+_CHILD = 'KD_JAX_HOSTS_CHILD'
+_SLURM_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID')  # what jax asks for, too
+_NOISE = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d')  # a line of XLA's own log
+# How a collective, or the service that keeps the processes together, says that one of them is gone.
+_GONE = re.compile(r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED', re.IGNORECASE)
+
+
+class Place(NamedTuple):
+  """This process among those of a run; what is None is found by jax, from Slurm or the TPU."""
+
+  coordinator: str | None = None  # host:port of process 0
+  processes: int | None = None
+  process: int | None = None
+
+
+def place(coordinator: str, processes: int, process: int) -> Place | None:
+  """What the flags, or else the surroundings, say of several processes; None where this one is alone.
+
+  Args:
+    coordinator: host:port of process 0, or ''.
+    processes: their number; 0 where it is not given.
+    process: this one's number; −1 where it is not given.
+
+  Raises:
+    KdJaxError: the flags do not go together.
+  """
+  if coordinator or processes or process >= 0:
+    if not (coordinator and processes > 0 and 0 <= process < processes) or not re.fullmatch(r'.+:\d+', coordinator):
+      raise KdJaxError('several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and --process_id, from 0 to '
+                       f'N - 1, not "{coordinator}", {processes} and {process}')  # fmt: skip
+    return Place(coordinator, processes, process) if processes > 1 else None
+  if all(name in os.environ for name in _SLURM_STEP) and int(os.environ.get('SLURM_NTASKS', 1)) > 1:
+    return Place()
+  return Place() if _tpu_workers() > 1 else None
+
+
+def _tpu_workers() -> int:
+  """The hosts of the TPU that this process is on, 0 elsewhere: from the variables of GKE, or else the virtual machine's metadata."""
+  slices = int(os.environ.get('MEGASCALE_NUM_SLICES') or 1)
+  names = os.environ.get('TPU_PROCESS_ADDRESSES') or os.environ.get('TPU_WORKER_HOSTNAMES')
+  if names is None and 'TPU_SKIP_MDS_QUERY' not in os.environ and any(map(os.path.exists, ('/dev/accel0', '/dev/vfio/0'))):
+    server = os.environ.get('GCE_METADATA_IP', 'metadata.google.internal')
+    wanted = urllib.request.Request(f'http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints',
+                                    headers={'Metadata-Flavor': 'Google'})  # fmt: skip
+    with contextlib.suppress(OSError), urllib.request.urlopen(wanted, timeout=3) as answer:
+      names = answer.read().decode()
+  return slices * len(names.split(',')) if names else 0
+
+
+def is_watched() -> bool:
+  """Whether `watch` started this process."""
+  return _CHILD in os.environ
+
+
+def join(where: Place) -> None:
+  """Joins the other processes, in a child of `watch` and before any other operation of jax.
+
+  Raises KdJaxError where they cannot be reached.
+  """
+  import jax
+
+  _die_with_parent()
+  # Gloo, which carries the data between CPUs, tells file 1 of its connections: that shall not be ours.
+  sys.stdout = os.fdopen(os.dup(1), 'w', buffering=1, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+  try:
+    jax.distributed.initialize(*where, cluster_detection_method='deactivate' if where.coordinator else None,
+                               heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=_PATIENCE)  # fmt: skip
+  except (RuntimeError, ValueError) as error:
+    raise KdJaxError(f'the processes of this run cannot join ({_short(str(error))}): start all of them within 5 minutes, with the same '
+                     f'coordinator, {where.coordinator or "which jax finds by itself"}') from error  # fmt: skip
+
+
+@contextlib.contextmanager
+def leaving_when_lost():
+  """Ends this process with LOST at once where an operation fails because another process is gone."""
+  import jax
+
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1 or not _GONE.search(str(error)):
+      raise
+    print(f'E0000 00:00:00 {_short(str(error))}', file=sys.stderr, flush=True)
+    os._exit(LOST)  # the usual way out waits for the other
+
+
+def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
+  """Runs a command that joins others, hands signals on to it, and returns its exit status: LOST where another process is gone.
+
+  `say` is given one line where the command did not end by itself. What XLA logs is kept to itself unless it has to explain one.
+  """
+  process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors='replace', start_new_session=True,
+                             env={**os.environ, _CHILD: str(os.getpid())})  # fmt: skip
+  noise: collections.deque[str] = collections.deque(maxlen=200)
+  reader = threading.Thread(target=_sift, args=(process.stderr, noise))
+  reader.start()
+
+  def hand_on(number: int, frame: object) -> None:
+    with contextlib.suppress(ProcessLookupError):
+      process.send_signal(number)
+
+  before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+  try:
+    status = process.wait()
+    reader.join()
+  finally:
+    process.stderr.close()
+    for number, handler in before.items():
+      signal.signal(number, handler)
+  if status in (LOST, -signal.SIGABRT):
+    reason = next((line for line in noise if _GONE.search(line)), '')
+    reason = _short(reason.partition('] ')[2] or reason)
+    say(f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is kept: start the same command again '
+        'on every host, and it goes on')  # fmt: skip
+    return LOST
+  if status < 0:
+    say(f'the work was ended by {signal.Signals(-status).name}; what was saved is kept: the same command again goes on')
+    return 128 - status
+  return status
+
+
+def _sift(lines: Iterable[str], noise: collections.deque[str]) -> None:
+  """Shows what is not XLA's log, and what does not follow a fatal line of it (its stack)."""
+  fatal = False
+  for line in lines:
+    fatal = fatal or line.startswith('F') and bool(_NOISE.match(line))
+    if fatal or _NOISE.match(line):
+      noise.append(line)
+    else:
+      sys.stderr.write(line)
+      sys.stderr.flush()
+
+
+def _die_with_parent() -> None:
+  """Who kills the process that the user started means the work. On Linux."""
+  if sys.platform == 'linux':
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(os.environ[_CHILD]):  # it was quicker
+      os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _short(text: str) -> str:
+  text = ' '.join(text.split())
+  return text if len(text) <= 200 else text[:197] + '…'
