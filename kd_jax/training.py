@@ -18,6 +18,7 @@ from kd_jax.report import records
 from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
+from kd_jax.watcher import Watcher
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
 Say = Callable[[str], None]
@@ -150,7 +151,8 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
     saved = parallel.lead(lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say)))
     members = []
     for number, (own_context, phase) in enumerate(students):
-      watcher = Watcher(own_context, phase, progress if number == 0 else None)  # one of them stands for all on the screen
+      shown = progress if number == 0 else None  # one of them stands for all on the screen
+      watcher = Watcher(own_context.folder, phase.name, shown, own_context.stop)
       stack.enter_context(contextlib.closing(watcher))
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
       members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
@@ -182,44 +184,6 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
     checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
   records.write_json(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
-
-
-class Watcher:
-  """Writes a phase's records as it goes on, and passes them to the progress display, where it has one."""
-
-  def __init__(self, context: Context, phase: Phase, progress: Progress | None):
-    self._context, self._phase, self._progress = context, phase, progress
-    self._events: records.Events | None = None
-
-  def start(self, phase: str, step: int) -> None:
-    if self._progress:
-      if step:
-        self._progress.say(f'{phase}: going on after step {step}.')
-      self._progress.start(phase, step)
-
-  def step(self, step: int, means: Mapping[str, float], images: int) -> None:
-    if self._progress:
-      self._progress.step(step, means, images)
-
-  def epoch(self, history: list[loop.Row]) -> None:
-    parallel.lead(lambda: self._record(history))
-
-  def _record(self, history: list[loop.Row]) -> None:
-    new = history[-1:]
-    if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
-      self._events, new = records.Events(self._context.folder / 'events' / self._phase.name, 0), history
-    for row in new:
-      self._events.write(row['epoch'], row)
-    records.write_history(self._context.folder / 'phases' / self._phase.name / 'history.csv', history)
-    if self._progress:
-      self._progress.epoch(history[-1])
-
-  def interrupted(self) -> bool:
-    return self._context.stop()
-
-  def close(self) -> None:
-    if self._events is not None:
-      self._events.close()
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -154,9 +153,7 @@ def test_a_saved_epoch_is_in_the_history_whatever_happens_next(whole):
 def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   """The library keeps events for a second before it writes them: a kill loses those of saved epochs."""
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
-  context, phase = SimpleNamespace(folder=tmp_path), SimpleNamespace(name='student')
-  progress = SimpleNamespace(epoch=lambda row: None)
-  with contextlib.closing(kd_jax.training.Watcher(context, phase, progress)) as watcher:
+  with contextlib.closing(kd_jax.training.Watcher(tmp_path, 'student', None, lambda: False)) as watcher:
     watcher.epoch(history[:3])
     watcher.epoch(history)
   (events,) = (tmp_path / 'events' / 'student').iterdir()
