@@ -1,90 +1,135 @@
-"""Times both workers in turns, A B A B, and makes the table."""
+"""Times all sides of a row in turns, A B C A B C: the one place where figures are taken."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.rows import Row
+from benchmarks import starts
+from benchmarks.rows import SIDES, Row, Start
 from benchmarks.workers import Worker
+from kd_jax.main import ONEDNN, TUNABLES
 
-# A block's first steps find the other worker's data in the caches and are not counted.
-SETTLING_STEPS = 1
+# A block's first step finds the other workers' data in the caches and is not counted; in an epoch there are many.
+SETTLING = {'step': 1, 'forward': 1, 'epoch': 0}
 CPU_ONLY = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
-# Both sides allocate a step's memory anew and the system then clears it page by page, a large part of either's time.
-HUGE_PAGES = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
+# Without, each step's memory is had anew from the system, which clears it page by page: a large part of the time of either side.
+HUGE_PAGES = {'GLIBC_TUNABLES': TUNABLES}
+LAUNCHED = HUGE_PAGES | {'XLA_FLAGS': ONEDNN}  # what launch.py sets for itself
+
+
+class Settings(NamedTuple):
+  """How a row is timed."""
+
+  python: str
+  peer_python: str
+  threads: int = 2
+  blocks: int = 7
+  steps: int = 3  # in a block
+  starts: int = 3  # blocks of launch.py
+  huge_pages: bool = False  # for the peers, too
+  data_dir: str = ''
+  teacher: str = ''
 
 
 def machine() -> dict[str, Any]:
-  """What the figures depend on."""
+  """What the figures depend on and what stays as it is."""
   models = [line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')]
   return {
     'cpu': models[0] if models else platform.processor(),
     'cores': len(os.sched_getaffinity(0)),
+    'memory_gigabytes': round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1),
     'system': f'{platform.system()} {platform.machine()}',
-    'huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
-    'load_average': os.getloadavg()[0],
+    'python': platform.python_version(),
+    'jax': importlib.metadata.version('jax'),
+    'jaxlib': importlib.metadata.version('jaxlib'),  # read without importing it: this process stays out of the way
+    'transparent_huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
   }
 
 
-def measure(row: Row, *, python: str, peer_python: str, threads: int, blocks: int, steps: int,
-            huge_pages: bool = False) -> dict[str, Any]:  # fmt: skip
-  """One row, with a value a block.
+def measure(row: Row | Start, settings: Settings, *, caches: Path) -> dict[str, Any]:
+  """A row's figures, with a value a block, and the load of the machine before and after.
 
-  `ours` and `peer` hold the seconds of a step and the processor's seconds in it over all threads, `ours` those of the
-  host's input work for a step, too; `ratio` is peer / ours of the blocks that follow each other. Where torch cannot be
-  imported under `peer_python`, `peer` holds {'missing': why} and no seconds, and there is no ratio.
+  `sides` maps each side to its facts and its figures, of which `seconds` are those of a step, a forward, an epoch or a start, or
+  to {'missing': why}. `ratios` maps each peer to peer / ours of the blocks that follow each other: above 1, ours is faster.
+
+  Args:
+    row: what is timed.
+    settings: how.
+    caches: a folder for compiled programs; it may hold those of earlier rows.
   """
-  workers: dict[str, Worker] = {}
-  environment = CPU_ONLY | (HUGE_PAGES if huge_pages else {})
-  result: dict[str, Any] = {'row': row._asdict(), 'threads': threads, 'blocks': blocks, 'steps': steps,
-                            'huge_pages_asked': huge_pages}  # fmt: skip
-  try:
-    for name, interpreter in (('ours', python), ('peer', peer_python)):
-      workers[name] = Worker(interpreter, f'benchmarks.{name}', {'row': row, 'threads': threads}, environment)
-      result[name] = workers[name].facts
-    turns = [name for name in workers if 'missing' not in result[name]]
-    for _ in range(blocks):
-      for name in turns:
-        workers[name].ask(measure='steps', count=SETTLING_STEPS)
-        for figure, value in workers[name].ask(measure='steps', count=steps).items():
-          result[name].setdefault(figure, []).append(value)
-      result['ours'].setdefault('input_seconds', []).append(workers['ours'].ask(measure='input')['seconds'])
-  finally:
-    for worker in workers.values():
-      worker.close()
-  result['load_average_after'] = os.getloadavg()[0]
-  if 'peer' in turns:
-    pairs = zip(result['ours']['seconds'], result['peer']['seconds'], strict=True)
-    result['ratio'] = [theirs / ours for ours, theirs in pairs]
+  before = os.getloadavg()[0]
+  sides = (_starts if isinstance(row, Start) else _work)(row, settings, caches)
+  result = {'row': row._asdict(), 'sides': sides, 'load_average': [before, os.getloadavg()[0]]}
+  ours = sides.get('ours', {}).get('seconds')
+  peers = {name: side['seconds'] for name, side in sides.items() if name != 'ours' and 'seconds' in side}
+  result['ratios'] = {name: [b / a for a, b in zip(ours, theirs, strict=True)] for name, theirs in peers.items()} if ours else {}
   return result
 
 
-def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-  """The lines of the table, a group of lines a row."""
-  lines = [f'{"row":12} {"":16} {"median":>9} {"min":>9} {"max":>9}']
+def in_turns(sides: Mapping[str, Callable[[], Mapping[str, float]]], blocks: int) -> dict[str, dict[str, list[float]]]:
+  """Each side once, then each once more, and so on: for each side its figures, with a value a block."""
+  figures: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
+  for _ in range(blocks):
+    for name, measured in sides.items():
+      for figure, value in measured().items():
+        figures[name].setdefault(figure, []).append(value)
+  return figures
 
-  def add(name: str, label: str, values: Sequence[float], unit: str, scale: float = 1.0) -> None:
-    figures = ' '.join(f'{scale * value:9.3f}' for value in (median(values), min(values), max(values)))
-    lines.append(f'{name:12} {label:16} {figures} {unit}')
 
-  for name, result in results.items():
-    ours, peer = result['ours'], result['peer']
-    add(name, f'jax {ours["jax"]}', ours['seconds'], 'ms a step', 1e3)
-    add(name, '  processor', ours['cpu_seconds'], 'ms a step, over all threads', 1e3)
-    if 'missing' in peer:
-      lines.append(f'{name:12} PyTorch: not timed, {peer["missing"]}')
-    else:
-      add(name, f'torch {peer["torch"]}', peer['seconds'], 'ms a step', 1e3)
-      add(name, '  processor', peer['cpu_seconds'], 'ms a step, over all threads', 1e3)
-      add(name, 'peer / ours', result['ratio'], '(above 1: ours is faster)')
-    shares = [100 * host / step for host, step in zip(ours['input_seconds'], ours['seconds'], strict=True)]
-    add(name, 'host input work', shares, '% of our step')
-  return lines
+def _work(row: Row, settings: Settings, caches: Path) -> dict[str, dict[str, Any]]:
+  environment = CPU_ONLY | {'TORCHINDUCTOR_CACHE_DIR': str(caches / 'inductor')}
+  with contextlib.ExitStack() as stack:
+    workers = {}
+    for name in row.sides:  # they prepare side by side, and are timed once all are ready
+      module, options = SIDES[name]
+      python = settings.python if name == 'ours' else settings.peer_python
+      own = LAUNCHED if name == 'ours' else HUGE_PAGES if settings.huge_pages else {}
+      workers[name] = Worker(python, module, {'row': row, 'threads': settings.threads, **options}, environment | own)
+      stack.callback(workers[name].close)
+    facts = {name: worker.answer() for name, worker in workers.items()}
+    count = 1 if row.work == 'epoch' else settings.steps
+    ready = {name: partial(_block, workers[name], SETTLING[row.work], count, facts[name]['shares'])
+             for name in workers if 'missing' not in facts[name]}  # fmt: skip
+    figures = in_turns(ready, settings.blocks)
+  return {name: facts[name] | figures.get(name, {}) for name in facts}
+
+
+def _block(worker: Worker, settling: int, count: int, shares: list[str]) -> dict[str, float]:
+  if settling:
+    worker.ask(measure='whole', count=settling)
+  return worker.ask(measure='whole', count=count) | {f'{share}_seconds': worker.ask(measure=share)['seconds'] for share in shares}
+
+
+def _starts(row: Start, settings: Settings, caches: Path) -> dict[str, dict[str, Any]]:
+  given = {'data_dir': settings.data_dir, 'teacher': settings.teacher}
+  needed = [name for name in given if any(f'{{{name}}}' in argument for argument in row.arguments)]
+  if lacking := [name for name in needed if not given[name]]:
+    return {name: {'missing': f'--{lacking[0]} is not given'} for name in row.sides}
+  cache = caches / row.part
+  arguments = tuple(argument.format(**given) for argument in row.arguments)
+
+  def once(side: str) -> dict[str, float]:
+    if side == 'cold':
+      starts.empty(cache)
+    return starts.start((*arguments, *row.sides[side]), cache=cache, until=row.until, stopped=row.stopped,
+                        threads=settings.threads, environment=CPU_ONLY)  # fmt: skip
+
+  if 'cold' not in row.sides and not cache.exists():
+    once(next(iter(row.sides)))  # fills the cache
+  return in_turns({side: partial(once, side) for side in row.sides}, settings.starts)
+
+
+def temporary_caches() -> tempfile.TemporaryDirectory:
+  """A folder for the compiled programs of one run, empty at its start."""
+  return tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-caches-')
 
 
 def _lines(path: str) -> list[str]:

@@ -1,90 +1,136 @@
-"""The worker that times kd_jax: the compiled step with everything that training does in it, and the host's part.
+"""The worker that times kd_jax, as kd_jax.training puts a phase together from its configuration: what `launch.py` would run.
 
-In the step: gathering the batch, random crop and flip, normalisation, the teacher's forward, the student's forward and
-backward, the optimiser, the metrics. Between steps the host makes the batch's index and sends it, as training does.
+  step      gathering the batch, augmentation of every view, normalisation, the teacher's forward, the student's forward and
+            backward, the optimiser, the metrics; between steps the host makes the batch's index and sends it
+  forward   the teacher alone, on a batch of pixels in [0, 1]
+  epoch     the training loop over all images, with evaluation and a checkpoint at its end
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import time
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import Row
-from benchmarks.workers import serve
+from benchmarks.workers import serve, timed
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-STEPS = 100_000  # of the learning rate's schedule: no drop is reached
+EPOCHS = 10_000  # of the learning rate's schedule: no drop is reached
+CALLS = 10  # of what is short beside a step
 
 
 def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-  """Compiles the step of a row and takes three steps. Measurements: `steps`, `input`."""
+  """Compiles what a row needs and does it once. `shares` in the facts names measurements of parts of it, a value each."""
   del threads  # the process is bound to its cores
   import jax
   import numpy as np
 
-  from kd_jax import models
-  from kd_jax.data import feed, pipeline
-  from kd_jax.methods import make
-  from kd_jax.train import optim, parallel, state, step
-  from kd_jax.types import Frozen, Known, NetworkSpec, Optimiser, Source
+  from kd_jax import config, models, run, training
+  from kd_jax.data import feed, pipeline, sources
+  from kd_jax.train import checkpoint, loop, parallel, state
+  from kd_jax.types import Source, Trained
 
   row = Row(*row)
   random = np.random.default_rng(0)
-  images = random.integers(0, 256, (row.examples, *row.image_shape), dtype=np.uint8)
-  labels = random.integers(0, row.classes, row.examples, dtype=np.int32)
 
-  def network(name: str):
-    return models.build(NetworkSpec(name, row.classes, tuple(row.image_shape), mean=MEAN, std=STD))
+  def images(count: int) -> Source:
+    return Source(random.integers(0, 256, (count, *row.image_shape), dtype=np.uint8), np.arange(count, dtype=np.int32) % row.classes)
 
-  student = network(row.student)
-  teachers = (network(row.teacher),) if row.teacher else ()
-  method, spec, share = make(row.method), Optimiser(), (row.batch,)
-  optimiser = optim.sgd(spec, optim.learning_rate(spec, STEPS), method.trains)
-  passes = pipeline.steps_per_epoch(row.examples, row.batch)
-  run = parallel.make('jit', devices=1)
-  preprocess = pipeline.preprocess({'weak': pipeline.weak(crop_padding=4, flip=True)})
-  train = run.train(step.train_step(student, teachers, method, optimiser, preprocess), False)
-  weights = [models.initialise(jax.random.key(1 + n), net) for n, net in enumerate((student, *teachers))]
-  known = [Known(net, variables, models.output_shapes(net))
-           for net, variables in zip((student, *teachers), weights, strict=True)]  # fmt: skip
-  own = method.init(jax.random.key(8), known[0], tuple(known[1:]))
-  now = run.place(state.create(weights[0], own, optimiser))
-  frozen = run.place(Frozen(tuple(weights[1:]), own.consts, jax.random.key(9)))
-  source = Source(images, labels)
-  data = feed.resident(run.place((source,)), (feed.Part(source, np.arange(row.examples, dtype=np.int32)),),
-                       pipeline.order(jax.random.key(0), (row.examples,), share), run.split, run.split_steps)  # fmt: skip
-  position = run.split(pipeline.positions(share))
-  done = 0
+  dataset = sources.Dataset('random', images(row.examples + row.evaluated), images(row.classes), tuple(map(str, range(row.classes))))
+  wanted = config.default(**config.PAPER)
+  wanted.update(method=row.method, student=row.student, teacher=row.teacher, batch_size=row.batch, epochs=EPOCHS,
+                validation_examples=row.evaluated)  # fmt: skip
+  prepared = run.prepare(config.resolve(wanted), dataset=dataset)._replace(devices=parallel.make('jit', devices=1))
+  phase = prepared.phases[-1]
+  # The phases before it would train its teacher; whether one is trained makes no difference to the time.
+  zoo = {p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net)) for p in prepared.phases[:-1]}
+  nowhere = Path(os.devnull)  # what is timed here writes checkpoints alone, and these elsewhere
+  context = run.context(prepared, nowhere, stop=lambda: False, say=lambda text: None)
+  made = training.assemble([training.Student(context, phase)] * row.students, zoo)
+  work = made.work
+  now = work.place(jax.tree.map(np.array, jax.device_get(made.firsts)))
+  frozen, done, passed = work.place(made.frozen), 0, 0
 
-  def steps(count: int) -> dict[str, float]:
+  def steps(count: int) -> float:
     nonlocal now, done
-    start, used = time.perf_counter(), time.process_time()
     for number in range(done, done + count):
-      now, metrics = train(now, frozen, *data.at(number), position)
-    loss = float(metrics['loss'][0])
-    jax.block_until_ready(now)
-    seconds, used = time.perf_counter() - start, time.process_time() - used
+      now, metrics = work.step(now, frozen, *work.feed(number, 1), work.position)
     done += count
-    return {'seconds': seconds / count, 'cpu_seconds': used / count, 'loss': loss}
+    jax.block_until_ready(now)
+    return float(metrics[0]['loss'][0])
 
-  def host_input() -> dict[str, float]:
-    """A whole epoch's indices, its permutation included."""
-    start = time.perf_counter()
-    for number in range(passes, 2 * passes):
-      jax.block_until_ready(data.at(number)[1])
-    return {'seconds': (time.perf_counter() - start) / passes}
+  def epochs(count: int) -> float:
+    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoint.Checkpoints(place) as saved:
+      member = loop.Member(phase._replace(epochs=count), made.firsts[0], validate, made.schedules[0], Silent())
+      (ended,) = loop.run([member], made.frozen, work, saved, log_every=prepared.config.log_every)
+    return ended.history[-1]['train_loss']
 
-  start = time.perf_counter()
-  steps(1)
-  first = time.perf_counter() - start
-  steps(2)
-  host_input()
+  def validate(now) -> dict[str, float]:
+    measured = made.evaluators[phase.student](state.student_variables(now), context.parts.validation)
+    return {f'validation_{name}': value for name, value in measured.items()}
+
+  def forwards(count: int) -> float:
+    for _ in range(count):
+      logits = forward(frozen.teachers[0], batch)
+    return float(logits.mean())
+
+  def host_input(count: int) -> float:
+    """What the host does for the data of so many steps or epochs, a new permutation included."""
+    nonlocal passed
+    passed += 1  # the permutation of an epoch is kept: each measurement is of another one
+    per_epoch = work.steps_per_epoch
+    for number in range(passed * per_epoch, passed * per_epoch + (count if row.work == 'step' else count * per_epoch)):
+      jax.block_until_ready(work.feed(number, 1)[1])
+    if row.work == 'epoch':
+      part = context.parts.validation
+      for block in feed.evaluation(part, training.EVALUATION_BATCH, placed=context.placed[id(part.source)],
+                                   split=context.devices.split):  # fmt: skip
+        jax.block_until_ready(block[1:])
+    return 0.0
+
+  def augmentation(count: int) -> float:
+    for _ in range(count):
+      seen = jax.block_until_ready(views(frozen.key, pixels, *work.position))
+    return float(sum(view.mean() for view in seen.values()))
+
+  pixels = jax.device_put(dataset.train.image[: row.batch])
+  batch = pipeline.to_unit(pixels)
+  views = jax.jit(pipeline.preprocess(training.policies(prepared.config, phase)))
+  if row.work == 'forward':
+    teacher = made.teaching[0].network.module
+    forward = jax.jit(lambda variables, image: teacher.apply(variables, image, train=False).logits)
+  whole = {'step': steps, 'epoch': epochs, 'forward': forwards}[row.work]
+  shares = {
+    'step': {'input': partial(timed, host_input, work.steps_per_epoch), 'augmentation': partial(timed, augmentation, CALLS)},
+    'epoch': {'input': partial(timed, host_input, 1)},
+    'forward': {},
+  }[row.work if row.students == 1 else 'forward']
+  whole(1)
+  for measure in shares.values():
+    measure()
   facts = {'jax': jax.__version__, 'python': platform.python_version(), 'platform': jax.default_backend(),
-           'cores': len(os.sched_getaffinity(0)), 'first_step_seconds': first}  # fmt: skip
-  return facts, {'steps': steps, 'input': host_input}
+           'cores': len(os.sched_getaffinity(0)), 'shares': list(shares)}  # fmt: skip
+  return facts, {'whole': lambda count: shared(timed(whole, count), row.students), **shares}
+
+
+def shared(figures: dict[str, float], students: int) -> dict[str, float]:
+  """Each student's share of what was timed."""
+  return figures | {name: figures[name] / students for name in ('seconds', 'cpu_seconds')}
+
+
+class Silent:
+  """A watcher of the training loop that shows nothing."""
+
+  def start(self, phase: str, step: int) -> None: ...
+  def step(self, step: int, means: Mapping[str, float], images: int) -> None: ...
+  def epoch(self, history: list[Any]) -> None: ...
+
+  def interrupted(self) -> bool:
+    return False
 
 
 if __name__ == '__main__':

@@ -1,68 +1,138 @@
-"""The worker that times eager PyTorch on the CPU in NCHW, as the published code runs, and spares it all input work.
+"""The worker that times PyTorch on the CPU: networks and losses of kd_jax.interop, as they pass the live crosscheck.
 
-Its images are floats in memory, normalised, in batches that follow each other; nothing is augmented or gathered, no
-metric is counted. It imports no jax.
+  step      the teacher's forward under inference mode, the student's forward and backward, the optimiser. All input work is
+            spared: images are floats in memory, normalised, in batches that follow each other; UDA's second view is one more of
+            these, and nothing is augmented, gathered or counted
+  forward   the teacher alone, likewise
+  epoch     gathering, random crop and flip (of whole batches; the published code does them image by image), normalisation, the
+            steps, and evaluation
+
+It imports no jax.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import time
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks.rows import Row
-from benchmarks.workers import serve
+from benchmarks.workers import serve, timed
 
 BATCHES = 8  # kept in memory: more would only cost it cache misses
+EVALUATION_BATCH = 256
+PADDING = 4
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-  """Builds the networks of a row and takes three steps. Measurement: `steps`; without torch none, and the reason."""
+def prepare(row: Sequence[Any], threads: int, channels_last: bool,
+            compiled: bool) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:  # fmt: skip
+  """Builds the networks of a row and does it once. Where that is not possible, {'missing': why} and no measurement."""
   try:
     import torch
+    import torch.nn.functional as F
   except ImportError as fault:
     return {'missing': str(fault)}, {}
+  if compiled and not shutil.which(compiler := os.environ.get('CXX', 'g++')):
+    return {'missing': f'torch.compile needs a C++ compiler, and there is no {compiler}'}, {}
 
-  from kd_jax.interop import torch_peer
+  from kd_jax.interop import torch_methods, torch_peer
 
   row = Row(*row)
   torch.set_num_threads(threads)
   torch.manual_seed(0)
+  layout = torch.channels_last if channels_last else torch.contiguous_format
+  compile_ = torch.compile if compiled else lambda what: what
   height, width, channels = row.image_shape
-  images = torch.randn(BATCHES, row.batch, channels, height, width)
-  labels = torch.randint(row.classes, (BATCHES, row.batch))
-  task = {'classes': row.classes, 'image_shape': row.image_shape}
-  student = torch_peer.build(row.student, **task)
-  teacher = torch_peer.build(row.teacher, **task).eval() if row.teacher else None
-  optimiser = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+  task = {'classes': row.classes, 'image_shape': row.image_shape, 'relu_placement': 'stage'}
+  teacher = torch_peer.build(row.teacher, **task).eval().to(memory_format=layout) if row.method != 'nokd' else None
+  lesson = torch_methods.Lesson(row.method, torch_peer.build(row.student, **task), teacher).to(memory_format=layout)
+  optimiser = torch.optim.SGD(lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+  names = torch_methods.VIEWS.get(row.method, ('weak',))
+
+  @compile_
+  def teach(image: torch.Tensor) -> torch_peer.Outputs:
+    """What losses read: compiled, all that is returned is also stored."""
+    outputs = teacher(image)
+    return outputs._replace(layers={}, features=outputs.features if row.method == 'oh' else ())
+
+  loss = compile_(lesson)
+  classify = compile_(lambda image: lesson.student(image).logits)
+  # A compiled loss may keep what it is given for its backward, which tensors of the inference mode refuse; the compiled teacher is the
+  # same program without gradients.
+  without_gradients = torch.no_grad if compiled and row.method == 'oh' else torch.inference_mode
   done = 0
 
-  def steps(count: int) -> dict[str, float]:
-    nonlocal done
-    start, used = time.perf_counter(), time.process_time()
-    for number in range(done, done + count):
-      image, label = images[number % BATCHES], labels[number % BATCHES]
-      optimiser.zero_grad()
-      logits = student(image).logits
-      if teacher is None:
-        loss = torch_peer.nokd(logits, label)
-      else:
-        with torch.inference_mode():
-          taught = teacher(image).logits
-        loss = torch_peer.kd(logits, taught, label)
-      loss.backward()
-      optimiser.step()
-    last = loss.item()
-    seconds, used = time.perf_counter() - start, time.process_time() - used
-    done += count
-    return {'seconds': seconds / count, 'cpu_seconds': used / count, 'loss': last}
+  def step(views: Mapping[str, torch.Tensor], label: torch.Tensor) -> torch.Tensor:
+    optimiser.zero_grad()
+    with without_gradients():
+      taught = {view: teach(image) for view, image in views.items()} if teacher is not None else {}
+    value = loss(views, taught, label)
+    value.backward()
+    optimiser.step()
+    return value.detach()
 
-  steps(3)
+  def steps(count: int) -> float:
+    nonlocal done
+    for number in range(done, done + count):
+      views = {view: floats[(number + shift) % BATCHES] for shift, view in enumerate(names)}
+      value = step(views, labels[number % BATCHES])
+    done += count
+    return value.item()
+
+  def forwards(count: int) -> float:
+    with torch.inference_mode():
+      for number in range(count):
+        logits = teach(floats[number % BATCHES]).logits
+    return logits.mean().item()
+
+  def to_floats(images: torch.Tensor) -> torch.Tensor:
+    """u8[B, C, H, W] to normalised floats in the layout of the row."""
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (MEAN, STD))
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=layout)
+
+  def augment(images: torch.Tensor) -> torch.Tensor:
+    """Random crops of the padded images and random flips, u8[B, C, H, W]."""
+    count = len(images)
+    y, x = torch.randint(2 * PADDING + 1, (2, count, 1))
+    rows, columns = y + torch.arange(height), x + torch.arange(width)
+    columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
+    padded = F.pad(images, (PADDING,) * 4).permute(0, 2, 3, 1)
+    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+  def epochs(count: int) -> float:
+    for _ in range(count):
+      lesson.train()
+      for chosen in torch.randperm(row.examples)[: row.examples // row.batch * row.batch].split(row.batch):
+        value = step({'weak': to_floats(augment(pixels[chosen]))}, classes[chosen])
+      lesson.eval()
+      right = 0
+      with torch.inference_mode():
+        for chosen in torch.arange(row.examples, row.examples + row.evaluated).split(EVALUATION_BATCH):
+          right += (classify(to_floats(pixels[chosen])).argmax(1) == classes[chosen]).sum().item()
+      assert 0 <= right <= row.evaluated
+    return value.item()
+
+  if row.work == 'epoch':
+    pixels = torch.randint(256, (row.examples + row.evaluated, channels, height, width), dtype=torch.uint8)
+    classes = torch.randint(row.classes, (row.examples + row.evaluated,))
+  else:
+    floats = [torch.randn(row.batch, channels, height, width).contiguous(memory_format=layout) for _ in range(BATCHES)]
+    labels = torch.randint(row.classes, (BATCHES, row.batch))
+  whole = {'step': steps, 'epoch': epochs, 'forward': forwards}[row.work]
+  try:
+    whole(1)
+  except Exception as fault:
+    if not compiled:
+      raise
+    return {'missing': f'torch.compile does not work here: {type(fault).__name__}, {str(fault).strip().splitlines()[0]}'}, {}
+  breaks = sum(torch._dynamo.utils.counters['graph_break'].values()) if compiled else 0
   facts = {'torch': torch.__version__, 'python': platform.python_version(), 'cores': len(os.sched_getaffinity(0)),
-           'torch_threads': torch.get_num_threads()}  # fmt: skip
-  return facts, {'steps': steps}
+           'torch_threads': torch.get_num_threads(), 'graph_breaks': breaks, 'shares': []}  # fmt: skip
+  return facts, {'whole': partial(timed, whole)}
 
 
 if __name__ == '__main__':

@@ -13,7 +13,9 @@ import json
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
+
+from benchmarks import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch', 128, 'images in a step', lower_bound=1)
@@ -82,4 +84,4 @@ def bound(flops: float, size: float, peak) -> tuple[float, str]:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

@@ -28,20 +28,21 @@ def _key(default: Any, text: str) -> Any:
 class Config:
   """Every key of a run with its default. The texts are what `launch.py --help` shows."""
 
-  dataset: str = _key('cifar10', "'digits', 'digits32', or an image-classification data set of tensorflow_datasets")
+  dataset: str = _key('cifar10', "a folder with a sub-folder a class, 'digits', 'digits32', or an image-classification set of tfds")
+  image_size: int = _key(0, "side in pixels to which a folder's images are brought; 0: 32. Other data sets keep their own")
   data_dir: str = _key('', "where prepared data lies or is put; empty: tensorflow_datasets' own folder")
   download: bool = _key(True, 'fetch and prepare data that is not there')
   data_placement: str = _key('auto', "where images live: 'device', 'host' (streamed), or 'auto', the device if they fit")
   train_examples: int = _key(0, 'train on this many images, balanced over the classes; 0: all')
-  validation_examples: int = _key(5000, 'training images held out for choosing the best epoch')
+  validation_examples: int = _key(5000, "training images held out for choosing the best epoch; a folder's own go before")
   eval_examples: int = _key(0, 'evaluate on this many validation and test images (for quick tries); 0: all')
-  unlabelled_dataset: str = _key('stl10', "for the methods that use unlabelled images: a data set of tensorflow_datasets")
+  unlabelled_dataset: str = _key('stl10', "for the methods that use unlabelled images: a data set of tfds, or a folder")
   crop_padding: int = _key(4, 'pixels of padding before the random crop; 0: no crop')
   flip: bool = _key(True, 'random horizontal flips')
 
-  student: str = _key('resnet8', 'network to train, a row of kd_jax.models.MODELS')
-  teacher: str = _key('resnet26', 'network to learn from')
-  teacher_checkpoint: str = _key('', 'workdir, network folder or PyTorch .pth of a trained teacher; empty: train it first')
+  student: str = _key('resnet8', "network to train, a row of kd_jax.models.MODELS, or your own, 'package.module:factory'")
+  teacher: str = _key('resnet26', 'network to learn from, as student')
+  teacher_checkpoint: str = _key('', 'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first')
   relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block', each 'stage', or before 'pool' alone")
   mean: tuple = _key((), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images')
   std: tuple = _key((), 'as mean')
@@ -77,15 +78,17 @@ class Config:
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
   def to_share(self) -> dict[str, Any]:
-    """What of it determines results, as JSON, without the paths of a machine: of a teacher's file the name alone."""
+    """What of it determines results, as JSON, without the paths of a machine: of files and folders the names alone."""
     shared = {name: value for name, value in self.for_json().items() if name not in FREE}
+    if Path(self.dataset).expanduser().is_dir():  # a folder of images
+      shared['dataset'] = Path(self.dataset).name
     return shared | {'teacher_checkpoint': ','.join(Path(path.strip()).name for path in self.teacher_checkpoint.split(','))}
 
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
 FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
-_AT_LEAST = {'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
+_AT_LEAST = {'image_size': 0, 'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
              'teacher_epochs': 0, 'batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
 _ONE_OF = {
   'student': models.MODELS, 'teacher': models.MODELS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
@@ -152,6 +155,16 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   return resolved
 
 
+def from_json(kept: Mapping[str, Any]) -> Config:
+  """What `Config.for_json` gave. A key that it lacks has its default: an older kd_jax did not know it."""
+  for name in kept:
+    _known(name, [*KEYS, 'options'], 'configuration key')
+  values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+  for name in values.keys() - {'options'}:
+    _check(name, values[name])
+  return Config(**values)
+
+
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   """'key: old → new' for every key whose change makes another run of it."""
   names = [n for n in {**before, **now} if n not in FREE and before.get(n) != now.get(n)]
@@ -195,7 +208,7 @@ def _check(name: str, value: Any) -> None:
   right = isinstance(value, type(expected)) or (isinstance(expected, float) and isinstance(value, int))
   if not right or isinstance(value, bool) != isinstance(expected, bool):
     raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {value!r}')
-  if name in _ONE_OF:
+  if name in _ONE_OF and not (name in ('student', 'teacher') and models.own.is_own(value)):
     _known(value, _ONE_OF[name], name)
   if name in _AT_LEAST and not _AT_LEAST[name] <= value < float('inf'):
     raise KdJaxError(f'{name} is a finite number, at least {_AT_LEAST[name]}, not {value}')

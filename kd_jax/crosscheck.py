@@ -24,14 +24,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import livecheck, methods, models
+from kd_jax import inference, livecheck, methods, models
 from kd_jax.command_line import Parser
 from kd_jax.data import pipeline, sources
+from kd_jax.data.feed import Part
 from kd_jax.interop import torch_names
 from kd_jax.losses import features, logits, relational
 from kd_jax.report import records
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Array, Frozen, KdJaxError, MethodState, Network, Optimiser, PyTree, Source, TrainState
+from kd_jax.types import Array, Frozen, KdJaxError, MethodState, Network, Optimiser, PyTree, Source, Trained, TrainState
 
 STUDENT_DUPLICATES = 'student_embedding_with_duplicate_rows'
 LOGITS, LOSSES, FLOAT64, FLOAT32 = 1e-4, 1e-5, 1e-7, 1e-3  # tolerances
@@ -256,11 +257,9 @@ def _duplicated(rows: np.ndarray) -> np.ndarray:
 
 
 def _correct(network: Network, variables: PyTree, test: Source) -> int:
-  evaluate = jax.jit(lambda v, images: network.module.apply(v, pipeline.to_unit(images), train=False).logits.argmax(-1))
-  size, right = 500, 0
-  for start in range(0, len(test.label), size):
-    right += int((np.asarray(evaluate(variables, test.image[start : start + size])) == test.label[start : start + size]).sum())
-  return right
+  everything = Part(test, np.arange(len(test.label), dtype=np.int32))
+  predicted = inference.logits(Trained(network, variables), everything, say=lambda line: None).argmax(-1)
+  return int((predicted == test.label).sum())
 
 
 def _trained_values(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from kd_jax.study import Study
 from kd_jax.tasks import Plan, Planned, Task, companies
 from kd_jax.train import optim, state, step
 from kd_jax.training import Say
-from kd_jax.types import Frozen, NetworkSpec, Source
+from kd_jax.types import Frozen, Network, NetworkSpec, Source
 
 _STEPS = 3  # that are timed
 
@@ -59,23 +58,34 @@ def flops(task: Task, *, sharing: int = 1) -> float:
   `sharing` students, this one among them, share the passes of its teachers.
   """
   phase, prepared = task.phase, task.prepared
-  specs = {name: trained.network.spec for name, trained in prepared.imported.items()} | {p.name: p.student for p in prepared.phases}
-  taught = sum(forward(specs[name]) for name in phase.teachers if name in specs)
-  trained = forward(phase.student) + (forward(phase.method.companion.spec) if phase.method.companion else 0)
+  networks = {name: trained.network for name, trained in prepared.imported.items()}
+  networks |= {p.name: models.build(p.student) for p in prepared.phases}
+  taught = sum(forward(networks[name]) for name in phase.teachers if name in networks)
+  trained = forward(networks[phase.name]) + (forward(phase.method.companion) if phase.method.companion else 0)
   images = sum(phase.shares.values()) * len(phase.method.views)
   return (3 * trained + taught / sharing) * images * training.steps_per_epoch(prepared.parts, phase) * phase.epochs
 
 
-@functools.cache
-def forward(spec: NetworkSpec) -> float:
-  """Operations of a network on one image, counted by XLA in the program as it is written."""
-  network = models.build(spec)
-  image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
+def forward(network: Network) -> float:
+  """Operations of a network on one image, counted by XLA in the program as it is written; once for each spec.
+
+  0 of an exported function, which it cannot look into.
+  """
+  if network.spec not in _counted:
+    _counted[network.spec] = _count(network)
+  return _counted[network.spec]
+
+
+_counted: dict[NetworkSpec, float] = {}
+
+
+def _count(network: Network) -> float:
+  image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
 
   def logits(variables, image):
     return network.module.apply(variables, image, train=False).logits
 
-  return float(jax.jit(logits).lower(models.shapes(network), image).cost_analysis()['flops'])
+  return training.operations(jax.jit(logits), models.shapes(network), image) or 0.0
 
 
 def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
@@ -103,7 +113,7 @@ def timed_rate(left: Sequence[Task]) -> float:
   for _ in range(_STEPS):
     current, _ = compiled(current, *arguments)
   jax.block_until_ready(current)
-  return 3 * forward(task.phase.student) * size * _STEPS / (time.perf_counter() - start)
+  return 3 * forward(network) * size * _STEPS / (time.perf_counter() - start)
 
 
 def _duration(seconds: float) -> str:

@@ -138,39 +138,24 @@ def _theirs(name: str, student: Trained, teacher: Trained, own: MethodState, ima
   pupil, guide = render(student).train(), render(teacher).eval()
   if alter is not None:
     alter(pupil)
-  connectors = torch_methods.Connectors((16, 32, 64), (16, 32, 64)).double() if name in ('ab', 'oh') else None
-  if connectors is not None:
-    for number, conv in enumerate(connectors.convs, 1):
+  lesson = torch_methods.Lesson(name, pupil, guide).double()
+  if lesson.connectors is not None:
+    for number, conv in enumerate(lesson.connectors.convs, 1):
       conv.weight.data = torch.as_tensor(np.asarray(own.params[f'conv{number}']['kernel'])).permute(3, 2, 0, 1).contiguous()
-  if name == 'oh':
-    loss = torch_methods.oh([torch_methods.margin(getattr(guide, f'layer{stage}')[-1].bn2) for stage in (1, 2, 3)])
-  else:
-    loss = torch_methods.LOSSES[name]
-  trained = [*pupil.parameters(), *(connectors.parameters() if connectors is not None else ())]
-  rule = torch.optim.SGD(trained, lr=OPTIMISER.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+  rule = torch.optim.SGD(lesson.parameters(), lr=OPTIMISER.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
   count, losses = len(labels) // batch, []
-  names = ('weak', 'strong') if name == 'uda' else ('weak',)
+  names = torch_methods.VIEWS.get(name, ('weak',))
   for number in range(count):
     if number == round(count / 2):
       rule.param_groups[0]['lr'] *= 0.1
     part = slice(number * batch, (number + 1) * batch)
-    views = [torch.as_tensor(np.ascontiguousarray(v)).permute(0, 3, 1, 2) for v in (_views(images[part])[n] for n in names)]
-    seen = pupil(torch.cat(views))
-    student_views = {n: torch_methods.torch_peer.Outputs(*_part(seen, i, len(names))) for i, n in enumerate(names)}
+    made = _views(images[part])
+    views = {view: torch.as_tensor(np.ascontiguousarray(made[view])).permute(0, 3, 1, 2) for view in names}
     with torch.no_grad():
-      teacher_views = {n: guide(v) for n, v in zip(names, views, strict=True)}
-    connected = connectors(student_views['weak'].features) if connectors is not None else ()
-    value = loss(student_views, teacher_views, torch.as_tensor(labels[part]).long(), connected)
+      taught = {view: guide(image) for view, image in views.items()}
+    value = lesson(views, taught, torch.as_tensor(labels[part]).long())
     rule.zero_grad()
     value.backward()
     rule.step()
     losses.append(float(value))
   return np.array(losses), {k: v.numpy() for k, v in pupil.state_dict().items()}
-
-
-def _part(outputs: Any, number: int, parts: int) -> tuple:
-  def cut(x):
-    return x.chunk(parts)[number]
-
-  return (cut(outputs.logits), tuple(cut(f) for f in outputs.features), {k: cut(v) for k, v in outputs.layers.items()},
-          cut(outputs.embedding))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import os
 import re
@@ -14,6 +15,8 @@ from absl import app, flags, logging
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
+TUNABLES = f'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}'  # huge pages, kept
+ONEDNN = '--xla_cpu_experimental_onednn_custom_call=true'
 HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
 USAGE = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
@@ -44,7 +47,7 @@ The same command again goes on where the last one was stopped. A study is many r
 
 def command() -> None:
   """The command: parses sys.argv and runs it in this process, or in one with huge pages that takes its place."""
-  allocate_in_huge_pages()
+  settle_environment()
   app.run(main, flags_parser=parse)
 
 
@@ -177,14 +180,22 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
     print(f'\nThe results lie in {workdir}. Read them with\n  python -m kd_jax.report {workdir}')
 
 
-def allocate_in_huge_pages() -> None:
-  """Starts this process anew with glibc told to allocate in huge pages and to keep them, on Linux, unless the user tells it something.
+def settle_environment() -> None:
+  """Sets what must be in the environment before JAX, or before the process, starts; what the user has set goes before it.
+
+  Small convolutions are XLA's slowest on an x86 CPU: oneDNN, which is in its wheels, takes them. The flag is an experimental one, and
+  one that XLA does not know ends the process: it is set for the versions alone that it was tried with.
 
   On a CPU a step writes hundreds of megabytes. The kernel takes longer to hand out small pages than the arithmetic on them, and
-  glibc would give a step's memory back after each one, to be handed out and cleared again.
+  glibc would give a step's memory back after each one, to be handed out and cleared again. On Linux this process is started anew with
+  glibc told otherwise.
   """
+  version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
+  flags_of_xla = os.environ.get('XLA_FLAGS', '')
+  if (0, 8) <= version <= (0, 12) and ONEDNN.partition('=')[0] not in flags_of_xla:
+    os.environ['XLA_FLAGS'] = f'{flags_of_xla} {ONEDNN}'.strip()
   if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
-    os.environ['GLIBC_TUNABLES'] = f'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}'
+    os.environ['GLIBC_TUNABLES'] = TUNABLES
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

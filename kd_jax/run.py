@@ -17,7 +17,7 @@ import numpy as np
 from kd_jax import models, plans, teachers, training, workdir
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
-from kd_jax.report import plots, records, table
+from kd_jax.report import plots, records, statistics, table
 from kd_jax.train import loop, parallel
 from kd_jax.training import Context, Say
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
@@ -34,6 +34,7 @@ class Prepared(NamedTuple):
   imported: Mapping[str, Trained]  # teachers that are there already
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
+  data: Mapping[str, Any]  # as data.json describes it
 
 
 def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[dict[str, Any]]:
@@ -48,7 +49,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   check(prepared, say=say)
   folder, agree = Path(folder).absolute(), parallel.agreement()
   with contextlib.ExitStack() as stack:
-    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config)))
+    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data)))
     stop = stack.enter_context(stopping())
     return _phases(context(prepared, folder, stop=lambda: agree(stop()), say=say), prepared)
 
@@ -57,23 +58,37 @@ def _silent(line: str) -> None:
   del line
 
 
-def prepare(config: Config) -> Prepared:
-  """Loads data and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
+def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
+  """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
-  load = functools.partial(sources.load, config.dataset, data_dir=config.data_dir, download=config.download)
-  dataset = parallel.lead(load) or load()  # one after the other: it may have to be fetched
-  held = config.validation_examples if config.selection == 'validation' else 0
-  parts = roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
-                       eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+  dataset, parts = labelled(config, dataset=dataset)
+  described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
-  imported = teachers.load(config, wanted.teacher)
+  imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, data_dir=config.data_dir, download=config.download)
+    load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, **_where(config))
     unlabelled = parallel.lead(load) or load()
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
-  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel))
+  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
+
+
+def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple[sources.Dataset, roles.Roles]:
+  """The data set, unless it is given, and what each of its images is for.
+
+  Raises KdJaxError where it cannot be had, or has too few images.
+  """
+  load = functools.partial(sources.load, config.dataset, **_where(config))
+  dataset = dataset or parallel.lead(load) or load()  # one process after the other: it may have to be fetched
+  held = config.validation_examples if config.selection == 'validation' else 0
+  return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
+                               eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+
+
+def _where(config: Config) -> dict[str, Any]:
+  """What of a configuration says how a data set is had."""
+  return {'data_dir': config.data_dir, 'download': config.download, 'image_size': config.image_size}
 
 
 def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
@@ -88,16 +103,15 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
-  specs = {name: trained.network.spec for name, trained in imported.items()}
+  networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
     training.steps_per_epoch(prepared.parts, phase)
     training.policies(config, phase)
-    specs[phase.name] = phase.student
+    student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
-      specs[plans.companion_name(phase.name)] = phase.method.companion.spec
-    student = models.build(phase.student)
-    teaching = [models.build(specs[name]._replace(**phase.teacher_changes)) for name in phase.teachers]
+      networks[plans.companion_name(phase.name)] = phase.method.companion
+    teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
     size = sum(phase.shares.values())
 
     def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
@@ -141,7 +155,7 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     raise KdJaxError(f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} channels')
 
   def spec(name: str) -> NetworkSpec:
-    placement = 'block' if name.startswith('wrn') else config.relu_placement
+    placement = models.relu_placement(name, config.relu_placement)
     return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
 
   return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher), (),
@@ -180,7 +194,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   context.say(table.results_table(rows))
   images, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
-  error = (accuracy * (1 - accuracy) / images) ** 0.5
+  error = statistics.standard_error(accuracy, images)
   context.say(f'{images:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
               'and seeds add to it.')  # fmt: skip
   return rows

@@ -156,6 +156,8 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
   config = prepared.config
   data = {name: getattr(config, name) for name in _DATA}
   data['validation_examples'] = config.validation_examples if config.selection == 'validation' else 0
+  if prepared.data['sha256']:
+    data['sha256'] = prepared.data['sha256']
   if 'unlabelled' in phase.shares:
     data['unlabelled_dataset'] = config.unlabelled_dataset
   return data

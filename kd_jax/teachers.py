@@ -1,24 +1,28 @@
-"""Teachers that are there already: our own networks and PyTorch checkpoints."""
+"""Teachers that are there already: our own networks, PyTorch checkpoints, and functions that jax.export wrote."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from kd_jax import methods, models
+from kd_jax import finished, methods, models
 from kd_jax.config import Config
-from kd_jax.interop import torch_names
+from kd_jax.interop import exported, torch_names
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
+EXPORTED = ('.jax', '.stablehlo')  # files of jax.export; kd_jax.export writes the second
 
-def load(config: Config, wanted: NetworkSpec) -> dict[str, Trained]:
+
+def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) -> dict[str, Trained]:
   """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where it is empty, or
   where the method learns from no teacher.
 
   Args:
     config: the run's.
     wanted: the network that a teacher of this run is: architecture, classes and image shape must agree with the file's.
-      Normalisation and ReLU placement are the file's own.
+      Normalisation and ReLU placement are the file's own. Of a function, images and classes must agree.
+    classes: the names of the run's classes; a network of ours that knows the same names in another order is refused.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
   _, most = methods.teachers(config.method)
@@ -28,14 +32,21 @@ def load(config: Config, wanted: NetworkSpec) -> dict[str, Trained]:
     raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from {most}; name "
                      'fewer, or choose another method')  # fmt: skip
   names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
-  return {name: _one(Path(path).expanduser(), wanted) for name, path in zip(names, paths, strict=True)}
+  return {name: _one(Path(path).expanduser(), wanted, list(classes)) for name, path in zip(names, paths, strict=True)}
 
 
-def _one(path: Path, wanted: NetworkSpec) -> Trained:
+def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
   if not path.exists():
-    raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, or a .pth file')
+    raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, a .pth file, or a '
+                     f'{" or ".join(EXPORTED)} file')  # fmt: skip
   if path.is_dir():
-    spec, variables = _own(path)
+    spec, variables, info = checkpoint.load_network(finished.locate(path))
+    known = info.get('classes', [])
+    if known != classes and sorted(known) == sorted(classes):
+      raise KdJaxError(f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) than this run '
+                       f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip
+  elif path.suffix in EXPORTED:
+    return exported.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
     spec, variables = torch_names.import_file(path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes)
   for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),
@@ -43,14 +54,4 @@ def _one(path: Path, wanted: NetworkSpec) -> Trained:
     if ours != theirs:
       raise KdJaxError(f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; choose another file, or set '
                        f'teacher or dataset to match')  # fmt: skip
-  return Trained(models.build(spec._replace(compute_dtype=wanted.compute_dtype)), variables)
-
-
-def _own(path: Path) -> tuple[NetworkSpec, dict]:
-  """A network folder, or the student of a workdir."""
-  for candidate in (path, path / 'networks' / 'student'):
-    if checkpoint.is_network(candidate):
-      spec, variables, _ = checkpoint.load_network(candidate)
-      return spec, variables
-  raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its '
-                   'networks/')  # fmt: skip
+  return models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)

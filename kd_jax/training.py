@@ -18,6 +18,7 @@ from kd_jax.report import records
 from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
+from kd_jax.watcher import Watcher
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
 Say = Callable[[str], None]
@@ -73,15 +74,24 @@ class Student(NamedTuple):
   phase: Phase
 
 
-def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
-  """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
+class Assembled(NamedTuple):
+  """Phases that can start: what the loop takes, and what is asked of it afterwards. Nothing is compiled yet but initial weights.
 
-  Args:
-    students: what to train.
-    zoo: the networks that they refer to: teachers, and where a phase starts from.
-    rows: of results.json, of these networks.
-    checkpoints: the folder of what was saved of this training, and is.
+  Tuples have an entry a student, in the order in which they were given.
   """
+
+  learners: tuple[step.Learner, ...]
+  teaching: tuple[Trained, ...]
+  firsts: tuple[TrainState, ...]
+  schedules: tuple[Callable[[int], Any], ...]
+  frozen: Frozen
+  fed: feed.Feed
+  work: loop.Work
+  evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
+
+
+def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembled:
+  """Puts networks, step and data of one phase together, or of several; the arguments are those of `train`."""
   (context, leading), *_ = students
   config, devices = context.config, context.devices
   teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
@@ -115,33 +125,50 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   position = devices.split(devices.own(pipeline.positions(shares)))
   work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
-  # From the host: on several, pmap gives up what it is given when it is only asked for its program.
-  each_step = _flops(compiled, jax.device_get(tuple(firsts)), frozen, *fetch(0, 1), work.position) / len(students)
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
+
+
+def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
+  """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
+
+  Args:
+    students: what to train.
+    zoo: the networks that they refer to: teachers, and where a phase starts from.
+    rows: of results.json, of these networks.
+    checkpoints: the folder of what was saved of this training, and is.
+  """
+  (context, leading), *_ = students
+  made, devices = assemble(students, zoo), context.devices
+  work = made.work
+  # From the host: on several, pmap gives up what it is given when it is only asked for its program.
+  each_step = operations(work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position)
+  each_step = each_step and each_step / len(students)
+  peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(contextlib.closing(fed))
-    peak = _images_at_peak(devices, each_step, sum(shares))
-    progress = parallel.lead(lambda: stack.enter_context(Progress(leading.epochs, per_epoch, peak=peak)))
+    stack.enter_context(contextlib.closing(made.fed))
+    progress = parallel.lead(lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak)))
     saved = parallel.lead(lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say)))
     members = []
     for number, (own_context, phase) in enumerate(students):
-      watcher = Watcher(own_context, phase, progress if number == 0 else None)  # one of them stands for all on the screen
+      shown = progress if number == 0 else None  # one of them stands for all on the screen
+      watcher = Watcher(own_context.folder, phase.name, shown, own_context.stop)
       stack.enter_context(contextlib.closing(watcher))
-      validate = _validation(context, phase, evaluators[phase.student], rows)
-      members.append(loop.Member(phase, firsts[number], validate, schedules[number], watcher))
-    ended = loop.run(members, frozen, work, saved, log_every=config.log_every)
-  return [_finish(own_context, phase, learner.student, teaching, finished, evaluators[phase.student], steps=per_epoch,
-                  each_step=each_step)
-          for (own_context, phase), learner, finished in zip(students, learners, ended, strict=True)]  # fmt: skip
+      validate = _validation(context, phase, made.evaluators[phase.student], rows)
+      members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
+    ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
+  return [_finish(student, made, finished, learner.student, each_step)
+          for student, learner, finished in zip(students, made.learners, ended, strict=True)]  # fmt: skip
 
 
-def _finish(context: Context, phase: Phase, student: Network, teaching: Sequence[Trained], ended: loop.Finished, evaluate: Callable, *,
-            steps: int, each_step: float) -> Done:  # fmt: skip
-  """Tests a phase's networks and writes them down; `steps` are those of an epoch, `each_step` their operations."""
+def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None) -> Done:
+  """Tests a phase's networks and writes them down."""
+  (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   kept = ended.last if phase.role == 'stage' else ended.best
-  compute = _compute(context, phase, len(ended.history) * steps, each_step)
-  done = Done([_trained_row(context, phase, teaching, ended, evaluate) | compute], ended.history, {phase.name: Trained(student, kept)})
+  compute = _compute(context, phase, len(ended.history) * made.work.steps_per_epoch, each_step)
+  row = _trained_row(context, phase, made.teaching, ended, evaluate) | compute
+  done = Done([row], ended.history, {phase.name: Trained(student, kept)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
     name = plans.companion_name(phase.name)
@@ -157,44 +184,6 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
     checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
   records.write_json(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
-
-
-class Watcher:
-  """Writes a phase's records as it goes on, and passes them to the progress display, where it has one."""
-
-  def __init__(self, context: Context, phase: Phase, progress: Progress | None):
-    self._context, self._phase, self._progress = context, phase, progress
-    self._events: records.Events | None = None
-
-  def start(self, phase: str, step: int) -> None:
-    if self._progress:
-      if step:
-        self._progress.say(f'{phase}: going on after step {step}.')
-      self._progress.start(phase, step)
-
-  def step(self, step: int, means: Mapping[str, float], images: int) -> None:
-    if self._progress:
-      self._progress.step(step, means, images)
-
-  def epoch(self, history: list[loop.Row]) -> None:
-    parallel.lead(lambda: self._record(history))
-
-  def _record(self, history: list[loop.Row]) -> None:
-    new = history[-1:]
-    if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
-      self._events, new = records.Events(self._context.folder / 'events' / self._phase.name, 0), history
-    for row in new:
-      self._events.write(row['epoch'], row)
-    records.write_history(self._context.folder / 'phases' / self._phase.name / 'history.csv', history)
-    if self._progress:
-      self._progress.epoch(history[-1])
-
-  def interrupted(self) -> bool:
-    return self._context.stop()
-
-  def close(self) -> None:
-    if self._events is not None:
-      self._events.close()
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
@@ -214,7 +203,7 @@ def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
 
 
 def _changed(teacher: Trained, phase: Phase) -> Trained:
-  return teacher._replace(network=models.build(teacher.network.spec._replace(**phase.teacher_changes)))
+  return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
 
 
 def known(network: Network, *, variables: PyTree = None) -> Known:
@@ -277,25 +266,31 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def _flops(compiled: Callable, *arguments: Any) -> float:
-  """Floating-point operations of a step, counted by XLA in the program as it is written, before it is optimised."""
-  return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+def operations(compiled: Callable, *arguments: Any) -> float | None:
+  """Floating-point operations of a program, counted by XLA as it is written, before it is optimised.
+
+  None where XLA cannot count them: a function that was exported for any number of images has no shapes before it is compiled.
+  """
+  try:
+    return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+  except jax.errors.JaxRuntimeError:
+    return None
 
 
-def _images_at_peak(devices: parallel.Parallel, each_step: float, images: int) -> float | None:
+def _images_at_peak(devices: parallel.Parallel, each_step: float | None, images: int) -> float | None:
   """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
   peak = peaks.of(jax.local_devices()[0].device_kind)
   return peak.flops * devices.devices / (each_step * devices.programs / images) if peak and each_step else None
 
 
-def _compute(context: Context, phase: Phase, steps: int, each_step: float) -> dict[str, float]:
+def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:
   """What a phase's training took: passes of a network over as many images as there are to train on, and operations.
 
   Every view counts, and so does a network that is trained beside the student; teachers are in the operations alone.
   """
   networks = 2 if phase.method.companion else 1
   seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
-  return {'passes': seen / len(context.parts.train.index), 'flops': each_step * steps * context.devices.programs}
+  return {'passes': seen / len(context.parts.train.index), 'flops': each_step and each_step * steps * context.devices.programs}
 
 
 def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
@@ -335,5 +330,6 @@ def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **me
             'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
             'images_per_second', 'seconds')  # fmt: skip
   common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
-            'parameters': models.count_parameters(variables['params']), 'selection': context.config.selection}  # fmt: skip
+            'parameters': models.count_parameters(variables['params']) or None, 'selection': context.config.selection,
+            'test_examples': len(context.parts.test.index)}  # fmt: skip
   return {'name': name, **dict.fromkeys(fields), **common, **measured}

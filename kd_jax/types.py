@@ -47,10 +47,22 @@ class Outputs(NamedTuple):
   embedding: Array  # f32[B, D], what the classifier sees
 
 
+class LogitsOnly(NamedTuple):
+  """The outputs of a network that shows nothing else. A method that asks it for more raises KdJaxError as it is traced."""
+
+  logits: Array  # f32[B, K]
+
+  def __getattr__(self, name: str) -> Any:
+    if name in Outputs._fields:
+      raise KdJaxError(f'the method asks a network for its {name}, and this one gives logits alone: take a method that compares '
+                       'logits, such as kd or dkd, or a network that returns Outputs')  # fmt: skip
+    raise AttributeError(name)
+
+
 class NetworkSpec(NamedTuple):
   """All that is needed to build a network again; saved beside its weights as JSON."""
 
-  name: str  # a row of kd_jax.models.MODELS, such as 'resnet26'
+  name: str  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see kd_jax.models.own)
   classes: int
   image_shape: tuple[int, int, int]  # height, width, channels
   relu_placement: str = 'block'  # 'block', 'stage' or 'pool': see kd_jax.models.resnet
@@ -60,9 +72,10 @@ class NetworkSpec(NamedTuple):
 
 
 class Network(NamedTuple):
-  """A network ready to use: `module.apply(variables, image, train=…)` returns Outputs.
+  """A network ready to use: `module.apply(variables, image, train=…)` returns Outputs, or LogitsOnly.
 
-  `norms` names, for each feature, the path in the parameter tree of the last BatchNorm before it (overhaul's margins).
+  `norms` names, for each feature, the path in the parameter tree of the last BatchNorm before it (overhaul's margins); an own
+  network may leave them out, ().
   """
 
   spec: NetworkSpec

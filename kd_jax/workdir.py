@@ -1,11 +1,13 @@
 """The folder of a run: who may use it, what configuration it belongs to, and where its parts lie.
 
   config.json versions.json    the resolved configuration; machine, library versions, devices
+  data.json                    the classes with their numbers of images, in the order of the labels
   results.json                 a list of objects, one a trained or imported network
   curves.png comparison.png    accuracy and loss of all phases; test accuracies
   events/<phase>/              TensorBoard
   phases/<phase>/              history.csv, checkpoints/, and result.json once the phase is finished
   networks/<phase>/            the selected network, ready to be a teacher
+  predictions.npz report/      what `python -m kd_jax.report` computes of the networks, and its page
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -29,22 +32,27 @@ _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'te
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, config: Config) -> Iterator[Path]:
-  """Holds the folder for this process and this configuration while the context lasts.
+def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = None) -> Iterator[Path]:
+  """Holds the folder for this process, this configuration and these images while the context lasts.
 
   Raises KdJaxError where another process holds it, where it holds another run, or where it cannot be written. A lock left
   behind by a killed process is no hindrance: the kernel gave it up.
   """
-  config_file = folder / 'config.json'
+  config_file, data_file = folder / 'config.json', folder / 'data.json'
   if config_file.exists():
     changed = difference(records.read_json(config_file), config.for_json())
     if changed:
       raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
+  if data and data_file.exists() and records.read_json(data_file)['sha256'] != data['sha256']:
+    raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
+                     'bring the images back')  # fmt: skip
   with locked(folder) as held:
     if not held:
       raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')
     records.write_json(config_file, config.for_json())
+    if data:
+      records.write_json(data_file, data)
     records.write_json(folder / 'versions.json', versions())
     yield folder
 

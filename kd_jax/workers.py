@@ -129,7 +129,8 @@ def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: 
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
-      place = folder / 'teachers' / hashed([packing.fingerprint(trained.variables), first.prepared.config.selection])
+      which = trained.network.spec.name, packing.fingerprint(trained.variables), first.prepared.config.selection
+      place = folder / 'teachers' / hashed(which)
       rows.append(training.imported_row(context._replace(folder=place), name, trained))
   for name, need in first.needs.items():
     done = training.finished(context._replace(folder=need.folder(folder), say=lambda line: None), need.phase)

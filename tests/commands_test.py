@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = {'benchmarks/ours.py', 'benchmarks/peer.py'}  # the benchmarks start these by themselves
 # These say what they take before JAX is there; the others look it up, or name it in their signatures.
-LIGHT = ('kd_jax.report', 'benchmarks', 'benchmarks.every_config', 'benchmarks.gallery')
+LIGHT = ('kd_jax.report', 'benchmarks', 'benchmarks.every_config', 'benchmarks.gallery', 'benchmarks.roofline')
 
 
 def commands() -> dict[str, list[str]]:

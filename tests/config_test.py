@@ -24,6 +24,14 @@ def refused(match: str, **changed) -> None:
   assert len(str(caught.value).splitlines()) == 1
 
 
+def test_what_is_shared_holds_no_paths(tmp_path):
+  teachers = '/of/mine/a.pth, b.pth'
+  shared = resolved(dataset=str(tmp_path), data_dir='/of/mine', teacher_checkpoint=teachers).to_share()
+  assert shared['dataset'] == tmp_path.name and shared['teacher_checkpoint'] == 'a.pth,b.pth' and 'data_dir' not in shared
+  assert resolved(dataset='mnist/corrupted').to_share()['dataset'] == 'mnist/corrupted'
+  assert resolved(seed=3).to_share()['seed'] == 3
+
+
 class TestDefault:
   def test_every_key_has_help_and_a_valid_default(self):
     assert all(field.metadata['help'].strip() for field in config.KEYS.values())
@@ -161,6 +169,17 @@ class TestJson:
     assert set(stored) == {*config.KEYS, 'options'}
     assert stored['options'] == {'kd': {'alpha': 0.3}, 'oh': {}} and stored['mean'] == [0.5]
     assert not config.difference(stored, config.resolve(made).for_json())
+    assert config.from_json(json.loads(json.dumps(stored))) == config.resolve(made)
+
+  def test_what_an_older_version_did_not_know_has_its_default(self):
+    stored = resolved(flip=False).for_json()
+    del stored['batch_size']
+    assert config.from_json(stored) == resolved(flip=False)
+
+  @pytest.mark.parametrize('stored', [{'epoch': 3}, {'epochs': 'many'}, {'student': 'resnet9'}], ids=str)
+  def test_what_is_no_configuration_is_refused(self, stored):
+    with pytest.raises(KdJaxError):
+      config.from_json(stored)
 
 
 class TestDifference:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kd_jax import estimate, tasks
+from kd_jax import estimate, models, tasks
 from kd_jax import study as studies
 from kd_jax.study import Row
 from kd_jax.types import KdJaxError
@@ -33,7 +33,7 @@ def test_a_line_a_row_and_what_is_left(tmp_path):
 def test_operations_are_of_three_forward_passes_and_the_teacher_s_share():
   of = study(Row('KD', {'method': 'kd'}, seeds=1))
   _, student = tasks.Plan(of).tasks(of.finals(of.definition.rows[0], {})[0])
-  once = estimate.forward(student.phase.student)  # the teacher is of the same architecture
+  once = estimate.forward(models.build(student.phase.student))  # the teacher is of the same architecture
   steps = 2 * (64 // 32) * 32
   assert estimate.flops(student) == pytest.approx((3 + 1) * once * steps)
   assert estimate.flops(student, sharing=4) == pytest.approx((3 + 1 / 4) * once * steps)

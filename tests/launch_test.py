@@ -32,6 +32,8 @@ FILES = {
               '  config = default()\n  config.epoch = 3\n  return config\n'),
   'imports.py': 'import nosuch\n',
   'text.pth': 'not weights\n',
+  'text.jax': 'not a function\n',
+  'photos/cat/notes.txt': 'mine\n',
   'file': 'mine\n',
   'other/config.json': '{"epochs": 3}\n',
 }
@@ -76,6 +78,11 @@ WRONG = [
   ('--config.method=kdd', "unknown method 'kdd'"),
   ('--config.method=kd+kd', 'names kd twice'),
   ('--config.dataset=digitz', "unknown data set 'digitz'"),
+  ('--config.student=nosuch:net', "the network nosuch:net cannot be had: it was not found in"),
+  ('--config.student=my-own:net', 'is no name of an own network'),
+  ('--config.teacher=imports:net', "its import of 'nosuch' was not found"),
+  ('--config.student=number:net', "has no 'net'; its functions are get_config"),
+  ('--config.student=number:get_config', 'cannot be called with a NetworkSpec alone'),
   ('--config.recipe=mine', "unknown recipe 'mine'. Valid: written, published, official"),
   ('--config.relu_placement=blocks', "unknown relu_placement 'blocks'. Did you mean 'block'?"),
   ('--config.parallel=threads', "unknown parallel 'threads'. Valid: jit, pmap"),
@@ -107,6 +114,11 @@ WRONG = [
   # data and files
   ('--config.dataset=cifar10 --config.data_dir=nosuch', 'nosuch does not exist'),
   ('--config.dataset=cifar10 --config.data_dir=empty --config.download=False', "'cifar10' is not prepared in"),
+  ('--config.dataset=./nosuch', 'the folder of images nosuch does not exist'),
+  ('--config.dataset=empty', 'empty has no sub-folders'),
+  ('--config.dataset=photos', 'photos/cat/notes.txt is no image that kd_jax reads'),
+  ('--config.image_size=32', "image_size is for folders of images, and 'digits' is none"),
+  ('--config.teacher_checkpoint=text.jax', 'text.jax cannot be read as a function of jax.export'),
   ('--config.teacher_checkpoint=nosuch.pth', 'teacher_checkpoint nosuch.pth does not exist'),
   ('--config.teacher_checkpoint=text.pth', 'cannot be read as a PyTorch checkpoint'),
   ('--config.teacher_checkpoint=empty', 'holds no finished network'),
@@ -132,6 +144,7 @@ def here(tmp_path, monkeypatch):
     (folder / name).write_text(text)
   (folder / 'empty').mkdir()
   monkeypatch.chdir(folder)
+  monkeypatch.setattr(sys, 'path', list(sys.path))  # an own network's folder is added
   monkeypatch.setattr(sys, 'dont_write_bytecode', True)  # of the configuration files
   return folder
 

@@ -27,16 +27,19 @@ ALLOWED = {
 ABOVE = {
   'config': ('types', 'methods', 'models', 'plans', 'train.parallel'),
   'workdir': ('types', 'config', 'report'),
-  'teachers': ('types', 'config', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
-  'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train'),
+  'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
+  'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
+  'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train', 'watcher'),
   'study': ('types', 'config'),
+  'watcher': ('report', 'train'),
   'command_line': (),
   'hosts': ('types',),
   'cluster': ('types',),
 }
-COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict')
+COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict', 'inference',
+            'report.__main__')  # fmt: skip
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
-         'onnx')  # fmt: skip
+         'onnx', 'onnxruntime')  # fmt: skip
 TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is
 
 
@@ -66,9 +69,15 @@ def inside(module: str, part: str) -> bool:
   return module == part or module.startswith(f'{part}.')
 
 
+def part_of(path: str) -> str:
+  """The part that a file stands for; what `python -m` runs of a folder is a command, not a piece of it."""
+  whole = path.removesuffix('.py').replace('/', '.')
+  return whole if whole in COMMANDS else whole.split('.')[0]
+
+
 def faults(path: str, source: str) -> list[str]:
   """What a file of kd_jax, at `path` under the package, imports and may not."""
-  part = path.removesuffix('.py').split('/')[0]
+  part = part_of(path)
   allowed = {**ALLOWED, **ABOVE}.get(part)
   found = []
   for module, lazy, line in imports(source):
@@ -114,6 +123,7 @@ def test_imports_what_it_may(path):
   ('data/sources.py', 'def f():\n  import tensorflow as tf'),
   ('train/checkpoint.py', 'import orbax.checkpoint as ocp'),
   ('report/plots.py', 'from matplotlib import pyplot'),
+  ('report/page.py', 'from kd_jax import inference'),
   ('interop/torch_reader.py', 'import torch'),
   ('interop/torch_peer.py', 'import sklearn'),
   ('run.py', 'from absl import flags'),
@@ -133,6 +143,7 @@ def test_a_violation_is_noticed(path, source):
   ('run.py', 'from kd_jax import plans\nfrom kd_jax.train import loop'),
   ('data/decoded.py', 'from absl import logging'),
   ('main.py', 'from absl import app, flags\nfrom ml_collections import config_flags'),
+  ('report/__main__.py', 'def main():\n  from kd_jax import inference'),
 ])  # fmt: skip
 def test_what_is_allowed_passes(path, source):
   assert not faults(path, source)
@@ -140,7 +151,7 @@ def test_what_is_allowed_passes(path, source):
 
 def test_nothing_imports_the_commands_but_commands():
   for path, file in FILES.items():
-    part = path.removesuffix('.py').split('/')[0]
+    part = part_of(path)
     for module, _, _ in imports(file.read_text()):
       called = [command for command in COMMANDS if inside(module, f'kd_jax.{command}')]
       assert not called or part in COMMANDS, f'{path} imports {module}'

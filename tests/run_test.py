@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -32,7 +31,7 @@ SMALL = {
 FIELDS = {
   'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
   'epochs': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
-  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str,
+  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'test_examples': int,
   'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
   'best_sha256': str, 'last_sha256': str,
 }  # fmt: skip
@@ -108,7 +107,7 @@ def test_results_have_a_row_a_network(whole):
   ]  # fmt: skip
   for row in whole.rows:
     assert {name: type(value) for name, value in row.items()} == FIELDS
-    assert row['epochs'] == 2 and row['train_examples'] == 64 and row['selection'] == 'validation'
+    assert row['epochs'] == 2 and row['train_examples'] == 64 and row['test_examples'] == 40 and row['selection'] == 'validation'
     assert row['seconds'] > 0 and row['images_per_second'] > 0
 
 
@@ -154,9 +153,7 @@ def test_a_saved_epoch_is_in_the_history_whatever_happens_next(whole):
 def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   """The library keeps events for a second before it writes them: a kill loses those of saved epochs."""
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
-  context, phase = SimpleNamespace(folder=tmp_path), SimpleNamespace(name='student')
-  progress = SimpleNamespace(epoch=lambda row: None)
-  with contextlib.closing(kd_jax.training.Watcher(context, phase, progress)) as watcher:
+  with contextlib.closing(kd_jax.training.Watcher(tmp_path, 'student', None, lambda: False)) as watcher:
     watcher.epoch(history[:3])
     watcher.epoch(history)
   (events,) = (tmp_path / 'events' / 'student').iterdir()

@@ -10,6 +10,7 @@ import pytest
 
 from kd_jax import config as configuration
 from kd_jax import workdir
+from kd_jax.report import records
 from kd_jax.types import KdJaxError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,3 +117,15 @@ def test_a_damaged_configuration_is_not_overwritten(tmp_path):
   with pytest.raises(KdJaxError, match='config.json'), workdir.claimed(tmp_path, config()):
     pass
   assert (tmp_path / 'config.json').read_text() == '{"epochs": '
+
+
+def test_other_images_are_another_run(tmp_path):
+  data = {'dataset': 'photos', 'sha256': 'one', 'classes': []}
+  with workdir.claimed(tmp_path, config(), data=data):
+    assert records.read_json(tmp_path / 'data.json') == data
+  with workdir.claimed(tmp_path, config(), data=data):
+    pass
+  with (pytest.raises(KdJaxError, match='the images in photos have changed since'),
+        workdir.claimed(tmp_path, config(), data=data | {'sha256': 'other'})):
+    pass
+  assert records.read_json(tmp_path / 'data.json') == data

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import stat
 import time
 import uuid
@@ -14,31 +15,31 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from kd_jax.types import KdJaxError, Source
 
 Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]
 
 _FORMAT = 1  # to be raised when decoding changes, so that older files are not taken for current ones
-_LOG_EVERY = 5.0  # seconds
+_EVERY = 5.0  # seconds between two lines about how far it is
 
 
-def mapped_or_decoded(
-  folder: pathlib.Path, name: str, split: str, count: int, decode: Callable[[], Iterable[Block]]
-) -> Source:
+def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, decode: Callable[[], Iterable[Block]], *,
+                      key: Any = None, under: str = 'decoded') -> Source:  # fmt: skip
   """The arrays of a split: mapped from an earlier call's files, or else decoded and kept.
 
-  The files lie in `decoded/` under `folder` where that may be written, otherwise in the user's cache folder
+  The files lie in `under` in `folder` where that may be written, otherwise in the user's cache folder
   ($XDG_CACHE_HOME or ~/.cache). They are found again only while the files in `folder` keep their names, sizes
-  and times.
+  and times, or the key is the same.
 
   Args:
-    folder: what the split is decoded from; the key is taken of the files in it.
+    folder: what the split is decoded from.
     name: the data set's, for people who look into their cache.
     split: becomes part of the files' names.
     count: N, the number of examples in the split.
     decode: called if need be; yields the split in blocks, in order, whose images all have one size.
+    key: all that determines the arrays, as JSON takes it; None: names, sizes and times of the files in `folder`.
+    under: a name.
 
   Returns:
     Source of NumPy arrays: image u8[N, H, W, C], mapped and read-only; label i32[N].
@@ -46,15 +47,14 @@ def mapped_or_decoded(
   Raises:
     KdJaxError: no folder can take the arrays, or `decode` raises it.
   """
-  places = _places(folder, name)
+  places = _places(folder, name, _files(folder) if key is None else key, under)
   for place in places:
     source = _mapped(place, split, count)
     if source is not None:
       return source
   place = _first_writable(*places)
-  logging.info("decoding the %d images of split '%s' of %s once, into %s", count, split, name, place)
   try:
-    _write(place, split, count, decode())
+    _write(place, split, count, decode(), Ticker(f"{name}, split '{split}': decoding images, once", count))
   except OSError as error:
     raise KdJaxError(
       f"cannot keep the decoded split '{split}' in {place} ({error.strerror or error}): make room, or set "
@@ -66,16 +66,36 @@ def mapped_or_decoded(
   return source
 
 
+class Ticker:
+  """Prints how far a task is, every few seconds; of one that takes no longer, nothing."""
+
+  def __init__(self, what: str, total: int):
+    self._what, self._total, self._started = what, total, time.monotonic()
+    self._said = self._started
+
+  def at(self, done: int) -> None:
+    """Takes note that `done` of the total are done."""
+    now = time.monotonic()
+    if now - self._said > _EVERY and done:
+      self._said = now
+      left = (now - self._started) * (self._total / done - 1)
+      print(f'{self._what}: {done:,} of {self._total:,}, about {left:.0f} s left', flush=True)
+
+
 def _digest(value: Any) -> str:
   return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _places(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
-  """Where decoded arrays may lie: beside the data, and in the user's cache. Data that has changed has other places."""
+def _files(folder: pathlib.Path) -> list[tuple[str, int, int]]:
   files = sorted((entry.name, entry.stat()) for entry in os.scandir(folder) if entry.is_file())
-  key = _digest([_FORMAT, [(file, status.st_size, status.st_mtime_ns) for file, status in files]])
+  return [(file, status.st_size, status.st_mtime_ns) for file, status in files]
+
+
+def _places(folder: pathlib.Path, name: str, key: Any, under: str) -> tuple[pathlib.Path, pathlib.Path]:
+  """Where decoded arrays may lie: beside the data, and in the user's cache. Data that has changed has other places."""
+  key = _digest([_FORMAT, key])
   cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
-  return folder / 'decoded' / key, cache / 'kd_jax' / f'{name}-{_digest([str(folder.resolve()), key])}'
+  return folder / under / key, cache / 'kd_jax' / f'{name}-{_digest([str(folder.resolve()), key])}'
 
 
 def _first_writable(beside: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
@@ -109,24 +129,30 @@ def _mapped(place: pathlib.Path, split: str, count: int) -> Source | None:
   return Source(np.asarray(image), label)
 
 
-def _write(place: pathlib.Path, split: str, count: int, blocks: Iterable[Block]) -> None:
+def _write(place: pathlib.Path, split: str, count: int, blocks: Iterable[Block], ticker: Ticker) -> None:
   # Written in pieces, not through a map: on a full disk a write raises, where a map would kill the process.
   labels = []
-  started = logged = time.monotonic()
   with _atomic(place / f'{split}-image.npy') as file:
     done = 0
     for image, label in blocks:
       if not done:
         header = {'descr': '|u1', 'fortran_order': False, 'shape': (count, *image.shape[1:])}
         np.lib.format.write_array_header_1_0(file, header)
+        _check_room(place, split, count * image[0].size)
       file.write(np.ascontiguousarray(image).data)
       labels.append(label)
       done += len(image)
-      if time.monotonic() - logged > _LOG_EVERY:
-        logged = time.monotonic()
-        logging.info("split '%s': %d of %d images decoded in %.0f s", split, done, count, logged - started)
+      ticker.at(done)
   with _atomic(place / f'{split}-label.npy') as file:
     np.save(file, np.concatenate(labels).astype(np.int32))
+
+
+def _check_room(place: pathlib.Path, split: str, size: int) -> None:
+  """Raises KdJaxError where an array of `size` bytes does not fit the disk, before hours are spent on it."""
+  free = shutil.disk_usage(place).free
+  if size > free:
+    raise KdJaxError(f"the decoded split '{split}' takes {size / 1e9:.1f} GB, and {place} has room for {free / 1e9:.1f} GB: make room, "
+                     'take fewer or smaller images, or set XDG_CACHE_HOME to a larger disk')  # fmt: skip
 
 
 @contextlib.contextmanager

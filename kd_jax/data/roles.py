@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,15 +24,21 @@ class Roles(NamedTuple):
 def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, eval_examples: int, seed: int) -> Roles:
   """Holds validation images out, the same for every seed, then takes a balanced subset of the rest, drawn by `seed`.
 
-  A count of 0 for train or evaluation means all. Raises KdJaxError where there are not enough images.
+  Where the data set brings validation images, these are all taken, and nothing is held out. A count of 0 for train or evaluation
+  means all, one of 0 for validation no validation. Raises KdJaxError where there are not enough images.
   """
-  kept, held = np.arange(len(dataset.train.label), dtype=np.int32), np.zeros(0, np.int32)
-  if validation_examples:
-    kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
+  kept, held, validated = np.arange(len(dataset.train.label), dtype=np.int32), np.zeros(0, np.int32), dataset.train
+  if validation_examples and dataset.validation is not None:
+    held, validated = np.arange(len(dataset.validation.label), dtype=np.int32), dataset.validation
+  elif validation_examples:
+    try:
+      kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
+    except KdJaxError as error:
+      raise KdJaxError(f'validation_examples: {error}') from error
   if train_examples:
     kept = balanced_subset(dataset.train.label, kept, train_examples, seed=seed)
   everything = np.arange(len(dataset.test.label), dtype=np.int32)
-  validation = Part(dataset.train, _some(dataset.train.label, held, eval_examples)) if len(held) else None
+  validation = Part(validated, _some(validated.label, held, eval_examples)) if len(held) else None
   return Roles(Part(dataset.train, kept), validation, Part(dataset.test, _some(dataset.test.label, everything, eval_examples)))
 
 
@@ -43,6 +49,14 @@ def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
     raise KdJaxError(f'the images of unlabelled_dataset {name} have {theirs} channels, and those to train on have {ours}; choose '
                      'another unlabelled_dataset')  # fmt: skip
   return roles._replace(unlabelled=Part(source, np.arange(len(source.label), dtype=np.int32)))
+
+
+def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:
+  """The data of a run as JSON: its name, the shape of an image, and how many images of each class play each role."""
+  counts = {role: np.bincount(part.source.label[part.index], minlength=len(dataset.classes)).tolist()
+            for role in ('train', 'validation', 'test') if (part := getattr(roles, role)) is not None}  # fmt: skip
+  classes = [{'name': name} | {role: count[number] for role, count in counts.items()} for number, name in enumerate(dataset.classes)]
+  return {'dataset': dataset.name, 'image_shape': list(dataset.train.image.shape[1:]), 'sha256': dataset.sha256, 'classes': classes}
 
 
 def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,7 +1,8 @@
 """Data sets by name, as NumPy arrays of uint8 pixels. TensorFlow is never imported.
 
-'digits' and 'digits32' need no download. Any other name is that of a tfds data set: cifar10 and cifar100 are downloaded
-and prepared on demand, every other one is read from where tfds has prepared it.
+'digits' and 'digits32' need no download. A folder of images is one's own data set (see kd_jax.data.folders). Any other name
+is that of a tfds data set: cifar10 and cifar100 are downloaded and prepared on demand, every other one is read from where tfds
+has prepared it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import prepare, splits, tfds_reader
+from kd_jax.data import folders, prepare, splits, tfds_reader
 from kd_jax.types import KdJaxError, Source
 
 
@@ -25,20 +26,23 @@ class Dataset(NamedTuple):
   train: Source
   test: Source
   classes: tuple[str, ...]  # the classes' names in the order of the labels
+  validation: Source | None = None  # where the data set brings images for this
+  sha256: str = ''  # of the pixels and labels of a folder, which may change from one run to the next
 
 
 _DIGITS_TEST = 360  # 36 of each class, a fifth
 _DIGITS_SIDES = {'digits': 16, 'digits32': 32}
 
 
-def load(name: str, *, data_dir: str = '', download: bool = True) -> Dataset:
+def load(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0) -> Dataset:
   """Loads a labelled data set.
 
   Args:
-    name: 'digits' (16×16×1), 'digits32' (32×32×1), or a tfds name: 'cifar10', 'name/config', 'name:1.2.3'. Without a
-      version the highest one on disk is taken.
+    name: 'digits' (16×16×1), 'digits32' (32×32×1), a folder, or a tfds name: 'cifar10', 'name/config', 'name:1.2.3'. Without a
+      version the highest one on disk is taken. A folder whose name tfds knows is written './cifar10'.
     data_dir: tfds's data directory; empty means $TFDS_DATA_DIR or ~/tensorflow_datasets. Unused by the digits.
     download: whether cifar10 and cifar100 may be downloaded where they are not prepared.
+    image_size: side of a folder's images; 0 is that of kd_jax.data.folders. Other data sets have sizes of their own.
 
   Returns:
     Dataset. The test images are the split 'test', or 'validation' where there is no 'test'. Those of the digits, which
@@ -48,6 +52,11 @@ def load(name: str, *, data_dir: str = '', download: bool = True) -> Dataset:
     KdJaxError: the name is unknown, the data set is not there and cannot be had, it is no image classification, or its
       files are damaged.
   """
+  if folder := _own_folder(name, data_dir):
+    read = folders.read(folder, side=image_size or folders.SIDE)
+    return Dataset(name, read.train, read.test, read.classes, read.validation, read.sha256)
+  if image_size:
+    raise KdJaxError(f"image_size is for folders of images, and '{name}' is none: its images keep their size; leave image_size out")
   if name in _DIGITS_SIDES:
     return _digits(name, _DIGITS_SIDES[name])
   builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
@@ -81,13 +90,14 @@ def load(name: str, *, data_dir: str = '', download: bool = True) -> Dataset:
   return Dataset(name, sources['train'], sources[test], classes)
 
 
-def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True) -> Source:
-  """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else 'train'.
+def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0) -> Source:
+  """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else 'train'; all in a folder.
 
   Args:
     name: as in `load`; the data set need not have labels.
     data_dir: as in `load`.
     download: as in `load`.
+    image_size: as in `load`; of no concern to other data sets than folders.
 
   Returns:
     Source of NumPy arrays whose labels are all −1.
@@ -95,6 +105,8 @@ def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True) -> 
   Raises:
     KdJaxError: as in `load`.
   """
+  if folder := _own_folder(name, data_dir):
+    return folders.read_unlabelled(folder, side=image_size or folders.SIDE)
   if name in _DIGITS_SIDES:
     image = _digits(name, _DIGITS_SIDES[name]).train.image
   else:
@@ -130,11 +142,29 @@ _NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
-def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
-  """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if need be."""
-  root = pathlib.Path(
+def _own_folder(name: str, data_dir: str) -> pathlib.Path | None:
+  """The folder of images that a name means, or None. What tfds knows or has prepared is not taken for a folder of that name."""
+  path = pathlib.Path(name).expanduser()
+  if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):
+    return path
+  base = name.split('/')[0]
+  if not name or not path.is_dir() or base in _DIGITS_SIDES or (_root(data_dir) / base).is_dir():
+    return None
+  import tensorflow_datasets as tfds
+
+  return None if base in tfds.list_builders(with_community_datasets=False) else path
+
+
+def _root(data_dir: str) -> pathlib.Path:
+  """tfds's data directory."""
+  return pathlib.Path(
     data_dir or os.environ.get('TFDS_DATA_DIR') or pathlib.Path.home() / 'tensorflow_datasets'
   ).expanduser().absolute()
+
+
+def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
+  """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if need be."""
+  root = _root(data_dir)
   if data_dir and not root.is_dir():
     raise KdJaxError(f'the data directory {root} does not exist: create it, or give the one that holds your tfds data')
   match = _NAME.fullmatch(name)
@@ -201,4 +231,4 @@ def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
   known = {*_DIGITS_SIDES, *tfds.list_builders(with_community_datasets=False), *(path.name for path in _folders(root))}
   close = difflib.get_close_matches(name.lower(), sorted(known), n=3)
   hint = f'did you mean {" or ".join(close)}?' if close else 'see https://www.tensorflow.org/datasets/catalog/overview'
-  return KdJaxError(f"unknown data set '{name}': neither known to tfds nor prepared in {root}; {hint}")
+  return KdJaxError(f"unknown data set '{name}': no folder, not known to tfds, and not prepared in {root}; {hint}")

@@ -1,4 +1,4 @@
-"""The methods' losses in PyTorch, written from the mathematics: the other side of the live crosscheck.
+"""The methods' losses in PyTorch, written from the mathematics: the other side of the live crosscheck, and of the benchmarks.
 
 Each takes (student {view: Outputs}, teacher {view: Outputs}, label, connected) → the loss, with the paper's weights; `connected`
 are the student's features after their connectors, for the methods that have some. Needs torch and no jax.
@@ -94,6 +94,43 @@ def margin(norm: nn.BatchNorm2d) -> Tensor:
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {'nokd': nokd, 'kd': kd, 'rkd': rkd, 'ab': ab, 'sfd': sfd, 'pkd': pkd, 'uda': uda}
+CONNECTED = ('ab', 'oh')
+VIEWS = {'uda': ('weak', 'strong')}  # the others see one, 'weak'
+
+
+class Lesson(nn.Module):
+  """A student under a method, with the connectors that the method adds: (views, taught, label) → the loss.
+
+  `views` maps a view's name to its images f32[B, C, H, W], all of which the student sees in one batch; `taught` has the teacher's
+  Outputs of each. The teacher given here, None for NOKD, is only looked at: OH takes its margins from it. `widths` are the channels
+  of its stages and of the student's.
+  """
+
+  def __init__(self, name: str, student: nn.Module, teacher: nn.Module | None, *, widths: Sequence[int] = (16, 32, 64)):
+    super().__init__()
+    self.student = student
+    self.connectors = Connectors(widths, widths) if name in CONNECTED else None
+    if name == 'oh':
+      self.loss = oh([margin(getattr(teacher, stage)[-1].bn2) for stage in teacher.stages])
+    else:
+      self.loss = LOSSES[name]
+
+  def forward(self, views: Mapping[str, Tensor], taught: Views, label: Tensor) -> Tensor:
+    images = list(views.values())
+    seen = self.student(torch.cat(images) if len(images) > 1 else images[0])
+    student = {view: _part(seen, number, len(images)) for number, view in enumerate(views)}
+    connected = self.connectors(student['weak'].features) if self.connectors is not None else ()
+    return self.loss(student, taught, label, connected)
+
+
+def _part(outputs: Outputs, number: int, parts: int) -> Outputs:
+  """One view's share of the outputs of several in one batch."""
+
+  def cut(x: Tensor) -> Tensor:
+    return x.chunk(parts)[number]
+
+  return Outputs(cut(outputs.logits), tuple(cut(f) for f in outputs.features), {k: cut(v) for k, v in outputs.layers.items()},
+                 cut(outputs.embedding))  # fmt: skip
 
 
 def _staged(compare: Callable[[Tensor, Tensor], Tensor], ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:

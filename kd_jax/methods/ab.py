@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import connect, connectors
-from kd_jax.types import Method, MethodState
+from kd_jax.types import KdJaxError, Method, MethodState
 
 
 def ab(*, margin: float = 1.0, weight: float = 0.003, identity: bool = False) -> Method:
@@ -26,6 +26,9 @@ def ab(*, margin: float = 1.0, weight: float = 0.003, identity: bool = False) ->
   """
 
   def init(key, student, teachers):
+    if 'head' not in student.variables['params']:
+      raise KdJaxError(f"ab leaves the student's classifier untouched, and knows it by the name 'head', which no part of "
+                       f'{student.network.spec.name} has: name its last layer so')  # fmt: skip
     return MethodState(*connectors(key, student, teachers[0], identity=identity), {})
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):

@@ -31,6 +31,6 @@ def side_by_side(teacher: Network) -> Method:
     variables = {'params': params, 'batch_stats': stats}
     outputs, changed = module.apply(variables, batch.image, train=True, mutable=['batch_stats'])
     terms = {'cross_entropy': cross_entropy(student['weak'], batch, axis), 'teacher_cross_entropy': cross_entropy(outputs, batch, axis)}
-    return terms, jax.lax.stop_gradient(changed['batch_stats'])
+    return terms, jax.lax.stop_gradient(changed.get('batch_stats', {}))
 
   return Method(init, loss, companion=teacher)

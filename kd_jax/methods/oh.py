@@ -26,7 +26,11 @@ def oh(*, weight: float = 1e-3, teacher_statistics: str = 'running') -> Method:
 
   def init(key, student, teachers):
     teacher, margins = teachers[0], []
-    for _, stage in pair_stages(student, teacher):
+    pairs = pair_stages(student, teacher)
+    if not teacher.network.norms:
+      raise KdJaxError(f'oh needs the BatchNorm before each feature of the teacher, and {teacher.network.spec.name} names none: name '
+                       'them as the norms of its Network')  # fmt: skip
+    for _, stage in pairs:
       norm = teacher.variables['params']
       for name in teacher.network.norms[stage]:
         norm = norm[name]

@@ -89,6 +89,9 @@ def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
   """{student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
   pairs = {name: name for name in ('stem_conv', 'stem_norm') if name in student.layers and name in teacher.layers}
   ours, theirs = _blocks(student.layers), _blocks(teacher.layers)
+  if len(ours) != len(student.features) or len(theirs) != len(teacher.features):
+    raise KdJaxError('sfd pairs the blocks of each stage, layers that are called stage1_block1 and so on, and a network has others: '
+                     'name them so, a stage for each feature')  # fmt: skip
   for stage, other in enumerate(_counterparts(student, teacher)):
     few, many = ours[stage + 1], theirs[other + 1]
     for block in range(1, few + 1):

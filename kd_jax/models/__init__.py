@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from kd_jax.models import own
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.types import Array, KdJaxError, Network, NetworkSpec, Outputs, PyTree
+from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree, Trained
 
 RELU_PLACEMENTS = ('block', 'stage', 'pool')
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
@@ -40,9 +42,12 @@ MODELS: dict[str, Callable] = {
 
 
 def build(spec: NetworkSpec) -> Network:
-  """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for."""
+  """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for, or an own network is at fault."""
+  if own.is_own(spec.name):
+    return own.build(spec)
   if spec.name not in MODELS:
-    raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}")
+    raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
+                     'and your own as package.module:factory')  # fmt: skip
   maker = MODELS[spec.name]
   if maker.func is wide_resnet:
     if spec.relu_placement != 'block':
@@ -58,11 +63,37 @@ def build(spec: NetworkSpec) -> Network:
   return Network(spec, module, norms)
 
 
+def relu_placement(name: str, wanted: str) -> str:
+  """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own networks have one place."""
+  return 'block' if name.startswith('wrn') or own.is_own(name) else wanted
+
+
+def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
+  """A network and its saved weights. Raises KdJaxError where they are not those of an own network as its code is now."""
+  network = build(spec)
+  if own.is_own(spec.name):
+    ours, theirs = ({jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+                     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (shapes(network), variables))  # fmt: skip
+    if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):
+      there, here = (found.get(odd[0], 'missing') for found in (theirs, ours))
+      raise KdJaxError(f'the weights in {where} are not those of {spec.name} as it is now: {odd[0]} is {there} there and {here} here; '
+                       'bring its code back, or train it again')  # fmt: skip
+  return Trained(network, variables)
+
+
+def changed(network: Network, changes: Mapping[str, str]) -> Network:
+  """The network with other fields of its spec. Raises KdJaxError where no spec builds it, as none does an exported function."""
+  name = network.spec.name
+  if changes and not own.is_own(name) and name not in MODELS:
+    raise KdJaxError(f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was exported: take another recipe")
+  return build(network.spec._replace(**changes)) if changes else network
+
+
 def initialise(key: Array, network: Network) -> PyTree:
-  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default."""
+  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default; one's own network draws its own way."""
   height, width, channels = network.spec.image_shape
   image = jnp.zeros((1, height, width, channels))
-  return dict(jax.jit(partial(network.module.init, train=False))(key, image))
+  return {'batch_stats': {}, **jax.jit(partial(network.module.init, train=False))(key, image)}
 
 
 def shapes(network: Network) -> PyTree:
@@ -70,7 +101,7 @@ def shapes(network: Network) -> PyTree:
   return jax.eval_shape(partial(initialise, network=network), jax.random.key(0))
 
 
-def output_shapes(network: Network, *, batch: int = 2) -> Outputs:
+def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
   """The Outputs of a batch, as jax.ShapeDtypeStruct; computes nothing."""
   image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
   return jax.eval_shape(partial(network.module.apply, train=False), shapes(network), image)

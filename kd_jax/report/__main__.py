@@ -1,18 +1,25 @@
-"""`python -m kd_jax.report DIR`: the tables and the page of a study."""
+"""`python -m kd_jax.report DIR`: the tables and the page of a study, or the page of a run."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
-USAGE = """Makes the tables and the page of a study, finished or not.
+USAGE = """Makes the page of a finished run, or the tables and the page of a study, finished or not.
 
-  python -m kd_jax.report DIR [--out=FOLDER]
+  python -m kd_jax.report DIR [--out=FOLDER] [--data_dir=FOLDER]
 
-DIR is the --workdir of a study. FOLDER (default: DIR/report) gets index.html, which needs no other file, table.md and table.csv.
+DIR is the --workdir of a run or a study. FOLDER (default: DIR/report) gets index.html, which needs no other file, and of a study
+table.md and table.csv.
+
+The page of a run shows what its networks predict on its validation and test images. That is computed once, and kept in
+DIR/predictions.npz; nothing is downloaded.
+
+  --out=FOLDER        where the report is put
+  --data_dir=FOLDER   of a run: where its data set lies, if it is no longer where the run found it
 """
 
 
@@ -22,36 +29,70 @@ def parse(argv: list[str]) -> list[str]:
     print(USAGE)
     sys.exit(0)
   flags.DEFINE_string('out', '', 'where the report is put')
+  flags.DEFINE_string('data_dir', '', 'where the data set of a run lies')
   try:
     left = FLAGS(argv)
   except flags.Error as error:
     fail(str(error))
   if len(left) != 2:
-    fail('give one folder, the --workdir of a study: python -m kd_jax.report DIR')
+    fail('give one folder, the --workdir of a run or a study: python -m kd_jax.report DIR')
   return left
 
 
 def main(argv: list[str]) -> None:
   """Writes the report and prints its tables."""
-  from kd_jax.report import page, records, study_table
+  from kd_jax.report import runs
   from kd_jax.types import KdJaxError
 
+  logging.set_verbosity(logging.WARNING)
+  folder = Path(argv[1])
+  out = Path(FLAGS.out or folder / 'report')
   try:
-    folder = study_table.read(argv[1])
-    out = Path(FLAGS.out or Path(argv[1]) / 'report')
-    results, groups = study_table.results_table(folder), study_table.groups(folder)
-    others = [table for table in (study_table.comparisons_table(folder), study_table.sweeps_table(folder)) if table[1]]
-    text = '\n'.join([study_table.markdown(*results, under=groups), *(study_table.markdown(*table) for table in others)])
-    html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
-    records.write_bytes(out / 'table.md', text.encode())
-    records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
-    records.write_bytes(out / 'index.html', html.encode())
+    if (folder / 'study.json').exists():
+      if FLAGS.data_dir:
+        fail(f'--data_dir is for the page of a run, and {folder} holds a study; leave it out')
+      of_study(folder, out)
+    elif runs.is_run(folder):
+      of_run(folder, out)
+    else:
+      fail(f'{folder} holds neither a study nor a run (no study.json and no config.json is there); give the --workdir of one')
   except KdJaxError as error:
     fail(str(error))
+  except KeyboardInterrupt:
+    print('Stopped; there is no new report.')
+    sys.exit(130)
+
+
+def of_study(path: Path, out: Path) -> None:
+  """The report of a study."""
+  from kd_jax.report import page, records, study_table
+
+  folder = study_table.read(path)
+  results, groups = study_table.results_table(folder), study_table.groups(folder)
+  others = [table for table in (study_table.comparisons_table(folder), study_table.sweeps_table(folder)) if table[1]]
+  text = '\n'.join([study_table.markdown(*results, under=groups), *(study_table.markdown(*table) for table in others)])
+  html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
+  records.write_bytes(out / 'table.md', text.encode())
+  records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
+  records.write_bytes(out / 'index.html', html.encode())
   print(text)
   for line in study_table.warnings(folder):
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}; the tables are table.md and table.csv beside it.')
+
+
+def of_run(path: Path, out: Path) -> None:
+  """The report of a run."""
+  from kd_jax import inference
+  from kd_jax.report import records, run_page, runs, table
+
+  found = runs.read(path)
+  predictions, lacking = inference.predict(found, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True))
+  records.write_bytes(out / 'index.html', run_page.page(found, predictions, lacking).encode())
+  print(table.results_table(found.rows))
+  for line in lacking:
+    print(f'Note: {line}')
+  print(f'The page is {out / "index.html"}.')
 
 
 def fail(message: str) -> None:

@@ -24,7 +24,7 @@ _BLUE, _VERMILION, _GREEN, _, _ORANGE, _, _GREY = _PALETTE
 _ROLES = {'teacher': _GREY, 'teacher assistant': _GREEN, 'student alone': _ORANGE, 'distilled student': _BLUE}
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _RING = {'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
-_STYLE = {
+STYLE = {  # settings of matplotlib
   'font.size': 10,
   'axes.titlesize': 11,
   'axes.titlelocation': 'left',
@@ -61,17 +61,13 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
   histories = {name: rows for name, rows in histories.items() if rows}
   if not histories:
     raise KdJaxError(f"There is nothing to draw in '{path_png}': no phase has finished an epoch; train for one.")
-  panels = 3 if any(len(_terms(rows)) > 1 for rows in histories.values()) else 2
+  panels = 3 if has_terms(histories) else 2
   with _figure(path_png, (4.7 * panels, 4.2)) as figure:
     axes = figure.subplots(1, panels)
     figure.suptitle('\n'.join(textwrap.wrap(title, 40 * panels)), fontsize=13, fontweight='bold')
-    handles = _draw_curves(axes[0], histories, 'accuracy')
-    _draw_curves(axes[1], histories, 'loss')
-    _legend(figure, handles, 'left' if panels == 3 else 'center', columns=3 if panels == 3 else 4)
+    legend(figure, draw_curves(axes[:2], histories), 'left' if panels == 3 else 'center', columns=3 if panels == 3 else 4)
     if panels == 3:
-      _legend(figure, _draw_terms(axes[2], histories), 'right', columns=2)
-    for axis in axes:
-      _epochs_below(axis, histories)
+      legend(figure, draw_terms(axes[2], histories), 'right', columns=2)
 
 
 def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
@@ -90,7 +86,7 @@ def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
   if not bars:
     raise KdJaxError(f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one.")
   with _figure(path_png, (8.2, 1.6 + 0.62 * len(bars))) as figure:
-    _legend(figure, _draw_bars(figure.subplots(), bars), 'center', columns=4)
+    legend(figure, _draw_bars(figure.subplots(), bars), 'center', columns=4)
 
 
 @contextlib.contextmanager
@@ -103,7 +99,7 @@ def _figure(path_png: str | Path, size: tuple[float, float]) -> Iterator[Any]:
   with matplotlib.rc_context(), warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph .* missing')  # of a script that the font lacks: boxes will do
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update(_STYLE)
+    matplotlib.rcParams.update(STYLE)
     figure = Figure(figsize=size, dpi=150, layout='constrained')
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     FigureCanvasAgg(figure)
@@ -111,6 +107,26 @@ def _figure(path_png: str | Path, size: tuple[float, float]) -> Iterator[Any]:
     picture = io.BytesIO()
     figure.savefig(picture, format='png')
   write_bytes(path_png, picture.getvalue())
+
+
+def has_terms(histories: Histories) -> bool:
+  """Whether a phase has more than one loss term."""
+  return any(len(_terms(rows)) > 1 for rows in histories.values())
+
+
+def draw_curves(axes: Sequence[Any], histories: Histories) -> list[Any]:
+  """Draws accuracy and loss of training and validation on two axes; returns what the legend shows."""
+  handles, _ = (_draw_curves(axis, histories, quantity) for axis, quantity in zip(axes, ('accuracy', 'loss'), strict=True))
+  for axis in axes:
+    _epochs_below(axis, histories)
+  return handles
+
+
+def draw_terms(axis: Any, histories: Histories) -> list[Any]:
+  """Draws the loss terms of the phases that have several; returns what the legend shows."""
+  handles = _draw_terms(axis, histories)
+  _epochs_below(axis, histories)
+  return handles
 
 
 def _draw_curves(axis: Any, histories: Histories, quantity: str) -> list[Any]:
@@ -180,7 +196,7 @@ def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
       drawn += series
       if series:
         axis.plot(*zip(*series, strict=True), marker=marker, markersize=4, **{'color': colour, **look})
-  axis.set_title('Terms of the training loss' + (f' of {_short(*several)}' if alone and len(phases) > 1 else ''))
+  axis.set_title('Terms of the training loss' + (f' of {shortened(*several)}' if alone and len(phases) > 1 else ''))
   _scale_loss(axis, drawn, 'weighted term')
   return [
     Line2D([], [], label=name.replace('_', ' '), linewidth=1.8, **{'color': _GREY, **look})
@@ -229,10 +245,10 @@ def _draw_bars(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
   return list(shown.values())
 
 
-def _legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> None:
-  """Below all panels, where no line runs."""
+def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> None:
+  """Puts a legend below all panels, where no line runs; `place` is left, center or right."""
   for handle in handles:
-    label = _short(handle.get_label())
+    label = shortened(handle.get_label())
     handle.set_label(f' {label}' if label.startswith('_') else label)  # matplotlib hides what begins with '_'
   figure.legend(handles=handles, loc=f'outside lower {place}', ncols=min(columns, len(handles)), handlelength=2.6)
 
@@ -300,14 +316,15 @@ def _bar_label(name: str, rows: Sequence[Row]) -> str:
   details = [str(rows[0][key]) for key in ('student', 'method') if rows[0].get(key)]
   if len(rows) > 1:
     details.append(f'mean of {len(rows)} seeds')
-  return f'{_short(name, 36)}\n{_short(", ".join(details), 36)}'.rstrip()
+  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=36)}'.rstrip()
 
 
 def _percent_tick(value: float, _: int | None = None) -> str:
   return f'{100 * value:.4g} %'
 
 
-def _short(text: str, length: int = 52) -> str:
+def shortened(text: str, *, length: int = 52) -> str:
+  """The text, cut to a number of characters where it is longer."""
   return text if len(text) <= length else f'{text[: length - 1]}…'
 
 

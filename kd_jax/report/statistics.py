@@ -74,6 +74,29 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   return Difference(value, _quantile(freedom) * error, float(2 * stats.t.sf(abs(value) / error, freedom)), n, paired)
 
 
+def standard_error(share: float, n: int) -> float:
+  """Of a share of n images, by their choice alone."""
+  return math.sqrt(share * (1 - share) / n)
+
+
+def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
+  """The difference of two networks' shares of right answers on the same images, as the choice of images alone lets it vary.
+
+  `half_width` is by the normal approximation. p is McNemar's, exact: of the images that one of the two alone gets right, how unequal
+  their shares are. Neither says anything of what another seed would train.
+
+  References:
+    McNemar 1947, "Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages".
+  """
+  from scipy import stats
+
+  alone, other = (sum(a and not b for a, b in zip(*pair, strict=True)) for pair in ((first, second), (second, first)))
+  n, value = len(first), (alone - other) / len(first)
+  error = math.sqrt(max(0.0, (alone + other) / n - value**2) / n)
+  p = float(stats.binomtest(alone, alone + other).pvalue) if alone + other else 1.0
+  return Difference(value, float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error, p, n, True)
+
+
 def holm(values: Sequence[float | None]) -> list[float | None]:
   """Holm's adjusted p of a family of comparisons, in the given order; those without a p are left out of the family.
 

@@ -1,25 +1,19 @@
-"""The figures of a study's page as SVG, whose colours the page sets, so that they follow a reader's light or dark mode."""
+"""The figures of a study's page."""
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kd_jax.report import records, statistics, study_table
+from kd_jax.report import records, statistics, study_table, svg
 from kd_jax.report.study_table import Folder
 
-# Okabe and Ito's, which colour-blind people can tell apart, and the variables of the page that stand for them.
-_BLUE, _VERMILION, _GREY, _GRID = '#0072b2', '#d55e00', '#5b5b5b', '#e4e4e4'
-_VARIABLES = {_BLUE: 'var(--blue)', _VERMILION: 'var(--vermilion)', _GREY: 'var(--grey)', _GRID: 'var(--grid)',
-              '#000000': 'currentColor'}  # fmt: skip
 # A verdict has a shape, too, for readers who see no colours.
-_VERDICTS = {'higher': ('>', _BLUE, _BLUE), 'lower': ('<', _VERMILION, _VERMILION), 'undecided at this n': ('o', _GREY, 'none')}
+_VERDICTS = {'higher': ('>', svg.BLUE, svg.BLUE), 'lower': ('<', svg.VERMILION, svg.VERMILION),
+             'undecided at this n': ('o', svg.GREY, 'none')}  # fmt: skip
 _MOST_POINTS = 100  # of a curve
-_WIDTH, _LINE, _COLUMNS, _LABEL = 7.2, 0.27, 3, 34  # inches, inches, small multiples in a line, characters
+_LINE, _COLUMNS, _LABEL = 0.27, 3, 34  # inches, small multiples in a line, characters
 
 
 def reference(folder: Folder) -> str | None:
@@ -35,8 +29,8 @@ def accuracies(folder: Folder) -> str:
 
   def point(axes: Any, place: float, name: str) -> None:
     mean = statistics.mean(values[name])
-    axes.scatter(values[name], [place] * mean.n, s=14, color=_GREY, alpha=0.55, linewidths=0)
-    axes.errorbar(mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=_BLUE, capsize=3)
+    axes.scatter(values[name], [place] * mean.n, s=14, color=svg.GREY, alpha=0.55, linewidths=0)
+    axes.errorbar(mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=svg.BLUE, capsize=3)
 
   if not values:
     return ''
@@ -69,11 +63,11 @@ def curves(folder: Folder) -> str:
     panels = figure.subplots(-(-len(series) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=False):
       if line:
-        axes.plot(line[0], line[2], color=_GREY, linestyle=':', linewidth=1.2)
-      axes.fill_between(epochs, low, high, color=_BLUE, alpha=0.25, linewidth=0)
-      axes.plot(epochs, mean, color=_BLUE, linewidth=1.4)
+        axes.plot(line[0], line[2], color=svg.GREY, linestyle=':', linewidth=1.2)
+      axes.fill_between(epochs, low, high, color=svg.BLUE, alpha=0.25, linewidth=0)
+      axes.plot(epochs, mean, color=svg.BLUE, linewidth=1.4)
       axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
-      axes.grid(color=_GRID)
+      axes.grid(color=svg.GRID)
     for axes in panels[len(series) :]:
       axes.set_visible(False)
     figure.supxlabel('epoch', fontsize=10)
@@ -82,7 +76,7 @@ def curves(folder: Folder) -> str:
   if not series:
     return ''
   columns = min(_COLUMNS, len(series))
-  return _drawn('curves', draw, 0.6 + 1.6 * -(-len(series) // columns))
+  return svg.drawn('curves', draw, 0.6 + 1.6 * -(-len(series) // columns))
 
 
 def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
@@ -118,7 +112,7 @@ def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Call
 
   def draw(figure: Any) -> None:
     axes = figure.add_subplot()
-    axes.axvline(line, color=_GREY, linewidth=1, linestyle=':')
+    axes.axvline(line, color=svg.GREY, linewidth=1, linestyle=':')
     for where, label in zip(places, labels, strict=True):
       point(axes, where, label)
     axes.set_yticks([where for where, _, _ in ticks], [text for _, text, _ in ticks])
@@ -127,33 +121,11 @@ def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Call
     axes.tick_params(axis='y', length=0)
     axes.set_ylim(place - 0.4, -0.6)
     axes.set_xlabel(unit)
-    axes.grid(axis='x', color=_GRID)
+    axes.grid(axis='x', color=svg.GRID)
 
-  return _drawn(ident, draw, 0.8 + _LINE * place)
+  return svg.drawn(ident, draw, 0.8 + _LINE * place)
 
 
 def _wrapped(text: str, width: int) -> str:
   lines = textwrap.wrap(text, width) or ['']
   return '\n'.join(lines if len(lines) <= 3 else [*lines[:2], lines[2][: width - 1] + '…'])
-
-
-def _drawn(ident: str, draw: Callable[[Any], None], height: float) -> str:
-  """An SVG, the same bytes for the same numbers whatever the user's matplotlib is set to; its ids begin with `ident`."""
-  import matplotlib
-  from matplotlib.figure import Figure
-
-  with matplotlib.rc_context(), warnings.catch_warnings():
-    warnings.filterwarnings('ignore', 'Glyph', UserWarning)  # text stays text in the SVG: the reader's fonts draw it
-    matplotlib.rcdefaults()
-    matplotlib.rcParams.update({'svg.hashsalt': 'kd_jax', 'svg.fonttype': 'none', 'text.parse_math': False, 'font.size': 10,
-                                'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False,
-                                'axes.formatter.useoffset': False, 'axes.facecolor': 'none', 'axes.axisbelow': True})  # fmt: skip
-    figure = Figure(figsize=(_WIDTH, height), layout='constrained', facecolor='none')
-    draw(figure)
-    out = io.StringIO()
-    figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
-  text = out.getvalue()
-  text = text[text.index('<svg') :].replace('*{', f'.{ident} *{{').replace('<svg ', f'<svg class="{ident}" aria-hidden="true" ', 1)
-  text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{ident}-', text)  # several figures stand in one page
-  text = re.sub(r' d="[^"]*"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), text)
-  return re.sub(r'style="[^"]*"', lambda style: re.sub(r'#[0-9a-f]{6}', lambda c: _VARIABLES.get(c[0], c[0]), style[0]), text)

@@ -59,6 +59,12 @@ def markdown_table(rows: Sequence[Row]) -> str:
   return text + '\n\n' + _escape(OPTIMISTIC) if _optimistic(rows) else text
 
 
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+  """Gives the headings of the same table, and the cells of each row."""
+  columns = _columns(rows)
+  return [column.heading for column in columns], [[column.cell(row) for column in columns] for row in rows]
+
+
 def duration(seconds: float | None) -> str:
   """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–' for none."""
   if not _known(seconds):

@@ -173,7 +173,7 @@ def _forward(student: Network, variables: PyTree, views: Mapping[str, Array], *,
   if joint:
     outputs, changed = student.module.apply(variables, jnp.concatenate(list(views.values())), train=True, mutable=['batch_stats'])
     parts = [jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))]
-    return dict(zip(views, parts, strict=True)), changed['batch_stats']
+    return dict(zip(views, parts, strict=True)), changed.get('batch_stats', {})
   seen = {}
   for view, image in views.items():
     seen[view], changed = student.module.apply(variables, image, train=True, mutable=['batch_stats'])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kd_jax.report import page, records, study_figures, study_table
+from kd_jax.report import markup, page, records, study_figures, study_table
 from kd_jax.types import KdJaxError
+from tests import pages
 
-BROWSER = shutil.which('chromium')
 ODD = '<script>alert("1")</script> é & 蒸馏 $x$'
 
 
@@ -89,7 +88,7 @@ def test_a_rows_configuration_first_shows_what_differs(tmp_path):
   differing, everything = row[1].split('<h2>')[-1], row[2]
   assert 'm0.alpha' in differing and '0; 1 (by run)' in differing and 'batch_size' not in differing
   assert 'batch_size' in everything and 'm1.alpha' not in everything
-  assert page.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {'a': 1, 'kd.alpha': 0.5}
+  assert markup.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {'a': 1, 'kd.alpha': 0.5}
 
 
 def test_one_seed_and_no_results_have_pages(tmp_path):
@@ -119,17 +118,12 @@ def test_the_command_writes_the_same_bytes_whatever_the_users_matplotlib_is_set_
   assert written[0] == written[1] and set(written[0]) == {'index.html', 'table.md', 'table.csv'}
 
 
-@pytest.mark.skipif(not BROWSER, reason='no chromium on the PATH')
+@pages.needs_browser
 def test_a_browser_shows_the_names_and_reports_no_error(tmp_path):
   file, broken = tmp_path / 'index.html', tmp_path / 'broken.html'
   file.write_text(page.page(made(tmp_path)), encoding='utf-8')
   broken.write_text('<script>nothing_of_this_name()</script>')
 
-  def opened(path):
-    command = [BROWSER, '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path / "profile"}',
-               '--enable-logging=stderr', '--dump-dom', path.as_uri()]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-  done = opened(file)
+  done = pages.opened(file)
   assert 'é &amp; 蒸馏 $x$' in done.stdout and 'NOKD' in done.stdout and ':CONSOLE' not in done.stderr
-  assert ':CONSOLE' in opened(broken).stderr  # what an error would look like
+  assert ':CONSOLE' in pages.opened(broken).stderr  # what an error would look like

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_jax.report.statistics import difference, holm, mean
+from kd_jax.report.statistics import difference, holm, mean, on_same_images, standard_error
 
 
 def test_a_mean_has_students_interval():
@@ -84,3 +84,18 @@ def test_a_constant_row_against_one_that_varies():
   found = difference({0: 1.0, 1: 1.0}, {5: 1.0, 6: 3.0})
   expected = stats.ttest_ind_from_stats(1, 0, 2, 2, 2**0.5, 2, equal_var=False)
   assert found.p == pytest.approx(expected.pvalue) and not found.exact
+
+
+def test_a_share_of_images_has_a_binomial_error():
+  assert standard_error(0.9, 100) == pytest.approx(0.03) and standard_error(1.0, 10) == 0
+
+
+def test_networks_on_the_same_images():
+  """30 images right by the first alone, 10 by the second, 160 by both or none."""
+  first = np.array([True] * 30 + [False] * 10 + [True] * 100 + [False] * 60)
+  second = np.array([False] * 30 + [True] * 110 + [False] * 60)
+  found = on_same_images(first, second)
+  assert found.value == pytest.approx(0.1) and found.n == 200 and found.p == pytest.approx(stats.binomtest(30, 40).pvalue)
+  gaps = first.astype(float) - second
+  assert found.half_width == pytest.approx(stats.norm.ppf(0.975) * gaps.std() / np.sqrt(200))
+  assert on_same_images(first, first)[:3] == (0, 0, 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html.parser
 import json
-import shutil
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -13,9 +11,9 @@ import pytest
 
 from kd_jax.report import page, records, study_table
 from kd_jax.types import KdJaxError
+from tests import pages
 
 ODD = '<script>alert(1)</script> Überholung 蒸馏'
-BROWSER = shutil.which('chromium')
 
 
 def made(folder, *, complete=True, test=None):
@@ -82,34 +80,9 @@ def test_the_sweep_shows_what_it_chose(tmp_path):
   assert lines == [['KD', 'kd.alpha = 0.1', '60.00', '60.00', '1', ''], ['KD', 'kd.alpha = 0.9', '70.00', '60.00', '1', 'chosen']]
 
 
-class Parser(html.parser.HTMLParser):
-  """Collects tags, text and what a page would fetch; fails where tags are not balanced."""
-
-  VOID = ('meta', 'link', 'br', 'img', 'input')
-
-  def __init__(self):
-    super().__init__()
-    self.open, self.tags, self.text, self.fetched = [], [], '', []
-
-  def handle_starttag(self, tag, attributes):
-    self.tags.append(tag)
-    self.fetched += [v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')]
-    if tag not in self.VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attributes):
-    self.fetched += [v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')]
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    self.text += data
-
-
 def test_the_page_is_one_file_and_escapes_all(tmp_path):
   text = page.page(study_table.read(made(tmp_path)))
-  parser = Parser()
+  parser = pages.Parser()
   parser.feed(text)
   assert not parser.open and not parser.fetched and 'script' not in parser.tags
   assert parser.text.count(ODD) > 5 and 'alert(1)</script>' not in text
@@ -139,7 +112,8 @@ def test_the_command_writes_three_files(tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-  (['nowhere'], 'holds no study'), ([], 'give one folder'), (['a', 'b'], 'give one folder'), (['x', '--nothing=1'], 'nothing'),
+  (['nowhere'], 'holds neither a study nor a run'), ([], 'give one folder'),
+  (['a', 'b'], 'give one folder'), (['x', '--nothing=1'], 'nothing'),
 ])  # fmt: skip
 def test_a_mistake_is_one_line(arguments, message):
   done = report('', *arguments)
@@ -157,10 +131,8 @@ def test_a_damaged_study_is_one_clear_error(tmp_path):
     study_table.read(tmp_path)
 
 
-@pytest.mark.skipif(not BROWSER, reason='no chromium on the PATH')
+@pages.needs_browser
 def test_a_browser_renders_it(tmp_path):
   (tmp_path / 'index.html').write_text(page.page(study_table.read(made(tmp_path))))
-  command = [BROWSER, '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path / "profile"}', '--dump-dom',
-             '--enable-logging=stderr', (tmp_path / 'index.html').as_uri()]  # fmt: skip
-  done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  done = pages.opened(tmp_path / 'index.html')
   assert 'Überholung 蒸馏' in done.stdout and 'CONSOLE' not in done.stderr

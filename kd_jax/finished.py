@@ -1,0 +1,98 @@
+"""Finished networks on disk: which one a path means, and all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kd_jax import models
+from kd_jax.interop import torch_names
+from kd_jax.report import records
+from kd_jax.train import checkpoint
+from kd_jax.types import KdJaxError, Trained
+
+PYTORCH = ('.pth', '.pt')
+
+
+class Found(NamedTuple):
+  """A network and its records, which are empty where nothing is known, as of an imported file."""
+
+  trained: Trained
+  name: str  # of its folder, such as 'student', or of its file
+  place: Path
+  classes: tuple[str, ...]  # their names, or ()
+  row: Mapping[str, Any]  # of results.json
+  config: Mapping[str, Any]  # the run's
+  versions: Mapping[str, Any]  # of what trained it
+  others: tuple[Mapping[str, Any], ...]  # the rows of the run's other networks
+
+
+def find(path: str | Path) -> Found:
+  """The network that a path means.
+
+  Args:
+    path: a workdir (its student), a folder under its networks/, the folder of a study's phase, or a PyTorch checkpoint.
+
+  Raises:
+    KdJaxError: nothing is there, the run is not finished, or the network is damaged.
+  """
+  path = Path(path).expanduser()
+  if not path.exists():
+    raise KdJaxError(f'{path} does not exist; give a workdir, a folder under its networks/, or a .pth file')
+  if path.is_file():
+    if path.suffix not in PYTORCH:
+      raise KdJaxError(f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file')
+    spec, variables = torch_names.import_file(path)
+    return Found(Trained(models.build(spec), variables), path.stem, path, (), {}, {}, {}, ())
+  place = locate(path).absolute()
+  spec, variables, info = checkpoint.load_network(place)
+  row, config, versions, rows = info.get('row', {}), {}, {}, ()
+  if place.parent.name == 'networks':
+    run = place.parents[1]
+    config, versions, rows = (_read(run / file) for file in ('config.json', 'versions.json', 'results.json'))
+    if run.parent.name == 'phases':
+      config, versions = _of_study(run), _read(run.parents[1] / 'versions.json')
+  others = tuple(other for other in rows if other.get('name') != row.get('name'))
+  return Found(Trained(models.build(spec), variables), place.name, place, tuple(info.get('classes', ())), row, config, versions,
+               others)  # fmt: skip
+
+
+def locate(path: Path) -> Path:
+  """The folder of the network that a folder means. Raises KdJaxError where it means none."""
+  if checkpoint.is_network(path):
+    return path
+  if checkpoint.is_network(path / 'networks' / 'student'):
+    return path / 'networks' / 'student'
+  if (path / 'study.json').exists():
+    raise KdJaxError(f'{path} holds a study, which has many networks; name one of the folders under its phases/')
+  if (path / 'config.json').exists():
+    raise KdJaxError(f'the run in {path} is not finished: it has no networks/student yet; the command that started it goes on with '
+                     'it; or name one of the folders under its networks/')  # fmt: skip
+  inside = sorted(child for child in path.glob('networks/*') if checkpoint.is_network(child))
+  if len(inside) == 1:  # of a study's phase
+    return inside[0]
+  if inside:
+    raise KdJaxError(f'{path} holds {len(inside)} networks; name one: {", ".join(str(child) for child in inside)}')
+  raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its networks/')
+
+
+def float32(trained: Trained) -> Trained:
+  """The network as it is deployed: computing in float32, whatever it was trained in."""
+  network = models.build(trained.network.spec._replace(compute_dtype='float32'))
+  return Trained(network, jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), trained.variables))
+
+
+def _read(path: Path) -> Any:
+  return records.read_json(path) if path.is_file() else {}
+
+
+def _of_study(phase: Path) -> Mapping[str, Any]:
+  """The configuration of the first run of a study that the phase belongs to."""
+  for run in (_read(phase.parents[1] / 'study.json') or {}).get('runs', ()):
+    if any(history.startswith(f'phases/{phase.name}/') for history in run['histories'].values()):
+      return run['config']
+  return {}

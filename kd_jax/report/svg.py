@@ -1,0 +1,46 @@
+"""Figures as SVG, whose colours the page sets, so that they follow a reader's light or dark mode."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Okabe and Ito's, which colour-blind people can tell apart, and the variables of the page (kd_jax.report.markup) that stand for them.
+BLUE, VERMILION, GREY, GRID = '#0072b2', '#d55e00', '#5b5b5b', '#e4e4e4'
+_VARIABLES = {BLUE: 'var(--blue)', VERMILION: 'var(--vermilion)', GREY: 'var(--grey)', GRID: 'var(--grid)',
+              '#009e73': 'var(--green)', '#cc79a7': 'var(--pink)', '#e69f00': 'var(--orange)', '#56b4e9': 'var(--sky)',
+              '#000000': 'currentColor', '#ffffff': 'var(--paper)'}  # fmt: skip
+_WIDTH = 7.2  # inches
+
+
+def drawn(ident: str, draw: Callable[[Any], None], height: float, *, settings: Mapping[str, Any] | None = None) -> str:
+  """An SVG, the same bytes for the same numbers whatever the user's matplotlib is set to.
+
+  Args:
+    ident: what its ids begin with; another one for each figure of a page.
+    draw: is given the matplotlib figure.
+    height: in inches.
+    settings: of matplotlib, beside those that all figures share.
+  """
+  import matplotlib
+  from matplotlib.figure import Figure
+
+  with matplotlib.rc_context(), warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'Glyph', UserWarning)  # text stays text in the SVG: the reader's fonts draw it
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update({'svg.hashsalt': 'kd_jax', 'svg.fonttype': 'none', 'text.parse_math': False, 'font.size': 10,
+                                'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False,
+                                'axes.formatter.useoffset': False, 'axes.facecolor': 'none', 'axes.axisbelow': True,
+                                **(settings or {})})  # fmt: skip
+    figure = Figure(figsize=(_WIDTH, height), layout='constrained', facecolor='none')
+    draw(figure)
+    out = io.StringIO()
+    figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
+  text = out.getvalue()
+  text = text[text.index('<svg') :].replace('*{', f'.{ident} *{{').replace('<svg ', f'<svg class="{ident}" aria-hidden="true" ', 1)
+  text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{ident}-', text)  # several figures stand in one page
+  text = re.sub(r' d="[^"]*"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), text)
+  return re.sub(r'style="[^"]*"', lambda style: re.sub(r'#[0-9a-f]{6}', lambda c: _VARIABLES.get(c[0], c[0]), style[0]), text)

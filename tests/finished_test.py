@@ -1,0 +1,105 @@
+"""Which network a path means, and what is known of it."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from kd_jax import finished, models
+from kd_jax.interop import torch_names
+from kd_jax.report import records
+from kd_jax.train import checkpoint
+from kd_jax.types import KdJaxError, NetworkSpec
+from tests import tiny
+
+SPEC = NetworkSpec('thin_resnet8', 3, (8, 8, 1), 'stage', (0.3,), (0.4,))
+CLASSES = ('hare', 'horse', 'hound')
+
+
+@pytest.fixture(scope='module')
+def variables():
+  return tiny.variables(models.build(SPEC))
+
+
+def save(place, variables, **row):
+  checkpoint.save_network(place, SPEC, variables, {'row': {'name': place.name, **row}, 'classes': CLASSES})
+
+
+def workdir(folder, variables, *names):
+  for name in names:
+    save(folder / 'networks' / name, variables)
+  records.write_json(folder / 'config.json', {'epochs': 3})
+  records.write_json(folder / 'versions.json', {'python': '3'})
+  records.write_json(folder / 'results.json', [{'name': name, 'test_accuracy': 0.5} for name in names])
+  return folder
+
+
+def test_a_workdir_means_its_student(tmp_path, variables):
+  found = finished.find(workdir(tmp_path, variables, 'teacher', 'student'))
+  assert (found.name, found.classes, found.place) == ('student', CLASSES, tmp_path / 'networks' / 'student')
+  assert found.trained.network.spec == SPEC and found.row['name'] == 'student'
+  assert (found.config, found.versions) == ({'epochs': 3}, {'python': '3'})
+  assert found.others == ({'name': 'teacher', 'test_accuracy': 0.5},)
+  jax.tree.map(np.testing.assert_array_equal, found.trained.variables, variables)
+
+
+def test_a_network_folder_means_itself(tmp_path, variables):
+  found = finished.find(workdir(tmp_path, variables, 'teacher', 'student') / 'networks' / 'teacher')
+  assert found.name == 'teacher' and found.config == {'epochs': 3} and found.others[0]['name'] == 'student'
+
+
+def test_a_network_that_stands_alone(tmp_path, variables):
+  save(tmp_path / 'copied' / 'mine', variables)
+  records.write_json(tmp_path / 'config.json', {'epochs': 5})  # of something else
+  found = finished.find(tmp_path / 'copied' / 'mine')
+  assert (found.name, found.config, found.versions, found.others) == ('mine', {}, {}, ())
+
+
+def test_a_phase_of_a_study(tmp_path, variables):
+  save(tmp_path / 'phases' / 'abc' / 'networks' / 'assistant', variables)
+  records.write_json(tmp_path / 'versions.json', {'python': '3'})
+  runs = [{'config': {'seed': seed}, 'histories': {'assistant': f'phases/{name}/phases/assistant/history.csv'}}
+          for seed, name in enumerate(('abcd', 'abc', 'abc'))]  # fmt: skip
+  records.write_json(tmp_path / 'study.json', {'runs': runs})
+  found = finished.find(tmp_path / 'phases' / 'abc')
+  assert (found.name, found.config, found.versions) == ('assistant', {'seed': 1}, {'python': '3'})
+
+
+def test_a_pytorch_file(tmp_path, variables):
+  torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
+  found = finished.find(tmp_path / 'x.pth')
+  assert found.trained.network.spec == SPEC and (found.name, found.classes, found.row, found.others) == ('x', (), {}, ())
+
+
+def test_what_is_none(tmp_path, variables):
+  def refused(path, text):
+    with pytest.raises(KdJaxError, match=text) as caught:
+      finished.find(path)
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+  refused(tmp_path / 'nosuch', 'does not exist')
+  refused(tmp_path, 'holds no finished network of kd_jax')
+  (tmp_path / 'x.txt').write_text('x')
+  refused(tmp_path / 'x.txt', 'is no network')
+  (tmp_path / 'x.pth').write_text('x')
+  refused(tmp_path / 'x.pth', 'cannot be read as a PyTorch checkpoint')
+  refused(workdir(tmp_path / 'begun', variables, 'teacher'), 'is not finished')  # its teacher is, but was not asked for
+  (tmp_path / 'study').mkdir()
+  records.write_json(tmp_path / 'study' / 'study.json', {})
+  refused(tmp_path / 'study', 'holds a study')
+  for name in ('a', 'b'):
+    save(tmp_path / 'two' / 'networks' / name, variables)
+  refused(tmp_path / 'two', 'holds 2 networks; name one')
+  save(tmp_path / 'damaged', variables)
+  next((tmp_path / 'damaged').glob('arrays-1/d/*')).write_bytes(b'')
+  refused(tmp_path / 'damaged', 'is damaged')
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float64'])
+def test_it_is_deployed_in_float32(dtype, variables):
+  wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64 if dtype == 'float64' else np.float32), variables)
+  spec = SPEC._replace(compute_dtype=dtype)
+  network = finished.float32(finished.Trained(models.build(spec), wide))
+  assert network.network.spec == SPEC
+  assert {leaf.dtype for leaf in jax.tree.leaves(network.variables)} == {np.dtype('float32')}

@@ -1,0 +1,41 @@
+"""What a card says where less is known; cards of real runs are in tests/export_test.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from kd_jax.report import card
+
+CARD = {'training': {'test_accuracy': 0.9, 'test_examples': 10_000, 'selection': 'validation'}, 'config': {},
+        'network': {'compute_dtype': 'float32'}, 'runtime': 'jax 1'}  # fmt: skip
+
+
+def said(**changed):
+  row = {**CARD['training'], **changed.pop('row', {})} if changed.get('training') is None else changed['training']
+  return ' '.join(card.caveats({**CARD, **changed, 'training': row}))
+
+
+def test_standard_error():
+  assert card.standard_error(0.9, 10_000) == pytest.approx(0.003)
+  assert '10,000 test images: an accuracy of 90.0% has a standard error of 0.3%' in said()
+
+
+@pytest.mark.parametrize(('changed', 'present', 'absent'), [
+  ({}, 'validation accuracy is optimistic', 'test accuracy is optimistic'),
+  ({'row': {'selection': 'test'}}, 'test accuracy is optimistic', 'validation accuracy is optimistic'),
+  ({'row': {'test_examples': None}}, 'was not recorded', 'standard error of'),
+  ({'training': {}}, 'weights were imported', 'seed'),
+  ({'config': {'eval_examples': 50}}, 'a subset', 'bfloat16'),
+  ({'network': {'compute_dtype': 'bfloat16'}}, 'evaluated in bfloat16', 'a subset'),
+])  # fmt: skip
+def test_caveats(changed, present, absent):
+  text = said(**changed)
+  assert present in text and absent not in text and 'calibrated' in text and 'jax 1' in text
+
+
+def test_a_teacher_that_the_format_cannot_have():
+  student = {'role': 'student', 'network': 's', 'parameters': 1234, 'bytes': 2_500_000,
+             'latency': [{'batch': 1, 'median_ms': 0.12345, 'runs': 9}, {'batch': 128, 'median_ms': 1234.5, 'runs': 3}]}  # fmt: skip
+  teacher = {'role': 'teacher', 'network': 'own:t', 'parameters': 5, 'bytes': None, 'latency': []}
+  assert card.size_table([student, teacher]).splitlines()[2:] == [
+    '| student: s | 1,234 | 2.50 | 0.123 (9) | 1,234 (3) |', '| teacher: own:t | 5 | – | – | – |']  # fmt: skip
