@@ -41,6 +41,12 @@ WRONG = [
   # studies
   ('--dry_run', '--dry_run is for studies'),
   ('--workers=2', '--workers is for studies'),
+  ('--slurm_workers=2', '--slurm_workers is for studies'),
+  ('--config=paper/digits --slurm_workers=2 --slurm=gpu', '--slurm takes parameters of submitit such as'),
+  # several processes
+  ('--num_processes=2', 'several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and --process_id'),
+  ('--coordinator_address=here --num_processes=2 --process_id=0', 'not "here", 2 and 0'),
+  ('--config=paper/digits --process_id=1', 'share out a single run; a study is shared by all who work in its --workdir'),
   ('--workers=0', 'workers'),
   # flags and keys
   ('--bogus=1', "Unknown command line flag 'bogus'"),
@@ -292,7 +298,7 @@ def test_a_study_by_its_bare_name(command, monkeypatch):
   called = []
   monkeypatch.setattr(main, 'many', lambda study, folder, **how: called.append((study.definition.title, folder, how)))
   assert command('--config=paper/digits', '--dry_run').code == 0
-  assert called == [('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True})]
+  assert called == [('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True, 'jobs': 0})]
 
 
 def test_every_configuration_has_a_bare_name():
