@@ -46,6 +46,7 @@ class Started:
       port = free.getsockname()[1]
     environment = {k: v for k, v in os.environ.items() if not k.startswith('SLURM_')} | {
       'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+      'JAX_ENABLE_COMPILATION_CACHE': '0',  # nothing of other runs, and no complaint of jax's that it cannot be written
       'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}  # fmt: skip
     self.files, self.processes = [], []
     teacher = folder.parent / 'teacher'
