@@ -15,7 +15,7 @@ from absl import app, flags, logging
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
-TUNABLES = f'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}'  # huge pages, kept
+TUNABLES = 'glibc.malloc.hugetlb=1'  # huge pages
 ONEDNN = '--xla_cpu_experimental_onednn_custom_call=true'
 HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
@@ -186,9 +186,8 @@ def settle_environment() -> None:
   Small convolutions are XLA's slowest on an x86 CPU: oneDNN, which is in its wheels, takes them. The flag is an experimental one, and
   one that XLA does not know ends the process: it is set for the versions alone that it was tried with.
 
-  On a CPU a step writes hundreds of megabytes. The kernel takes longer to hand out small pages than the arithmetic on them, and
-  glibc would give a step's memory back after each one, to be handed out and cleared again. On Linux this process is started anew with
-  glibc told otherwise.
+  On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand out small pages than the arithmetic on them. On
+  Linux this process is started anew with glibc told to ask for huge ones.
   """
   version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
   flags_of_xla = os.environ.get('XLA_FLAGS', '')

@@ -11,7 +11,7 @@ from kd_jax import config, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))}
-OF_STUDIES = ('scale', 'seeds', 'sweep_seeds')
+OF_STUDIES = ('scale', 'seeds', 'sweep_seeds', 'together')
 PLACEHOLDERS = ('mine.py',)  # files of the user's own
 
 

@@ -1,0 +1,40 @@
+"""What bounds a step: its operations and bytes, and the devices that they are held against."""
+
+from __future__ import annotations
+
+DEVICES = {'H100': 'H100', 'v5e': 'TPU v5 lite'}  # as they are called here → a part of jax's device_kind
+
+
+def counted(name: str, batch: int) -> tuple[float, float]:
+  """Operations and bytes of a step of a method, teacher, augmentation and optimiser included."""
+  import jax
+  import jax.numpy as jnp
+
+  from kd_jax import methods, models, training
+  from kd_jax.data import pipeline
+  from kd_jax.train import optim, state, step
+  from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
+
+  spec = NetworkSpec('resnet8', 10, (32, 32, 3))
+  student, teacher = models.build(spec), models.build(spec._replace(name='resnet26'))
+  method, key = methods.make(name), jax.eval_shape(lambda: jax.random.key(0))
+  taught_by = (teacher,) * methods.teachers(name)[0]
+  rule = optim.sgd(Optimiser(), 0.1, method.trains)
+  views = {view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()}
+  made = step.train_step(student, taught_by, method, rule, pipeline.preprocess(views))
+
+  def begun(key, variables, weights):
+    known = tuple(training.known(t, variables=w) for t, w in zip(taught_by, weights, strict=True))
+    own = method.init(key, training.known(student), known)
+    return state.create(variables, own, rule), Frozen(weights, own.consts, key)
+
+  now, frozen = jax.eval_shape(begun, key, models.shapes(student), tuple(models.shapes(t) for t in taught_by))
+  chosen = (jax.ShapeDtypeStruct((batch,), jnp.int32),)
+  sources = (Source(jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8), jax.ShapeDtypeStruct((50_000,), jnp.int32)),)
+  lowered = jax.jit(made, donate_argnums=0).lower(now, frozen, sources, chosen, chosen)
+  return lowered.cost_analysis()['flops'], lowered.compile().cost_analysis()['bytes accessed']
+
+
+def bound(flops: float, size: float, peak) -> tuple[float, str]:
+  """Seconds that a step takes at least, and what they are spent on."""
+  return max((flops / peak.flops, 'arithmetic'), (size / peak.bandwidth, 'memory'))
