@@ -88,7 +88,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     if row.work == 'epoch':
       part = context.parts.validation
       for block in feed.evaluation(part, training.EVALUATION_BATCH, placed=context.placed[id(part.source)],
-                                   split=context.devices.split):  # fmt: skip
+                                   own=context.devices.own, split=context.devices.split):  # fmt: skip
         jax.block_until_ready(block[1:])
     return 0.0
 

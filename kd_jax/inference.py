@@ -87,7 +87,7 @@ def logits(trained: Trained, part: Part, *, name: str = '', say: Say = print) ->
   apply = jax.jit(lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False)
                   .logits.astype(jnp.float32))  # fmt: skip
   variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
-  for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, split=jax.device_put):
+  for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
     found.append(np.asarray(apply(variables, source.image)))
     if time.monotonic() - told > _EVERY:
       told = time.monotonic()
