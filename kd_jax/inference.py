@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import config as configuration
-from kd_jax import models, run, teachers
+from kd_jax import images, models, teachers
 from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, sources
 from kd_jax.data.feed import Part
@@ -50,7 +50,7 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
   if known == set(wanted):
     return stored, []
   try:
-    dataset, assigned = run.labelled(config)
+    dataset, assigned = images.labelled(config)
   except KdJaxError as error:
     return _only(stored, known), [f'The images cannot be read any more, so that nothing can be predicted: {error}.']
   roles = {'test': assigned.test} | ({'validation': assigned.validation} if assigned.validation else {})

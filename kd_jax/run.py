@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import models, plans, teachers, training, workdir
+from kd_jax import images, models, plans, tables, teachers, training, workdir
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
 from kd_jax.report import plots, records, statistics, table
@@ -62,33 +62,14 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
-  dataset, parts = labelled(config, dataset=dataset)
+  dataset, parts = images.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, **_where(config))
-    unlabelled = parallel.lead(load) or load()
-    parts = roles.with_unlabelled(parts, config.unlabelled_dataset, unlabelled)
+    parts = roles.with_unlabelled(parts, config.unlabelled_dataset, images.unlabelled(config))
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
-
-
-def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple[sources.Dataset, roles.Roles]:
-  """The data set, unless it is given, and what each of its images is for.
-
-  Raises KdJaxError where it cannot be had, or has too few images.
-  """
-  load = functools.partial(sources.load, config.dataset, **_where(config))
-  dataset = dataset or parallel.lead(load) or load()  # one process after the other: it may have to be fetched
-  held = config.validation_examples if config.selection == 'validation' else 0
-  return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
-                               eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
-
-
-def _where(config: Config) -> dict[str, Any]:
-  """What of a configuration says how a data set is had."""
-  return {'data_dir': config.data_dir, 'download': config.download, 'image_size': config.image_size}
 
 
 def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
@@ -103,6 +84,7 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
+  tables.check(imported, prepared.phases, prepared.parts, config)
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
@@ -193,8 +175,8 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     parallel.lead(functools.partial(_record, context, rows, histories))
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   context.say(table.results_table(rows))
-  images, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
-  error = statistics.standard_error(accuracy, images)
-  context.say(f'{images:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
+  tested, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
+  error = statistics.standard_error(accuracy, tested)
+  context.say(f'{tested:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
               'and seeds add to it.')  # fmt: skip
   return rows

@@ -1,4 +1,4 @@
-"""Teachers that are there already: our own networks, PyTorch checkpoints, and functions that jax.export wrote."""
+"""Teachers that are there already: our own networks, PyTorch checkpoints, functions that jax.export wrote, tables of logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kd_jax import finished, methods, models
 from kd_jax.config import Config
-from kd_jax.interop import exported, torch_names
+from kd_jax.interop import exported, precomputed, torch_names
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
@@ -21,7 +21,7 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
   Args:
     config: the run's.
     wanted: the network that a teacher of this run is: architecture, classes and image shape must agree with the file's.
-      Normalisation and ReLU placement are the file's own. Of a function, images and classes must agree.
+      Normalisation and ReLU placement are the file's own. Of a function or a table, images and classes must agree.
     classes: the names of the run's classes; a network of ours that knows the same names in another order is refused.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
@@ -37,8 +37,8 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
 
 def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
   if not path.exists():
-    raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, a .pth file, or a '
-                     f'{" or ".join(EXPORTED)} file')  # fmt: skip
+    raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, or a .pth, '
+                     f'{", ".join(EXPORTED)} or {precomputed.SUFFIX} file')  # fmt: skip
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     known = info.get('classes', [])
@@ -47,6 +47,8 @@ def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
                        f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip
   elif path.suffix in EXPORTED:
     return exported.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
+  elif path.suffix == precomputed.SUFFIX:
+    return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
     spec, variables = torch_names.import_file(path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes)
   for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),

@@ -27,6 +27,8 @@ ALLOWED = {
 ABOVE = {
   'config': ('types', 'methods', 'models', 'plans', 'train.parallel'),
   'workdir': ('types', 'config', 'report'),
+  'images': ('types', 'config', 'data', 'train.parallel'),
+  'tables': ('types', 'config', 'data', 'images', 'interop'),
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
   'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'training': ('types', 'config', 'data', 'models', 'plans', 'report', 'train', 'watcher'),

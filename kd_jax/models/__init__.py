@@ -82,10 +82,10 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
 
 
 def changed(network: Network, changes: Mapping[str, str]) -> Network:
-  """The network with other fields of its spec. Raises KdJaxError where no spec builds it, as none does an exported function."""
+  """The network with other fields of its spec. Raises KdJaxError where no spec builds it: a function, a table."""
   name = network.spec.name
   if changes and not own.is_own(name) and name not in MODELS:
-    raise KdJaxError(f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was exported: take another recipe")
+    raise KdJaxError(f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take another recipe")
   return build(network.spec._replace(**changes)) if changes else network
 
 

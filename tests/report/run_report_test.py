@@ -355,7 +355,7 @@ class TestOfRealNetworks:
     assert outcome.code == 0 and 'student, test images: 40 of 40 are predicted.' in outcome.out
     found = predictions.read(folder / predictions.FILE)
     config = inference.configuration.from_json(records.read_json(folder / 'config.json'))
-    dataset, parts = inference.run.labelled(config)
+    dataset, parts = inference.images.labelled(config)
     assert found.classes == tuple('0123456789') and set(found.parts) == {'test', 'validation'}
     np.testing.assert_array_equal(found.parts['validation'].label, dataset.train.label[parts.validation.index])
     spec, variables, _ = checkpoint.load_network(folder / 'networks' / 'student')

@@ -1,0 +1,34 @@
+"""The images of a run, as its configuration names them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from kd_jax.config import Config
+from kd_jax.data import roles, sources
+from kd_jax.train import parallel
+from kd_jax.types import Source
+
+
+def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple[sources.Dataset, roles.Roles]:
+  """The data set, unless it is given, and what each of its images is for.
+
+  Raises KdJaxError where it cannot be had, or has too few images.
+  """
+  load = functools.partial(sources.load, config.dataset, **_where(config))
+  dataset = dataset or parallel.lead(load) or load()  # one process after the other: it may have to be fetched
+  held = config.validation_examples if config.selection == 'validation' else 0
+  return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
+                               eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+
+
+def unlabelled(config: Config) -> Source:
+  """The images of unlabelled_dataset. Raises KdJaxError where they cannot be had."""
+  load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, **_where(config))
+  return parallel.lead(load) or load()
+
+
+def _where(config: Config) -> dict[str, Any]:
+  """What of a configuration says how a data set is had."""
+  return {'data_dir': config.data_dir, 'download': config.download, 'image_size': config.image_size}
