@@ -39,6 +39,7 @@ class Row(NamedTuple):
   evaluated: int = 1_000  # images that an epoch ends with
   classes: int = 10
   image_shape: tuple[int, int, int] = (32, 32, 3)
+  looked_up: bool = False  # whether ours has a table of the teacher's logits; peers have the teacher
   students: int = 1  # of ours, in one program; times are a student's share, and peers train one
   sides: tuple[str, ...] = tuple(SIDES)
 
@@ -66,6 +67,7 @@ ROWS: dict[str, Row | Start] = {
   'teacher forward': Row('teacher', work='forward'),
   'epoch': Row('epoch', work='epoch', examples=1_280),
   'kd 25 students': Row('population', students=25, sides=TWO),
+  'kd 25 students, logits looked up': Row('population', students=25, examples=1_280, looked_up=True, sides=TWO),
   'quick start': Start('start', (), stopped=True),
   'CIFAR-10': Start('start', _KD, stopped=True),
   'CIFAR-10 imported teacher': Start('start', (*_KD, '--config.teacher_checkpoint={teacher}')),

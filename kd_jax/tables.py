@@ -44,7 +44,9 @@ class Shown(NamedTuple):
   views: np.ndarray  # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
   padding: int
 
-  def pictures(self) -> int:
+  @property
+  def count(self) -> int:
+    """Of pictures."""
     return len(self.part.index) * len(self.views)
 
 
@@ -65,9 +67,9 @@ def write(path: str | Path, logits: Callable[[np.ndarray], Any], *, say: Callabl
   if path.suffix != precomputed.SUFFIX:
     raise KdJaxError(f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}")
   dataset, parts = of_run.labelled(config)
-  shown = _shown(config, parts)
-  total, done, told, found = sum(each.pictures() for each in shown), 0, time.monotonic(), []
-  for images in itertools.chain.from_iterable(map(_pictures, shown)):
+  shown = shown_to_teachers(config, parts)
+  total, done, told, found = sum(each.count for each in shown), 0, time.monotonic(), []
+  for images in itertools.chain.from_iterable(map(pictures, shown)):
     computed = np.asarray(logits(images), np.float32)
     if computed.shape != (len(images), len(dataset.classes)) or not np.isfinite(computed).all():
       raise KdJaxError(f'the function returned {computed.shape} for {len(images)} pictures, or numbers that are not finite: it has to '
@@ -95,15 +97,15 @@ def check(imported: Mapping[str, Trained], phases: Sequence[Phase], parts: roles
       raise KdJaxError(f'{phase.method_name} shows its teacher {odd[0]} images, which a table of logits does not hold: give the '
                        'teacher itself, or choose a method such as kd')  # fmt: skip
   for trained in tables.values():
-    for shown in _shown(config, parts):
-      missing = sum(int(precomputed.lacking(trained, prints).sum()) for prints in map(precomputed.fingerprint, _pictures(shown)))
+    for shown in shown_to_teachers(config, parts):
+      missing = sum(int(precomputed.lacking(trained, prints).sum()) for prints in map(precomputed.fingerprint, pictures(shown)))
       if missing:
-        raise KdJaxError(f'{trained.network.spec.name} lacks {missing:,} of the {shown.pictures():,} pictures of '
+        raise KdJaxError(f'{trained.network.spec.name} lacks {missing:,} of the {shown.count:,} pictures of '
                          f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew with the same '
                          'dataset, crop_padding, flip and numbers of examples')  # fmt: skip
 
 
-def _shown(config: Config, parts: roles.Roles) -> list[Shown]:
+def shown_to_teachers(config: Config, parts: roles.Roles) -> list[Shown]:
   """All that a run shows to an imported teacher."""
   offsets = range(2 * config.crop_padding + 1)
   every = np.array(list(itertools.product(offsets, offsets, range(1 + config.flip))), np.int32)
@@ -112,7 +114,7 @@ def _shown(config: Config, parts: roles.Roles) -> list[Shown]:
           for part, views in ((parts.train, every), (parts.validation, plain), (parts.test, plain)) if part is not None]  # fmt: skip
 
 
-def _pictures(shown: Shown) -> Iterator[np.ndarray]:
+def pictures(shown: Shown) -> Iterator[np.ndarray]:
   """u8[b, H, W, C], each image in each view."""
   for start in range(0, len(shown.part.index), _BATCH):
     images = jnp.asarray(shown.part.source.image[shown.part.index[start : start + _BATCH]])

@@ -75,6 +75,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
   history, so none of them can disagree. Raises Interrupted, after saving, when the first member's watcher says so.
   """
   interrupted, epochs, share = members[0].watcher.interrupted, members[0].phase.epochs, 1 / len(members)
+  images = work.images_per_step * len(members)  # each student's count, as they would one after the other
   states = tuple(member.first for member in members)
   bests = [jax.device_get(student_variables(state)) for state in states]
   blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
@@ -110,7 +111,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
         for number, (member, meta) in enumerate(zip(members, metas, strict=True)):
           meta['totals'] = metrics.add(meta['totals'], [step[number] for step in fetched])
           metrics.check_finite(meta['totals'], at)
-          member.watcher.step(at, metrics.means(meta['totals']), work.images_per_step * (at - looked))
+          member.watcher.step(at, metrics.means(meta['totals']), images * (at - looked))
         pending, looked = [], at
         if clock is None:  # the first call of a sitting is not timed: it may have been compiled
           clock, clocked = time.perf_counter(), at
@@ -118,7 +119,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
         save()
         parallel.lead(lambda: checkpoints.wait())
         raise Interrupted
-    timed = (at - clocked) * work.images_per_step * len(members)
+    timed = (at - clocked) * images
     speed = timed / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
     for number, (member, meta, state) in enumerate(zip(members, metas, states, strict=True)):
       row = _row(epoch, metrics.means(meta['totals']), float(member.learning_rate(at - 1)), speed)

@@ -233,6 +233,11 @@ class TestCompany:
     one, other = run_all(tmp_path, self.members())
     assert one.seconds == other.seconds >= one.history[-1]['seconds'] > 0
 
+  def test_what_is_shown_counts_the_images_of_all(self, tmp_path):
+    watchers = Watcher(), Watcher()
+    run_all(tmp_path, self.members(watchers))
+    assert [sum(images for _, images, _ in watcher.steps) for watcher in watchers] == [2 * 8 * EPOCHS * PER_EPOCH] * 2
+
   @pytest.mark.parametrize('after', [1, PER_EPOCH, PER_EPOCH + 2])
   def test_going_on_after_an_interruption(self, tmp_path, after):
     undisturbed = run_all(tmp_path / 'undisturbed', [member(), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))])
