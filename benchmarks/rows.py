@@ -67,7 +67,7 @@ ROWS: dict[str, Row | Start] = {
   'teacher forward': Row('teacher', work='forward'),
   'epoch': Row('epoch', work='epoch', examples=1_280),
   'kd 25 students': Row('population', students=25, sides=TWO),
-  'kd 25 students, logits looked up': Row('population', students=25, examples=1_280, looked_up=True, sides=TWO),
+  'kd 25 students with a table': Row('population', students=25, examples=1_280, looked_up=True, sides=TWO),
   'quick start': Start('start', (), stopped=True),
   'CIFAR-10': Start('start', _KD, stopped=True),
   'CIFAR-10 imported teacher': Start('start', (*_KD, '--config.teacher_checkpoint={teacher}')),

@@ -1,8 +1,9 @@
-"""What the commands that take arguments have in common: every mistake is one line, and exit code 2."""
+"""What commands have in common: every mistake is one line, and exit code 2; who reads a part of what they print sees no fault."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
@@ -19,3 +20,8 @@ class Parser(argparse.ArgumentParser):
     """Prints one line and exits with 2."""
     print(f'kd_jax.{self._command}: {" ".join(message.split())}', file=sys.stderr)
     sys.exit(2)
+
+
+def unread() -> None:
+  """Drops what standard output still holds: its reader, such as `head`, has what it wanted."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

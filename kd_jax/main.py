@@ -48,7 +48,12 @@ The same command again goes on where the last one was stopped. A study is many r
 def command() -> None:
   """The command: parses sys.argv and runs it in this process, or in one with huge pages that takes its place."""
   settle_environment()
-  app.run(main, flags_parser=parse)
+  try:
+    app.run(main, flags_parser=parse)
+  except BrokenPipeError:
+    from kd_jax.command_line import unread
+
+    unread()
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -59,7 +64,7 @@ def parse(argv: list[str]) -> list[str]:
 
   if HELP & set(argv):
     shown = textwrap.fill(', '.join(names()), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' ').lstrip()
-    print(USAGE.format(program=program(), names=shown) + configuration.describe())
+    print(USAGE.format(program=program(), names=shown) + configuration.describe(), flush=True)
     sys.exit(0)
   argv = with_files(argv)
   config_flags.DEFINE_config_file('config', sys_argv=argv)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd_jax import finished
-from kd_jax.command_line import Parser
+from kd_jax.command_line import Parser, unread
 from kd_jax.data import pictures, pipeline
 from kd_jax.interop import formats, runners
 from kd_jax.interop.runners import Runner
@@ -129,8 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     show(itertools.chain([first], found), arguments.format, paths)
   except KdJaxError as error:
     parser.error(str(error))
-  except BrokenPipeError:  # the reader, such as `head`, has what it wanted
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  except BrokenPipeError:
+    unread()
   return 0
 
 

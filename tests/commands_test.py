@@ -57,6 +57,16 @@ def test_a_mistake_is_one_line(name):
   assert done.returncode == 2 and done.stdout == '' and len(done.stderr.splitlines()) == 1
 
 
+def test_help_may_be_read_in_part():
+  """By `head`, say. The pipe has no reader from the start here."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  command = [sys.executable, *COMMANDS['launch.py'], '--help']
+  done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+  os.close(writing)
+  assert (done.returncode, done.stderr) == (0, b'')
+
+
 def test_hidden_jax_is_noticed(without_jax):
   assert 'jax was imported' in run('kd_jax.crosscheck', '--help', before=without_jax).stderr
 
