@@ -80,13 +80,21 @@ def test_holds_each_picture_once(table):
   ({'crop_padding': 2}, 'of the 3,200 pictures of 64 images that this run shows to its teacher'),
   ({'seed': 1}, 'that this run shows to its teacher: compute it anew'),
   ({'eval_examples': 80}, 'of 80 images that this run shows'),
-  ({'method': 'uda'}, "shows its teacher images under 'uda', whose views no table can hold"),
-  ({'method': 'stl', 'unlabelled_dataset': 'digits'}, 'unlabelled'),
+  ({'method': 'uda'}, "uda shows its teacher images under 'weak+randaugment:2:5', whose views no table can hold"),
   ({'method': 'oh'}, 'asks a network for its features'),
   ({'dataset': 'digits32'}, 'is for images of (16, 16, 1) and 10 classes, and this run has (32, 32, 1) and 10'),
 ])  # fmt: skip
 def test_a_run_that_needs_other_pictures_is_refused(place, table, changed, said):
   fails(said, place / 'x', teacher_checkpoint=str(table), **changed)
+
+
+def test_a_phase_that_draws_on_other_images_is_refused(table):
+  with tiny.quick_compilation():
+    prepared = prepare(configuration.resolve(configuration.default(**RUN | {'teacher_checkpoint': str(table)})))
+  (phase,) = prepared.phases
+  drawing = phase._replace(shares={'train': 16, 'unlabelled': 16})
+  with pytest.raises(KdJaxError, match='kd shows its teacher unlabelled images, which a table of logits does not hold'):
+    tables.check(prepared.imported, [drawing], prepared.parts, prepared.config)
 
 
 def test_a_run_that_needs_fewer_is_not(place, table):
@@ -174,7 +182,7 @@ def test_every_row_is_found_and_no_other(rows):
   known, logits = prints[:rows], draw.normal(size=(rows, 3)).astype(np.float32)
   order = np.argsort(precomputed.words(known))
   variables = {'table': {'fingerprint': known[order], 'logits': logits[order]}}
-  found = precomputed.Table(rows, 3).apply(variables, jnp.asarray(images, jnp.float32) / 255, train=False)
+  found = precomputed.Table(rows, 3).apply(jax.device_put(variables), jnp.asarray(images, jnp.float32) / 255, train=False)
   assert isinstance(found, LogitsOnly)
   np.testing.assert_array_equal(found.logits[:rows], logits)
   assert np.isnan(found.logits[rows:]).all()

@@ -50,7 +50,7 @@ def fingerprint(images: Array) -> Array:
   Other pixels have other sums but by a chance of 2⁻⁶⁴. The hash is the finaliser of MurmurHash3 (Appleby 2011).
   """
   pixels = images.reshape(len(images), -1)
-  placed = pixels.astype(jnp.uint32) + jnp.arange(pixels.shape[1], dtype=jnp.uint32) * 256
+  placed = pixels.astype(jnp.uint32) + jnp.arange(pixels.shape[1], dtype=jnp.uint32)[None] * 256
 
   def total(seed: int) -> Array:
     x = placed ^ jnp.uint32(seed)
@@ -75,14 +75,15 @@ def _search(known: Array, wanted: Array) -> Array:
   return jax.lax.fori_loop(0, len(known).bit_length(), halve, (first, first + len(known) - 1))[0]
 
 
-def words(fingerprints: np.ndarray) -> np.ndarray:
+def words(fingerprints: np.ndarray | Array) -> np.ndarray:
   """u64[…] of fingerprints, u32[…, 2], in the same order."""
+  fingerprints = np.asarray(fingerprints)
   return fingerprints[..., 0].astype(np.uint64) << np.uint64(32) | fingerprints[..., 1]
 
 
-def lacking(trained: Trained, pictures: np.ndarray) -> np.ndarray:
+def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
   """bool[B]: which of the pictures with these fingerprints, u32[B, 2], a table does not have."""
-  known, wanted = words(np.asarray(trained.variables['table']['fingerprint'])), words(pictures)
+  known, wanted = words(trained.variables['table']['fingerprint']), words(pictures)
   return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] != wanted
 
 
@@ -104,8 +105,8 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
     KdJaxError: the file is no such table, is damaged, or is for other images or classes.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
-      fields = {name: file[name] for name in _FIELDS}
+    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
+      fields = {name: stored[name] for name in _FIELDS}
   except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
     raise KdJaxError(f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it with '
                      'kd_jax.tables.write') from error  # fmt: skip

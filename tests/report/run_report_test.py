@@ -266,7 +266,7 @@ class TestTheCommand:
     assert (tmp_path / 'out' / 'index.html').exists() and not (tmp_path / 'run' / 'report').exists()
 
   def test_stored_predictions_need_neither_data_nor_networks(self, tmp_path, command, monkeypatch):
-    monkeypatch.setattr(inference.run, 'labelled', lambda config: pytest.fail('it loads the data'))
+    monkeypatch.setattr(inference.images, 'labelled', lambda config: pytest.fail('it loads the data'))
     outcome = command(made(tmp_path, dataset='cifar10', data_dir=str(tmp_path / 'gone')))
     assert outcome.code == 0 and 'Note' not in outcome.out
 
