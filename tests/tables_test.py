@@ -16,10 +16,10 @@ from kd_jax.interop import precomputed
 from kd_jax.run import check, prepare, run
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, LogitsOnly
-from tests import tiny
+from tests import own_code, tiny
 
 DATA = {'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 1, 'flip': True}
-RUN = {**DATA, 'epochs': 2, 'batch_size': 32, 'student': 'thin_resnet8', 'teacher': 'thin_resnet8'}
+RUN = {**DATA, 'epochs': 2, 'batch_size': 32, 'student': 'table_nets:small', 'teacher': 'table_nets:small'}
 PICTURES = 64 * 9 * 2 + 40 + 40
 
 
@@ -37,13 +37,18 @@ def fails(said, folder, **changed):
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-  return tmp_path_factory.mktemp('tables')
+  """A folder with the module table_nets."""
+  folder = tmp_path_factory.mktemp('tables')
+  own_code.write(folder, 'table_nets')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(folder)
+    yield folder
 
 
 @pytest.fixture(scope='module')
 def teacher(place):
   """A network in a folder, and a function of it on stored pixels."""
-  spec = models.NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
+  spec = models.NetworkSpec('table_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
   network = models.build(spec)
   variables = tiny.variables(network)
   checkpoint.save_network(place / 'network', spec, variables, {'row': {}, 'classes': list('0123456789'), 'dataset': 'digits'})
