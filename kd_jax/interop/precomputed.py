@@ -107,7 +107,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
       fields = {name: stored[name] for name in _FIELDS}
-  except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+  except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
     raise KdJaxError(f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it with '
                      'kd_jax.tables.write') from error  # fmt: skip
   fingerprints, logits, shape = fields.values()
