@@ -14,7 +14,7 @@ from kd_jax.methods.dual import side_by_side
 from kd_jax.report import records
 from kd_jax.run import run
 from kd_jax.train import checkpoint, optim, packing, state, step
-from tests import tiny
+from tests import own_code, tiny
 
 
 def steps(dtype: str, kind: str = 'jit', devices: int = 1, method=None) -> tiny.Taken:
@@ -63,14 +63,22 @@ def test_jit_and_pmap_agree(together):
 
 # Runs -----------------------------------------------------------------------------------------------------------------
 
+STUDENT, TEACHER = 'dual_nets:small', 'dual_nets:without_norms'
+
 
 def config(**changed):
   small = {'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 2, 'flip': False,
-           'student': 'thin_resnet8', 'teacher': 'thin_resnet14', 'epochs': 4, 'batch_size': 32, 'method': 'dual'}  # fmt: skip
+           'student': STUDENT, 'teacher': TEACHER, 'epochs': 4, 'batch_size': 32, 'method': 'dual'}  # fmt: skip
   made = configuration.default(**small)
   for name, value in changed.items():
     setattr(made.dual, name, value)
   return configuration.resolve(made)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def networks(tmp_path_factory):
+  with own_code.importable(tmp_path_factory.mktemp('networks'), 'dual_nets'):
+    yield
 
 
 @pytest.fixture(scope='module')
@@ -83,11 +91,11 @@ def rows_and_folder(tmp_path_factory):
 def test_the_teacher_is_in_the_results_and_is_kept(rows_and_folder):
   rows, folder = rows_and_folder
   assert [(row['name'], row['role'], row['student'], row['teachers']) for row in rows] == [
-    ('side_by_side_teacher', 'teacher', 'thin_resnet14', []), ('side_by_side', 'stage', 'thin_resnet8', []),
-    ('student', 'student', 'thin_resnet8', ['thin_resnet14']),
+    ('side_by_side_teacher', 'teacher', TEACHER, []), ('side_by_side', 'stage', STUDENT, []),
+    ('student', 'student', STUDENT, [TEACHER]),
   ]  # fmt: skip
   spec, variables, info = checkpoint.load_network(folder / 'networks' / 'side_by_side_teacher')
-  assert spec.name == 'thin_resnet14' and packing.fingerprint(variables) == rows[0]['last_sha256'] and info['row'] == rows[0]
+  assert spec.name == TEACHER and packing.fingerprint(variables) == rows[0]['last_sha256'] and info['row'] == rows[0]
 
 
 def test_validation_tells_how_far_the_teacher_leads(rows_and_folder):
@@ -109,7 +117,7 @@ def test_the_first_phase_ends_as_soon_as_the_teacher_leads(tmp_path, monkeypatch
   inner = kd_jax.training.evaluator
 
   def flattering(context, network):  # the teacher is right everywhere, the student nowhere
-    value = 1.0 if network.spec.name == 'thin_resnet14' else 0.0
+    value = 1.0 if network.spec.name == TEACHER else 0.0
     evaluate = inner(context, network)
     return lambda variables, part: evaluate(variables, part) | {'accuracy': value}
 

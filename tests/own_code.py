@@ -1,4 +1,11 @@
-"""A network of one's own as a user would write it, and ways to get it wrong. No tests here."""
+"""A network of one's own as a user would write it, and ways to get it wrong. No tests here.
+
+It compiles in a fraction of the time of the ResNets, so that tests of whole runs take it where the network is of no concern.
+"""
+
+import contextlib
+
+import pytest
 
 TEXT = '''
 import flax.linen as nn
@@ -57,3 +64,12 @@ def write(folder, module: str, *changes: tuple[str, str], more: str = ''):
     assert old in text
     text = text.replace(old, new)
   (folder / f'{module}.py').write_text(text + more)
+
+
+@contextlib.contextmanager
+def importable(folder, module: str):
+  """The text as a module in the folder that can be imported while this lasts."""
+  write(folder, module)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(folder)
+    yield

@@ -209,7 +209,7 @@ def test_selection_on_the_test_images_holds_nothing_out_and_says_so(tmp_path, al
     assigned.append(roles.assign(dataset, **wanted))
     raise KdJaxError('enough')
 
-  monkeypatch.setattr(kd_jax.run, 'roles', type('', (), {'assign': staticmethod(assign)}))
+  monkeypatch.setattr(kd_jax.images, 'roles', type('', (), {'assign': staticmethod(assign)}))
   with pytest.raises(KdJaxError, match='enough'):
     run(config(method='nokd', selection='test', train_examples=0), tmp_path / 'run')
   assert assigned[0].validation is None and len(assigned[0].train.index) == 1437

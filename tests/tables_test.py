@@ -39,9 +39,7 @@ def fails(said, folder, **changed):
 def place(tmp_path_factory):
   """A folder with the module table_nets."""
   folder = tmp_path_factory.mktemp('tables')
-  own_code.write(folder, 'table_nets')
-  with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(folder)
+  with own_code.importable(folder, 'table_nets'):
     yield folder
 
 

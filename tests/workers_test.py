@@ -14,11 +14,11 @@ from kd_jax import tasks, workers
 from kd_jax.study import Row
 from kd_jax.train import loop
 from kd_jax.types import KdJaxError
-from tests import tiny
+from tests import own_code, tiny
 
 SMALL = {
   'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 2, 'flip': False,
-  'student': 'thin_resnet8', 'teacher': 'thin_resnet8', 'epochs': 2, 'batch_size': 32, 'mean': (0.3,), 'std': (0.4,),
+  'student': 'study_nets:small', 'teacher': 'study_nets:small', 'epochs': 2, 'batch_size': 32, 'mean': (0.3,), 'std': (0.4,),
 }  # fmt: skip
 ROWS = (Row('NOKD', {'method': 'nokd'}, seeds=2), Row('KD', {'method': 'kd'}, seeds=1, sweep={'kd.alpha': (0.2, 0.8)}))
 TIMES = ('seconds', 'images_per_second')
@@ -58,6 +58,12 @@ def nothing_compiled_twice(tmp_path_factory):
   for name, value in before.items():
     jax.config.update(name, value)
   compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def networks(tmp_path_factory):
+  with own_code.importable(tmp_path_factory.mktemp('networks'), 'study_nets'):
+    yield
 
 
 @pytest.fixture(scope='module')
