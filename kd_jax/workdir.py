@@ -44,9 +44,9 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
     if changed:
       raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
-  if data and data_file.exists() and records.read_json(data_file)['sha256'] != data['sha256']:
+  if data and data_file.exists() and records.read_json(data_file).get('sha256') != data['sha256']:
     raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
-                     'bring the images back')  # fmt: skip
+                     'bring the images back (where they never left: remove their decoded copies, the folder .kd_jax)')  # fmt: skip
   with locked(folder) as held:
     if not held:
       raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')
