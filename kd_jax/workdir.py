@@ -66,7 +66,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     wait: until it is free.
 
   Raises:
-    KdJaxError: the folder cannot be written.
+    KdJaxError: the folder cannot be written; or, at the end, it is no longer there.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,11 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     except OSError as error:
       raise KdJaxError(f'{folder} cannot be locked ({error.strerror}); its file system must support locks') from error
     yield True
+    with contextlib.suppress(OSError):
+      if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / '.lock')):
+        return
+  raise KdJaxError(f'{folder} was moved or removed while it was in use, and some of it is missing: bring it back, and the same command '
+                   'goes on')  # fmt: skip
 
 
 def versions() -> dict:

@@ -25,7 +25,7 @@ from tests.faults import sitting as sittings
 from tests.faults.sitting import LAUNCH, PHASES, REPORT, STEPS, Sitting, ended, fork, order, reached, resumed, sit
 
 MOST = 5  # kills of a run at random moments
-AIMED = 8  # kills of a run that are aimed
+AIMED = 10  # kills of a run that are aimed
 END = ('end', 0)
 UNDISTURBED = 'undisturbed'
 
@@ -103,6 +103,12 @@ def aims(seed: int) -> Iterator[Aim]:
     yield from random.Random(f'{seed} {cycle}').sample(found, len(found))
 
 
+def led_to(aim: Aim) -> list[Aim]:
+  """The aim, after another one that makes it possible: a checkpoint is restored once training was killed."""
+  first = next(stage for stage in STAGES if stage.name == 'training')
+  return [aim._replace(stage=first), aim] if aim.stage.when == 'resumed' else [aim]
+
+
 def strike(folder: Path, aim: Aim, delay: float, act: Callable[[], object]) -> None:
   """Starts a thread that acts `delay` seconds after the aim was seen."""
 
@@ -165,7 +171,7 @@ class Study:
 
   def _aimed(self, run: Run, chosen: Sequence[Aim]) -> None:
     program = LAUNCH
-    for aim in chosen:
+    for aim in itertools.chain.from_iterable(map(led_to, chosen)):
       if aim.program != program:
         run.sit(program)
       program = aim.program
@@ -236,7 +242,7 @@ def undisturbed(base: Path) -> tuple[float, float]:
   if not known.exists():
     base.mkdir(parents=True, exist_ok=True)
     if not (base / 'images').exists():
-      sittings.make_images(base)
+      sittings.provide(base)
     said: list[float] = []
     for _ in range(2):  # the first one compiles
       for place in (folder, sittings.cache(folder)):

@@ -1,6 +1,7 @@
 """A short run that faults are tried on: its images, one sitting of it as a process, and what a finished one holds, bit for bit.
 
-A run is a teacher, the two phases of AB, and the report on them, on a few digits that lie as a folder of images. A sitting is either
+A run is a teacher, the two phases of AB, and the report on them, on a few digits that lie as a folder of images, with networks of one
+convolution: what a sitting takes is Python's time. A sitting is either
 `python launch.py`, started anew, or the same command in a child of this process, which has imported all that takes long: that saves
 two thirds of a sitting's time. Runs use as many threads as this process may: on other numbers of them, sums are taken in another order.
 """
@@ -15,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tests import own_code
+
 ROOT = Path(__file__).resolve().parents[2]
 PHASES = {'teacher': 2, 'boundary': 2, 'student': 2}  # name → epochs
 STEPS = 5  # of an epoch
@@ -30,7 +34,7 @@ IMAGES = {'train': 23, 'test': 7}  # of each digit
 FLAGS = (
   '--config.image_size=16', '--config.validation_examples=70', '--config.batch_size=32', '--config.method=ab',
   '--config.baseline=False', '--config.epochs=4', '--config.ab.boundary_share=0.5', '--config.teacher_epochs=2',
-  '--config.teacher=thin_resnet8',
+  '--config.teacher=nets:small', '--config.student=nets:small',
 )  # fmt: skip
 LAUNCH, REPORT = 'launch', 'report'
 TIMES = ('seconds', 'images_per_second')
@@ -50,11 +54,15 @@ class Sitting(NamedTuple):
     return self.said.rstrip().rpartition('\n')[2]
 
 
-def make_images(base: Path) -> None:
-  """Writes the digits that all runs in `base` use. The folder is not to be written: decoded copies go to each run's own cache."""
+def provide(base: Path) -> None:
+  """Writes the digits and the networks that all runs in `base` use.
+
+  The folder of images is not to be written: decoded copies go to each run's own cache.
+  """
   from PIL import Image
   from sklearn import datasets
 
+  own_code.write(base, 'nets')
   bunch, folder = datasets.load_digits(), base / 'images'
   for digit in range(10):
     images = iter(np.rint(bunch.images[bunch.target == digit] * (255 / 16)).astype(np.uint8))
@@ -73,8 +81,9 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def compiled(base: Path) -> dict[str, str]:
-  """The variables that keep all that is compiled for the runs in `base`."""
-  return {'JAX_COMPILATION_CACHE_DIR': str(base / 'compiled'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  """The variables that keep all that is compiled for the runs in `base`. What XLA leaves to oneDNN cannot be kept."""
+  return {'XLA_FLAGS': '--xla_cpu_experimental_onednn_custom_call=false',
+          'JAX_COMPILATION_CACHE_DIR': str(base / 'compiled'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
           'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'}  # fmt: skip
 
 
@@ -122,6 +131,27 @@ def sit(folder: Path, *, until: Callable[[float, str], bool] = lambda seconds, s
       process.kill()
       process.wait()
     return Sitting(time.monotonic() - started, process.returncode, Path(log.name).read_text())
+
+
+@contextlib.contextmanager
+def beside(folder: Path, until: str) -> Iterator[subprocess.Popen]:
+  """The run in `folder` as another process, which is at work while the context lasts: it has said `until` when it begins."""
+  with tempfile.TemporaryFile('w+') as log:
+    process = subprocess.Popen([sys.executable, str(ROOT / 'launch.py'), *arguments(folder)[1:]], cwd=folder.parent, stdout=log,
+                               stderr=subprocess.STDOUT, env=environment(folder))  # fmt: skip
+    try:
+      while until not in _written(log):
+        if process.poll() is not None:
+          raise RuntimeError(f'the run failed by itself, with code {process.returncode}:\n{_written(log)}')
+        time.sleep(0.05)
+      yield process
+    finally:
+      process.kill()
+      process.wait()
+
+
+def _written(log: Any) -> str:
+  return os.pread(log.fileno(), 1 << 20, 0).decode()
 
 
 def fork(folder: Path, *, before: Callable[[], object] = lambda: None, program: str = LAUNCH, extra: tuple[str, ...] = ()) -> Sitting:
@@ -201,18 +231,18 @@ def resumed(said: str) -> str:
   return 'end 0' if 'Results lie in' in said or 'The page is' in said else ''
 
 
-def differences(first: Path, second: Path) -> list[str]:
-  """The files of two finished runs whose content is not the same, bit for bit, apart from times."""
-  ours, theirs = dict(content(first)), dict(content(second))
+def differences(first: Path, second: Path, *, report: bool = True) -> list[str]:
+  """The files of two finished runs, and of the reports on them, whose content is not the same, bit for bit, apart from times."""
+  ours, theirs = (dict(content(folder, report=report)) for folder in (first, second))
   return [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
 
 
-def compared(first: Path, second: Path) -> list[str]:
+def compared(first: Path, second: Path, *, report: bool = True) -> list[str]:
   """What `differences` finds, by a child of this process."""
-  return json.loads(ended(child(lambda: print(json.dumps(differences(first, second))))).line)
+  return json.loads(ended(child(lambda: print(json.dumps(differences(first, second, report=report))))).line)
 
 
-def content(folder: Path) -> Iterator[tuple[str, Any]]:
+def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
   """Each file's name, and what is in it, in a form that can be compared."""
   import jax
 
@@ -222,8 +252,8 @@ def content(folder: Path) -> Iterator[tuple[str, Any]]:
 
   for name in ('config.json', 'data.json'):
     yield name, records.read_json(folder / name)
-  for name in ('curves.png', 'comparison.png', predictions.FILE):
-    yield name, (folder / name).read_bytes() if (folder / name).exists() else None
+  for name in ('curves.png', 'comparison.png'):
+    yield name, (folder / name).read_bytes()
   yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
   for phase in PHASES:
     spec, variables, info = checkpoint.load_network(folder / 'networks' / phase)
@@ -237,10 +267,10 @@ def content(folder: Path) -> Iterator[tuple[str, Any]]:
     yield f'events/{phase}', [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES]
   for path in sorted(cache(folder).rglob('*.npy')):
     yield f'cache/{path.name}', path.read_bytes()
-  page = folder / 'report' / 'index.html'
-  if page.exists():  # it shows times, too
-    found = run_page.page(runs.read(folder), predictions.read(folder / predictions.FILE), [])
-    yield 'report/index.html', 'whole' if page.read_text() == found else 'not what its run gives'
+  if report:
+    yield predictions.FILE, (folder / predictions.FILE).read_bytes()
+    page = run_page.page(runs.read(folder), predictions.read(folder / predictions.FILE), [])  # it shows times, too
+    yield 'report/index.html', (folder / 'report' / 'index.html').read_text() == page
 
 
 def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
