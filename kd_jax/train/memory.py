@@ -26,6 +26,7 @@ def explained(batch_size: int) -> Iterator[None]:
       raise
     wanted = re.search(r'allocat\w* ([\d.]+ ?\w+)', text)
     asked = f' (another {wanted[1]} were asked for)' if wanted else ''
-    raise KdJaxError(f'there is no memory left on the device, {jax.local_devices()[0].device_kind}{asked}: lower batch_size, which is '
-                     f'{batch_size}, or keep the images off the device with data_placement=host; what was saved is kept'
-                     ) from error  # fmt: skip
+    raise KdJaxError(
+      f'there is no memory left on the device, {jax.local_devices()[0].device_kind}{asked}: lower batch_size, which is {batch_size}, '
+      'and start in a new workdir, or keep the images off the device with data_placement=host and go on in this one'
+    ) from error

@@ -6,6 +6,7 @@ Most are done to a run that was stopped in its last phase, with a checkpoint in 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -106,8 +107,10 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
       if met.code == REFUSED:
         expected &= bool(re.search(fault.says, said))
         done.mend()
-      for program in (LAUNCH, REPORT) if fault.program == REPORT else (LAUNCH,):
-        sitting.ended(fork(folder, program=program))
+      if met.code or fault.program == REPORT:
+        sitting.ended(fork(folder))
+      if fault.program == REPORT:
+        sitting.ended(fork(folder, program=REPORT))
       differing = sitting.compared(base / UNDISTURBED, folder, report=fault.program == REPORT)
       yield Outcome(fault.name, met.code, said.replace(str(folder), 'DIR').replace(str(base), '…'), differing, expected)
 
@@ -174,8 +177,10 @@ def read_only(at: Try) -> Done:
 
 
 def limited(at: Try) -> Done:
-  limit = int(100 * 2 ** at.draw.uniform(0, 9))
-  return Done(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)))
+  """No file may be larger, from a stage of the run on."""
+  limit = int(50 * 2 ** at.draw.uniform(0, 5))
+  act = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+  return Done(functools.partial(kills.strike, at.folder, in_last_phase(at.number), 0, act))
 
 
 def vanished(at: Try) -> Done:
@@ -298,13 +303,14 @@ def poison(phase: str, at: int) -> None:
 
 
 def exhausted(at: Try) -> Done:
-  """The process may have little more memory than it has when the last phase starts to train."""
+  """The process may have little more memory than it has when it starts to train on images of 768 × 768 pixels."""
 
   def limit() -> None:
     pages = int(Path('/proc/self/statm').read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * PAGE + (1 << 20), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * PAGE + (150 << 20), resource.RLIM_INFINITY))
 
-  return Done(lambda: kills.strike(at.folder, Aim(stage('training'), ('student', 1), LAUNCH), 0, limit))
+  start = kills.strike, at.folder, Aim(stage('training'), ('teacher', 0), LAUNCH), 0, limit
+  return Done(functools.partial(*start), lambda: shutil.rmtree(at.folder), ('--config.image_size=768', '--config.batch_size=128'))
 
 
 ROOM = 'No space left|room'
@@ -330,14 +336,14 @@ FAULTS = (
       ('decoded images', '**/*-image.npy', (UNHARMED, REFUSED), 'remove their decoded copies', '', STOPPED, LAUNCH),
       ('predictions.npz, report', 'predictions.npz', (UNHARMED,), '', '', UNDISTURBED, REPORT),
       ('index.html, report', 'report/index.html', (UNHARMED,), '', '', UNDISTURBED, REPORT),
-    ) for how, times in (('truncated', 2), ('flipped', 3), ('missing', 1))),
+    ) for how, times in (('truncated', 1), ('flipped', 2), ('missing', 1))),
   Fault('all checkpoints of a phase, flipped', 1, all_checkpoints, (UNHARMED,), ''),
   Fault('image, truncated', 1, spoiled_image('truncated'), (REFUSED,), r'\.png', FRESH),
   Fault('image, truncated, in mid-run', 1, spoiled_image('truncated'), (REFUSED,), r'\.png'),
   *(Fault(f'NaN in {phase}', 1, poisoned(phase), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+", FRESH)
     for phase in ('teacher', 'boundary')),
   Fault('NaN in student', 2, poisoned('student'), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+"),
-  Fault('memory exhausted', 2, exhausted, (REFUSED,), 'no memory left .*lower batch_size'),
+  Fault('memory exhausted', 1, exhausted, (REFUSED,), 'no memory left .*lower batch_size', FRESH),
 )  # fmt: skip
 
 
