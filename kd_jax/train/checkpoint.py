@@ -126,6 +126,8 @@ class Checkpoints:
       # Orbax shows damage as ValueError, KeyError, JSONDecodeError, OSError or a bare Exception, by the file hit.
       try:
         record, leaves = self._worker.submit(self._read, step).result()
+      except MemoryError:
+        raise
       except Exception as fault:
         self._set_aside(step, fault)
       else:
@@ -254,6 +256,8 @@ def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str,
     record = json.loads((path / NETWORK_FILE).read_text())
     packed = _in_thread(_read_array, path / record['folder'])
     verify(packed, record)
+  except MemoryError:
+    raise
   except Exception as fault:
     raise KdJaxError(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it anew') from fault
   unknown = sorted(set(record['spec']) - set(NetworkSpec._fields))

@@ -352,6 +352,7 @@ class Study:
 
   def __init__(self, base: Path, *, seed: int, say: Callable[[str], None] = print):
     self._base, self._seed, self._say, self._kept = base, seed, say, base / 'faults.jsonl'
+    kills.undisturbed(base)
     stopped(base)
 
   @property
@@ -360,9 +361,9 @@ class Study:
     return [Outcome(*outcome) for line in lines for outcome in json.loads(line)]
 
   def all(self, names: str = '') -> None:
-    """Tries all faults whose names hold the text and that were not tried before."""
+    """Tries all faults whose names begin with the text and that were not tried before."""
     for fault in FAULTS:
-      if names in fault.name and not any(outcome.fault == fault.name for outcome in self.outcomes):
+      if fault.name.startswith(names) and not any(outcome.fault == fault.name for outcome in self.outcomes):
         found = list(tries(self._base, fault, seed=self._seed))
         for outcome in found:
           self._say(f'{"ok" if outcome.harmless else "WRONG"} {outcome.fault}: {outcome.code}, {outcome.said}, {outcome.differing}')

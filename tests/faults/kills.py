@@ -14,6 +14,7 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -149,8 +150,8 @@ class Study:
 
   def __init__(self, base: Path, *, seed: int, say: Callable[[str], None] = print):
     self._base, self._seed, self._say, self._kept = base, seed, say, base / 'kills.jsonl'
-    self._seconds, self._start_up = undisturbed(base)
-    self._say(f'{len(os.sched_getaffinity(0))} threads, seed {seed}, {self._seconds:.0f} s a run, {len(self.kills)} kills are known')
+    undisturbed(base)
+    self._say(f'{len(os.sched_getaffinity(0))} threads, seed {seed}, {len(self.kills)} kills are known')
 
   @property
   def kills(self) -> list[Kill]:
@@ -166,8 +167,10 @@ class Study:
 
   def at_random(self, count: int) -> None:
     """Goes on until there are `count` kills of launch.py at random moments."""
+    times = None
     while (left := count - sum(map(is_random, self.kills))) > 0:
-      self._run(len(self._runs()) + 1, lambda run, left=left: self._at_random(run, left))
+      times = times or timed(self._base)
+      self._run(len(self._runs()) + 1, lambda run, left=left: self._at_random(run, left, *times))
 
   def _aimed(self, run: Run, chosen: Sequence[Aim]) -> None:
     program = LAUNCH
@@ -180,12 +183,12 @@ class Study:
       if sitting.code:
         run.killed(aim.stage.name, sitting.said.rpartition('killed while ')[2])
 
-  def _at_random(self, run: Run, most: int) -> None:
+  def _at_random(self, run: Run, most: int, seconds: float, start_up: float) -> None:
     steps = STEPS * sum(PHASES.values())
     for _ in range(min(run.draw.randint(1, MOST), most)):
       phase, step = order(reached(run.folder))
       left = 1 - (STEPS * sum([*PHASES.values()][:phase]) + step) / steps
-      expected = self._start_up + left * (self._seconds - self._start_up)
+      expected = start_up + left * (seconds - start_up)
       moment = run.draw.uniform(0, expected)
       sitting = run.note(sit(run.folder, until=lambda seconds, said, moment=moment: seconds >= moment))
       if not sitting.code:
@@ -236,23 +239,24 @@ class Run:
     self.kills.append(Kill(self.number, aim, stage, '{} {}'.format(*reached(self.folder))))
 
 
-def undisturbed(base: Path) -> tuple[float, float]:
-  """Makes the images and a run that nobody disturbs, unless they are there; gives its seconds, and those to its first words."""
-  known, folder = base / f'{UNDISTURBED}.json', base / UNDISTURBED
-  if not known.exists():
+def undisturbed(base: Path) -> None:
+  """Makes the images and a run that nobody disturbs, unless they are there."""
+  folder = base / UNDISTURBED
+  if not (folder / 'report' / 'index.html').exists():
     base.mkdir(parents=True, exist_ok=True)
     if not (base / 'images').exists():
       sittings.provide(base)
-    said: list[float] = []
-    for _ in range(2):  # the first one compiles
-      for place in (folder, sittings.cache(folder)):
-        shutil.rmtree(place, ignore_errors=True)
-      said.clear()
-      sitting = ended(sit(folder, until=lambda seconds, text: bool(text and said.append(seconds))))
+    ended(sit(folder))
     ended(sit(folder, program=REPORT))
-    known.write_text(json.dumps([sitting.seconds, said[0]]))
-  seconds, start_up = json.loads(known.read_text())
-  return seconds, start_up
+
+
+def timed(base: Path) -> tuple[float, float]:
+  """Seconds of another such run, when all is compiled, and until it says something."""
+  said: list[float] = []
+  with tempfile.TemporaryDirectory(dir=base) as folder:
+    sitting = ended(sit(Path(folder), until=lambda seconds, text: bool(text and said.append(seconds))))
+  shutil.rmtree(sittings.cache(Path(folder)))
+  return sitting.seconds, said[0]
 
 
 def is_random(kill: Kill) -> bool:

@@ -3,96 +3,91 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from tests import kill
+from tests.faults import kills, sitting
+from tests.faults.kills import UNDISTURBED, Kill
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-  """A folder whose runs are on one device, and compile nothing twice."""
-  folder = tmp_path_factory.mktemp('runs')
-  environment = kill.ENVIRONMENT | {
-    'JAX_COMPILATION_CACHE_DIR': str(folder / 'cache'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-  }  # fmt: skip
-  environment.pop('XLA_FLAGS', None)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(kill, 'ENVIRONMENT', environment)
-    yield folder
+def tried(tmp_path_factory):
+  """The command, with few faults: its folder, in which a run lies that nobody disturbed, and what it said."""
+  base = tmp_path_factory.mktemp('faults') / 'base'
+  command = [sys.executable, '-m', 'tests.faults', f'--workdir={base}', '--kills=3', '--launches=0',
+             '--faults=newest checkpoint, flipped']  # fmt: skip
+  done = subprocess.run(command, cwd=sitting.ROOT, env={**os.environ, **sitting.compiled(base)}, capture_output=True, text=True)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return base, done.stdout
 
 
 @pytest.fixture(scope='module')
-def undisturbed(folder):
-  """A finished run, compiled afresh."""
-  sitting = kill.sit(folder / 'compiled')
-  assert sitting.code == 0, sitting.said
-  return folder / 'compiled'
-
-
-@pytest.fixture(scope='module')
-def interrupted(folder, undisturbed):
+def interrupted(tried):
   """A run that SIGTERM stopped, and Ctrl-C after it: its folder, both sittings, the newest checkpoint after each."""
-  place, stops = folder / 'interrupted', []
-  for number, line in ((signal.SIGTERM, 'teacher, epoch 1 of'), (signal.SIGINT, 'baseline, epoch 1 of')):
-    sitting = kill.sit(place, until=lambda seconds, said, line=line: line in said, number=number)
-    stops.append((sitting, kill.reached(place)))
+  place, stops = tried[0] / 'interrupted', []
+  for number, line in ((signal.SIGTERM, 'teacher, epoch 1 of'), (signal.SIGINT, 'boundary, epoch 1 of')):
+    sat = sitting.sit(place, until=lambda seconds, said, line=line: line in said, number=number)
+    stops.append((sat, sitting.reached(place)))
   return place, stops
 
 
-def test_two_kills_change_nothing(folder, undisturbed):
-  said = []
-  rows = kill.study(2, folder / 'killed', seed=3, say=said.append)
-  # The study's own undisturbed run read from the cache what this one compiled.
-  assert kill.differences(undisturbed, folder / 'killed' / 'undisturbed') == []
-  assert len(rows) == 2 and not any(row.differing for row in rows), kill.table(rows)
-  assert all(row.resumed in ('', row.reached) for row in rows), kill.table(rows)
-  assert kill.table(rows).count('\n') == 2
+def test_kills_and_damage_change_nothing(tried):
+  base, said = tried
+  (run,) = map(json.loads, (base / 'kills.jsonl').read_text().splitlines())
+  killed = [Kill(*kill) for kill in run]
+  assert len(killed) == 3 and all(kill.harmless for kill in killed) and kills.table(killed) in said
+  assert {kill.stage for kill in killed} <= {kills.OTHER, *(stage.name for stage in kills.STAGES)}
+  assert '| newest checkpoint, flipped | 2 | 0 |' in said and 'DIFFER' not in said
 
 
 def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(interrupted):
   place, stops = interrupted
-  for sitting, _ in stops:
-    assert sitting.code == 130, sitting.said
-    assert 'Traceback' not in sitting.said
-    assert sitting.said.endswith(f'Stopped; everything is saved in {place}. The same command goes on from here.\n')
-  (_, (phase, step)), (following, after) = stops
-  assert step > 0 and f'{phase}: going on after step {step}.' in following.said
-  assert kill.PHASES.index(after[0]) > kill.PHASES.index(phase)
+  for sat, _ in stops:
+    assert sat.code == 130, sat.said
+    assert 'Traceback' not in sat.said
+    assert sat.said.endswith(f'Stopped; everything is saved in {place}. The same command goes on from here.\n')
+  (_, before), (following, after) = stops
+  assert sitting.resumed(following.said) == '{} {}'.format(*before) and sitting.order(before) > (0, 0)
+  assert sitting.order(after) > sitting.order(before)
 
 
-def test_a_damaged_checkpoint_costs_some_steps_and_no_result(interrupted, undisturbed):
-  place, (_, (_, (phase, step))) = interrupted
-  checkpoints = place / 'phases' / phase / 'checkpoints'
-  newest = checkpoints / str(step)
-  before = sorted(int(path.name) for path in checkpoints.iterdir() if path.name.isdigit())[:-1]
-  for path in (newest / 'arrays' / 'ocdbt.process_0' / 'd').iterdir():
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-  sitting = kill.sit(place)
-  assert sitting.code == 0, sitting.said
-  assert f'checkpoint {newest} is damaged' in sitting.said
-  assert (checkpoints / f'{step}.damaged').is_dir()
-  assert f'{phase}: going on after step {before[-1]}.' in sitting.said
-  assert kill.differences(undisturbed, place) == []
+def test_a_damaged_network_is_made_again_from_the_checkpoints(tried, interrupted):
+  base, (place, _) = tried[0], interrupted
+  network = place / 'networks' / 'teacher' / 'kd_jax_network.json'
+  network.write_text(network.read_text().replace('nets:small', 'nets:smell'))
+  sat = sitting.ended(sitting.sit(place))
+  assert f'teacher was finished and is damaged, so that it is finished again from its last checkpoint: the network in {place}' in sat.said
+  assert 'teacher: all 2 epochs are done.' in sat.said
+  assert sitting.differences(base / UNDISTURBED, place, report=False) == []
 
 
-def test_differences_are_found(undisturbed, tmp_path):
+def test_differences_are_found(tried, tmp_path):
   """The comparison that the tests above rest on can fail."""
-  other = tmp_path / 'other'
-  shutil.copytree(undisturbed, other)
-  assert kill.differences(undisturbed, other) == []
+  whole, other = tried[0] / UNDISTURBED, tmp_path / 'other'
+  for pair in ((whole, other), (sitting.cache(whole), sitting.cache(other))):
+    shutil.copytree(*pair)
+  assert sitting.differences(whole, other) == []
   rows = json.loads((other / 'results.json').read_text())
   for row in rows:
     row['seconds'] += 1
   (other / 'results.json').write_text(json.dumps(rows))
-  assert kill.differences(undisturbed, other) == []
+  assert sitting.differences(whole, other) == ['report/index.html']  # shows the seconds
   rows[2]['best_sha256'] = '0' * 64
   (other / 'results.json').write_text(json.dumps(rows))
   shutil.rmtree(other / 'networks' / 'student')
-  shutil.copytree(other / 'networks' / 'baseline', other / 'networks' / 'student')
-  assert kill.differences(undisturbed, other) == ['networks/student', 'results.json']
+  shutil.copytree(other / 'networks' / 'boundary', other / 'networks' / 'student')
+  assert sitting.differences(whole, other, report=False) == ['networks/student', 'results.json']
+
+
+def test_a_kill_that_did_harm_is_told():
+  kill = Kill(1, 'training', 'training', 'teacher 5', 'teacher 5')
+  assert kill.harmless and kill._replace(resumed='').harmless
+  harmful = [kill._replace(resumed='teacher 0'), kill._replace(differing=('results.json',))]
+  assert not any(each.harmless for each in harmful)
+  lines = kills.table([kill, *harmful]).splitlines()
+  assert '| training | 3 | 3, 0, 0, 0 | 2 | 2 |' in lines and lines[-1].startswith('| all | 3 |')
