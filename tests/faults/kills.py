@@ -167,10 +167,12 @@ class Study:
 
   def at_random(self, count: int) -> None:
     """Goes on until there are `count` kills of launch.py at random moments."""
-    times = None
-    while (left := count - sum(map(is_random, self.kills))) > 0:
-      times = times or timed(self._base)
+    if (left := count - sum(map(is_random, self.kills))) <= 0:
+      return
+    times = timed(self._base)
+    while left > 0:
       self._run(len(self._runs()) + 1, lambda run, left=left: self._at_random(run, left, *times))
+      left = count - sum(map(is_random, self.kills))
 
   def _aimed(self, run: Run, chosen: Sequence[Aim]) -> None:
     program = LAUNCH
