@@ -176,6 +176,6 @@ def _atomic(path: pathlib.Path) -> Iterator[Any]:
       yield file
       file.flush()
       os.fsync(file.fileno())
-    os.replace(temporary, path)
+      os.replace(temporary, path)  # while it is locked: another process may be looking for what was left
   finally:
     temporary.unlink(missing_ok=True)

@@ -164,16 +164,20 @@ def full_cache(at: Try) -> Done:
   return Done(mend=fill(sitting.cache(at.folder), int(PAGE * at.draw.uniform(0, 14))))
 
 
-def read_only(at: Try) -> Done:
-  at.stack.enter_context(mounted(at.folder, 64 << 20))
-  copy(at.folder.parent / (STOPPED if at.draw.random() < 0.5 else UNDISTURBED), at.folder)
-  (at.folder / 'report' / 'index.html').unlink(missing_ok=True)
+def read_only(state: str) -> Callable[[Try], Done]:
+  """A fault of a copy of a run that may not be written."""
 
-  def remount(how: str) -> None:
-    subprocess.run(['mount', '-o', f'remount,{how}', at.folder], check=True)
+  def do(at: Try) -> Done:
+    at.stack.enter_context(mounted(at.folder, 64 << 20))
+    copy(at.folder.parent / state, at.folder)
 
-  remount('ro')
-  return Done(mend=lambda: remount('rw'))
+    def remount(how: str) -> None:
+      subprocess.run(['mount', '-o', f'remount,{how}', at.folder], check=True)
+
+    remount('ro')
+    return Done(mend=lambda: remount('rw'))
+
+  return do
 
 
 def limited(at: Try) -> Done:
@@ -318,8 +322,8 @@ FAULTS = (
   Fault('full disk', 7, full, (REFUSED,), ROOM, FRESH),
   Fault('full disk, decoding images', 3, full_cache, (REFUSED,), ROOM, FRESH),
   Fault('limit on the size of files', 6, limited, (REFUSED,), 'File too large'),
-  Fault('read-only workdir', 2, read_only, (REFUSED,), 'Read-only file system', FRESH),
-  Fault('read-only workdir, report', 2, read_only, (REFUSED,), 'Read-only file system', FRESH, REPORT),
+  Fault('read-only workdir', 1, read_only(STOPPED), (REFUSED,), 'Read-only file system', FRESH),
+  Fault('read-only workdir, report', 1, read_only(UNDISTURBED), (REFUSED,), 'Read-only file system', FRESH, REPORT),
   Fault('workdir vanishes', 6, vanished, (REFUSED,), 'make sure that it is a folder|cannot be|was moved'),
   Fault('second launch', 1, held, (REFUSED,), 'another process is running in', FRESH),
   Fault('lock left behind', 1, left_lock, (UNHARMED,), ''),

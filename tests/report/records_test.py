@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import resource
 
 import jax.numpy as jnp
 import numpy as np
@@ -225,3 +226,35 @@ def test_events_close_twice(tmp_path):
   events.close()
   events.close()
   assert len(os.listdir(tmp_path)) == 1
+
+
+def test_events_that_the_disk_refuses_are_told_and_do_not_hang(tmp_path, capfd):
+  """Many more than the queue of the library's own writer takes."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  with Events(tmp_path, 0) as events:
+    try:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+      for epoch in range(30):
+        with pytest.raises(KdJaxError, match="cannot be written to '.*' .File too large.: free some space"):
+          events.write(epoch, {'epoch': epoch, 'train_loss': 1.0, 'validation_loss': 2.0})
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert capfd.readouterr() == ('', '')
+
+
+def test_what_is_sealed_comes_back_and_no_bit_of_it_may_change(tmp_path):
+  path = tmp_path / 'result.json'
+  value = {'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': (1, 2), 'é': math.nan}]}
+  records.write_sealed(path, value)
+  written = path.read_bytes()
+  assert records.read_sealed(path) == {'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]}
+  for place in range(len(written)):
+    flipped = bytearray(written)
+    flipped[place] ^= 1
+    path.write_bytes(flipped)
+    try:
+      assert records.read_sealed(path)['rows'] == [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]
+    except KdJaxError as error:
+      assert 'restore it from a copy, or delete it and run again' in str(error) or 'UTF-8' in str(error)
+  write_json(path, value)  # as it was written before there were hashes
+  assert records.read_sealed(path)['rows'][0]['name'] == 'student'
