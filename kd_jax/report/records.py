@@ -231,7 +231,9 @@ def _read_text(path: str | Path) -> str:
   except OSError as error:
     raise KdJaxError(f"The file '{path}' cannot be read ({error.strerror or error}): check the path.") from error
   except UnicodeDecodeError as error:
-    raise KdJaxError(f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy.") from error
+    raise KdJaxError(
+      f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it and run again."
+    ) from error
 
 
 def _seal(content: Any) -> str:

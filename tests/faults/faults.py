@@ -346,7 +346,7 @@ FAULTS = (
   Fault('image, truncated, in mid-run', 1, spoiled_image('truncated'), (REFUSED,), r'\.png'),
   *(Fault(f'NaN in {phase}', 1, poisoned(phase), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+", FRESH)
     for phase in ('teacher', 'boundary')),
-  Fault('NaN in student', 2, poisoned('student'), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+"),
+  Fault('NaN in student', 1, poisoned('student'), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+"),
   Fault('memory exhausted', 1, exhausted, (REFUSED,), 'no memory left .*lower batch_size', FRESH),
 )  # fmt: skip
 

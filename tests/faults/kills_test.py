@@ -19,8 +19,7 @@ from tests.faults.kills import UNDISTURBED, Kill
 def tried(tmp_path_factory):
   """The command, with few faults: its folder, in which a run lies that nobody disturbed, and what it said."""
   base = tmp_path_factory.mktemp('faults') / 'base'
-  command = [sys.executable, '-m', 'tests.faults', f'--workdir={base}', '--kills=3', '--launches=0',
-             '--faults=newest checkpoint, flipped']  # fmt: skip
+  command = [sys.executable, '-m', 'tests.faults', f'--workdir={base}', '--kills=2', '--launches=0', '--faults=NaN in student']
   done = subprocess.run(command, cwd=sitting.ROOT, env={**os.environ, **sitting.compiled(base)}, capture_output=True, text=True)
   assert done.returncode == 0, done.stdout + done.stderr
   return base, done.stdout
@@ -36,13 +35,13 @@ def interrupted(tried):
   return place, stops
 
 
-def test_kills_and_damage_change_nothing(tried):
+def test_kills_and_a_fault_change_nothing(tried):
   base, said = tried
   (run,) = map(json.loads, (base / 'kills.jsonl').read_text().splitlines())
   killed = [Kill(*kill) for kill in run]
-  assert len(killed) == 3 and all(kill.harmless for kill in killed) and kills.table(killed) in said
+  assert len(killed) == 2 and all(kill.harmless for kill in killed) and kills.table(killed) in said
   assert {kill.stage for kill in killed} <= {kills.OTHER, *(stage.name for stage in kills.STAGES)}
-  assert '| newest checkpoint, flipped | 2 | 0 |' in said and 'DIFFER' not in said
+  assert "| NaN in student | 1 | 2 | launch.py: 'term/cross_entropy' was nan at or shortly before step 10: training diverged" in said
 
 
 def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(interrupted):
@@ -71,7 +70,6 @@ def test_differences_are_found(tried, tmp_path):
   whole, other = tried[0] / UNDISTURBED, tmp_path / 'other'
   for pair in ((whole, other), (sitting.cache(whole), sitting.cache(other))):
     shutil.copytree(*pair)
-  assert sitting.differences(whole, other) == []
   rows = json.loads((other / 'results.json').read_text())
   for row in rows:
     row['seconds'] += 1

@@ -255,6 +255,6 @@ def test_what_is_sealed_comes_back_and_no_bit_of_it_may_change(tmp_path):
     try:
       assert records.read_sealed(path)['rows'] == [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]
     except KdJaxError as error:
-      assert 'restore it from a copy, or delete it and run again' in str(error) or 'UTF-8' in str(error)
+      assert 'restore it from a copy, or delete it and run again' in str(error)
   write_json(path, value)  # as it was written before there were hashes
   assert records.read_sealed(path)['rows'][0]['name'] == 'student'
