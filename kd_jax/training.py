@@ -17,7 +17,20 @@ from kd_jax.data import feed, pipeline, roles
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
-from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
+from kd_jax.types import (
+  Damaged,
+  Frozen,
+  KdJaxError,
+  Known,
+  MethodState,
+  Network,
+  NetworkSpec,
+  Phase,
+  PyTree,
+  Source,
+  Trained,
+  TrainState,
+)
 from kd_jax.watcher import Watcher
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
@@ -56,7 +69,7 @@ def finished(context: Context, phase: Phase) -> Done | None:
       stored = records.read_sealed(result)
       names = [row['name'] for row in stored['rows']]
       return stored, {name: checkpoint.load_network(context.folder / 'networks' / name) for name in names}
-    except KdJaxError as error:
+    except Damaged as error:
       context.say(f'{phase.name} was finished and is damaged, so that it is finished again from its last checkpoint: {error}')
       return None
 

@@ -46,7 +46,7 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
   if data and data_file.exists() and records.read_json(data_file).get('sha256') != data['sha256']:
     raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
-                     'bring the images back (where they never left: remove their decoded copies, the folder .kd_jax)')  # fmt: skip
+                     'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
   with locked(folder) as held:
     if not held:
       raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')

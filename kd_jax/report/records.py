@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import Damaged, KdJaxError
 
 Row = Mapping[str, Any]
 _TERM = 'term/'
@@ -112,7 +112,7 @@ def read_json(path: str | Path) -> Any:
   try:
     return json.loads(_read_text(path), parse_constant=_refuse_constant)
   except (ValueError, RecursionError) as error:
-    raise KdJaxError(
+    raise Damaged(
       f"The file '{path}' is not valid JSON ({error}): restore it from a copy, or delete it and run again."
     ) from error
 
@@ -124,11 +124,11 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
-  """Reads what `write_sealed` wrote, without the hash. Raises KdJaxError where it is missing, or a bit of it has changed."""
+  """Reads what `write_sealed` wrote, without the hash. Raises KdJaxError where it is missing, Damaged where a bit has changed."""
   content = read_json(path)
   sealed = content.pop('sha256', None) if isinstance(content, dict) else ''
   if sealed not in (None, _seal(content)):  # None: written before there were hashes
-    raise KdJaxError(
+    raise Damaged(
       f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or delete it and run again."
     )
   return content
@@ -158,7 +158,7 @@ def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]
 
 
 class Events:
-  """TensorBoard event files, one scalar for each number of a row, against the epoch. What `write` was given is on the disk."""
+  """TensorBoard event files, one scalar for each number of a row, against the epoch. What `write` was given survives the process."""
 
   def __init__(self, folder: str | Path, resume_step: int):
     """Opens a new event file.
@@ -231,7 +231,7 @@ def _read_text(path: str | Path) -> str:
   except OSError as error:
     raise KdJaxError(f"The file '{path}' cannot be read ({error.strerror or error}): check the path.") from error
   except UnicodeDecodeError as error:
-    raise KdJaxError(
+    raise Damaged(
       f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it and run again."
     ) from error
 
