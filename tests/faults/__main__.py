@@ -27,7 +27,7 @@ def main() -> int:
   base = arguments.workdir.absolute()
   sitting.prepare(base)
   killing, others = (kind(base, seed=arguments.seed, say=lambda line: print(line, flush=True)) for kind in (kills.Study, faults.Study))
-  killing.at_random(arguments.launches)
+  killing.at_random(min(arguments.launches, arguments.kills))
   killing.aimed(arguments.kills - arguments.launches)
   others.all(arguments.faults)
   if killing.kills:
