@@ -144,13 +144,13 @@ def fill(folder: Path, room: int) -> Callable[[], None]:
 
 
 def full(at: Try) -> Done:
-  """The disk fills up while the run is in a stage."""
+  """The disk is full from the start, or fills up while the run is in a stage."""
   at.stack.enter_context(mounted(at.folder, 64 << 20))
   copy(at.folder.parent / STOPPED, at.folder)
   if at.number == 0:
     return Done(mend=fill(at.folder, 0))
-  aim, room = in_last_phase(at.number), PAGE * at.draw.choice((0, 1, 2))
-  return Done(lambda: kills.strike(at.folder, aim, 0, lambda: fill(at.folder, room)), (at.folder / 'filler').unlink)
+  act = functools.partial(fill, at.folder, 0)
+  return Done(functools.partial(kills.strike, at.folder, in_last_phase(at.number), 0, act), (at.folder / 'filler').unlink)
 
 
 def in_last_phase(number: int) -> Aim:
