@@ -90,7 +90,7 @@ def _count(network: Network) -> float:
 
 def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
   """Operations a second of the phases that are finished; None where there is none."""
-  seconds = [records.read_json(task.result(folder))['rows'][-1]['seconds'] for task in finished]
+  seconds = [records.read_sealed(task.result(folder))['rows'][-1]['seconds'] for task in finished]
   rates = [flops(t, sharing=sharing[t.identity]) / s for t, s in zip(finished, seconds, strict=True)]
   return statistics.median(rates) if rates else None
 

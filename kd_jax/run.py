@@ -18,7 +18,7 @@ from kd_jax import images, models, plans, tables, teachers, training, workdir
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
 from kd_jax.report import plots, records, statistics, table
-from kd_jax.train import loop, parallel
+from kd_jax.train import loop, memory, parallel
 from kd_jax.training import Context, Say
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
@@ -51,6 +51,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   with contextlib.ExitStack() as stack:
     parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data)))
     stop = stack.enter_context(stopping())
+    stack.enter_context(memory.explained(config.batch_size))
     return _phases(context(prepared, folder, stop=lambda: agree(stop()), say=say), prepared)
 
 
@@ -155,6 +156,8 @@ def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> di
 
 
 def _record(context: Context, rows: list[dict[str, Any]], histories: Mapping[str, Any]) -> None:
+  for name, history in histories.items():  # also of phases that were finished before: the file may have been damaged since
+    records.write_history(context.folder / 'phases' / name / 'history.csv', history)
   records.update_results(context.folder / 'results.json', rows)
   plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
 

@@ -83,7 +83,7 @@ class Plan:
     if not all(task.result(folder).exists() for task in p.tasks):
       return None
     own = [task for task in p.tasks if not is_root_teacher(task.phase)]
-    rows = [row for task in own for row in records.read_json(task.result(folder))['rows']]
+    rows = [row for task in own for row in records.read_sealed(task.result(folder))['rows']]
     student = {k: v for k, v in rows[-1].items() if k != 'passes'}
     total = {name: sum(row[name] or 0 for row in rows) for name in ('passes', 'flops', 'seconds')}
     return student | {'name': p.run.row, 'setting': dict(p.run.setting), 'student_epochs': total['passes'] / p.run.config.epochs,

@@ -17,7 +17,20 @@ from kd_jax.data import feed, pipeline, roles
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
 from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
-from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
+from kd_jax.types import (
+  Damaged,
+  Frozen,
+  KdJaxError,
+  Known,
+  MethodState,
+  Network,
+  NetworkSpec,
+  Phase,
+  PyTree,
+  Source,
+  Trained,
+  TrainState,
+)
 from kd_jax.watcher import Watcher
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
@@ -46,17 +59,19 @@ class Context(NamedTuple):
 
 
 def finished(context: Context, phase: Phase) -> Done | None:
-  """The phase as an earlier sitting finished it, or None."""
+  """The phase as an earlier sitting finished it, or None, also where its files have been damaged since: checkpoints may be left."""
   result = context.folder / 'phases' / phase.name / 'result.json'
 
   def read() -> tuple[dict[str, Any], dict[str, tuple[NetworkSpec, PyTree, Any]]] | None:
     if not result.exists():
       return None
-    stored = records.read_json(result)
-    places = {row['name']: context.folder / 'networks' / row['name'] for row in stored['rows']}
-    if not all(map(checkpoint.is_network, places.values())):
+    try:
+      stored = records.read_sealed(result)
+      names = [row['name'] for row in stored['rows']]
+      return stored, {name: checkpoint.load_network(context.folder / 'networks' / name) for name in names}
+    except Damaged as error:
+      context.say(f'{phase.name} was finished and is damaged, so that it is finished again from its last checkpoint: {error}')
       return None
-    return stored, {name: checkpoint.load_network(place) for name, place in places.items()}
 
   found = parallel.told(read)
   if found is None:
@@ -183,7 +198,7 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
     trained = done.networks[row['name']]
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
     checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
-  records.write_json(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
+  records.write_sealed(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
@@ -307,9 +322,15 @@ def _companion_row(context: Context, phase: Phase, name: str, companion: Trained
 def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
   """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
   place = context.folder / 'phases' / name / 'result.json'
-  before = parallel.told(lambda: records.read_json(place) if place.exists() else None)
+
+  def read() -> dict[str, Any] | None:
+    with contextlib.suppress(KdJaxError):  # it is damaged, or not there
+      return records.read_sealed(place)['rows'][0]
+    return None
+
+  before = parallel.told(read)
   if before is not None:
-    return before['rows'][0]
+    return before
   started, evaluate, spec = time.perf_counter(), evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
   test = evaluate(trained.variables, context.parts.test)['accuracy']
@@ -320,7 +341,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
                 f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
              validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started)  # fmt: skip
-  parallel.lead(lambda: records.write_json(place, {'rows': [row], 'history': []}))
+  parallel.lead(lambda: records.write_sealed(place, {'rows': [row], 'history': []}))
   return row
 
 

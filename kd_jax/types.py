@@ -19,6 +19,10 @@ class KdJaxError(Exception):
   """A fault that the user can mend. The message is one line: what is wrong, why, and what to do."""
 
 
+class Damaged(KdJaxError):  # noqa: N818
+  """What kd_jax has written is damaged, or part of it is gone: it may be possible to compute it again."""
+
+
 class Source(NamedTuple):
   """A data set, or a block of one, as it is stored. `label` is −1 where there is none."""
 

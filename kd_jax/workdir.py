@@ -44,9 +44,9 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
     if changed:
       raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
-  if data and data_file.exists() and records.read_json(data_file)['sha256'] != data['sha256']:
+  if data and data_file.exists() and records.read_json(data_file).get('sha256') != data['sha256']:
     raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
-                     'bring the images back')  # fmt: skip
+                     'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
   with locked(folder) as held:
     if not held:
       raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')
@@ -66,7 +66,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     wait: until it is free.
 
   Raises:
-    KdJaxError: the folder cannot be written.
+    KdJaxError: the folder cannot be written; or, at the end, it is no longer there.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,11 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     except OSError as error:
       raise KdJaxError(f'{folder} cannot be locked ({error.strerror}); its file system must support locks') from error
     yield True
+    with contextlib.suppress(OSError):
+      if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / '.lock')):
+        return
+  raise KdJaxError(f'{folder} was moved or removed while it was in use, and some of it is missing: bring it back, and the same command '
+                   'goes on')  # fmt: skip
 
 
 def versions() -> dict:

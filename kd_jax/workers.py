@@ -22,7 +22,7 @@ from kd_jax import run, training, workdir
 from kd_jax.report import records
 from kd_jax.study import Run, Study
 from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
-from kd_jax.train import loop, packing
+from kd_jax.train import loop, memory, packing
 from kd_jax.training import Done, Say
 from kd_jax.types import KdJaxError
 
@@ -61,7 +61,8 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
             for number, task in enumerate(company, len(done) + 1):
               say(f'[{number} of {len(runs)}{"" if whole else " so far"}] {_title(runs[task.identity])}: {task.phase.name}')
             try:
-              train(company, folder, stop, say)
+              with memory.explained(company[0].prepared.config.batch_size):
+                train(company, folder, stop, say)
             except KdJaxError as error:
               if len(company) > 1:
                 say(f'{error} Its company is trained one by one.')

@@ -151,7 +151,7 @@ def test_a_saved_epoch_is_in_the_history_whatever_happens_next(whole):
 
 
 def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
-  """The library keeps events for a second before it writes them: a kill loses those of saved epochs."""
+  """It begins a file that hides those of earlier sittings, whatever became of them."""
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
   with contextlib.closing(kd_jax.training.Watcher(tmp_path, 'student', None, lambda: False)) as watcher:
     watcher.epoch(history[:3])
@@ -180,9 +180,12 @@ def test_a_finished_run_is_read_back(whole, monkeypatch, capsys):
   results = whole.folder / 'results.json'
   before = results.read_bytes()
   results.unlink()
+  histories = {path: path.read_bytes() for path in whole.folder.glob('phases/*/history.csv')}
+  for path in histories:
+    path.write_bytes(b'damaged')
   said = []
   assert run(whole.config, whole.folder, say=said.append) == whole.rows
-  assert results.read_bytes() == before
+  assert results.read_bytes() == before and {path: path.read_bytes() for path in histories} == histories
   assert [text for text in said if 'finished before' in text] == [
     f'{name}: finished before, in {whole.folder / "phases" / name}.' for name in ('teacher', 'baseline', 'student')
   ]

@@ -129,3 +129,17 @@ def test_other_images_are_another_run(tmp_path):
         workdir.claimed(tmp_path, config(), data=data | {'sha256': 'other'})):
     pass
   assert records.read_json(tmp_path / 'data.json') == data
+
+
+def test_a_folder_that_is_moved_away_is_told_at_the_end(tmp_path):
+  folder, away = tmp_path / 'run', tmp_path / 'away'
+  with pytest.raises(KdJaxError, match='was moved or removed while it was in use.*bring it back'), workdir.claimed(folder, config()):
+    folder.rename(away)
+  with workdir.claimed(away, config()):  # as does one that was put in its place
+    pass
+  with pytest.raises(KdJaxError, match='was moved or removed'), workdir.claimed(folder, config()):
+    folder.rename(tmp_path / 'other')
+    away.rename(folder)
+  with pytest.raises(ZeroDivisionError), workdir.claimed(folder, config()):
+    folder.rename(away)
+    raise ZeroDivisionError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -157,13 +158,24 @@ def _check_room(place: pathlib.Path, split: str, size: int) -> None:
 
 @contextlib.contextmanager
 def _atomic(path: pathlib.Path) -> Iterator[Any]:
-  """A file that appears under its name only when it is whole, also where two processes write it at once."""
-  temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+  """A file that appears under its name only when it is whole, also where two processes write it at once.
+
+  What a killed process left of it is removed; one that still writes holds the lock of its own.
+  """
+  for left in path.parent.glob(f'.{path.name}.*'):
+    with contextlib.suppress(OSError), open(left, 'rb') as file:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      left.unlink()
+  unlocked = path.with_name(f'.{uuid.uuid4().hex}')
+  temporary = path.with_name(f'.{path.name}{unlocked.name}')
   try:
-    with open(temporary, 'xb') as file:
+    with open(unlocked, 'xb') as file:
+      with contextlib.suppress(OSError):  # not all file systems have locks
+        fcntl.flock(file, fcntl.LOCK_EX)
+      unlocked.rename(temporary)
       yield file
       file.flush()
       os.fsync(file.fileno())
-    os.replace(temporary, path)
+      os.replace(temporary, path)  # while it is locked: another process may be looking for what was left
   finally:
     temporary.unlink(missing_ok=True)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import math
 import os
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import Damaged, KdJaxError
 
 Row = Mapping[str, Any]
 _TERM = 'term/'
@@ -110,9 +112,26 @@ def read_json(path: str | Path) -> Any:
   try:
     return json.loads(_read_text(path), parse_constant=_refuse_constant)
   except (ValueError, RecursionError) as error:
-    raise KdJaxError(
+    raise Damaged(
       f"The file '{path}' is not valid JSON ({error}): restore it from a copy, or delete it and run again."
     ) from error
+
+
+def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
+  """Writes an object as `write_json` does, with its hash under 'sha256'."""
+  content = json.loads(json.dumps(_jsonable(value)))
+  write_json(path, content | {'sha256': _seal(content)})
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+  """Reads what `write_sealed` wrote, without the hash. Raises KdJaxError where it is missing, Damaged where a bit has changed."""
+  content = read_json(path)
+  sealed = content.pop('sha256', None) if isinstance(content, dict) else ''
+  if sealed not in (None, _seal(content)):  # None: written before there were hashes
+    raise Damaged(
+      f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or delete it and run again."
+    )
+  return content
 
 
 def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -139,7 +158,7 @@ def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]
 
 
 class Events:
-  """TensorBoard event files, one scalar for each number of a row, against the epoch."""
+  """TensorBoard event files, one scalar for each number of a row, against the epoch. What `write` was given survives the process."""
 
   def __init__(self, folder: str | Path, resume_step: int):
     """Opens a new event file.
@@ -156,35 +175,54 @@ class Events:
       warnings.simplefilter(
         'ignore'
       )  # of this library's dependencies, about each other: nothing that the user could mend
-      from tensorboardX import SummaryWriter
+      from tensorboardX.event_file_writer import EventsWriter
+      from tensorboardX.proto.event_pb2 import Event, SessionLog
+      from tensorboardX.summary import scalar
 
-    folder = Path(folder)
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
+    # Not SummaryWriter: its thread dies of a full disk, and whoever gives it more waits for ever.
+    self._folder, self._event, self._scalar, self._writer = Path(folder), Event, scalar, None
+    with self._refusals():
+      self._folder.mkdir(parents=True, exist_ok=True)
       # The library names a file by the second and overwrites one of the same name. TensorBoard reads files in the order
       # of their names, and the hiding depends on that order.
-      suffix = f'.{len(list(folder.glob("*tfevents*"))):06d}'
-      self._writer = SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=1, filename_suffix=suffix)
-    except OSError as error:
-      raise KdJaxError(
-        f"TensorBoard events cannot be written to '{folder}' ({error.strerror or error}): choose another folder."
-      ) from error
+      suffix = f'.{len(list(self._folder.glob("*tfevents*"))):06d}'
+      self._writer = EventsWriter(str(self._folder / 'events'), suffix)
+      self._put(resume_step + 1, session_log=SessionLog(status=SessionLog.START))
 
   def write(self, epoch: int, row: Row) -> None:
-    """Writes the finite numbers of a row; all else is left out, NaN because the library complains about it."""
-    for name, value in flatten(row).items():
-      if name != 'epoch' and isinstance(value, (int, float)) and math.isfinite(value):
-        self._writer.add_scalar(name, value, epoch)
+    """Writes the finite numbers of a row; all else is left out, NaN because the library complains about it.
+
+    Raises KdJaxError where the disk refuses.
+    """
+    with self._refusals():
+      for name, value in flatten(row).items():
+        if name != 'epoch' and isinstance(value, (int, float)) and math.isfinite(value):
+          self._put(epoch, summary=self._scalar(name, value))
+      self._writer.flush()
 
   def close(self) -> None:
-    """Writes what is left and closes the file; closing twice is harmless."""
-    self._writer.close()
+    """Closes the file; closing twice is harmless."""
+    if self._writer is not None:
+      writer, self._writer = self._writer, None
+      with self._refusals():
+        writer.close()
 
   def __enter__(self) -> Events:
     return self
 
   def __exit__(self, *error: object) -> None:
     self.close()
+
+  def _put(self, step: int, **content: Any) -> None:
+    self._writer.write_event(self._event(wall_time=time.time(), step=step, **content))
+
+  @contextlib.contextmanager
+  def _refusals(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      raise KdJaxError(f"TensorBoard events cannot be written to '{self._folder}' ({error.strerror or error}): free some space, or "
+                       'choose another folder.') from error  # fmt: skip
 
 
 def _read_text(path: str | Path) -> str:
@@ -193,7 +231,13 @@ def _read_text(path: str | Path) -> str:
   except OSError as error:
     raise KdJaxError(f"The file '{path}' cannot be read ({error.strerror or error}): check the path.") from error
   except UnicodeDecodeError as error:
-    raise KdJaxError(f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy.") from error
+    raise Damaged(
+      f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it and run again."
+    ) from error
+
+
+def _seal(content: Any) -> str:
+  return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -38,7 +38,7 @@ import jax
 import numpy as np
 
 from kd_jax.train.packing import as_in, digest, flatten, nest, pack, unpack, verify
-from kd_jax.types import KdJaxError, NetworkSpec, PyTree
+from kd_jax.types import Damaged, KdJaxError, NetworkSpec, PyTree
 
 NETWORK_FILE = 'kd_jax_network.json'
 
@@ -126,6 +126,8 @@ class Checkpoints:
       # Orbax shows damage as ValueError, KeyError, JSONDecodeError, OSError or a bare Exception, by the file hit.
       try:
         record, leaves = self._worker.submit(self._read, step).result()
+      except MemoryError:
+        raise
       except Exception as fault:
         self._set_aside(step, fault)
       else:
@@ -245,17 +247,20 @@ def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str,
   """The spec, variables (nested dicts of numpy arrays) and info that `save_network` saved.
 
   Raises:
-    KdJaxError: there is no network in `folder`, it is damaged, or a newer kd_jax saved it.
+    Damaged: there is no network in `folder`, or it is damaged.
+    KdJaxError: a newer kd_jax saved it.
   """
   path = Path(folder).absolute()
   if not is_network(path):
-    raise KdJaxError(f'{path} holds no network (no {NETWORK_FILE} is there): name a folder that kd_jax saved one in')
+    raise Damaged(f'{path} holds no network (no {NETWORK_FILE} is there): name a folder that kd_jax saved one in')
   try:  # as in Checkpoints.restore_newest, damage can show as any exception
     record = json.loads((path / NETWORK_FILE).read_text())
     packed = _in_thread(_read_array, path / record['folder'])
     verify(packed, record)
+  except MemoryError:
+    raise
   except Exception as fault:
-    raise KdJaxError(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it anew') from fault
+    raise Damaged(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it anew') from fault
   unknown = sorted(set(record['spec']) - set(NetworkSpec._fields))
   if unknown:
     raise KdJaxError(f'the network in {path} is of a newer kd_jax (its spec has {", ".join(unknown)}): update kd_jax')

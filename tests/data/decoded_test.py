@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 
@@ -166,3 +167,15 @@ def test_no_place_to_write_is_one_line(folder, monkeypatch):
   with pytest.raises(KdJaxError, match='can be kept neither in .* nor in .*set XDG_CACHE_HOME') as caught:
     fetch(folder, Decoder())
   assert '\n' not in str(caught.value)
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(folder):
+  check(fetch(folder, Decoder()))
+  (image,) = folder.rglob('train-image.npy')
+  image.unlink()
+  left, used = (image.with_name(f'.train-image.npy.{name}') for name in ('left', 'used'))
+  left.write_bytes(b'half')
+  with open(used, 'xb') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    check(fetch(folder, Decoder()))
+    assert used.exists() and not left.exists()

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-import struct
+import resource
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from kd_jax.report import records
 from kd_jax.report.records import Events, read_history, read_json, update_results, write_history, write_json
 from kd_jax.types import KdJaxError
+from tests import tensorboard
 
 HISTORY = [
   {'epoch': 1, 'train_loss': 0.1 + 0.2, 'terms': {'cross_entropy': 1e-17, 'distillation': 1 / 3}, 'seconds': 12.0},
@@ -197,30 +198,13 @@ def test_results_need_a_name_and_a_seed(tmp_path):
     update_results(tmp_path / 'results.json', [{'name': 'a'}])
 
 
-def _events(folder):
-  """Reads event files as TensorBoard does: in the order of their names, a restart hiding its step and later ones."""
-  from tensorboardX.proto.event_pb2 import Event, SessionLog
-
-  points = []
-  for path in sorted(folder.iterdir()):
-    data = path.read_bytes()
-    while data:
-      (length,) = struct.unpack('<Q', data[:8])
-      event = Event.FromString(data[12 : 12 + length])
-      data = data[16 + length :]
-      if event.session_log.status == SessionLog.START:
-        points = [point for point in points if point[1] < event.step]
-      points += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
-  return points
-
-
 def test_events_hide_what_a_resumed_run_writes_again(tmp_path):
   with Events(tmp_path, 0) as events:
     for epoch in (1, 2, 3):
       events.write(epoch, {'epoch': epoch, 'train_loss': float(epoch), 'terms': {'distillation': 0.5}})
   with Events(tmp_path, 2) as events:  # within the same second: it must not overwrite the first file
     events.write(3, {'epoch': 3, 'train_loss': 30.0, 'terms': {'distillation': 0.25}})
-  points = _events(tmp_path)
+  points = tensorboard.points(tmp_path)
   assert [point for point in points if point[0] == 'train_loss'] == [
     ('train_loss', 1, 1.0), ('train_loss', 2, 2.0), ('train_loss', 3, 30.0)
   ]  # fmt: skip
@@ -232,7 +216,7 @@ def test_events_leave_out_what_is_no_number_quietly(tmp_path, caplog, capfd):
     events.write(
       1, {'epoch': 1, 'train_loss': math.nan, 'b': jnp.float32(jnp.inf), 'c': 'text', 'd': None, 'e': np.float32(2)}
     )
-  assert _events(tmp_path) == [('e', 1, 2.0)]
+  assert tensorboard.points(tmp_path) == [('e', 1, 2.0)]
   assert not caplog.records
   assert capfd.readouterr() == ('', '')
 
@@ -242,3 +226,35 @@ def test_events_close_twice(tmp_path):
   events.close()
   events.close()
   assert len(os.listdir(tmp_path)) == 1
+
+
+def test_events_that_the_disk_refuses_are_told_and_do_not_hang(tmp_path, capfd):
+  """Many more than the queue of the library's own writer takes."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  with Events(tmp_path, 0) as events:
+    try:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+      for epoch in range(30):
+        with pytest.raises(KdJaxError, match="cannot be written to '.*' .File too large.: free some space"):
+          events.write(epoch, {'epoch': epoch, 'train_loss': 1.0, 'validation_loss': 2.0})
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert capfd.readouterr() == ('', '')
+
+
+def test_what_is_sealed_comes_back_and_no_bit_of_it_may_change(tmp_path):
+  path = tmp_path / 'result.json'
+  value = {'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': (1, 2), 'é': math.nan}]}
+  records.write_sealed(path, value)
+  written = path.read_bytes()
+  assert records.read_sealed(path) == {'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]}
+  for place in range(len(written)):
+    flipped = bytearray(written)
+    flipped[place] ^= 1
+    path.write_bytes(flipped)
+    try:
+      assert records.read_sealed(path)['rows'] == [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]
+    except KdJaxError as error:
+      assert 'restore it from a copy, or delete it and run again' in str(error)
+  write_json(path, value)  # as it was written before there were hashes
+  assert records.read_sealed(path)['rows'][0]['name'] == 'student'

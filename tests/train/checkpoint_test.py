@@ -265,6 +265,21 @@ def test_renamed_step_is_not_believed(run):
   assert 'it is of step 2' in said[0]
 
 
+def test_too_little_memory_is_no_damage(run, monkeypatch):
+  def refuse(*args):
+    raise MemoryError
+
+  save_network(run.parent / 'network', SPEC, numbers(1), {})
+  with monkeypatch.context() as patch, Checkpoints(run) as checkpoints:
+    patch.setattr(checkpoints, '_read', refuse)
+    patch.setattr(checkpoint, '_read_array', refuse)
+    with pytest.raises(MemoryError):
+      checkpoints.restore_newest(LIKE)
+    with pytest.raises(MemoryError):
+      load_network(run.parent / 'network')
+  assert_is(newest(run)[0], 2)
+
+
 def test_all_damaged(run):
   for step in '12':
     shutil.rmtree(run / step / 'meta')

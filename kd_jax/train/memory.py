@@ -1,0 +1,32 @@
+"""What is said where memory runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import jax
+
+from kd_jax.types import KdJaxError
+
+
+@contextlib.contextmanager
+def explained(batch_size: int) -> Iterator[None]:
+  """Turns memory that is exhausted, a device's or the host's, into a KdJaxError that says what to lower.
+
+  Args:
+    batch_size: images of a step, in what is done while the context lasts.
+  """
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, MemoryError) as error:
+    text = ' '.join(str(error).split())
+    if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in text:
+      raise
+    wanted = re.search(r'allocat\w* ([\d.]+ ?\w+)', text)
+    asked = f' (another {wanted[1]} were asked for)' if wanted else ''
+    raise KdJaxError(
+      f'there is no memory left on the device, {jax.local_devices()[0].device_kind}{asked}: lower batch_size, which is {batch_size}, '
+      'and start in a new workdir, or keep the images off the device with data_placement=host and go on in this one'
+    ) from error

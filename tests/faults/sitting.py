@@ -1,0 +1,285 @@
+"""A short run that faults are tried on: its images, one sitting of it as a process, and what a finished one holds, bit for bit.
+
+A run is a teacher, the two phases of AB, and the report on them, on a few digits that lie as a folder of images, with networks of one
+convolution: what a sitting takes is Python's time. A sitting is either
+`python launch.py`, started anew, or the same command in a child of this process, which has imported all that takes long: that saves
+two thirds of a sitting's time. Runs use as many threads as this process may: on other numbers of them, sums are taken in another order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tests import own_code
+
+ROOT = Path(__file__).resolve().parents[2]
+PHASES = {'teacher': 2, 'boundary': 2, 'student': 2}  # name → epochs
+STEPS = 5  # of an epoch
+IMAGES = {'train': 23, 'test': 7}  # of each digit
+FLAGS = (
+  '--config.image_size=16', '--config.validation_examples=70', '--config.batch_size=32', '--config.method=ab',
+  '--config.baseline=False', '--config.epochs=4', '--config.ab.boundary_share=0.5', '--config.teacher_epochs=2',
+  '--config.teacher=nets:small', '--config.student=nets:small',
+)  # fmt: skip
+LAUNCH, REPORT = 'launch', 'report'
+TIMES = ('seconds', 'images_per_second')
+PATIENCE = 900  # seconds for a sitting
+
+
+class Sitting(NamedTuple):
+  """One process: from the start, or a resumption, to its end."""
+
+  seconds: float
+  code: int  # as subprocess gives it: −9 after SIGKILL
+  said: str  # all that it wrote
+
+  @property
+  def line(self) -> str:
+    """The last thing that it said."""
+    return self.said.rstrip().rpartition('\n')[2]
+
+
+def provide(base: Path) -> None:
+  """Writes the digits and the networks that all runs in `base` use.
+
+  The folder of images is not to be written: decoded copies go to each run's own cache.
+  """
+  from PIL import Image
+  from sklearn import datasets
+
+  own_code.write(base, 'nets')
+  bunch, folder = datasets.load_digits(), base / 'images'
+  for digit in range(10):
+    images = iter(np.rint(bunch.images[bunch.target == digit] * (255 / 16)).astype(np.uint8))
+    for split, count in IMAGES.items():
+      place = folder / split / str(digit)
+      place.mkdir(parents=True)
+      for number in range(count):
+        Image.fromarray(next(images)).resize((16, 16)).save(place / f'{number}.png')
+  folder.chmod(0o555)
+
+
+def environment(folder: Path) -> dict[str, str]:
+  """The variables of a sitting in `folder`; beside it lie the images, what is compiled, and its decoded images."""
+  own = {'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(ROOT), 'XDG_CACHE_HOME': str(cache(folder))}
+  return {**os.environ, **own, **compiled(folder.parent)}
+
+
+def compiled(base: Path) -> dict[str, str]:
+  """The variables that keep all that is compiled for the runs in `base`. What XLA leaves to oneDNN cannot be kept."""
+  return {'XLA_FLAGS': '--xla_cpu_experimental_onednn_custom_call=false',
+          'JAX_COMPILATION_CACHE_DIR': str(base / 'compiled'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+          'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'}  # fmt: skip
+
+
+def cache(folder: Path) -> Path:
+  """Where a run's decoded images lie."""
+  return folder.with_name(f'{folder.name}.cache')
+
+
+def arguments(folder: Path, program: str = LAUNCH) -> list[str]:
+  """The command line, from the program's name on."""
+  if program == REPORT:
+    return ['kd_jax.report', str(folder)]
+  return ['launch.py', *FLAGS, f'--config.dataset={folder.parent / "images"}', f'--workdir={folder}']
+
+
+def prepare(base: Path) -> None:
+  """Imports what sittings in children of this process need. Called before all else, since it may start the process anew."""
+  from kd_jax import main
+
+  os.environ.update(compiled(base))
+  main.settle_environment()
+  for name in ('kd_jax.run', 'kd_jax.inference', 'kd_jax.report.run_page', 'orbax.checkpoint', 'matplotlib.backends.backend_agg',
+               'tensorboardX.summary', 'PIL.Image', 'ml_collections.config_flags'):  # fmt: skip
+    importlib.import_module(name)
+
+
+def sit(folder: Path, *, until: Callable[[float, str], bool] = lambda seconds, said: False, number: int = signal.SIGKILL,
+        program: str = LAUNCH) -> Sitting:  # fmt: skip
+  """Starts the run in `folder`, or goes on with it, and sends it a signal once `until(seconds, said)` holds."""
+  head = [str(ROOT / 'launch.py')] if program == LAUNCH else ['-m', 'kd_jax.report']
+  started, sent = time.monotonic(), False
+  with open(folder.with_name(f'{folder.name}.log'), 'w+') as log:
+    process = subprocess.Popen([sys.executable, *head, *arguments(folder, program)[1:]], cwd=folder.parent, stdout=log,
+                               stderr=subprocess.STDOUT, env=environment(folder))  # fmt: skip
+    try:
+      while process.poll() is None:
+        seconds = time.monotonic() - started
+        if seconds > PATIENCE:
+          raise TimeoutError(f'{folder} took more than {PATIENCE} s')
+        if not sent and until(seconds, Path(log.name).read_text()):
+          process.send_signal(number)
+          sent = True
+        time.sleep(0.01)
+    finally:
+      process.kill()
+      process.wait()
+    return Sitting(time.monotonic() - started, process.returncode, Path(log.name).read_text())
+
+
+@contextlib.contextmanager
+def beside(folder: Path, until: str) -> Iterator[subprocess.Popen]:
+  """The run in `folder` as another process, which is at work while the context lasts: it has said `until` when it begins."""
+  with tempfile.TemporaryFile('w+') as log:
+    process = subprocess.Popen([sys.executable, str(ROOT / 'launch.py'), *arguments(folder)[1:]], cwd=folder.parent, stdout=log,
+                               stderr=subprocess.STDOUT, env=environment(folder))  # fmt: skip
+    try:
+      while until not in _written(log):
+        if process.poll() is not None:
+          raise RuntimeError(f'the run failed by itself, with code {process.returncode}:\n{_written(log)}')
+        time.sleep(0.05)
+      yield process
+    finally:
+      process.kill()
+      process.wait()
+
+
+def _written(log: Any) -> str:
+  return os.pread(log.fileno(), 1 << 20, 0).decode()
+
+
+def fork(folder: Path, *, before: Callable[[], object] = lambda: None, program: str = LAUNCH, extra: tuple[str, ...] = ()) -> Sitting:
+  """The same in a child of this process, which calls `before` first. Its output goes through a pipe: no limit on files concerns it."""
+
+  def act() -> None:
+    from absl import app
+
+    from kd_jax import main
+    from kd_jax.report import __main__ as report
+
+    os.environ.update(environment(folder))
+    os.chdir(folder.parent)
+    sys.argv = [*arguments(folder, program), *extra]
+    before()
+    command = main if program == LAUNCH else report
+    app.run(command.main, argv=sys.argv, flags_parser=command.parse)
+
+  return child(act)
+
+
+def child(act: Callable[[], None]) -> Sitting:
+  """Runs a function in a child of this process, which must not have started jax's devices."""
+  started, (mine, its) = time.monotonic(), os.pipe()
+  sys.stdout.flush()
+  process = os.fork()
+  if not process:
+    _be(act, its)
+  os.close(its)
+  with open(mine, errors='replace') as pipe:
+    said = pipe.read()
+  _, status = os.waitpid(process, 0)
+  return Sitting(time.monotonic() - started, os.waitstatus_to_exitcode(status), said)
+
+
+def _be(act: Callable[[], None], out: int) -> None:
+  """What the child does; it ends without what its parent has left to do."""
+  code = 1
+  try:
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), 'w', buffering=1) for number in (1, 2))
+    signal.alarm(PATIENCE)
+    act()
+    code = 0
+  except SystemExit as end:
+    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    with contextlib.suppress(OSError):
+      sys.stdout.flush()
+      sys.stderr.flush()
+    os._exit(code)
+
+
+def reached(folder: Path) -> tuple[str, int]:
+  """The first unfinished phase and its newest checkpoint's step; ('end', 0) where all are finished."""
+  for phase in PHASES:
+    place = folder / 'phases' / phase
+    if not (place / 'result.json').exists():
+      steps = [int(path.name) for path in (place / 'checkpoints').glob('*') if path.name.isdigit()]
+      return phase, max(steps, default=0)
+  return 'end', 0
+
+
+def order(place: tuple[str, int]) -> tuple[int, int]:
+  """What `reached` gives, in the order of a run's life."""
+  return (*PHASES, 'end').index(place[0]), place[1]
+
+
+def resumed(said: str) -> str:
+  """Where a sitting says that it went on, such as 'boundary 5'; empty where it says nothing of it."""
+  place = re.search(r'^(\w+): (?:going on after step (\d+)|epochs 1 to)', said, re.MULTILINE)
+  if place:
+    return f'{place[1]} {place[2] or 0}'
+  return 'end 0' if 'Results lie in' in said or 'The page is' in said else ''
+
+
+def differences(first: Path, second: Path, *, report: bool = True) -> list[str]:
+  """The files of two finished runs, and of the reports on them, whose content is not the same, bit for bit, apart from times."""
+  ours, theirs = (dict(content(folder, report=report)) for folder in (first, second))
+  return [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+
+
+def compared(first: Path, second: Path, *, report: bool = True) -> list[str]:
+  """What `differences` finds, by a child of this process."""
+  return json.loads(ended(child(lambda: print(json.dumps(differences(first, second, report=report))))).line)
+
+
+def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
+  """Each file's name, and what is in it, in a form that can be compared."""
+  import jax
+
+  from kd_jax.report import predictions, records, run_page, runs
+  from kd_jax.train import checkpoint
+  from tests import tensorboard
+
+  for name in ('config.json', 'data.json'):
+    yield name, records.read_json(folder / name)
+  for name in ('curves.png', 'comparison.png'):
+    yield name, (folder / name).read_bytes()
+  yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
+  for phase in PHASES:
+    spec, variables, info = checkpoint.load_network(folder / 'networks' / phase)
+    arrays = {jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
+              for path, a in jax.tree_util.tree_leaves_with_path(variables)}  # fmt: skip
+    yield f'networks/{phase}', (spec, arrays, {**info, 'row': _timeless(info['row'])})
+    result = records.read_sealed(folder / 'phases' / phase / 'result.json')
+    yield f'phases/{phase}/result.json', {part: [_timeless(row) for row in rows] for part, rows in result.items()}
+    history = records.read_history(folder / 'phases' / phase / 'history.csv')
+    yield f'phases/{phase}/history.csv', [_timeless(row) for row in history]
+    yield f'events/{phase}', [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES]
+  for path in sorted(cache(folder).rglob('*.npy')):
+    yield f'cache/{path.name}', path.read_bytes()
+  if report:
+    yield predictions.FILE, (folder / predictions.FILE).read_bytes()
+    page = run_page.page(runs.read(folder), predictions.read(folder / predictions.FILE), [])  # it shows times, too
+    shown = (folder / 'report' / 'index.html').read_text()
+    yield 'report/index.html', shown == page or shown
+
+
+def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in row.items() if name not in TIMES}
+
+
+def ended(sitting: Sitting) -> Sitting:
+  """The sitting. Raises RuntimeError where it failed by itself."""
+  if sitting.code:
+    raise RuntimeError(f'the run failed by itself, with code {sitting.code}:\n{sitting.said}')
+  return sitting
