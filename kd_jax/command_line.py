@@ -1,10 +1,20 @@
-"""What the commands that take arguments have in common: every mistake is one line, and exit code 2."""
+"""What the commands have in common: every mistake is one line, and exit code 2."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from typing import NoReturn
+
+_LONGEST = 1000  # characters; a message is longer only where it repeats what it was given
+
+
+def complain(command: str, message: str) -> None:
+  """One line on standard error. What would steer a terminal is written as an escape, and what is too long is cut in its middle."""
+  line = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in ' '.join(message.split()))
+  if len(line) > _LONGEST:
+    line = f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'
+  print(f'{command}: {line}', file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,5 +27,5 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     """Prints one line and exits with 2."""
-    print(f'kd_jax.{self._command}: {" ".join(message.split())}', file=sys.stderr)
+    complain(f'kd_jax.{self._command}', message)
     sys.exit(2)

@@ -43,8 +43,9 @@ def stock(folder: Path) -> None:
   checkpoint.save_network(folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')})
   np.savez(folder / 'state.npz', **torch_names.to_torch(variables, spec))
   for name, shape, classes, platforms in (
-    ('function', 'b, 16, 16, 1', 10, ['cpu']), ('other_images', 'b, 8, 8, 3', 10, ['cpu']), ('other_classes', 'b, 16, 16, 1', 3, ['cpu']),
-    ('four_at_a_time', '4, 16, 16, 1', 10, ['cpu']), ('for_tpu', 'b, 16, 16, 1', 10, ['tpu']),
+    ('function', 'b, 16, 16, 1', 10, ['cpu']), ('other_images', 'b, 8, 8, 3', 10, ['cpu']),
+    ('other_classes', 'b, 16, 16, 1', 3, ['cpu']), ('four_at_a_time', '4, 16, 16, 1', 10, ['cpu']),
+    ('for_tpu', 'b, 16, 16, 1', 10, ['tpu']),
   ):  # fmt: skip
     image = jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.float32)
     made = jax.export.export(jax.jit(lambda x, k=classes: jnp.zeros((x.shape[0], k)) + x.mean()), platforms=platforms)(image)
@@ -237,7 +238,7 @@ FILES: dict[str, Make] = {
   'loose_option.py': configuration("  return ml_collections.ConfigDict({'kd': {'alpha': 'half'}})"),
   'loose_option_key.py': configuration("  return ml_collections.ConfigDict({'kd': {'alhpa': .5}})"),
   'loose_study.py': configuration("  return ml_collections.ConfigDict({'study': 3})"),
-  'huge.py': configuration('  return ml_collections.ConfigDict({"learning_rate": 10**400})'),
+  'huge.py': configuration('  return ml_collections.ConfigDict({"learning_rate": 10**5000})'),
   # studies
   'no_rows.py': configuration(f'{STUDY}rows=())'),
   'row_twice.py': configuration(f"{STUDY}rows=[Row('A'), Row('A')])"),
@@ -275,7 +276,8 @@ FILES: dict[str, Make] = {
   'arrays.pth': data(archive(**{'a.npy': b'\x93NUMPY'})),
   'safetensors.pth': data(struct.pack('<Q', 2) + b'{}'),
   'deflated.pth': data(pickles.zipped(b'}', {'0': bytes(2**20)}, compression=zipfile.ZIP_DEFLATED)),
-  'claims_much.pth': data(pickles.zipped(pickles.dictionary(w=pickles.tensor(pickles.storage('0', 2**40), (2**40,), (1,))), {'0': b''})),
+  'claims_much.pth': data(pickles.zipped(
+    pickles.dictionary(w=pickles.tensor(pickles.storage('0', 2**40), (2**40,), (1,))), {'0': b''})),
   'nothing.pth': pth(lambda state: {}),
   'of_nobody.pth': pth(lambda state: {'features.0.weight': np.zeros((4, 3, 3, 3), np.float32)}),
   'no_head.pth': pth(lambda state: {k: v for k, v in state.items() if not k.startswith('linear')}),
@@ -284,15 +286,17 @@ FILES: dict[str, Make] = {
   'shape.pth': pth(lambda state: state | {'linear.weight': np.zeros((10, 7), np.float32)}),
   'integers.pth': pth(lambda state: state | {'linear.weight': np.zeros((10, 64), np.int8)}),
   'nan.pth': pth(lambda state: state | {'linear.bias': np.full(10, np.nan, np.float32)}),
-  'three_classes.pth': pth(lambda state: state | {'linear.weight': np.zeros((3, 64), np.float32), 'linear.bias': np.zeros(3, np.float32)}),
+  'three_classes.pth': pth(lambda state: state | {
+    'linear.weight': np.zeros((3, 64), np.float32), 'linear.bias': np.zeros(3, np.float32)}),
   'note.pth': pth(kd_jax_network='{'),
-  'huge_note.pth': pth(kd_jax_network=json.dumps({'name': 'thin_resnet8', 'classes': 10, 'image_shape': [16, 16, 1], 'mean': [10**400],
-                                                  'std': [1]})),
+  'huge_note.pth': pth(kd_jax_network=json.dumps({
+    'name': 'thin_resnet8', 'classes': 10, 'image_shape': [16, 16, 1], 'mean': [10**400], 'std': [1]})),
   'folder.pth': folder(),
   'locked.pth': locked(data(b'\x80\x02}.')),
   'loop.pth': link('loop.pth'),
   'pipe.pth': pipe,
   # functions of jax.export
+  'function.jax': of_stock('function.jax'),
   'text.jax': text('not a function, but long enough to look into\n'),
   'empty.jax': data(b''),
   'cut_off.jax': part(of_stock('function.jax'), 0.5),
@@ -355,7 +359,6 @@ FILES: dict[str, Make] = {
   'cut_off.png': part(data(picture(64)), 0.5),
   'bomb.png': data(bomb(60_000)),
   'locked.png': locked(PNG),
-  'pipe.png': pipe,
   'loop.png': link('loop.png'),
   # workdirs
   'started': of_stock('started'),

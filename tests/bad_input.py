@@ -35,7 +35,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = 99  # the exit code of a fork that was to train
 LONGEST = 1200  # characters of a line
-PATIENCE = 60  # seconds for a case
+PATIENCE = 30  # seconds for a case
 MEMORY = 8 << 30  # bytes of addresses that a case may take beyond what it starts with
 LATE = ('sklearn.datasets', 'PIL.Image', 'tensorflow_datasets', 'orbax.checkpoint', 'matplotlib.figure', 'jax.export', 'rich.table',
         'kd_jax.main', 'kd_jax.study', 'kd_jax.workers', 'kd_jax.export', 'kd_jax.predict', 'kd_jax.crosscheck', 'kd_jax.report.page',
@@ -202,10 +202,15 @@ def _call(program: str, arguments: list[str]) -> object:
   return importlib.import_module(program).main(arguments)
 
 
+def bounded(memory: int) -> None:
+  """Lets this process take so many bytes of addresses more than it has, and no others."""
+  size = int(re.search(r'VmSize:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
+  resource.setrlimit(resource.RLIMIT_AS, (size + memory,) * 2)
+
+
 def _obey() -> None:
   """Bounds the memory, and gives up root's right to pass over permissions."""
-  size = int(re.search(r'VmSize:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
-  resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY,) * 2)
+  bounded(MEMORY)
   libc = ctypes.CDLL(None)
   header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
   libc.capget(header, sets)
@@ -266,7 +271,7 @@ def main() -> int:
     for row in judge(cases, Path(folder)):
       rows.append(row)
       if row.fault:
-        print(f'{shown(row.case.command, 200)}\n  {row.fault}\n  {shown(row.outcome.err[-2000:], 1500)}', flush=True)
+        print(f'{shown(row.case.command, 200)}\n  {row.fault}\n  {shown(row.line, 600)}', flush=True)
       elif sys.stderr.isatty():
         print(f'\r{len(rows)} of {len(cases)}', end='', file=sys.stderr, flush=True)
   if arguments.table:

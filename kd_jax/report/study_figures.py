@@ -84,7 +84,7 @@ def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
   runs = []
   for run in folder.study['runs']:
     if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
-      rows = records.read_history(folder.path / list(run['histories'].values())[-1])
+      rows = records.read_curves(folder.path / list(run['histories'].values())[-1])
       field = f'{run["config"].get("selection", "validation")}_accuracy'
       runs.append({row['epoch']: 100 * row[field] for row in rows if field in row})
   epochs = sorted(set.intersection(*map(set, runs))) if runs else []
