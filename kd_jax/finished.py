@@ -16,11 +16,6 @@ from kd_jax.report import records, shapes
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, Trained
 
-_SHAPES = {  # of what a model card shows
-  'config.json': {'batch_size': int, 'learning_rate': float, 'weight_decay': float, 'options': {...: {...: object}}},
-  'versions.json': {'python': str, 'platform': str, 'processor': str, 'libraries': {...: str}},
-  'study.json': {'runs': [{'histories': {...: str}, 'config': {...: object}}]},
-}
 PYTORCH = ('.pth', '.pt')
 
 
@@ -94,15 +89,15 @@ def float32(trained: Trained) -> Trained:
 
 def _read(path: Path) -> dict[str, Any]:
   """A record of a run; {} where there is none."""
-  found = records.read_object(path) if os.path.isfile(path) else {}
-  if found:
-    shapes.check(path, found, _SHAPES.get(path.name, {}), 'restore it from a copy, or delete it to do without')
-  return found
+  return records.read_object(path) if os.path.isfile(path) else {}
 
 
 def _of_study(phase: Path) -> Mapping[str, Any]:
   """The configuration of the first run of a study that the phase belongs to."""
-  for run in _read(phase.parents[1] / 'study.json').get('runs', ()):
+  study = _read(phase.parents[1] / 'study.json')
+  runs = [{'histories': {...: str}, 'config': {}}]
+  shapes.check(phase.parents[1] / 'study.json', study, {'runs': (runs, None)}, 'run the study again, which rewrites it')
+  for run in study.get('runs', ()):
     if any(history.startswith(f'phases/{phase.name}/') for history in run['histories'].values()):
       return run['config']
   return {}

@@ -136,7 +136,7 @@ def test_a_card_of_another_file_is_noticed(folder, exported, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [
-  ('nosuch images', 'nosuch does not exist; give a workdir'),
+  ('nosuch images', 'nosuch does not exist or may not be read; give a workdir'),
   ('nosuch.onnx images', 'nosuch.onnx does not exist'),
   ('images images', 'holds no finished network'),
   ('images/0.png images', '0.png is no network'),
