@@ -193,7 +193,8 @@ NAMES = configuration.names()
 WORDS = [
   'kd', 'oh', 'ab', 'dual', 'mkd', 'takd', 'kd+0.5*oh', 'kd+nan*oh', 'resnet8', 'thin_resnet8', 'wrn16_1', 'own:net', ':', 'test',
   'validation', 'published', 'official', 'pmap', 'bfloat16', 'host', 'pool', 'digits', '', 'true', 'None', 'nan', 'inf', '-inf',
-  '1e400', '-1', '0', '1', '4', '1.5', '0x10', '9' * 400, '9' * 5000, '(.5,.6)', '(1', '()', '[1]', '{}', '{1:2}', '"a"', "('a',)", '1,2',
+  '1e400', '-1',
+  '0', '1', '4', '1.5', '0x10', '9' * 400, '9' * 5000, '(.5,.6)', '(1', '()', '[1]', '{}', '{1:2}', '"a"', "('a',)", '1,2',
   'weak+cutout:3', 'first:2', '²', '\x00', '\x1b[31m', '\u202e', '\ud800', '\n', 'a\nb', '~nobody_of_that_name', '/', '..', '${x}',
   '%s', '@', '__class__',
 ]  # fmt: skip
