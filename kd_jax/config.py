@@ -204,6 +204,11 @@ def closest(name: str, choices: Iterable[str]) -> str:
   return f" Did you mean '{near[0]}'?" if near else ''
 
 
+def is_utf8(text: str) -> bool:
+  """Whether a text can be written down: Python lets in the bytes of a command line or a file's name that cannot."""
+  return not any('\ud800' <= character <= '\udfff' for character in text)
+
+
 def _known(name: str, choices: Iterable[str], what: str) -> None:
   choices = list(choices)
   if name not in choices:
@@ -215,6 +220,8 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
   right = isinstance(value, type(expected)) or (isinstance(expected, float) and isinstance(value, int))
   if not right or isinstance(value, bool) != isinstance(expected, bool):
     raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}')
+  if isinstance(value, str) and not is_utf8(value):
+    raise KdJaxError(f'{name} holds bytes that are no UTF-8, {value!r}: give the file or folder another name')
   if isinstance(expected, float) and not _is_finite(value):
     raise KdJaxError(f'{name} is a finite number, not {_given(value)}')
   if isinstance(expected, int) and name != 'seed' and abs(value) > (most := _AT_MOST.get(name, 2**31 - 1)):

@@ -123,6 +123,8 @@ def main(argv: list[str]) -> None:
 
   workdir = flags.FLAGS.workdir or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
   given, workers, dry = flags.FLAGS.config, flags.FLAGS.workers, flags.FLAGS.dry_run
+  if not configuration.is_utf8(workdir):
+    fail(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')
   try:
     given_place = flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id
     if study.is_study(given):

@@ -124,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--top', type=int, default=3, help='how many classes of each image (default: 3)')
   parser.add_argument('--format', choices=('text', 'json', 'csv'), default='text', help='default: text')
   arguments = parser.parse_args(argv)
+  sys.stdout.reconfigure(errors='surrogateescape')  # names of files as they are, whatever their bytes
   if arguments.top < 1:
     parser.error(f'--top is at least 1, not {arguments.top}')
   try:

@@ -44,12 +44,12 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
     if changed:
       raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
-  kept = records.read_object(data_file) if data and os.path.exists(data_file) else data
-  if data:
+  if data and os.path.exists(data_file):
+    kept = records.read_object(data_file)
     shapes.check(data_file, kept, {'sha256': str}, 'restore it from a copy, or delete it to go on with the images as they are')
-  if data and kept['sha256'] != data['sha256']:
-    raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
-                     'bring the images back')  # fmt: skip
+    if kept['sha256'] != data['sha256']:
+      raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
+                       'bring the images back')  # fmt: skip
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:

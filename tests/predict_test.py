@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -101,6 +103,15 @@ def test_text(folder, expected, capsys):
     assert line.split('  ', 1)[0] == str(folder / 'images' / name)
     percent = 100 * expected[name]
     assert line.endswith(f'  {CLASSES[first]} {percent[first]:.1f} %,  {CLASSES[second]} {percent[second]:.1f} %')
+
+
+def test_names_of_files_are_printed_whatever_their_bytes(folder, tmp_path, monkeypatch):
+  path = os.fsencode(tmp_path) + b'/\xff\xfe.png'
+  shutil.copy(folder / 'images' / '1.png', path)
+  monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='utf-8'))
+  assert predict.main([str(folder / 'run'), os.fsdecode(path)]) == 0
+  sys.stdout.flush()
+  assert sys.stdout.buffer.getvalue().startswith(path)
 
 
 def test_csv(folder, expected, capsys):

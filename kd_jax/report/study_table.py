@@ -60,8 +60,6 @@ def read(path: str | Path) -> Folder:
   if not os.path.exists(path / 'study.json'):
     raise KdJaxError(f'{path} holds no study (no study.json is there); give the --workdir of a study, such as configs/paper/digits.py')
   study = records.read_json(path / 'study.json')
-  if lost := [key for key in _STUDY if not isinstance(study, dict) or key not in study]:
-    raise KdJaxError(f'{path / "study.json"} is no record of a study (it lacks {", ".join(lost)}); {_REMEDY}')
   shapes.check(path / 'study.json', study, _STUDY, _REMEDY)
   names = [row['name'] for row in study['rows']]
   for name in [run['row'] for run in study['runs']] + [name for pair in study['comparisons'] for name in pair]:

@@ -93,7 +93,7 @@ def test_markdown_shows_names_as_text():
 
 
 @pytest.mark.parametrize(('file', 'text', 'message'), [
-  ('study.json', '[]', 'no record of a study'), ('study.json', '{"rows": []}', 'lacks title'),
+  ('study.json', '[]', r'all of it is \[\]'), ('study.json', '{"rows": []}', 'title is missing'),
   ('results.json', '{}', 'is damaged'), ('sweeps.json', '[{"seed": 1}]', 'is damaged'),
   ('results.json', '[', 'not valid JSON'),
 ])  # fmt: skip
