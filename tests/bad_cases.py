@@ -287,6 +287,7 @@ LAUNCH = {
     ('--config.dataset=two_validations', 'has two sub-folders of validation images, val and valid'),
     ('--config.dataset=test_lacks', 'test_lacks'),
     ('--config.dataset=test_has_more', "has the class 'bird' under test and not under train"),
+    ('--config.dataset=black --config.validation_examples=2 --config.batch_size=2', 'is the same in every training pixel'),
     ('--config.method=stl --config.unlabelled_dataset=./empty', 'no images lie in empty'),
     ('--config.method=stl --config.unlabelled_dataset=./text_png', 'text_png/cat/1.png is no image'),
     (f'--config.dataset=./{LONG}', 'does not exist or may not be read'),

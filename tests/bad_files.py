@@ -176,6 +176,12 @@ def picture(side: int = 8, *, mode: str = 'RGB', form: str = 'png', frames: int 
   return out.getvalue()
 
 
+def black() -> bytes:
+  out = io.BytesIO()
+  Image.new('L', (8, 8)).save(out, format='png')
+  return out.getvalue()
+
+
 def bomb(side: int) -> bytes:
   """A PNG that says it has side² pixels, and has none."""
 
@@ -353,6 +359,7 @@ FILES: dict[str, Make] = {
   'test_has_more': splits('train', 'test', **{'test/bird/0.png': PNG}),
   'greys': folder(**{f'{name}/{n}.png': data(picture(mode='L')) for name in ('cat', 'dog') for n in range(3)}),
   'read_only_photos': locked(photos(), 0o500),
+  'black': folder(**{f'{name}/{n}.png': data(black()) for name in ('cat', 'dog') for n in range(3)}),
   'text.png': text('not an image\n'),
   'image.png': PNG,
   'deep.png': data(picture(mode='I;16')),

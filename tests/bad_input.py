@@ -63,7 +63,8 @@ class Judged(NamedTuple):
 
 
 def prepare() -> None:
-  """Imports what the commands would import late, so that forks need not."""
+  """Imports what the commands would import late, so that forks need not; all of them compute on one CPU device."""
+  os.environ |= {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'TFDS_DATA_DIR': '', 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONPATH': str(ROOT)}
   warnings.filterwarnings('ignore', message='.*fork.*')  # a child that computes has no thread of ours to wait for
   warnings.filterwarnings('ignore', category=DeprecationWarning)
   for name in LATE:
@@ -76,24 +77,24 @@ def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
 
   stock = folder / 'stock'
   stock.mkdir()
-  code, _ = _forked(lambda: bad_files.stock(stock), folder, folder / 'stock.log')
-  if code:
+  if _forked(lambda: bad_files.stock(stock), folder, folder / 'stock.log'):
     raise RuntimeError(f'the files of the cases cannot be made:\n{(folder / "stock.log").read_text()}')
   for number, case in enumerate(cases):
     place = folder / str(number)
     (place / 'here').mkdir(parents=True)
-    for name, make in bad_files.FILES.items():
-      if name.removesuffix('.json').removesuffix('.py') in mentioned(case.command) or name in mentioned(case.command):
-        make(place / 'here' / name, stock)
+    for name in files(case.command):
+      bad_files.FILES[name](place / 'here' / name, stock)
     outcome = given(case.command, place)
     yield Judged(case, outcome, fault(case, outcome))
     _remove(place)
 
 
-def mentioned(command: str) -> set[str]:
-  """The names of files that a command speaks of."""
-  return {re.sub(r'^\./', '', part).split('/')[0] or '.' for part in re.split(r'[\s=,:]', command)} | {
-    part.removeprefix('./') for part in re.split(r'[\s=,:]', command)}  # fmt: skip
+def files(command: str) -> list[str]:
+  """The names in bad_files.FILES that a command speaks of; of a module without .py, and with them the card beside a file."""
+  from tests.bad_files import FILES
+
+  spoken = {part.removeprefix('./').split('/')[0] for part in re.split(r'[\s=,:]+', command)}
+  return [name for name in FILES if {name, name.removesuffix('.py'), name.removesuffix('.json')} & spoken]
 
 
 def given(command: str, place: Path) -> Outcome:
@@ -102,20 +103,20 @@ def given(command: str, place: Path) -> Outcome:
   variables = dict(word.split('=', 1) for word in words if re.match('[A-Z_]+=', word))
   program, *arguments = words[len(variables) :]
   before, began = contents(here), time.monotonic()
-  home = {'HOME': str(place), 'XDG_CACHE_HOME': str(place / 'cache'), 'PYTHONDONTWRITEBYTECODE': '1', 'JAX_PLATFORMS': 'cpu'}
+  home = {'HOME': str(place), 'XDG_CACHE_HOME': str(place / 'cache')}
   if variables:
     start = [str(ROOT / program)] if program.endswith('.py') else ['-m', program]
     done = subprocess.run([sys.executable, *start, *arguments], cwd=here, capture_output=True, timeout=PATIENCE,
-                          env={**os.environ, **home, 'PYTHONPATH': str(ROOT), **variables}, preexec_fn=_obey)  # fmt: skip
+                          env={**os.environ, **home, **variables}, preexec_fn=_obey)  # fmt: skip
     code, said = done.returncode, [done.stdout, done.stderr]
   else:
-    os.environ.update(home)
-    files = [place / 'out', place / 'err']
-    code, _ = _forked(lambda: _call(program, arguments), here, *files)
-    said = [file.read_bytes() for file in files]
+    printed = [place / 'out', place / 'err']
+    code = _forked(lambda: _call(program, arguments, home), here, *printed)
+    said = [file.read_bytes() for file in printed]
   after = contents(here)
   changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name) and '/.kd_jax' not in f'/{name}')
-  return Outcome(code, *(text.decode(errors='replace') for text in said), changed, time.monotonic() - began)
+  out, err = (text.decode(errors='replace').replace(f'{here}/', '') for text in said)
+  return Outcome(code, out, err, changed, time.monotonic() - began)
 
 
 def fault(case, outcome: Outcome) -> str:
@@ -145,8 +146,8 @@ def contents(folder: Path) -> dict[str, object]:
   return found
 
 
-def _forked(function: Callable[[], object], cwd: Path, out: Path, err: Path | None = None) -> tuple[int, float]:
-  """Calls a function in a fork whose output goes to files, and returns its exit code and how long it took."""
+def _forked(function: Callable[[], object], cwd: Path, out: Path, err: Path | None = None) -> int:
+  """Calls a function in a fork whose output goes to files, and returns its exit code."""
   began = time.monotonic()
   sys.stdout.flush()
   sys.stderr.flush()
@@ -156,10 +157,10 @@ def _forked(function: Callable[[], object], cwd: Path, out: Path, err: Path | No
   while time.monotonic() - began < PATIENCE:
     ended, status = os.waitpid(process, os.WNOHANG)
     if ended:
-      return os.waitstatus_to_exitcode(status), time.monotonic() - began
+      return os.waitstatus_to_exitcode(status)
     time.sleep(0.005)
   os.kill(process, signal.SIGKILL)
-  return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), time.monotonic() - began
+  return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _in_fork(function: Callable[[], object], cwd: Path, out: Path, err: Path | None) -> None:
@@ -182,9 +183,11 @@ def _in_fork(function: Callable[[], object], cwd: Path, out: Path, err: Path | N
     os._exit(code)
 
 
-def _call(program: str, arguments: list[str]) -> object:
+def _call(program: str, arguments: list[str], home: dict[str, str]) -> object:
   """What the command does with its arguments, up to training."""
   from kd_jax import training
+
+  os.environ |= home
 
   def trains(*rest, **more):
     sys.exit(TRAINED)
