@@ -62,7 +62,7 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
   """
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   found = finished.find(run)
-  card.check(found.config, found.versions, found.place.parents[1])
+  card.check(found.config, found.versions, found.place)
   trained = finished.float32(found.trained)
   spec = trained.network.spec
   classes = classes or found.classes or tuple(map(str, range(spec.classes)))

@@ -33,10 +33,10 @@ _LINES = {  # import, load, run
 
 
 def check(config: Mapping[str, Any], versions: Mapping[str, Any], where: Any) -> None:
-  """Raises KdJaxError where a run's records in `where`, if there are any, lack what a card shows."""
+  """Raises KdJaxError where the records of the run of a network in `where`, if there are any, lack what a card shows."""
   for name, record in (('config.json', config), ('versions.json', versions)):
     if record:
-      shapes.check(where / name, record, _SHAPES[name], 'restore it from a copy, or delete it to do without')
+      shapes.check(f'{name} of the run of {where}', record, _SHAPES[name], 'restore it from a copy, or delete it to do without')
 
 
 def caveats(card: Mapping[str, Any]) -> list[str]:

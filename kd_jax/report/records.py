@@ -99,13 +99,12 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 def read_curves(path: str | Path) -> list[dict[str, Any]]:
   """Reads a history of numbers alone, with an epoch in each row. Raises KdJaxError where it is not so."""
   history = read_history(path)
-  remedy = 'restore it from a copy, or delete it to do without its curve'
   for number, row in enumerate(history, 2):
     if not isinstance(row.get('epoch'), int):
-      raise KdJaxError(f'{path} is damaged (a line has no epoch): {remedy}')
+      raise KdJaxError(f'{path} is damaged (a line has no epoch): restore it from a copy')
     for name, value in flatten(row).items():
       if not shapes.is_number(value) and not (isinstance(value, float) and not math.isfinite(value)):
-        raise KdJaxError(f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): {remedy}")
+        raise KdJaxError(f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from a copy")
   return history
 
 

@@ -14,10 +14,10 @@ from kd_jax.report.table import MISSING
 from kd_jax.types import KdJaxError
 
 DECIDED = 0.05  # of p after Holm
-_REMEDY = 'run the study again, which rewrites it'
 UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
 Results = Mapping[str, list[Mapping[str, Any]]]
 Table = tuple[list[str], list[list[str]]]  # headings, and lines of as many cells
+_REMEDY = 'run the study again, which rewrites it'
 _ROW = {'name': str, 'group': str, 'note': (str, None), 'paper': (float, None), 'sweep': ({...: [object]}, None),
         'chosen': ({...: object}, None)}  # fmt: skip
 _RUN = {'row': str, 'seed': int, 'kind': str, 'setting': {...: object}, 'finished': bool, 'histories': {...: str},
