@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def parameters(given: Sequence[str]) -> dict[str, int | str]:
   for name, value in pairs:
     if not name or not value:
       raise KdJaxError(f"--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '{','.join(given)}'")
-  return {name: int(value) if value.isdigit() else value for name, value in pairs}
+  return {name: int(value) if re.fullmatch('[0-9]{1,9}', value) else value for name, value in pairs}
 
 
 def submit(command: Sequence[str], count: int, folder: Path, given: Mapping[str, Any], *, cluster: str = 'slurm') -> list[Any]:

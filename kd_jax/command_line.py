@@ -7,6 +7,16 @@ import os
 import sys
 from typing import NoReturn
 
+_LONGEST = 1000  # characters; a message is longer only where it repeats what it was given
+
+
+def complain(command: str, message: str) -> None:
+  """One line on standard error. What would steer a terminal is written as an escape, and what is too long is cut in its middle."""
+  line = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in ' '.join(message.split()))
+  if len(line) > _LONGEST:
+    line = f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'
+  print(f'{command}: {line}', file=sys.stderr)
+
 
 class Parser(argparse.ArgumentParser):
   """The arguments of `python -m kd_jax.<command>`. The description is shown as it is written."""
@@ -18,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     """Prints one line and exits with 2."""
-    print(f'kd_jax.{self._command}: {" ".join(message.split())}', file=sys.stderr)
+    complain(f'kd_jax.{self._command}', message)
     sys.exit(2)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -80,7 +79,7 @@ class Config:
   def to_share(self) -> dict[str, Any]:
     """What of it determines results, as JSON, without the paths of a machine: of files and folders the names alone."""
     shared = {name: value for name, value in self.for_json().items() if name not in FREE}
-    if Path(self.dataset).expanduser().is_dir():  # a folder of images
+    if os.path.isdir(os.path.expanduser(self.dataset)):  # a folder of images
       shared['dataset'] = Path(self.dataset).name
     return shared | {'teacher_checkpoint': ','.join(Path(path.strip()).name for path in self.teacher_checkpoint.split(','))}
 
@@ -90,6 +89,8 @@ FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'image_size': 0, 'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
              'teacher_epochs': 0, 'batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
+_INFINITE = 2.0**127  # or more, in 32 bits
+_AT_MOST = {'image_size': 4096}  # other integers: what 32 bits can count
 _ONE_OF = {
   'student': models.MODELS, 'teacher': models.MODELS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
   'relu_placement': models.RELU_PLACEMENTS, 'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'),
@@ -127,13 +128,19 @@ def default(**changed: Any) -> ml_collections.ConfigDict:
 
 def resolve(config: ml_collections.ConfigDict) -> Config:
   """The validated Config. Raises KdJaxError with the valid choices for anything that is not right."""
-  given = config.to_dict()
+  try:
+    given = config.to_dict()
+  except TypeError:  # it sorts them
+    raise KdJaxError('the configuration has keys that are no text; keys are names, such as epochs') from None
   for name in given:
     _known(name, [*KEYS, *METHODS], 'configuration key')
+  if odd := [name for name in METHODS if not isinstance(given.get(name, {}), Mapping)]:
+    raise KdJaxError(f'{odd[0]} is a section of options, such as config.kd.alpha, and no value; take it out, or set its options')
   chosen = {name: {k: v for k, v in given.pop(name).items() if v is not None} for name in METHODS if name in given}
   for name, set_ones in chosen.items():
-    for option in set_ones:
+    for option, value in set_ones.items():
       _known(option, options_of(name), f'option of {name}')
+      _check_type(f'{name}.{option}', value, options_of(name)[option])
   for name, value in given.items():
     _check(name, value)
   method = given.get('method', KEYS['method'].default)
@@ -193,8 +200,13 @@ def names() -> list[str]:
 
 def closest(name: str, choices: Iterable[str]) -> str:
   """' Did you mean …?' where a choice is close to the name, else nothing."""
-  near = difflib.get_close_matches(name, list(choices), n=1)
+  near = difflib.get_close_matches(str(name), list(choices), n=1)
   return f" Did you mean '{near[0]}'?" if near else ''
+
+
+def is_utf8(text: str) -> bool:
+  """Whether a text can be written down: Python lets in the bytes of a command line or a file's name that cannot."""
+  return not any('\ud800' <= character <= '\udfff' for character in text)
 
 
 def _known(name: str, choices: Iterable[str], what: str) -> None:
@@ -203,23 +215,44 @@ def _known(name: str, choices: Iterable[str], what: str) -> None:
     raise KdJaxError(f"unknown {what} '{name}'.{closest(name, choices)} Valid: {', '.join(choices)}")
 
 
-def _check(name: str, value: Any) -> None:
-  expected = KEYS[name].default
+def _check_type(name: str, value: Any, expected: Any) -> None:
+  """Raises KdJaxError where a value may not stand where a default does, or is a number that 32 bits cannot hold."""
   right = isinstance(value, type(expected)) or (isinstance(expected, float) and isinstance(value, int))
   if not right or isinstance(value, bool) != isinstance(expected, bool):
-    raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {value!r}')
+    raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}')
+  if isinstance(value, str) and not is_utf8(value):
+    raise KdJaxError(f'{name} holds bytes that are no UTF-8, {value!r}: give the file or folder another name')
+  if isinstance(expected, float) and not _is_finite(value):
+    raise KdJaxError(f'{name} is a finite number, not {_given(value)}')
+  if isinstance(expected, int) and name != 'seed' and abs(value) > (most := _AT_MOST.get(name, 2**31 - 1)):
+    raise KdJaxError(f'{name} is at most {most}, not {_given(value)}')
+
+
+def _is_finite(value: Any) -> bool:
+  return isinstance(value, int | float) and abs(value) < _INFINITE
+
+
+def _check(name: str, value: Any) -> None:
+  _check_type(name, value, KEYS[name].default)
   if name in _ONE_OF and not (name in ('student', 'teacher') and models.own.is_own(value)):
     _known(value, _ONE_OF[name], name)
-  if name in _AT_LEAST and not _AT_LEAST[name] <= value < float('inf'):
-    raise KdJaxError(f'{name} is a finite number, at least {_AT_LEAST[name]}, not {value}')
+  if value < _AT_LEAST.get(name, value):
+    raise KdJaxError(f'{name} is at least {_AT_LEAST[name]}, not {_given(value)}')
   if name == 'seed' and value >= 2**32:  # JAX would take another seed for it
-    raise KdJaxError(f'seed is less than 2**32, not {value}')
-  if name in ('learning_rate', 'learning_rate_factor') and not 0 < value < float('inf'):
-    raise KdJaxError(f'{name} is a finite number greater than 0, not {value}')
+    raise KdJaxError(f'seed is less than 2**32, not {_given(value)}')
+  if name in ('learning_rate', 'learning_rate_factor') and not value > 0:
+    raise KdJaxError(f'{name} is greater than 0, not {value}')
   if name == 'momentum' and not 0 <= value < 1:
     raise KdJaxError(f'momentum lies in [0, 1), not {value}')
-  if name in ('mean', 'std', 'learning_rate_drops') and not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
-    raise KdJaxError(f'{name} holds finite numbers, not {value!r}')
+  if name in ('mean', 'std', 'learning_rate_drops') and not all(_is_finite(v) for v in value):
+    raise KdJaxError(f'{name} holds finite numbers, not {_given(value)}')
+
+
+def _given(value: Any) -> str:
+  try:
+    return repr(value)
+  except ValueError:  # Python writes no integer of thousands of digits
+    return 'a number of thousands of digits'
 
 
 def _shown(value: Any) -> str:

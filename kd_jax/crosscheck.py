@@ -16,6 +16,7 @@ import itertools
 import re
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Array, Frozen, KdJaxError, MethodState, Network, Optimiser, PyTree, Source, Trained, TrainState
 
 STUDENT_DUPLICATES = 'student_embedding_with_duplicate_rows'
+INPUTS = ('student_logits', 'teacher_logits', 'labels', 'student_feature', 'teacher_feature', 'student_embedding', 'teacher_embedding')
 LOGITS, LOSSES, FLOAT64, FLOAT32 = 1e-4, 1e-5, 1e-7, 1e-3  # tolerances
 
 
@@ -50,6 +52,21 @@ class Check(NamedTuple):
     return bool(self.error <= self.tolerance)  # a NaN fails
 
 
+class Numbers(dict):
+  """The arrays of a reference file by name. Raises KdJaxError where it is no such file, or where one is asked for that it lacks."""
+
+  def __init__(self, file: Path):
+    try:
+      with np.load(file, allow_pickle=False) as arrays:
+        super().__init__({name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+      raise KdJaxError(f'{file} cannot be read as arrays of NumPy ({" ".join(str(error).split())}); make it again') from error
+    self._file = file
+
+  def __missing__(self, name: str) -> np.ndarray:
+    raise KdJaxError(f"{self._file} lacks '{name}'; make it again")
+
+
 def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Check]:
   """Every check of every file in the reference folder. Raises KdJaxError where a file is of no known kind, or is missing."""
   files = sorted(reference.glob('*.npz'))
@@ -62,10 +79,10 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
     found = [(check, match) for kind, check in kinds.items() if (match := re.fullmatch(kind, file.stem))]
     if not found:
       raise KdJaxError(f'{file} is of no known kind; names are logits_<checkpoint>, losses, trace_<teacher>_to_<student>')
-    with np.load(file, allow_pickle=False) as data:
-      for check, match in found:
-        for line in check(data, match):
-          yield line._replace(what=f'{file.stem}: {line.what}')
+    data = Numbers(file)
+    for check, match in found:
+      for line in check(data, match):
+        yield line._replace(what=f'{file.stem}: {line.what}')
 
 
 def check_live() -> Iterator[Check]:
@@ -99,6 +116,8 @@ def check_network(data, path: Path, data_dir: str) -> Iterator[Check]:
 
 def check_losses(data) -> Iterator[Check]:
   """Each loss of the file, value and gradient, in float64."""
+  if lost := [name for name in INPUTS if name not in data]:
+    raise KdJaxError(f"the losses' file lacks {', '.join(lost)}; make it again")
   with jax.enable_x64(True):
     inputs = {k: jnp.asarray(data[k], np.float64 if data[k].dtype.kind == 'f' else np.int32) for k in data}
     for name in data:

@@ -62,12 +62,14 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
   """
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   found = finished.find(run)
+  card.check(found.config, found.versions, found.place)
   trained = finished.float32(found.trained)
   spec = trained.network.spec
   classes = classes or found.classes or tuple(map(str, range(spec.classes)))
   if len(classes) != spec.classes:
     raise KdJaxError(f'{len(classes)} names of classes are given, and the network has {spec.classes} classes')
-  with _draft(Path(out) if out else (Path() if found.place.is_file() else Path(run).expanduser()) / 'export') as draft, _on_the_cpu():
+  beside = Path() if found.place.is_file() else Path(os.path.expanduser(run))
+  with _draft(Path(out) if out else beside / 'export') as draft, _on_the_cpu():
     say(f'Writing {spec.name} from {found.place} as {name} …')
     program, *also = formats.write(trained, name, draft / found.name)
     threads = workdir.versions()['threads']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.interop import torch_names
-from kd_jax.report import records
+from kd_jax.report import records, shapes
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, Trained
 
@@ -40,9 +41,9 @@ def find(path: str | Path) -> Found:
   Raises:
     KdJaxError: nothing is there, the run is not finished, or the network is damaged.
   """
-  path = Path(path).expanduser()
-  if not path.exists():
-    raise KdJaxError(f'{path} does not exist; give a workdir, a folder under its networks/, or a .pth file')
+  path = Path(os.path.expanduser(path))
+  if not os.path.exists(path):
+    raise KdJaxError(f'{path} does not exist or may not be read; give a workdir, a folder under its networks/, or a .pth file')
   if path.is_file():
     if path.suffix not in PYTORCH:
       raise KdJaxError(f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file')
@@ -53,7 +54,7 @@ def find(path: str | Path) -> Found:
   row, config, versions, rows = info.get('row', {}), {}, {}, ()
   if place.parent.name == 'networks':
     run = place.parents[1]
-    config, versions, rows = (_read(run / file) for file in ('config.json', 'versions.json', 'results.json'))
+    config, versions, rows = _read(run / 'config.json'), _read(run / 'versions.json'), records.read_results(run / 'results.json')
     if run.parent.name == 'phases':
       config, versions = _of_study(run), _read(run.parents[1] / 'versions.json')
   others = tuple(other for other in rows if other.get('name') != row.get('name'))
@@ -67,9 +68,9 @@ def locate(path: Path) -> Path:
     return path
   if checkpoint.is_network(path / 'networks' / 'student'):
     return path / 'networks' / 'student'
-  if (path / 'study.json').exists():
+  if os.path.exists(path / 'study.json'):
     raise KdJaxError(f'{path} holds a study, which has many networks; name one of the folders under its phases/')
-  if (path / 'config.json').exists():
+  if os.path.exists(path / 'config.json'):
     raise KdJaxError(f'the run in {path} is not finished: it has no networks/student yet; the command that started it goes on with '
                      'it; or name one of the folders under its networks/')  # fmt: skip
   inside = sorted(child for child in path.glob('networks/*') if checkpoint.is_network(child))
@@ -86,13 +87,17 @@ def float32(trained: Trained) -> Trained:
   return Trained(network, jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), trained.variables))
 
 
-def _read(path: Path) -> Any:
-  return records.read_json(path) if path.is_file() else {}
+def _read(path: Path) -> dict[str, Any]:
+  """A record of a run; {} where there is none."""
+  return records.read_object(path) if os.path.isfile(path) else {}
 
 
 def _of_study(phase: Path) -> Mapping[str, Any]:
   """The configuration of the first run of a study that the phase belongs to."""
-  for run in (_read(phase.parents[1] / 'study.json') or {}).get('runs', ()):
+  study = _read(phase.parents[1] / 'study.json')
+  runs = [{'histories': {...: str}, 'config': {}}]
+  shapes.check(phase.parents[1] / 'study.json', study, {'runs': (runs, None)}, 'run the study again, which rewrites it')
+  for run in study.get('runs', ()):
     if any(history.startswith(f'phases/{phase.name}/') for history in run['histories'].values()):
       return run['config']
   return {}

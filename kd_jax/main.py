@@ -67,6 +67,7 @@ def parse(argv: list[str]) -> list[str]:
     print(USAGE.format(program=program(), names=shown) + configuration.describe(), flush=True)
     sys.exit(0)
   argv = with_files(argv)
+  logging.set_verbosity(logging.ERROR)  # what ml_collections warns of is refused below
   config_flags.DEFINE_config_file('config', sys_argv=argv)
   flags.DEFINE_string('workdir', '', 'where everything of the run is kept')
   flags.DEFINE_integer('workers', 1, 'processes that work on a study', lower_bound=1)
@@ -127,6 +128,8 @@ def main(argv: list[str]) -> None:
 
   workdir = flags.FLAGS.workdir or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
   given, workers, dry = flags.FLAGS.config, flags.FLAGS.workers, flags.FLAGS.dry_run
+  if not configuration.is_utf8(workdir):
+    fail(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')
   try:
     given_place = flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id
     if study.is_study(given):
@@ -217,7 +220,9 @@ def fail(message: str) -> None:
 
 def complain(message: str) -> None:
   """One line on standard error."""
-  print(f'{program().split()[-1]}: {" ".join(message.split())}', file=sys.stderr)
+  from kd_jax import command_line
+
+  command_line.complain(program().split()[-1], message)
 
 
 def _explain(error: Exception, argv: list[str]) -> str:
@@ -233,9 +238,11 @@ def _explain(error: Exception, argv: list[str]) -> str:
       hint = configuration.closest(key, known)
       return f"unknown configuration key '{key}'.{hint} `{program()} --help` lists the keys"
   if isinstance(error, OSError | ImportError):
-    reason = str(error).splitlines()[-1].strip()
+    reason = str(error).splitlines()[-1].strip().removeprefix('Configuration is not available because of an earlier failure to load: ')
     missing = re.search("No such file or directory: '(.+)'", reason)
     return f'the configuration file cannot be read ({reason}).{_choices(missing[1] if missing else "")}'
+  if 'Traceback (most recent call last)' in str(error):  # of the file's get_config()
+    return f'the configuration file fails: {str(error).splitlines()[-1]}'
   if isinstance(error, flags.Error | KdJaxError):
     return str(error)
   return f'the configuration file fails: {type(error).__name__}: {error}'
@@ -245,7 +252,7 @@ def _file(name: str) -> str:
   """The file of a configuration that comes with kd_jax; another name has to be a file."""
   if name in names():
     return str(CONFIGS / f'{name}.py')
-  if name and '.py' not in name and not Path(name).is_file():
+  if name and '.py' not in name and not os.path.isfile(name):
     fail(f"unknown configuration '{name}'.{_choices(name)}")
   return name
 

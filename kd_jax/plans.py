@@ -73,8 +73,9 @@ def takd(wanted: Wanted, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
 
 def mkd(wanted: Wanted, *, teachers: int = 3) -> tuple[Phase, ...]:
   """Several teachers of one architecture, which differ in their seeds; those that are not there are trained."""
-  if teachers < 1:
-    raise KdJaxError(f'mkd.teachers is at least 1, not {teachers}')
+  _, most = methods.teachers('mkd')
+  if not 1 <= teachers <= most:
+    raise KdJaxError(f'mkd.teachers is at least 1 and at most {most}, not {teachers}')
   there = wanted.imported
   phases, names = _teachers(wanted._replace(imported=()), max(teachers, len(there)))
   return (*phases[len(there):], *_baseline(wanted), _student(wanted, (*there, *names[len(there):])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from kd_jax.command_line import Parser, unread
 from kd_jax.data import pictures, pipeline
 from kd_jax.interop import formats, runners
 from kd_jax.interop.runners import Runner
-from kd_jax.report import records
+from kd_jax.report import records, shapes
 from kd_jax.types import KdJaxError
 
 EXPORTED = ('.stablehlo', '.onnx', '.pt2')
@@ -51,13 +52,15 @@ class Prediction(NamedTuple):
 
 def load(path: str | Path) -> Classifier:
   """The network of a run, or of an exported file. Raises KdJaxError where there is none, or it is damaged."""
-  path = Path(path).expanduser()
-  if path.suffix not in EXPORTED or not path.is_file():
+  path = Path(os.path.expanduser(path))
+  if path.suffix not in EXPORTED or not os.path.isfile(path):
     found = finished.find(path)
     trained = finished.float32(found.trained)
     return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes))
   beside = path.with_name(f'{path.name}.json')
-  described = records.read_json(beside) if beside.exists() else None
+  described = records.read_object(beside) if beside.exists() else None
+  if described is not None:
+    shapes.check(beside, described, {'sha256': str, 'classes': [str]}, 'export again')
   if described and described.get('sha256') != formats.sha256(path):
     raise KdJaxError(f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '
                      'were mixed up; export again')  # fmt: skip
@@ -84,7 +87,10 @@ def predict(classifier: Classifier, paths: Sequence[Path], *, top: int, say: Cal
     pixels = np.stack([pictures.read(path, runner.image_shape) for path in batch])
     padding = np.zeros((size - len(batch), *runner.image_shape), np.uint8)  # one size: one compilation
     images = np.asarray(pipeline.to_unit(np.concatenate([pixels, padding])))
-    for path, probabilities in zip(batch, runners.softmax(runner.run(images)), strict=False):
+    logits = runner.run(images)
+    if logits.shape[-1] != len(classes):
+      raise KdJaxError(f'the network has {logits.shape[-1]} classes, and {len(classes)} names of classes are known; export it again')
+    for path, probabilities in zip(batch, runners.softmax(logits), strict=False):
       order = np.argsort(-probabilities, kind='stable')[:top]
       yield Prediction(path, tuple((classes[place], float(probabilities[place])) for place in order))
     if time.monotonic() - told > _PROGRESS and start + size < len(paths):
@@ -118,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--top', type=int, default=3, help='how many classes of each image (default: 3)')
   parser.add_argument('--format', choices=('text', 'json', 'csv'), default='text', help='default: text')
   arguments = parser.parse_args(argv)
+  sys.stdout.reconfigure(errors='surrogateescape')  # names of files as they are, whatever their bytes
   if arguments.top < 1:
     parser.error(f'--top is at least 1, not {arguments.top}')
   try:

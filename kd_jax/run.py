@@ -63,6 +63,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
   if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
+  parallel.find_devices()
   dataset, parts = images.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
@@ -89,7 +90,8 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
-    training.steps_per_epoch(prepared.parts, phase)
+    if phase.epochs * (steps := training.steps_per_epoch(prepared.parts, phase)) >= 2**31:
+      raise KdJaxError(f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower epochs')
     training.policies(config, phase)
     student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:

@@ -11,6 +11,7 @@ from kd_jax.config import Config
 from kd_jax.types import KdJaxError
 
 SWEEP_SEEDS = 1000  # the first seed of sweeps: the runs that choose a value are not those that are reported
+_MOST = 1e6  # times the epochs
 _KEYS = ('scale', 'seeds', 'sweep_seeds', 'together', 'study')
 
 
@@ -73,19 +74,21 @@ def study(title: str, *, question: str, protocol: str, rows: Iterable[Row], comp
 
 def is_study(config: Any) -> bool:
   """Whether a configuration file describes a study, not a run."""
-  return 'study' in config
+  return 'study' in config and isinstance(config.study, Definition)
 
 
 def resolve(config: Any) -> Study:
   """Checks every row. Raises KdJaxError, naming the row, for anything that is not right."""
   definition, scale = config.study, config.scale
-  if not isinstance(scale, int | float) or not 0 < scale < float('inf'):
-    raise KdJaxError(f'scale multiplies the epochs: a finite number greater than 0, not {scale}')
+  if not isinstance(scale, int | float) or not 0 < scale < _MOST:
+    raise KdJaxError(f'scale multiplies the epochs: a number greater than 0 and less than a million, not {scale}')
   for name in ('seeds', 'sweep_seeds'):
     if not 0 <= config[name] < SWEEP_SEEDS:
       raise KdJaxError(f'{name} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[name]}')
   if config.together < 1:
     raise KdJaxError(f'together is the number of students that are trained in one program, at least 1, not {config.together}')
+  if not definition.rows:
+    raise KdJaxError('the study has no rows: give it some, as kd_jax.study.Row')
   names = [row.name for row in definition.rows]
   if twice := sorted({name for name in names if names.count(name) > 1}):
     raise KdJaxError(f"the study has two rows called '{twice[0]}'; give each its own name")
@@ -94,9 +97,12 @@ def resolve(config: Any) -> Study:
   for row in definition.rows:
     if len(row.sweep) > 1:
       raise KdJaxError(f"row '{row.name}' sweeps {', '.join(row.sweep)}; a row sweeps one key")
+    if empty := [key for key, values in row.sweep.items() if not values]:
+      raise KdJaxError(f"row '{row.name}' sweeps {empty[0]} over no values; give some, or leave the sweep out")
     if row.seeds < 1:
       raise KdJaxError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
-    _config(config, row, 0, _settings(row)[0])
+    for setting in _settings(row):
+      _config(config, row, 0, setting)
 
   def runs(row: Row, kind: str, seeds: Iterable[int], settings: Iterable[Mapping[str, Any]]) -> tuple[Run, ...]:
     return tuple(Run(row.name, config.seed + seed, kind, setting, _config(config, row, config.seed + seed, setting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,13 +33,13 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
     raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from {most}; name "
                      'fewer, or choose another method')  # fmt: skip
   names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
-  return {name: _one(Path(path).expanduser(), wanted, list(classes)) for name, path in zip(names, paths, strict=True)}
+  return {name: _one(Path(os.path.expanduser(path)), wanted, list(classes)) for name, path in zip(names, paths, strict=True)}
 
 
 def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
-  if not path.exists():
-    raise KdJaxError(f'teacher_checkpoint {path} does not exist; give a workdir, a folder under its networks/, or a .pth, '
-                     f'{", ".join(EXPORTED)} or {precomputed.SUFFIX} file')  # fmt: skip
+  if not os.path.exists(path):
+    raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; give a workdir, a folder under its networks/, '
+                     f'or a .pth, {", ".join(EXPORTED)} or {precomputed.SUFFIX} file')  # fmt: skip
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     known = info.get('classes', [])

@@ -202,7 +202,10 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
-  """The augmentation of each view of a phase. Raises KdJaxError where one names nothing."""
+  """The augmentation of each view of a phase. Raises KdJaxError where one names nothing, or crops lie outside of the images."""
+  height, width, _ = phase.student.image_shape
+  if config.crop_padding > min(height, width):
+    raise KdJaxError(f'crop_padding is {config.crop_padding} pixels, and the images have {height}×{width}; lower it')
   return {view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
           for view, text in phase.method.views.items()}  # fmt: skip
 

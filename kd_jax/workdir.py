@@ -25,7 +25,7 @@ from typing import Any
 import jax
 
 from kd_jax.config import Config, difference
-from kd_jax.report import records
+from kd_jax.report import records, shapes
 from kd_jax.types import KdJaxError
 
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets', 'kd_jax')
@@ -39,14 +39,18 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
   behind by a killed process is no hindrance: the kernel gave it up.
   """
   config_file, data_file = folder / 'config.json', folder / 'data.json'
-  if config_file.exists():
-    changed = difference(records.read_json(config_file), config.for_json())
+  if os.path.exists(config_file):
+    changed = difference(records.read_object(config_file), config.for_json())
     if changed:
       raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
                        '--workdir, or give the same values to go on with that run')  # fmt: skip
-  if data and data_file.exists() and records.read_json(data_file).get('sha256') != data['sha256']:
-    raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
-                     'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
+  if data and os.path.exists(data_file):
+    kept = records.read_object(data_file)
+    shapes.check(data_file, kept, {'sha256': str}, 'restore it from a copy, or delete it to go on with the images as they are')
+    if kept['sha256'] != data['sha256']:
+      raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
+                       'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
+  records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:
       raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')

@@ -137,7 +137,7 @@ def test_a_file_that_computes_something_else_is_not_kept(workdir, tmp_path, caps
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [
-  ('nosuch', 'nosuch does not exist; give a workdir'),
+  ('nosuch', 'nosuch does not exist or may not be read; give a workdir'),
   ('.', 'holds no finished network of kd_jax'),
   ('file.txt', 'file.txt is no network'),
   ('file.pth', 'cannot be read as a PyTorch checkpoint'),

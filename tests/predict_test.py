@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -103,6 +105,15 @@ def test_text(folder, expected, capsys):
     assert line.endswith(f'  {CLASSES[first]} {percent[first]:.1f} %,  {CLASSES[second]} {percent[second]:.1f} %')
 
 
+def test_names_of_files_are_printed_whatever_their_bytes(folder, tmp_path, monkeypatch):
+  path = os.fsencode(tmp_path) + b'/\xff\xfe.png'
+  shutil.copy(folder / 'images' / '1.png', path)
+  monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='utf-8'))
+  assert predict.main([str(folder / 'run'), os.fsdecode(path)]) == 0
+  sys.stdout.flush()
+  assert sys.stdout.buffer.getvalue().startswith(path)
+
+
 def test_csv(folder, expected, capsys):
   _, out, _ = call(capsys, folder / 'run', folder / 'images', '--format=csv')
   rows = list(csv.DictReader(io.StringIO(out)))
@@ -136,7 +147,7 @@ def test_a_card_of_another_file_is_noticed(folder, exported, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [
-  ('nosuch images', 'nosuch does not exist; give a workdir'),
+  ('nosuch images', 'nosuch does not exist or may not be read; give a workdir'),
   ('nosuch.onnx images', 'nosuch.onnx does not exist'),
   ('images images', 'holds no finished network'),
   ('images/0.png images', '0.png is no network'),

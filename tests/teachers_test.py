@@ -96,7 +96,7 @@ def test_another_network_in_a_pytorch_file(tmp_path, variables):
 
 
 def test_nothing_there(tmp_path):
-  with pytest.raises(KdJaxError, match='nosuch does not exist; give a workdir'):
+  with pytest.raises(KdJaxError, match='nosuch does not exist or may not be read; give a workdir'):
     teachers.load(config(tmp_path / 'nosuch'), WANTED)
 
 

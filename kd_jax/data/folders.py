@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import pathlib
+import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,14 +95,14 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE) -> Source:
 
 
 def _check_there(folder: pathlib.Path) -> None:
-  if not folder.is_dir():
-    raise KdJaxError(f"the folder of images {folder} {'is a file' if folder.exists() else 'does not exist'}: give one that is there, "
-                     'with a sub-folder for each class')  # fmt: skip
+  if not os.path.isdir(folder):
+    raise KdJaxError(f"the folder of images {folder} {'is a file' if os.path.exists(folder) else 'does not exist or may not be read'}: "
+                     'give one that is there, with a sub-folder for each class')  # fmt: skip
 
 
 def _splits(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """{split: its folder}; the folder itself is 'train' where classes lie in it."""
-  names = [entry.name for entry in _entries(folder) if entry.is_dir()]
+  names = [entry.name for entry in _entries(folder) if _is_folder(entry)]
   if not names or not set(names) <= set(_SPLITS):  # a class may be called train, among other vehicles
     return {'train': folder}
   if 'train' not in names:
@@ -118,7 +119,7 @@ def _classes(place: pathlib.Path) -> dict[str, list[_File]]:
   """{class: its files} of a split's folder."""
   classes: dict[str, list[_File]] = {}
   for entry in _entries(place):
-    if entry.is_dir():
+    if _is_folder(entry):
       if (name := _name(entry)) in classes:
         raise KdJaxError(f"{place} has two folders whose names read '{name}': merge them")
       classes[name] = _images(pathlib.Path(entry.path))
@@ -133,7 +134,7 @@ def _classes(place: pathlib.Path) -> dict[str, list[_File]]:
 def _images(place: pathlib.Path) -> list[_File]:
   """The files of a class."""
   for entry in _entries(place):
-    if entry.is_dir():
+    if _is_folder(entry):
       raise KdJaxError(f'{entry.path} is a folder inside the class {place.name}: the images of a class lie in one folder; name the '
                        'folder above the classes, or the one above train and test, beside which no other may lie')  # fmt: skip
     if not entry.name.lower().endswith(SUFFIXES):
@@ -229,9 +230,19 @@ def _in_threads(function: Callable[[_File], Any], files: list[_File]) -> Iterato
 
 def _files(place: pathlib.Path) -> list[_File]:
   try:
-    return [_File(e.path, e.stat().st_size, e.stat().st_mtime_ns) for e in _entries(place) if not e.is_dir()]
+    files = [(e, e.stat()) for e in _entries(place) if not _is_folder(e)]
   except OSError as error:
     raise KdJaxError(f'{error.filename} cannot be read ({error.strerror}): mend or remove it') from error
+  if odd := [entry.path for entry, status in files if not stat.S_ISREG(status.st_mode)]:  # reading a pipe would never end
+    raise KdJaxError(f'{odd[0]} is no file: remove it')
+  return [_File(entry.path, status.st_size, status.st_mtime_ns) for entry, status in files]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+  try:
+    return entry.is_dir()
+  except OSError as error:
+    raise KdJaxError(f'{entry.path} cannot be read ({error.strerror}): mend or remove it') from error
 
 
 def _entries(place: pathlib.Path) -> list[os.DirEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ def paths(given: Iterable[str | Path]) -> list[Path]:
   """Files as they are, and for each folder the image files in it, by name. Raises KdJaxError where there is none."""
   found = []
   for path in map(Path, given):
-    if path.is_dir():
-      inside = sorted(child for child in path.iterdir() if child.is_file() and child.suffix.lower() in SUFFIXES)
+    if os.path.isdir(path):
+      try:
+        inside = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES and os.path.isfile(child))
+      except OSError as error:
+        raise KdJaxError(f'{path} cannot be read ({error.strerror}); change its permissions, or give another folder') from error
       if not inside:
         raise KdJaxError(f'{path} holds no image; looked for {", ".join(SUFFIXES)}')
       found += inside
-    elif path.exists():
+    elif os.path.exists(path):
       found.append(path)
     else:
-      raise KdJaxError(f'{path} does not exist; give image files, or folders of them')
+      raise KdJaxError(f'{path} does not exist or may not be read; give image files, or folders of them')
   return found
 
 

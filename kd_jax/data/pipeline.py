@@ -6,6 +6,7 @@ stored, so a resumed run sees what the undisturbed run would have seen, on any n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -44,7 +45,7 @@ def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
     'uda': (0, policies.uda),
     'cutout': (1, policies.cutout),
   }  # fmt: skip
-  if name not in makers or len(numbers) != makers[name][0] or not all(number.isdigit() for number in numbers):
+  if name not in makers or len(numbers) != makers[name][0] or not all(re.fullmatch('[0-9]{1,9}', number) for number in numbers):
     raise KdJaxError(f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
                      'autoaugment_published, uda, cutout:S; join several by +')  # fmt: skip
   return makers[name][1](*map(int, numbers))

@@ -24,6 +24,7 @@ from kd_jax.types import Array, KdJaxError
 
 OPS = ('identity', *geometry.OPS, *colour.POINTWISE, *colour.BLENDS, 'cutout')
 LEVELS = 10
+MOST_OPS = 100  # on an image, each a part of the program
 # Operation → its amount, in the units of colour and geometry, from (level, sign −1 or 1, height, width).
 Scale = Mapping[str, Callable[[int, int, int, int], float]]
 
@@ -155,8 +156,8 @@ def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDA
     interpolation: of shear, translation and rotation.
     fill: what comes into the image from outside.
   """
-  if number < 1:
-    raise KdJaxError(f'randaugment.number is the number of operations on an image, 1 or more, not {number}')
+  if not 1 <= number <= MOST_OPS:
+    raise KdJaxError(f'randaugment.number is the number of operations on an image, from 1 to {MOST_OPS}, not {number}')
   if level not in range(LEVELS):
     raise KdJaxError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
   if unknown := [op for op in ops if op not in LINEAR]:

@@ -144,11 +144,11 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 def _own_folder(name: str, data_dir: str) -> pathlib.Path | None:
   """The folder of images that a name means, or None. What tfds knows or has prepared is not taken for a folder of that name."""
-  path = pathlib.Path(name).expanduser()
+  path = pathlib.Path(os.path.expanduser(name))
   if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):
     return path
   base = name.split('/')[0]
-  if not name or not path.is_dir() or base in _DIGITS_SIDES or (_root(data_dir) / base).is_dir():
+  if not name or not os.path.isdir(path) or base in _DIGITS_SIDES or os.path.isdir(_root(data_dir) / base):
     return None
   import tensorflow_datasets as tfds
 
@@ -157,15 +157,13 @@ def _own_folder(name: str, data_dir: str) -> pathlib.Path | None:
 
 def _root(data_dir: str) -> pathlib.Path:
   """tfds's data directory."""
-  return pathlib.Path(
-    data_dir or os.environ.get('TFDS_DATA_DIR') or pathlib.Path.home() / 'tensorflow_datasets'
-  ).expanduser().absolute()
+  return pathlib.Path(os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets')).absolute()
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
   """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if need be."""
   root = _root(data_dir)
-  if data_dir and not root.is_dir():
+  if data_dir and not os.path.isdir(root):
     raise KdJaxError(f'the data directory {root} does not exist: create it, or give the one that holds your tfds data')
   match = _NAME.fullmatch(name)
   if not match:
@@ -204,7 +202,7 @@ def _highest_version(folder: pathlib.Path, version: str) -> pathlib.Path | None:
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-  return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+  return [path for path in folder.iterdir() if path.is_dir()] if os.path.isdir(folder) else []
 
 
 def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
@@ -220,7 +218,7 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
       f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only {' and '.join(prepare.PREPARABLE)}"
       f': where TensorFlow is installed, run: tfds build {name} --data_dir={root} --file_format=array_record'
     )
-  if (root / base).is_dir():
+  if os.path.isdir(root / base):
     return KdJaxError(f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds")
   return _unknown(name, root)
 

@@ -44,7 +44,10 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   Raises:
     KdJaxError: the file is no such function, of a newer jax, for other devices, or for other images or classes.
   """
-  data = path.read_bytes()
+  try:
+    data = path.read_bytes()
+  except OSError as error:
+    raise KdJaxError(f'{path} cannot be read ({error.strerror}): change its permissions, or give another file') from error
   try:
     function = jax.export.deserialize(bytearray(data))
   except Exception as error:  # whatever the bytes of another kind of file make the library raise

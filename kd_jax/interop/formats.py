@@ -112,6 +112,9 @@ def _load_stablehlo(path: Path, spec: NetworkSpec | None, threads: int | None) -
   from jax import export
 
   exported = export.deserialize(bytearray(path.read_bytes()))
+  taken, given = exported.in_avals, exported.out_avals
+  if [len(aval.shape) for aval in (*taken, *given)] != [4, 2] or isinstance(taken[0].shape[0], int) or taken[0].dtype != jnp.float32:
+    raise KdJaxError('it is no function of images float32[b, H, W, C], for any b, to logits [b, K]')
   compiled = jax.jit(exported.call)
   return Runner(lambda image: np.asarray(compiled(image)), tuple(exported.in_avals[0].shape[1:]))
 

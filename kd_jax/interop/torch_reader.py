@@ -12,7 +12,6 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def read(path: str | os.PathLike) -> dict:
     KdJaxError: the file is missing, damaged or none of torch.save's, holds anything but data, or is no dictionary.
   """
   try:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
       raise Unreadable('there is no file of that name', 'check the path')
     with open(path, 'rb') as file:
       data = file.read()

@@ -138,7 +138,7 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
       and all(type(value) in (int, float) and math.isfinite(value) for value in spec.mean + spec.std)
       and all(value > 0 for value in spec.std)
     )  # fmt: skip
-  except (ValueError, TypeError, RecursionError):
+  except (ValueError, TypeError, RecursionError, OverflowError):
     sound = False
   if not sound:
     raise KdJaxError(f'its entry {NOTE!r} describes no network of this version; '

@@ -114,7 +114,7 @@ def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
     last = {f'stage{stage}_block{block}' for stage, block in _blocks(dict.fromkeys(names)).items()}
     return tuple(name for name in names if name.startswith('stem') or name in last)
   kind, _, number = layers.partition(':')
-  if kind not in ('first', 'last', 'every') or not number.isdigit() or int(number) == 0:
+  if kind not in ('first', 'last', 'every') or not re.fullmatch('[0-9]{1,9}', number) or int(number) == 0:
     raise KdJaxError(f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'")
   count = int(number)
   return {'first': names[:count], 'last': names[-count:], 'every': names[count - 1 :: count]}[kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
   folder = Path(argv[1])
   out = Path(FLAGS.out or folder / 'report')
   try:
-    if (folder / 'study.json').exists():
+    if os.path.exists(folder / 'study.json'):
       if FLAGS.data_dir:
         fail(f'--data_dir is for the page of a run, and {folder} holds a study; leave it out')
       of_study(folder, out)
@@ -97,7 +98,9 @@ def of_run(path: Path, out: Path) -> None:
 
 def fail(message: str) -> None:
   """One line, and exit code 2."""
-  print(f'kd_jax.report: {" ".join(message.split())}', file=sys.stderr)
+  from kd_jax.command_line import complain
+
+  complain('kd_jax.report', message)
   sys.exit(2)
 
 

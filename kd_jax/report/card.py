@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kd_jax.report import shapes
 from kd_jax.report.study_table import markdown
 from kd_jax.report.table import MISSING, percent
 
+_SHAPES = {
+  'config.json': {'batch_size': int, 'learning_rate': float, 'weight_decay': float, 'options': {...: {}}},
+  'versions.json': {'python': str, 'platform': str, 'processor': str, 'libraries': {...: str}},
+}
 _CODE = """import numpy as np
 {runtime}
 from PIL import Image, ImageOps
@@ -25,6 +30,13 @@ _LINES = {  # import, load, run
   'onnx': ('import onnxruntime', "network = onnxruntime.InferenceSession('{file}')",
            "logits = network.run(None, {'image': image.transpose(0, 3, 1, 2)})[0]"),
 }  # fmt: skip
+
+
+def check(config: Mapping[str, Any], versions: Mapping[str, Any], where: Any) -> None:
+  """Raises KdJaxError where the records of the run of a network in `where`, if there are any, lack what a card shows."""
+  for name, record in (('config.json', config), ('versions.json', versions)):
+    if record:
+      shapes.check(f'{name} of the run of {where}', record, _SHAPES[name], 'restore it from a copy, or delete it to do without')
 
 
 def caveats(card: Mapping[str, Any]) -> list[str]:

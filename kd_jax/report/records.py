@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kd_jax.report import shapes
 from kd_jax.types import Damaged, KdJaxError
 
 Row = Mapping[str, Any]
@@ -97,6 +98,18 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
   return history
 
 
+def read_curves(path: str | Path) -> list[dict[str, Any]]:
+  """Reads a history of numbers alone, with an epoch in each row. Raises KdJaxError where it is not so."""
+  history = read_history(path)
+  for number, row in enumerate(history, 2):
+    if not isinstance(row.get('epoch'), int):
+      raise KdJaxError(f'{path} is damaged (a line has no epoch): restore it from a copy')
+    for name, value in flatten(row).items():
+      if not shapes.is_number(value) and not (isinstance(value, float) and not math.isfinite(value)):
+        raise KdJaxError(f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from a copy")
+  return history
+
+
 def write_json(path: str | Path, value: Any) -> None:
   """Writes a value as JSON, atomically.
 
@@ -134,17 +147,28 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
   return content
 
 
+def read_object(path: str | Path) -> dict[str, Any]:
+  """Reads a JSON object. Raises KdJaxError as `read_json`, and where it is none."""
+  found = read_json(path)
+  if not isinstance(found, dict):
+    raise KdJaxError(f'{path} is damaged (it is no JSON object): restore it from a copy')
+  return found
+
+
+def read_results(path: str | Path) -> list[dict[str, Any]]:
+  """Reads results.json, [] where there is none. Raises KdJaxError where it is no list of objects."""
+  results = read_json(path) if os.path.exists(path) else []
+  shapes.check(path, results, [{}], 'delete it, or move it away, and run again, which rewrites it')
+  return results
+
+
 def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
   """Adds rows to results.json, a list of objects, and returns the whole list.
 
   A row replaces, in its place, the one with the same 'name' and 'seed'; new rows go to the end; all others stay.
   Raises KdJaxError where the file exists and is not a list of objects: results are never overwritten by accident.
   """
-  results = read_json(path) if Path(path).exists() else []
-  if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
-    raise KdJaxError(
-      f"The results '{path}' are not a list of objects: move the file away, or repair it, and run again."
-    )
+  results = read_results(path)
   place = {(row.get('name'), row.get('seed')): index for index, row in enumerate(results)}
   for row in _jsonable(rows):
     key = row['name'], row['seed']

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kd_jax.report import records
+from kd_jax.report import records, shapes
 from kd_jax.report.records import Row
 from kd_jax.types import KdJaxError
+
+_NUMBERS = ('parameters', 'best_epoch', 'train_examples', 'test_examples', 'passes', 'flops', 'images_per_second', 'seconds')
+_ROW = {'name': str, 'role': str, 'method': str, 'student': str, 'seed': (int, None), 'test_accuracy': shapes.is_share,
+        'teachers': ([str], None), 'validation_accuracy': (shapes.is_share, None), 'test_accuracy_last': (shapes.is_share, None),
+        'selection': (str, None), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -42,7 +48,7 @@ class Run(NamedTuple):
 
 def is_run(path: str | Path) -> bool:
   """Whether a run was started in the folder."""
-  return (Path(path) / 'config.json').is_file()
+  return os.path.isfile(Path(path) / 'config.json')
 
 
 def read(path: str | Path) -> Run:
@@ -50,32 +56,13 @@ def read(path: str | Path) -> Run:
   path = Path(path)
   if not is_run(path):
     raise KdJaxError(f'{path} holds no run (no config.json is there); give the --workdir of a run')
-  results = path / 'results.json'
-  rows = records.read_json(results) if results.exists() else []
-  if not isinstance(rows, list) or not all(_is_result(row) for row in rows):
-    raise KdJaxError(f'{results} is damaged (it is no list of results with a name, a role and a test accuracy each); delete it and '
-                     'give the command of the run again, which rewrites it')  # fmt: skip
+  rows = records.read_results(path / 'results.json')
+  shapes.check(path / 'results.json', rows, [_ROW], 'delete it and give the command of the run again, which rewrites it')
   if not any(row['role'] == 'student' for row in rows):
     raise KdJaxError(f'the run in {path} is not finished: results.json has no student yet; give its command again, which goes on '
                      'with it')  # fmt: skip
-  config, versions = (_object(path / name) for name in ('config.json', 'versions.json'))
+  config, versions = (records.read_object(path / name) for name in ('config.json', 'versions.json'))
   found = {p.parent.name: p for p in path.glob('phases/*/history.csv')}
   names = [row['name'] for row in rows if row['name'] in found]
-  histories = {name: records.read_history(found[name]) for name in names}
-  for name, history in histories.items():
-    if not all(isinstance(row.get('epoch'), int) for row in history):
-      raise KdJaxError(f'{found[name]} is damaged (a line has no epoch): restore it from a copy, or delete it to do without its curve')
+  histories = {name: records.read_curves(found[name]) for name in names}
   return Run(path, config, versions, rows, {name: history for name, history in histories.items() if history})
-
-
-def _is_result(row: Any) -> bool:
-  if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ('name', 'role', 'student')):
-    return False
-  return isinstance(row.get('test_accuracy'), float) and 0 <= row['test_accuracy'] <= 1
-
-
-def _object(path: Path) -> Mapping[str, Any]:
-  found = records.read_json(path)
-  if not isinstance(found, dict):
-    raise KdJaxError(f'{path} is damaged (it is no JSON object): restore it from a copy')
-  return found

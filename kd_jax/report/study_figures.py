@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kd_jax.report import records, statistics, study_table, svg
+from kd_jax.report import plots, records, statistics, study_table, svg
 from kd_jax.report.study_table import Folder
 
 # A verdict has a shape, too, for readers who see no colours.
@@ -84,7 +84,7 @@ def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
   runs = []
   for run in folder.study['runs']:
     if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
-      rows = records.read_history(folder.path / list(run['histories'].values())[-1])
+      rows = records.read_curves(folder.path / list(run['histories'].values())[-1])
       field = f'{run["config"].get("selection", "validation")}_accuracy'
       runs.append({row['epoch']: 100 * row[field] for row in rows if field in row})
   epochs = sorted(set.intersection(*map(set, runs))) if runs else []
@@ -102,7 +102,7 @@ def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Call
   places, ticks, place = [], [], 0.0
   for number, (label, heading) in enumerate(zip(labels, under, strict=True)):
     if heading and (number == 0 or under[number - 1] != heading):
-      ticks.append((place, heading, True))
+      ticks.append((place, plots.shortened(heading), True))
       place += 1
     text = _wrapped(label, _LABEL)
     place += 0.5 * text.count('\n')

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kd_jax.report import records, statistics
+from kd_jax.report import records, shapes, statistics
 from kd_jax.report.table import MISSING
 from kd_jax.types import KdJaxError
 
@@ -16,7 +17,17 @@ DECIDED = 0.05  # of p after Holm
 UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
 Results = Mapping[str, list[Mapping[str, Any]]]
 Table = tuple[list[str], list[list[str]]]  # headings, and lines of as many cells
-_STUDY = ('title', 'question', 'protocol', 'scale', 'complete', 'rows', 'comparisons', 'runs')
+_REMEDY = 'run the study again, which rewrites it'
+_ROW = {'name': str, 'group': str, 'note': (str, None), 'paper': (float, None), 'sweep': ({...: [object]}, None),
+        'chosen': ({...: object}, None)}  # fmt: skip
+_RUN = {'row': str, 'seed': int, 'kind': str, 'setting': {...: object}, 'finished': bool, 'histories': {...: str},
+        'config': {'epochs': (int, None), 'train_examples': (int, None), 'selection': (str, None)}}  # fmt: skip
+_STUDY = {'title': str, 'question': str, 'protocol': str, 'scale': float, 'complete': bool, 'rows': [_ROW], 'comparisons': [[str]],
+          'runs': [_RUN]}  # fmt: skip
+_SHARES = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy')
+_NUMBERS = ('best_epoch', 'student_epochs', 'flops', 'images_per_second', 'seconds')
+_RESULT = {'name': str, 'seed': int, 'setting': ({...: object}, None), 'selection': (str, None),
+           **dict.fromkeys(_SHARES, (shapes.is_share, None)), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip
 
 
 class Folder(NamedTuple):
@@ -46,16 +57,23 @@ class Comparison(NamedTuple):
 def read(path: str | Path) -> Folder:
   """Raises KdJaxError where the folder holds no study, or a file of it is damaged."""
   path = Path(path)
-  if not (path / 'study.json').exists():
+  if not os.path.exists(path / 'study.json'):
     raise KdJaxError(f'{path} holds no study (no study.json is there); give the --workdir of a study, such as configs/paper/digits.py')
   study = records.read_json(path / 'study.json')
-  if lost := [key for key in _STUDY if not isinstance(study, dict) or key not in study]:
-    raise KdJaxError(f'{path / "study.json"} is no record of a study (it lacks {", ".join(lost)}); run the study again to rewrite it')
+  shapes.check(path / 'study.json', study, _STUDY, _REMEDY)
+  names = [row['name'] for row in study['rows']]
+  for name in [run['row'] for run in study['runs']] + [name for pair in study['comparisons'] for name in pair]:
+    if name not in names:
+      raise KdJaxError(f"{path / 'study.json'} is damaged (it speaks of '{name}', which is none of its rows): {_REMEDY}")
+  if odd := [pair for pair in study['comparisons'] if len(pair) != 2]:
+    raise KdJaxError(f"{path / 'study.json'} is damaged (it compares {', '.join(odd[0])}, and two rows are compared): {_REMEDY}")
+  for history in (history for run in study['runs'] for history in run['histories'].values()):
+    if Path(history).is_absolute() or '..' in Path(history).parts:
+      raise KdJaxError(f"{path / 'study.json'} is damaged (its history {history} lies outside of the study): {_REMEDY}")
   found = []
   for name in ('results.json', 'sweeps.json'):
-    rows = records.read_json(path / name) if (path / name).exists() else []
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and 'name' in row and 'seed' in row for row in rows):
-      raise KdJaxError(f'{path / name} is no list of results with names and seeds; run the study again, which rewrites it')
+    rows = records.read_results(path / name)
+    shapes.check(path / name, rows, [_RESULT], _REMEDY)
     found.append({row['name']: [r for r in rows if r['name'] == row['name']] for row in study['rows']})
   return Folder(path, study, *found)
 

@@ -270,7 +270,7 @@ def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str,
 
 def is_network(folder: str | os.PathLike[str]) -> bool:
   """Whether `save_network` was used on `folder`; says nothing about damage."""
-  return (Path(folder) / NETWORK_FILE).is_file()
+  return os.path.isfile(Path(folder) / NETWORK_FILE)
 
 
 def _orbax() -> Any:

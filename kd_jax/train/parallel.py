@@ -58,6 +58,15 @@ class Parallel(NamedTuple):
   split_steps: Callable[[PyTree], PyTree]
 
 
+def find_devices() -> None:
+  """Raises KdJaxError where JAX has none of the devices that it was told to take."""
+  try:
+    jax.devices()
+  except RuntimeError as error:
+    raise KdJaxError(f'JAX finds no devices ({" ".join(str(error).split())[:200]}): set JAX_PLATFORMS to what this machine has, '
+                     'such as cpu, or unset it') from error  # fmt: skip
+
+
 def check_shares(parallel: Parallel, shares: Iterable[int]) -> None:
   """Raises KdJaxError where a source's share of a batch cannot be dealt out evenly."""
   for share in shares:

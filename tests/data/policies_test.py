@@ -280,7 +280,7 @@ def test_float64_changes_nothing():
 
 
 @pytest.mark.parametrize(('make', 'message'), [
-  (lambda: policies.randaugment(number=0), 'randaugment.number is the number of operations on an image, 1 or more'),
+  (lambda: policies.randaugment(number=0), 'randaugment.number is the number of operations on an image, from 1 to 100'),
   (lambda: policies.randaugment(level=10), 'randaugment.level is a whole number from 0 to 9, not 10'),
   (lambda: policies.randaugment(level=-1), 'randaugment.level is a whole number from 0 to 9, not -1'),
   (lambda: policies.randaugment(level=5.5), 'randaugment.level is a whole number from 0 to 9, not 5.5'),

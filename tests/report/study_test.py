@@ -93,8 +93,8 @@ def test_markdown_shows_names_as_text():
 
 
 @pytest.mark.parametrize(('file', 'text', 'message'), [
-  ('study.json', '[]', 'no record of a study'), ('study.json', '{"rows": []}', 'lacks title'),
-  ('results.json', '{}', 'no list of results'), ('sweeps.json', '[{"seed": 1}]', 'no list of results'),
+  ('study.json', '[]', r'all of it is \[\]'), ('study.json', '{"rows": []}', 'title is missing'),
+  ('results.json', '{}', 'is damaged'), ('sweeps.json', '[{"seed": 1}]', 'is damaged'),
   ('results.json', '[', 'not valid JSON'),
 ])  # fmt: skip
 def test_a_damaged_file_is_named_in_one_line(tmp_path, file, text, message):

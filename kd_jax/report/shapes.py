@@ -1,0 +1,58 @@
+"""What a record has to look like before it is read: JSON may have been written by hand, by another version, or by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kd_jax.types import KdJaxError
+
+_LARGEST = 1e100  # a larger number is none of ours, and sums of some would overflow
+
+# A type; None for null, or a key that is not there; a function that tells; [shape] for a list; {key: shape} for an object with these
+# keys among others; {...: shape} for one whose values are all so; (shape, shape) for one of several. float is any number.
+Shape = type | None | Callable[[Any], bool] | list | dict | tuple
+
+
+def check(path: str | Path, value: Any, shape: Shape, remedy: str) -> None:
+  """Raises KdJaxError where what a file holds has not the shape; `remedy` says what to do."""
+  if found := mismatch(value, shape):
+    raise KdJaxError(f'{path} is damaged ({found}): {remedy}')
+
+
+def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
+  """Where a value has not the shape, such as "rows[0].paper is 'high'"; '' where it has."""
+  if isinstance(shape, tuple):
+    return min((mismatch(value, one, where=where) for one in shape), key=len)
+  if isinstance(shape, list) and isinstance(value, list):
+    return next((found for number, item in enumerate(value) if (found := mismatch(item, shape[0], where=f'{where}[{number}]'))), '')
+  if isinstance(shape, dict) and isinstance(value, Mapping):
+    of = dict.fromkeys(value, shape[...]) if ... in shape else shape
+    return next((found for key, one in of.items() if (found := mismatch(value.get(key), one, where=f'{where}.{key}'.lstrip('.')))), '')
+  return '' if _fits(value, shape) else f'{where or "all of it"} is {_brief(value)}'
+
+
+def is_number(value: Any) -> bool:
+  """Whether it is a finite number that is not absurd."""
+  return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def is_share(value: Any) -> bool:
+  """Whether it is a number from 0 to 1, as accuracies are."""
+  return is_number(value) and 0 <= value <= 1
+
+
+def _fits(value: Any, shape: Shape) -> bool:
+  if shape is None:
+    return value is None
+  if shape in (int, float):
+    return is_number(value) and isinstance(value, int if shape is int else int | float)
+  if isinstance(shape, type):
+    return isinstance(value, shape)
+  return callable(shape) and shape(value)
+
+
+def _brief(value: Any) -> str:
+  text = 'missing' if value is None else repr(value)
+  return text if len(text) <= 40 else f'{text[:39]}…'

@@ -1,0 +1,289 @@
+"""Gives the commands bad input, and holds each of them to one clear line and exit code 2.
+
+  python tests/bad_input.py [--kind=KIND] [--sample=N --seed=0] [--table=FILE.md]
+
+The cases are in bad_cases.py. Each runs in a folder of its own, in a fork of this process, which has imported all that the commands
+need but asked for no device. It has to end with 2; to write one line to standard error, without a traceback, that begins with the
+command's name and holds the words of its case; and to leave the folder's files as they were. A fork trains nothing: where it came to
+that, the input was not refused. Exits 1 where a case is not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import ctypes
+import importlib
+import os
+import random
+import re
+import resource
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAINED = 99  # the exit code of a fork that was to train
+LONGEST = 1200  # characters of a line
+PATIENCE = 30  # seconds for a case
+MEMORY = 8 << 30  # bytes of addresses that a case may take beyond what it starts with
+LATE = ('sklearn.datasets', 'PIL.Image', 'tensorflow_datasets', 'orbax.checkpoint', 'matplotlib.figure', 'jax.export', 'rich.table',
+        'kd_jax.main', 'kd_jax.study', 'kd_jax.workers', 'kd_jax.export', 'kd_jax.predict', 'kd_jax.crosscheck', 'kd_jax.report.page',
+        'kd_jax.report.run_page', 'kd_jax.inference', 'kd_jax.estimate', 'kd_jax.cluster', 'ml_collections.config_flags')  # fmt: skip
+
+
+class Outcome(NamedTuple):
+  code: int
+  out: str
+  err: str
+  changed: list[str]  # files of the folder that were made, changed or lost
+  seconds: float
+
+
+class Judged(NamedTuple):
+  """A row of the table."""
+
+  case: object
+  outcome: Outcome
+  fault: str  # empty where all is as it has to be
+
+  @property
+  def line(self) -> str:
+    return self.outcome.err.strip().splitlines()[-1] if self.outcome.err.strip() else ''
+
+
+def prepare() -> None:
+  """Imports what the commands would import late, so that forks need not; all of them compute on one CPU device."""
+  os.environ |= {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'TFDS_DATA_DIR': '', 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONPATH': str(ROOT)}
+  warnings.filterwarnings('ignore', message='.*fork.*')  # a child that computes has no thread of ours to wait for
+  warnings.filterwarnings('ignore', category=DeprecationWarning)
+  for name in LATE:
+    importlib.import_module(name)
+
+
+def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
+  """Runs cases in `folder`, which is empty, one after the other."""
+  from tests import bad_files
+
+  stock = folder / 'stock'
+  stock.mkdir()
+  if _forked(lambda: bad_files.stock(stock), folder, folder / 'stock.log'):
+    raise RuntimeError(f'the files of the cases cannot be made:\n{(folder / "stock.log").read_text()}')
+  for number, case in enumerate(cases):
+    place = folder / str(number)
+    (place / 'here').mkdir(parents=True)
+    for name in files(case.command):
+      bad_files.FILES[name](place / 'here' / name, stock)
+    outcome = given(case.command, place)
+    yield Judged(case, outcome, fault(case, outcome))
+    _remove(place)
+
+
+def files(command: str) -> list[str]:
+  """The names in bad_files.FILES that a command speaks of; of a module without .py, and with them the card beside a file."""
+  from tests.bad_files import FILES
+
+  spoken = {part.removeprefix('./').split('/')[0] for part in re.split(r'[\s=,:]+', command)}
+  return [name for name in FILES if {name, name.removesuffix('.py'), name.removesuffix('.json')} & spoken]
+
+
+def given(command: str, place: Path) -> Outcome:
+  """What comes of a command in the folder `here` of a place."""
+  here, words = place / 'here', shlex.split(command)
+  variables = dict(word.split('=', 1) for word in words if re.match('[A-Z_]+=', word))
+  program, *arguments = words[len(variables) :]
+  before, began = contents(here), time.monotonic()
+  home = {'HOME': str(place), 'XDG_CACHE_HOME': str(place / 'cache')}
+  if variables:
+    start = [str(ROOT / program)] if program.endswith('.py') else ['-m', program]
+    done = subprocess.run([sys.executable, *start, *arguments], cwd=here, capture_output=True, timeout=PATIENCE,
+                          env={**os.environ, **home, **variables}, preexec_fn=_obey)  # fmt: skip
+    code, said = done.returncode, [done.stdout, done.stderr]
+  else:
+    printed = [place / 'out', place / 'err']
+    code = _forked(lambda: _call(program, arguments, home), here, *printed)
+    said = [file.read_bytes() for file in printed]
+  after = contents(here)
+  changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name) and '/.kd_jax' not in f'/{name}')
+  out, err = (text.decode(errors='replace').replace(f'{here}/', '') for text in said)
+  return Outcome(code, out, err, changed, time.monotonic() - began)
+
+
+def fault(case, outcome: Outcome) -> str:
+  """What is wrong with an outcome; empty where nothing is."""
+  name = next(word for word in case.command.split() if not re.match('[A-Z_]+=', word))
+  lines = outcome.err.splitlines()
+  faults = [
+    (outcome.code == TRAINED, 'it trains'), (outcome.code < 0, f'signal {-outcome.code}'),
+    ('Traceback' in outcome.err + outcome.out, 'a traceback'), (outcome.code != 2, f'exit code {outcome.code}'),
+    (len(lines) != 1, f'{len(lines)} lines'), (not outcome.err.startswith(f'{name}: '), 'no name of the command'),
+    (case.said not in outcome.err, f'it does not say "{case.said}"'), (len(outcome.err) > LONGEST, f'{len(outcome.err)} characters'),
+    (not outcome.err.rstrip('\n').isprintable(), 'characters that steer a terminal'), (bool(outcome.out), 'it prints results'),
+    (bool(outcome.changed), f'it changes {", ".join(outcome.changed[:3])}'),
+  ]  # fmt: skip
+  return '; '.join(said for wrong, said in faults if wrong)
+
+
+def contents(folder: Path) -> dict[str, object]:
+  """Each path below the folder with its kind, permissions and bytes."""
+  found = {}
+  for place, folders, files in os.walk(folder):
+    for name in [*folders, *files]:
+      path = Path(place, name)
+      status = path.lstat()
+      what = path.read_bytes() if stat.S_ISREG(status.st_mode) else os.readlink(path) if path.is_symlink() else None
+      found[os.path.relpath(path, folder)] = status.st_mode, what
+  return found
+
+
+def _forked(function: Callable[[], object], cwd: Path, out: Path, err: Path | None = None) -> int:
+  """Calls a function in a fork whose output goes to files, and returns its exit code."""
+  began = time.monotonic()
+  sys.stdout.flush()
+  sys.stderr.flush()
+  process = os.fork()
+  if process == 0:
+    _in_fork(function, cwd, out, err)
+  while time.monotonic() - began < PATIENCE:
+    ended, status = os.waitpid(process, os.WNOHANG)
+    if ended:
+      return os.waitstatus_to_exitcode(status)
+    time.sleep(0.005)
+  os.kill(process, signal.SIGKILL)
+  return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _in_fork(function: Callable[[], object], cwd: Path, out: Path, err: Path | None) -> None:
+  code = 1
+  try:
+    os.chdir(cwd)
+    for number, path in ((1, out), (2, err or out)):
+      os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    sys.path.append('')
+    sys.dont_write_bytecode = True
+    _obey()
+    code = function() or 0
+  except SystemExit as stopped:
+    code = stopped.code if isinstance(stopped.code, int) else 1
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _call(program: str, arguments: list[str], home: dict[str, str]) -> object:
+  """What the command does with its arguments, up to training."""
+  from kd_jax import training
+
+  os.environ |= home
+
+  def trains(*rest, **more):
+    sys.exit(TRAINED)
+
+  training.train = trains
+  sys.argv = [program, *arguments]
+  if program == 'launch.py':
+    from kd_jax import main
+
+    return main.main(main.parse(sys.argv))
+  if program == 'kd_jax.report':
+    from kd_jax.report import __main__ as report
+
+    return report.main(report.parse(sys.argv))
+  return importlib.import_module(program).main(arguments)
+
+
+def bounded(memory: int) -> None:
+  """Lets this process take so many bytes of addresses more than it has, and no others."""
+  size = int(re.search(r'VmSize:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
+  resource.setrlimit(resource.RLIMIT_AS, (size + memory,) * 2)
+
+
+def _obey() -> None:
+  """Bounds the memory, and gives up root's right to pass over permissions."""
+  bounded(MEMORY)
+  libc = ctypes.CDLL(None)
+  header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+  libc.capget(header, sets)
+  for number in (0, 1):  # effective and permitted: CAP_DAC_OVERRIDE is bit 1, CAP_DAC_READ_SEARCH bit 2
+    sets[number] &= ~0b110
+  libc.capset(header, sets)
+
+
+def _remove(folder: Path) -> None:
+  for place, folders, _ in os.walk(folder):
+    for name in folders:
+      if not (path := Path(place, name)).is_symlink():
+        path.chmod(0o700)
+  shutil.rmtree(folder)
+
+
+def shown(text: str, length: int) -> str:
+  """Text as a cell of a Markdown table."""
+  text = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'backslashreplace').decode() for c in ' '.join(text.split()))
+  if len(text) > length:
+    text = f'{text[: length // 2]} … {text[-length // 2 :]}'
+  return text.replace('|', r'\|')
+
+
+def table(rows: Sequence[Judged], *, length: int = 400) -> str:
+  """All cases in Markdown."""
+  lines = ['| kind | command | code | what it says |', '|---|---|---|---|']
+  lines += [f'| {row.case.kind} | `{shown(row.case.command, 120)}` | {row.outcome.code} | {shown(row.line, length)} |' for row in rows]
+  return '\n'.join(lines)
+
+
+def summary(rows: Sequence[Judged]) -> str:
+  """A line a kind, with its last case as an example."""
+  counts = collections.Counter(row.case.kind for row in rows)
+  example = {row.case.kind: row for row in rows}
+  lines = ['| kind | cases | for example | |', '|---|---|---|---|']
+  lines += [f'| {kind} | {count} | `{shown(example[kind].case.command, 80)}` | {shown(example[kind].line, 160)} |'
+            for kind, count in counts.items()]  # fmt: skip
+  return '\n'.join([*lines, f'| all | {len(rows)} | | |'])
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--kind', default='', help='one kind alone')
+  parser.add_argument('--sample', type=int, default=0, help='so many cases, drawn; 0: all')
+  parser.add_argument('--seed', type=int, default=0, help='of the sample')
+  parser.add_argument('--table', type=Path, help='a file for the whole table')
+  arguments = parser.parse_args()
+  sys.path.insert(0, str(ROOT))
+  prepare()
+  from tests.bad_cases import CASES
+
+  cases = [case for case in CASES if arguments.kind in ('', case.kind)]
+  if arguments.sample:
+    cases = random.Random(arguments.seed).sample(cases, min(arguments.sample, len(cases)))
+  rows, began = [], time.monotonic()
+  with tempfile.TemporaryDirectory(prefix='bad_input-') as folder:
+    for row in judge(cases, Path(folder)):
+      rows.append(row)
+      if row.fault:
+        print(f'{shown(row.case.command, 200)}\n  {row.fault}\n  {shown(row.line, 600)}', flush=True)
+      elif sys.stderr.isatty():
+        print(f'\r{len(rows)} of {len(cases)}', end='', file=sys.stderr, flush=True)
+  if arguments.table:
+    arguments.table.write_text(table(rows) + '\n')
+  wrong, slowest = sum(bool(row.fault) for row in rows), max(rows, key=lambda row: row.outcome.seconds)
+  print(f'\n{summary(rows)}\n\n{len(rows)} cases in {time.monotonic() - began:.0f} s, the longest {slowest.outcome.seconds:.1f} s '
+        f'({shown(slowest.case.command, 80)}); {wrong} are not refused as they have to be')  # fmt: skip
+  return 1 if wrong else 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

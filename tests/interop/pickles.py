@@ -1,0 +1,69 @@
+"""A pickle assembler, and torch.save's two containers: files that neither torch.save nor torch_writer would write. No tests here."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+
+MAGIC = 0x1950A86A20F9469CFC6C
+SYSTEM = {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {'short': 2, 'int': 4, 'long': 4}}
+
+
+def text(value: str) -> bytes:
+  return b'X' + struct.pack('<I', len(value.encode())) + value.encode()
+
+
+def integer(value: int) -> bytes:
+  return (
+    b'\x8a'
+    + bytes([(value.bit_length() + 8) // 8])
+    + value.to_bytes((value.bit_length() + 8) // 8, 'little', signed=True)
+  )
+
+
+def group(*items: bytes) -> bytes:
+  return b'(' + b''.join(items) + b't'
+
+
+def call(module: str, name: str, *arguments: bytes) -> bytes:
+  return f'c{module}\n{name}\n'.encode() + group(*arguments) + b'R'
+
+
+def storage(key: str, size: int, kind: str = 'Float') -> bytes:
+  return (
+    group(text('storage'), f'ctorch\n{kind}Storage\n'.encode(), text(key), text('cuda:0'), integer(size), b'N') + b'Q'
+  )
+
+
+def tensor(stored: bytes, shape: tuple, strides: tuple, offset: int = 0) -> bytes:
+  return call('torch._utils', '_rebuild_tensor_v2', stored, integer(offset), group(*map(integer, shape)),
+              group(*map(integer, strides)), b'\x89', call('collections', 'OrderedDict'))  # fmt: skip
+
+
+def dictionary(**entries: bytes) -> bytes:
+  return b'}(' + b''.join(text(name) + entry for name, entry in entries.items()) + b'u'
+
+
+def whole(value: bytes) -> bytes:
+  return b'\x80\x02' + value + b'.'
+
+
+def zipped(
+  value: bytes, storages: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED, **others: bytes
+) -> bytes:
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, 'w', compression) as archive:
+    for name, content in {'data.pkl': whole(value), **{f'data/{k}': v for k, v in storages.items()}, **others}.items():
+      archive.writestr(f'archive/{name}', content)
+  return buffer.getvalue()
+
+
+def streamed(
+  value: bytes, storages: dict[str, tuple[int, bytes]], *, magic=MAGIC, version=1001, system=SYSTEM, keys=None
+) -> bytes:
+  head = [pickle.dumps(item, 2) for item in (magic, version, system)]
+  listed = pickle.dumps(sorted(storages) if keys is None else keys, 2)
+  tail = [struct.pack('<q', size) + stored for _, (size, stored) in sorted(storages.items())]
+  return b''.join([*head, whole(value), listed, *tail])
