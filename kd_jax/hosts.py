@@ -119,7 +119,8 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
   process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors='replace', start_new_session=True,
                              env={**os.environ, _CHILD: str(os.getpid())})  # fmt: skip
   noise: collections.deque[str] = collections.deque(maxlen=200)
-  reader = threading.Thread(target=_sift, args=(process.stderr, noise))
+  held: list[str] = []
+  reader = threading.Thread(target=_sift, args=(process.stderr, noise, held))
   reader.start()
 
   def hand_on(number: int, frame: object) -> None:
@@ -140,19 +141,28 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
     say(f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is kept: start the same command again '
         'on every host, and it goes on')  # fmt: skip
     return LOST
+  sys.stderr.writelines(held)
   if status < 0:
     say(f'the work was ended by {signal.Signals(-status).name}; what was saved is kept: the same command again goes on')
     return 128 - status
   return status
 
 
-def _sift(lines: Iterable[str], noise: collections.deque[str]) -> None:
-  """Shows what is not XLA's log, and what does not follow a fatal line of it (its stack)."""
-  fatal = False
+def _sift(lines: Iterable[str], noise: collections.deque[str], held: list[str]) -> None:
+  """Shows what is not XLA's log, and what does not follow a fatal line of it (its stack).
+
+  An error of the log that may mean that a process is gone can go on over several lines. What follows one is held back: it may be
+  this, or a word of ours.
+  """
+  fatal = gone = False
   for line in lines:
-    fatal = fatal or line.startswith('F') and bool(_NOISE.match(line))
-    if fatal or _NOISE.match(line):
+    logged = bool(_NOISE.match(line))
+    fatal = fatal or logged and line.startswith('F')
+    gone = gone or logged and line.startswith('E') and bool(_GONE.search(line))
+    if fatal or logged:
       noise.append(line)
+    elif gone:
+      held.append(line)
     else:
       sys.stderr.write(line)
       sys.stderr.flush()

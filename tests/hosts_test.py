@@ -186,6 +186,10 @@ class TestPlace:
     assert hosts.place('', 0, -1) == hosts.Place()
 
 
+# A record of XLA's log of several lines.
+UNHEALTHY = 'E0101 00:00:00.0 1 coordination.h:1] UNAVAILABLE: unhealthy tasks (stopped sending heartbeats):\ntask 1\nhas crashed.\n'
+
+
 class TestWatch:
   """What becomes of the work, on a small command in its place."""
 
@@ -194,6 +198,8 @@ class TestWatch:
     ('import sys; print("E0101 00:00:00 noise", file=sys.stderr); sys.exit("mine")', 1, 0, 'mine\n'),
     ('import os; os._exit(75)', 75, 1, ''),
     ('import os; os.abort()', 75, 1, ''),
+    (f'import os, sys; sys.stderr.write({UNHEALTHY!r}); sys.stderr.flush(); os._exit(75)', 75, 1, ''),
+    (f'import sys; sys.stderr.write({UNHEALTHY!r}); sys.exit("mine")', 1, 0, 'task 1\nhas crashed.\nmine\n'),
     ('import os, signal; os.kill(os.getpid(), signal.SIGKILL)', 137, 1, ''),
   ])  # fmt: skip
   def test_its_end_is_one_line_and_a_status(self, capsys, code, status, lines, shown):
