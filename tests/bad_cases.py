@@ -146,7 +146,7 @@ LAUNCH = {
   ],
   'pairs': [
     ('--config.student=resnet8 --config.dataset=greys --config.image_size=8 --config.validation_examples=2 --config.batch_size=2',
-     'resnet8 needs images of at least 16×16 pixels, these have 8×8'),
+     'resnet8 needs images of at least 13×13 pixels, these have 8×8'),
     ('--config.student=wrn10_1 --config.method=oh --config.recipe=published', "'pool' does not apply"),
     ('--config.student=own:bare --config.method=oh', 'asks a network for its features'),
     ('--config.student=own:bare --config.method=ab', "knows it by the name 'head'"),
