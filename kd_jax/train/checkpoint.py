@@ -126,7 +126,7 @@ class Checkpoints:
       # Orbax shows damage as ValueError, KeyError, JSONDecodeError, OSError or a bare Exception, by the file hit.
       try:
         record, leaves = self._worker.submit(self._read, step).result()
-      except MemoryError:
+      except MemoryError:  # says nothing of the files
         raise
       except Exception as fault:
         self._set_aside(step, fault)
@@ -257,7 +257,7 @@ def load_network(folder: str | os.PathLike[str]) -> tuple[NetworkSpec, dict[str,
     record = json.loads((path / NETWORK_FILE).read_text())
     packed = _in_thread(_read_array, path / record['folder'])
     verify(packed, record)
-  except MemoryError:
+  except MemoryError:  # says nothing of the files
     raise
   except Exception as fault:
     raise Damaged(f'the network in {path} is damaged ({_one_line(fault)}): train, import or copy it anew') from fault

@@ -27,6 +27,8 @@ STOPPED = 'stopped'  # the run that most faults are done to
 FRESH = ''
 REFUSED, UNHARMED = 2, 0  # exit codes
 PAGE = 4096
+WAYS = {'truncated': 1, 'flipped': 2, 'missing': 1}  # how files are damaged, and how often each
+WIDTH = 150  # characters of what was said
 MOUNTED = ('full disk', 'read-only')  # how the names of those begin that take a file system of their own
 
 
@@ -341,7 +343,7 @@ FAULTS = (
       ('decoded images', '**/*-image.npy', (UNHARMED, REFUSED), 'have changed', '', STOPPED, LAUNCH),
       ('predictions.npz, report', 'predictions.npz', (UNHARMED,), '', '', UNDISTURBED, REPORT),
       ('index.html, report', 'report/index.html', (UNHARMED,), '', '', UNDISTURBED, REPORT),
-    ) for how, times in (('truncated', 1), ('flipped', 2), ('missing', 1))),
+    ) for how, times in WAYS.items()),
   Fault('all checkpoints of a phase, flipped', 1, all_checkpoints, (UNHARMED,), ''),
   Fault('image, truncated', 1, spoiled_image('truncated'), (REFUSED,), r'\.png', FRESH),
   Fault('image, truncated, in mid-run', 1, spoiled_image('truncated'), (REFUSED,), r'\.png'),
@@ -381,11 +383,19 @@ class Study:
 def table(outcomes: Sequence[Outcome]) -> str:
   """The outcomes as Markdown, a row a fault."""
   lines = ['| fault | n | exit codes | what was said, of one | after starting again |', '|---|---|---|---|---|']
-  for name in dict.fromkeys(outcome.fault for outcome in outcomes):
-    found = [outcome for outcome in outcomes if outcome.fault == name]
-    said = next((outcome.said for outcome in found if outcome.said), '').replace('|', '\\|')
+  for name in dict.fromkeys(map(subject, outcomes)):
+    found = [outcome for outcome in outcomes if subject(outcome) == name]
+    ways = ', '.join(dict.fromkeys(outcome.fault.removeprefix(name).removeprefix(', ') for outcome in found))
     codes = ', '.join(map(str, sorted({outcome.code for outcome in found})))
+    said = next((outcome.said for outcome in found if outcome.said), '').replace('|', '\\|')
     differing, odd = (sum(flags) for flags in zip(*((bool(o.differing), not o.expected) for o in found), strict=True))
     after = f'{differing} DIFFER' if differing else 'identical'
-    lines.append(f'| {name} | {len(found)} | {codes} | {said} | {after}{f", {odd} UNEXPECTED" if odd else ""} |')
+    lines.append(f'| {name}{ways and f": {ways}"} | {len(found)} | {codes} | {said if len(said) <= WIDTH else f"{said[:WIDTH]}…"} | '
+                 f'{after}{f", {odd} UNEXPECTED" if odd else ""} |')  # fmt: skip
   return '\n'.join(lines)
+
+
+def subject(outcome: Outcome) -> str:
+  """What a fault was of, without the way in which it was damaged."""
+  name, _, how = outcome.fault.rpartition(', ')
+  return name if how in WAYS else outcome.fault

@@ -55,13 +55,12 @@ STAGES = (
   Stage('testing', ('training.py:_trained_row',), 0.1, 'phase'),
   Stage('saving a network', ('checkpoint.py:save_network',), 0.03, 'phase'),
   Stage('writing result.json', ('training.py:_write', 'records.py:write_bytes'), 0.0, 'phase'),
-  Stage('writing results.json', ('run.py:_record', 'records.py:write_bytes'), 0.0, 'after'),
+  Stage('writing the results', ('run.py:_record', 'records.py:write_bytes'), 0.0, 'after'),
   Stage('drawing curves', ('run.py:_record', 'plots.py:plot_history'), 0.1, 'after'),
   Stage('drawing the comparison', ('run.py:_phases', 'plots.py:plot_comparison'), 0.1, 'end'),
   Stage('report: predicting', ('inference.py:predict',), 0.3, 'report'),
-  Stage('report: keeping predictions', ('predictions.py:write',), 0.002, 'report'),
   Stage('report: making the page', ('run_page.py:page',), 0.3, 'report'),
-  Stage('report: writing the page', ('__main__.py:of_run', 'records.py:write_bytes'), 0.0, 'report'),
+  Stage('report: writing its files', ('__main__.py:of_run', 'records.py:write_bytes'), 0.002, 'report'),
 )
 OTHER = 'starting, or between stages'
 
