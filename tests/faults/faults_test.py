@@ -96,4 +96,4 @@ def test_a_kill_that_did_harm_is_told():
   harmful = [kill._replace(resumed='teacher 0'), kill._replace(differing=('results.json',))]
   assert not any(each.harmless for each in harmful)
   lines = kills.table([kill, *harmful]).splitlines()
-  assert '| training | 3 | 3, 0, 0, 0 | 2 | 2 |' in lines and lines[-1].startswith('| all | 3 |')
+  assert '| training | 3 | 3, 0, 0, 0 | 2 of 3 | 2 |' in lines and lines[-1].startswith('| all | 3 |')
