@@ -282,7 +282,7 @@ def seen(folder: Path, said: str) -> str:
 def table(kills: Sequence[Kill]) -> str:
   """The kills as Markdown, by stage."""
   names, phases = [OTHER, *(stage.name for stage in STAGES)], (*PHASES, 'end')
-  lines = ['| SIGKILL while | n | in the teacher, boundary, student, after | went on from what was saved, of those that told | identical end |',
+  lines = ['| SIGKILL while | n | in teacher, boundary, student, after | went on from what was saved, of those that told | identical |',
            '|---|---|---|---|---|']  # fmt: skip
   for name in [*names, 'all']:
     found = [kill for kill in kills if name in (kill.stage, 'all')]
