@@ -102,7 +102,7 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
       for place in (folder, sitting.cache(folder)):
         stack.callback(shutil.rmtree, place, ignore_errors=True)
       if fault.state:
-        copy(base / fault.state, folder)
+        copy(fault.state, folder)
       done = fault.do(Try(folder, number, draw, stack))
       met = fork(folder, before=done.before, program=fault.program, extra=done.extra)
       said = next((line for line in met.said.splitlines() if 'damaged' in line), '') if met.code == UNHARMED else met.line
@@ -118,8 +118,11 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
       yield Outcome(fault.name, met.code, said.replace(str(folder), 'DIR').replace(str(base), '…'), differing, expected)
 
 
-def copy(before: Path, folder: Path) -> None:
-  """A run and its decoded images; the folder may be there."""
+def copy(state: str, folder: Path) -> None:
+  """Makes the folder, which may be there, a copy of the run that lies beside it under that name, with its decoded images."""
+  before = folder.with_name(state)
+  if state == STOPPED:
+    stopped(folder.parent)
   for pair in ((before, folder), (sitting.cache(before), sitting.cache(folder))):
     shutil.copytree(*pair, dirs_exist_ok=True)
 
@@ -148,7 +151,7 @@ def fill(folder: Path, room: int) -> Callable[[], None]:
 def full(at: Try) -> Done:
   """The disk is full from the start, or fills up while the run is in a stage."""
   at.stack.enter_context(mounted(at.folder, 64 << 20))
-  copy(at.folder.parent / STOPPED, at.folder)
+  copy(STOPPED, at.folder)
   if at.number == 0:
     return Done(mend=fill(at.folder, 0))
   act = functools.partial(fill, at.folder, 0)
@@ -172,7 +175,7 @@ def read_only(state: str) -> Callable[[Try], Done]:
 
   def do(at: Try) -> Done:
     at.stack.enter_context(mounted(at.folder, 64 << 20))
-    copy(at.folder.parent / state, at.folder)
+    copy(state, at.folder)
 
     def remount(how: str) -> None:
       subprocess.run(['mount', '-o', f'remount,{how}', at.folder], check=True)
@@ -360,7 +363,6 @@ class Study:
   def __init__(self, base: Path, *, seed: int, say: Callable[[str], None] = print):
     self._base, self._seed, self._say, self._kept = base, seed, say, base / 'faults.jsonl'
     kills.undisturbed(base)
-    stopped(base)
 
   @property
   def outcomes(self) -> list[Outcome]:

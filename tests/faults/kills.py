@@ -282,12 +282,12 @@ def seen(folder: Path, said: str) -> str:
 def table(kills: Sequence[Kill]) -> str:
   """The kills as Markdown, by stage."""
   names, phases = [OTHER, *(stage.name for stage in STAGES)], (*PHASES, 'end')
-  lines = ['| SIGKILL while | n | in the teacher, boundary, student, after | went on from the newest checkpoint | identical end |',
+  lines = ['| SIGKILL while | n | in teacher, boundary, student, after | went on from what was saved, of those that told | identical |',
            '|---|---|---|---|---|']  # fmt: skip
   for name in [*names, 'all']:
     found = [kill for kill in kills if name in (kill.stage, 'all')]
     where = Counter(kill.reached.split()[0] for kill in found)
-    kept = sum(kill.resumed in ('', kill.reached) for kill in found)
-    lines.append(f'| {name} | {len(found)} | {", ".join(str(where[phase]) for phase in phases)} | {kept} | '
+    told = [kill.resumed == kill.reached for kill in found if kill.resumed]
+    lines.append(f'| {name} | {len(found)} | {", ".join(str(where[phase]) for phase in phases)} | {sum(told)} of {len(told)} | '
                  f'{sum(not kill.differing for kill in found)} |')  # fmt: skip
   return '\n'.join(lines)
