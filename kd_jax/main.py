@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import itertools
 import os
 import re
@@ -118,7 +119,6 @@ def main(argv: list[str]) -> None:
   """Runs what the flags say: one run, or a study."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  keep_compiled()
   from kd_jax import config as configuration
   from kd_jax import hosts, study
   from kd_jax.run import run
@@ -201,15 +201,21 @@ def settle_environment() -> None:
   flags_of_xla = os.environ.get('XLA_FLAGS', '')
   if (0, 8) <= version <= (0, 12) and ONEDNN.partition('=')[0] not in flags_of_xla:
     os.environ['XLA_FLAGS'] = f'{flags_of_xla} {ONEDNN}'.strip()
+  keep_compiled()
   if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
     os.environ['GLIBC_TUNABLES'] = TUNABLES
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def keep_compiled() -> None:
-  """Programs that XLA has compiled are kept in the user's cache folder, unless JAX's own settings say otherwise."""
-  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
-    os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip
+  """Programs that XLA compiles will be kept in the user's cache folder, unless JAX's own setting says otherwise.
+
+  Not on a machine without accelerators where oneDNN takes convolutions: XLA cannot write such programs, and complains of each.
+  """
+  accelerated = importlib.metadata.entry_points(group='jax_plugins') or importlib.util.find_spec('libtpu')
+  if accelerated or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
+      os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip
 
 
 def fail(message: str) -> None:

@@ -16,8 +16,9 @@ def started(monkeypatch):
   calls = []
   monkeypatch.setattr(os, 'execv', lambda *command: calls.append(command))
   monkeypatch.setattr(main.sys, 'platform', 'linux')
-  monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
-  monkeypatch.delenv('XLA_FLAGS', raising=False)
+  ours = ('GLIBC_TUNABLES', 'XLA_FLAGS', 'JAX_COMPILATION_CACHE_DIR', 'XDG_CACHE_HOME')
+  monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name not in ours})
+  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [])
   return calls
 
 
@@ -28,16 +29,16 @@ def test_the_process_is_started_anew_once(started):
   assert len(started) == 1 and os.environ['XLA_FLAGS'] == main.ONEDNN
 
 
-def test_what_the_user_has_set_goes_before_it(started, monkeypatch):
+def test_what_the_user_has_set_goes_before_it(started):
   own = main.ONEDNN.replace('true', 'false')
-  monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.check=1')
-  monkeypatch.setenv('XLA_FLAGS', own)
+  os.environ['GLIBC_TUNABLES'] = 'glibc.malloc.check=1'
+  os.environ['XLA_FLAGS'] = own
   main.settle_environment()
   assert not started and os.environ['XLA_FLAGS'] == own and os.environ['GLIBC_TUNABLES'] == 'glibc.malloc.check=1'
 
 
-def test_other_flags_of_xla_stay(started, monkeypatch):
-  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
+def test_other_flags_of_xla_stay(started):
+  os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
   main.settle_environment()
   assert os.environ['XLA_FLAGS'].split() == ['--xla_force_host_platform_device_count=2', main.ONEDNN]
 
@@ -53,3 +54,22 @@ def test_other_systems_are_left_as_they_are(started, monkeypatch):
   monkeypatch.setattr(main.sys, 'platform', 'darwin')
   main.settle_environment()
   assert not started and 'GLIBC_TUNABLES' not in os.environ
+
+
+def test_programs_are_kept_where_they_can_be_written(started, monkeypatch):
+  """Those of oneDNN cannot."""
+  main.settle_environment()
+  assert 'JAX_COMPILATION_CACHE_DIR' not in os.environ
+  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [group])  # a GPU's
+  os.environ['XDG_CACHE_HOME'] = '/caches'
+  main.settle_environment()
+  assert os.environ['JAX_COMPILATION_CACHE_DIR'] == '/caches/kd_jax/compiled'
+
+
+def test_they_are_kept_without_onednn_and_where_the_user_says(started):
+  os.environ['XLA_FLAGS'] = main.ONEDNN.replace('true', 'false')
+  main.settle_environment()
+  assert os.environ['JAX_COMPILATION_CACHE_DIR'].endswith('/kd_jax/compiled')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = '/mine'
+  main.settle_environment()
+  assert os.environ['JAX_COMPILATION_CACHE_DIR'] == '/mine'

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -131,17 +132,25 @@ def kill_here() -> None:
 
 def _inside(stage: Stage) -> bool:
   """Whether a thread of this process is in the stage."""
-  for frame in sys._current_frames().values():
-    wanted = list(stage.calls)
-    while frame is not None and wanted:
-      file, _, name = wanted[-1].partition(':')
-      code = frame.f_code
-      if code.co_name == name and code.co_filename.endswith(f'/{file}') and '/kd_jax/' in code.co_filename:
-        wanted.pop()
-      frame = frame.f_back
-    if not wanted:
-      return True
-  return False
+  interval = sys.getswitchinterval()
+  sys.setswitchinterval(5)  # the stacks must not change while they are read: on Python 3.11 a frame then is no frame
+  time.sleep(0)  # who waits for the interpreter takes note of that
+  try:
+    return any(_is_in(stage, frame) for frame in sys._current_frames().values())
+  finally:
+    sys.setswitchinterval(interval)
+
+
+def _is_in(stage: Stage, frame: types.FrameType | None) -> bool:
+  """Whether a stack holds the stage's calls."""
+  wanted = list(stage.calls)
+  while frame is not None and wanted:
+    file, _, name = wanted[-1].partition(':')
+    code = frame.f_code
+    if code.co_name == name and code.co_filename.endswith(f'/{file}') and '/kd_jax/' in code.co_filename:
+      wanted.pop()
+    frame = frame.f_back
+  return not wanted
 
 
 class Study:
