@@ -10,8 +10,14 @@ from kd_jax import estimate, models, tasks
 from kd_jax import study as studies
 from kd_jax.study import Row
 from kd_jax.types import KdJaxError
-from tests import tiny
+from tests import own_code, tiny
 from tests.workers_test import ROWS, SMALL, study
+
+
+@pytest.fixture(scope='module', autouse=True)
+def networks(tmp_path_factory):
+  with own_code.importable(tmp_path_factory.mktemp('networks'), 'study_nets'):
+    yield
 
 
 def dry(folder, of) -> list[str]:
