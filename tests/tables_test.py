@@ -116,6 +116,11 @@ def test_a_function_of_other_logits_is_refused(place, logits, said):
   assert not list(place.glob('x.npz*'))
 
 
+def test_a_place_that_cannot_be_written_is_told(place):
+  with pytest.raises(KdJaxError, match=r'x\.npz cannot be written \(No such file or directory\)'):
+    tables.write(place / 'nowhere' / 'x.npz', lambda images: np.zeros((len(images), 10)), say=lambda line: None, **DATA)
+
+
 def test_another_kind_of_file_is_not_written(place):
   with pytest.raises(KdJaxError, match='call it x.npz'):
     tables.write(place / 'x.csv', lambda images: images, **DATA)
@@ -139,6 +144,15 @@ def test_a_damaged_file_is_refused(place, table, change, said):
 def test_half_a_file_is_refused(place, table):
   (place / 'half.npz').write_bytes(table.read_bytes()[:5000])
   fails('half.npz is no table of precomputed logits, or is damaged', place / 'x', teacher_checkpoint=str(place / 'half.npz'))
+
+
+def test_compressed_bytes_that_are_damaged_are_refused(place, table):
+  with np.load(table) as file:
+    np.savez_compressed(place / 'packed.npz', **file)
+  data = bytearray((place / 'packed.npz').read_bytes())
+  data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+  (place / 'packed.npz').write_bytes(data)
+  fails('packed.npz is no table of precomputed logits, or is damaged', place / 'x', teacher_checkpoint=str(place / 'packed.npz'))
 
 
 def murmur(images: np.ndarray) -> np.ndarray:

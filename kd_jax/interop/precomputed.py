@@ -9,8 +9,8 @@ An example has a picture for each view of it; kd_jax.tables makes them all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import zipfile
 from pathlib import Path
 
 import flax.linen as nn
@@ -88,13 +88,21 @@ def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
 
 
 def write(path: Path, fingerprints: np.ndarray, logits: np.ndarray, image_shape: tuple[int, ...]) -> int:
-  """Writes a table, whole or not at all; a picture that comes several times has a row, its first. Returns the number of rows."""
+  """Writes a table, whole or not at all; a picture that comes several times has a row, its first. Returns the number of rows.
+
+  Raises KdJaxError where the file cannot be written.
+  """
   _, first = np.unique(words(fingerprints), return_index=True)
   new = path.with_name(f'{path.name}.new')
-  with open(new, 'wb') as file:
-    fields = {'fingerprint': fingerprints[first], 'logits': logits[first], 'image_shape': np.array(image_shape)}
-    np.savez(file, **{name: fields[name].astype(kind) for name, (kind, _) in _FIELDS.items()})
-  new.replace(path)
+  fields = {'fingerprint': fingerprints[first], 'logits': logits[first], 'image_shape': np.array(image_shape)}
+  try:
+    with open(new, 'wb') as file:
+      np.savez(file, **{name: fields[name].astype(kind) for name, (kind, _) in _FIELDS.items()})
+    new.replace(path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      new.unlink()
+    raise KdJaxError(f'{path} cannot be written ({error.strerror or error}): free some space, or choose another place') from error
   return len(first)
 
 
@@ -107,7 +115,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
       fields = {name: stored[name] for name in _FIELDS}
-  except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
+  except Exception as error:  # whatever the bytes of another kind of file make NumPy, zipfile and zlib raise
     raise KdJaxError(f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it with '
                      'kd_jax.tables.write') from error  # fmt: skip
   fingerprints, logits, shape = fields.values()
