@@ -4,8 +4,14 @@ It compiles in a fraction of the time of the ResNets, so that tests of whole run
 """
 
 import contextlib
+import re
 
 import pytest
+
+from kd_jax import config as configuration
+from kd_jax.run import run
+from kd_jax.types import KdJaxError
+from tests import tiny
 
 TEXT = '''
 import flax.linen as nn
@@ -73,3 +79,17 @@ def importable(folder, module: str):
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(folder)
     yield
+
+
+def trained(folder, keys: dict):
+  """The rows of a run with these keys of the configuration, and what it said."""
+  said = []
+  with tiny.quick_compilation():
+    return run(configuration.resolve(configuration.default(**keys)), folder, say=said.append), said
+
+
+def refuses(said: str, folder, keys: dict) -> None:
+  """Such a run is refused in one line that holds this, and writes nothing."""
+  with pytest.raises(KdJaxError, match=re.escape(said)) as caught:
+    trained(folder, keys)
+  assert '\n' not in str(caught.value) and not folder.exists()

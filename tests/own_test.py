@@ -10,14 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.interop import formats
 from kd_jax.report import records
-from kd_jax.run import run
 from kd_jax.train import checkpoint, packing
-from kd_jax.types import KdJaxError, Trained
-from tests import own_code, tiny
+from kd_jax.types import Trained
+from tests import own_code
 
 SMALL = {
   'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 0, 'flip': False,
@@ -26,15 +24,11 @@ SMALL = {
 
 
 def trained(folder, **changed):
-  said = []
-  with tiny.quick_compilation():
-    return run(configuration.resolve(configuration.default(**SMALL | changed)), folder, say=said.append), said
+  return own_code.trained(folder, SMALL | changed)
 
 
 def fails(said, folder, **changed):
-  with pytest.raises(KdJaxError, match=re.escape(said)) as caught:
-    trained(folder, **changed)
-  assert '\n' not in str(caught.value) and not folder.exists()
+  own_code.refuses(said, folder, SMALL | changed)
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ import pytest
 from kd_jax import config as configuration
 from kd_jax import models, tables
 from kd_jax.interop import precomputed
-from kd_jax.run import check, prepare, run
+from kd_jax.run import check, prepare
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, LogitsOnly
 from tests import own_code, tiny
@@ -24,15 +24,11 @@ PICTURES = 64 * 9 * 2 + 40 + 40
 
 
 def trained(folder, **changed):
-  said = []
-  with tiny.quick_compilation():
-    return run(configuration.resolve(configuration.default(**RUN | changed)), folder, say=said.append), said
+  return own_code.trained(folder, RUN | changed)
 
 
 def fails(said, folder, **changed):
-  with pytest.raises(KdJaxError, match=re.escape(said)) as caught:
-    trained(folder, **changed)
-  assert '\n' not in str(caught.value) and not folder.exists()
+  own_code.refuses(said, folder, RUN | changed)
 
 
 @pytest.fixture(scope='module')
