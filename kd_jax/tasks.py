@@ -94,17 +94,16 @@ def companies(study: Study, planned: Sequence[Planned], apart: Collection[str], 
   """What is trained in one program, in the order in which it is done: phases of one group of rows that have the same data, seed and
   imported teachers, at most `study.together` of them. Those of the hashes in `apart` are trained alone.
 
-  Where students are trained together, nothing else is started until the sweeps are finished (`whole`): who trains beside whom, and
-  with that the rounding of its result, follows from the study, not from who is done first.
+  Until the sweeps are finished (`whole`), only they are started and what trains alone in any case: who trains beside whom, and with
+  that the rounding of its result, follows from the study, not from who is done first.
   """
   groups = {row.name: row.group for row in study.definition.rows}
   placed: dict[Any, dict[str, Task]] = {}
   seen: set[str] = set()
   for p in planned:
-    if study.together > 1 and not whole and p.run.kind != 'sweep':
-      continue
+    undecided = study.together > 1 and not whole and p.run.kind != 'sweep'
     for task in p.tasks:
-      if task.identity not in seen:
+      if task.identity not in seen and not (undecided and task.company):
         seen.add(task.identity)
         alone = study.together == 1 or task.company is None or task.identity in apart
         placed.setdefault(task.identity if alone else (groups[p.run.row], task.company), {})[task.identity] = task

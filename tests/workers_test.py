@@ -224,6 +224,16 @@ class TestTogether:
     at_once(monkeypatch, lambda: works(tmp_path / 'study'))
     assert table(tmp_path / 'study') == table(undisturbed[0])
 
+  def test_while_a_sweep_is_trained_another_worker_has_what_trains_alone(self, whole, tmp_path):
+    teacher = next(whole[0].glob('phases/*/networks/teacher'))
+    of = studies.resolve(studies.study('Digits', question='', protocol='', rows=COMPANY, together=2, **SMALL,
+                                       teacher_checkpoint=str(teacher)))  # fmt: skip
+    planned, decided = tasks.Plan(of).now(tmp_path)
+    ready = tasks.companies(of, planned, set(), whole=decided)
+    assert not decided and [tuple(task.prepared.config.method for task in company) for company in ready] == [
+      ('kd', 'kd'), ('nokd',), ('nokd',)]  # fmt: skip
+    assert [task.prepared.config.seed for company in ready for task in company] == [1000, 1000, 0, 1]
+
   def test_where_one_diverges_the_others_are_trained_without_it(self, works, tmp_path):
     rows = (Row('KD', {'method': 'kd'}, seeds=1), Row('diverging', {'method': 'kd', 'learning_rate': 1e30}, seeds=1))
     with pytest.raises(KdJaxError, match="1 phases have failed.*row 'diverging', seed 0"):
