@@ -66,6 +66,6 @@ def get_config():
       ('SFD, written, with KD', 'KD'), ('OH, published', 'NOKD without the ReLUs between stages'),
       *((row.name, against.get(row.name, 'KD, T = 5')) for row in others[1:]),
     ],
-    together=5,
+    together=6,
     **{**PAPER, **taught_by('resnet26'), 'epochs': 20, 'train_examples': 5000, 'validation_examples': 2500},
   )  # fmt: skip
