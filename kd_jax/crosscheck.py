@@ -16,7 +16,6 @@ import itertools
 import re
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -57,9 +56,9 @@ class Numbers(dict):
 
   def __init__(self, file: Path):
     try:
-      with np.load(file, allow_pickle=False) as arrays:
-        super().__init__({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+      with open(file, 'rb') as opened, np.load(opened, allow_pickle=False) as arrays:
+        super().__init__(arrays)
+    except Exception as error:  # damage shows as any of a dozen kinds
       raise KdJaxError(f'{file} cannot be read as arrays of NumPy ({" ".join(str(error).split())}); make it again') from error
     self._file = file
 

@@ -13,6 +13,7 @@ import pytest
 from kd_jax import crosscheck
 from kd_jax.interop import torch_names
 from kd_jax.models.layers import BatchNorm
+from kd_jax.types import KdJaxError
 
 resnet = importlib.import_module('kd_jax.models.resnet')  # the package has a function of this name
 
@@ -111,3 +112,20 @@ def test_a_wrong_folder_is_one_line(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('kd_jax.crosscheck: ') and said in line
     np.savez(tmp_path / 'surprise.npz', x=np.zeros(1))
+
+
+def test_damaged_numbers_are_one_error(tmp_path):
+  good, damaged = tmp_path / 'good.npz', tmp_path / 'damaged.npz'
+  np.savez_compressed(good, x=np.arange(4096))
+  assert (crosscheck.Numbers(good)['x'] == np.arange(4096)).all()
+  whole = good.read_bytes()
+  middle = len(whole) // 2
+  for kept in (b'', b'no archive', whole[:middle], whole[:middle] + bytes(64) + whole[middle + 64 :]):
+    damaged.write_bytes(kept)
+    with pytest.raises(KdJaxError, match='damaged.npz cannot be read as arrays of NumPy'):
+      crosscheck.Numbers(damaged)
+  np.save(tmp_path / 'alone.npy', np.arange(3))
+  with pytest.raises(KdJaxError, match='alone.npy cannot be read'):
+    crosscheck.Numbers(tmp_path / 'alone.npy')
+  with pytest.raises(KdJaxError, match="good.npz lacks 'y'; make it again"):
+    crosscheck.Numbers(good)['y']
