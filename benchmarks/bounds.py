@@ -10,7 +10,7 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   import jax
   import jax.numpy as jnp
 
-  from kd_jax import methods, models, training
+  from kd_jax import assembly, methods, models
   from kd_jax.data import pipeline
   from kd_jax.train import optim, state, step
   from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
@@ -24,8 +24,8 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   made = step.train_step(student, taught_by, method, rule, pipeline.preprocess(views))
 
   def begun(key, variables, weights):
-    known = tuple(training.known(t, variables=w) for t, w in zip(taught_by, weights, strict=True))
-    own = method.init(key, training.known(student), known)
+    known = tuple(assembly.known(t, variables=w) for t, w in zip(taught_by, weights, strict=True))
+    own = method.init(key, assembly.known(student), known)
     return state.create(variables, own, rule), Frozen(weights, own.consts, key)
 
   now, frozen = jax.eval_shape(begun, key, models.shapes(student), tuple(models.shapes(t) for t in taught_by))

@@ -29,7 +29,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   import jax
   import numpy as np
 
-  from kd_jax import config, models, run, tables, training
+  from kd_jax import assembly, config, models, run, tables
   from kd_jax.data import feed, pipeline, sources
   from kd_jax.interop import precomputed
   from kd_jax.train import checkpoint, loop, parallel, state
@@ -58,7 +58,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
       zoo = {phase.teachers[0]: precomputed.load(Path(place) / 'teacher.npz', image_shape=row.image_shape, classes=row.classes)}
   nowhere = Path(os.devnull)  # what is timed here writes checkpoints alone, and these elsewhere
   context = run.context(prepared, nowhere, stop=lambda: False, say=lambda text: None)
-  made = training.assemble([training.Student(context, phase)] * row.students, zoo)
+  made = assembly.assemble([assembly.Student(context, phase)] * row.students, zoo)
   work = made.work
   now = work.place(jax.tree.map(np.array, jax.device_get(made.firsts)))
   frozen, done, passed = work.place(made.frozen), 0, 0
@@ -95,7 +95,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
       jax.block_until_ready(work.feed(number, 1)[1])
     if row.work == 'epoch':
       part = context.parts.validation
-      for block in feed.evaluation(part, training.EVALUATION_BATCH, placed=context.placed[id(part.source)],
+      for block in feed.evaluation(part, assembly.EVALUATION_BATCH, placed=context.placed[id(part.source)],
                                    own=context.devices.own, split=context.devices.split):  # fmt: skip
         jax.block_until_ready(block[1:])
     return 0.0
@@ -107,7 +107,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
 
   pixels = jax.device_put(dataset.train.image[: row.batch])
   batch = pipeline.to_unit(pixels)
-  views = jax.jit(pipeline.preprocess(training.policies(prepared.config, phase)))
+  views = jax.jit(pipeline.preprocess(assembly.policies(prepared.config, phase)))
   if row.work == 'forward':
     teacher = made.teaching[0].network.module
     forward = jax.jit(lambda variables, image: teacher.apply(variables, image, train=False).logits)

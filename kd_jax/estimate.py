@@ -10,14 +10,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from kd_jax import models, training
+from kd_jax import assembly, models
+from kd_jax.assembly import Say
 from kd_jax.data import pipeline
 from kd_jax.methods.nokd import nokd
 from kd_jax.report import records
 from kd_jax.study import Study
 from kd_jax.tasks import Plan, Planned, Task, companies
-from kd_jax.train import optim, state, step
-from kd_jax.training import Say
+from kd_jax.train import optim, peaks, state, step
 from kd_jax.types import Frozen, Network, NetworkSpec, Source
 
 _STEPS = 3  # that are timed
@@ -63,7 +63,7 @@ def flops(task: Task, *, sharing: int = 1) -> float:
   taught = sum(forward(networks[name]) for name in phase.teachers if name in networks)
   trained = forward(networks[phase.name]) + (forward(phase.method.companion) if phase.method.companion else 0)
   images = sum(phase.shares.values()) * len(phase.method.views)
-  return (3 * trained + taught / sharing) * images * training.steps_per_epoch(prepared.parts, phase) * phase.epochs
+  return (3 * trained + taught / sharing) * images * assembly.steps_per_epoch(prepared.parts, phase) * phase.epochs
 
 
 def forward(network: Network) -> float:
@@ -85,7 +85,7 @@ def _count(network: Network) -> float:
   def logits(variables, image):
     return network.module.apply(variables, image, train=False).logits
 
-  return training.operations(jax.jit(logits), models.shapes(network), image) or 0.0
+  return peaks.operations(jax.jit(logits), models.shapes(network), image) or 0.0
 
 
 def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
@@ -103,7 +103,7 @@ def timed_rate(left: Sequence[Task]) -> float:
   network, size = models.build(task.phase.student), sum(task.phase.shares.values())
   optimiser = optim.sgd(task.phase.optimiser, 0.1, nokd().trains)
   variables = models.initialise(jax.random.key(0), network)
-  own = nokd().init(jax.random.key(0), training.known(network), ())
+  own = nokd().init(jax.random.key(0), assembly.known(network), ())
   current = state.create(jax.tree.map(jnp.array, variables), own, optimiser)
   compiled = jax.jit(step.train_step(network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})))
   sources = (Source(jnp.zeros((size, *task.phase.student.image_shape), jnp.uint8), jnp.zeros(size, jnp.int32)),)

@@ -13,6 +13,7 @@ import numpy as np
 
 from kd_jax import config as configuration
 from kd_jax import images, models, teachers
+from kd_jax.assembly import EVALUATION_BATCH, Say
 from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, sources
 from kd_jax.data.feed import Part
@@ -20,7 +21,6 @@ from kd_jax.report import analysis, predictions
 from kd_jax.report.predictions import Predictions
 from kd_jax.report.runs import Run
 from kd_jax.train import checkpoint
-from kd_jax.training import EVALUATION_BATCH, Say
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 _EVERY = 5.0  # seconds between two lines of progress

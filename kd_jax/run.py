@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import images, models, plans, tables, teachers, training, workdir
+from kd_jax import assembly, images, models, plans, tables, teachers, training, workdir
+from kd_jax.assembly import Context, Say, Student
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
 from kd_jax.report import plots, records, statistics, table
 from kd_jax.train import loop, memory, parallel
-from kd_jax.training import Context, Say
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -90,9 +90,9 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
-    if phase.epochs * (steps := training.steps_per_epoch(prepared.parts, phase)) >= 2**31:
+    if phase.epochs * (steps := assembly.steps_per_epoch(prepared.parts, phase)) >= 2**31:
       raise KdJaxError(f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower epochs')
-    training.policies(config, phase)
+    assembly.policies(config, phase)
     student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
       networks[plans.companion_name(phase.name)] = phase.method.companion
@@ -101,8 +101,8 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
 
     def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
       method = phase.method
-      taught_by = tuple(training.known(t, variables=v) for t, v in zip(teaching, variables, strict=True))
-      own = method.init(key, training.known(student), taught_by)
+      taught_by = tuple(assembly.known(t, variables=v) for t, v in zip(teaching, variables, strict=True))
+      own = method.init(key, assembly.known(student), taught_by)
       seen = [dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size))) for n in (student, *teaching)]
       image = jnp.zeros((size, *student.spec.image_shape))
       batch = Batch(image, jnp.zeros(size, jnp.int32), jnp.ones(size))
@@ -173,7 +173,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
       raise loop.Interrupted
     done = training.finished(context, phase)
     if done is None:
-      (done,) = training.train([training.Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
+      (done,) = training.train([Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax import plans, run
+from kd_jax.assembly import Say
 from kd_jax.report import records
 from kd_jax.run import Prepared
 from kd_jax.study import Run, Study, runs
 from kd_jax.train import packing
-from kd_jax.training import Say
 from kd_jax.types import KdJaxError, Phase
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')

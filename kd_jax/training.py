@@ -1,4 +1,4 @@
-"""One phase of a run: networks, step and data put together, trained, evaluated and recorded, or read back where it is finished."""
+"""One phase of a run: trained, evaluated and recorded, or read back where it is finished."""
 
 from __future__ import annotations
 
@@ -9,32 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from kd_jax import models, plans
-from kd_jax.config import Config
-from kd_jax.data import feed, pipeline, roles
+from kd_jax import assembly, models, plans
+from kd_jax.assembly import Assembled, Context, Student
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
-from kd_jax.train import checkpoint, keys, loop, metrics, optim, packing, parallel, peaks, state, step
-from kd_jax.types import (
-  Damaged,
-  Frozen,
-  KdJaxError,
-  Known,
-  MethodState,
-  Network,
-  NetworkSpec,
-  Phase,
-  PyTree,
-  Source,
-  Trained,
-  TrainState,
-)
+from kd_jax.train import checkpoint, loop, packing, parallel, peaks, state
+from kd_jax.types import Damaged, KdJaxError, Network, NetworkSpec, Phase, PyTree, Trained, TrainState
 from kd_jax.watcher import Watcher
-
-EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
-Say = Callable[[str], None]
 
 
 class Done(NamedTuple):
@@ -43,19 +25,6 @@ class Done(NamedTuple):
   rows: list[dict[str, Any]]  # of results.json: the student's, and before it that of a network trained beside it
   history: list[loop.Row]
   networks: dict[str, Trained]  # by name, the student under the phase's own
-
-
-class Context(NamedTuple):
-  """What all phases of a run share."""
-
-  config: Config
-  folder: Path
-  parts: roles.Roles
-  placed: Mapping[int, Source]  # id of a stored source → the same on the devices; empty where images stream from the host
-  devices: parallel.Parallel
-  classes: tuple[str, ...]
-  stop: Callable[[], bool]
-  say: Say
 
 
 def finished(context: Context, phase: Phase) -> Done | None:
@@ -82,68 +51,6 @@ def finished(context: Context, phase: Phase) -> Done | None:
                                                   for name, (spec, variables, _) in networks.items()})  # fmt: skip
 
 
-class Student(NamedTuple):
-  """A phase to train in the context of its run. Those that train together see the same data and have the same teachers."""
-
-  context: Context
-  phase: Phase
-
-
-class Assembled(NamedTuple):
-  """Phases that can start: what the loop takes, and what is asked of it afterwards. Nothing is compiled yet but initial weights.
-
-  Tuples have an entry a student, in the order in which they were given.
-  """
-
-  learners: tuple[step.Learner, ...]
-  teaching: tuple[Trained, ...]
-  firsts: tuple[TrainState, ...]
-  schedules: tuple[Callable[[int], Any], ...]
-  frozen: Frozen
-  fed: feed.Feed
-  work: loop.Work
-  evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
-
-
-def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembled:
-  """Puts networks, step and data of one phase together, or of several; the arguments are those of `train`."""
-  (context, leading), *_ = students
-  config, devices = context.config, context.devices
-  teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
-  taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
-  key, per_epoch = keys.phase_key(jax.random.key(config.seed), leading.name), steps_per_epoch(context.parts, leading)
-  parts, shares, streamed = _parts(context.parts, leading), tuple(leading.shares.values()), not context.placed
-  learners, firsts, consts, schedules = [], [], [], []
-  for _, phase in students:
-    student, schedule = models.build(phase.student), optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
-    start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
-    own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
-    learners.append(step.Learner(student, phase.method, optim.sgd(phase.optimiser, schedule, phase.method.trains)))
-    firsts.append(state.create(start, own, learners[-1].optimiser))
-    consts.append(own.consts)
-    schedules.append(schedule)
-  together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
-                                  axis=devices.axis)  # fmt: skip
-  compiled = devices.train(together, streamed)
-  whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
-
-  def order(at: int) -> tuple[np.ndarray, ...]:
-    return devices.own(whole(at))
-
-  if streamed:
-    fed = feed.streamed(parts, order, devices.split)
-  else:
-    placed = tuple(context.placed[id(part.source)] for part in parts)
-    fed = feed.resident(placed, parts, order, devices.split, devices.split_steps)
-  per_call = 1 if streamed else devices.steps
-  fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
-  position = devices.split(devices.own(pipeline.positions(shares)))
-  work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
-  frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
-  evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
-  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
-
-
 def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
   """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
 
@@ -154,10 +61,10 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
     checkpoints: the folder of what was saved of this training, and is.
   """
   (context, leading), *_ = students
-  made, devices = assemble(students, zoo), context.devices
+  made, devices = assembly.assemble(students, zoo), context.devices
   work = made.work
   # From the host: on several, pmap gives up what it is given when it is only asked for its program.
-  each_step = operations(work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position)
+  each_step = peaks.operations(work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position)
   each_step = each_step and each_step / len(students)
   peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:
@@ -201,57 +108,11 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
   records.write_sealed(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
 
 
-def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
-  """The augmentation of each view of a phase. Raises KdJaxError where one names nothing, or crops lie outside of the images."""
-  height, width, _ = phase.student.image_shape
-  if config.crop_padding > min(height, width):
-    raise KdJaxError(f'crop_padding is {config.crop_padding} pixels, and the images have {height}×{width}; lower it')
-  return {view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
-          for view, text in phase.method.views.items()}  # fmt: skip
-
-
-def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Part, ...]:
-  return tuple(getattr(parts, name) for name in phase.shares)
-
-
-def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
-  """An epoch is a pass over the phase's first source; each of them must fill its share of a batch."""
-  passes = [pipeline.steps_per_epoch(len(p.index), s) for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True)]
-  return passes[0]
-
-
-def _changed(teacher: Trained, phase: Phase) -> Trained:
-  return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
-
-
-def known(network: Network, *, variables: PyTree = None) -> Known:
-  """What a method may know of a network; of one without variables, their shapes."""
-  return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
-
-
-def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
-  """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
-  devices, streamed = context.devices, not context.placed
-  compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
-
-  def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
-    placed = context.placed.get(id(part.source))
-    batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
-    blocks = feed.evaluation(part, batch, placed=placed, own=devices.own, split=devices.split)
-    variables = devices.place(variables)
-    totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
-    if totals['accuracy'][1] != len(part.index):
-      raise KdJaxError(f'{len(part.index)} images were to be evaluated and {totals["accuracy"][1]:.0f} have a label')
-    return metrics.means(totals)
-
-  return evaluate
-
-
 def _validation(context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]) -> Callable:
   """What the loop measures after an epoch: the student, and beside it the best teacher where the phase's end depends on it."""
   selection = context.config.selection
   part = context.parts.validation if selection == 'validation' else context.parts.test
-  companion = phase.method.companion and evaluator(context, phase.method.companion)
+  companion = phase.method.companion and assembly.evaluator(context, phase.method.companion)
   teachers_best = max((row[f'{selection}_accuracy'] for row in rows if row['name'] in phase.teachers), default=None)
 
   def validate(now: TrainState) -> dict[str, float]:
@@ -284,17 +145,6 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def operations(compiled: Callable, *arguments: Any) -> float | None:
-  """Floating-point operations of a program, counted by XLA as it is written, before it is optimised.
-
-  None where XLA cannot count them: a function that was exported for any number of images has no shapes before it is compiled.
-  """
-  try:
-    return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
-  except jax.errors.JaxRuntimeError:
-    return None
-
-
 def _images_at_peak(devices: parallel.Parallel, each_step: float | None, images: int) -> float | None:
   """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
   peak = peaks.of(jax.local_devices()[0].device_kind)
@@ -313,7 +163,7 @@ def _compute(context: Context, phase: Phase, steps: int, each_step: float | None
 
 def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
   """A network that was trained beside a phase's student, as it is at the phase's end."""
-  test = evaluator(context, companion.network)(companion.variables, context.parts.test)['accuracy']
+  test = assembly.evaluator(context, companion.network)(companion.variables, context.parts.test)['accuracy']
   return _row(
     context, name, companion.network.spec, companion.variables, role='teacher', method=phase.method_name,
     recipe=context.config.recipe, teachers=[], epochs=len(finished.history), best_epoch=len(finished.history),
@@ -334,7 +184,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
   before = parallel.told(read)
   if before is not None:
     return before
-  started, evaluate, spec = time.perf_counter(), evaluator(context, trained.network), trained.network.spec
+  started, evaluate, spec = time.perf_counter(), assembly.evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
   test = evaluate(trained.variables, context.parts.test)['accuracy']
   context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images.')

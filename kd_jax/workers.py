@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from kd_jax import run, training, workdir
+from kd_jax.assembly import Say, Student
 from kd_jax.report import records
 from kd_jax.study import Run, Study
 from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, memory, packing
-from kd_jax.training import Done, Say
+from kd_jax.training import Done
 from kd_jax.types import KdJaxError
 
 POLL = 2.0  # seconds between two looks at what other workers have finished
@@ -139,7 +140,7 @@ def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: 
       raise KdJaxError(f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the folder to train it again')
     zoo |= done.networks
     rows += [row for row in done.rows if row['name'] == name]
-  students = [training.Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
+  students = [Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
               for task in company]  # fmt: skip
   done = training.train(students, zoo, rows, _saved(company, folder))
   shutil.rmtree(_saved(company, folder), ignore_errors=True)

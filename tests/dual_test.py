@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-import kd_jax.training
+import kd_jax.assembly
 from kd_jax import config as configuration
 from kd_jax.methods import make
 from kd_jax.methods.dual import side_by_side
@@ -114,14 +114,14 @@ def test_a_finished_run_is_read_back(rows_and_folder):
 
 
 def test_the_first_phase_ends_as_soon_as_the_teacher_leads(tmp_path, monkeypatch):
-  inner = kd_jax.training.evaluator
+  inner = kd_jax.assembly.evaluator
 
   def flattering(context, network):  # the teacher is right everywhere, the student nowhere
     value = 1.0 if network.spec.name == TEACHER else 0.0
     evaluate = inner(context, network)
     return lambda variables, part: evaluate(variables, part) | {'accuracy': value}
 
-  monkeypatch.setattr(kd_jax.training, 'evaluator', flattering)
+  monkeypatch.setattr(kd_jax.assembly, 'evaluator', flattering)
   with tiny.quick_compilation():
     rows = {row['name']: row for row in run(config(), tmp_path / 'run', say=lambda line: None)}
   assert rows['side_by_side']['epochs'] == 1 and rows['student']['epochs'] == 2

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import kd_jax.assembly
 import kd_jax.run
 import kd_jax.training
 from kd_jax import config as configuration
@@ -219,7 +220,7 @@ def test_selection_on_the_test_images_holds_nothing_out_and_says_so(tmp_path, al
 
 
 def test_streamed_images_give_the_same_bits_as_resident_ones(tmp_path, alone, monkeypatch):
-  monkeypatch.setattr(kd_jax.training.feed, 'resident', lambda *rest: pytest.fail('nothing may lie on the device'))
+  monkeypatch.setattr(kd_jax.assembly.feed, 'resident', lambda *rest: pytest.fail('nothing may lie on the device'))
   streamed = Done(tmp_path / 'run', method='nokd', selection='test', data_placement='host')
   assert streamed.rows[0]['last_sha256'] == alone.rows[0]['last_sha256']
   assert streamed.rows[0]['best_sha256'] == alone.rows[0]['best_sha256']

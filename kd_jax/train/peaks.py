@@ -1,8 +1,11 @@
-"""What devices can do at best, as their vendors state it: the measure of a speed that was reached."""
+"""What a program asks of devices, and what they can do at best, as their vendors state it: the measure of a speed that was reached."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
 
 
 class Peak(NamedTuple):
@@ -30,3 +33,14 @@ PEAKS = {
 def of(device_kind: str) -> Peak | None:
   """The peak of a device, or None where it is not known, as of any CPU."""
   return next((peak for name, peak in PEAKS.items() if name in device_kind), None)
+
+
+def operations(compiled: Callable, *arguments: Any) -> float | None:
+  """Floating-point operations of a program, counted by XLA as it is written, before it is optimised.
+
+  None where XLA cannot count them: a function that was exported for any number of images has no shapes before it is compiled.
+  """
+  try:
+    return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+  except jax.errors.JaxRuntimeError:
+    return None

@@ -1,0 +1,145 @@
+"""Networks, step and data of a phase put together, or of several that train together: what the training loop takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kd_jax import models
+from kd_jax.config import Config
+from kd_jax.data import feed, pipeline, roles
+from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
+from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
+
+EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
+Say = Callable[[str], None]
+
+
+class Context(NamedTuple):
+  """What all phases of a run share."""
+
+  config: Config
+  folder: Path
+  parts: roles.Roles
+  placed: Mapping[int, Source]  # id of a stored source → the same on the devices; empty where images stream from the host
+  devices: parallel.Parallel
+  classes: tuple[str, ...]
+  stop: Callable[[], bool]
+  say: Say
+
+
+class Student(NamedTuple):
+  """A phase to train in the context of its run. Those that train together see the same data and have the same teachers."""
+
+  context: Context
+  phase: Phase
+
+
+class Assembled(NamedTuple):
+  """Phases that can start: what the loop takes, and what is asked of it afterwards. Nothing is compiled yet but initial weights.
+
+  Tuples have an entry a student, in the order in which they were given.
+  """
+
+  learners: tuple[step.Learner, ...]
+  teaching: tuple[Trained, ...]
+  firsts: tuple[TrainState, ...]
+  schedules: tuple[Callable[[int], Any], ...]
+  frozen: Frozen
+  fed: feed.Feed
+  work: loop.Work
+  evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
+
+
+def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembled:
+  """Puts networks, step and data of one phase together, or of several.
+
+  Args:
+    students: what is to be trained.
+    zoo: the networks that they refer to: teachers, and where a phase starts from.
+  """
+  (context, leading), *_ = students
+  config, devices = context.config, context.devices
+  teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
+  taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
+  key, per_epoch = keys.phase_key(jax.random.key(config.seed), leading.name), steps_per_epoch(context.parts, leading)
+  parts, shares, streamed = _parts(context.parts, leading), tuple(leading.shares.values()), not context.placed
+  learners, firsts, consts, schedules = [], [], [], []
+  for _, phase in students:
+    student, schedule = models.build(phase.student), optim.learning_rate(phase.optimiser, per_epoch * phase.epochs)
+    start = zoo[phase.start].variables if phase.start else models.initialise(keys.stream(key, keys.INIT), student)
+    own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
+    learners.append(step.Learner(student, phase.method, optim.sgd(phase.optimiser, schedule, phase.method.trains)))
+    firsts.append(state.create(start, own, learners[-1].optimiser))
+    consts.append(own.consts)
+    schedules.append(schedule)
+  together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
+                                  axis=devices.axis)  # fmt: skip
+  compiled = devices.train(together, streamed)
+  whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
+
+  def order(at: int) -> tuple[np.ndarray, ...]:
+    return devices.own(whole(at))
+
+  if streamed:
+    fed = feed.streamed(parts, order, devices.split)
+  else:
+    placed = tuple(context.placed[id(part.source)] for part in parts)
+    fed = feed.resident(placed, parts, order, devices.split, devices.split_steps)
+  per_call = 1 if streamed else devices.steps
+  fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
+  position = devices.split(devices.own(pipeline.positions(shares)))
+  work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
+  frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
+  evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
+
+
+def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
+  """The augmentation of each view of a phase. Raises KdJaxError where one names nothing, or crops lie outside of the images."""
+  height, width, _ = phase.student.image_shape
+  if config.crop_padding > min(height, width):
+    raise KdJaxError(f'crop_padding is {config.crop_padding} pixels, and the images have {height}×{width}; lower it')
+  return {view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
+          for view, text in phase.method.views.items()}  # fmt: skip
+
+
+def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Part, ...]:
+  return tuple(getattr(parts, name) for name in phase.shares)
+
+
+def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
+  """An epoch is a pass over the phase's first source; each of them must fill its share of a batch."""
+  passes = [pipeline.steps_per_epoch(len(p.index), s) for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True)]
+  return passes[0]
+
+
+def _changed(teacher: Trained, phase: Phase) -> Trained:
+  return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
+
+
+def known(network: Network, *, variables: PyTree = None) -> Known:
+  """What a method may know of a network; of one without variables, their shapes."""
+  return Known(network, models.shapes(network) if variables is None else variables, models.output_shapes(network))
+
+
+def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
+  """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
+  devices, streamed = context.devices, not context.placed
+  compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
+
+  def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
+    placed = context.placed.get(id(part.source))
+    batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
+    blocks = feed.evaluation(part, batch, placed=placed, own=devices.own, split=devices.split)
+    variables = devices.place(variables)
+    totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
+    if totals['accuracy'][1] != len(part.index):
+      raise KdJaxError(f'{len(part.index)} images were to be evaluated and {totals["accuracy"][1]:.0f} have a label')
+    return metrics.means(totals)
+
+  return evaluate
