@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from kd_jax.interop.torch_pickle import SAVE_ALONE, Storage, Tensor, Unreadable, run
+from kd_jax.interop.torch_pickle import run
+from kd_jax.interop.torch_values import SAVE_ALONE, Storage, Tensor, Unreadable
 from kd_jax.types import KdJaxError
 
 _MAGIC = 0x1950A86A20F9469CFC6C

@@ -1,0 +1,185 @@
+"""What the names in a PyTorch checkpoint stand for, and the values that its pickle may describe: storages, tensors, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SAVE_ALONE = 'in PyTorch, save the state dict alone: torch.save(model.state_dict(), path)'
+COPY_AGAIN = 'copy or download the file again'
+
+_MAX_DIMENSIONS = 32
+_MAX_EMPTY = 2**31  # product of the other sides of a tensor without elements
+
+
+class Unreadable(Exception):
+  """Why a file cannot be read, and what to do; `torch_reader.read` puts the path in front."""
+
+  def __init__(self, why: str, remedy: str = COPY_AGAIN):
+    super().__init__(f'{why}; {remedy}')
+
+
+@dataclass(frozen=True, eq=False)
+class Name:
+  """What stands on the stack for a class or function that a file names."""
+
+  name: str
+  call: Callable[..., Any] | None = None
+  arities: tuple[int, ...] = ()  # how many arguments `call` takes
+  dtype: str | None = None  # of a storage class
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+  """A block of values that lies elsewhere in the file."""
+
+  key: str
+  dtype: str  # numpy's name, or 'bfloat16'
+  size: int  # in elements
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+  """A strided view of a storage, in elements; lies within it and is no bigger than it."""
+
+  storage: Storage
+  offset: int
+  shape: tuple[int, ...]
+  strides: tuple[int, ...]
+
+
+def check_state(instance: Any, state: Any) -> None:
+  """BUILD sets attributes; the only ones in a state dict are the modules' version numbers, which nothing needs.
+
+  Raises Unreadable for any others.
+  """
+  if type(instance) is dict and type(state) is dict:
+    return
+  if isinstance(instance, np.dtype) and type(state) is tuple and len(state) > 1 and _is_text(state[1], '<', '|'):
+    return
+  raise Unreadable('its pickle sets attributes of an object', SAVE_ALONE)
+
+
+def stored(identity: Any) -> Storage:
+  """('storage', class, key, device, size), and in the old format the view of a storage, which is always None today.
+
+  Raises Unreadable for anything else.
+  """
+  if type(identity) is not tuple or len(identity) not in (5, 6) or not _is_text(identity[0], 'storage'):
+    raise Unreadable('its pickle names a stored object that is no storage', SAVE_ALONE)
+  kind, key, size = identity[1], identity[2], identity[4]
+  if not isinstance(kind, Name) or kind.dtype is None or type(key) is not str or not _is_count(size):
+    raise Unreadable('its pickle describes a storage wrongly')
+  if identity[-1] is not None and len(identity) == 6:
+    raise Unreadable('its pickle holds a view of a storage, as only PyTorch < 0.4 wrote it', SAVE_ALONE)
+  return Storage(key, kind.dtype, size)
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
+  """torch._utils._rebuild_tensor_v2; what follows the strides (requires_grad, hooks, …) leaves the values alone."""
+  del unused
+  sides_known = _is_shape(shape) and _is_shape(strides) and len(shape) == len(strides)
+  if not isinstance(storage, Storage) or not _is_count(offset) or not sides_known:
+    raise Unreadable('its pickle describes a tensor wrongly')
+  size, others, last = 1, 1, offset
+  for side, stride in zip(shape, strides, strict=True):
+    size, others, last = size * side, others * max(side, 1), last + (side - 1) * stride
+  inside = last < storage.size and size <= storage.size if size else others <= _MAX_EMPTY
+  if not inside:
+    raise Unreadable('one of its tensors reaches beyond its storage, or repeats it')
+  return Tensor(storage, offset, shape, strides)
+
+
+def _parameter(data: Any, *unused: Any) -> Tensor:
+  del unused
+  if not isinstance(data, Tensor):
+    raise Unreadable('its pickle describes a parameter wrongly')
+  return data
+
+
+def _ordered_dict() -> dict:
+  """Python 2 passed the items; that form is not read, since the memo could repeat them without end."""
+  return {}
+
+
+def _size(sides: Any) -> tuple[int, ...]:
+  if not _is_shape(sides):
+    raise Unreadable('its pickle describes a shape wrongly')
+  return sides
+
+
+_SCALARS = {'f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'b1'}
+
+
+def _dtype(code: Any, *unused: Any) -> np.dtype:
+  del unused
+  if type(code) is not str or code not in _SCALARS:
+    raise Unreadable('its pickle holds a numpy type that is no number', SAVE_ALONE)
+  return np.dtype(code).newbyteorder('<')
+
+
+def _scalar(dtype: Any, value: Any) -> np.generic:
+  if not isinstance(dtype, np.dtype) or type(value) is not bytes or len(value) != dtype.itemsize:
+    raise Unreadable('its pickle describes a numpy number wrongly')
+  return np.frombuffer(value, dtype).astype(dtype.newbyteorder('='))[0]
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+  """How protocol 2 writes bytes; here those of one number."""
+  if (
+    type(text) is not str
+    or len(text) > 8
+    or not _is_text(encoding, 'latin1')
+    or any(ord(letter) > 255 for letter in text)
+  ):
+    raise Unreadable('its pickle holds bytes that are no number', SAVE_ALONE)
+  return text.encode('latin1')
+
+
+def _is_count(value: Any) -> bool:
+  return type(value) is int and value >= 0
+
+
+def _is_shape(value: Any) -> bool:
+  return type(value) is tuple and len(value) <= _MAX_DIMENSIONS and all(map(_is_count, value))
+
+
+def _is_text(value: Any, *allowed: str) -> bool:
+  """Compares after a look at the type: a numpy type compared with text would try to understand the text."""
+  return type(value) is str and value in allowed
+
+
+_CALLS = {
+  'collections OrderedDict': (_ordered_dict, (0,)),
+  'torch Size': (_size, (1,)),
+  'torch._utils _rebuild_tensor': (_tensor, (4,)),
+  'torch._utils _rebuild_tensor_v2': (_tensor, (6, 7)),
+  'torch._utils _rebuild_parameter': (_parameter, (3,)),
+  'numpy dtype': (_dtype, (3,)),
+  'numpy.core.multiarray scalar': (_scalar, (2,)),
+  'numpy._core.multiarray scalar': (_scalar, (2,)),
+  '_codecs encode': (_encode, (2,)),
+}
+_DTYPES = {
+  'Double': 'float64', 'Float': 'float32', 'Half': 'float16', 'BFloat16': 'bfloat16', 'Long': 'int64', 'Int': 'int32',
+  'Short': 'int16', 'Char': 'int8', 'Byte': 'uint8', 'Bool': 'bool',
+}  # fmt: skip
+_NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.items()} | {
+  f'{module} {kind}Storage': Name(f'{module} {kind}Storage', dtype=dtype)
+  for module in ('torch', 'torch.cuda') for kind, dtype in _DTYPES.items()
+}  # fmt: skip
+
+
+def named(module: Any, attribute: Any) -> Name:
+  """The class or function of a state dict that a file names. Raises Unreadable for any other."""
+  if type(module) is not str or type(attribute) is not str:
+    raise Unreadable('its pickle names a class wrongly')
+  known = _NAMES.get(f'{module} {attribute}')
+  if known is None:
+    raise Unreadable(
+      f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe', SAVE_ALONE
+    )
+  return known
