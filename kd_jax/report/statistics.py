@@ -98,7 +98,9 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-  """Holm's adjusted p of a family of comparisons, in the given order; those without a p are left out of the family.
+  """Holm's adjusted p of a family of comparisons, in the given order; those without a p yet count as its largest.
+
+  So the family is what was to be compared, not what happens to be finished, and no p grows by what is finished later.
 
   References:
     Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
@@ -107,7 +109,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
   adjusted: list[float | None] = [None] * len(values)
   largest = 0.0
   for rank, (p, place) in enumerate(tested):
-    largest = max(largest, min(1.0, p * (len(tested) - rank)))
+    largest = max(largest, min(1.0, p * (len(values) - rank)))
     adjusted[place] = largest
   return adjusted
 

@@ -40,7 +40,7 @@ class Folder(NamedTuple):
 
 
 class Comparison(NamedTuple):
-  """Two rows; `adjusted` is p after Holm within the family, the comparisons whose first rows are of one group."""
+  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one group."""
 
   first: str
   second: str
@@ -96,15 +96,14 @@ def groups(folder: Folder) -> list[str]:
 def comparisons(folder: Folder) -> list[Comparison]:
   """Those that were written down and have runs on both sides, family after family."""
   of = {row['name']: row['group'] for row in folder.study['rows']}
-  found = []
-  for first, second in folder.study['comparisons']:
-    difference = statistics.difference(seeds(folder.results[first]), seeds(folder.results[second]))
-    if difference:
-      found.append((first, second, difference))
+  found = [(first, second, statistics.difference(seeds(folder.results[first]), seeds(folder.results[second])))
+           for first, second in folder.study['comparisons']]  # fmt: skip
   made = []
   for family in dict.fromkeys(of[first] for first, _, _ in found):
     members = [member for member in found if of[member[0]] == family]
-    for (first, second, difference), p in zip(members, statistics.holm([d.p for _, _, d in members]), strict=True):
+    for (first, second, difference), p in zip(members, statistics.holm([d and d.p for _, _, d in members]), strict=True):
+      if difference is None:
+        continue
       decided = p is not None and p < DECIDED
       verdict = ('higher' if difference.value > 0 else 'lower') if decided else 'undecided at this n'
       made.append(Comparison(first, second, difference, p, verdict, (_epochs(folder, first), _epochs(folder, second))))

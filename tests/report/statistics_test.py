@@ -49,6 +49,7 @@ def test_edges(first, second, expected):
 
 def test_holm_by_hand():
   assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+  assert holm([0.01, None, 0.03]) == pytest.approx([0.03, None, 0.06])  # one is still to come
   assert holm([0.5, None, 0.9]) == [1.0, None, 1.0]
   assert holm([]) == []
 

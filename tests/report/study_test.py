@@ -47,6 +47,12 @@ def test_the_families_of_holm_are_groups(tmp_path):
   assert min(c.adjusted for c in pair) == pytest.approx(2 * min(c.found.p for c in pair))
 
 
+def test_a_comparison_that_is_still_to_come_counts(tmp_path):
+  folder = made(tmp_path, comparisons=[('UDA', 'KD'), ('KD', 'NOKD')])
+  (now,) = study_table.comparisons(folder._replace(results={**folder.results, 'UDA': []}))
+  assert (now.first, now.second) == ('KD', 'NOKD') and now.adjusted == pytest.approx(min(1, 2 * now.found.p))
+
+
 def test_rows_that_differ_in_their_budget_are_named(tmp_path):
   said = study_table.warnings(made(tmp_path, epochs={'KD': 80}))
   assert said == ['Rows differ in their epochs: 80 (KD), else 40.']
