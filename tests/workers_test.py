@@ -166,16 +166,21 @@ class _never:  # noqa: N801 - a context manager in the place of a function
 COMPANY = (*ROWS, Row('PKD', {'method': 'pkd'}, seeds=2))
 
 
+def taught(whole, *, together: int = 2, rows=COMPANY):
+  """A study whose teacher is there already."""
+  teacher = next(whole[0].glob('phases/*/networks/teacher'))
+  return studies.resolve(studies.study('Digits', question='', protocol='', rows=rows, together=together, **SMALL,
+                                       teacher_checkpoint=str(teacher)))  # fmt: skip
+
+
 @pytest.fixture(scope='module')
 def works(whole):
-  """A function folder → what was said, of a study whose teacher is there already."""
-  teacher = next(whole[0].glob('phases/*/networks/teacher'))
+  """A function folder → what was said, of such a study."""
 
-  def works(folder, *, together: int = 2, rows=COMPANY) -> list[str]:
+  def works(folder, **of) -> list[str]:
     said = []
-    of = studies.study('Digits', question='', protocol='', rows=rows, together=together, **SMALL, teacher_checkpoint=str(teacher))
     with tiny.quick_compilation():
-      workers.work(studies.resolve(of), folder, say=said.append, poll=0.05)
+      workers.work(taught(whole, **of), folder, say=said.append, poll=0.05)
     return said
 
   return works
@@ -225,9 +230,7 @@ class TestTogether:
     assert table(tmp_path / 'study') == table(undisturbed[0])
 
   def test_while_a_sweep_is_trained_another_worker_has_what_trains_alone(self, whole, tmp_path):
-    teacher = next(whole[0].glob('phases/*/networks/teacher'))
-    of = studies.resolve(studies.study('Digits', question='', protocol='', rows=COMPANY, together=2, **SMALL,
-                                       teacher_checkpoint=str(teacher)))  # fmt: skip
+    of = taught(whole)
     planned, decided = tasks.Plan(of).now(tmp_path)
     ready = tasks.companies(of, planned, set(), whole=decided)
     assert not decided and [tuple(task.prepared.config.method for task in company) for company in ready] == [
