@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,7 +124,6 @@ def _described(found: Found, name: str, program: Path, also: list[Path], classes
   spec, versions = found.trained.network.spec, workdir.versions()
   height, width, channels = spec.image_shape
   shape = {'NHWC': ('batch', height, width, channels), 'NCHW': ('batch', channels, height, width)}[FORMATS[name].layout]
-  accuracies = {row['student']: row.get('test_accuracy') for row in found.others if row.get('role') in ('teacher', 'stage')}
   described = {
     'file': program.name, 'format': name, 'also': [path.name for path in also], 'sha256': formats.sha256(program),
     'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
@@ -133,12 +132,26 @@ def _described(found: Found, name: str, program: Path, also: list[Path], classes
               'resize': "of other sizes the middle is taken, scaled by Pillow's bilinear filter"},
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row, 'config': found.config,
-    'teachers': [{'network': teacher, 'test_accuracy': accuracies.get(teacher)} for teacher in found.row.get('teachers') or ()],
+    'teachers': _accuracies(found.row.get('teachers') or (), found.others),
     'check': check, 'sizes': sizes, 'runtime': _runtime(name),
     'timing': f'Medians of n runs on a CPU ({versions["processor"]}) with {threads} threads, in {_runtime(name)}.',
     'versions': {'training': found.versions, 'export': versions},
   }  # fmt: skip
   return described | {'caveats': card.caveats(described)}
+
+
+def _accuracies(teachers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Each teacher's test accuracy. Of networks of one name a chain's last ones teach: rows are in the order of training."""
+  left = [row for row in rows if row.get('role') == 'teacher']
+
+  def newest(network: str) -> float | None:
+    found = next((row for row in reversed(left) if row['student'] == network), None)
+    if found is None:
+      return None
+    left.remove(found)
+    return found.get('test_accuracy')
+
+  return [{'network': network, 'test_accuracy': newest(network)} for network in reversed(teachers)][::-1]
 
 
 def _runtime(name: str) -> str:

@@ -23,6 +23,7 @@ class Wanted(NamedTuple):
   options: Mapping[str, Mapping[str, Any]]  # of each part of the method
   student: NetworkSpec
   teacher: NetworkSpec
+  relu_placement: str  # that is configured; other networks of the run have it where they can
   imported: tuple[str, ...]  # names of the teachers that are there already
   baseline: bool
   epochs: int
@@ -65,7 +66,7 @@ def takd(wanted: Wanted, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
   chain = []
   for number, name in enumerate(names, 1):
     own = f'assistant{number}' if len(names) > 1 else 'assistant'
-    spec = wanted.teacher._replace(name=name)
+    spec = wanted.teacher._replace(name=name, relu_placement=models.relu_placement(name, wanted.relu_placement))
     chain.append(_phase(wanted, own, 'teacher', wanted.method, spec, teachers, wanted.teacher_epochs or wanted.epochs))
     teachers = (own,)
   return (*phases, *chain, *_baseline(wanted), _student(wanted, teachers))
@@ -112,7 +113,7 @@ def dual(wanted: Wanted, *, lead: float = 0.02, side_by_side_share: float = 0.5)
   together = student._replace(
     name='side_by_side', role='stage', method_name='side_by_side', method=side_by_side(models.build(wanted.teacher)), teachers=(),
     settings={'companion': wanted.teacher._asdict(), 'lead': lead}, epochs=first, optimiser=wanted.optimiser._replace(drops=()),
-    stop=lambda own, teacher: teacher - own >= lead)  # fmt: skip
+    stop=lambda own, teacher: teacher - own >= lead - _ROUNDING)  # fmt: skip
   return (*_baseline(wanted), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
 
 
@@ -125,6 +126,7 @@ def _met(student: float, teacher: float) -> bool:
   return student >= teacher
 
 
+_ROUNDING = 1e-9  # less than one image is of any set: .57 − .55 is less than .02 in floating point
 JOINABLE = (single, with_teacher)
 PLANS: dict[str, Callable[..., tuple[Phase, ...]]] = dict.fromkeys(methods.METHODS, with_teacher) | {
   'nokd': single, 'uda_nokd': single, 'ab': ab, 'takd': takd, 'mkd': mkd, 'stl': stl, 'unsupervised': unsupervised,

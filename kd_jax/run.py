@@ -143,8 +143,9 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     placement = models.relu_placement(name, config.relu_placement)
     return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
 
-  return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher), (),
-                      config.baseline, config.epochs, config.teacher_epochs, config.batch_size, config.optimiser())  # fmt: skip
+  return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher),
+                      config.relu_placement, (), config.baseline, config.epochs, config.teacher_epochs, config.batch_size,
+                      config.optimiser())  # fmt: skip
 
 
 def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> dict[int, Source]:

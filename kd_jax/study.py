@@ -99,6 +99,9 @@ def resolve(config: Any) -> Study:
       raise KdJaxError(f"row '{row.name}' sweeps {', '.join(row.sweep)}; a row sweeps one key")
     if empty := [key for key, values in row.sweep.items() if not values]:
       raise KdJaxError(f"row '{row.name}' sweeps {empty[0]} over no values; give some, or leave the sweep out")
+    if row.sweep and _config(config, row, 0, {}).selection == 'test':
+      raise KdJaxError(f"row '{row.name}' sweeps {', '.join(row.sweep)}, which is chosen on validation images, and has none: set "
+                       "selection to 'validation', or leave the sweep out")  # fmt: skip
     if row.seeds < 1:
       raise KdJaxError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
     for setting in _settings(row):

@@ -87,10 +87,11 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
   """Tests a phase's networks and writes them down."""
   (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
-  kept = ended.last if phase.role == 'stage' else ended.best
+  if phase.role == 'stage':
+    ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
   compute = _compute(context, phase, len(ended.history) * made.work.steps_per_epoch, each_step)
   row = _trained_row(context, phase, made.teaching, ended, evaluate) | compute
-  done = Done([row], ended.history, {phase.name: Trained(student, kept)})
+  done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
     name = plans.companion_name(phase.name)

@@ -113,6 +113,22 @@ def test_a_finished_run_is_read_back(rows_and_folder):
     assert run(config(lead=0.9), folder, say=lambda line: None) == rows
 
 
+def test_an_earlier_stage_is_kept_and_described_as_it_is_at_its_end(tmp_path, monkeypatch):
+  inner = kd_jax.assembly.evaluator
+
+  def level(context, network):  # so that the first epoch is the best one
+    evaluate = inner(context, network)
+    return lambda variables, part: evaluate(variables, part) | {'accuracy': 0.5}
+
+  monkeypatch.setattr(kd_jax.assembly, 'evaluator', level)
+  with tiny.quick_compilation():
+    rows = {row['name']: row for row in run(config(), tmp_path / 'run', say=lambda line: None)}
+  stage, (_, variables, info) = rows['side_by_side'], checkpoint.load_network(tmp_path / 'run' / 'networks' / 'side_by_side')
+  assert stage['epochs'] == stage['best_epoch'] == 2 and info['row'] == stage
+  assert packing.fingerprint(variables) == stage['best_sha256'] == stage['last_sha256']
+  assert rows['student']['best_epoch'] == 1
+
+
 def test_the_first_phase_ends_as_soon_as_the_teacher_leads(tmp_path, monkeypatch):
   inner = kd_jax.assembly.evaluator
 

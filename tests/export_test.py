@@ -95,6 +95,15 @@ def digit(path):
   return np.float32(test.image[:1]) / 255, test.label[0]
 
 
+def test_teachers_of_one_network_keep_their_own_accuracies():
+  rows = [{'name': name, 'role': role, 'student': network, 'test_accuracy': accuracy} for name, role, network, accuracy in (
+    ('teacher1', 'teacher', 'resnet26', 0.91), ('teacher2', 'teacher', 'resnet26', 0.92), ('assistant', 'teacher', 'resnet20', 0.9),
+    ('teacher3', 'teacher', 'resnet26', 0.93), ('boundary', 'stage', 'resnet26', 0.1))]  # fmt: skip
+  named = export._accuracies(('resnet26', 'resnet20', 'resnet26', 'wrn16_1'), rows)
+  assert [(one['network'], one['test_accuracy']) for one in named] == [
+    ('resnet26', 0.92), ('resnet20', 0.9), ('resnet26', 0.93), ('wrn16_1', None)]  # fmt: skip
+
+
 def test_where_files_go(workdir, capsys, monkeypatch, tmp_path):
   code, out, _ = call(capsys, workdir / 'networks' / 'teacher')
   assert code == 0 and (workdir / 'networks' / 'teacher' / 'export' / 'teacher.stablehlo').exists()

@@ -92,6 +92,16 @@ def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_
   assert len({float(metrics['loss'][0]) for metrics in off.metrics}) == tiny.STEPS
 
 
+def test_parts_of_a_join_draw_weights_of_their_own():
+  student, teacher = tiny.network(), tiny.network(blocks=(2, 1))
+  known = tiny.known(student), (tiny.known(teacher, tiny.variables(teacher)),)
+  drawn = {name: methods.make(name).init(jax.random.key(7), *known).params for name in ('oh', 'kd+oh', 'kd+ab+oh')}
+  chex.assert_trees_all_equal(drawn['kd+oh']['oh'], drawn['oh'])
+  kernels = [{path: leaf for path, leaf in paths(drawn['kd+ab+oh'][name]).items() if path[-1] == 'kernel'} for name in ('ab', 'oh')]
+  assert kernels[0] and kernels[0].keys() == kernels[1].keys()
+  assert not any(np.array_equal(kernels[0][path], kernels[1][path]) for path in kernels[0])
+
+
 def test_every_method_can_do_without_its_teacher_or_is_exempt():
   assert set(TEACHER_OFF) | set(EXEMPT) == set(METHODS) and not set(TEACHER_OFF) & set(EXEMPT)
 

@@ -13,8 +13,8 @@ ROLES = ('teacher', 'baseline', 'student', 'stage')
 
 
 def wanted(method: str = 'kd', **changed) -> plans.Wanted:
-  common = {'recipe': 'written', 'options': {}, 'student': STUDENT, 'teacher': TEACHER, 'imported': (), 'baseline': False,
-            'epochs': 20, 'teacher_epochs': 0, 'batch_size': 128, 'optimiser': Optimiser()}  # fmt: skip
+  common = {'recipe': 'written', 'options': {}, 'student': STUDENT, 'teacher': TEACHER, 'relu_placement': 'block', 'imported': (),
+            'baseline': False, 'epochs': 20, 'teacher_epochs': 0, 'batch_size': 128, 'optimiser': Optimiser()}  # fmt: skip
   return plans.Wanted(method, **{**common, **changed})
 
 
@@ -101,6 +101,16 @@ class TestTakd:
       ('student', 'resnet8', ('assistant2',)),
     ]  # fmt: skip
 
+  @pytest.mark.parametrize(('teacher', 'assistant', 'placement'), [
+    ('wrn16_4', 'resnet20', 'stage'), ('resnet26', 'wrn10_1', 'block'), ('resnet26', 'resnet20', 'stage'),
+  ])  # fmt: skip
+  def test_an_assistants_relus_stand_where_its_own_kind_has_them(self, teacher, assistant, placement):
+    configured = {'relu_placement': 'stage', 'options': {'takd': {'assistants': assistant}}}
+    spec = TEACHER._replace(name=teacher, relu_placement=models.relu_placement(teacher, 'stage'))
+    _, between, _ = phases('takd', teacher=spec, **configured)
+    assert between.student.relu_placement == placement
+    models.build(between.student)
+
   def test_needs_an_assistant_that_is_a_network(self):
     with pytest.raises(KdJaxError, match='names no network'):
       phases('takd', options={'takd': {'assistants': ' , '}})
@@ -151,6 +161,12 @@ class TestDual:
     together, student = phases('dual', options={'dual': {'lead': 0.25}})
     assert [together.stop(0.5, teacher) for teacher in (0.25, 0.5, 0.625, 0.75, 0.875)] == [False, False, False, True, True]
     assert [student.stop(own, 0.5) for own in (0.25, 0.5, 0.625)] == [False, True, True]
+
+  def test_a_lead_that_is_just_reached_counts(self):
+    together, _ = phases('dual')
+    pairs = [(of, of + 100) for of in range(4900)]  # right of 5,000 images: 2 points apart
+    assert all(together.stop(own / 5000, teacher / 5000) for own, teacher in pairs)
+    assert not any(together.stop((own + 1) / 5000, teacher / 5000) for own, teacher in pairs)
 
   def test_a_teacher_that_is_there_teaches_at_once(self):
     baseline, student = phases('dual', imported=('teacher',), baseline=True)

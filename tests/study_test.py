@@ -82,6 +82,8 @@ class TestSweep:
   ((Row('x', {'kd.alpha': 2.0}),), {}, "row 'x': alpha is a weight between 0 and 1"),
   ((Row('x', {'method': 'nokd', 'kd.alpha': 0.5}),), {}, "row 'x': kd.alpha is set, but the method is 'nokd'"),
   ((Row('x', sweep={'kd.alpha': (0.1,), 'kd.temperature': (1.0,)}),), {}, 'a row sweeps one key'),
+  ((Row('x', {'selection': 'test'}, sweep={'kd.alpha': (0.1, 0.5)}),), {}, "row 'x' sweeps kd.alpha, which is chosen on validation"),
+  ((KD,), {'selection': 'test'}, "row 'KD' sweeps kd.alpha, which is chosen on validation"),
   ((Row('x', seeds=0),), {}, 'needs at least 1'),
   ((NOKD,), {'scale': 0.0}, 'scale multiplies the epochs'),
   ((NOKD,), {'seeds': 1000}, 'seeds is a number of runs'),

@@ -82,7 +82,7 @@ def test_results_are_the_rows_and_seeds(whole):
   sweeps = json.loads((folder / 'sweeps.json').read_text())
   assert [(row['name'], row['setting']) for row in sweeps] == [('KD', {'kd.alpha': 0.2}), ('KD', {'kd.alpha': 0.8})]
   best = max(sweeps, key=lambda row: row['validation_accuracy'])
-  assert chosen == best['setting'] or best['validation_accuracy'] == sweeps[0]['validation_accuracy']
+  assert chosen == best['setting']  # of equal ones max, too, takes the first
   assert all(row['student_epochs'] == 1.0 and row['flops'] > 0 and row['seconds'] > 0 for row in rows)
 
 

@@ -59,7 +59,8 @@ def get_config():
     protocol='CIFAR-10. 5,000 training images, drawn anew for each seed; the epoch and every swept weight are chosen on 2,500 '
              'validation images, held out once; tested on 10,000. Teacher: the published ResNet26, which has seen all 50,000 '
              'images, those of validation too. 20 epochs, batch 128, crop and flip. Weights are swept at a seed of their '
-             'own. One seed is one draw of images, weights and order, which all rows share: differences are paired by seed.',
+             'own. One seed is one draw of images, weights and order, which all rows share, but that AB\'s first '
+             'phase draws weights and order of its own: differences are paired by seed.',
     rows=[*deciding, *others],
     comparisons=[
       *((row.name, 'NOKD') for row in deciding[1:]),

@@ -39,7 +39,7 @@ METHODS: dict[str, Row] = {
   'nokd': Row(nokd, (0, 0)),
   'kd': Row(kd, recipes={'official': _KD_OFFICIAL}),
   'ab': Row(ab, recipes={'published': {'identity': True, 'boundary_epochs': 10},
-                         'official': {'alpha': 1.0, 'temperature': 3.0, 'scaled': False}},
+                         'official': {'identity': True, 'alpha': 1.0, 'temperature': 3.0, 'scaled': False}},
             relu_placement={'published': 'pool'}),
   'oh': Row(oh, recipes={'published': {'teacher_statistics': 'batch'}, 'official': {'teacher_statistics': 'batch'}},
             relu_placement={'published': 'pool'}),

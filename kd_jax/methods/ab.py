@@ -17,7 +17,8 @@ def ab(*, margin: float = 1.0, weight: float = 0.003, identity: bool = False) ->
 
   Recipes: `written` trains phase 1 for 60 % of the epochs, then Hinton's loss with its own drops of the rate. `published` has
   no connector where the widths match, a constant 10 epochs of phase 1, and the ReLU placement of its OH; as released it does
-  not run. `official`: phase 2 is the KL at T = 3 alone, without T².
+  not run. `official`: no connector where the widths match, and phase 2 is the KL at T = 3 alone, without T². Unlike there the teacher
+  of phase 1 keeps its running statistics; copies of the authors' code leave it in training mode.
 
   Args:
     margin: m.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from kd_jax.types import KdJaxError, Method, MethodState
 
 
@@ -31,7 +33,11 @@ def join(parts: tuple[tuple[float, str, Method], ...]) -> Method:
                          'their policies equal')  # fmt: skip
 
   def init(key, student, teachers):
-    states = {name: method.init(key, student, teachers) for _, name, method in parts}
+    states = {}
+    for number, (_, name, method) in enumerate(parts):
+      states[name] = method.init(key, student, teachers)
+      if jax.tree.leaves(states[name].params):  # the first that draws weights starts as it does alone: `kd+oh` as `oh`
+        key = jax.random.fold_in(key, number)
     return MethodState(*({name: state[field] for name, state in states.items()} for field in range(3)))
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):

@@ -65,12 +65,12 @@ def population_step(learners: tuple[Learner, ...], teachers: tuple[Network, ...]
   method = learners[0].method
   if any((m.views, m.teacher_statistics) != (method.views, method.teacher_statistics) for _, m, _ in learners):
     raise KdJaxError('students learn together where their methods have the same views and the same statistics of teachers')
-  teachers = tuple(_on_axis(t, axis) for t in teachers)
+  teachers, size = tuple(_on_axis(t, axis) for t in teachers), learners[0].student.spec.image_shape[:2]
   learns = [_learning(learner._replace(student=_on_axis(learner.student, axis)), axis) for learner in learners]
 
   def step(states: tuple[TrainState, ...], frozen: Frozen, sources: tuple[Source, ...], index: tuple, position: tuple[Array, ...]):
     key = jax.random.fold_in(frozen.key, states[0].step)
-    pixels, labels = gather(sources, index)
+    pixels, labels = gather(sources, index, size)
     views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(position))
     batch = Batch(views[next(iter(views))], labels, jnp.ones(labels.shape, jnp.float32))
     taught = tuple(_teach(t, v, views, method.teacher_statistics) for t, v in zip(teachers, frozen.teachers, strict=True))
@@ -124,7 +124,7 @@ def evaluation_step(network: Network, to_unit: Callable[[Array], Array], *, axis
   """A function (variables, sources, index, mask f32[B]) → metrics over the examples that the mask keeps, to be compiled."""
 
   def step(variables: PyTree, sources: tuple[Source, ...], index: tuple[Array, ...], mask: Array) -> Metrics:
-    pixels, labels = gather(sources, index)
+    pixels, labels = gather(sources, index, network.spec.image_shape[:2])
     logits = network.module.apply(variables, to_unit(pixels), train=False).logits
     correct, count = _correct(logits, labels, mask)
     sums = {'accuracy': (correct, count), 'loss': ((cross_entropy(logits, labels) * mask).sum(), count)}
@@ -133,12 +133,12 @@ def evaluation_step(network: Network, to_unit: Callable[[Array], Array], *, axis
   return step
 
 
-def gather(sources: tuple[Source, ...], index: tuple[Array | None, ...]) -> tuple[Array, Array]:
+def gather(sources: tuple[Source, ...], index: tuple[Array | None, ...], size: tuple[int, int]) -> tuple[Array, Array]:
   """The chosen images and labels of all sources, one after the other: u8[B, H, W, C], i32[B]. None takes a source whole.
 
-  Images of another size are resized to that of the first source: unlabelled photographs beside CIFAR.
+  Images of another size than `size`, height and width, are resized to it: unlabelled photographs for a network of CIFAR's.
   """
-  height, width = sources[0].image.shape[1:3]
+  height, width = size
 
   def take(source: Source, chosen: Array | None) -> Array:
     images = source.image if chosen is None else source.image[chosen]

@@ -41,7 +41,7 @@ def order():
 def pixels(fed) -> Source:
   """What the step's own gather makes of a block, on one device."""
   sources, index = fed
-  return Source(*step.gather(sources, index))
+  return Source(*step.gather(sources, index, sources[0].image.shape[1:3]))
 
 
 @pytest.mark.parametrize('kind', parallel.KINDS)
@@ -122,7 +122,7 @@ class TestEvaluation:
     seen = []
     for sources, index, mask in feed.evaluation(part, 8, placed=None if streamed else part.source, own=lambda tree: tree,
                                                 split=lambda tree: tree):  # fmt: skip
-      images, labels = step.gather(sources, index)
+      images, labels = step.gather(sources, index, sources[0].image.shape[1:3])
       assert images.shape[0] == 8 and mask.dtype == np.float32 and (index[0] is None) == streamed
       kept = np.asarray(mask) > 0
       seen += list(zip(np.asarray(images)[kept].reshape(-1, 48).tolist(), np.asarray(labels)[kept].tolist(), strict=True))

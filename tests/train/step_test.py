@@ -252,29 +252,42 @@ class TestSources:
 class TestGather:
   def test_takes_the_chosen_images_of_all_sources_in_order(self):
     one, other = source(10), source(7, seed=1, labelled=False)
-    images, labels = step.gather((one, other), (np.array([3, 1]), np.array([5])))
+    images, labels = step.gather((one, other), (np.array([3, 1]), np.array([5])), (SIDE, SIDE))
     np.testing.assert_array_equal(images, np.concatenate([one.image[[3, 1]], other.image[[5]]]))
     assert labels.tolist() == [*one.label[[3, 1]], -1]
 
   def test_no_index_takes_a_source_whole(self):
     one, other = source(4), source(3, seed=1)
-    images, labels = step.gather((one, other), (None, None))
+    images, labels = step.gather((one, other), (None, None), (SIDE, SIDE))
     np.testing.assert_array_equal(images, np.concatenate([one.image, other.image]))
     assert labels.dtype == np.int32 and len(labels) == 7
 
-  def test_images_of_another_size_are_resized_to_the_firsts(self):
+  def test_images_of_another_size_are_resized(self):
     large = np.repeat(np.repeat(source(2, seed=1).image, 3, 1), 3, 2)  # each pixel three by three
-    images, _ = step.gather((source(2), Source(large, np.zeros(2, np.int32))), (None, None))
+    images, _ = step.gather((source(2), Source(large, np.zeros(2, np.int32))), (None, None), (SIDE, SIDE))
     assert images.shape == (4, SIDE, SIDE, 2) and images.dtype == np.uint8
-    flat, _ = step.gather((source(2), Source(np.full((2, 9, 7, 2), 200, np.uint8), np.zeros(2, np.int32))), (None, None))
+    flat, _ = step.gather((source(2), Source(np.full((2, 9, 7, 2), 200, np.uint8), np.zeros(2, np.int32))), (None, None), (SIDE, SIDE))
     assert (flat[2:] == 200).all()
 
   def test_resized_images_stay_within_what_u8_holds(self):
     sharp = np.zeros((1, 2, 2, 2), np.uint8)
     sharp[:, 0] = 255
-    images, _ = step.gather((source(1), Source(sharp, np.zeros(1, np.int32))), (None, None))
+    images, _ = step.gather((source(1), Source(sharp, np.zeros(1, np.int32))), (None, None), (SIDE, SIDE))
     made = np.asarray(images)[1].astype(int)
     assert made.min() == 0 and made.max() == 255 and (np.diff(made[:, 0, 0]) <= 0).all()
+
+
+  def test_a_step_sees_its_only_source_at_the_networks_size(self):
+    small = source(40, labelled=False)
+    large = Source(np.repeat(np.repeat(small.image, 2, 1), 2, 2), small.label)
+    after = []
+    for stored in (large, large, small):
+      resized = Source(np.asarray(step.gather((stored,), (None,), (SIDE, SIDE))[0]), stored.label)
+      given = stored if not after else resized
+      compiled, first, frozen, sources, position, spread = setup(methods.make('unsupervised'), teachers=1, sources=(given,))
+      after.append(jax.device_get(compiled(first, frozen, sources, index(spread, FIRST), position)[0].params))
+    chex.assert_trees_all_close(after[0], after[1], rtol=1e-6)
+    chex.assert_trees_all_equal_shapes(after[0], after[2])
 
 
 class TestEvaluation:
