@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from kd_jax import assembly, models, plans
+from kd_jax import assembly, models, plans, workdir
 from kd_jax.assembly import Assembled, Context, Student
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
@@ -106,7 +106,10 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
     trained = done.networks[row['name']]
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
     checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
-  records.write_sealed(context.folder / 'phases' / phase.name / 'result.json', {'rows': done.rows, 'history': done.history})
+  # Sittings of a study may be on different machines; the command, which names folders, is in the run's own versions.json.
+  made_by = {name: value for name, value in workdir.versions().items() if name != 'command'}
+  result = {'rows': done.rows, 'history': done.history, 'versions': made_by}
+  records.write_sealed(context.folder / 'phases' / phase.name / 'result.json', result)
 
 
 def _validation(context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]) -> Callable:

@@ -68,6 +68,8 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
               if len(company) > 1:
                 say(f'{error} Its company is trained one by one.')
                 apart.update(task.identity for task in company)
+                # Else the next worker takes the whole company up, and with it what one by one has been finished.
+                shutil.rmtree(_saved(company, folder), ignore_errors=True)
               else:
                 failed[company[0].identity] = f"row '{runs[company[0].identity].row}', seed {runs[company[0].identity].seed}: {error}"
                 say(failed[company[0].identity])

@@ -10,7 +10,8 @@ import pytest
 
 from kd_jax import config, plans, study
 from kd_jax.methods import METHODS
-from kd_jax.models import MODELS
+from kd_jax.models import MODELS, relu_placement
+from kd_jax.types import NetworkSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / 'configs').glob('*.py'))
@@ -52,7 +53,13 @@ class TestFile:
 
   def test_has_phases(self, path):
     made = config.resolve(read(path))
-    assert made.epochs >= 2 or plans.options(made.method) == {}
+    student, teacher = (NetworkSpec(name, 10, (32, 32, 3), relu_placement(name, made.relu_placement))
+                        for name in (made.student, made.teacher))  # fmt: skip
+    phases = plans.make(plans.Wanted(
+      made.method, made.recipe, made.options, student, teacher, made.relu_placement, (), made.baseline, made.epochs,
+      made.teacher_epochs, made.batch_size, made.optimiser()))  # fmt: skip
+    assert phases[-1].role == 'student' and all(phase.epochs >= 1 for phase in phases)
+    assert sum(phase.epochs for phase in phases if phase.role in ('stage', 'student')) == made.epochs
 
   def test_names_no_path_of_a_machine(self, path):
     assert not any(part in path.read_text() for part in ('/home/', '/root/', '/tmp/'))

@@ -32,7 +32,7 @@ ABOVE = {
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
   'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'assembly': ('types', 'config', 'data', 'models', 'train'),
-  'training': ('types', 'assembly', 'models', 'plans', 'report', 'train', 'watcher'),
+  'training': ('types', 'assembly', 'models', 'plans', 'report', 'train', 'watcher', 'workdir'),
   'study': ('types', 'config'),
   'watcher': ('report', 'train'),
   'command_line': (),

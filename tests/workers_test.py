@@ -243,6 +243,10 @@ class TestTogether:
       works(tmp_path / 'study', rows=rows)
     told = json.loads((tmp_path / 'study' / 'study.json').read_text())
     assert [run['finished'] for run in told['runs']] == [True, False]
+    finished = {path: path.read_bytes() for path in (tmp_path / 'study').glob('phases/*/phases/*/result.json')}
+    with pytest.raises(KdJaxError, match='1 phases have failed'):  # the one that is finished is not trained again
+      works(tmp_path / 'study', rows=rows)
+    assert len(finished) == 1 and all(path.read_bytes() == content for path, content in finished.items())
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path):

@@ -54,7 +54,7 @@ def get_config():
   return study(
     'Why feature distillation failed',
     question='The paper reports overhaul (OH) and simple feature distillation (SFD) more than a point below plain KD. Its released '
-             'code leaves out the ReLUs between the stages (OH) and passes gradient to 1 of 131,072 activations (SFD). What do the '
+             'code leaves out the ReLUs between the stages (OH) and passes gradient to one activation a layer (SFD). What do the '
              'methods give where they are computed as written?',
     protocol='CIFAR-10. 5,000 training images, drawn anew for each seed; the epoch and every swept weight are chosen on 2,500 '
              'validation images, held out once; tested on 10,000. Teacher: the published ResNet26, which has seen all 50,000 '

@@ -27,8 +27,8 @@ def get_config():
     question='Does the weight of the distillation, or its temperature, matter?',
     protocol='CIFAR-10, 45,000 training images; the epoch is chosen on 5,000 validation images, held out once; tested on 10,000. '
              'Teacher: the published ResNet26, which has seen all 50,000. Every cell is run, none is chosen.',
-    rows=[Row('NOKD', {'method': 'nokd'}, 'Without a teacher'),
-          *(Row(name(*cell), {'method': 'kd', 'kd.alpha': cell[0], 'kd.temperature': cell[1]}, f'α = {cell[0]:g}') for cell in cells)],
+    rows=[Row('NOKD', {'method': 'nokd'}),
+          *(Row(name(*cell), {'method': 'kd', 'kd.alpha': cell[0], 'kd.temperature': cell[1]}) for cell in cells)],
     comparisons=[(name(*cell), name(*USUAL)) for cell in cells if cell != USUAL] + [('NOKD', name(*USUAL))],
     together=5,
     **PAPER | taught_by('resnet26'),

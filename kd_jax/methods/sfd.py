@@ -28,7 +28,7 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
   student's pooled to its own; where the widths differ, the wider map's channels are averaged in neighbouring bins to the other's.
 
   Recipes: `published` takes one number a layer, the largest absolute difference of globally max-pooled maps, over the stem and
-  the last block of each stage: 1 of 131,072 activations gets gradient.
+  the last block of each stage: of all activations of a batch in a layer, 1 gets gradient.
 
   Args:
     weight: w of every layer. Sweep it.

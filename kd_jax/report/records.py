@@ -139,8 +139,8 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
 def read_sealed(path: str | Path) -> dict[str, Any]:
   """Reads what `write_sealed` wrote, without the hash. Raises KdJaxError where it is missing, Damaged where a bit has changed."""
   content = read_json(path)
-  sealed = content.pop('sha256', None) if isinstance(content, dict) else ''
-  if sealed not in (None, _seal(content)):  # None: written before there were hashes
+  sealed = content.pop('sha256', None) if isinstance(content, dict) else None
+  if sealed != _seal(content):
     raise Damaged(
       f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or delete it and run again."
     )

@@ -47,7 +47,8 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   """The difference of two rows, {seed: value}: paired by seed where at least two are in common, else Welch's.
 
   Runs at one seed share their images, weights and order, so that pairs leave out what these have in common. Where nothing varies
-  (`exact`) there is no error to test against: p is 1 where the difference is 0, else 0. None where a row is empty.
+  (`exact`) there is no error to test against: p is 1 where the difference is 0, else 0. Where a row has one seed, the difference is
+  at that seed if the other has it. None where a row is empty.
   """
   from scipy import stats
 
@@ -63,7 +64,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   else:
     value, n = mean(ours).value - mean(theirs).value, min(len(ours), len(theirs))
     if n < 2:
-      return Difference(value, None, None, n, False)
+      return Difference(first[common[0]] - second[common[0]] if common else value, None, None, n, bool(common))
     parts = [(_deviation(values) ** 2 / len(values), len(values) - 1) for values in (ours, theirs)]
     error = math.sqrt(sum(square for square, _ in parts))
     freedom = error**4 / (sum(square**2 / free for square, free in parts) or 1.0)

@@ -156,7 +156,7 @@ def comparisons_table(folder: Folder) -> Table:
   """Headings and a line a comparison."""
   return ['comparison', 'points', '± 95 %', 'n', 'test', 'p', 'p, Holm', 'verdict', 'compute, epochs'], [[
     f'{c.first} − {c.second}', f'{c.found.value:+.2f}', MISSING if c.found.half_width is None else f'{c.found.half_width:.2f}',
-    str(c.found.n), 'paired' if c.found.paired else 'Welch', _p(c.found.p), _p(c.adjusted),
+    str(c.found.n), MISSING if c.found.p is None else 'paired' if c.found.paired else 'Welch', _p(c.found.p), _p(c.adjusted),
     c.verdict + (' (the same at every seed)' if c.found.exact else ''),
     ('⚠ ' if c.unequal else '') + ' and '.join(MISSING if epochs is None else f'{epochs:.3g}' for epochs in c.compute)]
     for c in comparisons(folder)]  # fmt: skip

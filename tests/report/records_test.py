@@ -12,7 +12,7 @@ import pytest
 
 from kd_jax.report import records
 from kd_jax.report.records import Events, read_history, read_json, update_results, write_history, write_json
-from kd_jax.types import KdJaxError
+from kd_jax.types import Damaged, KdJaxError
 from tests import tensorboard
 
 HISTORY = [
@@ -256,5 +256,7 @@ def test_what_is_sealed_comes_back_and_no_bit_of_it_may_change(tmp_path):
       assert records.read_sealed(path)['rows'] == [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]
     except KdJaxError as error:
       assert 'restore it from a copy, or delete it and run again' in str(error)
-  write_json(path, value)  # as it was written before there were hashes
-  assert records.read_sealed(path)['rows'][0]['name'] == 'student'
+  for unsealed in (value, {}, [], {**value, 'sha256': None}):
+    write_json(path, unsealed)
+    with pytest.raises(Damaged, match='does not match its sha256'):
+      records.read_sealed(path)
