@@ -41,7 +41,8 @@ compared with the Flax network before it is kept.
 
 class _Measured(NamedTuple):
   role: str
-  trained: Trained
+  network: str  # its name
+  trained: Trained | None  # None where nothing builds it: a function, a table of logits, a network whose code is elsewhere
   program: Path | None  # None where the format cannot have it
 
 
@@ -69,7 +70,7 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
   if len(classes) != spec.classes:
     raise KdJaxError(f'{len(classes)} names of classes are given, and the network has {spec.classes} classes')
   beside = Path() if found.place.is_file() else Path(os.path.expanduser(run))
-  with _draft(Path(out) if out else beside / 'export') as draft, _on_the_cpu():
+  with _draft(Path(os.path.expanduser(out)) if out else beside / 'export') as draft, _on_the_cpu():
     say(f'Writing {spec.name} from {found.place} as {name} …')
     program, *also = formats.write(trained, name, draft / found.name)
     threads = workdir.versions()['threads']
@@ -94,7 +95,7 @@ def _checked(path: Path, spec: NetworkSpec, reference: Runner, threads: int) -> 
 
 def _sizes(found: Found, trained: Trained, name: str, program: Path, threads: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
   """Of the student and of each of its teachers: parameters, bytes of the file, and the time of batches."""
-  measured = [_Measured('student', trained, program)]
+  measured = [_Measured('student', trained.network.spec.name, trained, program)]
   with tempfile.TemporaryDirectory(dir=program.parent) as folder:
     for number, teacher in enumerate(dict.fromkeys(found.row.get('teachers') or ())):
       say(f'Writing its teacher {teacher} too, to compare …')
@@ -102,20 +103,21 @@ def _sizes(found: Found, trained: Trained, name: str, program: Path, threads: in
     say(f'Timing batches of {" and ".join(map(str, BATCHES))} on the CPU …')
     loaded = [formats.load(each.program, threads=threads) for each in measured if each.program]
     times = zip(*(runners.latencies(loaded, batch) for batch in BATCHES), strict=True)
-    return [{'role': each.role, 'network': each.trained.network.spec.name,
-             'parameters': models.count_parameters(each.trained.variables['params']),
+    return [{'role': each.role, 'network': each.network,
+             'parameters': each.trained and models.count_parameters(each.trained.variables['params']),
              'bytes': each.program.stat().st_size if each.program else None, 'latency': list(next(times)) if each.program else []}
             for each in measured]  # fmt: skip
 
 
 def _teacher(teacher: str, student: NetworkSpec, name: str, stem: Path) -> _Measured:
   """A network of the teacher's kind. Its size and time do not depend on its weights, so that they are drawn."""
-  network = models.build(student._replace(name=teacher, relu_placement='block'))
-  trained = Trained(network, models.initialise(jax.random.key(0), network))
+  trained = None
   try:
-    return _Measured('teacher', trained, formats.write(trained, name, stem)[0])
-  except KdJaxError:  # a family that the format does not have: no fault of the student's
-    return _Measured('teacher', trained, None)
+    network = models.build(student._replace(name=teacher, relu_placement='block'))
+    trained = Trained(network, models.initialise(jax.random.key(0), network))
+    return _Measured('teacher', teacher, trained, formats.write(trained, name, stem)[0])
+  except KdJaxError:  # no network of kd_jax, or a family that the format does not have: no fault of the student's
+    return _Measured('teacher', teacher, trained, None)
 
 
 def _described(found: Found, name: str, program: Path, also: list[Path], classes: tuple[str, ...], check: dict[str, Any],
@@ -129,7 +131,8 @@ def _described(found: Found, name: str, program: Path, also: list[Path], classes
     'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
     'network': spec._asdict(), 'classes': classes,
     'input': {'dtype': 'float32', 'layout': FORMATS[name].layout, 'shape': shape, 'range': 'pixels in [0, 1]',
-              'resize': "of other sizes the middle is taken, scaled by Pillow's bilinear filter"},
+              'resize': "turned as the camera noted, what is transparent on white, and of other sizes the middle, scaled by Pillow's "
+                                   'bilinear filter'},
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row, 'config': found.config,
     'teachers': _accuracies(found.row.get('teachers') or (), found.others),

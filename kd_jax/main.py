@@ -126,7 +126,7 @@ def main(argv: list[str]) -> None:
   from kd_jax.train.loop import Interrupted
   from kd_jax.types import KdJaxError
 
-  workdir = flags.FLAGS.workdir or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
+  workdir = os.path.expanduser(flags.FLAGS.workdir) or str(Path('runs') / Path(flags.FLAGS['config'].config_filename).stem)
   given, workers, dry = flags.FLAGS.config, flags.FLAGS.workers, flags.FLAGS.dry_run
   if not configuration.is_utf8(workdir):
     fail(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')

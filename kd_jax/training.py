@@ -178,7 +178,7 @@ def _companion_row(context: Context, phase: Phase, name: str, companion: Trained
 
 def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
   """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
-  place = context.folder / 'phases' / name / 'result.json'
+  place, weights = context.folder / 'phases' / name / 'result.json', packing.fingerprint(trained.variables)
 
   def read() -> dict[str, Any] | None:
     with contextlib.suppress(KdJaxError):  # it is damaged, or not there
@@ -186,7 +186,10 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
     return None
 
   before = parallel.told(read)
-  if before is not None:
+  if before is not None and (earlier := before.get('last_sha256')):
+    if earlier != weights:
+      raise KdJaxError(f'{context.config.teacher_checkpoint} is another network than it was when the run in {context.folder} began: '
+                       'bring it back, or choose another --workdir')  # fmt: skip
     return before
   started, evaluate, spec = time.perf_counter(), assembly.evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
@@ -197,7 +200,8 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
                 f'{context.config.dataset}, and are its normalisation {spec.mean}, {spec.std} and its ReLU placement '
                 f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
-             validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started)  # fmt: skip
+             validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started,
+             last_sha256=weights)  # fmt: skip
   parallel.lead(lambda: records.write_sealed(place, {'rows': [row], 'history': []}))
   return row
 

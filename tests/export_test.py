@@ -126,6 +126,18 @@ def test_the_choice_on_test_images_is_admitted(workdir, tmp_path, capsys):
   assert 'optimistic' in text and 'evaluated in bfloat16; this file computes in float32' in text
 
 
+def test_a_teacher_that_is_no_network_of_kd_jax_has_no_size(workdir, tmp_path, capsys):
+  found = finished.find(workdir)
+  names = ['teacher.npz@762a9c108c34', 'not_there:network']
+  spec, row = found.trained.network.spec, {**found.row, 'teachers': names}
+  checkpoint.save_network(tmp_path / 'mine', spec, found.trained.variables, {'row': row, 'classes': found.classes})
+  assert call(capsys, tmp_path / 'mine')[0] == 0
+  written = json.loads((tmp_path / 'mine' / 'export' / 'mine.stablehlo.json').read_text())
+  assert [(size['network'], size['parameters'], size['bytes'], size['latency']) for size in written['sizes'][1:]] == [
+    (name, None, None, []) for name in names]  # fmt: skip
+  assert f'| teacher: {names[0]} | – | – |' in (tmp_path / 'mine' / 'export' / 'mine.stablehlo.md').read_text()
+
+
 def test_a_file_that_computes_something_else_is_not_kept(workdir, tmp_path, capsys, monkeypatch):
   written = formats.FORMATS['stablehlo']
 

@@ -209,6 +209,12 @@ def test_the_workdir_is_the_one_named(command, handed):
   assert handed[0][1] == 'elsewhere'
 
 
+def test_the_workdir_may_lie_at_home(command, handed, monkeypatch):
+  monkeypatch.setenv('HOME', '/at/home')
+  assert command('--workdir=~/runs/mine').code == 0
+  assert handed[0][1] == '/at/home/runs/mine'
+
+
 @pytest.mark.parametrize(('stop', 'said'), [
   (loop.Interrupted, 'Stopped; everything is saved in elsewhere. The same command goes on from here.\n'),
   (KeyboardInterrupt, 'Stopped at once. What was saved in elsewhere is kept, and the same command goes on from it.\n'),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 
 import jax
@@ -251,6 +252,17 @@ def test_an_own_network_is_a_teacher_like_one_trained_in_the_run(tmp_path, whole
   assert student['last_sha256'] == whole.rows[2]['last_sha256']
   assert teacher['test_accuracy'] < 0.5  # after four steps
   assert any(text.startswith('Warning: the teacher thin_resnet8 is right on') for text in again.said)
+
+
+def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
+  mine = tmp_path / 'teacher'
+  shutil.copytree(whole.folder / 'networks' / 'teacher', mine)
+  Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(mine))
+  spec, variables, info = checkpoint.load_network(mine)
+  shutil.rmtree(mine)
+  checkpoint.save_network(mine, spec, jax.tree.map(lambda leaf: 2 * leaf, variables), info)
+  with pytest.raises(KdJaxError, match='teacher is another network than it was when the run in .* began: bring it back, or choose'):
+    Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(mine))
 
 
 def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path):

@@ -87,8 +87,7 @@ def read(folder: pathlib.Path, *, side: int = SIDE) -> Folder:
 def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE) -> Source:
   """All images in a folder and its sub-folders, at whatever depth, without labels (−1). Otherwise as `read`."""
   _check_there(folder)
-  files = [file for place, _, _ in sorted(os.walk(folder)) if not _hidden(pathlib.Path(place).relative_to(folder))
-           for file in _files(pathlib.Path(place)) if file.path.lower().endswith(SUFFIXES)]  # fmt: skip
+  files = [file for place in sorted(_places(folder), key=str) for file in _files(place) if file.path.lower().endswith(SUFFIXES)]
   if not files:
     raise KdJaxError(f'no images lie in {folder}: give a folder of images ({", ".join(SUFFIXES)})')
   return _arrays(folder, {'unlabelled': (files, np.full(len(files), -1, np.int32))}, side, files)['unlabelled']
@@ -226,6 +225,17 @@ def _in_threads(function: Callable[[_File], Any], files: list[_File]) -> Iterato
   with ThreadPoolExecutor(_THREADS) as pool:
     while chunk := list(itertools.islice(left, _CHUNK * _THREADS)):
       yield list(pool.map(function, chunk))
+
+
+def _places(folder: pathlib.Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[pathlib.Path]:
+  """A folder and all below it; links are followed, but to a folder that they lie in."""
+  entries, status = _entries(folder), os.stat(folder)
+  here = status.st_dev, status.st_ino
+  if here not in above:
+    yield folder
+    for entry in entries:
+      if _is_folder(entry):
+        yield from _places(pathlib.Path(entry.path), (*above, here))
 
 
 def _files(place: pathlib.Path) -> list[_File]:

@@ -56,7 +56,9 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
       if file.mode.startswith(DEEP):
         raise KdJaxError(f'{path} has more than 8 bits a channel (mode {file.mode}); save it with 8')
       return fitted(file, (height, width), _MODES[channels]).reshape(image_shape)
-  except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as fault:  # by the kind of file and of damage
+  except KdJaxError:
+    raise
+  except Exception as fault:  # Pillow raises nearly any, by the kind of file and of damage
     unknown = isinstance(fault, UnidentifiedImageError)  # whose text is the path again
     reason = 'of no kind that Pillow knows' if unknown else getattr(fault, 'strerror', None) or ' '.join(str(fault).split())
     raise KdJaxError(f'{path} is no image that can be read ({reason})') from fault

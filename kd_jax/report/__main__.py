@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
 
   logging.set_verbosity(logging.WARNING)
   folder = Path(argv[1])
-  out = Path(FLAGS.out or folder / 'report')
+  out = Path(os.path.expanduser(FLAGS.out) or folder / 'report')
   try:
     if os.path.exists(folder / 'study.json'):
       if FLAGS.data_dir:

@@ -18,7 +18,9 @@ _CODE = """import numpy as np
 from PIL import Image, ImageOps
 
 {load}
-picture = ImageOps.fit(Image.open('picture.png').convert('{mode}'), ({width}, {height}), Image.Resampling.BILINEAR)
+picture = ImageOps.exif_transpose(Image.open('picture.png')).convert('RGBA')
+picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture).convert('{mode}')
+picture = ImageOps.fit(picture, ({width}, {height}), Image.Resampling.BILINEAR)
 image = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels}) / 255
 {run}
 print(classes[int(np.argmax(logits))])"""
@@ -80,7 +82,7 @@ def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
   """Student and teachers side by side, in Markdown: parameters, size of the file, and the time for a batch."""
   batches = [f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)' for timed in sizes[0]['latency']]
   return markdown(['network', 'parameters', 'MB', *batches], [
-    [f'{size["role"]}: {size["network"]}', f'{size["parameters"]:,}', _megabytes(size['bytes']),
+    [f'{size["role"]}: {size["network"]}', MISSING if size['parameters'] is None else f'{size["parameters"]:,}', _megabytes(size['bytes']),
      *([f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']] or [MISSING] * len(batches))]
     for size in sizes])  # fmt: skip
 

@@ -336,6 +336,26 @@ class TestUnlabelled:
     source = sources.load_unlabelled(str(split), image_size=16)
     assert source.image.shape == (11, 16, 16, 3) and set(source.label.tolist()) == {-1}
 
+  def test_links_are_followed_and_never_round(self, split, tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    picture(50).save(tmp_path / 'elsewhere' / '1.png')
+    before = len(sources.load_unlabelled(str(split), image_size=16).image)
+    (split / 'linked').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere' / 'round').symlink_to(split)
+    assert len(sources.load_unlabelled(str(split), image_size=16).image) == before + 1
+
+  def test_a_sub_folder_that_may_not_be_read(self, split, monkeypatch):
+    scan = os.scandir
+
+    def refused(place):
+      if os.fspath(place).endswith('cat'):
+        raise PermissionError(13, 'Permission denied')
+      return scan(place)
+
+    monkeypatch.setattr(os, 'scandir', refused)
+    with pytest.raises(KdJaxError, match='cat cannot be read'):
+      sources.load_unlabelled(str(split), image_size=16)
+
   def test_none(self, tmp_path):
     with pytest.raises(KdJaxError, match='no images lie in'):
       sources.load_unlabelled(str(tmp_path))

@@ -122,6 +122,12 @@ def test_far_too_many_pixels(saved, monkeypatch):
     pictures.read(saved(COLOUR), (12, 10, 3))
 
 
+def test_damaged_notes_of_the_camera(tmp_path):
+  Image.fromarray(np.zeros((12, 10, 3), np.uint8)).save(tmp_path / 'a.png', exif=b'Exif\0\0MM\0*\0\0\0')  # its header, cut off
+  with pytest.raises(KdJaxError, match='a.png is no image that can be read'):
+    pictures.read(tmp_path / 'a.png', (12, 10, 3))
+
+
 def test_other_channels(saved):
   with pytest.raises(KdJaxError, match='takes images of 4 channels, and image files have 1 or 3'):
     pictures.read(saved(COLOUR), (12, 10, 4))

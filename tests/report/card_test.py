@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from kd_jax.data import pictures
 from kd_jax.report import card
 
 CARD = {'training': {'test_accuracy': 0.9, 'test_examples': 10_000, 'selection': 'validation'}, 'config': {},
@@ -18,6 +21,23 @@ def said(**changed):
 def test_standard_error():
   assert card.standard_error(0.9, 10_000) == pytest.approx(0.003)
   assert '10,000 test images: an accuracy of 90.0% has a standard error of 0.3%' in said()
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB'])
+@pytest.mark.parametrize('kind', ['RGB', 'RGBA', 'LA', 'turned'])
+def test_its_program_sees_a_picture_as_training_does(kind, mode, tmp_path, monkeypatch):
+  channels, exif = {'L': 1, 'RGB': 3}[mode], Image.Exif()
+  drawn = np.random.default_rng(0).integers(0, 256, (20, 40, 4), np.uint8)
+  picture = Image.fromarray(drawn).convert('RGB' if kind == 'turned' else kind)
+  if kind == 'turned':
+    exif[0x0112] = 6  # a quarter of a turn, as cameras note it
+  picture.save(tmp_path / 'picture.png', exif=exif)
+  monkeypatch.chdir(tmp_path)
+  shape = (20, 10, channels) if kind == 'turned' else (10, 20, channels)
+  known = {'runtime': '', 'load': 'classes = [0]', 'run': 'logits = [1]', 'mode': mode}
+  scope = {}
+  exec(card._CODE.format(**known, height=shape[0], width=shape[1], channels=channels), scope)
+  np.testing.assert_array_equal(scope['image'][0], pictures.read('picture.png', shape) / np.float32(255))
 
 
 @pytest.mark.parametrize(('changed', 'present', 'absent'), [
