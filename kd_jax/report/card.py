@@ -82,7 +82,8 @@ def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
   """Student and teachers side by side, in Markdown: parameters, size of the file, and the time for a batch."""
   batches = [f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)' for timed in sizes[0]['latency']]
   return markdown(['network', 'parameters', 'MB', *batches], [
-    [f'{size["role"]}: {size["network"]}', MISSING if size['parameters'] is None else f'{size["parameters"]:,}', _megabytes(size['bytes']),
+    [f'{size["role"]}: {size["network"]}', MISSING if size['parameters'] is None else f'{size["parameters"]:,}',
+     _megabytes(size['bytes']),
      *([f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']] or [MISSING] * len(batches))]
     for size in sizes])  # fmt: skip
 
