@@ -22,7 +22,9 @@ def changed(change):
 
 def test_a_network_agrees_with_itself():
   found = runners.compare(REFERENCE, REFERENCE)
-  assert found == {'probabilities': 0, 'logits': 0, 'tolerance': 1e-5, 'images': 16, 'batches': [1, 16]}
+  # A processor may round the same image differently in a batch of another size.
+  assert max(found.pop('probabilities'), found.pop('logits')) <= 1e-8
+  assert found == {'tolerance': 1e-5, 'images': 16, 'batches': [1, 16]}
 
 
 def test_softmax():
