@@ -258,8 +258,9 @@ def _settle(given: ml_collections.ConfigDict) -> None:
   if any(models.own.is_own(name) for name in names):  # whose code would run
     return
   student, teacher = (NetworkSpec(name, 10, (16, 16, 1), models.relu_placement(name, config.relu_placement)) for name in names)
-  plans.make(plans.Wanted(config.method, config.recipe, config.options, student, teacher, (), config.baseline, config.epochs,
-                          config.teacher_epochs, config.batch_size, config.optimiser()))  # fmt: skip
+  plans.make(plans.Wanted(
+    config.method, config.recipe, config.options, student, teacher, config.relu_placement, (), config.baseline, config.epochs,
+    config.teacher_epochs, config.batch_size, config.optimiser()))  # fmt: skip
 
 
 def _resolve(folder: Path, case: dict) -> None:

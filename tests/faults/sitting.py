@@ -261,7 +261,8 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
               for path, a in jax.tree_util.tree_leaves_with_path(variables)}  # fmt: skip
     yield f'networks/{phase}', (spec, arrays, {**info, 'row': _timeless(info['row'])})
     result = records.read_sealed(folder / 'phases' / phase / 'result.json')
-    yield f'phases/{phase}/result.json', {part: [_timeless(row) for row in rows] for part, rows in result.items()}
+    rows = {part: [_timeless(row) for row in result[part]] for part in ('rows', 'history')}
+    yield f'phases/{phase}/result.json', {**result, **rows}
     history = records.read_history(folder / 'phases' / phase / 'history.csv')
     yield f'phases/{phase}/history.csv', [_timeless(row) for row in history]
     yield f'events/{phase}', [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES]
