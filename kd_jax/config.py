@@ -42,6 +42,9 @@ class Config:
   student: str = _key('resnet8', "network to train, a row of kd_jax.models.MODELS, or your own, 'package.module:factory'")
   teacher: str = _key('resnet26', 'network to learn from, as student')
   teacher_checkpoint: str = _key('', 'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first')
+  teacher_mean: tuple = _key((), "normalisation of a .pth that does not state its own; empty: guessed by its weights' names, and said")
+  teacher_std: tuple = _key((), 'as teacher_mean')
+  teacher_relu_placement: str = _key('auto', "as relu_placement, of a .pth as teacher_mean is; 'auto': guessed, too")
   relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block', each 'stage', or before 'pool' alone")
   mean: tuple = _key((), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images')
   std: tuple = _key((), 'as mean')
@@ -93,8 +96,8 @@ _INFINITE = 2.0**127  # or more, in 32 bits
 _AT_MOST = {'image_size': 4096}  # other integers: what 32 bits can count
 _ONE_OF = {
   'student': models.MODELS, 'teacher': models.MODELS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
-  'relu_placement': models.RELU_PLACEMENTS, 'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'),
-  'data_placement': ('auto', 'device', 'host'),
+  'relu_placement': models.RELU_PLACEMENTS, 'teacher_relu_placement': ('auto', *models.RELU_PLACEMENTS),
+  'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'), 'data_placement': ('auto', 'device', 'host'),
 }  # fmt: skip
 
 
@@ -152,10 +155,14 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   if resolved.selection == 'validation' and not resolved.validation_examples:
     raise KdJaxError('selection=validation needs validation_examples; hold some out, or set selection=test to repeat the paper')
-  if len(resolved.mean) != len(resolved.std):
-    raise KdJaxError(f'mean has {len(resolved.mean)} values and std {len(resolved.std)}; give one of each a channel')
-  if any(not s > 0 for s in resolved.std):
-    raise KdJaxError(f'std holds {min(resolved.std)}; standard deviations are greater than 0')
+  for whose in ('', 'teacher_'):
+    mean, std = (getattr(resolved, f'{whose}{what}') for what in ('mean', 'std'))
+    if len(mean) != len(std):
+      raise KdJaxError(f'{whose}mean has {len(mean)} values and {whose}std {len(std)}; give one of each a channel')
+    if any(not s > 0 for s in std):
+      raise KdJaxError(f'{whose}std holds {min(std)}; standard deviations are greater than 0')
+  if not resolved.teacher_checkpoint and (stated := stated_of_teacher(resolved)):
+    raise KdJaxError(f'{next(iter(stated))} is set, and there is no teacher_checkpoint that it could be of; name one, or take it out')
   if any(not 0 < d < 1 for d in resolved.learning_rate_drops):
     raise KdJaxError(f'learning_rate_drops are fractions between 0 and 1, not {tuple(resolved.learning_rate_drops)}')
   methods.make(method, recipe=resolved.recipe, chosen=resolved.options)
@@ -172,10 +179,17 @@ def from_json(kept: Mapping[str, Any]) -> Config:
   return Config(**values)
 
 
+def stated_of_teacher(config: Config) -> dict[str, Any]:
+  """The keys that say of a teacher's file what it does not say itself, where they are set."""
+  names = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')
+  return {name: value for name in names if (value := getattr(config, name)) != KEYS[name].default}
+
+
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   """'key: old → new' for every key whose change makes another run of it."""
-  names = [n for n in {**before, **now} if n not in FREE and before.get(n) != now.get(n)]
-  return [f'{n}: {before.get(n)} → {now.get(n)}' for n in names]
+  lacking = Config().for_json()  # an older kd_jax did not know every key: it did what the default says
+  names = [n for n in {**before, **now} if n not in FREE and before.get(n, lacking.get(n)) != now.get(n, lacking.get(n))]
+  return [f'{n}: {before.get(n, lacking.get(n))} → {now.get(n)}' for n in names]
 
 
 def describe() -> str:
@@ -244,7 +258,7 @@ def _check(name: str, value: Any) -> None:
     raise KdJaxError(f'{name} is greater than 0, not {value}')
   if name == 'momentum' and not 0 <= value < 1:
     raise KdJaxError(f'momentum lies in [0, 1), not {value}')
-  if name in ('mean', 'std', 'learning_rate_drops') and not all(_is_finite(v) for v in value):
+  if isinstance(KEYS[name].default, tuple) and not all(_is_finite(v) for v in value):
     raise KdJaxError(f'{name} holds finite numbers, not {_given(value)}')
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kd_jax import finished, methods, models
-from kd_jax.config import Config
+from kd_jax.config import Config, stated_of_teacher
 from kd_jax.interop import exported, precomputed, torch_names
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
@@ -22,7 +23,9 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
   Args:
     config: the run's.
     wanted: the network that a teacher of this run is: architecture, classes and image shape must agree with the file's.
-      Normalisation and ReLU placement are the file's own. Of a function or a table, images and classes must agree.
+      Normalisation and ReLU placement are the file's own; of a `.pth` that does not state them, those that the configuration
+      gives as teacher_mean, teacher_std and teacher_relu_placement, or else a guess. Of a function or a table, images and classes
+      must agree.
     classes: the names of the run's classes; a network of ours that knows the same names in another order is refused.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
@@ -33,13 +36,19 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
     raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from {most}; name "
                      'fewer, or choose another method')  # fmt: skip
   names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
-  return {name: _one(Path(os.path.expanduser(path)), wanted, list(classes)) for name, path in zip(names, paths, strict=True)}
+  stated = stated_of_teacher(config)
+  if stated.get('teacher_mean') and len(config.teacher_mean) != wanted.image_shape[2]:
+    raise KdJaxError(f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of {config.dataset} have '
+                     f'{wanted.image_shape[2]} channels')  # fmt: skip
+  return {name: _one(Path(os.path.expanduser(path)), wanted, list(classes), stated) for name, path in zip(names, paths, strict=True)}
 
 
-def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
+def _one(path: Path, wanted: NetworkSpec, classes: list[str], stated: Mapping[str, Any]) -> Trained:
   if not os.path.exists(path):
     raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; give a workdir, a folder under its networks/, '
                      f'or a .pth, {", ".join(EXPORTED)} or {precomputed.SUFFIX} file')  # fmt: skip
+  if stated and (path.is_dir() or path.suffix in (*EXPORTED, precomputed.SUFFIX)):
+    raise KdJaxError(f'{next(iter(stated))} is for a .pth that does not state it, and teacher_checkpoint {path} is none: take it out')
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     known = info.get('classes', [])
@@ -51,7 +60,10 @@ def _one(path: Path, wanted: NetworkSpec, classes: list[str]) -> Trained:
   elif path.suffix == precomputed.SUFFIX:
     return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
-    spec, variables = torch_names.import_file(path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes)
+    fields = {name.removeprefix('teacher_'): value for name, value in stated.items()}
+    spec, variables = torch_names.import_file(
+      path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes, unstated=fields
+    )
   for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),
                              ('for images of ', wanted.image_shape, tuple(spec.image_shape))):  # fmt: skip
     if ours != theirs:

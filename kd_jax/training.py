@@ -194,16 +194,26 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
   started, evaluate, spec = time.perf_counter(), assembly.evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
   test = evaluate(trained.variables, context.parts.test)['accuracy']
-  context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images.')
+  built = models.is_known(spec.name)  # of a function or a table nothing is assumed
+  context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images'
+              f'{_assumed(spec) if built else ""}.')  # fmt: skip
   if test < 0.5:
     context.say(f'Warning: the teacher {spec.name} is right on {test:.1%} of the test images only. Is it a network for '
-                f'{context.config.dataset}, and are its normalisation {spec.mean}, {spec.std} and its ReLU placement '
-                f"'{spec.relu_placement}' those that it was trained with?")  # fmt: skip
+                f'{context.config.dataset}{_question(spec) if built else ""}?')  # fmt: skip
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
              validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started,
              last_sha256=weights)  # fmt: skip
   parallel.lead(lambda: records.write_sealed(place, {'rows': [row], 'history': []}))
   return row
+
+
+def _assumed(spec: NetworkSpec) -> str:
+  mean, std = (' '.join(f'{value:.4g}' for value in values) for values in (spec.mean, spec.std))
+  return f", with {f'mean {mean}, std {std}' if mean else 'pixels in [0, 1] as they are'} and relu_placement '{spec.relu_placement}'"
+
+
+def _question(spec: NetworkSpec) -> str:
+  return f', trained{_assumed(spec)} (for a .pth: teacher_mean, teacher_std, teacher_relu_placement)'
 
 
 def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:

@@ -131,11 +131,15 @@ LAUNCH = {
     ('--config.mean=(nan,) --config.std=(1,)', 'mean holds finite numbers'),
     ('--config.mean=(.5,) --config.std=(0,)', 'standard deviations are greater than 0'),
     (f'--config.mean=({"9" * 400},) --config.std=(1,)', 'mean holds finite numbers'),
+    ('--config.teacher_checkpoint=good.pth --config.teacher_mean=(.5,) --config.teacher_std=(-1,)', 'teacher_std holds -1;'),
   ],
   'together': [
     ('--config.method=nokd --config.kd.alpha=.3', "kd.alpha is set, but the method is 'nokd'"),
     ('--config.validation_examples=0', 'selection=validation needs validation_examples'),
     ('--config.mean=(.5,)', 'mean has 1 values and std 0'),
+    ('--config.teacher_relu_placement=stage', 'there is no teacher_checkpoint that it could be of'),
+    ('--config.teacher_checkpoint=good.pth --config.teacher_std=(.5,)', 'teacher_mean has 0 values and teacher_std 1'),
+    ('--config.teacher_checkpoint=good.pth --config.teacher_mean=(0,0) --config.teacher_std=(1,1)', 'have 2 values, and images of'),
     ('--config.mean=(.5,.5) --config.std=(.5,.5)', 'have 2 values, and images of digits have 1 channels'),
     ('--config.image_size=32', "image_size is for folders of images, and 'digits' is none"),
     ('--config.method=ab --config.epochs=1', 'each phase needs at least one'),
@@ -154,6 +158,7 @@ LAUNCH = {
     ('--config.method=oh --config.teacher=own:without_norms --config.student=own:small', 'names none: name them'),
     ('--config.teacher_checkpoint=function.jax --config.method=oh', 'asks a network for its features'),
     ('--config.teacher_checkpoint=function.jax --config.method=oh --config.recipe=published', "changes the teacher's relu_placement"),
+    ('--config.teacher_checkpoint=function.jax --config.teacher_mean=(0,) --config.teacher_std=(1,)', 'teacher_mean is for a .pth'),
     ('--config.teacher_checkpoint=network', 'is a thin_resnet8, and this run needs thin_resnet14'),
     ('--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=digits32', 'for images of (16, 16, 1)'),
     ('--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=greys --config.image_size=16 '

@@ -73,7 +73,7 @@ class TestResolve:
 
   @pytest.mark.parametrize('changed', [
     {'student': 'resnet88'}, {'teacher': 'resnet25'}, {'recipe': 'writen'}, {'parallel': 'pmapp'}, {'relu_placement': 'blocks'},
-    {'compute_dtype': 'bfloat'}, {'selection': 'tests'}, {'data_placement': 'gpu'},
+    {'compute_dtype': 'bfloat'}, {'teacher_relu_placement': ''}, {'selection': 'tests'}, {'data_placement': 'gpu'},
   ], ids=str)  # fmt: skip
   def test_names_are_checked_with_the_valid_ones(self, changed):
     ((name, value),) = changed.items()
@@ -198,10 +198,14 @@ class TestDifference:
     made.kd.alpha = 0.3
     assert config.difference(resolved().for_json(), config.resolve(made).for_json())
 
-  def test_a_key_of_a_newer_version_counts(self):
+  def test_a_key_of_a_newer_version(self):
     stored = resolved().for_json()
     del stored['flip']
-    assert config.difference(stored, resolved().for_json()) == ['flip: None → True']
+    assert not config.difference(stored, resolved().for_json())  # it did what the default says
+    assert config.difference(stored, resolved(flip=False).for_json()) == ['flip: True → False']
+
+  def test_a_key_of_another_version_counts(self):
+    assert config.difference(resolved().for_json() | {'unheard_of': 1}, resolved().for_json()) == ['unheard_of: 1 → None']
 
 
 def test_the_optimiser_of_a_run():

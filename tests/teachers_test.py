@@ -8,7 +8,7 @@ import pytest
 
 from kd_jax import config as configuration
 from kd_jax import models, teachers
-from kd_jax.interop import torch_names
+from kd_jax.interop import torch_names, torch_writer
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import tiny
@@ -18,9 +18,9 @@ SPEC = NetworkSpec('thin_resnet8', 10, (16, 16, 1), 'stage', (0.3,), (0.4,))
 WANTED = SPEC._replace(relu_placement='block', mean=(0.1,), std=(0.2,), compute_dtype='bfloat16')
 
 
-def config(*paths, method='kd'):
+def config(*paths, method='kd', **changed):
   return configuration.resolve(configuration.default(
-    dataset='digits', teacher='thin_resnet8', method=method, teacher_checkpoint=','.join(map(str, paths))))  # fmt: skip
+    dataset='digits', teacher='thin_resnet8', method=method, teacher_checkpoint=','.join(map(str, paths)), **changed))  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +65,35 @@ def test_home_is_understood(workdir, variables, monkeypatch):
 def test_a_pytorch_file(tmp_path, variables):
   torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
   assert_is(teachers.load(config(tmp_path / 'network.pth'), WANTED)['teacher'], variables)
+
+
+class TestOfAFileThatStatesNothing:
+  @pytest.fixture
+  def path(self, tmp_path, variables):
+    torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(variables, SPEC))
+    return tmp_path / 'bare.pth'
+
+  def test_the_configuration_does(self, path, variables):
+    given = config(path, teacher_mean=(0.3,), teacher_std=(0.4,), teacher_relu_placement='stage')
+    assert_is(teachers.load(given, WANTED)['teacher'], variables)
+
+  def test_the_rest_is_guessed(self, path):
+    spec = teachers.load(config(path, teacher_relu_placement='pool'), WANTED)['teacher'].network.spec
+    assert (spec.relu_placement, spec.mean, spec.std) == ('pool', (), ())
+    spec = teachers.load(config(path, teacher_mean=(0.3,), teacher_std=(0.4,)), WANTED)['teacher'].network.spec
+    assert (spec.relu_placement, spec.mean, spec.std) == ('block', (0.3,), (0.4,))
+
+  def test_a_value_a_channel(self, path):
+    with pytest.raises(KdJaxError, match='teacher_mean and teacher_std have 3 values, and images of digits have 1 channels'):
+      teachers.load(config(path, teacher_mean=(0.3,) * 3, teacher_std=(0.4,) * 3), WANTED)
+
+  def test_others_state_it_themselves(self, workdir, tmp_path, variables):
+    given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
+    with pytest.raises(KdJaxError, match='teacher_mean is for a .pth that does not state it, and'):
+      teachers.load(config(workdir, **given), WANTED)
+    torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
+    with pytest.raises(KdJaxError, match='network.pth.* cannot be imported: it states its own mean and std'):
+      teachers.load(config(tmp_path / 'network.pth', **given), WANTED)
 
 
 def test_several_teachers(workdir, variables):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def import_file(
   image_shape: tuple[int, int, int] | None = None,
   name: str | None = None,
   classes: int | None = None,
+  unstated: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[NetworkSpec, PyTree]:
   """The network in a PyTorch checkpoint, and its weights.
 
@@ -95,16 +97,20 @@ def import_file(
     image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
+    unstated: fields of the spec that are known and need not be guessed: relu_placement, mean, std.
 
   Raises:
-    KdJaxError: the file cannot be read, or does not hold that network.
+    KdJaxError: the file cannot be read, or does not hold that network, or states its spec where fields are given.
   """
   checkpoint = read(path)
   try:
     spec = stated_spec(checkpoint)
     if spec is None:
       spec = spec_from_state(checkpoint, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
+      spec = spec._replace(**unstated)
     else:
+      if unstated:
+        raise KdJaxError(f'it states its own {" and ".join(unstated)}; leave out what says it again')
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
         raise KdJaxError(
           f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds'

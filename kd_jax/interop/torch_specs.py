@@ -60,9 +60,10 @@ def spec_from_state(
 ) -> NetworkSpec:
   """The spec of the network whose weights `state` holds.
 
-  Files in the published code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
-  where its ResNets have it, and for 32×32×3 images its normalisation. Others get `block` and pixels as they are. A
-  `name` or `classes` that is given goes into the spec unseen: `torch_names.to_flax` says where the weights do not fit.
+  No weight says where ReLUs stand and how images were normalised. Files in the published code's spelling (shortcut,
+  linear) are taken to be its networks: its ReLU placement `stage` where its ResNets of three stages have it, and for
+  32×32×3 images its normalisation. Others get `block` and pixels as they are. A `name` or `classes` that is given
+  goes into the spec unseen: `torch_names.to_flax` says where the weights do not fit.
 
   Raises:
     KdJaxError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
@@ -79,7 +80,7 @@ def spec_from_state(
   if classes is None:
     classes = head.shape[0]
   spec = NetworkSpec(name, classes, tuple(image_shape))
-  if published and models.MODELS[name].keywords.get('stem_width') == 64:
+  if published and models.MODELS[name].keywords.get('pool'):
     spec = spec._replace(relu_placement='stage')
   if published and spec.image_shape == IMAGE_SHAPE:
     spec = spec._replace(mean=_PUBLISHED_MEAN, std=_PUBLISHED_STD)

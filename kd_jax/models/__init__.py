@@ -63,6 +63,11 @@ def build(spec: NetworkSpec) -> Network:
   return Network(spec, module, norms)
 
 
+def is_known(name: str) -> bool:
+  """Whether a spec of this name builds a network: a row of MODELS, or an own one; of a function or a table none does."""
+  return own.is_own(name) or name in MODELS
+
+
 def relu_placement(name: str, wanted: str) -> str:
   """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own networks have one place."""
   return 'block' if name.startswith('wrn') or own.is_own(name) else wanted
@@ -84,7 +89,7 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
 def changed(network: Network, changes: Mapping[str, str]) -> Network:
   """The network with other fields of its spec. Raises KdJaxError where no spec builds it: a function, a table."""
   name = network.spec.name
-  if changes and not own.is_own(name) and name not in MODELS:
+  if changes and not is_known(name):
     raise KdJaxError(f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take another recipe")
   return build(network.spec._replace(**changes)) if changes else network
 

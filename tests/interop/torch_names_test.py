@@ -163,6 +163,17 @@ def test_files_keep_the_network(tmp_path):
   assert 'linear.weight' in error(import_file, path, image_shape=(64, 64, 3))
 
 
+def test_what_a_file_does_not_state_is_given(tmp_path):
+  bare, noted, spec = tmp_path / 'bare.pth', tmp_path / 'noted.pth', NetworkSpec('resnet8', 10, IMAGES)
+  variables = random_variables(spec)
+  write(bare, to_torch(variables, spec))
+  export_file(noted, variables, spec)
+  given = {'relu_placement': 'pool', 'mean': (0.1, 0.2, 0.3), 'std': (0.4, 0.5, 0.6)}
+  assert import_file(bare, unstated=given)[0] == spec._replace(**given)
+  assert import_file(bare, unstated={'relu_placement': 'block'})[0].mean == import_file(bare)[0].mean != ()
+  assert 'it states its own mean and std;' in error(import_file, noted, unstated={'mean': (0.1,) * 3, 'std': (1.0,) * 3})
+
+
 def test_import_of_a_file_without_our_note(tmp_path):
   path = tmp_path / 'network.pth'
   spec = NetworkSpec('resnet8', 10, IMAGES)

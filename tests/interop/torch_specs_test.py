@@ -36,7 +36,7 @@ def error(call, *args, **kwargs) -> str:
 
 
 @pytest.mark.parametrize(('name', 'placement'), [
-  ('resnet8', 'stage'), ('resnet26', 'stage'), ('resnet18', 'stage'), ('resnet50', 'stage'), ('thin_resnet20', 'block'),
+  ('resnet8', 'stage'), ('resnet26', 'stage'), ('resnet18', 'block'), ('resnet50', 'block'), ('thin_resnet20', 'block'),
   ('wrn16_1', 'block'), ('wrn10_4', 'block'),
 ])  # fmt: skip
 def test_the_published_layout(name, placement):
