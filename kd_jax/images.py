@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from kd_jax.config import Config
-from kd_jax.data import roles, sources
+from kd_jax.data import folders, roles, sources
 from kd_jax.train import parallel
 from kd_jax.types import Source
 
@@ -23,10 +23,15 @@ def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple
                                eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
 
 
-def unlabelled(config: Config) -> Source:
-  """The images of unlabelled_dataset. Raises KdJaxError where they cannot be had."""
+def unlabelled(config: Config) -> tuple[Source, str]:
+  """The images of unlabelled_dataset, and their sha256 where they are a folder's, which may change from one run to the next.
+
+  Raises KdJaxError where they cannot be had.
+  """
   load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, **_where(config))
-  return parallel.lead(load) or load()
+  source = parallel.lead(load) or load()
+  is_folder = sources.own_folder(config.unlabelled_dataset, data_dir=config.data_dir)
+  return source, folders.fingerprint([source]) if is_folder else ''
 
 
 def _where(config: Config) -> dict[str, Any]:

@@ -47,8 +47,9 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
   if data and os.path.exists(data_file):
     kept = records.read_object(data_file)
     shapes.check(data_file, kept, {'sha256': str}, 'restore it from a copy, or delete it to go on with the images as they are')
-    if kept['sha256'] != data['sha256']:
-      raise KdJaxError(f"the images in {data['dataset']} have changed since the run in {folder} began: choose another --workdir, or "
+    names = {'sha256': data['dataset'], 'unlabelled_sha256': config.unlabelled_dataset}  # an older kd_jax did not note the second
+    if odd := [where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)]:
+      raise KdJaxError(f"the images in {odd[0]} have changed since the run in {folder} began: choose another --workdir, or "
                        'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:

@@ -131,6 +131,18 @@ def test_other_images_are_another_run(tmp_path):
   assert records.read_json(tmp_path / 'data.json') == data
 
 
+def test_so_are_other_unlabelled_images(tmp_path):
+  data = {'dataset': 'photos', 'sha256': 'one', 'classes': []}
+  with workdir.claimed(tmp_path, config(), data=data):  # as an older version noted it
+    pass
+  for _ in range(2):
+    with workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'two'}):
+      pass
+  with (pytest.raises(KdJaxError, match='the images in stl10 have changed since'),
+        workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'three'})):
+    pass
+
+
 def test_a_folder_that_is_moved_away_is_told_at_the_end(tmp_path):
   folder, away = tmp_path / 'run', tmp_path / 'away'
   with pytest.raises(KdJaxError, match='was moved or removed while it was in use.*bring it back'), workdir.claimed(folder, config()):

@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from PIL import Image
 
 from kd_jax import study as studies
 from kd_jax import tasks, workers
@@ -275,3 +276,17 @@ def test_what_changes_a_phase_changes_its_hash():
   alpha = identities(**{'kd.alpha': 0.1})
   assert alpha['teacher'] == usual['teacher'] and alpha['student'] != usual['student']
   assert identities(log_every=7, data_placement='host') == usual
+
+
+def test_so_does_an_image_more_among_the_unlabelled_ones(tmp_path):
+  row = Row('STL', {'method': 'stl', 'unlabelled_dataset': str(tmp_path), 'image_size': 0}, seeds=1)
+
+  def identities():
+    return {t.phase.name: t.identity for t in tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])}
+
+  Image.new('L', (20, 20), 80).save(tmp_path / '1.png')
+  before = identities()
+  assert identities() == before
+  Image.new('L', (20, 20), 90).save(tmp_path / '2.png')
+  after = identities()
+  assert after['teacher'] == before['teacher'] and after['student'] != before['student']

@@ -16,7 +16,7 @@ import os
 import pathlib
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from kd_jax.types import KdJaxError, Source
 
 SIDE = 32  # pixels; what the networks of kd_jax.models are made for
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
+_OTHER_SUFFIXES = ('.tif', '.tiff', '.gif', '.heic', '.avif', '.jp2')  # of images, too: among unlabelled ones, other files may lie
 _SPLITS = {'train': 'train', 'validation': 'validation', 'val': 'validation', 'valid': 'validation', 'test': 'test'}
 _TEST_SHARE = 5  # where there is no test folder, every fifth image is held out
 _NO_CLASSES = ('__MACOSX', 'Thumbs.db', 'desktop.ini')  # what operating systems leave behind, beside hidden files
@@ -77,17 +78,25 @@ def read(folder: pathlib.Path, *, side: int = SIDE) -> Folder:
     found |= _held_out(folder, names, *found['train'])
   everything = sorted(file for files, _ in found.values() for file in files)
   sources = _arrays(folder, found, side, everything)
+  return Folder(sources['train'], sources.get('validation'), sources['test'], names, fingerprint(sources.values()))
+
+
+def fingerprint(sources: Iterable[Source]) -> str:
+  """The sha256 of pixels and labels."""
   digest = hashlib.sha256()
-  for source in sources.values():
+  for source in sources:
     digest.update(np.ascontiguousarray(source.image))
     digest.update(source.label)
-  return Folder(sources['train'], sources.get('validation'), sources['test'], names, digest.hexdigest())
+  return digest.hexdigest()
 
 
 def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE) -> Source:
   """All images in a folder and its sub-folders, at whatever depth, without labels (−1). Otherwise as `read`."""
   _check_there(folder)
-  files = [file for place in sorted(_places(folder), key=str) for file in _files(place) if file.path.lower().endswith(SUFFIXES)]
+  everything = [file for place in sorted(_places(folder), key=str) for file in _files(place)]
+  if odd := [file.path for file in everything if file.path.lower().endswith(_OTHER_SUFFIXES)]:
+    raise KdJaxError(f'{odd[0]}{_more(len(odd) - 1)} is no image that kd_jax reads ({", ".join(SUFFIXES)}): convert it, or move it out')
+  files = [file for file in everything if file.path.lower().endswith(SUFFIXES)]
   if not files:
     raise KdJaxError(f'no images lie in {folder}: give a folder of images ({", ".join(SUFFIXES)})')
   return _arrays(folder, {'unlabelled': (files, np.full(len(files), -1, np.int32))}, side, files)['unlabelled']

@@ -52,7 +52,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
     KdJaxError: the name is unknown, the data set is not there and cannot be had, it is no image classification, or its
       files are damaged.
   """
-  if folder := _own_folder(name, data_dir):
+  if folder := own_folder(name, data_dir=data_dir):
     read = folders.read(folder, side=image_size or folders.SIDE)
     return Dataset(name, read.train, read.test, read.classes, read.validation, read.sha256)
   if image_size:
@@ -105,7 +105,7 @@ def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, ima
   Raises:
     KdJaxError: as in `load`.
   """
-  if folder := _own_folder(name, data_dir):
+  if folder := own_folder(name, data_dir=data_dir):
     return folders.read_unlabelled(folder, side=image_size or folders.SIDE)
   if name in _DIGITS_SIDES:
     image = _digits(name, _DIGITS_SIDES[name]).train.image
@@ -142,7 +142,7 @@ _NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
-def _own_folder(name: str, data_dir: str) -> pathlib.Path | None:
+def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
   """The folder of images that a name means, or None. What tfds knows or has prepared is not taken for a folder of that name."""
   path = pathlib.Path(os.path.expanduser(name))
   if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):

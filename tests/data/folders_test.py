@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kd_jax import config as configuration
+from kd_jax import images
 from kd_jax.data import decoded, folders, roles, sources
 from kd_jax.types import KdJaxError
 
@@ -355,6 +357,21 @@ class TestUnlabelled:
     monkeypatch.setattr(os, 'scandir', refused)
     with pytest.raises(KdJaxError, match='cat cannot be read'):
       sources.load_unlabelled(str(split), image_size=16)
+
+  def test_an_image_of_another_kind_is_not_passed_over(self, split):
+    (split / 'scan.TIF').write_bytes(b'II*')
+    with pytest.raises(KdJaxError, match='scan.TIF is no image that kd_jax reads'):
+      sources.load_unlabelled(str(split), image_size=16)
+
+  def test_another_pixel_is_another_fingerprint(self, split):
+    config = configuration.resolve(configuration.default(unlabelled_dataset=str(split), image_size=16))
+    before = images.unlabelled(config)[1]
+    assert before == images.unlabelled(config)[1] and len(before) == 64
+    picture(50).save(split / 'loose.png')
+    assert images.unlabelled(config)[1] != before
+
+  def test_a_prepared_data_set_has_none(self):
+    assert images.unlabelled(configuration.resolve(configuration.default(unlabelled_dataset='digits')))[1] == ''
 
   def test_none(self, tmp_path):
     with pytest.raises(KdJaxError, match='no images lie in'):
