@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from kd_jax import models
-from kd_jax.interop import torch_names
+from kd_jax.interop import formats, torch_names
 from kd_jax.report import records, shapes
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, Trained
@@ -85,6 +85,22 @@ def float32(trained: Trained) -> Trained:
   """The network as it is deployed: computing in float32, whatever it was trained in."""
   network = models.build(trained.network.spec._replace(compute_dtype='float32'))
   return Trained(network, jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), trained.variables))
+
+
+def described(path: Path) -> Mapping[str, Any] | None:
+  """What kd_jax.export noted beside a program of its own, 'classes' in it; None where nothing lies there.
+
+  Raises KdJaxError where that is damaged, or is of another file.
+  """
+  beside = path.with_name(f'{path.name}.json')
+  if not os.path.exists(beside):
+    return None
+  found = records.read_object(beside)
+  shapes.check(beside, found, {'sha256': str, 'classes': [str]}, 'export again')
+  if found.get('sha256') != formats.sha256(path):
+    raise KdJaxError(f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '
+                     'were mixed up; export again')  # fmt: skip
+  return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from kd_jax.command_line import Parser, unread
 from kd_jax.data import pictures, pipeline
 from kd_jax.interop import formats, runners
 from kd_jax.interop.runners import Runner
-from kd_jax.report import records, shapes
 from kd_jax.types import KdJaxError
 
 EXPORTED = ('.stablehlo', '.onnx', '.pt2')
@@ -57,13 +56,7 @@ def load(path: str | Path) -> Classifier:
     found = finished.find(path)
     trained = finished.float32(found.trained)
     return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes))
-  beside = path.with_name(f'{path.name}.json')
-  described = records.read_object(beside) if beside.exists() else None
-  if described is not None:
-    shapes.check(beside, described, {'sha256': str, 'classes': [str]}, 'export again')
-  if described and described.get('sha256') != formats.sha256(path):
-    raise KdJaxError(f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '
-                     'were mixed up; export again')  # fmt: skip
+  described = finished.described(path)
   runner = formats.load(path)
   if described:
     return Classifier(runner, tuple(described['classes']))

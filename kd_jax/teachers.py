@@ -51,11 +51,9 @@ def _one(path: Path, wanted: NetworkSpec, classes: list[str], stated: Mapping[st
     raise KdJaxError(f'{next(iter(stated))} is for a .pth that does not state it, and teacher_checkpoint {path} is none: take it out')
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
-    known = info.get('classes', [])
-    if known != classes and sorted(known) == sorted(classes):
-      raise KdJaxError(f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) than this run '
-                       f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip
+    _check_order(path, info.get('classes', []), classes)
   elif path.suffix in EXPORTED:
+    _check_order(path, (finished.described(path) or {}).get('classes', []), classes)
     return exported.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   elif path.suffix == precomputed.SUFFIX:
     return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
@@ -70,3 +68,11 @@ def _one(path: Path, wanted: NetworkSpec, classes: list[str], stated: Mapping[st
       raise KdJaxError(f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; choose another file, or set '
                        f'teacher or dataset to match')  # fmt: skip
   return models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)
+
+
+def _check_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> None:
+  """Raises KdJaxError where a teacher knows the run's classes, capitals aside, under other numbers."""
+  theirs, ours = ([name.casefold() for name in names] for names in (known, classes))
+  if theirs != ours and sorted(theirs) == sorted(ours):
+    raise KdJaxError(f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) than this run '
+                     f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip

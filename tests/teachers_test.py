@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from pathlib import Path
 
 import jax
@@ -122,6 +125,26 @@ def test_another_network_in_a_pytorch_file(tmp_path, variables):
   torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
   with pytest.raises(KdJaxError, match='cannot be imported: it holds .*thin_resnet8.* not thin_resnet14'):
     teachers.load(config(tmp_path / 'network.pth'), WANTED._replace(name='thin_resnet14'))
+
+
+@pytest.mark.parametrize(('known', 'refused'), [('AB', False), ('ba', True), ('Ba', True), ('bc', False), ('', False)])
+def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
+  checkpoint.save_network(tmp_path / 'teacher', SPEC, variables, {'classes': list(known)})
+  program = tmp_path / 'teacher.stablehlo'
+  program.write_bytes(b'none')
+  described = {'classes': list(known), 'sha256': hashlib.sha256(b'none').hexdigest()}
+  program.with_name('teacher.stablehlo.json').write_text(json.dumps(described))
+  no_program = pytest.raises(KdJaxError, match='cannot be read')
+  for path, otherwise in ((tmp_path / 'teacher', contextlib.nullcontext()), (program, no_program)):
+    with pytest.raises(KdJaxError, match='numbers the classes in another order') if refused else otherwise:
+      teachers.load(config(path), WANTED, classes=['a', 'b'])
+
+
+def test_a_program_that_is_not_the_described_one(tmp_path):
+  (tmp_path / 'teacher.stablehlo').write_bytes(b'none')
+  (tmp_path / 'teacher.stablehlo.json').write_text('{"classes": [], "sha256": ""}')
+  with pytest.raises(KdJaxError, match='is not the file that teacher.stablehlo.json beside it describes'):
+    teachers.load(config(tmp_path / 'teacher.stablehlo'), WANTED)
 
 
 def test_nothing_there(tmp_path):
