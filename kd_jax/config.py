@@ -42,7 +42,7 @@ class Config:
   student: str = _key('resnet8', "network to train, a row of kd_jax.models.MODELS, or your own, 'package.module:factory'")
   teacher: str = _key('resnet26', 'network to learn from, as student')
   teacher_checkpoint: str = _key('', 'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first')
-  teacher_mean: tuple = _key((), "normalisation of a .pth that does not state its own; empty: guessed by its weights' names, and said")
+  teacher_mean: tuple = _key((), "normalisation of a .pth that does not state it, (0, 0, 0), std (1, 1, 1) for none; empty: guessed")
   teacher_std: tuple = _key((), 'as teacher_mean')
   teacher_relu_placement: str = _key('auto', "as relu_placement, of a .pth as teacher_mean is; 'auto': guessed, too")
   relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block', each 'stage', or before 'pool' alone")
@@ -89,6 +89,7 @@ class Config:
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
 FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
+OF_A_FILE = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')  # what a PyTorch teacher's file does not say
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'image_size': 0, 'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
              'teacher_epochs': 0, 'batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
@@ -181,8 +182,7 @@ def from_json(kept: Mapping[str, Any]) -> Config:
 
 def stated_of_teacher(config: Config) -> dict[str, Any]:
   """The keys that say of a teacher's file what it does not say itself, where they are set."""
-  names = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')
-  return {name: value for name in names if (value := getattr(config, name)) != KEYS[name].default}
+  return {name: value for name in OF_A_FILE if (value := getattr(config, name)) != KEYS[name].default}
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

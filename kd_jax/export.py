@@ -63,6 +63,8 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
   """
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   found = finished.find(run)
+  if found.assumed:
+    say(found.assumed)
   card.check(found.config, found.versions, found.place)
   trained = finished.float32(found.trained)
   spec = trained.network.spec

@@ -30,6 +30,7 @@ class Found(NamedTuple):
   config: Mapping[str, Any]  # the run's
   versions: Mapping[str, Any]  # of what trained it
   others: tuple[Mapping[str, Any], ...]  # the rows of the run's other networks
+  assumed: str = ''  # what had to be guessed of a PyTorch checkpoint that does not state it, as a line for the user
 
 
 def find(path: str | Path) -> Found:
@@ -48,7 +49,10 @@ def find(path: str | Path) -> Found:
     if path.suffix not in PYTORCH:
       raise KdJaxError(f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file')
     spec, variables = torch_names.import_file(path)
-    return Found(Trained(models.build(spec), variables), path.stem, path, (), {}, {}, {}, ())
+    assumed = '' if torch_names.states_spec(path) else (
+      f'{path} states neither how its images were normalised nor where its ReLUs stand; taken, by the names of its weights: '
+      f'{models.assumed(spec)}.')  # fmt: skip
+    return Found(Trained(models.build(spec), variables), path.stem, path, (), {}, {}, {}, (), assumed)
   place = locate(path).absolute()
   spec, variables, info = checkpoint.load_network(place)
   row, config, versions, rows = info.get('row', {}), {}, {}, ()

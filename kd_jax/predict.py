@@ -40,6 +40,7 @@ class Classifier(NamedTuple):
 
   runner: Runner
   classes: tuple[str, ...]
+  assumed: str = ''  # as kd_jax.finished.Found has it
 
 
 class Prediction(NamedTuple):
@@ -55,7 +56,7 @@ def load(path: str | Path) -> Classifier:
   if path.suffix not in EXPORTED or not os.path.isfile(path):
     found = finished.find(path)
     trained = finished.float32(found.trained)
-    return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes))
+    return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes), found.assumed)
   described = finished.described(path)
   runner = formats.load(path)
   if described:
@@ -73,7 +74,7 @@ def predict(classifier: Classifier, paths: Sequence[Path], *, top: int, say: Cal
 
   `say` is given a line every few seconds. Raises KdJaxError at the first file that is no image.
   """
-  runner, classes = classifier
+  runner, classes, _ = classifier
   size, told = min(_BATCH, len(paths)), time.monotonic()
   for start in range(0, len(paths), size):
     batch = paths[start : start + size]
@@ -123,6 +124,8 @@ def main(argv: list[str] | None = None) -> int:
   try:
     paths = pictures.paths(arguments.images)
     classifier = load(arguments.network)
+    if classifier.assumed:
+      print(classifier.assumed, file=sys.stderr, flush=True)
     found = predict(classifier, paths, top=arguments.top, say=lambda line: print(line, file=sys.stderr, flush=True))
     first = next(found)  # so that a first image that is none leaves no half of a table
     show(itertools.chain([first], found), arguments.format, paths)

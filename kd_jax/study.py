@@ -163,7 +163,10 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
     for key in _KEYS:
       del changed[key]
   try:
-    for key, value in {**row.changes, **setting}.items():
+    changes = {**row.changes, **setting}
+    if 'teacher_checkpoint' in changes:  # what the study says of its own teacher's file is not of this one
+      changes = {key: configuration.KEYS[key].default for key in configuration.OF_A_FILE} | changes
+    for key, value in changes.items():
       _set(changed, key, value)
     changed.seed = seed
     changed.epochs = max(1, round(config.scale * changed.epochs))

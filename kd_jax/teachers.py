@@ -26,7 +26,8 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
       Normalisation and ReLU placement are the file's own; of a `.pth` that does not state them, those that the configuration
       gives as teacher_mean, teacher_std and teacher_relu_placement, or else a guess. Of a function or a table, images and classes
       must agree.
-    classes: the names of the run's classes; a network of ours that knows the same names in another order is refused.
+    classes: the names of the run's classes; a network of ours, or an exported one, that knows the same names in another order is
+      refused, capitals aside.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
   _, most = methods.teachers(config.method)
@@ -40,27 +41,36 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
   if stated.get('teacher_mean') and len(config.teacher_mean) != wanted.image_shape[2]:
     raise KdJaxError(f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of {config.dataset} have '
                      f'{wanted.image_shape[2]} channels')  # fmt: skip
-  return {name: _one(Path(os.path.expanduser(path)), wanted, list(classes), stated) for name, path in zip(names, paths, strict=True)}
+  fields = {key.removeprefix('teacher_'): value for key, value in stated.items()}
+  places = [Path(os.path.expanduser(path)) for path in paths]
+  loaded = {name: _one(place, wanted, list(classes), fields) for name, place in zip(names, places, strict=True)}
+  if stated and all(map(_states_itself, places)):
+    raise KdJaxError(f'{next(iter(stated))} is for a .pth that does not state it, and teacher_checkpoint {config.teacher_checkpoint} '
+                     'is none: take it out')  # fmt: skip
+  return loaded
 
 
-def _one(path: Path, wanted: NetworkSpec, classes: list[str], stated: Mapping[str, Any]) -> Trained:
+def _states_itself(place: Path) -> bool:
+  """Whether a teacher is without what the keys of a .pth say."""
+  return place.is_dir() or place.suffix in (*EXPORTED, precomputed.SUFFIX) or torch_names.states_spec(place)
+
+
+def _one(path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[str, Any]) -> Trained:
   if not os.path.exists(path):
     raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; give a workdir, a folder under its networks/, '
                      f'or a .pth, {", ".join(EXPORTED)} or {precomputed.SUFFIX} file')  # fmt: skip
-  if stated and (path.is_dir() or path.suffix in (*EXPORTED, precomputed.SUFFIX)):
-    raise KdJaxError(f'{next(iter(stated))} is for a .pth that does not state it, and teacher_checkpoint {path} is none: take it out')
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     _check_order(path, info.get('classes', []), classes)
   elif path.suffix in EXPORTED:
-    _check_order(path, (finished.described(path) or {}).get('classes', []), classes)
+    if path.suffix == EXPORTED[1]:
+      _check_order(path, _names_beside(path), classes)
     return exported.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   elif path.suffix == precomputed.SUFFIX:
     return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
-    fields = {name.removeprefix('teacher_'): value for name, value in stated.items()}
     spec, variables = torch_names.import_file(
-      path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes, unstated=fields
+      path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes, unstated=unstated
     )
   for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),
                              ('for images of ', wanted.image_shape, tuple(spec.image_shape))):  # fmt: skip
@@ -70,9 +80,17 @@ def _one(path: Path, wanted: NetworkSpec, classes: list[str], stated: Mapping[st
   return models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)
 
 
+def _names_beside(path: Path) -> list[str]:
+  """The classes of a program that kd_jax.export wrote; [] where they are not known, for which it writes numbers."""
+  names = (finished.described(path) or {}).get('classes', [])
+  return [] if names == [str(number) for number in range(len(names))] else names
+
+
 def _check_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> None:
-  """Raises KdJaxError where a teacher knows the run's classes, capitals aside, under other numbers."""
-  theirs, ours = ([name.casefold() for name in names] for names in (known, classes))
-  if theirs != ours and sorted(theirs) == sorted(ours):
+  """Raises KdJaxError where a teacher knows the run's classes, or these but for capitals, under other numbers."""
+  for spelt in (str, str.casefold):
+    theirs, ours = ([spelt(name) for name in names] for names in (known, classes))
+    if theirs == ours or sorted(theirs) != sorted(ours):
+      continue
     raise KdJaxError(f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) than this run '
                      f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -179,41 +180,38 @@ def _companion_row(context: Context, phase: Phase, name: str, companion: Trained
 def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
   """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
   place, weights = context.folder / 'phases' / name / 'result.json', packing.fingerprint(trained.variables)
+  network = json.loads(json.dumps(trained.network.spec._asdict()))  # as JSON has it
 
-  def read() -> dict[str, Any] | None:
+  def read() -> tuple[dict[str, Any], Any] | None:
     with contextlib.suppress(KdJaxError):  # it is damaged, or not there
-      return records.read_sealed(place)['rows'][0]
+      kept = records.read_sealed(place)
+      return kept['rows'][0], kept.get('network')
     return None
 
-  before = parallel.told(read)
-  if before is not None and (earlier := before.get('last_sha256')):
-    if earlier != weights:
-      raise KdJaxError(f'{context.config.teacher_checkpoint} is another network than it was when the run in {context.folder} began: '
-                       'bring it back, or choose another --workdir')  # fmt: skip
+  before, noted = parallel.told(read) or ({}, None)
+  replaced = KdJaxError(f'{context.config.teacher_checkpoint} is another network than it was when the run in {context.folder} began: '
+                        'bring it back, or choose another --workdir')  # fmt: skip
+  if before.get('last_sha256', weights) != weights or noted not in (None, network):
+    raise replaced
+  if noted:
     return before
   started, evaluate, spec = time.perf_counter(), assembly.evaluator(context, trained.network), trained.network.spec
   validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
   test = evaluate(trained.variables, context.parts.test)['accuracy']
-  built = models.is_known(spec.name)  # of a function or a table nothing is assumed
+  if before and abs(test - before['test_accuracy']) > 1e-3:  # of an older kd_jax, which did not note what it took the network for
+    raise replaced
+  taken = models.assumed(spec)
   context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images'
-              f'{_assumed(spec) if built else ""}.')  # fmt: skip
+              f'{taken and f", with {taken}"}.')  # fmt: skip
   if test < 0.5:
     context.say(f'Warning: the teacher {spec.name} is right on {test:.1%} of the test images only. Is it a network for '
-                f'{context.config.dataset}{_question(spec) if built else ""}?')  # fmt: skip
+                f'{context.config.dataset}{taken and f", trained with {taken}"}?'
+                f'{taken and " Of a .pth, teacher_mean, teacher_std and teacher_relu_placement say otherwise."}')  # fmt: skip
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
              validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started,
              last_sha256=weights)  # fmt: skip
-  parallel.lead(lambda: records.write_sealed(place, {'rows': [row], 'history': []}))
+  parallel.lead(lambda: records.write_sealed(place, {'rows': [row], 'history': [], 'network': network}))
   return row
-
-
-def _assumed(spec: NetworkSpec) -> str:
-  mean, std = (' '.join(f'{value:.4g}' for value in values) for values in (spec.mean, spec.std))
-  return f", with {f'mean {mean}, std {std}' if mean else 'pixels in [0, 1] as they are'} and relu_placement '{spec.relu_placement}'"
-
-
-def _question(spec: NetworkSpec) -> str:
-  return f', trained{_assumed(spec)} (for a .pth: teacher_mean, teacher_std, teacher_relu_placement)'
 
 
 def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:

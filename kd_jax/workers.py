@@ -25,7 +25,7 @@ from kd_jax.study import Run, Study
 from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, memory, packing
 from kd_jax.training import Done
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, Trained
 
 POLL = 2.0  # seconds between two looks at what other workers have finished
 _WORKER = 'KD_JAX_WORKER'  # set in the processes that `spread` starts
@@ -126,6 +126,13 @@ def spread(command: Sequence[str], count: int) -> int:
   return max(statuses, key=abs)
 
 
+def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
+  """What the accuracies of an imported teacher depend on."""
+  config = prepared.config
+  return [trained.network.spec._asdict(), packing.fingerprint(trained.variables), config.dataset, prepared.data['sha256'],
+          config.selection, config.validation_examples, config.eval_examples]  # fmt: skip
+
+
 def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say) -> list[Done]:
   """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
   first, *_ = company
@@ -133,8 +140,7 @@ def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: 
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
-      which = trained.network.spec.name, packing.fingerprint(trained.variables), first.prepared.config.selection
-      place = folder / 'teachers' / hashed(which)
+      place = folder / 'teachers' / hashed(_evaluated(first.prepared, trained))
       rows.append(training.imported_row(context._replace(folder=place), name, trained))
   for name, need in first.needs.items():
     done = training.finished(context._replace(folder=need.folder(folder), say=lambda line: None), need.phase)

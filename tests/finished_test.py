@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kd_jax import finished, models
-from kd_jax.interop import torch_names
+from kd_jax.interop import torch_names, torch_writer
 from kd_jax.report import records
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec
@@ -70,6 +70,15 @@ def test_a_pytorch_file(tmp_path, variables):
   torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
   found = finished.find(tmp_path / 'x.pth')
   assert found.trained.network.spec == SPEC and (found.name, found.classes, found.row, found.others) == ('x', (), {}, ())
+
+
+def test_of_a_pytorch_file_that_states_nothing_a_guess_is_told(tmp_path, variables):
+  torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
+  assert finished.find(tmp_path / 'x.pth').assumed == ''
+  spec = models.NetworkSpec('thin_resnet8', 3, torch_names.IMAGE_SHAPE)
+  torch_writer.write(tmp_path / 'x.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
+  said = finished.find(tmp_path / 'x.pth').assumed
+  assert said.startswith(f'{tmp_path / "x.pth"} states neither') and "and relu_placement '" in said
 
 
 def test_what_is_none(tmp_path, variables):

@@ -120,6 +120,12 @@ class TestExported:
     rows, _ = trained(place / 'again', student='own_nets:bare', teacher_checkpoint='exported.stablehlo')
     assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
 
+  def test_its_file_may_have_any_name(self, place, variables):
+    network = models.build(models.NetworkSpec('own_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
+    formats.FORMATS['stablehlo'].write(Trained(network, variables), place / 'at_12:30')
+    _, said = trained(place / 'named', student='own_nets:bare', teacher_checkpoint='at_12:30.stablehlo')
+    assert any('from at_12:30.stablehlo has' in text and text.endswith('on the test images.') for text in said)
+
   def test_teaches_logits_alone(self, place, variables):
     self.export(place / 'teacher.jax', variables)
     fails('asks a network for its features', place / 'x', method='oh', teacher_checkpoint='teacher.jax')

@@ -18,6 +18,7 @@ import kd_jax.run
 import kd_jax.training
 from kd_jax import config as configuration
 from kd_jax.data import roles, sources
+from kd_jax.interop import torch_names, torch_writer
 from kd_jax.report import records, table
 from kd_jax.run import run
 from kd_jax.train import checkpoint, loop, packing
@@ -251,7 +252,10 @@ def test_an_own_network_is_a_teacher_like_one_trained_in_the_run(tmp_path, whole
   assert teacher['epochs'] is None and teacher['images_per_second'] is None
   assert student['last_sha256'] == whole.rows[2]['last_sha256']
   assert teacher['test_accuracy'] < 0.5  # after four steps
-  assert any(text.startswith('Warning: the teacher thin_resnet8 is right on') for text in again.said)
+  (line,) = (text for text in again.said if text.startswith('teacher: thin_resnet8 from'))
+  assert re.search(r"on the test images, with mean [.\d]+, std [.\d]+ and relu_placement 'block'\.$", line)
+  (line,) = (text for text in again.said if text.startswith('Warning: the teacher thin_resnet8 is right on'))
+  assert 'Of a .pth, teacher_mean, teacher_std and teacher_relu_placement say otherwise.' in line
 
 
 def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
@@ -263,6 +267,27 @@ def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
   checkpoint.save_network(mine, spec, jax.tree.map(lambda leaf: 2 * leaf, variables), info)
   with pytest.raises(KdJaxError, match='teacher is another network than it was when the run in .* began: bring it back, or choose'):
     Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(mine))
+
+
+def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
+  spec, variables, _ = checkpoint.load_network(whole.folder / 'networks' / 'teacher')
+  torch_writer.write(tmp_path / 'teacher.pth', torch_names.to_torch(variables, spec))
+  given = {'method': 'kd', 'teacher_checkpoint': str(tmp_path / 'teacher.pth'), 'teacher_mean': spec.mean, 'teacher_std': spec.std}
+  first = Done(tmp_path / 'run', **given)
+  place, stored = (first.folder / name for name in ('phases/teacher/result.json', 'config.json'))
+  changed = {'teacher_relu_placement': 'pool'}
+  stored.write_text(json.dumps(json.loads(stored.read_text()) | changed))  # as if what the names mean had changed
+  with pytest.raises(KdJaxError, match='is another network than it was'):
+    Done(tmp_path / 'run', **given, **changed)
+  (row,) = records.read_sealed(place)['rows']
+  older = json.loads(stored.read_text())
+  stored.write_text(json.dumps({name: value for name, value in older.items() if name != 'teacher_relu_placement'}))
+  records.write_sealed(place, {'rows': [row | {'test_accuracy': 0.9}], 'history': []})  # of an older version, which took it otherwise
+  with pytest.raises(KdJaxError, match='is another network than it was'):
+    Done(tmp_path / 'run', **given)
+  records.write_sealed(place, {'rows': [row], 'history': []})
+  assert Done(tmp_path / 'run', **given).rows[0]['test_accuracy'] == first.rows[0]['test_accuracy']
+  assert records.read_sealed(place)['network']['relu_placement'] == 'block'
 
 
 def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path):

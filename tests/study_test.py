@@ -49,6 +49,13 @@ class TestRuns:
     assert found[1].config.teacher_epochs == max(1, round(scale * 20)) and found[0].config.teacher_epochs == 0
 
 
+  def test_what_is_said_of_the_study_s_teacher_file_is_not_of_a_row_s(self):
+    given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
+    rows = Row('theirs'), Row('none', {'teacher_checkpoint': ''}), Row('other', {'teacher_checkpoint': 'b.pth'} | given)
+    found, _ = studies.runs(resolved(*rows, teacher_checkpoint='a.pth', teacher_mean=(0.1,), teacher_std=(0.2,), seeds=1), nothing)
+    assert [(r.config.teacher_checkpoint, r.config.teacher_mean) for r in found] == [('a.pth', (0.1,)), ('', ()), ('b.pth', (0.3,))]
+
+
 class TestSweep:
   def test_its_final_runs_wait_for_all_of_it(self):
     of = resolved(sweep_seeds=2)

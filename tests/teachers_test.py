@@ -92,11 +92,16 @@ class TestOfAFileThatStatesNothing:
 
   def test_others_state_it_themselves(self, workdir, tmp_path, variables):
     given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
-    with pytest.raises(KdJaxError, match='teacher_mean is for a .pth that does not state it, and'):
-      teachers.load(config(workdir, **given), WANTED)
     torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
-    with pytest.raises(KdJaxError, match='network.pth.* cannot be imported: it states its own mean and std'):
-      teachers.load(config(tmp_path / 'network.pth', **given), WANTED)
+    for paths in ([workdir], [tmp_path / 'network.pth'], [tmp_path / 'network.pth', workdir]):
+      with pytest.raises(KdJaxError, match='teacher_mean is for a .pth that does not state it, and .* is none: take it out'):
+        teachers.load(config(*paths, method='mkd', **given), WANTED)
+
+  def test_beside_others_it_alone_is_told(self, path, workdir, variables):
+    given = config(workdir, path, method='mkd', teacher_mean=(0.7,), teacher_std=(0.8,))
+    loaded = teachers.load(given, WANTED)
+    assert_is(loaded['teacher1'], variables)
+    assert loaded['teacher2'].network.spec.mean == (0.7,)
 
 
 def test_several_teachers(workdir, variables):
@@ -138,6 +143,16 @@ def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
   for path, otherwise in ((tmp_path / 'teacher', contextlib.nullcontext()), (program, no_program)):
     with pytest.raises(KdJaxError, match='numbers the classes in another order') if refused else otherwise:
       teachers.load(config(path), WANTED, classes=['a', 'b'])
+
+
+def test_classes_that_differ_in_capitals_alone(tmp_path, variables):
+  spec = SPEC._replace(classes=4)
+  network = tiny.variables(models.build(spec))
+  checkpoint.save_network(tmp_path / 'teacher', spec, network, {'classes': list('aAbB')})
+  given, wanted = config(tmp_path / 'teacher'), WANTED._replace(classes=4)
+  assert teachers.load(given, wanted, classes=list('aAbB')) and teachers.load(given, wanted, classes=list('cdef'))
+  with pytest.raises(KdJaxError, match='numbers the classes in another order'):
+    teachers.load(given, wanted, classes=list('AabB'))
 
 
 def test_a_program_that_is_not_the_described_one(tmp_path):

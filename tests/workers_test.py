@@ -10,8 +10,9 @@ import threading
 import pytest
 from PIL import Image
 
+from kd_jax import models, tasks, workers
 from kd_jax import study as studies
-from kd_jax import tasks, workers
+from kd_jax.interop import torch_names, torch_writer
 from kd_jax.study import Row
 from kd_jax.train import loop
 from kd_jax.types import KdJaxError
@@ -276,6 +277,27 @@ def test_what_changes_a_phase_changes_its_hash():
   alpha = identities(**{'kd.alpha': 0.1})
   assert alpha['teacher'] == usual['teacher'] and alpha['student'] != usual['student']
   assert identities(log_every=7, data_placement='host') == usual
+
+
+def test_so_does_what_a_teacher_s_file_does_not_state(tmp_path):
+  spec = models.NetworkSpec('thin_resnet8', 10, (16, 16, 1))
+  torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
+
+  def rows(**changed):
+    teacher = {'method': 'kd', 'teacher': 'thin_resnet8', 'teacher_checkpoint': str(tmp_path / 'bare.pth')}
+    return Row('KD', teacher | changed, seeds=1)
+
+  def identities(**changed):
+    row = rows(**changed)
+    return {t.phase.name: t.identity for t in tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])}
+
+  given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
+  assert identities() == identities(teacher_mean=(), teacher_relu_placement='block') != identities(**given)
+  said = []
+  for changed in ({}, given, given):
+    work(tmp_path / 'study', rows(epochs=1, **changed), say=said.append)
+  told = [line.partition(' on the test images')[2] for line in said if 'from ' in line and 'on the test images' in line]
+  assert told == [f", with {made} and relu_placement 'block'." for made in ('pixels in [0, 1] as they are', 'mean 0.3, std 0.4')]
 
 
 def test_so_does_an_image_more_among_the_unlabelled_ones(tmp_path):

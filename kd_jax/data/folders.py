@@ -29,7 +29,8 @@ from kd_jax.types import KdJaxError, Source
 
 SIDE = 32  # pixels; what the networks of kd_jax.models are made for
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
-_OTHER_SUFFIXES = ('.tif', '.tiff', '.gif', '.heic', '.avif', '.jp2')  # of images, too: among unlabelled ones, other files may lie
+# Of images, too: among unlabelled ones other files may lie.
+_OTHER_SUFFIXES = (*(set(pictures.SUFFIXES) - set(SUFFIXES)), '.jfif', '.jpe', '.heic', '.heif', '.avif', '.jp2', '.jxl')
 _SPLITS = {'train': 'train', 'validation': 'validation', 'val': 'validation', 'valid': 'validation', 'test': 'test'}
 _TEST_SHARE = 5  # where there is no test folder, every fifth image is held out
 _NO_CLASSES = ('__MACOSX', 'Thumbs.db', 'desktop.ini')  # what operating systems leave behind, beside hidden files

@@ -97,10 +97,11 @@ def import_file(
     image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
-    unstated: fields of the spec that are known and need not be guessed: relu_placement, mean, std.
+    unstated: fields of the spec that are known and need not be guessed where the file does not state them: relu_placement,
+      mean, std.
 
   Raises:
-    KdJaxError: the file cannot be read, or does not hold that network, or states its spec where fields are given.
+    KdJaxError: the file cannot be read, or does not hold that network.
   """
   checkpoint = read(path)
   try:
@@ -109,8 +110,6 @@ def import_file(
       spec = spec_from_state(checkpoint, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
       spec = spec._replace(**unstated)
     else:
-      if unstated:
-        raise KdJaxError(f'it states its own {" and ".join(unstated)}; leave out what says it again')
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
         raise KdJaxError(
           f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds'
@@ -119,6 +118,11 @@ def import_file(
     return spec, to_flax(checkpoint, models.build(spec))
   except KdJaxError as fault:
     raise KdJaxError(f'{str(path)!r} cannot be imported: {fault}') from None
+
+
+def states_spec(path: str | os.PathLike) -> bool:
+  """Whether a PyTorch checkpoint says all of its network, as those of `export_file` do. Raises KdJaxError where it cannot be read."""
+  return stated_spec(read(path)) is not None
 
 
 def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -> None:

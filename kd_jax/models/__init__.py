@@ -65,7 +65,17 @@ def build(spec: NetworkSpec) -> Network:
 
 def is_known(name: str) -> bool:
   """Whether a spec of this name builds a network: a row of MODELS, or an own one; of a function or a table none does."""
-  return own.is_own(name) or name in MODELS
+  return own.is_name(name) or name in MODELS
+
+
+def assumed(spec: NetworkSpec) -> str:
+  """How a network takes its images, and where its ReLUs stand, in words; '' of a function or a table, of which nothing is known."""
+  if not is_known(spec.name):
+    return ''
+  mean, std = (' '.join(f'{value:.4g}' for value in values) for values in (spec.mean, spec.std))
+  image = f'mean {mean}, std {std}' if mean else 'pixels in [0, 1] as they are'
+  placed = spec.name in MODELS and MODELS[spec.name].func is resnet  # of the others the place is the family's own
+  return image + (f" and relu_placement '{spec.relu_placement}'" if placed else '')
 
 
 def relu_placement(name: str, wanted: str) -> str:

@@ -35,9 +35,14 @@ _COLLECTIONS = ('params', 'batch_stats')
 _BATCH = 7  # images that are tried, as shapes: a number that is unlikely to be one of the network's own
 
 
+def is_name(name: str) -> bool:
+  """Whether a text has the form of a factory's name."""
+  return _NAME.fullmatch(name) is not None
+
+
 def is_own(name: str) -> bool:
   """Whether a network's name is that of a factory. Raises KdJaxError where it only looks so."""
-  if ':' in name and not _NAME.fullmatch(name):
+  if ':' in name and not is_name(name):
     raise KdJaxError(f"'{name}' is no name of an own network: write package.module:factory, such as my_networks:small")
   return ':' in name
 

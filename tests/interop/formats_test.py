@@ -111,8 +111,7 @@ def test_a_damaged_file(suffix, content, tmp_path):
 
 
 @pytest.mark.parametrize(('sides', 'logits'), [
-  (('b', 3, 'h', 'w'), ('b', 5)), ((1, 3, 8, 8), (1, 5)), (('b', 8, 8), ('b', 5)), (('b', 3, 8, 8), ('b', 5, 1)),
-  (('b', 8, 8, 3), ('b', 5)),
+  (('b', 3, 'h', 'w'), ('b', 5)), ((1, 3, 8, 8), (1, 5)), (('b', 8, 8), ('b', 5)), (('b', 3, 8, 8), ('b', 3, 8, 8)),
 ], ids=str)  # fmt: skip
 def test_an_onnx_file_of_others_that_takes_no_such_images(sides, logits, tmp_path):
   onnx = pytest.importorskip('onnx')
@@ -123,7 +122,7 @@ def test_an_onnx_file_of_others_that_takes_no_such_images(sides, logits, tmp_pat
   path = tmp_path / 'x.onnx'
   # A graph is taken at its word: that it gives what it takes is found when it runs.
   path.write_bytes(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=8).SerializeToString())
-  with pytest.raises(KdJaxError, match='it is no function of images|it takes images of 8 channels'):
+  with pytest.raises(KdJaxError, match='it is no function of images'):
     formats.load(path)
 
 
