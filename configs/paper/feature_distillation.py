@@ -5,7 +5,7 @@
 
 The published networks are looked for in the folder that KD_JAX_PRETRAINED names (default: pretrained/). STL's photographs are
 Tiny ImageNet's, resized to 32×32, as prepared data called `tiny_imagenet32`. Expected: see results/README.md. Time: some 16 hours on
-2 CPU cores, by 134 of its 151 runs. At the paper's budget, on a GPU: --config.train_examples=0 --config.validation_examples=5000
+2 CPU cores. At the paper's budget, on a GPU: --config.train_examples=0 --config.validation_examples=5000
 --config.scale=10.
 """
 
