@@ -187,9 +187,9 @@ def stated_of_teacher(config: Config) -> dict[str, Any]:
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   """'key: old → new' for every key whose change makes another run of it."""
-  lacking = Config().for_json()  # an older kd_jax did not know every key: it did what the default says
-  names = [n for n in {**before, **now} if n not in FREE and before.get(n, lacking.get(n)) != now.get(n, lacking.get(n))]
-  return [f'{n}: {before.get(n, lacking.get(n))} → {now.get(n)}' for n in names]
+  before = Config().for_json() | before  # an older kd_jax did not know every key: it did what the default says
+  names = [n for n in before | now if n not in FREE and before.get(n) != now.get(n)]
+  return [f'{n}: {before.get(n)} → {now.get(n)}' for n in names]
 
 
 def describe() -> str:

@@ -133,8 +133,8 @@ def _described(found: Found, name: str, program: Path, also: list[Path], classes
     'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
     'network': spec._asdict(), 'classes': classes,
     'input': {'dtype': 'float32', 'layout': FORMATS[name].layout, 'shape': shape, 'range': 'pixels in [0, 1]',
-              'resize': "turned as the camera noted, what is transparent on white, and of other sizes the middle, scaled by Pillow's "
-                                   'bilinear filter'},
+              'resize': 'turned as the camera noted, what is transparent on white, and of other sizes the middle, scaled by '
+                        "Pillow's bilinear filter"},
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row, 'config': found.config,
     'teachers': _accuracies(found.row.get('teachers') or (), found.others),

@@ -51,7 +51,7 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = ()) ->
 
 
 def _states_itself(place: Path) -> bool:
-  """Whether a teacher is without what the keys of a .pth say."""
+  """Whether a teacher leaves nothing for the keys of a .pth to say."""
   return place.is_dir() or place.suffix in (*EXPORTED, precomputed.SUFFIX) or torch_names.states_spec(place)
 
 

@@ -48,7 +48,6 @@ class TestRuns:
     assert {(r.row, r.config.epochs) for r in found} == {('NOKD', epochs), ('long', max(1, round(scale * 20)))}
     assert found[1].config.teacher_epochs == max(1, round(scale * 20)) and found[0].config.teacher_epochs == 0
 
-
   def test_what_is_said_of_the_study_s_teacher_file_is_not_of_a_row_s(self):
     given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
     rows = Row('theirs'), Row('none', {'teacher_checkpoint': ''}), Row('other', {'teacher_checkpoint': 'b.pth'} | given)
