@@ -4,7 +4,8 @@ Each takes `mask` [B], 1 for an example that counts and 0 for one that does not:
 included, is in no pair, no triple and no mean. The value is that of the batch without the masked examples.
 Under a named device axis gather embeddings and mask first: the pairs are those of the global batch.
 Embeddings are subtracted before they are squared, and angles follow from the distances by the law of cosines: a cluster keeps its
-shape though it lies far from the others. From inner products, float32 would lose a cluster whose spread is a thousandth of its distance.
+shape though it lies far from the others. From inner products, float32 would lose a cluster whose spread is a thousandth of its
+distance.
 No loss stops a gradient: where the teacher must not learn, stop its gradient first.
 """
 
