@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
@@ -16,6 +18,7 @@ from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
+_EVERY = 5.0  # seconds between two lines of progress
 Say = Callable[[str], None]
 
 
@@ -30,6 +33,7 @@ class Context(NamedTuple):
   classes: tuple[str, ...]
   stop: Callable[[], bool]
   say: Say
+  fidelity: bool = False  # whether a student's row also says how near it is to its teachers; a run's own page computes that itself
 
 
 class Student(NamedTuple):
@@ -144,3 +148,16 @@ def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part
     return metrics.means(totals)
 
   return evaluate
+
+
+def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = print) -> np.ndarray:
+  """f32[n, K]: a network on images as they are, in the order of the part. `say` is given progress every few seconds."""
+  apply = jax.jit(lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False)
+                  .logits.astype(jnp.float32))  # fmt: skip
+  variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
+  for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
+    found.append(np.asarray(apply(variables, source.image)))
+    if time.monotonic() - told > _EVERY:
+      told = time.monotonic()
+      say(f'{name}: {min(len(found) * EVALUATION_BATCH, len(part.index)):,} of {len(part.index):,} are predicted.')
+  return np.concatenate(found)[: len(part.index)]

@@ -177,6 +177,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     done = training.finished(context, phase)
     if done is None:
       (done,) = training.train([Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
+      memory.give_back()
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history

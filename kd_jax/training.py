@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from kd_jax import assembly, models, plans, workdir
+from kd_jax import assembly, fidelity, models, plans, workdir
 from kd_jax.assembly import Assembled, Context, Student
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
@@ -80,11 +80,12 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
       members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
     ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
-  return [_finish(student, made, finished, learner.student, each_step)
+  return [_finish(student, made, finished, learner.student, each_step, zoo)
           for student, learner, finished in zip(students, made.learners, ended, strict=True)]  # fmt: skip
 
 
-def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None) -> Done:
+def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None,
+            zoo: Mapping[str, Trained]) -> Done:  # fmt: skip
   """Tests a phase's networks and writes them down."""
   (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
@@ -92,6 +93,9 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
     ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
   steps = len(ended.history) * made.work.steps_per_epoch
   row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(context, phase, steps, each_step)
+  if context.fidelity and phase.role != 'stage':
+    teachers = [zoo[name] for name in phase.teachers]
+    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test)
   done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)

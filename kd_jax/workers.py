@@ -136,7 +136,7 @@ def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
 def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say) -> list[Done]:
   """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
   first, *_ = company
-  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say)
+  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say)._replace(fidelity=True)
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
@@ -151,6 +151,7 @@ def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: 
   students = [Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
               for task in company]  # fmt: skip
   done = training.train(students, zoo, rows, _saved(company, folder))
+  memory.give_back()
   shutil.rmtree(_saved(company, folder), ignore_errors=True)
   return done
 
