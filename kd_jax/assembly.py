@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles
 from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
+from kd_jax.train.programs import Programs
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
@@ -33,6 +35,7 @@ class Context(NamedTuple):
   classes: tuple[str, ...]
   stop: Callable[[], bool]
   say: Say
+  programs: Programs  # that were compiled before; phases that need the same one share it
   fidelity: bool = False  # whether a student's row also says how near it is to its teachers; a run's own page computes that itself
 
 
@@ -56,6 +59,7 @@ class Assembled(NamedTuple):
   frozen: Frozen
   fed: feed.Feed
   work: loop.Work
+  program: Any  # what the step was compiled from, a key of `Context.programs`
   evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
 
 
@@ -82,9 +86,9 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
     firsts.append(state.create(start, own, learners[-1].optimiser))
     consts.append(own.consts)
     schedules.append(schedule)
-  together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
-                                  axis=devices.axis)  # fmt: skip
-  compiled = devices.train(together, streamed)
+  program = _program(students, teaching, per_epoch)
+  compiled = context.programs.get(program, lambda: devices.train(step.population_step(
+    tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)), axis=devices.axis), streamed))
   whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
 
   def order(at: int) -> tuple[np.ndarray, ...]:
@@ -101,7 +105,24 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
-  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, program, evaluators)
+
+
+def _program(students: Sequence[Student], teaching: Sequence[Trained], per_epoch: int) -> tuple[Any, ...]:
+  """Return all that determines the program of a step, but for the shapes of what it is given: seeds and weights are arguments."""
+  (context, leading), *_ = students
+  config, devices = context.config, context.devices
+  made = [[phase._replace(teachers=(), start=bool(phase.start), stop=None, draws_as=None, method=None)._asdict(),
+           list(phase.method.views.items()), phase.method.joint, phase.method.teacher_statistics] for _, phase in students]  # fmt: skip
+  networks = [trained.network for trained in teaching] + [phase.method.companion for _, phase in students if phase.method.companion]
+  return (json.dumps(made), tuple(map(_known_by, networks)), per_epoch, config.crop_padding, config.flip, bool(context.placed),
+          devices.axis, devices.devices, devices.steps)  # fmt: skip
+
+
+def _known_by(network: Network) -> Hashable:
+  """Return what a network's program follows from: its spec, or, of a function or a table, which have none, itself."""
+  spec = network.spec
+  return json.dumps(spec._asdict()) if models.is_known(spec.name) else network
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
@@ -135,7 +156,8 @@ def known(network: Network, *, variables: PyTree = None) -> Known:
 def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
   """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
   devices, streamed = context.devices, not context.placed
-  compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
+  compiled = context.programs.get(('evaluate', _known_by(network), streamed), lambda: devices.evaluate(
+    step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed))
 
   def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
     placed = context.placed.get(id(part.source))
