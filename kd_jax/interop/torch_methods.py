@@ -140,7 +140,7 @@ def _staged(compare: Callable[[Tensor, Tensor], Tensor], ours: Sequence[Tensor],
 
 def _distances(e: Tensor) -> Tensor:
   squares = ((e[:, None] - e[None]) ** 2).sum(-1)
-  d = squares.clamp(min=1e-12).sqrt() * (1 - torch.eye(len(e), dtype=e.dtype))
+  d = squares.clamp(min=1e-12).sqrt() * (1 - torch.eye(len(e), dtype=e.dtype, device=e.device))
   return d / d[d > 0].mean()
 
 
