@@ -52,8 +52,8 @@ def rkd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tenso
 
 def pkd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
   pairs = list(zip(student['weak'].features, teacher['weak'].features, strict=True))[:-1]
-  patient = sum(F.mse_loss(F.normalize(s.flatten(1)), F.normalize(t.flatten(1))) for s, t in pairs)
-  return kd(student, teacher, label, connected) + 10 * patient
+  patient = sum((F.normalize(s.flatten(1)) - F.normalize(t.flatten(1))).square().sum() for s, t in pairs) / len(label)
+  return kd(student, teacher, label, connected) + 500 / 768 * patient
 
 
 def sfd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
