@@ -52,6 +52,7 @@ class Assembled(NamedTuple):
   frozen: Frozen
   fed: feed.Feed
   work: loop.Work
+  alone: tuple[Callable, ...]  # each student's step without the others, to count what it takes; one student's is work.step
   evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
 
 
@@ -77,9 +78,13 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
     firsts.append(state.create(start, own, learners[-1].optimiser))
     consts.append(own.consts)
     schedules.append(schedule)
-  together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
-                                  axis=devices.axis)  # fmt: skip
-  compiled = devices.train(together, streamed)
+
+  def compiled(*chosen: step.Learner) -> Callable:
+    views = pipeline.preprocess(policies(config, leading))
+    return devices.train(step.population_step(chosen, tuple(t.network for t in teaching), views, axis=devices.axis), streamed)
+
+  together = compiled(*learners)
+  alone = tuple(compiled(learner) for learner in learners) if len(learners) > 1 else (together,)
   whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
 
   def order(at: int) -> tuple[np.ndarray, ...]:
@@ -93,10 +98,10 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   per_call = 1 if streamed else devices.steps
   fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
   position = devices.split(devices.own(pipeline.positions(shares)))
-  work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
+  work = loop.Work(together, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
-  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, alone, evaluators)
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:

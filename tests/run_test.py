@@ -35,7 +35,7 @@ FIELDS = {
   'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
   'epochs': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
   'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'test_examples': int,
-  'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
+  'passes': float, 'flops_alone': float, 'images_per_second': float, 'seconds': float,
   'best_sha256': str, 'last_sha256': str,
 }  # fmt: skip
 

@@ -1,0 +1,64 @@
+"""The count of a program's operations: loops count for all of their turns."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd_jax.losses import relational
+from kd_jax.train import parallel, peaks
+
+SIDE, TURNS = 64, 8
+ONCE = 2 * SIDE**3  # multiplications and additions of a product of two such matrices
+MATRIX = jax.ShapeDtypeStruct((SIDE, SIDE), jnp.float32)
+
+
+def several(x, *, unroll=1):
+  def turn(carry, factor):
+    return carry + jnp.sum(factor * x @ x), None
+
+  return jax.lax.scan(turn, 0.0, jnp.arange(TURNS, dtype=jnp.float32), unroll=unroll)[0]
+
+
+def nested(x):
+  return jax.lax.map(lambda factor: several(factor * x), jnp.ones(3)).sum()
+
+
+def chosen(x):
+  return jax.lax.cond(x[0, 0] > 0, several, jnp.sum, x)
+
+
+@pytest.mark.parametrize(('program', 'turns'), [
+  (several, TURNS), (lambda x: several(x, unroll=3), TURNS), (lambda x: several(x, unroll=TURNS), TURNS), (nested, 3 * TURNS),
+  (jax.checkpoint(several), TURNS), (jax.jit(several), TURNS), (chosen, TURNS),
+  (lambda x: sum(jnp.sum(x @ x) for _ in range(TURNS)), TURNS), (lambda x: x @ x, 1),
+])  # fmt: skip
+def test_every_turn_of_a_loop_counts(program, turns):
+  assert peaks.operations(jax.jit(program), MATRIX) == pytest.approx(turns * ONCE, rel=0.04)
+
+
+def test_so_does_its_gradient():
+  """The gradient of a product takes two more; the forward pass is kept, not repeated."""
+
+  def straight(x):
+    return sum(jnp.sum(factor * x @ x) for factor in range(1, TURNS + 1))
+
+  looped, written_out = (peaks.operations(jax.jit(jax.grad(of)), MATRIX) for of in (several, straight))
+  assert looped == pytest.approx(written_out, rel=0.05)
+
+
+@pytest.mark.parametrize('of', [relational.rkd_angle, jax.grad(relational.rkd_angle)])
+def test_rkds_angle_counts_alike_in_any_number_of_blocks(of):
+  embedding, mask = jax.ShapeDtypeStruct((24, 8), jnp.float32), jax.ShapeDtypeStruct((24,), jnp.float32)
+  whole, blocks = (peaks.operations(jax.jit(lambda s, t, m, triples=triples: of(s, t, m, triples=triples)), embedding, embedding, mask)
+                   for triples in (24**3, 3 * 24**2))  # fmt: skip
+  assert blocks == pytest.approx(whole, rel=0.02)
+
+
+def test_under_pmap_it_is_one_devices_share():
+  devices = parallel.make('pmap', devices=1)
+  program = jax.pmap(several, devices=jax.devices()[:1])
+  assert devices.programs == 1
+  assert peaks.operations(program, np.ones((1, SIDE, SIDE), np.float32)) == pytest.approx(TURNS * ONCE, rel=0.04)
