@@ -181,7 +181,7 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
     data['sha256'] = prepared.data['sha256']
   if 'unlabelled' in phase.shares:
     data['unlabelled_dataset'] = config.unlabelled_dataset
-    data |= {name: value for name, value in prepared.data.items() if name == 'unlabelled_sha256'}
+    data |= {name: value for name, value in prepared.data.items() if name in ('unlabelled_sha256', 'unlabelled_excluded')}
   return data
 
 
