@@ -69,7 +69,7 @@ class NetworkSpec(NamedTuple):
   name: str  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see kd_jax.models.own)
   classes: int
   image_shape: tuple[int, int, int]  # height, width, channels
-  relu_placement: str = 'block'  # 'block', 'stage' or 'pool': see kd_jax.models.resnet
+  relu_placement: str = 'block'  # 'block', 'stage', 'stem' or 'pool': see kd_jax.models.resnet
   mean: tuple[float, ...] = ()  # a value a channel, for pixels in [0, 1]; empty: the network sees the pixels as they are
   std: tuple[float, ...] = ()
   compute_dtype: str = 'float32'  # 'float32', 'bfloat16' or 'float64'; parameters and statistics are float32 or wider
