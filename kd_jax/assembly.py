@@ -67,7 +67,8 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   config, devices = context.config, context.devices
   teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
   taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
-  key, per_epoch = keys.phase_key(jax.random.key(config.seed), leading.name), steps_per_epoch(context.parts, leading)
+  key = keys.phase_key(jax.random.key(config.seed), leading.draws_as or leading.name)
+  per_epoch = steps_per_epoch(context.parts, leading)
   parts, shares, streamed = _parts(context.parts, leading), tuple(leading.shares.values()), not context.placed
   learners, firsts, consts, schedules = [], [], [], []
   for _, phase in students:

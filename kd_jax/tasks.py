@@ -150,17 +150,18 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]
     needs = {name: made[name] for name in names if name in made}
     shared = None if needs or phase.stop or phase.method.companion else _shown_by(prepared, phase, known)
-    task = Task(hashed([_data(prepared, phase), _described_phase(phase, known)]), phase, prepared, needs, shared and hashed(shared))
+    task = Task(hashed([_data(prepared, phase), described_phase(phase, known)]), phase, prepared, needs, shared and hashed(shared))
     for name, suffix in ((phase.name, ''), (plans.companion_name(phase.name), ' companion')):
       made[name], known[name] = task, task.identity + suffix
   return tuple({task.identity: task for task in made.values()}.values())
 
 
-def _described_phase(phase: Phase, known: Mapping[str, str]) -> dict[str, Any]:
+def described_phase(phase: Phase, known: Mapping[str, str]) -> dict[str, Any]:
   """All that determines what a phase makes of its images; `known` has the hashes of the networks that it refers to."""
   described = phase._replace(method=None, stop=None, student=phase.student._asdict(), optimiser=phase.optimiser._asdict(),
                              teachers=tuple(known[name] for name in phase.teachers), start=phase.start and known[phase.start])
-  return described._asdict()
+  # What draws as itself is described as it was before there was a choice.
+  return {name: value for name, value in described._asdict().items() if (name, value) != ('draws_as', None)}
 
 
 def _shown_by(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> list[Any] | None:

@@ -303,6 +303,15 @@ def test_what_changes_a_phase_changes_its_hash():
   assert identities(log_every=7, data_placement='host') == usual
 
 
+def test_whose_weights_a_phase_draws_is_in_its_hash_where_they_are_not_its_own():
+  row = Row('KD', {'method': 'kd', 'baseline': True}, seeds=1)
+  prepared = tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])[0].prepared
+  phases = {phase.name: phase for phase in prepared.phases}
+  described = {name: tasks.described_phase(phase, {'teacher': ''}) for name, phase in phases.items()}
+  assert {name: of.get('draws_as') for name, of in described.items()} == {'teacher': None, 'baseline': 'student', 'student': None}
+  assert 'draws_as' not in described['student']  # recorded studies know it without
+
+
 def test_so_does_what_a_teacher_s_file_does_not_state(tmp_path):
   spec = models.NetworkSpec('thin_resnet8', 10, (16, 16, 1))
   torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
