@@ -161,6 +161,21 @@ class TestTeachers:
       assert peek(name) == pytest.approx(seen[name], rel=1e-5)
     assert abs(seen['running'] - seen['batch']) > 1e-2
 
+  def test_a_teacher_sees_the_crop_and_flip_that_the_student_sees(self):
+    """Two networks of equal weights, on the statistics of the batch: their logits are equal where their images are."""
+
+    def loss(params, stats, student, teachers, batch, consts, key, *, axis):
+      shown = jnp.stack([jnp.abs(student[view].logits - teachers[0][view].logits).max() for view in student])
+      return {'apart': shown.max(), 'views_apart': jnp.abs(student['weak'].logits - student['strong'].logits).max()}, stats
+
+    method = Method(lambda *_: MethodState({}, {}, {}), loss, {'weak': 'weak', 'strong': 'weak'}, False, teacher_statistics='batch')
+    crop = pipeline.weak(crop_padding=2, flip=True)
+    made = step.train_step(toy(), (toy(),), method, optax.identity(), pipeline.preprocess({'weak': crop, 'strong': crop}))
+    first = state.create(weights(), MethodState({}, {}, {}), optax.identity())
+    position = (np.arange(BATCH, dtype=np.int32),)
+    _, metrics = jax.jit(made)(first, Frozen((weights(),), {}, jax.random.key(3)), (source(40),), (FIRST,), position)
+    assert metrics['term/apart'][0] < 1e-12 and metrics['term/views_apart'][0] > 0.1  # each view is drawn by itself
+
   def test_each_teacher_sees_every_view(self):
     def loss(params, stats, student, teachers, batch, consts, key, *, axis):
       assert len(teachers) == 2 and all(set(t) == {'weak', 'strong'} for t in teachers) and set(student) == {'weak', 'strong'}
