@@ -44,7 +44,7 @@ def run(folder: Path, tests: Sequence[str], timeout: float) -> tuple[int | None,
   """Return the exit code of pytest on these tests of a copy, None where it took too long, and what it printed."""
   environment = {key: value for key, value in os.environ.items() if not key.startswith('KD_JAX_')}
   environment |= {'PYTHONPATH': str(folder), 'PYTHONDONTWRITEBYTECODE': '1', 'JAX_PLATFORMS': 'cpu'}
-  command = [sys.executable, '-m', 'pytest', '-n', '0', '-x', '-q', '-p', 'no:cacheprovider', '--tb=line', '-rs', *tests]
+  command = [sys.executable, '-m', 'pytest', '-n', '0', '-x', '-q', '-p', 'no:cacheprovider', '--tb=line', '-rfEs', *tests]
   try:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
   except subprocess.TimeoutExpired:
