@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from kd_jax import assembly, models, plans, workdir
+from kd_jax import assembly, fidelity, models, plans, workdir
 from kd_jax.assembly import Assembled, Context, Student
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
@@ -62,10 +62,10 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
     checkpoints: the folder of what was saved of this training, and is.
   """
   (context, leading), *_ = students
-  made, devices = assembly.assemble(students, zoo), context.devices
+  made = assembly.assemble(students, zoo)
   work = made.work
-  each_step = _operations(made)
-  peak = _images_at_peak(made, devices, each_step)
+  each_step = _operations(context, made)
+  peak = _images_at_peak(context, made, each_step)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(made.fed))
     progress = parallel.lead(lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak)))
@@ -78,11 +78,12 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
       members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
     ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
-  return [_finish(student, made, finished, learner.student, operations)
+  return [_finish(student, made, finished, learner.student, operations, zoo)
           for student, learner, finished, operations in zip(students, made.learners, ended, each_step, strict=True)]  # fmt: skip
 
 
-def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None) -> Done:
+def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None,
+            zoo: Mapping[str, Trained]) -> Done:  # fmt: skip
   """Tests a phase's networks and writes them down."""
   (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
@@ -90,6 +91,9 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
     ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
   steps = len(ended.history) * made.work.steps_per_epoch
   row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(context, phase, steps, each_step)
+  if context.fidelity and phase.role != 'stage':
+    teachers = [zoo[name] for name in phase.teachers]
+    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test)
   done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
@@ -148,23 +152,31 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def _operations(made: Assembled) -> list[float | None]:
+def _operations(context: Context, made: Assembled) -> list[float | None]:
   """Return the operations of each student's step, a program, as it would take them alone: beside whom it trains does not count."""
-  # From the host: on several, pmap gives up what it is given when it is only asked for its program.
-  firsts, work = jax.device_get(made.firsts), made.work
-  return [peaks.operations(step, (first,), made.frozen._replace(consts=(consts,)), *work.feed(0, 1), work.position)
-          for step, first, consts in zip(made.alone, firsts, made.frozen.consts, strict=True)]  # fmt: skip
+  return [_counted(context, made, program, step, firsts, consts) for (program, step), *firsts, consts
+          in zip(made.alone, made.firsts, made.frozen.consts, strict=True)]  # fmt: skip
 
 
-def _images_at_peak(made: Assembled, devices: parallel.Parallel, each_step: Sequence[float | None]) -> float | None:
+def _images_at_peak(context: Context, made: Assembled, each_step: Sequence[float | None]) -> float | None:
   """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
-  peak, work = peaks.of(jax.local_devices()[0].device_kind), made.work
+  peak, devices, work = peaks.of(jax.local_devices()[0].device_kind), context.devices, made.work
   if not peak or None in each_step:
     return None
-  together, students = each_step[0], len(each_step)
-  if students > 1:
-    together = peaks.operations(work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position)
-  return peak.flops * devices.devices / (together / students * devices.programs / work.images_per_step)
+  together = _counted(context, made, made.program, lambda: work.step, made.firsts, *made.frozen.consts)
+  return together and peak.flops * devices.devices / (together / len(each_step) * devices.programs / work.images_per_step)
+
+
+def _counted(context: Context, made: Assembled, program: Any, step: Callable[[], Callable], firsts: Sequence[TrainState],
+             *consts: PyTree) -> float | None:  # fmt: skip
+  """Return the operations of the step of these students, counted once for all phases that have this program."""
+
+  def count() -> float | None:
+    # From the host: on several, pmap gives up what it is given when it is only asked for its program.
+    given, work = jax.device_get(tuple(firsts)), made.work
+    return peaks.operations(step(), given, made.frozen._replace(consts=consts), *work.feed(0, 1), work.position)
+
+  return context.programs.get(('operations', program), count)
 
 
 def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kd_jax import models, tasks, workers
+from kd_jax import assembly, models, tasks, workers
 from kd_jax import study as studies
 from kd_jax.interop import torch_names, torch_writer
 from kd_jax.study import Row
-from kd_jax.train import loop
+from kd_jax.train import loop, programs
 from kd_jax.types import KdJaxError
 from tests import own_code, tiny
 
@@ -287,6 +287,20 @@ def test_a_teacher_is_free_only_where_another_row_has_it():
   pkd = Row('PKD', {'method': 'pkd'}, seeds=1)
   assert free(kd, mkd, pkd) == {('KD', 'teacher'), ('PKD', 'teacher')}
   assert free(kd, Row('other data', {'method': 'kd', 'train_examples': 32}, seeds=1)) == set()
+
+
+def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(tmp_path, monkeypatch):
+  """A program is made for each row, not for each seed: neither seed nor weights are in it."""
+  made, make = [], assembly.step.population_step
+  monkeypatch.setattr(assembly.step, 'population_step', lambda *given, **more: made.append(given) or make(*given, **more))
+  rows = [Row('NOKD', {'method': 'nokd'}, seeds=3), Row('KD', {'method': 'kd', 'kd.alpha': 0.2}, seeds=2)]
+  work(tmp_path / 'together', *rows)
+  assert len(made) == 3  # NOKD's, KD's, and of KD's teacher
+  monkeypatch.setattr(workers, 'Programs', lambda: programs.Programs(kept=0))
+  work(tmp_path / 'apart', *rows)
+  together, apart = (json.loads((tmp_path / name / 'results.json').read_text()) for name in ('together', 'apart'))
+  assert len(made) == 3 + 3 + 2 + 2
+  assert [row['last_sha256'] for row in together] == [row['last_sha256'] for row in apart]
 
 
 def test_what_changes_a_phase_changes_its_hash():
