@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kd_jax import plans, run
+from kd_jax import images, plans, run
 from kd_jax.assembly import Say
 from kd_jax.report import records
 from kd_jax.run import Prepared
@@ -46,7 +46,7 @@ class Plan:
   """The runs of a study with their phases. Preparing a run takes a moment, so that it is done once."""
 
   def __init__(self, study: Study):
-    self._study, self._prepared = study, {}
+    self._study, self._prepared, self._datasets = study, {}, {}
 
   def check(self, say: Say) -> None:
     """Tries each row's first run as shapes alone. Raises KdJaxError, naming the row."""
@@ -71,7 +71,10 @@ class Plan:
   def tasks(self, of: Run) -> tuple[Task, ...]:
     key = json.dumps(of.config.for_json(), sort_keys=True)
     if key not in self._prepared:
-      self._prepared[key] = tasks(run.prepare(of.config))
+      named = (of.config.dataset, of.config.data_dir, of.config.image_size)  # rows share it: each would map its files anew
+      if named not in self._datasets:
+        self._datasets[named] = images.load(of.config)
+      self._prepared[key] = tasks(run.prepare(of.config, dataset=self._datasets[named]))
     return self._prepared[key]
 
   def results(self, folder: Path, planned: Sequence[Planned]) -> Iterator[tuple[Planned, dict[str, Any] | None]]:

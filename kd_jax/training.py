@@ -172,9 +172,11 @@ def _counted(context: Context, made: Assembled, program: Any, step: Callable[[],
   """Return the operations of the step of these students, counted once for all phases that have this program."""
 
   def count() -> float | None:
-    # From the host: on several, pmap gives up what it is given when it is only asked for its program.
+    # From the host: on several, pmap gives up what it is given when it is only asked for its program. As many steps as the loop takes
+    # in a call, so that the step is traced once.
     given, work = jax.device_get(tuple(firsts)), made.work
-    return peaks.operations(step(), given, made.frozen._replace(consts=consts), *work.feed(0, 1), work.position)
+    steps = min(work.steps_per_call, work.steps_per_epoch)
+    return peaks.operations(step(), given, made.frozen._replace(consts=consts), *work.feed(0, steps), work.position, steps=steps)
 
   return context.programs.get(('operations', program), count)
 

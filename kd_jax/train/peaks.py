@@ -37,11 +37,16 @@ def of(device_kind: str) -> Peak | None:
   return next((peak for name, peak in PEAKS.items() if name in device_kind), None)
 
 
-def operations(compiled: Callable, *arguments: Any) -> float | None:
+def operations(compiled: Callable, *arguments: Any, steps: int = 1) -> float | None:
   """Return the floating-point operations of a program, counted by XLA as it is written, before it is optimised.
 
   XLA counts a loop for one turn; the other turns of a `lax.scan` or `lax.map` are added. Of a `while_loop`, whose turns nobody
   knows beforehand, one counts.
+
+  Args:
+    compiled: the program, under jit or pmap.
+    arguments: what it is given; shapes are enough.
+    steps: where it is a loop over as many equal steps, as kd_jax.train.step.several makes it: the operations of one are returned.
 
   Returns:
     The count; None where it cannot be had: a function that was exported for any number of images has no shapes before it is
@@ -50,25 +55,36 @@ def operations(compiled: Callable, *arguments: Any) -> float | None:
   try:
     program = jax.make_jaxpr(compiled)(*arguments).jaxpr
     needed, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))  # what no result needs is not computed
-    return _counted(compiled, *arguments) + _further_turns(needed)
-  except (jax.errors.JaxRuntimeError, NameError):  # the second of a device axis that is not bound
+    return _counted(compiled, *arguments) + _further_turns(needed, steps)
+  # JaxRuntimeError is a RuntimeError; so is what is raised where there is no CPU. NameError: a device axis is not bound.
+  except (RuntimeError, ImportError, AttributeError, NameError):
     return None
 
 
 def _counted(compiled: Callable, *arguments: Any) -> float:
-  return float((compiled.lower(*arguments).cost_analysis() or {}).get('flops', 0))
+  lowered = compiled.lower(*arguments)
+  try:
+    counted = lowered.cost_analysis()
+  except NotImplementedError:  # of the plugins for GPUs and TPUs, which cannot: the CPU's client counts in the same program
+    from jaxlib import _jax
+
+    counted = _jax.hlo_module_cost_analysis(jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module())
+  return float((counted or {}).get('flops', 0))
 
 
-def _further_turns(jaxpr: Any) -> float:
-  """Return the operations of all turns of the scans in a program but those that XLA counts."""
+def _further_turns(jaxpr: Any, steps: int = 1) -> float:
+  """Return the operations of all turns of a program's scans but those that XLA counts, and those of the outer loop of steps."""
   total = 0.0
   for equation in jaxpr.eqns:
     inside = [part for value in equation.params.values() for part in _programs(value)]
     if equation.primitive.name != 'scan':
-      further = [_further_turns(part) for part in inside]
+      further = [_further_turns(part, steps) for part in inside]
       total += max(further) if equation.primitive.name == 'cond' else sum(further)  # of the branches one is taken
       continue
     length, unroll, body = (equation.params[name] for name in ('length', 'unroll', 'jaxpr'))
+    if length == steps > 1:
+      total += _further_turns(body.jaxpr)
+      continue
     counted = min(length, unroll + length % unroll)
     if length > counted:
       given = [jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in body.in_avals]

@@ -1,4 +1,4 @@
-"""The count of a program's operations: loops count for all of their turns."""
+"""The count of a program's operations, on every kind of device: loops count for all of their turns."""
 
 from __future__ import annotations
 
@@ -62,3 +62,31 @@ def test_under_pmap_it_is_one_devices_share():
   program = jax.pmap(several, devices=jax.devices()[:1])
   assert devices.programs == 1
   assert peaks.operations(program, np.ones((1, SIDE, SIDE), np.float32)) == pytest.approx(TURNS * ONCE, rel=0.04)
+
+
+@pytest.mark.parametrize('kind', ['jit', 'pmap'])
+def test_of_a_loop_over_steps_one_step_counts(kind):
+  """Also where its steps speak with other devices, so that they are no program by themselves."""
+  axis = 'batch' if kind == 'pmap' else None
+
+  def step(x, _):
+    x = several(x) + x
+    return (x if axis is None else jax.lax.pmean(x, axis)), None
+
+  def steps(x):
+    return jax.lax.scan(step, x, None, length=5)[0]
+
+  program = jax.jit(steps) if axis is None else jax.pmap(steps, axis, devices=jax.devices()[:1])
+  given = np.ones((SIDE, SIDE) if axis is None else (1, SIDE, SIDE), np.float32)
+  assert peaks.operations(program, given, steps=5) == pytest.approx(TURNS * ONCE, rel=0.05)
+  assert peaks.operations(program, given) == (None if axis else pytest.approx(5 * TURNS * ONCE, rel=0.05))
+
+
+def test_a_device_that_cannot_count_leaves_it_to_the_cpu(monkeypatch):
+  counted = peaks.operations(jax.jit(several), MATRIX)
+
+  def refused(self):
+    raise NotImplementedError('as on GPUs and TPUs')
+
+  monkeypatch.setattr(jax.stages.Lowered, 'cost_analysis', refused)
+  assert peaks.operations(jax.jit(several), MATRIX) == counted == pytest.approx(TURNS * ONCE, rel=0.04)
