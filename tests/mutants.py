@@ -53,8 +53,8 @@ def run(folder: Path, tests: Sequence[str], timeout: float) -> tuple[int | None,
 
 
 def verdict(code: int | None, output: str) -> str:
-  """Return 'killed', or what stands in the way: pytest exits with 1 where a test failed, and with more where it could not run."""
-  if code == 1 and re.search(r'^(FAILED|ERROR) ', output, re.MULTILINE):
+  """Return 'killed', or what stands in the way: pytest exits with 1 where a test failed, with more where it could not be run."""
+  if code == 1 and re.search(r'^(FAILED|ERROR) \S+::', output, re.MULTILINE):
     return 'killed'
   if code == 0:
     return 'lives'

@@ -48,6 +48,7 @@ def test_there_are_many_faults_and_none_twice():
   (1, 'F\nFAILED tests/a_test.py::test_b - assert 1 == 2\n', 'killed'), (1, 'ERROR tests/a_test.py::test_b - KeyError\n', 'killed'),
   (0, '.', 'lives'), (0, 's\nSKIPPED [1] tests/a_test.py:1: no torch\n', 'lives'), (None, '', 'took too long'),
   (2, 'ERROR tests/a_test.py - SyntaxError\n', 'was not tested'), (5, 'no tests ran', 'was not tested'), (1, '', 'was not tested'),
+  (1, 'ERROR tests/a_test.py - SyntaxError\n', 'was not tested'),
 ])  # fmt: skip
 def test_a_fault_is_noticed_where_its_test_fails_and_nowhere_else(code, output, expected):
   assert mutants.verdict(code, output).startswith(expected)

@@ -116,6 +116,14 @@ class TestByHand:
     expected = 0.9 * weights()['batch_stats']['norm']['mean'] + 0.1 * x.mean((0, 1, 2))
     np.testing.assert_allclose(after.stats['student']['norm']['mean'], expected, rtol=1e-6)
 
+  def test_images_without_a_label_are_neither_right_nor_counted(self):
+    stored = source(40)
+    label = np.where(np.arange(40) % 4 == 0, -1, stored.label).astype(np.int32)
+    compiled, first, frozen, sources, position, spread = setup(methods.make('nokd'), sources=(stored._replace(label=label),))
+    _, metrics = compiled(first, frozen, sources, index(spread, FIRST), position)
+    right, count = metrics['accuracy']
+    assert count == 12 and 0 <= right <= 12
+
   def test_each_step_draws_its_own_augmentation(self):
     flip = {'weak': pipeline.weak(crop_padding=0, flip=True)}
     still = Optimiser(learning_rate=1e-30, weight_decay=0.0)
