@@ -18,7 +18,7 @@ from kd_jax import assembly, images, models, plans, tables, teachers, training, 
 from kd_jax.assembly import Context, Say, Student
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
-from kd_jax.report import plots, records, statistics, table
+from kd_jax.report import plots, records, table
 from kd_jax.train import loop, memory, parallel
 from kd_jax.train.programs import Programs
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
@@ -74,6 +74,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     source, sha256 = images.unlabelled(config)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
     described |= {'unlabelled_sha256': sha256} if sha256 else {}
+    excluded = len(source.label) - len(parts.unlabelled.index)
+    described |= {'unlabelled_excluded': excluded} if excluded else {}  # else as an older kd_jax described it
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
 
@@ -90,6 +92,9 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
+  if excluded := prepared.data.get('unlabelled_excluded'):
+    say(f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or tested on, and are left out; '
+        f'{len(prepared.parts.unlabelled.index):,} are left to learn from.')  # fmt: skip
   tables.check(imported, prepared.phases, prepared.parts, config)
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
@@ -187,7 +192,6 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   context.say(table.results_table(rows))
   tested, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
-  error = statistics.standard_error(accuracy, tested)
-  context.say(f'{tested:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
-              'and seeds add to it.')  # fmt: skip
+  context.say(f'{tested:,} test images: by their choice alone, the 95 % interval of an accuracy of {accuracy:.1%} is '
+              f'{table.interval(accuracy, tested)} %, and seeds add to it.')  # fmt: skip
   return rows
