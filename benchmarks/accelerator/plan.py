@@ -80,5 +80,5 @@ def rehearsal() -> Plan:
   study_flags = ('--config.seeds=1', '--config.train_examples=64', '--config.validation_examples=32', '--config.eval_examples=32',
                  '--config.epochs=2', '--config.batch_size=16', '--config.student=thin_resnet8')  # fmt: skip
   peer = Peer('torch eager, nokd, float32', 'nokd', device='cpu', batch=16)
-  return Plan((Group(programs[:1]),), (Group(programs[1:]),), ((peer,),), Program('shared', 'nokd', **tiny), (1, 2), resumed,
+  return Plan((Group(programs),), (), ((peer,),), Program('shared', 'nokd', **tiny), (1, 2), resumed,
               {'steps': 2, 'stop_after': 3}, 0.05, 'benchmarks/students.py', study_flags)  # fmt: skip

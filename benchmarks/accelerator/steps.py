@@ -82,7 +82,7 @@ class Measuring:
                'choose another --out, so that none are mixed')  # fmt: skip
     if not before:
       self._record.add('machine', 'machine', facts)
-    methods = sorted({program.method for group in self._plan.groups for program in group.programs})
+    methods = sorted({program.method for group in (*self._plan.first, *self._plan.groups) for program in group.programs})
     if self._peak() and any(not self._record.has('roofline', method) for method in methods):
       self._bounds = subprocess.Popen(
         [sys.executable, '-m', 'benchmarks.roofline', f'--methods={",".join(methods)}', f'--out={self._out / "roofline.json"}'],
@@ -124,8 +124,10 @@ class Measuring:
     first = self._stopped['parts'].answer(self._until)
     parts = first if first.get('finished', True) else self._resumed('parts', 0).answer(self._until)
     whole = self._stopped['whole'].answer(self._until)
-    same = {name: whole.get(name) is not None and whole.get(name) == parts.get(name)
-            for name in ('last_sha256', 'best_sha256', 'losses')}  # fmt: skip
+    if faults := [answer['fault'] for answer in (first, parts, whole) if 'fault' in answer]:
+      self._record.add('resumed', 'deterministic', {'fault': faults[0]})
+      return
+    same = {name: whole[name] == parts[name] for name in ('last_sha256', 'best_sha256', 'losses')}
     self._record.add('resumed', 'deterministic', {
       'was_stopped': first.get('finished') is False, 'after_calls': first.get('calls'), 'method': self._changes['method'],
       'identical': all(same.values()), **{f'same_{name}': value for name, value in same.items()}, 'whole': whole, 'parts': parts})
@@ -143,10 +145,10 @@ class Measuring:
         self._record.add('step', one.name, answer | self._share(one, answer))
       job.close()
 
-  def seeds(self) -> None:
+  def seeds(self, *, mps: bool) -> None:
     """Time several processes that train at the same time, with MPS and without."""
     program, most = self._plan.shared, max(self._plan.processes)
-    for served in (False, True):
+    for served in (False, True) if mps else (False,):
       names = {count: f'{count} processes{" under MPS" if served else ""}' for count in self._plan.processes}
       left = {count: name for count, name in names.items() if not self._record.has('seeds', name)}
       if not left:
