@@ -24,6 +24,7 @@ from kd_jax.train import peaks
 
 PRECISIONS = {'float32': {'JAX_DEFAULT_MATMUL_PRECISION': 'highest'}, "the device's own": {}}
 COMPILING = 0.65  # of the time for measuring: what is not compiled then is not timed
+FALLBACK = 4  # processes, where their number could not be measured
 WORTH = 1.05  # times as fast as the simpler way, for what is not the simplest to be chosen
 
 
@@ -80,6 +81,9 @@ class Measuring:
     if before and before.get('device') != facts.get('device'):
       sys.exit(f'{self._out} holds figures of {before.get("device")}, and this machine has {facts.get("device", facts.get("fault"))}: '
                'choose another --out, so that none are mixed')  # fmt: skip
+    if facts.get('platform') == 'cpu' and 'CUDA_VISIBLE_DEVICES' not in self._base:
+      sys.exit('jax finds no accelerator here: see that its plugin is installed, and that JAX_PLATFORMS does not leave it out; '
+               '--rehearse runs all of this on a CPU')  # fmt: skip
     if not before:
       self._record.add('machine', 'machine', facts)
     methods = sorted({program.method for group in (*self._plan.first, *self._plan.groups) for program in group.programs})
@@ -200,8 +204,11 @@ def fastest(record: Record) -> Fastest:
   ways = {timed.get(f'{PLAIN}, {name}', {}).get('images_per_second', 0): flags for name, flags in WAYS.items()}
   if plain and max(ways) > 2 * WORTH * plain - plain:
     best = best._replace(xla_flags=ways[max(ways)])
+  seeds = record.of('seeds').values()
+  if seeds and not any('images_per_second' in line for line in seeds):  # none ran, perhaps for these flags
+    return Fastest(FALLBACK)
   for served in (False, True):
-    for line in record.of('seeds').values():
+    for line in seeds:
       if line['name'].endswith('MPS') == served and line.get('images_per_second', 0) > WORTH * speed:
         best, speed = best._replace(processes=line['processes'], mps=served), line['images_per_second']
   return best

@@ -56,7 +56,7 @@ def test_a_rehearsal_that_was_killed_goes_on_and_has_each_result_once(tmp_path):
   assert study['status'] == 0 and study['runs'] == {'NOKD': 1}
   with tarfile.open(tmp_path / 'study.tar.gz') as archive:
     files = {Path(name).name for name in archive.getnames()}
-  assert files == {'results.json', 'study.json', 'versions.json', 'result.json', 'history.csv'}
+  assert files == {'log.txt', 'results.json', 'study.json', 'versions.json', 'result.json', 'history.csv'}
   assert 'seeds' in (tmp_path / record.PAGE).read_text()
 
 
@@ -91,6 +91,12 @@ def test_a_damaged_part_and_one_of_another_pack_are_refused(tmp_path):
     unpack.unpack([parts(tmp_path / 'other')[1]], tmp_path / 'into')
 
 
+def test_without_an_accelerator_it_says_so(tmp_path):
+  ended = subprocess.run([sys.executable, '-m', 'benchmarks.accelerator', f'--out={tmp_path}'], cwd=REPOSITORY, capture_output=True,
+                         text=True, env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'KD_JAX_DATA': ''}, check=False)  # fmt: skip
+  assert ended.returncode == 2 and 'jax finds no accelerator here' in ended.stderr and not named(tmp_path)
+
+
 def test_more_processes_are_chosen_where_they_are_clearly_faster(tmp_path):
   results = record.Record(tmp_path)
   assert steps.fastest(results) == steps.Fastest()
@@ -103,3 +109,12 @@ def test_more_processes_are_chosen_where_they_are_clearly_faster(tmp_path):
   results.add('seeds', '12 processes under MPS', {'processes': 12, 'images_per_second': 300.0})
   results.add('seeds', '4 processes under MPS', {'missing': 'there is none'})
   assert steps.fastest(results) == steps.Fastest(12, True, plan.LOOP_GRAPHS)
+
+
+def test_flags_under_which_no_process_ran_are_not_chosen(tmp_path):
+  results = record.Record(tmp_path)
+  results.add('step', steps.PLAIN, {'images_per_second': 100.0})
+  results.add('step', f'{steps.PLAIN}, loops in CUDA graphs', {'images_per_second': 130.0})
+  assert steps.fastest(results).xla_flags == plan.LOOP_GRAPHS
+  results.add('seeds', '4 processes', {'fault': 'none was ready'})
+  assert steps.fastest(results) == steps.Fastest(steps.FALLBACK)
