@@ -56,8 +56,8 @@ def main(argv: list[str]) -> None:
   signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(130))
   places = {'reference': FLAGS.reference, 'pretrained': FLAGS.pretrained, 'data_dir': FLAGS.data_dir}
   with steps.Measuring(record, wanted, base, out, places, measured) as measuring:
-    measuring.prepare()
     measuring.machine()
+    measuring.prepare()
     measuring.correct()
     measuring.resumed()
     measuring.times()

@@ -60,23 +60,13 @@ class Measuring:
     self._stack.callback(made.close)
     return made
 
-  def prepare(self) -> None:
-    """Start the processes that compile what is timed later, those of `first` at once, the others once these are ready."""
+  def machine(self) -> None:
+    """Ask what the machine is, and compile what tunes for the others; where an earlier sitting was on another device, end."""
     with contextlib.suppress(FileNotFoundError):
       self._tuned.unlink()
     self._first = self._start(self._plan.first, '')
-    self._timed = [*self._first, *self._start(self._plan.groups, str(self._tuned))]
-    for peers in self._plan.peers:
-      if left := tuple(peer for peer in peers if not self._record.has('step', peer.name)):
-        inductor = {'TORCHINDUCTOR_CACHE_DIR': str(self._out / 'compiled' / 'inductor')}
-        self._timed.append((self._job('torch_side', {'peers': [list(p) for p in left], 'after': str(self._tuned)}, inductor), left))
-    self._checks = {name: self._job('correct', {**self._places, 'after': str(self._tuned)}, precise)
-                    for name, precise in PRECISIONS.items() if not self._record.has('correct', name)}  # fmt: skip
-    self._stopped = self._start_stopped()
-
-  def machine(self) -> None:
-    """Ask what the machine is; where an earlier sitting was on another device, end with a message."""
-    facts = self._job('machine', {'data_dir': self._places['data_dir']}).answer(self._until)
+    self._asked = self._job('machine', {'data_dir': self._places['data_dir']})
+    facts = self._asked.answer(self._until)
     before = self._record.of('machine').get('machine')
     if before and before.get('device') != facts.get('device'):
       sys.exit(f'{self._out} holds figures of {before.get("device")}, and this machine has {facts.get("device", facts.get("fault"))}: '
@@ -86,6 +76,8 @@ class Measuring:
                '--rehearse runs all of this on a CPU')  # fmt: skip
     if not before:
       self._record.add('machine', 'machine', facts)
+    if self._places['data_dir'] and not self._record.has('machine', 'data'):
+      self._asked.send(measure='data')
     methods = sorted({program.method for group in (*self._plan.first, *self._plan.groups) for program in group.programs})
     if self._peak() and any(not self._record.has('roofline', method) for method in methods):
       self._bounds = subprocess.Popen(
@@ -94,12 +86,25 @@ class Measuring:
         stdout=subprocess.DEVNULL)  # fmt: skip
       self._stack.callback(self._bounds.kill)
 
+  def prepare(self) -> None:
+    """Start the processes that compile what is timed later; they begin on the device once those of `first` are ready."""
+    self._timed = [*self._first, *self._start(self._plan.groups, str(self._tuned))]
+    for peers in self._plan.peers:
+      if left := tuple(peer for peer in peers if not self._record.has('step', peer.name)):
+        inductor = {'TORCHINDUCTOR_CACHE_DIR': str(self._out / 'compiled' / 'inductor')}
+        self._timed.append((self._job('torch_side', {'peers': [list(p) for p in left], 'after': str(self._tuned)}, inductor), left))
+    self._checks = {name: self._job('correct', {**self._places, 'after': str(self._tuned)}, precise)
+                    for name, precise in PRECISIONS.items() if not self._record.has('correct', name)}  # fmt: skip
+    self._stopped = self._start_stopped()
+
   def correct(self) -> None:
     """Let the other processes go on once the first have tuned, and write down the checks of each precision."""
     self._ready = {id(job): job.answer(self._compiled) for job, _ in self._first}
+    if self._places['data_dir'] and not self._record.has('machine', 'data'):
+      self._record.add('machine', 'data', self._asked.answer(self._compiled))
     self._tuned.touch()
     for name, job in self._checks.items():
-      self._record.add('correct', name, job.answer(self._until))
+      self._record.add('correct', name, job.answer(self._compiled))
 
   def _start(self, groups: Iterable[Group], after: str) -> list[tuple[Job, tuple[Any, ...]]]:
     started = []
@@ -125,9 +130,9 @@ class Measuring:
     """Compare a run that was stopped in the middle of an epoch, and went on, with one that was left alone."""
     if not self._stopped:
       return
-    first = self._stopped['parts'].answer(self._until)
-    parts = first if first.get('finished', True) else self._resumed('parts', 0).answer(self._until)
-    whole = self._stopped['whole'].answer(self._until)
+    first = self._stopped['parts'].answer(self._compiled)
+    parts = first if first.get('finished', True) else self._resumed('parts', 0).answer(self._compiled)
+    whole = self._stopped['whole'].answer(self._compiled)
     if faults := [answer['fault'] for answer in (first, parts, whole) if 'fault' in answer]:
       self._record.add('resumed', 'deterministic', {'fault': faults[0]})
       return
