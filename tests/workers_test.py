@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -359,3 +360,12 @@ def test_so_does_an_image_more_among_the_unlabelled_ones(tmp_path):
   Image.new('L', (20, 20), 90).save(tmp_path / '2.png')
   after = identities()
   assert after['teacher'] == before['teacher'] and after['student'] != before['student']
+
+
+def test_workers_share_the_memory_of_an_accelerator(monkeypatch):
+  name = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
+  check = [sys.executable, '-c', f'import os, sys; sys.exit(os.environ["{name}"] != sys.argv[1])']
+  monkeypatch.delenv(name, raising=False)
+  assert workers.spread([*check, '0.450'], 2) == 0
+  monkeypatch.setenv(name, '0.1')
+  assert workers.spread([*check, '0.1'], 2) == 0
