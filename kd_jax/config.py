@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from kd_jax import methods, models, plans
+from kd_jax import methods, models, places, plans
 from kd_jax.methods import METHODS, RECIPES
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, Optimiser
@@ -89,6 +89,7 @@ class Config:
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
 FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
+PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'teacher_checkpoint')  # the last: several, separated by commas
 OF_A_FILE = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')  # what a PyTorch teacher's file does not say
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'image_size': 0, 'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
@@ -236,6 +237,9 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
     raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}')
   if isinstance(value, str) and not is_utf8(value):
     raise KdJaxError(f'{name} holds bytes that are no UTF-8, {value!r}: give the file or folder another name')
+  if name in PATHS:
+    for path in value.split(','):
+      places.check_local(name, path.strip())
   if isinstance(expected, float) and not _is_finite(value):
     raise KdJaxError(f'{name} is a finite number, not {_given(value)}')
   if isinstance(expected, int) and name != 'seed' and abs(value) > (most := _AT_MOST.get(name, 2**31 - 1)):

@@ -62,7 +62,9 @@ def parse(argv: list[str]) -> list[str]:
   from ml_collections import config_flags
 
   from kd_jax import config as configuration
+  from kd_jax import output
 
+  output.settle()
   if HELP & set(argv):
     shown = textwrap.fill(', '.join(names()), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' ').lstrip()
     print(USAGE.format(program=program(), names=shown) + configuration.describe(), flush=True)
@@ -120,7 +122,7 @@ def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
   from kd_jax import config as configuration
-  from kd_jax import hosts, study
+  from kd_jax import hosts, places, study
   from kd_jax.run import run
   from kd_jax.train import parallel
   from kd_jax.train.loop import Interrupted
@@ -131,6 +133,7 @@ def main(argv: list[str]) -> None:
   if not configuration.is_utf8(workdir):
     fail(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')
   try:
+    places.check_local('--workdir', workdir)
     given_place = flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id
     if study.is_study(given):
       if given_place != ('', 0, -1):
@@ -256,8 +259,12 @@ def _explain(error: Exception, argv: list[str]) -> str:
 
 def _file(name: str) -> str:
   """The file of a configuration that comes with kd_jax; another name has to be a file."""
+  from kd_jax import places
+
   if name in names():
     return str(CONFIGS / f'{name}.py')
+  if reason := places.refusal('--config', name):
+    fail(reason)
   if name and '.py' not in name and not os.path.isfile(name):
     fail(f"unknown configuration '{name}'.{_choices(name)}")
   return name

@@ -22,7 +22,7 @@ from kd_jax.report import plots, records, statistics, table
 from kd_jax.train import loop, memory, parallel
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))  # Windows lacks the last
 
 
 class Prepared(NamedTuple):
@@ -44,6 +44,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then. Several processes that have joined
   (kd_jax.hosts) share a run: the first of them alone uses the folder, and speaks.
   """
+  workdir.check(folder)
   prepared = prepare(config)
   say = say if parallel.leads() else _silent
   check(prepared, say=say)

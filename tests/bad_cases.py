@@ -37,6 +37,17 @@ LAUNCH = {
     ('--coordinator_address=here:1 --num_processes=2 --process_id=2', 'not "here:1", 2 and 2'),
     ('--config=paper/digits --process_id=1', 'share out a single run; a study is shared by all who work in its --workdir'),
   ],
+  'URLs': [
+    ('--workdir=s3://bucket/run', '--workdir=s3://bucket/run is a URL, and kd_jax reads and writes local files alone'),
+    ('--workdir gs://bucket/run', 'is a URL'),
+    ('--workdir=file:///tmp/run', 'is a URL'),
+    ('--config=paper/digits --workdir=s3://bucket/study', 'is a URL'),
+    ('--config=https://example.org/mine.py', '--config=https://example.org/mine.py is a URL'),
+    ('--config.dataset=s3://bucket/photos', 'dataset=s3://bucket/photos is a URL'),
+    ('--config.data_dir=gs://tfds-data', 'data_dir=gs://tfds-data is a URL'),
+    ('--config.unlabelled_dataset=s3://bucket/more', 'unlabelled_dataset=s3://bucket/more is a URL'),
+    ('--config.teacher_checkpoint=resnet26.pth,hf://teacher.pth', 'teacher_checkpoint=hf://teacher.pth is a URL'),
+  ],
   'keys': [
     ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
     ('--config.epoch 3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),

@@ -14,9 +14,11 @@ PACKAGE = ROOT / 'kd_jax'
 # Part → the parts of kd_jax that it may import, itself included. A folder is a part; so is a file beside them.
 ALLOWED = {
   'types': (),
+  'places': ('types',),
+  'locks': ('types',),
   'losses': ('types', 'losses'),
   'models': ('types', 'models'),
-  'data': ('types', 'data'),
+  'data': ('types', 'locks', 'places', 'data'),
   'methods': ('types', 'losses', 'methods', 'models'),
   'train': ('types', 'losses', 'train'),
   'report': ('types', 'report'),
@@ -25,8 +27,8 @@ ALLOWED = {
 }
 # These stand above the parts: they may import any of them, but not each other's callers.
 ABOVE = {
-  'config': ('types', 'methods', 'models', 'plans', 'train.parallel'),
-  'workdir': ('types', 'config', 'report'),
+  'config': ('types', 'places', 'methods', 'models', 'plans', 'train.parallel'),
+  'workdir': ('types', 'locks', 'places', 'config', 'report'),
   'images': ('types', 'config', 'data', 'train.parallel'),
   'tables': ('types', 'config', 'data', 'images', 'interop'),
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
@@ -35,7 +37,8 @@ ABOVE = {
   'training': ('types', 'assembly', 'models', 'plans', 'report', 'train', 'watcher', 'workdir'),
   'study': ('types', 'config'),
   'watcher': ('report', 'train'),
-  'command_line': (),
+  'output': (),
+  'command_line': ('output', 'places'),
   'hosts': ('types',),
   'cluster': ('types',),
 }

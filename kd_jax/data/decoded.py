@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax import locks
 from kd_jax.types import KdJaxError, Source
 
 Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]
@@ -162,16 +162,16 @@ def _atomic(path: pathlib.Path) -> Iterator[Any]:
 
   What a killed process left of it is removed; one that still writes holds the lock of its own.
   """
-  for left in path.parent.glob(f'.{path.name}.*'):
+  for left in path.parent.glob(f'.{path.name}.*') if locks.available() else ():
     with contextlib.suppress(OSError), open(left, 'rb') as file:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      locks.take(file, wait=False)
       left.unlink()
   unlocked = path.with_name(f'.{uuid.uuid4().hex}')
   temporary = path.with_name(f'.{path.name}{unlocked.name}')
   try:
     with open(unlocked, 'xb') as file:
-      with contextlib.suppress(OSError):  # not all file systems have locks
-        fcntl.flock(file, fcntl.LOCK_EX)
+      with contextlib.suppress(OSError, KdJaxError):  # not all systems and file systems have locks
+        locks.take(file)
       unlocked.rename(temporary)
       yield file
       file.flush()

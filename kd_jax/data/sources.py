@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kd_jax import places
 from kd_jax.data import folders, prepare, splits, tfds_reader
 from kd_jax.types import KdJaxError, Source
 
@@ -157,7 +158,9 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
 
 def _root(data_dir: str) -> pathlib.Path:
   """tfds's data directory."""
-  return pathlib.Path(os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets')).absolute()
+  where = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  places.check_local('data_dir' if data_dir else 'TFDS_DATA_DIR', where)
+  return pathlib.Path(os.path.expanduser(where)).absolute()
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from kd_jax import command_line, output
+
 FLAGS = flags.FLAGS
 USAGE = """Makes the page of a finished run, or the tables and the page of a study, finished or not.
 
@@ -26,9 +28,12 @@ DIR/predictions.npz; nothing is downloaded.
 
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags. Every mistake is one line and exit code 2."""
+  output.settle()
   if {'-h', '--help', '-help', '--helpfull', '--helpshort'} & set(argv):
     print(USAGE)
     sys.exit(0)
+  if reason := command_line.refusal(argv[1:]):
+    fail(reason)
   flags.DEFINE_string('out', '', 'where the report is put')
   flags.DEFINE_string('data_dir', '', 'where the data set of a run lies')
   try:
@@ -98,9 +103,7 @@ def of_run(path: Path, out: Path) -> None:
 
 def fail(message: str) -> None:
   """One line, and exit code 2."""
-  from kd_jax.command_line import complain
-
-  complain('kd_jax.report', message)
+  command_line.complain('kd_jax.report', message)
   sys.exit(2)
 
 

@@ -62,8 +62,9 @@ def find_devices() -> None:
   """Raises KdJaxError where JAX has none of the devices that it was told to take."""
   try:
     jax.devices()
-  except RuntimeError as error:
-    raise KdJaxError(f'JAX finds no devices ({" ".join(str(error).split())[:200]}): set JAX_PLATFORMS to what this machine has, '
+  except (RuntimeError, AssertionError) as error:  # a bare AssertionError: of a platform whose plugin is not installed
+    reason = ' '.join(str(error).split())[:200] or f'JAX_PLATFORMS is {jax.config.jax_platforms}, of which nothing is installed'
+    raise KdJaxError(f'JAX finds no devices ({reason}): set JAX_PLATFORMS to what this machine has, '
                      'such as cpu, or unset it') from error  # fmt: skip
 
 
