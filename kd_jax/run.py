@@ -18,7 +18,7 @@ from kd_jax import assembly, images, models, plans, tables, teachers, training, 
 from kd_jax.assembly import Context, Say, Student
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
-from kd_jax.report import plots, records, statistics, table
+from kd_jax.report import plots, records, table
 from kd_jax.train import loop, memory, parallel
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
@@ -185,7 +185,6 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   context.say(table.results_table(rows))
   tested, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
-  error = statistics.standard_error(accuracy, tested)
-  context.say(f'{tested:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
-              'and seeds add to it.')  # fmt: skip
+  context.say(f'{tested:,} test images: by their choice alone, the 95 % interval of an accuracy of {accuracy:.1%} is '
+              f'{table.interval(accuracy, tested)} %, and seeds add to it.')  # fmt: skip
   return rows

@@ -34,8 +34,8 @@ def page(folder: Folder) -> str:
     parts += ['<h2>Comparisons</h2>', markup.table(headings, lines),
               '<p>Written down before the runs; a difference is the first row less the second. Paired by seed where both rows have at '
               'least two seeds in common, else Welch’s test; of a row with one seed, the difference at that seed. '
-              'p is corrected by Holm within families, and below .05 a difference counts '
-              'as decided; a family is the comparisons whose first rows stand under one heading. ⚠ marks rows whose compute, in epochs '
+              'p is corrected by Holm within families, and below 0.05 a difference counts '
+              f'as decided, given at least {study_table.FEWEST} seeds; a family is the comparisons whose first rows stand under one heading. ⚠ marks rows whose compute, in epochs '
               'of a student, differs by more than 5 %.</p>']  # fmt: skip
     parts += markup.figure(study_figures.differences(folder), 'The differences with their 95 % intervals, as in the table above, '
                      'which are not corrected for their number. Filled triangles are decided, higher to the right and '

@@ -14,6 +14,7 @@ from kd_jax.report.table import MISSING
 from kd_jax.types import KdJaxError
 
 DECIDED = 0.05  # of p after Holm
+FEWEST = 3  # seeds that a decided comparison has; two that happen to agree would pass for no variance at all
 UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
 Results = Mapping[str, list[Mapping[str, Any]]]
 Table = tuple[list[str], list[list[str]]]  # headings, and lines of as many cells
@@ -40,7 +41,10 @@ class Folder(NamedTuple):
 
 
 class Comparison(NamedTuple):
-  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one group."""
+  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one group.
+
+  It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever its p.
+  """
 
   first: str
   second: str
@@ -101,13 +105,32 @@ def comparisons(folder: Folder) -> list[Comparison]:
   made = []
   for family in dict.fromkeys(of[first] for first, _, _ in found):
     members = [member for member in found if of[member[0]] == family]
-    for (first, second, difference), p in zip(members, statistics.holm([d and d.p for _, _, d in members]), strict=True):
+    # Of fewer seeds p may be 0 by chance; left in, it would also lower what the others of its family are held to.
+    tested = [d.p if d and d.n >= FEWEST else None for _, _, d in members]
+    for (first, second, difference), p in zip(members, statistics.holm(tested), strict=True):
       if difference is None:
         continue
       decided = p is not None and p < DECIDED
       verdict = ('higher' if difference.value > 0 else 'lower') if decided else 'undecided at this n'
       made.append(Comparison(first, second, difference, p, verdict, (_epochs(folder, first), _epochs(folder, second))))
   return made
+
+
+def same_runs(folder: Folder) -> dict[str, str]:
+  """Return for each row that shares runs with an earlier row what to note of it: 'at seeds 0, 1, 2 the same runs as KD'.
+
+  Runs are the same where the last phase, which trains the student, is one and the same: phases are shared by their hash.
+  """
+  first: dict[str, str] = {}
+  shared: dict[str, dict[str, list[int]]] = {}
+  places = {row['name']: number for number, row in enumerate(folder.study['rows'])}
+  for run in sorted(folder.study['runs'], key=lambda run: places[run['row']]):
+    if run['kind'] == 'final' and run['histories']:
+      name = first.setdefault(list(run['histories'].values())[-1], run['row'])
+      if name != run['row']:
+        shared.setdefault(run['row'], {}).setdefault(name, []).append(run['seed'])
+  return {row: '; '.join(f'at seed{"s" if len(seeds) > 1 else ""} {", ".join(map(str, sorted(seeds)))} the same runs as {name}'
+                         for name, seeds in others.items()) for row, others in shared.items()}  # fmt: skip
 
 
 def warnings(folder: Folder) -> list[str]:
@@ -133,7 +156,9 @@ def warnings(folder: Folder) -> list[str]:
 
 def results_table(folder: Folder, *, times: bool = True) -> Table:
   """Headings and a line a row. Without `times`, all that it holds is determined by the study's configuration."""
-  noted = any(row.get('note') for row in folder.study['rows'])
+  shared = same_runs(folder)
+  notes = {row['name']: '; '.join(filter(None, (row.get('note'), shared.get(row['name'])))) for row in folder.study['rows']}
+  noted = any(notes.values())
   headings = ['row', 'paper %', 'test %', '± 95 %', 'n', 'last epoch %', 'validation %', 'selected on', 'epochs', 'student epochs',
               'PFLOP', *(['seconds'] if times else []), *(['note'] if noted else [])]  # fmt: skip
   lines = []
@@ -148,7 +173,7 @@ def results_table(folder: Folder, *, times: bool = True) -> Table:
       _mean(seeds(runs, field='validation_accuracy').values(), '.2f'), ', '.join(selections) or MISSING,
       MISSING if epochs is None else str(epochs), _mean(_all(runs, 'student_epochs'), '.2f'),
       _mean([flops / 1e15 for flops in _all(runs, 'flops')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
-      *([row.get('note') or ''] if noted else [])])  # fmt: skip
+      *([notes[row['name']]] if noted else [])])  # fmt: skip
   return headings, lines
 
 

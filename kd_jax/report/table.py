@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
+from kd_jax.report import statistics
+
 MISSING = '–'
 _KEYS = ('name', 'seed')
 _UNLIMITED = 10_000  # characters
@@ -87,6 +89,11 @@ def duration(seconds: float | None) -> str:
 def percent(fraction: float | None) -> str:
   """Gives a fraction in per cent with two decimals and no sign: '91.30'."""
   return _number(fraction, lambda value: f'{100 * value:.2f}')
+
+
+def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
+  """Return the 95 % interval of an accuracy by the choice of so many images, in per cent: '96.1 to 99.1'."""
+  return ' to '.join(f'{100 * end:.{decimals}f}' for end in statistics.wilson(accuracy, images))
 
 
 def _columns(rows: Sequence[Row]) -> list[_Column]:

@@ -77,6 +77,30 @@ def test_a_difference_without_variance_says_so(tmp_path):
   assert (line[1], line[5], line[7]) == ('+0.00', '1.000', 'undecided at this n (the same at every seed)')
 
 
+def test_two_seeds_decide_nothing(tmp_path):
+  """Two differences that happen to agree have no variance: p is 0, and would also take the first place in the family."""
+  folder = made(tmp_path, comparisons=[('UDA', 'KD'), ('KD', 'NOKD'), ('UDA', 'NOKD')])
+  by_hand = {'UDA': (0.75, 0.80), 'KD': (0.70, 0.75)}
+  results = {name: [run | {'test_accuracy': by_hand[name][run['seed']] if name in by_hand else run['test_accuracy']}
+                    for run in runs if name not in by_hand or run['seed'] < 2] for name, runs in folder.results.items()}  # fmt: skip
+  found = study_table.comparisons(folder._replace(results=results))
+  assert found[0].found.p == 0 and [c.found.n for c in found] == [2, 2, 2]
+  assert all(c.adjusted is None and c.verdict == 'undecided at this n' for c in found)
+  three = {name: runs for name, runs in folder.results.items() if name != 'UDA'} | {'UDA': results['UDA']}
+  uda, kd, _ = study_table.comparisons(folder._replace(results=three))
+  assert uda.adjusted is None and kd.adjusted == pytest.approx(3 * kd.found.p)  # still one of three
+
+
+def test_rows_that_are_the_same_runs_are_named(tmp_path):
+  folder = made(tmp_path, KD={'note': 'a note'})
+  runs = [run | {'histories': {'student': f'phases/{"KD" if run["row"] == "UDA" and run["seed"] else run["row"]}-{run["seed"]}'}}
+          for run in folder.study['runs']]  # fmt: skip
+  folder = folder._replace(study={**folder.study, 'runs': runs})
+  assert study_table.same_runs(folder) == {'UDA': 'at seeds 1, 2 the same runs as KD'}
+  headings, lines = study_table.results_table(folder)
+  assert [line[headings.index('note')] for line in lines] == ['', 'a note', 'at seeds 1, 2 the same runs as KD']
+
+
 def test_swept_values_need_not_be_numbers(tmp_path):
   swept = {'sweep': {'kd.reduction': ['elements', 'batch']}, 'chosen': {'kd.reduction': 'batch'}}
   folder = made(tmp_path, KD=swept)
