@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ import ml_collections
 from ml_collections import config_dict
 
 from kd_jax import methods, models, places, plans
+from kd_jax.hints import closest
 from kd_jax.methods import METHODS, RECIPES
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, Optimiser
@@ -153,7 +153,7 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   for name, set_ones in chosen.items():
     if set_ones and name not in parts:
       raise KdJaxError(f"{name}.{next(iter(set_ones))} is set, but the method is '{method}', which does not use it; "
-                       f'take it out or set method={name}')  # fmt: skip
+                       f'take it out (of the configuration file, where that sets it) or set method={name}')  # fmt: skip
   resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   if resolved.selection == 'validation' and not resolved.validation_examples:
     raise KdJaxError('selection=validation needs validation_examples; hold some out, or set selection=test to repeat the paper')
@@ -210,13 +210,13 @@ def options_of(method: str) -> dict[str, Any]:
 
 def names() -> list[str]:
   """Every key that can be set, options of methods included."""
-  return [*KEYS, *(f'{method}.{option}' for method in METHODS for option in options_of(method))]
+  return [*defaults()]
 
 
-def closest(name: str, choices: Iterable[str]) -> str:
-  """' Did you mean …?' where a choice is close to the name, else nothing."""
-  near = difflib.get_close_matches(str(name), list(choices), n=1)
-  return f" Did you mean '{near[0]}'?" if near else ''
+def defaults() -> dict[str, Any]:
+  """Return every key that can be set with its default, options of methods included."""
+  of_methods = {f'{method}.{option}': default for method in METHODS for option, default in options_of(method).items()}
+  return {name: field.default for name, field in KEYS.items()} | of_methods
 
 
 def is_utf8(text: str) -> bool:

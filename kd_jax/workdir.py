@@ -7,6 +7,7 @@
   events/<phase>/              TensorBoard
   phases/<phase>/              history.csv, checkpoints/, and result.json once the phase is finished
   networks/<phase>/            the selected network, ready to be a teacher
+  examples/                    a test image of each of the first ten classes
   predictions.npz report/      what `python -m kd_jax.report` computes of the networks, and its page
 """
 

@@ -16,10 +16,11 @@ ALLOWED = {
   'types': (),
   'places': ('types',),
   'locks': ('types',),
+  'hints': (),
   'losses': ('types', 'losses'),
   'models': ('types', 'models'),
   'data': ('types', 'locks', 'places', 'data'),
-  'methods': ('types', 'losses', 'methods', 'models'),
+  'methods': ('types', 'hints', 'losses', 'methods', 'models'),
   'train': ('types', 'losses', 'train'),
   'report': ('types', 'report'),
   'interop': ('types', 'models', 'interop'),
@@ -27,7 +28,7 @@ ALLOWED = {
 }
 # These stand above the parts: they may import any of them, but not each other's callers.
 ABOVE = {
-  'config': ('types', 'places', 'methods', 'models', 'plans', 'train.parallel'),
+  'config': ('types', 'hints', 'places', 'methods', 'models', 'plans', 'train.parallel'),
   'workdir': ('types', 'locks', 'places', 'config', 'report'),
   'images': ('types', 'config', 'data', 'train.parallel'),
   'tables': ('types', 'config', 'data', 'images', 'interop'),
@@ -35,7 +36,8 @@ ABOVE = {
   'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'assembly': ('types', 'config', 'data', 'models', 'train'),
   'training': ('types', 'assembly', 'models', 'plans', 'report', 'train', 'watcher', 'workdir'),
-  'study': ('types', 'config'),
+  'study': ('types', 'config', 'hints'),
+  'following': ('config', 'models'),
   'watcher': ('report', 'train'),
   'output': (),
   'command_line': ('output', 'places'),
