@@ -13,8 +13,8 @@ def refusal(what: str, text: str | os.PathLike) -> str:
   """Return why the value of `what` (a flag or a key; '' for none) is no place here, and what to do; '' where it is one."""
   if not _URL.match(os.fspath(text)):
     return ''
-  return (f'{f"{what}=" if what else ""}{os.fspath(text)} is a URL, and kd_jax reads and writes local files alone: give a path on this machine, and copy '
-          'the files to or from there, or mount the storage as a folder')  # fmt: skip
+  return (f'{f"{what}=" if what else ""}{os.fspath(text)} is a URL, and kd_jax reads and writes local files alone: give a path on this '
+          'machine, and copy the files to or from there, or mount the storage as a folder')  # fmt: skip
 
 
 def check_local(what: str, text: str | os.PathLike) -> None:
