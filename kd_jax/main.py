@@ -252,7 +252,8 @@ def _explain(error: Exception, argv: list[str]) -> str:
   if 'Traceback (most recent call last)' in str(error):  # of the file's get_config()
     return f'the configuration file fails: {str(error).splitlines()[-1]}'
   if isinstance(error, flags.UnrecognizedFlagError):
-    return str(error) if 'Did you mean' in str(error) else f'{error}.{_key_of(*str(error.flagvalue).partition('=')[::2])}'
+    name, _, value = str(error.flagvalue).partition('=')
+    return str(error) if 'Did you mean' in str(error) else f'{error}.{_key_of(name, value)}'
   if isinstance(error, flags.IllegalFlagValueError):
     return hints.mistyped(str(error), configuration.defaults())
   if isinstance(error, flags.Error | KdJaxError):

@@ -18,7 +18,7 @@ from kd_jax import assembly, images, models, plans, tables, teachers, training, 
 from kd_jax.assembly import Context, Say, Student
 from kd_jax.config import Config
 from kd_jax.data import feed, roles, sources
-from kd_jax.report import plots, records, run_figures, table
+from kd_jax.report import plots, records, run_figures, table, terminal
 from kd_jax.train import loop, memory, parallel
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
@@ -197,7 +197,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     parallel.lead(functools.partial(_record, context, rows, histories))
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
   parallel.lead(lambda: _record_examples(context.folder / 'examples', context.parts.test, context.classes))
-  context.say(table.results_table(rows))
+  context.say(table.results_table(rows, width=terminal.width()))
   tested, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
   context.say(f'{tested:,} test images: by their choice alone, the 95 % interval of an accuracy of {accuracy:.1%} is '
               f'{table.interval(accuracy, tested)} %, and seeds add to it.')  # fmt: skip

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
 
 def of_study(path: Path, out: Path) -> None:
   """The report of a study."""
-  from kd_jax.report import page, records, study_table
+  from kd_jax.report import page, records, study_table, terminal
 
   folder = study_table.read(path)
   results, groups = study_table.results_table(folder), study_table.groups(folder)
@@ -81,7 +81,8 @@ def of_study(path: Path, out: Path) -> None:
   records.write_bytes(out / 'table.md', text.encode())
   records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
   records.write_bytes(out / 'index.html', html.encode())
-  print(text)
+  width = terminal.width()
+  print(text if width is None or max(map(len, text.splitlines())) <= width else terminal.study_tables(folder, width))
   for line in study_table.warnings(folder):
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}; the tables are table.md and table.csv beside it.')
@@ -90,12 +91,12 @@ def of_study(path: Path, out: Path) -> None:
 def of_run(path: Path, out: Path) -> None:
   """The report of a run."""
   from kd_jax import inference
-  from kd_jax.report import records, run_page, runs, table
+  from kd_jax.report import records, run_page, runs, table, terminal
 
   found = runs.read(path)
   predictions, lacking = inference.predict(found, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True))
   records.write_bytes(out / 'index.html', run_page.page(found, predictions, lacking).encode())
-  print(table.results_table(found.rows))
+  print(table.results_table(found.rows, width=terminal.width()))
   for line in lacking:
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}.')
