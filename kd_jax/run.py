@@ -72,7 +72,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    source, sha256 = images.unlabelled(config)
+    source, sha256 = images.unlabelled(config, shape=dataset.train.image.shape[1:])
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
     described |= {'unlabelled_sha256': sha256} if sha256 else {}
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)

@@ -48,12 +48,10 @@ def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, d
   Raises:
     KdJaxError: no folder can take the arrays, or `decode` raises it.
   """
-  places = _places(folder, name, _files(folder) if key is None else key, under)
-  for place in places:
-    source = _mapped(place, split, count)
-    if source is not None:
-      return source
-  place = _first_writable(*places)
+  source = mapped(folder, name, split, count, key=key, under=under)
+  if source is not None:
+    return source
+  place = _first_writable(*_places(folder, name, _files(folder) if key is None else key, under))
   try:
     _write(place, split, count, decode(), Ticker(f"{name}, split '{split}': decoding images, once", count))
   except OSError as error:
@@ -65,6 +63,12 @@ def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, d
   if source is None:
     raise KdJaxError(f"the decoded split '{split}' in {place} was changed from outside while in use: try again")
   return source
+
+
+def mapped(folder: pathlib.Path, name: str, split: str, count: int, *, key: Any = None, under: str = 'decoded') -> Source | None:
+  """Return the arrays of a split as an earlier call of `mapped_or_decoded` has kept them, or None."""
+  places = _places(folder, name, _files(folder) if key is None else key, under)
+  return next((source for place in places if (source := _mapped(place, split, count)) is not None), None)
 
 
 class Ticker:

@@ -44,11 +44,15 @@ def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, e
 
 def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
   """The roles and all images of `source`. Raises KdJaxError where its images have other channels than the labelled ones."""
-  theirs, ours = source.image.shape[-1], roles.train.source.image.shape[-1]
-  if theirs != ours:
-    raise KdJaxError(f'the images of unlabelled_dataset {name} have {theirs} channels, and those to train on have {ours}; choose '
-                     'another unlabelled_dataset')  # fmt: skip
+  check_channels(name, source.image.shape[-1], roles.train.source.image.shape[-1])
   return roles._replace(unlabelled=Part(source, np.arange(len(source.label), dtype=np.int32)))
+
+
+def check_channels(name: str, unlabelled: int, labelled: int) -> None:
+  """Raise KdJaxError where unlabelled images have other channels than the labelled ones."""
+  if unlabelled != labelled:
+    raise KdJaxError(f'the images of unlabelled_dataset {name} have {unlabelled} channels, and those to train on have {labelled}; '
+                     'choose another unlabelled_dataset')  # fmt: skip
 
 
 def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:
