@@ -45,14 +45,14 @@ class Config:
   teacher_mean: tuple = _key((), "normalisation of a .pth that does not state it, (0, 0, 0), std (1, 1, 1) for none; empty: guessed")
   teacher_std: tuple = _key((), 'as teacher_mean')
   teacher_relu_placement: str = _key('auto', "as relu_placement, of a .pth as teacher_mean is; 'auto': guessed, too")
-  relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block', each 'stage', or before 'pool' alone")
+  relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block' or 'stage', the 'stem', or before 'pool'")
   mean: tuple = _key((), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images')
   std: tuple = _key((), 'as mean')
   compute_dtype: str = _key('float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32")
 
   method: str = _key('kd', "a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'")
   recipe: str = _key('written', "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do")
-  baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, under the same budget')
+  baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, from the same weights and for as many epochs')
 
   epochs: int = _key(200, 'passes of the student over the training images')
   teacher_epochs: int = _key(0, 'passes of a teacher that is trained first; 0: as many as the student')

@@ -43,18 +43,26 @@ def with_teacher(wanted: Wanted) -> tuple[Phase, ...]:
   return (*phases, *_baseline(wanted), _student(wanted, teachers))
 
 
-def ab(wanted: Wanted, *, boundary_share: float = 0.6, boundary_epochs: int = 0, alpha: float = 0.5,
-       temperature: float = 5.0, scaled: bool = True) -> tuple[Phase, ...]:  # fmt: skip
-  """The boundary loss at a constant rate for a share of the epochs (or a number), then Hinton's with a fresh optimiser."""
+def ab(wanted: Wanted, *, boundary_share: float = 0.6, boundary_epochs: int = 0, boundary_drops: bool = False,
+       boundary_added: bool = False, alpha: float = 0.5, temperature: float = 5.0,
+       scaled: bool = True) -> tuple[Phase, ...]:  # fmt: skip
+  """The boundary loss at a constant rate for a share of the epochs (or a number), then Hinton's with a fresh optimiser.
+
+  `boundary_drops` gives the first phase the run's drops of the rate, at their fractions of its own steps; with `boundary_added` its
+  epochs come before all those of the run, and are not taken from them. Where a recipe moves the ReLUs, it does so in this phase alone.
+  """
   first = boundary_epochs or round(boundary_share * wanted.epochs)
-  if not 0 < first < wanted.epochs:
-    raise KdJaxError(f'ab divides {wanted.epochs} epochs into {first} and {wanted.epochs - first}; each phase needs at least one: '
+  second = wanted.epochs if boundary_added else wanted.epochs - first
+  if first < 1 or second < 1:
+    raise KdJaxError(f'ab divides {wanted.epochs} epochs into {first} and {second}; each phase needs at least one: '
                      'change epochs, ab.boundary_share or ab.boundary_epochs')  # fmt: skip
   phases, teachers = _teachers(wanted, 1)
   student = _student(wanted, teachers)
-  boundary = student._replace(name='boundary', role='stage', epochs=first, optimiser=wanted.optimiser._replace(drops=()))
-  hinton = kd(alpha=alpha, temperature=temperature, scaled=scaled)
-  return (*phases, *_baseline(wanted), boundary, student._replace(method=hinton, epochs=wanted.epochs - first, start='boundary'))
+  rate = wanted.optimiser if boundary_drops else wanted.optimiser._replace(drops=())
+  boundary = student._replace(name='boundary', role='stage', epochs=first, optimiser=rate)
+  hinton = student._replace(method=kd(alpha=alpha, temperature=temperature, scaled=scaled), epochs=second, start='boundary',
+                            student=wanted.student, teacher_changes={})  # fmt: skip
+  return (*phases, *_baseline(wanted, 'boundary'), boundary, hinton)
 
 
 def takd(wanted: Wanted, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
@@ -114,7 +122,7 @@ def dual(wanted: Wanted, *, lead: float = 0.02, side_by_side_share: float = 0.5)
     name='side_by_side', role='stage', method_name='side_by_side', method=side_by_side(models.build(wanted.teacher)), teachers=(),
     settings={'companion': wanted.teacher._asdict(), 'lead': lead}, epochs=first, optimiser=wanted.optimiser._replace(drops=()),
     stop=lambda own, teacher: teacher - own >= lead - _ROUNDING)  # fmt: skip
-  return (*_baseline(wanted), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
+  return (*_baseline(wanted, 'side_by_side'), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
 
 
 def companion_name(phase: str) -> str:
@@ -171,9 +179,14 @@ def _teachers(wanted: Wanted, count: int) -> tuple[tuple[Phase, ...], tuple[str,
                for name in names), names  # fmt: skip
 
 
-def _baseline(wanted: Wanted) -> tuple[Phase, ...]:
-  """The same student by cross-entropy alone, under the same budget, where it is wanted."""
-  return (_phase(wanted, 'baseline', 'baseline', 'nokd', wanted.student, (), wanted.epochs),) if wanted.baseline else ()
+def _baseline(wanted: Wanted, first: str = 'student') -> tuple[Phase, ...]:
+  """Return the same student by cross-entropy alone, for as many epochs, where the configuration asks for it.
+
+  It draws as the student's first phase does: weights, order and augmentation are the same for both, and the method alone differs.
+  """
+  if not wanted.baseline:
+    return ()
+  return (_phase(wanted, 'baseline', 'baseline', 'nokd', wanted.student, (), wanted.epochs)._replace(draws_as=first),)
 
 
 def _student(wanted: Wanted, teachers: tuple[str, ...]) -> Phase:
@@ -188,11 +201,12 @@ def _phase(wanted: Wanted, name: str, role: str, method: str, student: NetworkSp
            epochs: int) -> Phase:  # fmt: skip
   made = methods.make(method, recipe=wanted.recipe, chosen=wanted.options)
   return Phase(name, role, method, made, student, teachers, epochs, wanted.optimiser, {'train': wanted.batch_size},
-               methods.settings(method, recipe=wanted.recipe, chosen=wanted.options) | _plan_settings(wanted, method))  # fmt: skip
+               methods.settings(method, recipe=wanted.recipe, chosen=wanted.options, student=student.name)
+               | _plan_settings(wanted, method))  # fmt: skip
 
 
 def _plan_settings(wanted: Wanted, method: str) -> dict[str, Any]:
   """The options of the method's plan, which some plans make a second method from."""
   ((_, name), *more) = methods.parse(method)
-  return {} if more else {'plan': options(name) | {
-    k: v for k, v in methods.settled(name, wanted.recipe, wanted.options.get(name, {})).items() if k in options(name)}}
+  return {} if more else {'plan': methods.since(name, options(name) | {
+    k: v for k, v in methods.settled(name, wanted.recipe, wanted.options.get(name, {})).items() if k in options(name)})}

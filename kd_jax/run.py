@@ -20,6 +20,7 @@ from kd_jax.config import Config
 from kd_jax.data import feed, roles, sources
 from kd_jax.report import plots, records, run_figures, table, terminal
 from kd_jax.train import loop, memory, parallel
+from kd_jax.train.programs import Programs
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
 STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))  # Windows lacks the last
@@ -63,9 +64,7 @@ def _silent(line: str) -> None:
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
   """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
-  if config.deterministic:
-    parallel.be_deterministic()
-  parallel.find_devices()
+  start_devices(config)
   dataset, parts = images.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
@@ -78,10 +77,18 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
 
-def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
-  """What the phases share, the images on the devices among it."""
+def start_devices(config: Config) -> None:
+  """Find the devices, set as the configuration says, before anything else asks for one. Raises KdJaxError where that cannot be."""
+  if config.deterministic:
+    parallel.be_deterministic()
+  parallel.find_devices()
+
+
+def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> Context:
+  """What the phases share, the images on the devices among it. `programs` were compiled for another run of this process."""
   placed = _place(prepared.config, prepared.parts, prepared.devices)
-  return Context(prepared.config, folder, prepared.parts, placed, prepared.devices, prepared.classes, stop, say)
+  return Context(prepared.config, folder, prepared.parts, placed, prepared.devices, prepared.classes, stop, say,
+                 programs or Programs())  # fmt: skip
 
 
 def check(prepared: Prepared, *, say: Say = print) -> None:
@@ -191,6 +198,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     done = training.finished(context, phase)
     if done is None:
       (done,) = training.train([Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
+      memory.give_back()
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history

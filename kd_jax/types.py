@@ -69,7 +69,7 @@ class NetworkSpec(NamedTuple):
   name: str  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see kd_jax.models.own)
   classes: int
   image_shape: tuple[int, int, int]  # height, width, channels
-  relu_placement: str = 'block'  # 'block', 'stage' or 'pool': see kd_jax.models.resnet
+  relu_placement: str = 'block'  # 'block', 'stage', 'stem' or 'pool': see kd_jax.models.resnet
   mean: tuple[float, ...] = ()  # a value a channel, for pixels in [0, 1]; empty: the network sees the pixels as they are
   std: tuple[float, ...] = ()
   compute_dtype: str = 'float32'  # 'float32', 'bfloat16' or 'float64'; parameters and statistics are float32 or wider
@@ -179,4 +179,5 @@ class Phase(NamedTuple):
   settings: Mapping[str, Any] = {}  # what made the method: recipe-settled options of each part, by name; JSON
   teacher_changes: Mapping[str, str] = {}  # fields of the teachers' NetworkSpec that differ in this phase
   start: str | None = None  # an earlier phase whose student this one goes on from
+  draws_as: str | None = None  # the phase whose weights, order and augmentation it draws, too; None: its own
   stop: Callable[[float, float], bool] | None = None  # (student's, best teacher's selecting accuracy) → True ends the phase

@@ -24,11 +24,13 @@ from kd_jax.report import records
 from kd_jax.study import Run, Study
 from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, memory, packing
+from kd_jax.train.programs import Programs
 from kd_jax.training import Done
 from kd_jax.types import KdJaxError, Trained
 
 POLL = 2.0  # seconds between two looks at what other workers have finished
 _WORKER = 'KD_JAX_WORKER'  # set in the processes that `spread` starts
+_FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
 
 
 def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = POLL) -> None:
@@ -41,7 +43,7 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
   workdir.check(folder)
-  folder, plan, failed, apart = Path(folder).absolute(), Plan(study), {}, set()
+  folder, plan, programs, failed, apart = Path(folder).absolute(), Plan(study), Programs(), {}, set()
   plan.check(say)
   with run.stopping() as stop:
     while True:
@@ -64,7 +66,7 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
               say(f'[{number} of {len(runs)}{"" if whole else " so far"}] {_title(runs[task.identity])}: {task.phase.name}')
             try:
               with memory.explained(company[0].prepared.config.batch_size):
-                train(company, folder, stop, say)
+                train(company, folder, stop, say, programs)
             except KdJaxError as error:
               if len(company) > 1:
                 say(f'{error} Its company is trained one by one.')
@@ -92,8 +94,10 @@ def is_one_of_several() -> bool:
 def spread(command: Sequence[str], count: int) -> int:
   """Runs a command in several processes at once, each on its share of the cores, and returns the worst of their exit statuses.
 
-  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to them.
+  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to them. They share the memory of an
+  accelerator, of which JAX would give three quarters to the first.
   """
+  shared = {} if _FRACTION in os.environ else {_FRACTION: f'{0.9 / count:.3f}'}
   cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
 
   def start(number: int) -> subprocess.Popen:
@@ -101,7 +105,7 @@ def spread(command: Sequence[str], count: int) -> int:
     bind = (lambda: os.sched_setaffinity(0, share)) if cores else None
     return subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=bind,  # noqa: PLW1509
                             encoding='utf-8', errors='surrogateescape',
-                            env={**os.environ, 'PYTHONIOENCODING': 'utf-8', _WORKER: str(number)})  # fmt: skip
+                            env={**os.environ, **shared, 'PYTHONIOENCODING': 'utf-8', _WORKER: str(number)})  # fmt: skip
 
   started = [start(number) for number in range(count)]
 
@@ -135,10 +139,10 @@ def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
           config.selection, config.validation_examples, config.eval_examples]  # fmt: skip
 
 
-def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say) -> list[Done]:
+def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> list[Done]:
   """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
   first, *_ = company
-  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say)
+  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs)._replace(fidelity=True)
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
@@ -153,6 +157,7 @@ def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: 
   students = [Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
               for task in company]  # fmt: skip
   done = training.train(students, zoo, rows, _saved(company, folder))
+  memory.give_back()
   shutil.rmtree(_saved(company, folder), ignore_errors=True)
   return done
 

@@ -52,8 +52,8 @@ def rkd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tenso
 
 def pkd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
   pairs = list(zip(student['weak'].features, teacher['weak'].features, strict=True))[:-1]
-  patient = sum(F.mse_loss(F.normalize(s.flatten(1)), F.normalize(t.flatten(1))) for s, t in pairs)
-  return kd(student, teacher, label, connected) + 10 * patient
+  patient = sum((F.normalize(s.flatten(1)) - F.normalize(t.flatten(1))).square().sum() for s, t in pairs) / len(label)
+  return kd(student, teacher, label, connected) + 500 / 768 * patient
 
 
 def sfd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
@@ -140,7 +140,7 @@ def _staged(compare: Callable[[Tensor, Tensor], Tensor], ours: Sequence[Tensor],
 
 def _distances(e: Tensor) -> Tensor:
   squares = ((e[:, None] - e[None]) ** 2).sum(-1)
-  d = squares.clamp(min=1e-12).sqrt() * (1 - torch.eye(len(e), dtype=e.dtype))
+  d = squares.clamp(min=1e-12).sqrt() * (1 - torch.eye(len(e), dtype=e.dtype, device=e.device))
   return d / d[d > 0].mean()
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RELU_PLACEMENTS = ('block', 'stage', 'pool')
+RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
 LARGE = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
@@ -35,7 +35,7 @@ def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement
     name: such as 'resnet26', 'thin_resnet20', 'resnet50', 'wrn16_2'.
     classes: K.
     image_shape: (height, width, channels).
-    relu_placement: 'block', 'stage' or 'pool', as kd_jax.models.resnet documents them; a WRN has only 'block'.
+    relu_placement: 'block', 'stage', 'stem' or 'pool', as kd_jax.models.resnet documents them; a WRN has only 'block'.
     mean: a value a channel, for normalising inside forward; empty: the network sees the pixels as they are.
     std: as mean.
 
@@ -149,7 +149,7 @@ class ResNet(_Normalised):
         if number < len(blocks):
           x = F.relu(x) if self.relu_placement == 'block' else x
       features.append(x)
-      if self.relu_placement != 'pool' or stage == len(self.stages):
+      if self.relu_placement in ('block', 'stage') or stage == len(self.stages):
         x = F.relu(x)
     embedding = (F.avg_pool2d(x, self.pool) if self.pool else x.mean((2, 3))).flatten(1)
     return Outputs(self.linear(embedding), tuple(features), layers, embedding)

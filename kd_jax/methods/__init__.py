@@ -15,7 +15,7 @@ from kd_jax.methods.nokd import nokd
 from kd_jax.methods.oh import oh
 from kd_jax.methods.pkd import pkd
 from kd_jax.methods.rkd import rkd
-from kd_jax.methods.sfd import sfd
+from kd_jax.methods.sfd import sfd, unpaired_before
 from kd_jax.methods.triplet import triplet
 from kd_jax.methods.uda import uda, uda_nokd
 from kd_jax.methods.unlabelled import stl, unsupervised
@@ -31,28 +31,36 @@ class Row(NamedTuple):
   teachers: tuple[int, int] = (1, 1)  # fewest, most
   recipes: Mapping[str, Mapping[str, Any]] = {}  # recipe → options that differ from the factory's defaults
   relu_placement: Mapping[str, str] = {}  # recipe → where student's and teacher's ReLUs stand while this method trains
+  older: Mapping[str, Any] = {}  # options that recorded studies did not have yet → what was done then
+  noted: Callable[[str], Mapping[str, Any]] = lambda student: {}  # what else sets it apart from what older studies ran, by student
 
 
 _KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}  # RepDistiller
+_HEO = {'teacher_statistics': 'batch', 'connector_weights': 'normal'}  # of the authors of AB and overhaul
 _AUTOAUGMENT = {'policy': 'autoaugment_published', 'joint': False}
 
 METHODS: dict[str, Row] = {
   'nokd': Row(nokd, (0, 0)),
   'kd': Row(kd, recipes={'official': _KD_OFFICIAL}),
-  'ab': Row(ab, recipes={'published': {'identity': True, 'boundary_epochs': 10},
-                         'official': {'identity': True, 'alpha': 1.0, 'temperature': 3.0, 'scaled': False}},
-            relu_placement={'published': 'pool'}),
-  'oh': Row(oh, recipes={'published': {'teacher_statistics': 'batch'}, 'official': {'teacher_statistics': 'batch'}},
-            relu_placement={'published': 'pool'}),
+  'ab': Row(ab, recipes={'published': {'identity': True, 'connector_weights': 'normal', 'boundary_epochs': 10, 'boundary_drops': True,
+                                       'boundary_added': True},
+                         'official': {'identity': True, **_HEO, 'alpha': 1.0, 'temperature': 3.0, 'scaled': False}},
+            relu_placement={'published': 'stem'},
+            older={'connector_weights': 'uniform', 'teacher_statistics': 'running', 'boundary_drops': False, 'boundary_added': False}),
+  'oh': Row(oh, recipes={'published': _HEO, 'official': _HEO}, relu_placement={'published': 'pool'},
+            older={'connector_weights': 'uniform'}),
   'rkd': Row(rkd, recipes={'official': {'cross_entropy_weight': 1.0, 'distillation_weight': 1.0, 'temperature': 4.0,
                                         'embedding': 'global', 'normalised': True}}),
   'takd': Row(kd, recipes={'official': _KD_OFFICIAL}),
-  'sfd': Row(sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}),
-  'pkd': Row(pkd, recipes={'published': {'normalised': False, 'last': True}}),
+  'sfd': Row(sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}, noted=unpaired_before),
+  'pkd': Row(pkd, recipes={'published': {'beta': 10.0, 'reduction': 'concatenated', 'normalised': False, 'last': True, 'relu': True}},
+             older={'reduction': 'mean', 'relu': False}),
   'mkd': Row(kd, (1, 16), recipes={'official': _KD_OFFICIAL}),
   'uda': Row(uda, recipes={'published': {'averaged': True, **_AUTOAUGMENT}}),
   'uda_nokd': Row(uda_nokd, (0, 0), recipes={'published': _AUTOAUGMENT}),
-  'stl': Row(stl, recipes={'published': {'consistency': 0.0, 'unlabelled': 1.0, 'policy': 'autoaugment_published'}}),
+  'stl': Row(stl, recipes={'published': {'consistency': 0.0, 'unlabelled': 1.0, 'unlabelled_strong': True, 'averaged': True,
+                                         'policy': 'weak+autoaugment_published', 'joint': False}},
+             older={'unlabelled_strong': False, 'averaged': False, 'joint': True}),
   'unsupervised': Row(unsupervised),
   'dual': Row(kd, recipes={'official': _KD_OFFICIAL}),
   'triplet': Row(triplet),
@@ -100,13 +108,24 @@ def make(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str
   return made[0][2] if len(made) == 1 and made[0][0] == 1 else join(tuple(made))
 
 
-def settings(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-  """{part: its weight and every option} of what `make` makes, defaults written out: two methods of equal settings are equal."""
+def settings(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None,
+             student: str = '') -> dict[str, Any]:  # fmt: skip
+  """{part: its weight and every option} of what `make` makes for a student, defaults written out: of equal settings, methods are equal.
+
+  An option that recorded studies did not have yet is left out where it stands for what was done then: they are known again.
+  """
   found = {}
   for weight, name in parse(text):
     wanted = settled(name, recipe, (chosen or {}).get(name, {}))
-    found[name] = {'weight_in_join': weight, **options(name), **{k: v for k, v in wanted.items() if k in options(name)}}
+    made = options(name) | {k: v for k, v in wanted.items() if k in options(name)}
+    found[name] = {'weight_in_join': weight, **since(name, made), **METHODS[name].noted(student)}
   return found
+
+
+def since(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+  """Options of a row without those that stand for what was done before there were any of their name."""
+  older = METHODS[name].older
+  return {k: v for k, v in chosen.items() if k not in older or older[k] != v}
 
 
 def teachers(text: str) -> tuple[int, int]:

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import logits, reduce
-from kd_jax.models.connectors import Connectors
+from kd_jax.models.connectors import DRAWS, Connectors
 from kd_jax.types import Array, Batch, KdJaxError, Known, MethodState, Outputs, PyTree
+
+STATISTICS = ('running', 'batch')  # of a teacher's BatchNorm
 
 
 def no_modules(key: Array, student: Known, teachers: tuple[Known, ...]) -> MethodState:
@@ -34,6 +36,14 @@ def check_hinton(alpha: float, temperature: float) -> None:
     raise KdJaxError(f'alpha is a weight between 0 and 1, not {alpha}')
   if not 0 < temperature < float('inf'):
     raise KdJaxError(f'temperature is a finite number greater than 0, not {temperature}')
+
+
+def check_connectors(method: str, drawn: str, statistics: str) -> None:
+  """Raises KdJaxError where two options of the methods with connectors hold no valid choice."""
+  if drawn not in DRAWS:
+    raise KdJaxError(f"{method}.connector_weights is {' or '.join(map(repr, DRAWS))}, not '{drawn}'")
+  if statistics not in STATISTICS:
+    raise KdJaxError(f"{method}.teacher_statistics is {' or '.join(map(repr, STATISTICS))}, not '{statistics}'")
 
 
 def cross_entropy(outputs: Outputs, batch: Batch, axis: str | None) -> Array:
@@ -98,12 +108,12 @@ def pair_stages(student: Known, teacher: Known) -> tuple[tuple[int, int], ...]:
   return pairs
 
 
-def connectors(key: Array, student: Known, teacher: Known, *, identity: bool = False,
-               normalised: bool = True) -> tuple[PyTree, PyTree]:  # fmt: skip
+def connectors(key: Array, student: Known, teacher: Known, *, identity: bool = False, normalised: bool = True,
+               drawn: str = 'uniform') -> tuple[PyTree, PyTree]:  # fmt: skip
   """Fresh parameters and statistics of a connector from each stage of the student to its teacher's; see `connect`."""
   ours = student.outputs.features
   widths = tuple(teacher.outputs.features[stage].shape[-1] for _, stage in pair_stages(student, teacher))
-  module = _connector_module(ours, widths, None, identity, normalised)
+  module = _connector_module(ours, widths, None, identity, normalised).clone(drawn=drawn)
   variables = module.init(key, tuple(jnp.zeros((1, 1, 1, f.shape[-1]), f.dtype) for f in ours), train=False)
   return variables.get('params', {}), variables.get('batch_stats', {})
 

@@ -15,6 +15,7 @@ from kd_jax.types import Array, KdJaxError, Method, MethodState, Outputs
 
 COMPARISONS = {'mse': features.mean_squared_error, 'cosine': features.cosine_distance, 'kl': features.map_kl_divergence}
 RESIZES = ('max_pool', 'avg_pool', 'interpolate', 'transposed_convolution')
+FINAL = 'final_norm'
 _BLOCK = re.compile(r'stage(\d+)_block(\d+)')
 
 
@@ -23,7 +24,8 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
   """L = CE + w · Σ over layers of mean (s − t)², t the paired layer of the teacher, brought to the student's size and width.
 
   Pairs: stem with stem, where both have it; a stage's blocks are spread evenly over those of the teacher's stage of the same
-  size, so that the last meets the last; where no stage has this size, over those of the next larger one, or else of the largest.
+  size, so that the last meets the last; where no stage has this size, over those of the next larger one, or else of the largest;
+  the final BatchNorm of a pre-activation student with the teacher's, or else with its last block, the map before the same ReLU.
   A block's map is taken before its ReLU. A larger teacher's map is pooled to the student's size, a smaller one has the
   student's pooled to its own; where the widths differ, the wider map's channels are averaged in neighbouring bins to the other's.
 
@@ -33,7 +35,7 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
   Args:
     weight: w of every layer. Sweep it.
     compare: 'mse', 'cosine' or 'kl'.
-    layers: 'all', 'last:N', 'first:N', 'every:N', or 'stages': the stem and the last block of each stage.
+    layers: 'all', 'last:N', 'first:N', 'every:N', or 'stages': all but the blocks before the last of a stage.
     resize: 'max_pool', 'avg_pool' or 'interpolate'; 'transposed_convolution' enlarges a smaller map of the student to the teacher's
       size and width by trained weights, and pools the student's larger ones.
     largest: the published comparison in place of `compare`.
@@ -96,7 +98,15 @@ def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
     few, many = ours[stage + 1], theirs[other + 1]
     for block in range(1, few + 1):
       pairs[f'stage{stage + 1}_block{block}'] = f'stage{other + 1}_block{-(-block * many // few)}'
+  if FINAL in student.layers:
+    stage, block = max(theirs.items())
+    pairs[FINAL] = FINAL if FINAL in teacher.layers else f'stage{stage}_block{block}'
   return pairs
+
+
+def unpaired_before(student: str) -> dict[str, str]:
+  """What sets a phase apart from those of older studies, in which `FINAL`, that a ResNet has not, had no counterpart."""
+  return {} if re.match('(thin_)?resnet', student) or not student else {FINAL: 'paired'}
 
 
 def _counterparts(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
@@ -112,7 +122,7 @@ def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return names
   if layers == 'stages':
     last = {f'stage{stage}_block{block}' for stage, block in _blocks(dict.fromkeys(names)).items()}
-    return tuple(name for name in names if name.startswith('stem') or name in last)
+    return tuple(name for name in names if name in last or not _BLOCK.fullmatch(name))
   kind, _, number = layers.partition(':')
   if kind not in ('first', 'last', 'every') or not re.fullmatch('[0-9]{1,9}', number) or int(number) == 0:
     raise KdJaxError(f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'")

@@ -9,15 +9,18 @@ from kd_jax.types import KdJaxError, Method
 
 
 def stl(*, alpha: float = 0.5, temperature: float = 5.0, policy: str = STRONG, consistency: float = 1.0, sharpening: float = 0.4,
-        confidence: float = 0.8, unlabelled: float = 0.0, unlabelled_temperature: float = 1.0) -> Method:  # fmt: skip
+        confidence: float = 0.8, unlabelled: float = 0.0, unlabelled_temperature: float = 1.0, unlabelled_strong: bool = False,
+        averaged: bool = False, joint: bool = True) -> Method:  # fmt: skip
   """Half of each batch labelled, with UDA's loss; half not, where the student's two views are to agree.
 
   L = UDA(labelled) + w_c · mean KL(p ‖ softmax(z(x̂))) + w_u · T_u² · KL(teacher ‖ student), the last two on the unlabelled half,
   p = softmax(z(x)/τ) without gradient, left out (but counted in the mean) where the student is not sure of x: max
   softmax(z(x)) ≤ the confidence. Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training".
 
-  Recipes: `published` has no consistency term and the student learn from the teacher on the unlabelled half at T = 1. (Its crops
-  of 96×96 images, never resized, are not repeated: images are resized to the labelled ones' size.)
+  Recipes: `published` is (KD(x) + KD(x̂) + KL(u) + KL(û)) / 4, u the unlabelled half, whose KL to the teacher is taken at T = 1 on
+  both views; there is no consistency term. x̂ and û are AutoAugment's, after crop and flip, and the student passes through the two
+  views one after the other. (Not repeated: its crops of 96×96 images, never resized, as images are resized to the labelled ones'
+  size here; and its batches, which hold labelled and unlabelled images as they come, and of which it counts equally many of both.)
 
   Args:
     alpha, temperature, policy: as in `uda`.
@@ -25,6 +28,9 @@ def stl(*, alpha: float = 0.5, temperature: float = 5.0, policy: str = STRONG, c
     sharpening: τ.
     confidence: the threshold, in [0, 1].
     unlabelled, unlabelled_temperature: w_u and T_u.
+    unlabelled_strong: whether the teacher's term has the strong view of the unlabelled half, too: KL(u) + KL(û).
+    averaged: whether the sum of all terms is divided by 4.
+    joint: whether the student sees both views in one batch.
   """
   check_hinton(alpha, temperature)
   if not (sharpening > 0 and unlabelled_temperature > 0):
@@ -42,11 +48,12 @@ def stl(*, alpha: float = 0.5, temperature: float = 5.0, policy: str = STRONG, c
                                     confidence=confidence)  # fmt: skip
       terms['consistency'] = consistency * reduce.mean(agree, rest, axis=axis)
     if unlabelled:
-      taught = distillation(student['weak'], [t['weak'] for t in teachers], rest, axis, temperature=unlabelled_temperature)
-      terms['unlabelled'] = unlabelled * taught
-    return terms, stats
+      views = ('weak', 'strong') if unlabelled_strong else ('weak',)
+      terms['unlabelled'] = unlabelled * sum(
+        distillation(student[view], [t[view] for t in teachers], rest, axis, temperature=unlabelled_temperature) for view in views)
+    return {name: value / 4 for name, value in terms.items()} if averaged else terms, stats
 
-  return Method(no_modules, loss, {'weak': 'weak', 'strong': policy})
+  return Method(no_modules, loss, {'weak': 'weak', 'strong': policy}, joint)
 
 
 def unsupervised(*, temperature: float = 5.0) -> Method:

@@ -14,7 +14,7 @@ from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree, Trained
 
-RELU_PLACEMENTS = ('block', 'stage', 'pool')
+RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
 
 

@@ -7,20 +7,24 @@ from collections.abc import Mapping
 import flax.linen as nn
 
 from kd_jax.models.convolution import convolution
-from kd_jax.models.initial import torch_uniform, wide
+from kd_jax.models.initial import outward_normal, torch_uniform, wide
 from kd_jax.models.layers import BatchNorm
 from kd_jax.types import Array
+
+DRAWS = {'uniform': torch_uniform, 'normal': outward_normal}  # how a connector's kernel begins
 
 
 class Connectors(nn.Module):
   """One 1×1 convolution a feature, without bias, followed by BatchNorm where `normalised`.
 
-  (f32[B, Hi, Wi, Ci], …) → (f32[B, Hi, Wi, widths[i]], …). `identity` names the features that pass as they are.
+  (f32[B, Hi, Wi, Ci], …) → (f32[B, Hi, Wi, widths[i]], …). `identity` names the features that pass as they are;
+  `drawn` is one of DRAWS.
   """
 
   widths: tuple[int, ...]
   normalised: bool = True
   identity: tuple[int, ...] = ()
+  drawn: str = 'uniform'
   dtype: str = 'float32'
   axis_name: str | None = None
 
@@ -29,7 +33,7 @@ class Connectors(nn.Module):
     made = []
     for number, (feature, width) in enumerate(zip(features, self.widths, strict=True)):
       if number not in self.identity:
-        feature = convolution(width, kernel=1, dtype=self.dtype, name=f'conv{number + 1}')(feature)
+        feature = convolution(width, kernel=1, dtype=self.dtype, name=f'conv{number + 1}', drawn=DRAWS[self.drawn])(feature)
         if self.normalised:
           feature = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')(feature, train=train)
       made.append(feature)

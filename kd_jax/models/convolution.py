@@ -6,6 +6,8 @@ core; as a product with the smaller side first they run at 80 to 100. On acceler
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,9 +18,13 @@ from kd_jax.types import Array
 _FEW = 64  # values in a window up to which a weight gradient is taken from the windows themselves
 
 
-def convolution(width: int, *, kernel: int, stride: int = 1, dtype, name: str) -> nn.Module:
-  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`, also where the stride is 2."""
-  return Convolution(width, kernel, stride, dtype, name=name)
+def convolution(width: int, *, kernel: int, stride: int = 1, dtype, name: str,
+                drawn: Callable[..., Array] = torch_uniform) -> nn.Module:  # fmt: skip
+  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`, also where the stride is 2.
+
+  `drawn` is a function (key, shape, dtype) → the initial kernel.
+  """
+  return Convolution(width, kernel, stride, dtype, drawn, name=name)
 
 
 class Convolution(nn.Module):
@@ -28,11 +34,12 @@ class Convolution(nn.Module):
   kernel: int
   stride: int
   dtype: str
+  drawn: Callable[..., Array] = torch_uniform
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     shape = (self.kernel, self.kernel, x.shape[-1], self.width)
-    kernel = self.param('kernel', torch_uniform, shape, wide(self.dtype)).astype(self.dtype)
+    kernel = self.param('kernel', self.drawn, shape, wide(self.dtype)).astype(self.dtype)
     x = x.astype(self.dtype)
     if self.kernel == 1:
       return pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])

@@ -10,6 +10,7 @@ Where the ReLUs outside the blocks stand is the network's own property, `relu_pl
   block   after the stem and after every block: the standard network
   stage   after the stem and after the last block of each stage: the network that the published code trains, in which the
           ReLU between blocks is computed and then overwritten; its checkpoints need it
+  stem    after the stem and before pooling: the forward in which the published code learns activation boundaries
   pool    only before pooling: the forward of the published code's overhaul of feature distillation
 """
 

@@ -73,6 +73,17 @@ def test_nothing_has_started_when_a_study_is_read(tmp_path):
   assert done.stdout == 'not yet\n', done.stderr
 
 
+def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
+  """XLA reads them once. Where they come later, the images of a study have started it."""
+  code = ("import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', '--workdir=w']\n"
+          'from kd_jax import main, tasks\nfrom kd_jax.train import parallel\nmain.settle_environment = lambda: None\n'
+          'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  sys.exit()\n'
+          'parallel.find_devices = find_devices\nmain.command()')  # fmt: skip
+  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                        env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''})  # fmt: skip
+  assert done.stdout == f'False {" ".join(parallel._DETERMINISTIC)}\n', done.stderr
+
+
 def largest_difference(ours, theirs) -> float:
   pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
   return np.max([np.abs(x.astype(np.float64) - y).max() for x, y in pairs])  # NaN stays NaN, where max() would lose it
