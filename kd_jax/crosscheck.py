@@ -307,6 +307,7 @@ def main(argv: list[str] | None = None) -> int:
   arguments = parser.parse_args(argv)
   started, lines = time.perf_counter(), []
   try:
+    parallel.find_devices()
     for line in itertools.chain(check_all(arguments.reference, arguments.pretrained, arguments.data_dir), check_live()):
       lines.append(line)
       print(f'{"pass" if line.passed else "FAIL"}  {line.error:9.2e} ≤ {line.tolerance:7.0e}  {line.what}', flush=True)

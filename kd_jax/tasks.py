@@ -73,6 +73,7 @@ class Plan:
     if key not in self._prepared:
       named = (of.config.dataset, of.config.data_dir, of.config.image_size)  # rows share it: each would map its files anew
       if named not in self._datasets:
+        run.start_devices(of.config)  # else the images would start them
         self._datasets[named] = images.load(of.config)
       self._prepared[key] = tasks(run.prepare(of.config, dataset=self._datasets[named]))
     return self._prepared[key]

@@ -53,10 +53,7 @@ def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
 
   Raises KdJaxError where the images have other channels than the labelled ones, or none is left.
   """
-  theirs, ours = source.image.shape[-1], roles.train.source.image.shape[-1]
-  if theirs != ours:
-    raise KdJaxError(f'the images of unlabelled_dataset {name} have {theirs} channels, and those to train on have {ours}; choose '
-                     'another unlabelled_dataset')  # fmt: skip
+  check_channels(name, source.image.shape[-1], roles.train.source.image.shape[-1])
   kept = np.arange(len(source.label), dtype=np.int32)
   if source.image.shape[1:] == roles.test.source.image.shape[1:]:
     held = {digest for part in (roles.validation, roles.test) if part is not None for digest in _digests(part.source, part.index)}
@@ -71,6 +68,13 @@ def _digests(source: Source, index: np.ndarray) -> Iterator[bytes]:
   """Yield a hash of each image's pixels."""
   for place in index:
     yield hashlib.blake2b(np.ascontiguousarray(source.image[place]), digest_size=16).digest()
+
+
+def check_channels(name: str, unlabelled: int, labelled: int) -> None:
+  """Raise KdJaxError where unlabelled images have other channels than the labelled ones."""
+  if unlabelled != labelled:
+    raise KdJaxError(f'the images of unlabelled_dataset {name} have {unlabelled} channels, and those to train on have {labelled}; '
+                     'choose another unlabelled_dataset')  # fmt: skip
 
 
 def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:

@@ -28,7 +28,8 @@ def page(folder: Folder) -> str:
             'their teachers’ pass.</p>']  # fmt: skip
   line = study_figures.reference(folder)
   parts += markup.figure(study_figures.accuracies(folder), 'Test accuracy of every row, as in the table above. Large dots with bars: '
-                   f'the mean and its 95 % interval; small dots: the seeds; dotted line: the mean of {line}.')  # fmt: skip
+                   f'the mean and its 95 % interval; small dots: the seeds; dotted line: the mean of {line}; '
+                   'orange: rows by cross-entropy alone.')  # fmt: skip
   headings, lines = study_table.comparisons_table(folder)
   if lines:
     parts += ['<h2>Comparisons</h2>', markup.table(headings, lines),

@@ -8,8 +8,9 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+from rich.cells import cell_len
 
-from kd_jax.report import page, records, study_table
+from kd_jax.report import page, records, study_table, terminal
 from kd_jax.types import KdJaxError
 from tests import pages
 
@@ -109,6 +110,13 @@ def test_the_command_writes_three_files(tmp_path):
   done = report(made(tmp_path))
   assert done.returncode == 0 and '| KD (kd.alpha = 0.9) |' in done.stdout, done.stderr
   assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv'}
+
+
+@pytest.mark.parametrize('width', [80, 60])
+def test_on_a_terminal_the_tables_do_not_wrap(tmp_path, width):
+  text = terminal.study_tables(study_table.read(made(tmp_path)), width)
+  assert max(map(cell_len, text.splitlines())) <= width
+  assert 'verdict' in text and '71.17' in text and 'KD (kd.alpha = 0.9)' in text
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
