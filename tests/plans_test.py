@@ -72,15 +72,16 @@ class TestAb:
     assert boundary.optimiser.drops == () and student.optimiser == Optimiser()
     assert not boundary.method.trains(('student', 'head', 'bias')) and student.method.trains(('student', 'head', 'bias'))
 
-  def test_published_has_ten_epochs_of_the_first_and_another_relu_placement(self):
-    _, boundary, student = phases('ab', recipe='published')
-    assert (boundary.epochs, student.epochs) == (10, 10)
-    assert boundary.student.relu_placement == student.student.relu_placement == 'pool'
-    assert boundary.teacher_changes == {'relu_placement': 'pool'}
+  def test_published_moves_the_relus_of_its_first_phase_alone_and_adds_its_epochs(self):
+    _, boundary, student = phases('ab', recipe='published', epochs=5)
+    assert (boundary.epochs, student.epochs) == (10, 5)
+    assert boundary.student == STUDENT._replace(relu_placement='stem') and student.student == STUDENT
+    assert (boundary.teacher_changes, student.teacher_changes) == ({'relu_placement': 'stem'}, {})
+    assert boundary.optimiser == student.optimiser == Optimiser()  # each with its own drops
 
   @pytest.mark.parametrize('changed', [
     {'epochs': 1}, {'options': {'ab': {'boundary_epochs': 20}}}, {'options': {'ab': {'boundary_share': 0.0}}},
-    {'options': {'ab': {'boundary_share': 1.0}}},
+    {'options': {'ab': {'boundary_share': 1.0}}}, {'options': {'ab': {'boundary_added': True, 'boundary_share': 0.0}}},
   ], ids=str)  # fmt: skip
   def test_each_phase_needs_an_epoch(self, changed):
     with pytest.raises(KdJaxError, match='each phase needs at least one'):
@@ -225,6 +226,6 @@ class TestEvery:
     assert fewest <= len(self.made(name, baseline, recipe)[-1].teachers) <= most
 
   def test_the_budget_is_the_students(self, name, baseline, recipe):
-    """A student's phases add up to its epochs, so that it is compared with a baseline of as many."""
+    """A student's phases add up to its epochs, so that it is compared with a baseline of as many; but AB's published ten more."""
     own = [phase.epochs for phase in self.made(name, baseline, recipe) if phase.role in ('student', 'stage')]
-    assert sum(own) == 20
+    assert sum(own) == (30 if (name, recipe) == ('ab', 'published') else 20)

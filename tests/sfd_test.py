@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.methods.sfd import RESIZES, pair_layers, sfd
+from kd_jax.methods.sfd import RESIZES, pair_layers, select, sfd
 from kd_jax.types import Batch, KdJaxError, NetworkSpec
 from tests import tiny
 
@@ -38,6 +38,20 @@ def test_blocks_are_spread_over_the_teachers_of_the_same_size():
   pairs = pair_layers(known('resnet8').outputs, known('resnet26').outputs)
   assert pairs == {'stem_conv': 'stem_conv', 'stem_norm': 'stem_norm', 'stage1_block1': 'stage1_block4',
                    'stage2_block1': 'stage2_block4', 'stage3_block1': 'stage3_block4'}  # fmt: skip
+
+
+@pytest.mark.parametrize(('teacher', 'counterpart'), [('wrn16_1', 'final_norm'), ('resnet26', 'stage3_block4')])
+def test_every_layer_of_a_pre_activation_student_has_a_counterpart(teacher, counterpart):
+  """Its final BatchNorm, before the last ReLU, has the teacher's, or else the last block's map, which stands there in a ResNet."""
+  student = known('wrn10_1')
+  pairs = pair_layers(student.outputs, known(teacher).outputs)
+  assert set(pairs) == set(student.outputs.layers) and pairs['final_norm'] == counterpart
+  assert select('stages', tuple(pairs)) == tuple(pairs)
+
+  def term(layers):
+    return float(value_and_gradient(sfd(layers=layers), student, known(teacher))[0])
+
+  assert term('all') > term(f'first:{len(pairs) - 1}')
 
 
 @pytest.mark.parametrize(('student', 'teacher', 'expected'), [

@@ -63,7 +63,7 @@ def test_kd_by_hand():
 
 
 @pytest.mark.parametrize('name, placement, train', [
-  ('resnet14', 'block', False), ('resnet14', 'stage', True), ('resnet14', 'pool', True),
+  ('resnet14', 'block', False), ('resnet14', 'stage', True), ('resnet14', 'stem', True), ('resnet14', 'pool', True),
   ('thin_resnet14', 'block', True),
   ('resnet50', 'block', False), ('wrn16_2', 'block', True), ('wrn10_1', 'block', False)])  # fmt: skip
 def test_equals_kd_jax(name, placement, train):

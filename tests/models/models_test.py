@@ -89,7 +89,7 @@ def test_images_too_small_for_the_pooling_window(name, side):
 
 
 def test_a_wide_resnet_has_one_place_for_its_relus():
-  for placement in ('stage', 'pool'):
+  for placement in ('stage', 'stem', 'pool'):
     with pytest.raises(KdJaxError, match='wrn10_1 is a pre-activation network'):
       network('wrn10_1', placement=placement)
 
@@ -146,6 +146,7 @@ class TestReluPlacement:
   @pytest.mark.parametrize(('placement', 'after'), [
     ('block', {'stem_norm', 'stage1_block1', 'stage1_block2', 'stage2_block1'}),
     ('stage', {'stem_norm', 'stage1_block2'}),
+    ('stem', {'stem_norm'}),
     ('pool', set()),
   ])  # fmt: skip
   def test_relus_stand_where_it_says(self, placement, after):

@@ -1,0 +1,82 @@
+"""The study under results/ goes on without training: what a phase computes has not changed where its hash has not."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from kd_jax import methods, plans, study, tasks
+from kd_jax.types import NetworkSpec, Optimiser
+
+ROOT = Path(__file__).parent.parent
+RECORDED = ROOT / 'results' / 'feature_distillation'
+SPEC = NetworkSpec('resnet8', 10, (32, 32, 3))
+
+
+def definition(data_dir: str = ''):
+  place = ROOT / 'configs' / 'paper' / 'feature_distillation.py'
+  spec = importlib.util.spec_from_file_location('feature_distillation', place)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config()
+  config.data_dir = data_dir
+  return study.resolve(config)
+
+
+def test_every_row_finds_its_phases(data_dir, pretrained_dir, monkeypatch):
+  """A run of each row, by the hashes of its phases."""
+  monkeypatch.setenv('KD_JAX_PRETRAINED', pretrained_dir)
+  of = definition(data_dir)
+  first = {run['row']: run for run in json.loads((RECORDED / 'study.json').read_text())['runs'] if run['kind'] == 'final'}
+  assert set(first) == {row.name for row in of.definition.rows}
+  for row in of.definition.rows:
+    last = max(of.finals(row, first[row.name]['setting']), key=lambda run: run.seed)
+    made = [task for task in tasks.Plan(of).tasks(last) if not tasks.is_root_teacher(task.phase)]
+    assert [task.phase.name for task in made if not task.result(RECORDED).exists()] == [], row.name
+
+
+def identity(method: str, recipe: str = 'written', student: str = 'resnet8', **options) -> list[str]:
+  """The hashes of what a student's phases compute, whatever its data."""
+  wanted = plans.Wanted(method, recipe, {method: options}, SPEC._replace(name=student), SPEC, 'block', ('teacher',), False, 20, 0, 128,
+                        Optimiser())  # fmt: skip
+  known = {'teacher': 'teacher', 'boundary': 'boundary'}
+  return [tasks.hashed(tasks._described_phase(phase, known)) for phase in plans.make(wanted)]
+
+
+# (method, recipe, student) → the hashes of its phases when the study was recorded
+BEFORE = {
+  ('ab', 'written', 'resnet8'): ['73ce1d6618d54346', '25ce2e5b1e4467ca'],
+  ('ab', 'published', 'resnet8'): ['51009f4296852891', 'c2fbcd11dedc5312'],
+  ('ab', 'official', 'resnet8'): ['5f3552090e81be45', '26807d9ea63d8345'],
+  ('oh', 'written', 'resnet8'): ['e3af68d82c0acd61'],
+  ('oh', 'published', 'resnet8'): ['fd017d53efb80d84'],
+  ('oh', 'official', 'resnet8'): ['1d1a56d507416f0f'],
+  ('pkd', 'written', 'resnet8'): ['7547b7985c75b879'],
+  ('pkd', 'published', 'resnet8'): ['c76c9d1da24069e1'],
+  ('sfd', 'written', 'resnet8'): ['9c96782bb28f1a84'],
+  ('sfd', 'written', 'wrn10_1'): ['d2c63245808ed246'],
+  ('stl', 'written', 'resnet8'): ['dc2ad57656428f18'],
+  ('stl', 'published', 'resnet8'): ['9e5c22bb68c6c220'],
+}
+SAME = {('ab', 'written', 'resnet8'), ('oh', 'written', 'resnet8'), ('sfd', 'written', 'resnet8'), ('stl', 'written', 'resnet8')}
+
+
+@pytest.mark.parametrize('of', BEFORE, ids=', '.join)
+def test_the_hash_is_another_where_what_is_computed_is_and_only_there(of):
+  assert (identity(*of) == BEFORE[of]) == (of in SAME)
+  assert not set(identity(*of)) & set(BEFORE[of]) or of in SAME
+
+
+@pytest.mark.parametrize(('method', 'recipe', 'chosen'), [
+  ('oh', 'published', {'connector_weights': 'uniform'}), ('pkd', 'written', {'reduction': 'mean', 'beta': 10.0}),
+])  # fmt: skip
+def test_options_that_give_back_what_was_done_give_back_its_hash(method, recipe, chosen):
+  assert identity(method, recipe, **chosen) == BEFORE[method, recipe, 'resnet8']
+
+
+def test_what_stands_for_what_was_done_is_an_option():
+  for name, row in methods.METHODS.items():
+    assert set(row.older) <= set(methods.options(name)) | set(plans.options(name))
