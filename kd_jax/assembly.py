@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles
 from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
+from kd_jax.train.programs import Programs
 from kd_jax.types import Frozen, KdJaxError, Known, MethodState, Network, NetworkSpec, Phase, PyTree, Source, Trained, TrainState
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
+_EVERY = 5.0  # seconds between two lines of progress
 Say = Callable[[str], None]
 
 
@@ -30,6 +35,8 @@ class Context(NamedTuple):
   classes: tuple[str, ...]
   stop: Callable[[], bool]
   say: Say
+  programs: Programs  # that were compiled before; phases that need the same one share it
+  fidelity: bool = False  # whether a student's row also says how near it is to its teachers; a run's own page computes that itself
 
 
 class Student(NamedTuple):
@@ -52,6 +59,7 @@ class Assembled(NamedTuple):
   frozen: Frozen
   fed: feed.Feed
   work: loop.Work
+  program: Any  # what the step was compiled from, a key of `Context.programs`
   evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
 
 
@@ -66,7 +74,8 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   config, devices = context.config, context.devices
   teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
   taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
-  key, per_epoch = keys.phase_key(jax.random.key(config.seed), leading.name), steps_per_epoch(context.parts, leading)
+  key = keys.phase_key(jax.random.key(config.seed), leading.draws_as or leading.name)
+  per_epoch = steps_per_epoch(context.parts, leading)
   parts, shares, streamed = _parts(context.parts, leading), tuple(leading.shares.values()), not context.placed
   learners, firsts, consts, schedules = [], [], [], []
   for _, phase in students:
@@ -77,9 +86,9 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
     firsts.append(state.create(start, own, learners[-1].optimiser))
     consts.append(own.consts)
     schedules.append(schedule)
-  together = step.population_step(tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)),
-                                  axis=devices.axis)  # fmt: skip
-  compiled = devices.train(together, streamed)
+  program = _program(students, teaching, per_epoch)
+  compiled = context.programs.get(program, lambda: devices.train(step.population_step(
+    tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)), axis=devices.axis), streamed))
   whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
 
   def order(at: int) -> tuple[np.ndarray, ...]:
@@ -96,7 +105,24 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
-  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, evaluators)
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, program, evaluators)
+
+
+def _program(students: Sequence[Student], teaching: Sequence[Trained], per_epoch: int) -> tuple[Any, ...]:
+  """Return all that determines the program of a step, but for the shapes of what it is given: seeds and weights are arguments."""
+  (context, leading), *_ = students
+  config, devices = context.config, context.devices
+  made = [[phase._replace(teachers=(), start=bool(phase.start), stop=None, draws_as=None, method=None)._asdict(),
+           list(phase.method.views.items()), phase.method.joint, phase.method.teacher_statistics] for _, phase in students]  # fmt: skip
+  networks = [trained.network for trained in teaching] + [phase.method.companion for _, phase in students if phase.method.companion]
+  return (json.dumps(made), tuple(map(_known_by, networks)), per_epoch, config.crop_padding, config.flip, bool(context.placed),
+          devices.axis, devices.devices, devices.steps)  # fmt: skip
+
+
+def _known_by(network: Network) -> Hashable:
+  """Return what a network's program follows from: its spec, or, of a function or a table, which have none, itself."""
+  spec = network.spec
+  return json.dumps(spec._asdict()) if models.is_known(spec.name) else network
 
 
 def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
@@ -130,7 +156,8 @@ def known(network: Network, *, variables: PyTree = None) -> Known:
 def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
   """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
   devices, streamed = context.devices, not context.placed
-  compiled = devices.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed)
+  compiled = context.programs.get(('evaluate', _known_by(network), streamed), lambda: devices.evaluate(
+    step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed))
 
   def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
     placed = context.placed.get(id(part.source))
@@ -143,3 +170,16 @@ def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part
     return metrics.means(totals)
 
   return evaluate
+
+
+def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = print) -> np.ndarray:
+  """f32[n, K]: a network on images as they are, in the order of the part. `say` is given progress every few seconds."""
+  apply = jax.jit(lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False)
+                  .logits.astype(jnp.float32))  # fmt: skip
+  variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
+  for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
+    found.append(np.asarray(apply(variables, source.image)))
+    if time.monotonic() - told > _EVERY:
+      told = time.monotonic()
+      say(f'{name}: {min(len(found) * EVALUATION_BATCH, len(part.index)):,} of {len(part.index):,} are predicted.')
+  return np.concatenate(found)[: len(part.index)]

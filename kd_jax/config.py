@@ -52,7 +52,7 @@ class Config:
 
   method: str = _key('kd', "a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'")
   recipe: str = _key('written', "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do")
-  baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, under the same budget')
+  baseline: bool = _key(False, 'train the same student with cross-entropy alone, too, from the same weights and for as many epochs')
 
   epochs: int = _key(200, 'passes of the student over the training images')
   teacher_epochs: int = _key(0, 'passes of a teacher that is trained first; 0: as many as the student')

@@ -16,11 +16,16 @@ def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple
 
   Raises KdJaxError where it cannot be had, or has too few images.
   """
-  load = functools.partial(sources.load, config.dataset, **_where(config))
-  dataset = dataset or parallel.lead(load) or load()  # one process after the other: it may have to be fetched
+  dataset = dataset or load(config)
   held = config.validation_examples if config.selection == 'validation' else 0
   return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                                eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+
+
+def load(config: Config) -> sources.Dataset:
+  """Return the data set of a configuration. Raises KdJaxError where it cannot be had."""
+  once = functools.partial(sources.load, config.dataset, **_where(config))
+  return parallel.lead(once) or once()  # one process after the other: it may have to be fetched
 
 
 def unlabelled(config: Config) -> tuple[Source, str]:

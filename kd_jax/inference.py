@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import config as configuration
 from kd_jax import images, models, teachers
-from kd_jax.assembly import EVALUATION_BATCH, Say
+from kd_jax.assembly import Say, logits
 from kd_jax.config import Config
-from kd_jax.data import feed, pipeline, sources
+from kd_jax.data import sources
 from kd_jax.data.feed import Part
 from kd_jax.report import analysis, predictions
 from kd_jax.report.predictions import Predictions
 from kd_jax.report.runs import Run
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
-
-_EVERY = 5.0  # seconds between two lines of progress
 
 
 def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictions | None, list[str]]:
@@ -80,19 +75,6 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
   except KdJaxError as error:
     say(f'The predictions are not kept: {error}')
   return found, lacking
-
-
-def logits(trained: Trained, part: Part, *, name: str = '', say: Say = print) -> np.ndarray:
-  """f32[n, K]: a network on images as they are, in the order of the part. `say` is given progress every few seconds."""
-  apply = jax.jit(lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False)
-                  .logits.astype(jnp.float32))  # fmt: skip
-  variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
-  for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
-    found.append(np.asarray(apply(variables, source.image)))
-    if time.monotonic() - told > _EVERY:
-      told = time.monotonic()
-      say(f'{name}: {min(len(found) * EVALUATION_BATCH, len(part.index)):,} of {len(part.index):,} are predicted.')
-  return np.concatenate(found)[: len(part.index)]
 
 
 def _identity(row: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from absl import app, flags, logging
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
-TUNABLES = 'glibc.malloc.hugetlb=1'  # huge pages
+# Huge pages, and memory that one step gives back is there for the next: else the kernel clears it again each time, which takes longer
+# than the arithmetic on it. `kd_jax.train.memory.give_back` returns it after each phase.
+TUNABLES = ':'.join(f'glibc.malloc.{tunable}' for tunable in ('hugetlb=1', 'mmap_max=0', f'trim_threshold={2**40}', 'arena_max=1'))
 ONEDNN = '--xla_cpu_experimental_onednn_custom_call=true'
 HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
@@ -194,8 +196,8 @@ def settle_environment() -> None:
   Small convolutions are XLA's slowest on an x86 CPU: oneDNN, which is in its wheels, takes them. The flag is an experimental one, and
   one that XLA does not know ends the process: it is set for the versions alone that it was tried with.
 
-  On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand out small pages than the arithmetic on them. On
-  Linux this process is started anew with glibc told to ask for huge ones.
+  On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand pages out than the arithmetic on them. On Linux
+  this process is started anew, with glibc set to ask for huge ones and to keep them from step to step.
   """
   version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
   flags_of_xla = os.environ.get('XLA_FLAGS', '')

@@ -62,7 +62,7 @@ def ab(wanted: Wanted, *, boundary_share: float = 0.6, boundary_epochs: int = 0,
   boundary = student._replace(name='boundary', role='stage', epochs=first, optimiser=rate)
   hinton = student._replace(method=kd(alpha=alpha, temperature=temperature, scaled=scaled), epochs=second, start='boundary',
                             student=wanted.student, teacher_changes={})  # fmt: skip
-  return (*phases, *_baseline(wanted), boundary, hinton)
+  return (*phases, *_baseline(wanted, 'boundary'), boundary, hinton)
 
 
 def takd(wanted: Wanted, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
@@ -122,7 +122,7 @@ def dual(wanted: Wanted, *, lead: float = 0.02, side_by_side_share: float = 0.5)
     name='side_by_side', role='stage', method_name='side_by_side', method=side_by_side(models.build(wanted.teacher)), teachers=(),
     settings={'companion': wanted.teacher._asdict(), 'lead': lead}, epochs=first, optimiser=wanted.optimiser._replace(drops=()),
     stop=lambda own, teacher: teacher - own >= lead - _ROUNDING)  # fmt: skip
-  return (*_baseline(wanted), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
+  return (*_baseline(wanted, 'side_by_side'), together, student._replace(epochs=wanted.epochs - first, start='side_by_side', stop=_met))
 
 
 def companion_name(phase: str) -> str:
@@ -179,9 +179,14 @@ def _teachers(wanted: Wanted, count: int) -> tuple[tuple[Phase, ...], tuple[str,
                for name in names), names  # fmt: skip
 
 
-def _baseline(wanted: Wanted) -> tuple[Phase, ...]:
-  """The same student by cross-entropy alone, under the same budget, where it is wanted."""
-  return (_phase(wanted, 'baseline', 'baseline', 'nokd', wanted.student, (), wanted.epochs),) if wanted.baseline else ()
+def _baseline(wanted: Wanted, first: str = 'student') -> tuple[Phase, ...]:
+  """Return the same student by cross-entropy alone, for as many epochs, where the configuration asks for it.
+
+  It draws as the student's first phase does: weights, order and augmentation are the same for both, and the method alone differs.
+  """
+  if not wanted.baseline:
+    return ()
+  return (_phase(wanted, 'baseline', 'baseline', 'nokd', wanted.student, (), wanted.epochs)._replace(draws_as=first),)
 
 
 def _student(wanted: Wanted, teachers: tuple[str, ...]) -> Phase:

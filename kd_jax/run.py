@@ -20,6 +20,7 @@ from kd_jax.config import Config
 from kd_jax.data import roles, sources
 from kd_jax.report import plots, records, statistics, table
 from kd_jax.train import loop, memory, parallel
+from kd_jax.train.programs import Programs
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -76,10 +77,11 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
 
-def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say) -> Context:
-  """What the phases share, the images on the devices among it."""
+def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> Context:
+  """What the phases share, the images on the devices among it. `programs` were compiled for another run of this process."""
   placed = _place(prepared.config, prepared.parts, prepared.devices)
-  return Context(prepared.config, folder, prepared.parts, placed, prepared.devices, prepared.classes, stop, say)
+  return Context(prepared.config, folder, prepared.parts, placed, prepared.devices, prepared.classes, stop, say,
+                 programs or Programs())  # fmt: skip
 
 
 def check(prepared: Prepared, *, say: Say = print) -> None:
@@ -177,6 +179,7 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     done = training.finished(context, phase)
     if done is None:
       (done,) = training.train([Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
+      memory.give_back()
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history

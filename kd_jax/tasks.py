@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kd_jax import plans, run
+from kd_jax import images, plans, run
 from kd_jax.assembly import Say
 from kd_jax.report import records
 from kd_jax.run import Prepared
@@ -46,7 +46,7 @@ class Plan:
   """The runs of a study with their phases. Preparing a run takes a moment, so that it is done once."""
 
   def __init__(self, study: Study):
-    self._study, self._prepared = study, {}
+    self._study, self._prepared, self._datasets = study, {}, {}
 
   def check(self, say: Say) -> None:
     """Tries each row's first run as shapes alone. Raises KdJaxError, naming the row."""
@@ -71,7 +71,10 @@ class Plan:
   def tasks(self, of: Run) -> tuple[Task, ...]:
     key = json.dumps(of.config.for_json(), sort_keys=True)
     if key not in self._prepared:
-      self._prepared[key] = tasks(run.prepare(of.config))
+      named = (of.config.dataset, of.config.data_dir, of.config.image_size)  # rows share it: each would map its files anew
+      if named not in self._datasets:
+        self._datasets[named] = images.load(of.config)
+      self._prepared[key] = tasks(run.prepare(of.config, dataset=self._datasets[named]))
     return self._prepared[key]
 
   def results(self, folder: Path, planned: Sequence[Planned]) -> Iterator[tuple[Planned, dict[str, Any] | None]]:
@@ -128,17 +131,18 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]
     needs = {name: made[name] for name in names if name in made}
     shared = None if needs or phase.stop or phase.method.companion else _shown_by(prepared, phase, known)
-    task = Task(hashed([_data(prepared, phase), _described_phase(phase, known)]), phase, prepared, needs, shared and hashed(shared))
+    task = Task(hashed([_data(prepared, phase), described_phase(phase, known)]), phase, prepared, needs, shared and hashed(shared))
     for name, suffix in ((phase.name, ''), (plans.companion_name(phase.name), ' companion')):
       made[name], known[name] = task, task.identity + suffix
   return tuple({task.identity: task for task in made.values()}.values())
 
 
-def _described_phase(phase: Phase, known: Mapping[str, str]) -> dict[str, Any]:
+def described_phase(phase: Phase, known: Mapping[str, str]) -> dict[str, Any]:
   """All that determines what a phase makes of its images; `known` has the hashes of the networks that it refers to."""
   described = phase._replace(method=None, stop=None, student=phase.student._asdict(), optimiser=phase.optimiser._asdict(),
                              teachers=tuple(known[name] for name in phase.teachers), start=phase.start and known[phase.start])
-  return described._asdict()
+  # What draws as itself is described as it was before there was a choice.
+  return {name: value for name, value in described._asdict().items() if (name, value) != ('draws_as', None)}
 
 
 def _shown_by(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> list[Any] | None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from kd_jax import assembly, models, plans, workdir
+from kd_jax import assembly, fidelity, models, plans, workdir
 from kd_jax.assembly import Assembled, Context, Student
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
@@ -65,7 +65,8 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   made, devices = assembly.assemble(students, zoo), context.devices
   work = made.work
   # From the host: on several, pmap gives up what it is given when it is only asked for its program.
-  each_step = peaks.operations(work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position)
+  each_step = context.programs.get(('operations', made.program), lambda: peaks.operations(
+    work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position))
   each_step = each_step and each_step / len(students)
   peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:
@@ -80,23 +81,27 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
       members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
     ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
-  return [_finish(student, made, finished, learner.student, each_step)
+  return [_finish(student, made, finished, learner.student, each_step, zoo)
           for student, learner, finished in zip(students, made.learners, ended, strict=True)]  # fmt: skip
 
 
-def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None) -> Done:
+def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None,
+            zoo: Mapping[str, Trained]) -> Done:  # fmt: skip
   """Tests a phase's networks and writes them down."""
   (context, phase), evaluate = of, made.evaluators[of.phase.student]
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
   if phase.role == 'stage':
     ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
-  compute = _compute(context, phase, len(ended.history) * made.work.steps_per_epoch, each_step)
-  row = _trained_row(context, phase, made.teaching, ended, evaluate) | compute
+  steps = len(ended.history) * made.work.steps_per_epoch
+  row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(context, phase, steps, each_step)
+  if context.fidelity and phase.role != 'stage':
+    teachers = [zoo[name] for name in phase.teachers]
+    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test)
   done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
     name = plans.companion_name(phase.name)
-    beside = _companion_row(context, phase, name, companion, ended)
+    beside = _companion_row(context, phase, name, companion, ended, steps)
     done = Done([beside, *done.rows], done.history, {name: companion} | done.networks)
   parallel.lead(lambda: _write(context, phase, done))
   return done
@@ -135,13 +140,13 @@ def _named(prefix: str, measured: Mapping[str, float]) -> dict[str, float]:
   return {f'{prefix}_{name}': value for name, value in measured.items()}
 
 
-def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], finished: loop.Finished,
+def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], finished: loop.Finished, steps: int,
                  evaluate: Callable) -> dict[str, Any]:  # fmt: skip
   selected = finished.history[finished.best_epoch - 1]
   return _row(
     context, phase.name, phase.student, finished.last, role=phase.role, method=phase.method_name,
     recipe=context.config.recipe,
-    teachers=[t.network.spec.name for t in teaching], epochs=len(finished.history), best_epoch=finished.best_epoch,
+    teachers=[t.network.spec.name for t in teaching], epochs=len(finished.history), steps=steps, best_epoch=finished.best_epoch,
     train_examples=len(context.parts.train.index), validation_accuracy=selected.get('validation_accuracy'),
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
@@ -166,12 +171,13 @@ def _compute(context: Context, phase: Phase, steps: int, each_step: float | None
   return {'passes': seen / len(context.parts.train.index), 'flops': each_step and each_step * steps * context.devices.programs}
 
 
-def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished) -> dict[str, Any]:
+def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished,
+                   steps: int) -> dict[str, Any]:  # fmt: skip
   """A network that was trained beside a phase's student, as it is at the phase's end."""
   test = assembly.evaluator(context, companion.network)(companion.variables, context.parts.test)['accuracy']
   return _row(
     context, name, companion.network.spec, companion.variables, role='teacher', method=phase.method_name,
-    recipe=context.config.recipe, teachers=[], epochs=len(finished.history), best_epoch=len(finished.history),
+    recipe=context.config.recipe, teachers=[], epochs=len(finished.history), steps=steps, best_epoch=len(finished.history),
     train_examples=len(context.parts.train.index), validation_accuracy=finished.history[-1].get('teacher_validation_accuracy'),
     test_accuracy=test, test_accuracy_last=test, last_sha256=packing.fingerprint(companion.variables),
   )  # fmt: skip
@@ -216,7 +222,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
 
 def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:
   """A row of results.json; what was not measured is null."""
-  fields = ('role', 'method', 'recipe', 'student', 'teachers', 'dataset', 'seed', 'epochs', 'best_epoch', 'train_examples',
+  fields = ('role', 'method', 'recipe', 'student', 'teachers', 'dataset', 'seed', 'epochs', 'steps', 'best_epoch', 'train_examples',
             'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
             'images_per_second', 'seconds')  # fmt: skip
   common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,

@@ -179,4 +179,5 @@ class Phase(NamedTuple):
   settings: Mapping[str, Any] = {}  # what made the method: recipe-settled options of each part, by name; JSON
   teacher_changes: Mapping[str, str] = {}  # fields of the teachers' NetworkSpec that differ in this phase
   start: str | None = None  # an earlier phase whose student this one goes on from
+  draws_as: str | None = None  # the phase whose weights, order and augmentation it draws, too; None: its own
   stop: Callable[[float, float], bool] | None = None  # (student's, best teacher's selecting accuracy) → True ends the phase

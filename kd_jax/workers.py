@@ -24,6 +24,7 @@ from kd_jax.report import records
 from kd_jax.study import Run, Study
 from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, memory, packing
+from kd_jax.train.programs import Programs
 from kd_jax.training import Done
 from kd_jax.types import KdJaxError, Trained
 
@@ -40,7 +41,7 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
     KdJaxError: a row cannot be run, before any is; or, at the end, phases have failed.
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
-  folder, plan, failed, apart = Path(folder).absolute(), Plan(study), {}, set()
+  folder, plan, programs, failed, apart = Path(folder).absolute(), Plan(study), Programs(), {}, set()
   plan.check(say)
   with run.stopping() as stop:
     while True:
@@ -63,7 +64,7 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
               say(f'[{number} of {len(runs)}{"" if whole else " so far"}] {_title(runs[task.identity])}: {task.phase.name}')
             try:
               with memory.explained(company[0].prepared.config.batch_size):
-                train(company, folder, stop, say)
+                train(company, folder, stop, say, programs)
             except KdJaxError as error:
               if len(company) > 1:
                 say(f'{error} Its company is trained one by one.')
@@ -133,10 +134,10 @@ def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
           config.selection, config.validation_examples, config.eval_examples]  # fmt: skip
 
 
-def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say) -> list[Done]:
+def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> list[Done]:
   """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
   first, *_ = company
-  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say)
+  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs)._replace(fidelity=True)
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
@@ -151,6 +152,7 @@ def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: 
   students = [Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
               for task in company]  # fmt: skip
   done = training.train(students, zoo, rows, _saved(company, folder))
+  memory.give_back()
   shutil.rmtree(_saved(company, folder), ignore_errors=True)
   return done
 

@@ -216,6 +216,12 @@ class TestEvery:
       if phase.method.companion:
         there.add(plans.companion_name(phase.name))
 
+  def test_a_baseline_draws_as_the_students_first_phase(self, name, baseline, recipe):
+    """The same weights, order and augmentation: what differs is the method alone."""
+    made = self.made(name, baseline, recipe)
+    first = next(phase.name for phase in made if phase.role in ('student', 'stage'))
+    assert {phase.role: phase.draws_as for phase in made if phase.draws_as} == ({'baseline': first} if baseline else {})
+
   def test_ends_with_the_student_and_has_a_baseline_where_wanted(self, name, baseline, recipe):
     made = self.made(name, baseline, recipe)
     assert (made[-1].name, made[-1].role, made[-1].method_name) == ('student', 'student', name)

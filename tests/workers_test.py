@@ -10,11 +10,11 @@ import threading
 import pytest
 from PIL import Image
 
-from kd_jax import models, tasks, workers
+from kd_jax import assembly, models, tasks, workers
 from kd_jax import study as studies
 from kd_jax.interop import torch_names, torch_writer
 from kd_jax.study import Row
-from kd_jax.train import loop
+from kd_jax.train import loop, programs
 from kd_jax.types import KdJaxError
 from tests import own_code, tiny
 
@@ -265,6 +265,20 @@ def test_a_row_that_cannot_run_stops_the_study_before_it_starts(tmp_path):
   assert not (tmp_path / 'study').exists()
 
 
+def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(tmp_path, monkeypatch):
+  """A program is made for each row, not for each seed: neither seed nor weights are in it."""
+  made, make = [], assembly.step.population_step
+  monkeypatch.setattr(assembly.step, 'population_step', lambda *given, **more: made.append(given) or make(*given, **more))
+  rows = [Row('NOKD', {'method': 'nokd'}, seeds=3), Row('KD', {'method': 'kd', 'kd.alpha': 0.2}, seeds=2)]
+  work(tmp_path / 'together', *rows)
+  assert len(made) == 3  # NOKD's, KD's, and of KD's teacher
+  monkeypatch.setattr(workers, 'Programs', lambda: programs.Programs(kept=0))
+  work(tmp_path / 'apart', *rows)
+  together, apart = (json.loads((tmp_path / name / 'results.json').read_text()) for name in ('together', 'apart'))
+  assert len(made) == 3 + 3 + 2 + 2
+  assert [row['last_sha256'] for row in together] == [row['last_sha256'] for row in apart]
+
+
 def test_what_changes_a_phase_changes_its_hash():
   def identities(**changed):
     row = Row('KD', {'method': 'kd', **changed}, seeds=1)
@@ -277,6 +291,15 @@ def test_what_changes_a_phase_changes_its_hash():
   alpha = identities(**{'kd.alpha': 0.1})
   assert alpha['teacher'] == usual['teacher'] and alpha['student'] != usual['student']
   assert identities(log_every=7, data_placement='host') == usual
+
+
+def test_whose_weights_a_phase_draws_is_in_its_hash_where_they_are_not_its_own():
+  row = Row('KD', {'method': 'kd', 'baseline': True}, seeds=1)
+  prepared = tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])[0].prepared
+  phases = {phase.name: phase for phase in prepared.phases}
+  described = {name: tasks.described_phase(phase, {'teacher': ''}) for name, phase in phases.items()}
+  assert {name: of.get('draws_as') for name, of in described.items()} == {'teacher': None, 'baseline': 'student', 'student': None}
+  assert 'draws_as' not in described['student']  # recorded studies know it without
 
 
 def test_so_does_what_a_teacher_s_file_does_not_state(tmp_path):

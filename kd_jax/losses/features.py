@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from kd_jax.losses import divergence
 from kd_jax.types import Array, KdJaxError
 
 
@@ -183,7 +184,7 @@ def map_kl_divergence(student: Array, teacher: Array) -> Array:
     The definition is ours.
   """
   ours, theirs = jax.nn.log_softmax(_flat(student)), jax.nn.log_softmax(_flat(teacher))
-  return (jnp.exp(theirs) * (theirs - ours)).sum(-1)
+  return divergence.terms(theirs, ours).sum(-1)
 
 
 def largest_pooled_difference(student: Array, teacher: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from kd_jax.losses import divergence
 from kd_jax.losses.features import unit_length
 from kd_jax.types import Array
 
@@ -41,7 +42,7 @@ def kl_divergence(student_logits: Array, teacher_logits: Array, *, temperature: 
   """
   student = jax.nn.log_softmax(student_logits / temperature)
   teacher = jax.nn.log_softmax(teacher_logits / temperature)
-  return (jnp.exp(teacher) * (teacher - student)).sum(-1)
+  return divergence.terms(teacher, student).sum(-1)
 
 
 def target_class_kl(student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0) -> Array:
@@ -61,7 +62,7 @@ def target_class_kl(student_logits: Array, teacher_logits: Array, labels: Array,
     `other_classes_kl`. As in their code, whose T² and weights α and β are the caller's.
   """
   student, teacher = (_target_or_not(z / temperature, labels) for z in (student_logits, teacher_logits))
-  return jnp.where(labels >= 0, (jnp.exp(teacher) * (teacher - student)).sum(-1), 0)
+  return jnp.where(labels >= 0, divergence.terms(teacher, student).sum(-1), 0)
 
 
 def other_classes_kl(student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0) -> Array:
@@ -82,7 +83,7 @@ def other_classes_kl(student_logits: Array, teacher_logits: Array, labels: Array
   """
   other = ~jax.nn.one_hot(labels, student_logits.shape[-1], dtype=bool)
   student, teacher = (_log_softmax_of(z / temperature, other) for z in (student_logits, teacher_logits))
-  return jnp.where(labels >= 0, jnp.where(other, jnp.exp(teacher) * (teacher - student), 0).sum(-1), 0)
+  return jnp.where(labels >= 0, jnp.where(other, divergence.terms(teacher, student), 0).sum(-1), 0)
 
 
 def cosine_embedding(student_logits: Array, teacher_logits: Array) -> Array:
@@ -120,8 +121,8 @@ def consistency_kl(logits: Array, augmented_logits: Array, *, sharpening: float 
   """
   logits = jax.lax.stop_gradient(logits)
   target = jax.nn.log_softmax(logits / sharpening)
-  divergence = (jnp.exp(target) * (target - jax.nn.log_softmax(augmented_logits))).sum(-1)
-  return jnp.where(jax.nn.softmax(logits).max(-1) > confidence, divergence, 0)
+  apart = divergence.terms(target, jax.nn.log_softmax(augmented_logits)).sum(-1)
+  return jnp.where(jax.nn.softmax(logits).max(-1) > confidence, apart, 0)
 
 
 def _log_softmax_of(logits: Array, kept: Array) -> Array:

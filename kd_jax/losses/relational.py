@@ -3,18 +3,21 @@
 Each takes `mask` [B], 1 for an example that counts and 0 for one that does not: a masked example, which may hold anything, NaN
 included, is in no pair, no triple and no mean. The value is that of the batch without the masked examples.
 Under a named device axis gather embeddings and mask first: the pairs are those of the global batch.
-Distances come from one matrix of inner products of the centred embeddings, in full precision on every device. Relative to the
-spread of the batch its rounding is about √ε, so that in float32 a duplicate may lie some 1e-4 of the spread away.
+Embeddings are subtracted before they are squared, and angles follow from the distances by the law of cosines: a cluster keeps its
+shape though it lies far from the others. From inner products, float32 would lose a cluster whose spread is a thousandth of its
+distance.
 No loss stops a gradient: where the teacher must not learn, stop its gradient first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from kd_jax.types import Array
+from kd_jax.types import Array, PyTree
 
 
 def rkd_distance(student: Array, teacher: Array, mask: Array, *, shortest: float = 1e-6) -> Array:
@@ -35,15 +38,15 @@ def rkd_distance(student: Array, teacher: Array, mask: Array, *, shortest: float
     Park et al. 2019, "Relational Knowledge Distillation", equations 6 to 8. As in their code: the mean takes in the B zeros
     of the diagonal.
   """
-  ours, theirs = (_relative(*_distances(embedding, mask, shortest)) for embedding in (student, teacher))
+  ours, theirs = (_relative(*_distances(embedding, mask, shortest=shortest)) for embedding in (student, teacher))
   return optax.huber_loss(ours, theirs).sum() / _count(mask) ** 2
 
 
 def rkd_angle(student: Array, teacher: Array, mask: Array, *, triples: int = 2**20) -> Array:
   """The mean over all B³ triples of huber(cos_s − cos_t): cos the angle's cosine at e_i between e_j and e_k.
 
-  Where e_i equals e_j or e_k, to within rounding, the cosine is 0, and there is no gradient. Takes O(B³ + B²D) time and, also
-  for the gradient, O(B² + `triples`) memory.
+  Where e_i equals e_j or e_k the cosine is 0, and there is no gradient. Takes O(B³ + B²D) time and, also for the gradient,
+  O(B² + `triples`) memory. In float32 a cosine is off by some 1e-7 of the larger over the smaller of its two distances.
 
   Args:
     student: [B, D], embeddings.
@@ -58,15 +61,13 @@ def rkd_angle(student: Array, teacher: Array, mask: Array, *, triples: int = 2**
     Park et al. 2019, "Relational Knowledge Distillation", equations 9 and 10. Their code holds the B·B·D differences and the B³
     cosines, and divides a vector of zeros by 1e-12, and its gradient with it.
   """
-  ours, theirs = _gram(student, mask), _gram(teacher, mask)
+  student, teacher = _squared_distances(student, mask), _squared_distances(teacher, mask)
 
-  def anchor(rows):
-    return optax.huber_loss(_cosines(ours, *rows[0]), _cosines(theirs, *rows[1])).sum()
+  def at_anchor(anchor: tuple[Array, Array, Array]) -> Array:
+    own, other, pairs = anchor
+    return optax.huber_loss(_cosines(student, own, pairs), _cosines(teacher, other, pairs)).sum()
 
-  size = mask.shape[0]
-  at_once = min(size, max(2, triples // size**2))
-  # Without the checkpoint the gradient would keep every block's cosines.
-  sums = jax.lax.map(jax.checkpoint(anchor), (_anchors(ours, mask), _anchors(theirs, mask)), batch_size=at_once)
+  sums = _in_blocks(at_anchor, (student, teacher, _pairs(mask)), triples // len(mask) ** 2)
   return sums.sum() / _count(mask) ** 3
 
 
@@ -107,31 +108,35 @@ def _count(mask: Array) -> Array:
   return jnp.maximum(mask.sum(), 1)
 
 
-def _gram(embedding: Array, mask: Array) -> Array:
-  """[B, B], the inner products of the centred embeddings; 0 where masked."""
-  kept = mask[:, None] > 0
-  embedding = jnp.where(kept, embedding, 0)
-  # Distances and angles do not change with the origin, but rounding does. For the same reason it needs no gradient.
-  centre = jax.lax.stop_gradient(embedding.sum(0, keepdims=True) / _count(mask))
-  centred = jnp.where(kept, embedding - centre, 0)
-  return jnp.matmul(centred, centred.T, precision=jax.lax.Precision.HIGHEST)
-
-
 def _pairs(mask: Array) -> Array:
   """bool[B, B], True for two different examples that count."""
   return (mask[:, None] > 0) & (mask[None, :] > 0) & ~jnp.eye(mask.shape[0], dtype=bool)
 
 
-def _squared_distances(gram: Array) -> Array:
-  squares = jnp.diagonal(gram)
-  return squares[:, None] + squares[None, :] - 2 * gram
+def _in_blocks(function: Callable[[PyTree], Array], anchors: PyTree, at_once: int) -> Array:
+  """Return `function` of each anchor, computed for `at_once` of them (2 at least) at a time, and so its gradient."""
+  size = len(jax.tree.leaves(anchors)[0])
+  if at_once >= size:
+    return jax.vmap(function)(anchors)
+  # Without the checkpoint the gradient would keep every block's differences.
+  return jax.lax.map(jax.checkpoint(function), anchors, batch_size=max(2, at_once))
 
 
-def _distances(embedding: Array, mask: Array, shortest: float = 1e-6) -> tuple[Array, Array]:
+def _squared_distances(embedding: Array, mask: Array, *, block: int = 2**22) -> Array:
+  """[B, B], |e_i − e_j|², 0 where masked. A block of the differences [B, B, D] holds about as many numbers as `block` says."""
+  embedding = jnp.where(mask[:, None] > 0, embedding, 0)  # what stands there may be no number
+
+  def from_anchor(anchor: tuple[Array, Array]) -> Array:
+    own, pairs = anchor
+    return jnp.where(pairs, jnp.square(embedding - own[None]).sum(-1), 0)
+
+  return _in_blocks(from_anchor, (embedding, _pairs(mask)), block // embedding.size)
+
+
+def _distances(embedding: Array, mask: Array, *, shortest: float = 1e-6) -> tuple[Array, Array]:
   """Euclidean distances [B, B], 0 but for pairs, and the pairs."""
   pairs = _pairs(mask)
-  distances = jnp.sqrt(jnp.maximum(_squared_distances(_gram(embedding, mask)), shortest**2))
-  return jnp.where(pairs, distances, 0), pairs
+  return jnp.where(pairs, jnp.sqrt(jnp.maximum(_squared_distances(embedding, mask), shortest**2)), 0), pairs
 
 
 def _relative(distances: Array, pairs: Array) -> Array:
@@ -140,15 +145,8 @@ def _relative(distances: Array, pairs: Array) -> Array:
   return distances / jnp.where(mean > 0, mean, 1)
 
 
-def _anchors(gram: Array, mask: Array) -> tuple[Array, Array, Array]:
-  """For each example i: its inner products [B] and square, and 1 / d_ij [B], 0 where e_j − e_i is no more than rounding."""
-  squares, squared = jnp.diagonal(gram), _squared_distances(gram)
-  rounding = 8 * jnp.finfo(gram.dtype).eps * (squares[:, None] + squares[None, :])
-  apart = _pairs(mask) & (squared > rounding)
-  return gram, squares, jnp.where(apart, jax.lax.rsqrt(jnp.where(apart, squared, 1)), 0)
-
-
-def _cosines(gram: Array, row: Array, square: Array, inverse: Array) -> Array:
-  """[B, B], (e_j − e_i)·(e_k − e_i) / (d_ij d_ik) for one i."""
-  products = gram - row[:, None] - row[None, :] + square
-  return products * inverse[:, None] * inverse[None, :]
+def _cosines(squared: Array, own: Array, pairs: Array) -> Array:
+  """[B, B], the cosines of the angles at one example, by its row `own` of the squared distances; `pairs` says who counts."""
+  apart = pairs & (own > 0)
+  inverse = jnp.where(apart, jax.lax.rsqrt(jnp.where(apart, own, 1)), 0)
+  return (own[:, None] + own[None, :] - squared) / 2 * inverse[:, None] * inverse[None, :]

@@ -47,22 +47,43 @@ class BatchNorm(nn.Module):
     running_var = self.variable('batch_stats', 'var', jnp.ones, (width,), kept)
     x = x.astype(kept)
     if train:
-      axes = tuple(range(x.ndim - 1))
-      mean, square = x.mean(axes), jnp.square(x).mean(axes)
-      count = x.size // width
-      if self.axis_name is not None and not self.is_initializing():
-        mean, square = jax.lax.pmean((mean, square), self.axis_name)
-        count = count * jax.lax.psum(1, self.axis_name)
-      var = jnp.maximum(square - jnp.square(mean), 0)
+      mean, var, count = moments(x, axis_name=None if self.is_initializing() else self.axis_name)
       if not self.is_initializing():
         keep = self.momentum
         running_mean.value = keep * running_mean.value + (1 - keep) * mean
         running_var.value = keep * running_var.value + (1 - keep) * var * (count / max(count - 1, 1))
     else:
       mean, var = running_mean.value, running_var.value
-    gain = scale * jax.lax.rsqrt(var + self.epsilon)
     shape = (1,) * (x.ndim - 1) + (width,)
-    return (x * gain.reshape(shape) + (bias - mean * gain).reshape(shape)).astype(self.dtype)
+    gain = scale * jax.lax.rsqrt(var + self.epsilon)
+    # The mean is subtracted first: folded into the bias, a mean of many standard deviations would round them away.
+    return ((x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)).astype(self.dtype)
+
+
+def moments(x: Array, *, axis_name: str | None = None) -> tuple[Array, Array, int]:
+  """Return mean and biased variance a channel, and over how many values, in one pass over the batch.
+
+  E[x²] − E[x]² rounds the variance away where a mean is many standard deviations from 0. Here x is first moved by the mean of the
+  first example. That mean is at most √B standard deviations from the batch's, so that the variance loses at most 1 + B roundings,
+  wherever the channel lies.
+
+  Args:
+    x: [B, …, C].
+    axis_name: of the device axis over which the batch is spread, if there is one.
+
+  Returns:
+    Mean [C], variance [C], and the number of values behind each.
+  """
+  axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+  centre = jax.lax.stop_gradient(x[0].mean(axes[:-1]))
+  moved = x - centre.reshape((1,) * len(axes) + (-1,))
+  shift, square = moved.mean(axes), jnp.square(moved).mean(axes)
+  mean, var = centre + shift, jnp.maximum(square - jnp.square(shift), 0)
+  if axis_name is not None:
+    means, variances = jax.lax.all_gather((mean, var), axis_name)
+    mean = means.mean(0)
+    var, count = (variances + jnp.square(means - mean[None])).mean(0), count * means.shape[0]
+  return mean, var, count
 
 
 def dense(classes: int, *, fan_in: int, dtype, name: str) -> nn.Dense:

@@ -70,7 +70,8 @@ def of_study(path: Path, out: Path) -> None:
 
   folder = study_table.read(path)
   results, groups = study_table.results_table(folder), study_table.groups(folder)
-  others = [table for table in (study_table.comparisons_table(folder), study_table.sweeps_table(folder)) if table[1]]
+  made = (study_table.comparisons_table(folder), study_table.fidelity_table(folder), study_table.sweeps_table(folder))
+  others = [table for table in made if table[1]]
   text = '\n'.join([study_table.markdown(*results, under=groups), *(study_table.markdown(*table) for table in others)])
   html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
   records.write_bytes(out / 'table.md', text.encode())

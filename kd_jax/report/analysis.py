@@ -71,6 +71,12 @@ def mean_of(several: Sequence[np.ndarray]) -> np.ndarray:
   return np.log(np.maximum(np.mean([np.exp(log_probabilities(logits)) for logits in several], 0), np.finfo(np.float64).tiny))
 
 
+def divergence(target: np.ndarray, logits: np.ndarray) -> float:
+  """Return the mean over images of KL(softmax(target) ‖ softmax(logits)), in nats. Both are [n, K]."""
+  p, q = log_probabilities(target), log_probabilities(logits)
+  return float((np.exp(p) * (p - q)).sum(-1).mean())
+
+
 def right(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
   """bool[n]: whether the largest of [n, K] logits is the label's."""
   return logits.argmax(-1) == label

@@ -40,6 +40,13 @@ def page(folder: Folder) -> str:
     parts += markup.figure(study_figures.differences(folder), 'The differences with their 95 % intervals, as in the table above, '
                      'which are not corrected for their number. Filled triangles are decided, higher to the right and '
                      'lower to the left; rings are undecided.')  # fmt: skip
+  headings, lines = study_table.fidelity_table(folder)
+  if lines:
+    parts += ['<h2>Nearness to the teacher</h2>', markup.table(headings, lines),
+              '<p>Means over seeds, on the test images, at the chosen epoch: how often student and teacher predict the same class, the '
+              'divergence KL(teacher ‖ student) in nats at two temperatures, without T², and the expected calibration error of the '
+              'student (15 bins). Teachers are taken as they are evaluated; several count as one, the mean of their '
+              'probabilities.</p>']  # fmt: skip
   headings, lines = study_table.sweeps_table(folder)
   if lines:
     parts += ['<h2>Values that were tried</h2>', markup.table(headings, lines),

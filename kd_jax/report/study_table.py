@@ -24,8 +24,10 @@ _RUN = {'row': str, 'seed': int, 'kind': str, 'setting': {...: object}, 'finishe
         'config': {'epochs': (int, None), 'train_examples': (int, None), 'selection': (str, None)}}  # fmt: skip
 _STUDY = {'title': str, 'question': str, 'protocol': str, 'scale': float, 'complete': bool, 'rows': [_ROW], 'comparisons': [[str]],
           'runs': [_RUN]}  # fmt: skip
-_SHARES = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy')
-_NUMBERS = ('best_epoch', 'student_epochs', 'flops', 'images_per_second', 'seconds')
+FIDELITY = {'teacher_agreement': 'agreement with the teacher %', 'teacher_kl_t1': 'KL to it, T = 1', 'teacher_kl_t4': 'KL to it, T = 4',
+            'ece': 'ECE %'}  # fmt: skip
+_SHARES = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'teacher_agreement', 'ece')
+_NUMBERS = ('teacher_kl_t1', 'teacher_kl_t4', 'best_epoch', 'student_epochs', 'flops', 'images_per_second', 'seconds')
 _RESULT = {'name': str, 'seed': int, 'setting': ({...: object}, None), 'selection': (str, None),
            **dict.fromkeys(_SHARES, (shapes.is_share, None)), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip
 
@@ -150,6 +152,14 @@ def results_table(folder: Folder, *, times: bool = True) -> Table:
       _mean([flops / 1e15 for flops in _all(runs, 'flops')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
       *([row.get('note') or ''] if noted else [])])  # fmt: skip
   return headings, lines
+
+
+def fidelity_table(folder: Folder) -> Table:
+  """Return headings and a line for each row that has it: means over seeds of how near students are to their teachers."""
+  rows = [row['name'] for row in folder.study['rows'] if any(_all(folder.results[row['name']], key) for key in FIDELITY)]
+  lines = [[name, *(_mean([100 * value if key in _SHARES else value for value in _all(folder.results[name], key)],
+                          '.2f' if key in _SHARES else '.4f') for key in FIDELITY)] for name in rows]  # fmt: skip
+  return ['row', *FIDELITY.values()], lines
 
 
 def comparisons_table(folder: Folder) -> Table:

@@ -1,6 +1,6 @@
 """Results as text: a table for the terminal and one in Markdown, from the rows of results.json.
 
-A row has name, method, student, teachers (a list of names), seed, epochs, parameters, validation_accuracy,
+A row has name, role, method, student, teachers (a list of names), seed, epochs, steps, parameters, validation_accuracy,
 test_accuracy (at the selected epoch), test_accuracy_last, selection ('validation' or 'test'), images_per_second and
 seconds. Accuracies are fractions. What a row lacks, or holds as None, shows as '–'.
 """
@@ -98,14 +98,17 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     _Column('student', lambda row: _text(row.get('student')), False, False),
     _Column('teachers', lambda row: ', '.join(map(str, row.get('teachers') or ())) or MISSING, False, False),
     _Column('parameters', lambda row: _number(row.get('parameters'), '{:,.0f}'.format), True, False),
+    _Column('steps', lambda row: _number(row.get('steps'), '{:,.0f}'.format), True, False),
     _Column('validation %', lambda row: percent(row.get('validation_accuracy')), True, True),
     _Column('test %', lambda row: ('*' if _optimistic([row]) else '') + percent(row.get('test_accuracy')), True, True),
     _Column('last test %', lambda row: percent(row.get('test_accuracy_last')), True, True),
     _Column('time', lambda row: duration(row.get('seconds')), True, True),
     _Column('images/s', lambda row: _number(row.get('images_per_second'), '{:,.0f}'.format), True, True),
   ]
-  # One seed says nothing; several are what tells rows of one name apart.
-  return [column for column in columns if column.heading != 'seed' or len(seeds) > 1]
+  # One seed says nothing; several are what tells rows of one name apart. Steps are shown where a baseline and its student differ.
+  budgets = {row.get('steps') for row in rows if row.get('role') in ('baseline', 'student', 'stage')}
+  idle = {'seed': len(seeds) < 2, 'steps': len(budgets) < 2}
+  return [column for column in columns if not idle.get(column.heading)]
 
 
 def _render(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> str:

@@ -1,14 +1,29 @@
-"""What is said where memory runs out."""
+"""Memory of the host: returned between phases, and what is said where there is no more."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import re
+import sys
 from collections.abc import Iterator
 
 import jax
 
 from kd_jax.types import KdJaxError
+
+
+def give_back() -> None:
+  """Return to the system what the C library keeps of the memory that a phase used.
+
+  Within a phase it is kept on purpose (see kd_jax.main.TUNABLES). The next phase has arrays of other sizes, which do not fit into the
+  gaps: without this a study's process would grow with every phase. Does nothing but on Linux with glibc.
+  """
+  gc.collect()  # programs and arrays that only a cycle still holds
+  if sys.platform == 'linux':
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+      ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager

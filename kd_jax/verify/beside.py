@@ -131,7 +131,7 @@ def views(images: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser = OPTIMISER) -> tuple[Trace, ...]:
+def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[Trace, ...]:
   """Return kd_jax's side: the phases of its plan, each from what the one before left."""
   start = begin(case, epochs, batch)
   networks, traces = {role: drawn(role, wanted) for role, wanted in start.networks.items()}, []

@@ -14,7 +14,7 @@ from kd_jax.verify.beside import OPTIMISER, Start, Trace, as_flax, drawn, views
 
 
 def trained(phases: Sequence[Any], start: Start, epochs: int, connectors: Sequence[Sequence[np.ndarray]],
-            alter: Callable[[Any], None] | None = None) -> tuple[Trace, ...]:  # fmt: skip
+            alter: Callable[[Any], None] | None) -> tuple[Trace, ...]:  # fmt: skip
   """Train the phases one after the other; `connectors` has the kernels that those of each phase begin with."""
   used = {name for phase in phases for name in (phase.trainee, *phase.teachers, phase.companion) if name}
   networks = {name: render(drawn(name, start.networks[name])) for name in sorted(used)}

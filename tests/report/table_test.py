@@ -44,6 +44,14 @@ def test_table_is_what_a_person_reads():
   ]
 
 
+def test_steps_are_shown_where_a_baseline_and_its_student_took_other_numbers_of_them():
+  """STL's epoch has twice the steps of its baseline's."""
+  pair = [{**STUDENT, 'role': 'baseline', 'steps': 351}, {**STUDENT, 'role': 'student', 'steps': 703}]
+  teacher = {**TEACHER, 'role': 'teacher', 'steps': 9}
+  assert ' steps ' in results_table([teacher, *pair]) and ' 703 ' in results_table([teacher, *pair])
+  assert ' steps ' not in results_table([teacher, pair[0], {**pair[1], 'steps': 351}])
+
+
 def test_test_selection_is_marked_and_explained():
   table = results_table([TEACHER, OPTIMISTIC])
   assert '*91.00' in table and '*93.31' not in table

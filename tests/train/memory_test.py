@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 
+from kd_jax import main
 from kd_jax.train import memory
 from kd_jax.types import KdJaxError
 
@@ -30,3 +35,18 @@ def test_other_faults_pass(error):
   with pytest.raises(type(error)) as caught:
     meet(error)
   assert caught.value is error
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc is told to keep memory on Linux alone')
+def test_memory_that_is_kept_between_steps_is_returned_between_phases():
+  """64 MB that were freed stay with the process under the command's setting, until they are given back."""
+  code = (
+    'import resource\nfrom kd_jax.train import memory\n'
+    'def resident():\n  return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))\n'
+    'before, blocks = resident(), [bytearray(4096 * 16) for _ in range(1024)]\nlast = bytearray(64)\ndel blocks\n'
+    'kept = resident() - before\nmemory.give_back()\nprint(kept, resident() - before)\n'
+  )
+  environment = {**os.environ, 'GLIBC_TUNABLES': main.TUNABLES}
+  made = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=120, env=environment)
+  kept, left = map(int, made.stdout.split())
+  assert kept > 50_000 and left < 10_000  # kilobytes
