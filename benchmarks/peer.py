@@ -1,4 +1,4 @@
-"""The worker that times PyTorch on the CPU: networks and losses of kd_jax.interop, as they pass the live crosscheck.
+"""The worker that times PyTorch, on the CPU or another device: networks and losses of kd_jax.interop, as they pass the live crosscheck.
 
   step      the teacher's forward under inference mode, the student's forward and backward, the optimiser. All input work is
             spared: images are floats in memory, normalised, in batches that follow each other; UDA's second view is one more of
@@ -28,9 +28,12 @@ PADDING = 4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-def prepare(row: Sequence[Any], threads: int, channels_last: bool,
-            compiled: bool) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:  # fmt: skip
-  """Builds the networks of a row and does it once. Where that is not possible, {'missing': why} and no measurement."""
+def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: bool, *, device: str = 'cpu', dtype: str = 'float32',
+            mode: str | None = None) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:  # fmt: skip
+  """Builds the networks of a row and does it once. Where that is not possible, {'missing': why} and no measurement.
+
+  Where `dtype` is 'bfloat16', forward passes run under torch.autocast; `mode` is torch.compile's.
+  """
   try:
     import torch
     import torch.nn.functional as F
@@ -45,12 +48,14 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool,
   torch.set_num_threads(threads)
   torch.manual_seed(0)
   layout = torch.channels_last if channels_last else torch.contiguous_format
-  compile_ = torch.compile if compiled else lambda what: what
+  compile_ = partial(torch.compile, mode=mode) if compiled else lambda what: what
+  narrow = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == 'bfloat16')
   height, width, channels = row.image_shape
   task = {'classes': row.classes, 'image_shape': row.image_shape, 'relu_placement': 'stage'}
-  teacher = torch_peer.build(row.teacher, **task).eval().to(memory_format=layout) if row.method != 'nokd' else None
+  teacher = torch_peer.build(row.teacher, **task).eval().to(device, memory_format=layout) if row.method != 'nokd' else None
   (phase,) = torch_recipes.RECIPES[row.method, 'written']
-  lesson = torch_recipes.Lesson(phase, torch_peer.build(row.student, **task), [teacher] if teacher else []).to(memory_format=layout)
+  lesson = torch_recipes.Lesson(phase, torch_peer.build(row.student, **task), [teacher] if teacher else [])
+  lesson = lesson.to(device, memory_format=layout)
   optimiser = torch.optim.SGD(lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
   @compile_
@@ -68,9 +73,10 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool,
 
   def step(views: Mapping[str, torch.Tensor], label: torch.Tensor) -> torch.Tensor:
     optimiser.zero_grad()
-    with without_gradients():
-      taught = [{view: teach(image) for view, image in views.items()}] if teacher is not None else []
-    value = loss(views, taught, label)
+    with narrow():
+      with without_gradients():
+        taught = [{view: teach(image) for view, image in views.items()}] if teacher is not None else []
+      value = loss(views, taught, label)
     value.backward()
     optimiser.step()
     return value.detach()
@@ -120,8 +126,8 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool,
     pixels = torch.randint(256, (row.examples + row.evaluated, channels, height, width), dtype=torch.uint8)
     classes = torch.randint(row.classes, (row.examples + row.evaluated,))
   else:
-    floats = [torch.randn(row.batch, channels, height, width).contiguous(memory_format=layout) for _ in range(BATCHES)]
-    labels = torch.randint(row.classes, (BATCHES, row.batch))
+    floats = [torch.randn(row.batch, channels, height, width).to(device, memory_format=layout) for _ in range(BATCHES)]
+    labels = torch.randint(row.classes, (BATCHES, row.batch)).to(device)
   whole = {'step': steps, 'epoch': epochs, 'forward': forwards}[row.work]
   try:
     whole(1)

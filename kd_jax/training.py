@@ -64,9 +64,10 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   (context, leading), *_ = students
   made, devices = assembly.assemble(students, zoo), context.devices
   work = made.work
-  # From the host: on several, pmap gives up what it is given when it is only asked for its program.
+  # As many steps as the loop takes in a call, so that the step is traced once; XLA counts a loop's body once. From the host: on
+  # several, pmap gives up what it is given when it is only asked for its program.
   each_step = context.programs.get(('operations', made.program), lambda: peaks.operations(
-    work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, 1), work.position))
+    work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, min(work.steps_per_call, work.steps_per_epoch)), work.position))
   each_step = each_step and each_step / len(students)
   peak = _images_at_peak(devices, each_step, work.images_per_step)
   with contextlib.ExitStack() as stack:

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 import pytest
 
-from kd_jax import models, plans
+from kd_jax import methods, models, plans
 from kd_jax.losses import logits
 from kd_jax.methods import METHODS
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
+from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Source
 from tests import tiny
 
 BATCH = 8
@@ -132,6 +132,17 @@ def test_connectors_begin_as_the_authors_draw_them(method, recipe):
 def test_the_strong_view_of_published_stl_has_crop_and_flip_and_that_of_uda_has_none():
   assert phases('stl', 'published')['student'].method.views['strong'] == 'weak+autoaugment_published'
   assert phases('uda', 'published')['student'].method.views['strong'] == 'autoaugment_published'
+
+
+@pytest.mark.parametrize(('method', 'options', 'words'), [
+  ('pkd', {'reduction': 'max'}, "pkd.reduction is one of sum, mean, concatenated, not 'max'"),
+  ('ab', {'connector_weights': 'zeros'}, "ab.connector_weights is 'uniform' or 'normal', not 'zeros'"),
+  ('oh', {'connector_weights': ''}, "oh.connector_weights is 'uniform' or 'normal', not ''"),
+  ('ab', {'teacher_statistics': 'none'}, "ab.teacher_statistics is 'running' or 'batch', not 'none'"),
+])  # fmt: skip
+def test_an_option_that_is_no_choice_is_refused_with_the_choices(method, options, words):
+  with pytest.raises(KdJaxError, match=words):
+    methods.make(method, chosen={method: options})
 
 
 class TestPkd:

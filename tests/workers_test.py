@@ -138,9 +138,9 @@ def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monke
 def test_two_workers_at_once_do_nothing_twice_and_find_the_same(whole, tmp_path, monkeypatch):
   trained, train = [], workers.train
 
-  def remembering(company, folder, stop, say):
+  def remembering(company, folder, *rest):
     trained.extend(task.identity for task in company)
-    return train(company, folder, stop, say)
+    return train(company, folder, *rest)
 
   monkeypatch.setattr(workers, 'train', remembering)
   at_once(monkeypatch, lambda: work(tmp_path / 'study'))
