@@ -16,12 +16,18 @@ from kd_jax.verify.beside import OPTIMISER, Start, Trace, as_flax, drawn, views
 def trained(phases: Sequence[Any], start: Start, epochs: int, connectors: Sequence[Sequence[np.ndarray]],
             alter: Callable[[Any], None] | None) -> tuple[Trace, ...]:  # fmt: skip
   """Train the phases one after the other; `connectors` has the kernels that those of each phase begin with."""
+  import torch
+
   used = {name for phase in phases for name in (phase.trainee, *phase.teachers, phase.companion) if name}
   networks = {name: render(drawn(name, start.networks[name])) for name in sorted(used)}
   if alter is not None:
     alter(networks['student'])
-  kernels = [*connectors, *[()] * len(phases)]
-  return tuple(_train(phase, networks, start, epochs, own) for phase, own in zip(phases, kernels, strict=False))
+  kernels, threads = [*connectors, *[()] * len(phases)], torch.get_num_threads()
+  torch.set_num_threads(1)  # on networks this small, threads wait for each other most of the time
+  try:
+    return tuple(_train(phase, networks, start, epochs, own) for phase, own in zip(phases, kernels, strict=False))
+  finally:
+    torch.set_num_threads(threads)
 
 
 def render(network: Trained) -> Any:
