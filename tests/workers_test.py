@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -365,7 +366,7 @@ class Started:
   """A process in name: what it would be given."""
 
   environments: list[dict[str, str]] = []
-  stdout = ()
+  stdout = property(lambda self: io.StringIO())
 
   def __init__(self, command, *, env, **rest):
     self.environments.append(env)
