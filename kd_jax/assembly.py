@@ -182,10 +182,18 @@ def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part
   return evaluate
 
 
-def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = print) -> np.ndarray:
-  """f32[n, K]: a network on images as they are, in the order of the part. `say` is given progress every few seconds."""
-  apply = jax.jit(lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False)
-                  .logits.astype(jnp.float32))  # fmt: skip
+def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = print, programs: Programs | None = None) -> np.ndarray:
+  """Return f32[n, K]: a network on images as they are, in the order of the part.
+
+  Args:
+    trained: the network.
+    part: the images.
+    name: of both, for progress.
+    say: is given progress every few seconds.
+    programs: that were compiled before; none: this one is compiled for this call.
+  """
+  apply = (programs or Programs()).get(('logits', _known_by(trained.network)), lambda: jax.jit(
+    lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False).logits.astype(jnp.float32)))
   variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
   for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
     found.append(np.asarray(apply(variables, source.image)))

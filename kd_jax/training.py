@@ -93,7 +93,7 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
   row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(context, phase, steps, each_step)
   if context.fidelity and phase.role != 'stage':
     teachers = [zoo[name] for name in phase.teachers]
-    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test)
+    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test, programs=context.programs)
   done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)

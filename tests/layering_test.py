@@ -35,7 +35,7 @@ ABOVE = {
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
   'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'assembly': ('types', 'config', 'data', 'models', 'train'),
-  'fidelity': ('types', 'assembly', 'data', 'report'),
+  'fidelity': ('types', 'assembly', 'data', 'report', 'train.programs'),
   'training': ('types', 'assembly', 'fidelity', 'models', 'plans', 'report', 'train', 'watcher', 'workdir'),
   'study': ('types', 'config', 'hints'),
   'following': ('config', 'models'),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -362,10 +362,26 @@ def test_so_does_an_image_more_among_the_unlabelled_ones(tmp_path):
   assert after['teacher'] == before['teacher'] and after['student'] != before['student']
 
 
-def test_workers_share_the_memory_of_an_accelerator(monkeypatch):
+class Started:
+  """A process in name: what it would be given."""
+
+  environments: list[dict[str, str]] = []
+  stdout = property(lambda self: io.StringIO())
+
+  def __init__(self, command, *, env, **rest):
+    self.environments.append(env)
+
+  def wait(self):
+    return 0
+
+
+@pytest.mark.parametrize(('given', 'expected'), [(None, '0.450'), ('0.1', '0.1')])
+def test_workers_share_the_memory_of_an_accelerator(monkeypatch, given, expected):
   name = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
-  check = [sys.executable, '-c', f'import os, sys; sys.exit(os.environ["{name}"] != sys.argv[1])']
   monkeypatch.delenv(name, raising=False)
-  assert workers.spread([*check, '0.450'], 2) == 0
-  monkeypatch.setenv(name, '0.1')
-  assert workers.spread([*check, '0.1'], 2) == 0
+  if given:
+    monkeypatch.setenv(name, given)
+  monkeypatch.setattr(workers.subprocess, 'Popen', Started)
+  monkeypatch.setattr(Started, 'environments', [])
+  assert workers.spread(['true'], 2) == 0
+  assert [environment[name] for environment in Started.environments] == [expected] * 2

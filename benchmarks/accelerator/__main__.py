@@ -17,10 +17,10 @@ A machine without a network gets data and packages by benchmarks.accelerator.pac
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,12 +76,13 @@ def _study(record: Record, text: str, base: Mapping[str, str], out: Path, until:
   workers = FLAGS.study_workers or fastest.processes
   if FLAGS.data_dir and not FLAGS.rehearse:
     given += [f'--config.data_dir={FLAGS.data_dir}', '--config.download=False']
-  folder = out / 'study' / re.sub(r'[^\w.=-]+', '_', text).strip('_')
+  folder = out / 'study' / f'{Path(name).stem}-{zlib.crc32(text.encode()):08x}'
   with steps.served(fastest.mps, out) as mps:
     environment = {**base, **mps, **steps.flags_of_xla(fastest.xla_flags)}
     ended = studying.run(name, given, workers, folder, environment, until - studying.ARCHIVING)
   ended['archive_bytes'] = studying.archive(out / 'study', out)
-  record.add('study', f'{text}, sitting {len(sittings) + 1}', {'study': text, 'workers': workers, **fastest._asdict(), **ended})
+  used = {'study': text, 'folder': folder.name, 'workers': workers, **fastest._asdict()}
+  record.add('study', f'{text}, sitting {len(sittings) + 1}', used | ended)
 
 
 if __name__ == '__main__':

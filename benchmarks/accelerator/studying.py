@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.workers import REPOSITORY
 
-SAVING = 30.0  # seconds that the workers have to save and stop; a step that is being compiled cannot be interrupted
+SAVING = 15.0  # seconds that the workers have to save and stop; one that still compiles is ended, and goes on from its last epoch
 KEPT = ('log.txt', 'results.json', 'sweeps.json', 'study.json', 'versions.json', 'result.json', 'history.csv', 'data.json')
 ARCHIVING = 5.0  # seconds
 ARCHIVE = 'study.tar.gz'
