@@ -368,7 +368,7 @@ class TestOfRealNetworks:
       yield
 
   def test_predictions_are_computed_once_and_are_those_of_the_networks(self, folder, command, monkeypatch):
-    monkeypatch.setattr(inference, '_EVERY', 0.0)
+    monkeypatch.setattr(inference.assembly, '_EVERY', 0.0)
     outcome = command(folder)
     assert outcome.code == 0 and 'student, test images: 40 of 40 are predicted.' in outcome.out
     found = predictions.read(folder / predictions.FILE)
