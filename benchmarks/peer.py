@@ -42,7 +42,7 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   if compiled and not shutil.which(compiler := os.environ.get('CXX', 'g++')):
     return {'missing': f'torch.compile needs a C++ compiler, and there is no {compiler}'}, {}
 
-  from kd_jax.interop import torch_methods, torch_peer
+  from kd_jax.interop import torch_peer, torch_recipes
 
   row = Row(*row)
   torch.set_num_threads(threads)
@@ -53,9 +53,10 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   height, width, channels = row.image_shape
   task = {'classes': row.classes, 'image_shape': row.image_shape, 'relu_placement': 'stage'}
   teacher = torch_peer.build(row.teacher, **task).eval().to(device, memory_format=layout) if row.method != 'nokd' else None
-  lesson = torch_methods.Lesson(row.method, torch_peer.build(row.student, **task), teacher).to(device, memory_format=layout)
+  (phase,) = torch_recipes.RECIPES[row.method, 'written']
+  lesson = torch_recipes.Lesson(phase, torch_peer.build(row.student, **task), [teacher] if teacher else [])
+  lesson = lesson.to(device, memory_format=layout)
   optimiser = torch.optim.SGD(lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-  names = torch_methods.VIEWS.get(row.method, ('weak',))
 
   @compile_
   def teach(image: torch.Tensor) -> torch_peer.Outputs:
@@ -74,7 +75,7 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
     optimiser.zero_grad()
     with narrow():
       with without_gradients():
-        taught = {view: teach(image) for view, image in views.items()} if teacher is not None else {}
+        taught = [{view: teach(image) for view, image in views.items()}] if teacher is not None else []
       value = loss(views, taught, label)
     value.backward()
     optimiser.step()
@@ -83,7 +84,7 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   def steps(count: int) -> float:
     nonlocal done
     for number in range(done, done + count):
-      views = {view: floats[(number + shift) % BATCHES] for shift, view in enumerate(names)}
+      views = {view: floats[(number + shift) % BATCHES] for shift, view in enumerate(phase.views)}
       value = step(views, labels[number % BATCHES])
     done += count
     return value.item()

@@ -74,6 +74,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     source, sha256 = images.unlabelled(config, shape=dataset.train.image.shape[1:])
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
     described |= {'unlabelled_sha256': sha256} if sha256 else {}
+    excluded = len(source.label) - len(parts.unlabelled.index)
+    described |= {'unlabelled_excluded': excluded} if excluded else {}  # else as an older kd_jax described it
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
 
 
@@ -97,6 +99,9 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
+  if excluded := prepared.data.get('unlabelled_excluded'):
+    say(f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or tested on, and are left out; '
+        f'{len(prepared.parts.unlabelled.index):,} are left to learn from.')  # fmt: skip
   tables.check(imported, prepared.phases, prepared.parts, config)
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:

@@ -58,6 +58,10 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
     if odd := [where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)]:
       raise KdJaxError(f"the images in {odd[0]} have changed since the run in {folder} began: choose another --workdir, or "
                        'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
+    name = 'unlabelled_excluded'
+    if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none
+      raise KdJaxError(f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} that it is '
+                       'validated or tested on, which are left out now: choose another --workdir')  # fmt: skip
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:

@@ -115,8 +115,9 @@ def spread(command: Sequence[str], count: int) -> int:
         process.send_signal(number)
 
   def relay(number: int, process: subprocess.Popen) -> None:
-    for line in process.stdout:
-      print(f'{number + 1}: {line}', end='', flush=True)
+    with process.stdout:
+      for line in process.stdout:
+        print(f'{number + 1}: {line}', end='', flush=True)
 
   before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
   try:

@@ -35,7 +35,7 @@ ABOVE = {
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
   'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'assembly': ('types', 'config', 'data', 'models', 'train'),
-  'fidelity': ('types', 'assembly', 'data', 'report'),
+  'fidelity': ('types', 'assembly', 'data', 'report', 'train.programs'),
   'training': ('types', 'assembly', 'fidelity', 'models', 'plans', 'report', 'train', 'watcher', 'workdir'),
   'study': ('types', 'config', 'hints'),
   'following': ('config', 'models'),
@@ -45,11 +45,12 @@ ABOVE = {
   'hosts': ('types',),
   'cluster': ('types',),
 }
-COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'livecheck', 'export', 'predict', 'inference',
+COMMANDS = ('main', 'run', 'tasks', 'workers', 'estimate', 'crosscheck', 'verify', 'export', 'predict', 'inference',
             'report.__main__')  # fmt: skip
 HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
          'onnx', 'onnxruntime')  # fmt: skip
-TORCH_PEERS = ('interop/torch_peer.py', 'interop/torch_methods.py')  # PyTorch code, imported only where torch is
+# PyTorch code, imported only where torch is.
+TORCH_PEERS = tuple(f'interop/torch_{name}.py' for name in ('peer', 'methods', 'features', 'recipes'))
 
 
 class Import(NamedTuple):

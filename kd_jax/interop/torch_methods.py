@@ -1,149 +1,135 @@
-"""The methods' losses in PyTorch, written from the mathematics: the other side of the live crosscheck, and of the benchmarks.
+"""Losses of logits in PyTorch, written from the mathematics: one side of the live crosscheck, and the peer of the benchmarks.
 
-Each takes (student {view: Outputs}, teacher {view: Outputs}, label, connected) → the loss, with the paper's weights; `connected`
-are the student's features after their connectors, for the methods that have some. Needs torch and no jax.
+Each is a function of what a step shows it, `Shown`, and of its weights, which kd_jax.interop.torch_recipes names; those of features
+are in kd_jax.interop.torch_features. Needs torch and no jax.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kd_jax.interop import torch_peer
 from kd_jax.interop.torch_peer import Outputs
 
 Views = Mapping[str, Outputs]
 
 
-class Connectors(nn.Module):
-  """A 1×1 convolution with BatchNorm for each stage."""
+class Shown(NamedTuple):
+  """What a loss reads in one step."""
 
-  def __init__(self, inward: Sequence[int], outward: Sequence[int]):
-    super().__init__()
-    pairs = list(zip(inward, outward, strict=True))
-    self.convs = nn.ModuleList(nn.Conv2d(i, o, 1, bias=False) for i, o in pairs)
-    self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o in pairs)
-
-  def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-    return [norm(conv(f)) for f, conv, norm in zip(features, self.convs, self.norms, strict=True)]
+  student: Views
+  teachers: Sequence[Views]
+  label: Tensor  # i64[B], −1 where there is none
+  connected: Sequence[Tensor] = ()  # the student's features after their connectors
+  margins: Sequence[Tensor] = ()  # of the teacher's stages, [C] each
+  companion: Outputs | None = None  # of a teacher that trains beside the student
 
 
-def nokd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  return torch_peer.nokd(student['weak'].logits, label)
+def cross_entropy(shown: Shown, view: str = 'weak') -> Tensor:
+  """Return the mean cross-entropy of the images that have a label."""
+  return F.cross_entropy(shown.student[view].logits, shown.label, ignore_index=-1)
 
 
-def kd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  return torch_peer.kd(student['weak'].logits, teacher['weak'].logits, label)
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+  """Return T² · KL(teacher ‖ student), summed over classes, the mean over the batch."""
+  log_p, log_q = F.log_softmax(student / temperature, 1), F.log_softmax(teacher / temperature, 1)
+  return temperature**2 * F.kl_div(log_p, log_q, reduction='batchmean', log_target=True)
 
 
-def uda(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  return sum(torch_peer.kd(student[view].logits, teacher[view].logits, label) for view in student)
+def nokd(shown: Shown) -> Tensor:
+  return cross_entropy(shown)
 
 
-def rkd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  ours, theirs = student['weak'].embedding, teacher['weak'].embedding
-  relations = 25 * F.smooth_l1_loss(_distances(ours), _distances(theirs)) + 50 * F.smooth_l1_loss(_angles(ours), _angles(theirs))
-  return kd(student, teacher, label, connected) + relations
+def uda_nokd(shown: Shown) -> Tensor:
+  return (cross_entropy(shown, 'weak') + cross_entropy(shown, 'strong')) / 2
 
 
-def pkd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  pairs = list(zip(student['weak'].features, teacher['weak'].features, strict=True))[:-1]
-  patient = sum((F.normalize(s.flatten(1)) - F.normalize(t.flatten(1))).square().sum() for s, t in pairs) / len(label)
-  return kd(student, teacher, label, connected) + 500 / 768 * patient
+def side_by_side(shown: Shown) -> Tensor:
+  return cross_entropy(shown) + F.cross_entropy(shown.companion.logits, shown.label)
 
 
-def sfd(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  """For a student of one block a stage: each meets the last block of the teacher's stage."""
-  ours, theirs = student['weak'].layers, teacher['weak'].layers
-  last = {name.split('_')[0]: name for name in theirs if name.startswith('stage')}  # later blocks overwrite earlier ones
-  return nokd(student, teacher, label, connected) + sum(
-    F.mse_loss(ours[name], theirs[last.get(name.split('_')[0], name)]) for name in ours)  # fmt: skip
+def kd(shown: Shown, *, alpha: float, temperature: float, view: str = 'weak') -> Tensor:
+  """Return Hinton's loss; its KL is the mean over the teachers."""
+  own = shown.student[view].logits
+  taught = [divergence(own, teacher[view].logits, temperature) for teacher in shown.teachers]
+  return (1 - alpha) * cross_entropy(shown, view) + alpha * sum(taught) / len(taught)
 
 
-def ab(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-  def boundary(s: Tensor, t: Tensor) -> Tensor:
-    return ((s + 1) ** 2 * ((s > -1) & (t <= 0)) + (s - 1) ** 2 * ((s <= 1) & (t > 0))).sum()
-
-  return 3 / 1000 * _staged(boundary, connected, teacher['weak'].features) / len(label)
-
-
-def oh(margins: Sequence[Tensor]) -> Callable[..., Tensor]:
-  """The loss for the margins of the teacher's stages, [C] each."""
-  waiting = [margin.reshape(1, -1, 1, 1) for margin in margins]
-
-  def loss(student: Views, teacher: Views, label: Tensor, connected: Sequence[Tensor]) -> Tensor:
-    def partial(s: Tensor, t: Tensor) -> Tensor:
-      return ((s - t) ** 2 * ((s > t) | (t > 0))).sum()
-
-    targets = [torch.maximum(t, m) for t, m in zip(teacher['weak'].features, waiting, strict=True)]
-    return nokd(student, teacher, label, connected) + 1e-3 * _staged(partial, connected, targets) / len(label)
-
-  return loss
+def kd_mean_of_elements(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
+  """Return Hinton's loss with the KL averaged over batch and classes: torch's reduction='mean'."""
+  own, teacher = shown.student['weak'].logits / temperature, shown.teachers[0]['weak'].logits / temperature
+  elements = F.kl_div(F.log_softmax(own, 1), F.softmax(teacher, 1), reduction='mean')
+  return (1 - alpha) * cross_entropy(shown) + alpha * temperature**2 * elements
 
 
-def margin(norm: nn.BatchNorm2d) -> Tensor:
-  """The mean of what a BatchNorm leaves negative, a value a channel: E[x | x < 0] of a normal distribution."""
-  deviation, mean = norm.weight.detach().abs(), norm.bias.detach()
-  density = torch.exp(-((mean / deviation) ** 2) / 2) / math.sqrt(2 * math.pi)
-  negative = torch.special.ndtr(-mean / deviation)
-  return torch.where(negative > 0.001, mean - deviation * density / negative, -3 * deviation)
+def kl_alone(shown: Shown, *, temperature: float) -> Tensor:
+  """Return KL(teacher ‖ student) at T, not multiplied by T²: the second phase of AB's authors."""
+  return divergence(shown.student['weak'].logits, shown.teachers[0]['weak'].logits, temperature) / temperature**2
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {'nokd': nokd, 'kd': kd, 'rkd': rkd, 'ab': ab, 'sfd': sfd, 'pkd': pkd, 'uda': uda}
-CONNECTED = ('ab', 'oh')
-VIEWS = {'uda': ('weak', 'strong')}  # the others see one, 'weak'
+def unsupervised(shown: Shown, *, temperature: float) -> Tensor:
+  return divergence(shown.student['weak'].logits, shown.teachers[0]['weak'].logits, temperature)
 
 
-class Lesson(nn.Module):
-  """A student under a method, with the connectors that the method adds: (views, taught, label) → the loss.
-
-  `views` maps a view's name to its images f32[B, C, H, W], all of which the student sees in one batch; `taught` has the teacher's
-  Outputs of each. The teacher given here, None for NOKD, is only looked at: OH takes its margins from it. `widths` are the channels
-  of its stages and of the student's.
-  """
-
-  def __init__(self, name: str, student: nn.Module, teacher: nn.Module | None, *, widths: Sequence[int] = (16, 32, 64)):
-    super().__init__()
-    self.student = student
-    self.connectors = Connectors(widths, widths) if name in CONNECTED else None
-    if name == 'oh':
-      self.loss = oh([margin(getattr(teacher, stage)[-1].bn2) for stage in teacher.stages])
-    else:
-      self.loss = LOSSES[name]
-
-  def forward(self, views: Mapping[str, Tensor], taught: Views, label: Tensor) -> Tensor:
-    images = list(views.values())
-    seen = self.student(torch.cat(images) if len(images) > 1 else images[0])
-    student = {view: _part(seen, number, len(images)) for number, view in enumerate(views)}
-    connected = self.connectors(student['weak'].features) if self.connectors is not None else ()
-    return self.loss(student, taught, label, connected)
+def uda(shown: Shown, *, alpha: float, temperature: float, share: float) -> Tensor:
+  return share * sum(kd(shown, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong'))
 
 
-def _part(outputs: Outputs, number: int, parts: int) -> Outputs:
-  """One view's share of the outputs of several in one batch."""
-
-  def cut(x: Tensor) -> Tensor:
-    return x.chunk(parts)[number]
-
-  return Outputs(cut(outputs.logits), tuple(cut(f) for f in outputs.features), {k: cut(v) for k, v in outputs.layers.items()},
-                 cut(outputs.embedding))  # fmt: skip
+def triplet(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
+  own, teacher = shown.student['weak'].logits, shown.teachers[0]['weak'].logits
+  hard = F.cosine_embedding_loss(own, teacher, own.new_ones(len(own)))
+  return (1 - alpha) * hard + alpha * divergence(own, teacher, temperature)
 
 
-def _staged(compare: Callable[[Tensor, Tensor], Tensor], ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
-  count = len(ours)
-  return sum(compare(s, t) / 2 ** (count - 1 - i) for i, (s, t) in enumerate(zip(ours, theirs, strict=True)))
+def dkd(shown: Shown, *, target: float, others: float, temperature: float) -> Tensor:
+  """Return CE + T² · (α · TCKD + β · NCKD); the label's class is pushed 1000 down, so that the others share all probability."""
+  own, teacher = shown.student['weak'].logits, shown.teachers[0]['weak'].logits
+  at = F.one_hot(shown.label, own.shape[1]).to(own.dtype)
+
+  def two_classes(logits: Tensor) -> Tensor:
+    p = F.softmax(logits / temperature, 1)
+    return torch.stack([(p * at).sum(1), (p * (1 - at)).sum(1)], 1)
+
+  def without_label(logits: Tensor) -> Tensor:
+    return F.log_softmax(logits / temperature - 1000 * at, 1)
+
+  tckd = F.kl_div(two_classes(own).log(), two_classes(teacher), reduction='sum') / len(own)
+  nckd = F.kl_div(without_label(own), without_label(teacher), reduction='sum', log_target=True) / len(own)
+  return cross_entropy(shown) + temperature**2 * (target * tckd + others * nckd)
 
 
-def _distances(e: Tensor) -> Tensor:
-  squares = ((e[:, None] - e[None]) ** 2).sum(-1)
-  d = squares.clamp(min=1e-12).sqrt() * (1 - torch.eye(len(e), dtype=e.dtype, device=e.device))
-  return d / d[d > 0].mean()
+# Images without a label -----------------------------------------------------------------------------------------------
 
 
-def _angles(e: Tensor) -> Tensor:
-  sides = F.normalize(e[None] - e[:, None], dim=2)
-  return sides @ sides.transpose(1, 2)
+def _part(shown: Shown, kept: Tensor) -> Shown:
+  """The logits of some examples alone."""
+
+  def cut(views: Views) -> Views:
+    return {view: outputs._replace(logits=outputs.logits[kept]) for view, outputs in views.items()}
+
+  return shown._replace(student=cut(shown.student), teachers=[cut(t) for t in shown.teachers], label=shown.label[kept])
+
+
+def stl(shown: Shown, *, alpha: float, temperature: float, consistency: float, sharpening: float, confidence: float,
+        unlabelled: float = 0.0) -> Tensor:  # fmt: skip
+  """Return UDA's loss of the labelled half, and the consistency of the other; with `unlabelled`, its KL to the teacher at T = 1."""
+  labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
+  weak, strong = rest.student['weak'].logits.detach(), rest.student['strong'].logits
+  target = F.softmax(weak / sharpening, 1)
+  apart = F.kl_div(F.log_softmax(strong, 1), target, reduction='none').sum(1)
+  sure = (F.softmax(weak, 1).amax(1) > confidence).to(apart.dtype)
+  loss = uda(labelled, alpha=alpha, temperature=temperature, share=1.0) + consistency * (apart * sure).mean()
+  return loss + unlabelled * divergence(rest.student['weak'].logits, rest.teachers[0]['weak'].logits, 1.0)
+
+
+def stl_published(shown: Shown, *, alpha: float, temperature: float, unlabelled_temperature: float, share: float) -> Tensor:
+  """Return (KD(x) + KD(x̂) + KL(u) + KL(û)) / 4."""
+  labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
+  hinton = sum(kd(labelled, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong'))
+  taught = sum(divergence(rest.student[view].logits, rest.teachers[0][view].logits, unlabelled_temperature)
+               for view in ('weak', 'strong'))  # fmt: skip
+  return share * (hinton + taught)

@@ -125,7 +125,7 @@ class ResNet(_Normalised):
     self.relu_placement, self.pool = relu_placement, pool
     self.conv1, self.bn1 = _conv(image_shape[2], stem_width, 3), nn.BatchNorm2d(stem_width)
     height, width = image_shape[:2]
-    inward, self.stages = stem_width, []
+    inward, self.stages, self.widths = stem_width, [], []
     for stage, (count, filters) in enumerate(zip(blocks, widths, strict=True), 1):
       made = []
       for number in range(count):
@@ -134,7 +134,13 @@ class ResNet(_Normalised):
         inward, height, width = made[-1].outward, -(-height // stride), -(-width // stride)
       self.add_module(f'layer{stage}', nn.Sequential(*made))
       self.stages.append(f'layer{stage}')
+      self.widths.append(inward)
     self.linear = nn.Linear(inward * (height // pool) * (width // pool) if pool else inward, classes)
+
+  def last_norms(self) -> list[nn.BatchNorm2d]:
+    """Return the last BatchNorm before each feature."""
+    blocks = [getattr(self, stage)[-1] for stage in self.stages]
+    return [block.bn3 if block.bottleneck else block.bn2 for block in blocks]
 
   def forward(self, image: Tensor) -> Outputs:
     layers, features = {}, []
@@ -186,7 +192,8 @@ class WideResNet(_Normalised):
                std: Sequence[float]):  # fmt: skip
     super().__init__(mean, std)
     self.conv1, inward = _conv(image_shape[2], 16, 3), 16
-    for stage, width in enumerate((16 * factor, 32 * factor, 64 * factor), 1):
+    self.widths = [16 * factor, 32 * factor, 64 * factor]
+    for stage, width in enumerate(self.widths, 1):
       blocks = []
       for number in range((depth - 4) // 6):
         blocks.append(PreActivationBlock(inward, width, 2 if stage > 1 and number == 0 else 1))
@@ -194,6 +201,10 @@ class WideResNet(_Normalised):
       self.add_module(f'layer{stage}', Stage(blocks))
     self.bn1 = nn.BatchNorm2d(inward)
     self.linear = nn.Linear(inward, classes)
+
+  def last_norms(self) -> list[nn.BatchNorm2d]:
+    """Return the last BatchNorm before each feature."""
+    return [self.layer2.layer[0].bn1, self.layer3.layer[0].bn1, self.bn1]
 
   def forward(self, image: Tensor) -> Outputs:
     layers, features = {}, []

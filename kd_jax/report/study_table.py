@@ -28,7 +28,7 @@ _STUDY = {'title': str, 'question': str, 'protocol': str, 'scale': float, 'compl
 FIDELITY = {'teacher_agreement': 'agreement with the teacher %', 'teacher_kl_t1': 'KL to it, T = 1', 'teacher_kl_t4': 'KL to it, T = 4',
             'ece': 'ECE %'}  # fmt: skip
 _SHARES = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'teacher_agreement', 'ece')
-_NUMBERS = ('teacher_kl_t1', 'teacher_kl_t4', 'best_epoch', 'student_epochs', 'flops', 'images_per_second', 'seconds')
+_NUMBERS = ('teacher_kl_t1', 'teacher_kl_t4', 'best_epoch', 'passes', 'student_epochs', 'flops_alone', 'images_per_second', 'seconds')
 _RESULT = {'name': str, 'seed': int, 'setting': ({...: object}, None), 'selection': (str, None),
            **dict.fromkeys(_SHARES, (shapes.is_share, None)), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip
 
@@ -80,8 +80,14 @@ def read(path: str | Path) -> Folder:
   for name in ('results.json', 'sweeps.json'):
     rows = records.read_results(path / name)
     shapes.check(path / name, rows, [_RESULT], _REMEDY)
-    found.append({row['name']: [r for r in rows if r['name'] == row['name']] for row in study['rows']})
+    found.append({row['name']: [_counted(r, study) for r in rows if r['name'] == row['name']] for row in study['rows']})
   return Folder(path, study, *found)
+
+
+def _counted(result: Mapping[str, Any], study: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Return a result with its `passes`, which an older kd_jax wrote as a multiple of the row's epochs, `student_epochs`."""
+  multiple, epochs = result.get('student_epochs'), _configured(study, result['name'], 'epochs')
+  return result if 'passes' in result or None in (multiple, epochs) else {**result, 'passes': multiple * epochs}
 
 
 def seeds(rows: Sequence[Mapping[str, Any]], *, field: str = 'test_accuracy') -> dict[int, float]:
@@ -91,7 +97,11 @@ def seeds(rows: Sequence[Mapping[str, Any]], *, field: str = 'test_accuracy') ->
 
 def configured(folder: Folder, name: str, key: str) -> Any:
   """What the final runs of a row are configured to; None where none is known yet."""
-  return next((run['config'].get(key) for run in folder.study['runs'] if run['row'] == name and run['kind'] == 'final'), None)
+  return _configured(folder.study, name, key)
+
+
+def _configured(study: Mapping[str, Any], name: str, key: str) -> Any:
+  return next((run['config'].get(key) for run in study['runs'] if run['row'] == name and run['kind'] == 'final'), None)
 
 
 def groups(folder: Folder) -> list[str]:
@@ -153,6 +163,10 @@ def warnings(folder: Folder) -> list[str]:
       said.append(f'Rows differ in their {meaning}: {apart}.')
   if unequal := [f'{c.first} ({c.compute[0]:.3g}) and {c.second} ({c.compute[1]:.3g})' for c in comparisons(folder) if c.unequal]:
     said.append(f'These comparisons are of unequal compute, in epochs of a student: {"; ".join(unequal)}.')
+  if unknown := [name for name, rows in results.items() if rows and not _all(rows, 'flops_alone')]:
+    rows = 'any row' if len(unknown) == sum(map(bool, results.values())) else '; '.join(unknown)
+    said.append(f'Operations are not known of {rows}: an older kd_jax wrote such as depend on who trained beside whom, and those of an '
+                'exported teacher cannot be counted.')  # fmt: skip
   return said
 
 
@@ -173,8 +187,8 @@ def results_table(folder: Folder, *, times: bool = True) -> Table:
       row['name'] + _setting(row['chosen']), MISSING if row['paper'] is None else f'{row["paper"]:.2f}', _mean(test.values(), '.2f'),
       MISSING if half is None else f'{half:.2f}', str(len(test)), _mean(seeds(runs, field='test_accuracy_last').values(), '.2f'),
       _mean(seeds(runs, field='validation_accuracy').values(), '.2f'), ', '.join(selections) or MISSING,
-      MISSING if epochs is None else str(epochs), _mean(_all(runs, 'student_epochs'), '.2f'),
-      _mean([flops / 1e15 for flops in _all(runs, 'flops')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
+      MISSING if epochs is None else str(epochs), _mean(_all(runs, 'passes'), '.1f'),
+      _mean([flops / 1e15 for flops in _all(runs, 'flops_alone')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
       *([notes[row['name']]] if noted else [])])  # fmt: skip
   return headings, lines
 
@@ -245,9 +259,9 @@ def _apart(values: Mapping[str, Any]) -> str:
 
 
 def _epochs(folder: Folder, name: str) -> float | None:
-  """Epochs of a student that a row was trained for: `student_epochs` counts in the row's own epochs, which need not be another's."""
-  passes, epochs = _all(folder.results[name], 'student_epochs'), configured(folder, name, 'epochs')
-  return statistics.mean(passes).value * epochs if passes and epochs is not None else None
+  """Return the epochs of a student that a row was trained for, teachers of its own among them."""
+  passes = _all(folder.results[name], 'passes')
+  return statistics.mean(passes).value if passes else None
 
 
 def _all(runs: Iterable[Mapping[str, Any]], key: str) -> list[float]:

@@ -21,9 +21,9 @@ def made(folder, *, epochs=None, change=None, comparisons=(('UDA', 'KD'),), **ro
       budget = (epochs or {}).get(name, 40)
       config = {'seed': seed, 'epochs': budget, 'train_examples': 5000, 'selection': 'validation', 'options': {'kd': {'alpha': 0.5}}}
       runs.append({'row': name, 'seed': seed, 'setting': {}, 'kind': 'final', 'finished': True, 'config': config, 'histories': {}})
-      results.append({'name': name, 'seed': seed, 'setting': {}, 'test_accuracy': value, 'test_accuracy_last': value, 'flops': 1e15,
-                      'validation_accuracy': value, 'best_epoch': 7, 'selection': 'validation', 'seconds': 60.0,
-                      'student_epochs': 2.0 if name == 'UDA' else 1.0, **(change or {})})  # fmt: skip
+      results.append({'name': name, 'seed': seed, 'setting': {}, 'test_accuracy': value, 'test_accuracy_last': value,
+                      'flops_alone': 1e15, 'validation_accuracy': value, 'best_epoch': 7, 'selection': 'validation', 'seconds': 60.0,
+                      'passes': budget * (2.0 if name == 'UDA' else 1.0), **(change or {})})  # fmt: skip
   rows = [{'name': name, 'paper': None, 'note': '', 'group': 'One' if name == 'NOKD' else 'Two', 'chosen': None, 'sweep': None,
            'seeds': [0, 1, 2], **row_changes.get(name, {})} for name in ROWS]  # fmt: skip
   records.write_json(folder / 'results.json', results)
@@ -38,6 +38,26 @@ def test_compute_counts_the_rows_own_epochs(tmp_path):
   other = study_table.comparisons(made(tmp_path))[0]
   assert (same.compute, same.unequal, other.compute, other.unequal) == ((80, 80), False, (80, 40), True)
   assert study_table.comparisons_table(made(tmp_path))[1][0][-1] == '⚠ 80 and 40'
+
+
+def test_student_epochs_are_absolute_everywhere(tmp_path):
+  headings, lines = study_table.results_table(made(tmp_path, epochs={'KD': 80}))
+  assert [line[headings.index('student epochs')] for line in lines] == ['40.0', '80.0', '80.0']
+
+
+def test_what_an_older_kd_jax_wrote_is_read_and_its_operations_are_left_out(tmp_path):
+  """It wrote epochs as a multiple of the row's own, and operations by who trained beside whom."""
+  made(tmp_path, epochs={'KD': 80})
+  rows = records.read_json(tmp_path / 'results.json')
+  older = [{key: value for key, value in row.items() if key not in ('passes', 'flops_alone')}
+           | {'student_epochs': 2.0 if row['name'] == 'UDA' else 1.0, 'flops': 1e15} for row in rows]  # fmt: skip
+  for written, unknown in ((older, 'any row'), (older[:3] + rows[3:], 'NOKD')):
+    records.write_json(tmp_path / 'results.json', written)
+    folder = study_table.read(tmp_path)
+    headings, lines = study_table.results_table(folder)
+    assert [line[headings.index('student epochs')] for line in lines] == ['40.0', '80.0', '80.0']
+    assert lines[0][headings.index('PFLOP')] == '–' and study_table.comparisons(folder)[0].compute == (80, 80)
+    assert f'Operations are not known of {unknown}:' in ' '.join(study_table.warnings(folder))
 
 
 def test_the_families_of_holm_are_groups(tmp_path):
@@ -64,11 +84,11 @@ def test_selection_on_the_test_set_is_said(tmp_path):
 
 
 def test_gaps_show_as_gaps(tmp_path):
-  lost = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'student_epochs', 'flops', 'seconds')
+  lost = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'passes', 'flops_alone', 'seconds')
   folder = made(tmp_path, change=dict.fromkeys(lost))
   assert study_table.results_table(folder)[1][0] == ['NOKD', '–', '–', '–', '0', '–', '–', 'validation', '40', '–', '–', '–']
   assert study_table.comparisons(folder) == []
-  unknown = study_table.comparisons(made(tmp_path, change={'student_epochs': None}))[0]
+  unknown = study_table.comparisons(made(tmp_path, change={'passes': None}))[0]
   assert unknown.compute == (None, None) and not unknown.unequal
 
 

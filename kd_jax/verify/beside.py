@@ -1,0 +1,221 @@
+"""Training beside PyTorch: the phases of a recipe, as kd_jax plans and trains them and as PyTorch's rendering does, from one start.
+
+Both run in float64 on small random images; neither side reads the other's code. Needs torch (the extra `torch`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kd_jax import methods, models, plans
+from kd_jax.interop import torch_names
+from kd_jax.train import optim, parallel, state, step
+from kd_jax.types import Frozen, Known, MethodState, NetworkSpec, Optimiser, Phase, PyTree, Source, Trained
+
+CLASSES = 10
+OPTIMISER = Optimiser(learning_rate=0.05)
+ASSISTANT = 'thin_resnet14'
+COMPANION = plans.companion_name('side_by_side')
+
+
+class Case(NamedTuple):
+  """A method or join in a recipe, on a pair of networks."""
+
+  method: str
+  recipe: str = 'written'
+  student: str = 'thin_resnet8'
+  teacher: str = 'thin_resnet14'
+  side: int = 8  # of the images
+  options: tuple[tuple[str, Any], ...] = ()  # of the method
+
+  def __str__(self) -> str:
+    chosen = ''.join(f', {name}={value}' for name, value in self.options)
+    return f'{self.method}, {self.recipe}{chosen}, {self.teacher} → {self.student}'
+
+
+class Start(NamedTuple):
+  """What both sides begin with."""
+
+  images: np.ndarray  # a batch for each step
+  labels: np.ndarray
+  networks: Mapping[str, NetworkSpec]  # by the part that each plays; `drawn` has their weights
+
+
+class Trace(NamedTuple):
+  """One side of a phase: the loss of each step, and what was trained, by name."""
+
+  name: str
+  losses: np.ndarray
+  trained: Mapping[str, PyTree]
+  connectors: tuple[np.ndarray, ...] = ()  # the kernels that kd_jax's side began with
+
+
+class Curves(NamedTuple):
+  """Both sides of a phase: the loss of each step, and the largest difference of parameters and statistics after the last."""
+
+  phase: str
+  jax: np.ndarray
+  torch: np.ndarray
+  difference: float
+
+  def error(self) -> float:
+    """Return the largest difference; NaN, which is over every tolerance, where the sides took different numbers of steps."""
+    if self.jax.shape != self.torch.shape:
+      return float('nan')
+    return float(np.max([*np.abs(self.jax - self.torch), self.difference]))
+
+  def parted(self, tolerance: float) -> int | None:
+    """Return the first step, from 1, at which the losses differ by more than the tolerance."""
+    if self.jax.shape != self.torch.shape:
+      return min(len(self.jax), len(self.torch)) + 1
+    apart = np.flatnonzero(~(np.abs(self.jax - self.torch) <= tolerance))
+    return int(apart[0]) + 1 if len(apart) else None
+
+
+def compare(case: Case, phases: tuple[Any, ...], *, epochs: int = 12, batch: int = 8, optimiser: Optimiser = OPTIMISER,
+            alter: Callable[[Any], None] | None = None) -> tuple[Curves, ...]:  # fmt: skip
+  """Train both sides of a case; an epoch is one step.
+
+  Args:
+    case: what kd_jax's side trains.
+    phases: torch_recipes.Phase, what PyTorch's side trains.
+    epochs: of the run.
+    batch: images in a step.
+    optimiser: of kd_jax's side alone: a wrong constant, which must show.
+    alter: is given the PyTorch student before training, to break it deliberately.
+  """
+  from kd_jax.verify import torch_side
+
+  jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
+  torch_side = torch_side.trained(phases, start, epochs, [trace.connectors for trace in jax_side], alter)
+  names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
+  if names[0] != names[1]:
+    return (Curves(f'phases {", ".join(names[0])} beside {", ".join(names[1])}', np.zeros(0), np.zeros(1), float('nan')),)
+  found = []
+  for one, other in zip(jax_side, torch_side, strict=True):
+    errors = jax.tree.map(_difference, one.trained, other.trained)
+    found.append(Curves(one.name, one.losses, other.losses, float(np.max(jax.tree.leaves(errors)))))
+  return tuple(found)
+
+
+@functools.cache
+def begin(case: Case, epochs: int, batch: int) -> Start:
+  """Draw images and labels, and name the networks."""
+  rng = np.random.default_rng(0)
+  steps = 2 * epochs + 10
+  images = rng.random((steps, batch, case.side, case.side, 3))
+  labels = rng.integers(0, CLASSES, (steps, batch)).astype(np.int32)
+  if case.method == 'stl':
+    labels[:, batch - batch // 2 :] = -1
+  if case.method == 'unsupervised':
+    labels[:] = -1
+  names = {'student': case.student, 'assistant': ASSISTANT, 'teacher': case.teacher, COMPANION: case.teacher,
+           **{f'teacher{number}': case.teacher for number in (1, 2, 3)}}  # fmt: skip
+  return Start(images, labels, {role: spec(name, case.side) for role, name in names.items()})
+
+
+def spec(name: str, side: int) -> NetworkSpec:
+  """Return a network of the check; residual ones have the ReLUs of the released code."""
+  placement = models.relu_placement(name, 'stage')
+  return NetworkSpec(name, CLASSES, (side, side, 3), placement, compute_dtype='float64')
+
+
+def views(images: Any) -> dict[str, Any]:
+  """Return two views without chance: both sides see the same pixels."""
+  return {'weak': images, 'strong': 1 - images[:, ::-1]}
+
+
+@functools.cache
+def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[Trace, ...]:
+  """Return kd_jax's side: the phases of its plan, each from what the one before left."""
+  start = begin(case, epochs, batch)
+  networks, traces = {role: drawn(role, wanted) for role, wanted in start.networks.items()}, []
+  with jax.enable_x64(True):
+    for phase in _planned(case, epochs, batch, optimiser):
+      teachers = tuple(_changed(networks[name], phase.teacher_changes) for name in phase.teachers)
+      role = 'assistant' if phase.role == 'teacher' else 'student'
+      student = Trained(models.build(phase.student), networks[phase.start or role].variables)
+      trace, after = _train(phase, student, teachers, networks, start, batch)
+      networks |= {phase.name: Trained(student.network, after), role: Trained(student.network, after)}
+      if phase.method.companion is not None:
+        networks[COMPANION] = Trained(phase.method.companion, trace.trained[COMPANION])
+      traces.append(trace)
+  return tuple(traces)
+
+
+def _planned(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[Phase, ...]:
+  imported = () if case.method == 'dual' or not methods.teachers(case.method)[1] else ('teacher',)
+  imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
+  options = {name: {} for _, name in methods.parse(case.method)}
+  options[next(iter(options))] |= dict(case.options) | ({'assistants': ASSISTANT} if case.method == 'takd' else {})
+  pair = spec(case.student, case.side), spec(case.teacher, case.side)
+  return plans.make(plans.Wanted(case.method, case.recipe, options, *pair, 'stage', imported, False, epochs, epochs, batch, optimiser))
+
+
+def _train(phase: Phase, student: Trained, teachers: tuple[Trained, ...], networks: Mapping[str, Trained], start: Start,
+           batch: int) -> tuple[Trace, PyTree]:  # fmt: skip
+  method, shown = phase.method, tuple(Known(t.network, t.variables, models.output_shapes(t.network)) for t in teachers)
+  learner = Known(student.network, models.shapes(student.network), models.output_shapes(student.network))
+  own = method.init(jax.random.key(1), learner, shown)
+  if method.companion is not None:
+    beside = networks[COMPANION].variables
+    own = MethodState(beside['params'], beside['batch_stats'], {})
+  kernels = tuple(np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(own.params)
+                  if path[-1].key == 'kernel' and method.companion is None)  # fmt: skip
+  rule = optim.sgd(phase.optimiser, optim.learning_rate(phase.optimiser, phase.epochs), method.trains)
+
+  def preprocess(key, pixels, position):
+    del key, position
+    return {view: image for view, image in views(pixels).items() if view in method.views}
+
+  body = step.train_step(student.network, tuple(t.network for t in teachers), method, rule, preprocess)
+  devices = parallel.make('jit', devices=1)
+  run = devices.train(body, False)
+  # Placed from the first step on: arrays of the host would have the second step compiled anew.
+  now = devices.place(jax.tree.map(np.array, jax.device_get(state.create(student.variables, own, rule))))
+  frozen = devices.place(Frozen(tuple(t.variables for t in teachers), own.consts, jax.random.key(0)))
+  source = devices.place(Source(start.images.reshape(-1, *start.images.shape[2:]), start.labels.reshape(-1)))
+  losses = []
+  for number in range(phase.epochs):
+    index = np.arange(number * batch, (number + 1) * batch, dtype=np.int32)
+    now, metrics = run(now, frozen, (source,), (index,), (np.arange(batch, dtype=np.int32),))
+    losses.append(float(metrics['loss'][0]))
+  after = {'student': jax.device_get(state.student_variables(now))}
+  if method.companion is not None:
+    after[COMPANION] = jax.device_get(state.method_variables(now))
+  return Trace(phase.name, np.array(losses), after, kernels), after['student']
+
+
+def _changed(teacher: Trained, changes: Mapping[str, str]) -> Trained:
+  return teacher._replace(network=models.changed(teacher.network, changes))
+
+
+@functools.cache
+def drawn(role: str, wanted: NetworkSpec) -> Trained:
+  """Draw every weight and statistic of a network, so that no term is at a special point."""
+  network, rng = models.build(wanted), np.random.default_rng([ord(letter) for letter in role])
+
+  def draw(path: tuple, leaf: Any) -> np.ndarray:
+    name, noise = path[-1].key, rng.standard_normal(leaf.shape)
+    if name in ('scale', 'var'):
+      return 1 + 0.2 * np.tanh(noise)
+    if name in ('bias', 'mean'):
+      return 0.1 * noise
+    # The classifier's are larger, so that a student is sure of some images: STL counts only those.
+    return noise * np.prod(leaf.shape[:-1]) ** -0.5 * (4 if path[-2].key == 'head' else 1)
+
+  return Trained(network, jax.tree_util.tree_map_with_path(draw, models.shapes(network)))
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+  return float(np.abs(np.asarray(one) - np.asarray(other)).max())
+
+
+def as_flax(stored: Mapping[str, np.ndarray], like: NetworkSpec) -> PyTree:
+  """Return PyTorch's state dict as variables of kd_jax."""
+  return torch_names.to_flax(stored, models.build(like), dtype=np.float64)

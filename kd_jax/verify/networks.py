@@ -1,0 +1,72 @@
+"""Checks of a network: a checkpoint's parameters, its outputs on given images, and what it makes of the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import inference, models
+from kd_jax.data import pipeline, sources
+from kd_jax.data.feed import Part
+from kd_jax.interop import torch_names, torch_reader, torch_specs
+from kd_jax.types import Network, PyTree, Source, Trained
+from kd_jax.verify.numbers import Check, difference, lacks
+
+TOLERANCE = 1e-4
+FEATURE = 'post_relu_feature{}'
+
+
+def check_network(data: Mapping[str, np.ndarray], path: Path, data_dir: str) -> Iterator[Check]:
+  """Check a checkpoint's parameters, outputs on the given images, and number of correct test images.
+
+  Every file has these; that of a residual network has the features of its stages and its embedding, too (see `uncovered`).
+  """
+  spec, variables = torch_names.import_file(path, image_shape=data['image'].shape[1:])
+  network = models.build(spec)
+  stored = _trained_values(path)
+  yield Check('parameters', abs(models.count_parameters(variables['params']) - stored), 0)
+  outputs = network.module.apply(variables, pipeline.to_unit(jnp.asarray(data['image'])), train=False)
+  yield Check('logits', difference(outputs.logits, data['logits']), TOLERANCE)
+  complete = spec.name.startswith(('resnet', 'thin_resnet')) or bool(_stages(data))
+  for number, feature in enumerate(outputs.features, 1):
+    if (name := FEATURE.format(number)) in data:
+      yield Check(f'feature {number} after the ReLU', difference(jax.nn.relu(feature[: len(data[name])]), data[name]), TOLERANCE)
+    elif complete:
+      yield lacks(name, TOLERANCE)
+  if 'embedding' in data:
+    # PyTorch flattens channels first.
+    embedding = outputs.embedding[: len(data['embedding'])]
+    channels = outputs.features[-1].shape[-1]
+    embedding = embedding.reshape(len(embedding), -1, channels).transpose(0, 2, 1).reshape(len(embedding), -1)
+    yield Check('embedding', difference(embedding, data['embedding']), TOLERANCE)
+  elif complete:
+    yield lacks('embedding', TOLERANCE)
+  if 'test_correct' in data:
+    correct = _correct(network, variables, sources.load('cifar10', data_dir=data_dir, download=False).test)
+    yield Check('correct test images', abs(correct - int(data['test_correct'])), 1)
+  else:
+    yield lacks('test_correct', 1)
+
+
+def uncovered(data: Mapping[str, np.ndarray]) -> str:
+  """Return what a file says nothing of, in words; '' where it says all."""
+  return '' if _stages(data) else 'the features of its stages and its embedding, which the file does not hold'
+
+
+def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
+  return [name for name in data if name.startswith(FEATURE.format('')) or name == 'embedding']
+
+
+def _correct(network: Network, variables: PyTree, test: Source) -> int:
+  everything = Part(test, np.arange(len(test.label), dtype=np.int32))
+  predicted = inference.logits(Trained(network, variables), everything, say=lambda line: None).argmax(-1)
+  return int((predicted == test.label).sum())
+
+
+def _trained_values(path: Path) -> int:
+  stored, _ = torch_specs.canonical(torch_reader.read(path))
+  return sum(v.size for k, v in stored.items() if k.endswith(('weight', 'bias')))
