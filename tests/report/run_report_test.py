@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from absl import flags, logging
 
-from kd_jax import config as configuration
 from kd_jax import assembly, inference, models
+from kd_jax import config as configuration
 from kd_jax.report import __main__ as report
 from kd_jax.report import analysis, markup, predictions, records, run_page, runs, table
 from kd_jax.report.predictions import Part, Predictions
