@@ -272,7 +272,7 @@ LAUNCH = {
     ('--config.dataset=cifar10 --config.data_dir=nosuch', 'nosuch does not exist'),
     ('--config.dataset=cifar10 --config.data_dir=a_file', 'a_file does not exist'),
     ('--config.dataset=cifar10 --config.data_dir=empty --config.download=False', "'cifar10' is not prepared in"),
-    ('--config.dataset=mnist --config.data_dir=empty', 'kd_jax itself prepares only cifar10 and cifar100'),
+    ('--config.dataset=mnist --config.data_dir=empty', 'kd_jax itself prepares only cifar10, cifar100 and stl10'),
     ("--config.dataset='~nobody_of_that_name/photos'", '~nobody_of_that_name'),
     ("--config.dataset=cifar10 --config.data_dir='~nobody_of_that_name'", '~nobody_of_that_name'),
   ],
