@@ -12,7 +12,7 @@ def counted(name: str, batch: int) -> tuple[float, float]:
 
   from kd_jax import assembly, methods, models
   from kd_jax.data import pipeline
-  from kd_jax.train import optim, state, step
+  from kd_jax.train import optim, peaks, state, step
   from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
 
   spec = NetworkSpec('resnet8', 10, (32, 32, 3))
@@ -31,8 +31,8 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   now, frozen = jax.eval_shape(begun, key, models.shapes(student), tuple(models.shapes(t) for t in taught_by))
   chosen = (jax.ShapeDtypeStruct((batch,), jnp.int32),)
   sources = (Source(jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8), jax.ShapeDtypeStruct((50_000,), jnp.int32)),)
-  lowered = jax.jit(made, donate_argnums=0).lower(now, frozen, sources, chosen, chosen)
-  return lowered.cost_analysis()['flops'], lowered.compile().cost_analysis()['bytes accessed']
+  compiled, given = jax.jit(made, donate_argnums=0), (now, frozen, sources, chosen, chosen)
+  return peaks.operations(compiled, *given), compiled.lower(*given).compile().cost_analysis()['bytes accessed']
 
 
 def bound(flops: float, size: float, peak) -> tuple[float, str]:

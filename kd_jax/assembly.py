@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -60,6 +61,7 @@ class Assembled(NamedTuple):
   fed: feed.Feed
   work: loop.Work
   program: Any  # what the step was compiled from, a key of `Context.programs`
+  alone: tuple[tuple[Any, Callable[[], Callable]], ...]  # of each student without the others: the same, and how the step is made
   evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]  # of each kind of student
 
 
@@ -86,9 +88,17 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
     firsts.append(state.create(start, own, learners[-1].optimiser))
     consts.append(own.consts)
     schedules.append(schedule)
+
+  def compiled(*chosen: step.Learner) -> Callable:
+    views = pipeline.preprocess(policies(config, leading))
+    return devices.train(step.population_step(chosen, tuple(t.network for t in teaching), views, axis=devices.axis), streamed)
+
   program = _program(students, teaching, per_epoch)
-  compiled = context.programs.get(program, lambda: devices.train(step.population_step(
-    tuple(learners), tuple(t.network for t in teaching), pipeline.preprocess(policies(config, leading)), axis=devices.axis), streamed))
+  together = context.programs.get(program, lambda: compiled(*learners))
+  alone = ((program, lambda: together),)
+  if len(students) > 1:
+    alone = tuple((_program((student,), teaching, per_epoch), functools.partial(compiled, learner))
+                  for student, learner in zip(students, learners, strict=True))  # fmt: skip
   whole = pipeline.order(keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares)
 
   def order(at: int) -> tuple[np.ndarray, ...]:
@@ -102,10 +112,10 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   per_call = 1 if streamed else devices.steps
   fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
   position = devices.split(devices.own(pipeline.positions(shares)))
-  work = loop.Work(compiled, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
+  work = loop.Work(together, fetch, per_call, position, f'{config.selection}_accuracy', devices.place, per_epoch, sum(shares))
   frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
   evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
-  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, program, evaluators)
+  return Assembled(tuple(learners), teaching, tuple(firsts), tuple(schedules), frozen, fed, work, program, alone, evaluators)
 
 
 def _program(students: Sequence[Student], teaching: Sequence[Trained], per_epoch: int) -> tuple[Any, ...]:
@@ -172,10 +182,18 @@ def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part
   return evaluate
 
 
-def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = print) -> np.ndarray:
-  """f32[n, K]: a network on images as they are, in the order of the part. `say` is given progress every few seconds."""
-  apply = jax.jit(lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False)
-                  .logits.astype(jnp.float32))  # fmt: skip
+def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = print, programs: Programs | None = None) -> np.ndarray:
+  """Return f32[n, K]: a network on images as they are, in the order of the part.
+
+  Args:
+    trained: the network.
+    part: the images.
+    name: of both, for progress.
+    say: is given progress every few seconds.
+    programs: that were compiled before; none: this one is compiled for this call.
+  """
+  apply = (programs or Programs()).get(('logits', _known_by(trained.network)), lambda: jax.jit(
+    lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False).logits.astype(jnp.float32)))
   variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
   for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
     found.append(np.asarray(apply(variables, source.image)))

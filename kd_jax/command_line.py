@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from kd_jax import output, places
 
 _LONGEST = 1000  # characters; a message is longer only where it repeats what it was given
 
@@ -22,14 +25,31 @@ class Parser(argparse.ArgumentParser):
   """The arguments of `python -m kd_jax.<command>`. The description is shown as it is written."""
 
   def __init__(self, command: str, description: str):
+    output.settle()
     super().__init__(prog=f'python -m kd_jax.{command}', description=description, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     self._command = command
+
+  def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    """Read the arguments; one that is a URL, whichever it belongs to, is refused."""
+    if reason := refusal(sys.argv[1:] if args is None else args):
+      self.error(reason)
+    return super().parse_args(args, namespace)
 
   def error(self, message: str) -> NoReturn:
     """Prints one line and exits with 2."""
     complain(f'kd_jax.{self._command}', message)
     sys.exit(2)
+
+
+def refusal(arguments: Sequence[str]) -> str:
+  """Return why an argument of a command, or the value of a flag, is no local path; '' where none is a URL."""
+  for argument in arguments:
+    flag, equals, value = argument.partition('=')
+    is_flag = bool(equals) and flag.startswith('-')
+    if reason := places.refusal(*((flag, value) if is_flag else ('', argument))):
+      return reason
+  return ''
 
 
 def unread() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,8 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from kd_jax import methods, models, plans
+from kd_jax import methods, models, places, plans
+from kd_jax.hints import closest
 from kd_jax.methods import METHODS, RECIPES
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, Optimiser
@@ -89,6 +89,7 @@ class Config:
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
 FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
+PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'teacher_checkpoint')  # the last: several, separated by commas
 OF_A_FILE = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')  # what a PyTorch teacher's file does not say
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'image_size': 0, 'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
@@ -152,7 +153,7 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   for name, set_ones in chosen.items():
     if set_ones and name not in parts:
       raise KdJaxError(f"{name}.{next(iter(set_ones))} is set, but the method is '{method}', which does not use it; "
-                       f'take it out or set method={name}')  # fmt: skip
+                       f'take it out (of the configuration file, where that sets it) or set method={name}')  # fmt: skip
   resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   if resolved.selection == 'validation' and not resolved.validation_examples:
     raise KdJaxError('selection=validation needs validation_examples; hold some out, or set selection=test to repeat the paper')
@@ -209,13 +210,13 @@ def options_of(method: str) -> dict[str, Any]:
 
 def names() -> list[str]:
   """Every key that can be set, options of methods included."""
-  return [*KEYS, *(f'{method}.{option}' for method in METHODS for option in options_of(method))]
+  return [*defaults()]
 
 
-def closest(name: str, choices: Iterable[str]) -> str:
-  """' Did you mean …?' where a choice is close to the name, else nothing."""
-  near = difflib.get_close_matches(str(name), list(choices), n=1)
-  return f" Did you mean '{near[0]}'?" if near else ''
+def defaults() -> dict[str, Any]:
+  """Return every key that can be set with its default, options of methods included."""
+  of_methods = {f'{method}.{option}': default for method in METHODS for option, default in options_of(method).items()}
+  return {name: field.default for name, field in KEYS.items()} | of_methods
 
 
 def is_utf8(text: str) -> bool:
@@ -236,6 +237,9 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
     raise KdJaxError(f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}')
   if isinstance(value, str) and not is_utf8(value):
     raise KdJaxError(f'{name} holds bytes that are no UTF-8, {value!r}: give the file or folder another name')
+  if name in PATHS:
+    for path in value.split(','):
+      places.check_local(name, path.strip())
   if isinstance(expected, float) and not _is_finite(value):
     raise KdJaxError(f'{name} is a finite number, not {_given(value)}')
   if isinstance(expected, int) and name != 'seed' and abs(value) > (most := _AT_MOST.get(name, 2**31 - 1)):

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from kd_jax.command_line import Parser
 from kd_jax.report import records
+from kd_jax.train import parallel
 from kd_jax.types import KdJaxError
 from kd_jax.verify import live
 from kd_jax.verify.losses import check_losses
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
   arguments = parser.parse_args(argv)
   started, lines, open_ends = time.perf_counter(), [], []
   try:
+    parallel.find_devices()
     for line in itertools.chain(check_all(arguments.reference, arguments.pretrained, arguments.data_dir), live.check_live()):
       if isinstance(line, Uncovered):
         open_ends.append(line)

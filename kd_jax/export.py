@@ -20,6 +20,7 @@ from kd_jax.interop import formats, runners
 from kd_jax.interop.formats import FORMATS
 from kd_jax.interop.runners import Runner
 from kd_jax.report import card, records
+from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 BATCHES = (1, 128)  # that are timed
@@ -62,6 +63,7 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
       file does not compute what the network computes. No file is left behind then.
   """
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
+  parallel.find_devices()
   found = finished.find(run)
   if found.assumed:
     say(found.assumed)

@@ -116,7 +116,7 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
 
   `say` is given one line where the command did not end by itself. What XLA logs is kept to itself unless it has to explain one.
   """
-  process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors='replace', start_new_session=True,
+  process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding=sys.stderr.encoding, errors='replace', start_new_session=True,
                              env={**os.environ, _CHILD: str(os.getpid())})  # fmt: skip
   noise: collections.deque[str] = collections.deque(maxlen=200)
   held: list[str] = []

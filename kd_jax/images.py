@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from kd_jax.config import Config
-from kd_jax.data import folders, roles, sources
+from kd_jax.data import folders, roles, sources, stl10
 from kd_jax.train import parallel
 from kd_jax.types import Source
 
@@ -28,12 +28,15 @@ def load(config: Config) -> sources.Dataset:
   return parallel.lead(once) or once()  # one process after the other: it may have to be fetched
 
 
-def unlabelled(config: Config) -> tuple[Source, str]:
+def unlabelled(config: Config, *, shape: tuple[int, ...] = ()) -> tuple[Source, str]:
   """The images of unlabelled_dataset, and their sha256 where they are a folder's, which may change from one run to the next.
 
-  Raises KdJaxError where they cannot be had.
+  `shape` is that of the labelled images, where it is known: height, width and channels. Raises KdJaxError where they cannot be had.
   """
-  load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, **_where(config))
+  if shape and config.unlabelled_dataset == stl10.NAME:
+    roles.check_channels(stl10.NAME, stl10.CHANNELS, shape[-1])  # before 2.6 GB are downloaded
+  side = shape[0] if shape and shape[0] == shape[1] else 0
+  load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, side=side, **_where(config))
   source = parallel.lead(load) or load()
   is_folder = sources.own_folder(config.unlabelled_dataset, data_dir=config.data_dir)
   return source, folders.fingerprint([source]) if is_folder else ''

@@ -17,7 +17,7 @@ from kd_jax.data.feed import Part
 from kd_jax.report import analysis, predictions
 from kd_jax.report.predictions import Predictions
 from kd_jax.report.runs import Run
-from kd_jax.train import checkpoint
+from kd_jax.train import checkpoint, parallel
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 
@@ -44,6 +44,7 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
   known = {name for name in wanted if stored and stored.networks.get(name) == wanted[name]}
   if known == set(wanted):
     return stored, []
+  parallel.find_devices()
   try:
     dataset, assigned = images.labelled(config)
   except KdJaxError as error:

@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import sys
-import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -22,30 +22,6 @@ TUNABLES = ':'.join(f'glibc.malloc.{tunable}' for tunable in ('hugetlb=1', 'mmap
 ONEDNN = '--xla_cpu_experimental_onednn_custom_call=true'
 HELP = {'-h', '--help', '-help', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
-USAGE = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
-
-  {program}
-  {program} --config=cifar10_kd --workdir=runs/kd
-  {program} --config=cifar10_kd --workdir=runs/short --config.epochs=6 --config.kd.temperature=4
-
-The same command again goes on where the last one was stopped. A study is many runs, and one table of them:
-
-  {program} --config=paper/digits --workdir=runs/digits
-  python -m kd_jax.report runs/digits
-
-  --config=NAME       a configuration that comes with kd_jax, or a file of your own (default: quickstart). The names are
-                      {names}
-  --workdir=DIR       where everything of the run is kept (default: runs/<name of the config>)
-  --workers=N         of a study: processes that work on it, each on its share of the cores (default: 1)
-  --slurm_workers=N   of a study: submit N workers to Slurm, with submitit's parameters in --slurm=timeout_min=240,slurm_partition=gpu
-  --dry_run           of a study: print its runs, their operations and about how long they take; train nothing
-  --coordinator_address=HOST:PORT --num_processes=N --process_id=I
-                      several processes that share one run, on as many hosts: process 0's address, their number, and which one
-                      this is; on a TPU pod and under srun they are found by themselves
-  --config.KEY=VALUE  changes a key; of a study, in all its rows, and scale, seeds and sweep_seeds are keys, too. The keys
-                      with their defaults, which the file may change:
-
-"""
 
 
 def command() -> None:
@@ -64,10 +40,11 @@ def parse(argv: list[str]) -> list[str]:
   from ml_collections import config_flags
 
   from kd_jax import config as configuration
+  from kd_jax import output, usage
 
+  output.settle()
   if HELP & set(argv):
-    shown = textwrap.fill(', '.join(names()), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' ').lstrip()
-    print(USAGE.format(program=program(), names=shown) + configuration.describe(), flush=True)
+    print(usage.text(program(), names()) + configuration.describe(), flush=True)
     sys.exit(0)
   argv = with_files(argv)
   logging.set_verbosity(logging.ERROR)  # what ml_collections warns of is refused below
@@ -87,7 +64,8 @@ def parse(argv: list[str]) -> list[str]:
   except Exception as error:  # absl and ml_collections raise a dozen kinds; each is a mistake on the command line
     fail(_explain(error, argv))
   if len(left) > 1:
-    fail(f"unexpected argument '{left[1]}': flags look like --config.epochs=6; see --help")
+    name, _, value = left[1].partition('=')
+    fail(f"unexpected argument '{left[1]}': flags look like --config.epochs=6; see --help.{_key_of(name, value)}")
   if not known:
     fail(f'--config names no file whose get_config() returns a configuration;{_choices("")}')
   return left
@@ -96,6 +74,27 @@ def parse(argv: list[str]) -> list[str]:
 def program() -> str:
   """What the user calls this command."""
   return 'python launch.py' if Path(sys.argv[0]).name == 'launch.py' else 'kd-jax'
+
+
+def _start() -> list[str]:
+  """The words that start this command again, in this folder."""
+  return ['python', sys.argv[0]] if Path(sys.argv[0]).name == 'launch.py' else [program()]
+
+
+def _resolves(arguments: Sequence[str]) -> bool:
+  """Whether arguments of a run give a valid configuration. The flags of this process stay as they are."""
+  from ml_collections import config_flags
+
+  from kd_jax import config as configuration
+
+  argv, values = with_files([sys.argv[0], *arguments]), flags.FlagValues()
+  try:
+    config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+    values([argument for number, argument in enumerate(argv) if number == 0 or argument.startswith('--config')])
+    configuration.resolve(values.config)
+  except (Exception, SystemExit):  # as where the flags of this process are read
+    return False
+  return True
 
 
 def names() -> list[str]:
@@ -122,7 +121,7 @@ def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
   from kd_jax import config as configuration
-  from kd_jax import hosts, study
+  from kd_jax import following, hosts, places, study
   from kd_jax.run import run
   from kd_jax.train import parallel
   from kd_jax.train.loop import Interrupted
@@ -133,6 +132,7 @@ def main(argv: list[str]) -> None:
   if not configuration.is_utf8(workdir):
     fail(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')
   try:
+    places.check_local('--workdir', workdir)
     given_place = flags.FLAGS.coordinator_address, flags.FLAGS.num_processes, flags.FLAGS.process_id
     if study.is_study(given):
       if given_place != ('', 0, -1):
@@ -162,14 +162,15 @@ def main(argv: list[str]) -> None:
     sys.exit(130)
   if not parallel.leads():
     return
-  print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.\n'
-        'Next: another seed with --config.seed=1 and another --workdir; another method with --config.method=rkd; real images with\n'
-        f'--config=cifar10_kd --workdir=runs/cifar10_kd. `{program()} --help` lists what can be set.')  # fmt: skip
+  once = None if place else sys.argv[1:]  # several processes are not started by one command
+  commands = following.of_run(workdir, config, start=_start(), arguments=once, resolves=_resolves)
+  print(f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under networks/.\nNext:\n\n'
+        f'{following.shown(commands)}\n\n`{program()} --help` lists what can be set.')  # fmt: skip
 
 
 def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   """A study, by this process, by several, or by jobs of a cluster."""
-  from kd_jax import cluster, estimate
+  from kd_jax import cluster, estimate, following
   from kd_jax import workers as engine
 
   if dry:
@@ -187,7 +188,7 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   else:
     engine.work(study, workdir)
   if not engine.is_one_of_several():
-    print(f'\nThe results lie in {workdir}. Read them with\n  python -m kd_jax.report {workdir}')
+    print(f'\nThe results lie in {workdir}. Next:\n\n{following.shown(following.of_study(workdir))}')
 
 
 def settle_environment() -> None:
@@ -236,6 +237,7 @@ def complain(message: str) -> None:
 def _explain(error: Exception, argv: list[str]) -> str:
   """One line for whatever the flag libraries raised."""
   from kd_jax import config as configuration
+  from kd_jax import hints
   from kd_jax.types import KdJaxError
 
   known = configuration.names()
@@ -243,7 +245,7 @@ def _explain(error: Exception, argv: list[str]) -> str:
   keys += re.findall('Key "(.+?)" does not exist', str(error))  # set in a configuration file
   for key in keys:
     if key not in known:
-      hint = configuration.closest(key, known)
+      hint = hints.closest(key, known)
       return f"unknown configuration key '{key}'.{hint} `{program()} --help` lists the keys"
   if isinstance(error, OSError | ImportError):
     reason = str(error).splitlines()[-1].strip().removeprefix('Configuration is not available because of an earlier failure to load: ')
@@ -251,15 +253,32 @@ def _explain(error: Exception, argv: list[str]) -> str:
     return f'the configuration file cannot be read ({reason}).{_choices(missing[1] if missing else "")}'
   if 'Traceback (most recent call last)' in str(error):  # of the file's get_config()
     return f'the configuration file fails: {str(error).splitlines()[-1]}'
+  if isinstance(error, flags.UnrecognizedFlagError):
+    name, _, value = str(error.flagvalue).partition('=')
+    return str(error) if 'Did you mean' in str(error) else f'{error}.{_key_of(name, value)}'
+  if isinstance(error, flags.IllegalFlagValueError):
+    return hints.mistyped(str(error), configuration.defaults())
   if isinstance(error, flags.Error | KdJaxError):
     return str(error)
   return f'the configuration file fails: {type(error).__name__}: {error}'
 
 
+def _key_of(name: str, value: str | None) -> str:
+  """What key of the configuration a flag or an argument was meant to be."""
+  from kd_jax import config as configuration
+  from kd_jax import hints
+
+  return hints.key_of(name.lstrip('-'), value or '', configuration.names())
+
+
 def _file(name: str) -> str:
   """The file of a configuration that comes with kd_jax; another name has to be a file."""
+  from kd_jax import places
+
   if name in names():
     return str(CONFIGS / f'{name}.py')
+  if reason := places.refusal('--config', name):
+    fail(reason)
   if name and '.py' not in name and not os.path.isfile(name):
     fail(f"unknown configuration '{name}'.{_choices(name)}")
   return name
@@ -267,8 +286,8 @@ def _file(name: str) -> str:
 
 def _choices(name: str) -> str:
   """What --config takes, for the end of a message, and the name that was meant, where one is close."""
-  from kd_jax import config as configuration
+  from kd_jax import hints
 
   known = names()
   bare = re.sub(r'^(.*/)?configs/|\.py$', '', name)
-  return f'{configuration.closest(bare, known)} --config takes a file, or one of the names {", ".join(known)}'
+  return f'{hints.closest(bare, known)} --config takes a file, or one of the names {", ".join(known)}'

@@ -19,6 +19,7 @@ from kd_jax.command_line import Parser, unread
 from kd_jax.data import pictures, pipeline
 from kd_jax.interop import formats, runners
 from kd_jax.interop.runners import Runner
+from kd_jax.train import parallel
 from kd_jax.types import KdJaxError
 
 EXPORTED = ('.stablehlo', '.onnx', '.pt2')
@@ -52,6 +53,7 @@ class Prediction(NamedTuple):
 
 def load(path: str | Path) -> Classifier:
   """The network of a run, or of an exported file. Raises KdJaxError where there is none, or it is damaged."""
+  parallel.find_devices()
   path = Path(os.path.expanduser(path))
   if path.suffix not in EXPORTED or not os.path.isfile(path):
     found = finished.find(path)
@@ -118,7 +120,6 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--top', type=int, default=3, help='how many classes of each image (default: 3)')
   parser.add_argument('--format', choices=('text', 'json', 'csv'), default='text', help='default: text')
   arguments = parser.parse_args(argv)
-  sys.stdout.reconfigure(errors='surrogateescape')  # names of files as they are, whatever their bytes
   if arguments.top < 1:
     parser.error(f'--top is at least 1, not {arguments.top}')
   try:

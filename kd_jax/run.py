@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ import numpy as np
 from kd_jax import assembly, images, models, plans, tables, teachers, training, workdir
 from kd_jax.assembly import Context, Say, Student
 from kd_jax.config import Config
-from kd_jax.data import roles, sources
-from kd_jax.report import plots, records, statistics, table
+from kd_jax.data import feed, roles, sources
+from kd_jax.report import plots, records, run_figures, table, terminal
 from kd_jax.train import loop, memory, parallel
 from kd_jax.train.programs import Programs
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))  # Windows lacks the last
+_EXAMPLES = 10  # test images that are written as files
 
 
 class Prepared(NamedTuple):
@@ -45,6 +46,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then. Several processes that have joined
   (kd_jax.hosts) share a run: the first of them alone uses the folder, and speaks.
   """
+  workdir.check(folder)
   prepared = prepare(config)
   say = say if parallel.leads() else _silent
   check(prepared, say=say)
@@ -62,19 +64,26 @@ def _silent(line: str) -> None:
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
   """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
-  if config.deterministic:  # read by XLA when the first device is asked for; the choice of algorithms by timing is off, too
-    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0'
-  parallel.find_devices()
+  start_devices(config)
   dataset, parts = images.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
   imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    source, sha256 = images.unlabelled(config)
+    source, sha256 = images.unlabelled(config, shape=dataset.train.image.shape[1:])
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
     described |= {'unlabelled_sha256': sha256} if sha256 else {}
+    excluded = len(source.label) - len(parts.unlabelled.index)
+    described |= {'unlabelled_excluded': excluded} if excluded else {}  # else as an older kd_jax described it
   return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
+
+
+def start_devices(config: Config) -> None:
+  """Find the devices, set as the configuration says, before anything else asks for one. Raises KdJaxError where that cannot be."""
+  if config.deterministic:
+    parallel.be_deterministic()
+  parallel.find_devices()
 
 
 def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> Context:
@@ -90,6 +99,9 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
     say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
         f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
+  if excluded := prepared.data.get('unlabelled_excluded'):
+    say(f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or tested on, and are left out; '
+        f'{len(prepared.parts.unlabelled.index):,} are left to learn from.')  # fmt: skip
   tables.check(imported, prepared.phases, prepared.parts, config)
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
@@ -169,6 +181,18 @@ def _record(context: Context, rows: list[dict[str, Any]], histories: Mapping[str
   plots.plot_history(context.folder / 'curves.png', histories, title=f'{context.config.dataset}, seed {context.config.seed}')
 
 
+def _record_examples(folder: Path, test: feed.Part, classes: Sequence[str]) -> None:
+  """Write a test image of each of the first classes as a PNG, for predict to be tried on."""
+  image, label = test.source.image, np.asarray(test.source.label)[test.index]
+  if image.shape[-1] not in (1, 3):
+    return
+  for number, name in enumerate(classes[:_EXAMPLES]):
+    for place in test.index[label == number][:1]:
+      safe = ''.join(c if c.isalnum() else '_' for c in name)[:40]
+      pixels = np.asarray(image[place])
+      records.write_bytes(folder / f'{number:02d}_{safe}.png', run_figures.png(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
 def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
   zoo, rows, histories = dict(prepared.imported), [], {}
   for name, trained in prepared.imported.items():
@@ -185,9 +209,9 @@ def _phases(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     histories[phase.name] = done.history
     parallel.lead(functools.partial(_record, context, rows, histories))
   parallel.lead(lambda: plots.plot_comparison(context.folder / 'comparison.png', [row for row in rows if row['role'] != 'stage']))
-  context.say(table.results_table(rows))
+  parallel.lead(lambda: _record_examples(context.folder / 'examples', context.parts.test, context.classes))
+  context.say(table.results_table(rows, width=terminal.width()))
   tested, accuracy = len(context.parts.test.index), rows[-1]['test_accuracy']
-  error = statistics.standard_error(accuracy, tested)
-  context.say(f'{tested:,} test images: an accuracy of {accuracy:.1%} has a standard error of {error:.1%} by their choice alone, '
-              'and seeds add to it.')  # fmt: skip
+  context.say(f'{tested:,} test images: by their choice alone, the 95 % interval of an accuracy of {accuracy:.1%} is '
+              f'{table.interval(accuracy, tested)} %, and seeds add to it.')  # fmt: skip
   return rows

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from kd_jax import config as configuration
 from kd_jax.config import Config
+from kd_jax.hints import closest
 from kd_jax.types import KdJaxError
 
 SWEEP_SEEDS = 1000  # the first seed of sweeps: the runs that choose a value are not those that are reported
@@ -180,7 +181,7 @@ def _set(config: Any, key: str, value: Any) -> None:
   """Sets 'epochs' or 'kd.alpha'."""
   section, _, option = key.rpartition('.')
   if key not in configuration.names():
-    raise KdJaxError(f"unknown configuration key '{key}'.{configuration.closest(key, configuration.names())}")
+    raise KdJaxError(f"unknown configuration key '{key}'.{closest(key, configuration.names())}")
   target = config[section] if section else config
   try:
     target[option] = value

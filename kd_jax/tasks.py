@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,24 +73,28 @@ class Plan:
     if key not in self._prepared:
       named = (of.config.dataset, of.config.data_dir, of.config.image_size)  # rows share it: each would map its files anew
       if named not in self._datasets:
+        run.start_devices(of.config)  # else the images would start them
         self._datasets[named] = images.load(of.config)
       self._prepared[key] = tasks(run.prepare(of.config, dataset=self._datasets[named]))
     return self._prepared[key]
 
   def results(self, folder: Path, planned: Sequence[Planned]) -> Iterator[tuple[Planned, dict[str, Any] | None]]:
-    """Every run with its object for results.json, or None where it is not finished."""
-    for p in planned:
-      yield p, self._row(p, folder)
+    """Return every run with its object for results.json, or None where it is not finished.
 
-  def _row(self, p: Planned, folder: Path) -> dict[str, Any] | None:
+    What a run took is the sum over its phases, but for teachers that it shares with another row.
+    """
+    free = shared_teachers(planned)
+    for p in planned:
+      yield p, self._row(p, folder, free)
+
+  def _row(self, p: Planned, folder: Path, free: Collection[tuple[str, str]] = ()) -> dict[str, Any] | None:
     if not all(task.result(folder).exists() for task in p.tasks):
       return None
-    own = [task for task in p.tasks if not is_root_teacher(task.phase)]
-    rows = [row for task in own for row in records.read_sealed(task.result(folder))['rows']]
-    student = {k: v for k, v in rows[-1].items() if k != 'passes'}
-    total = {name: sum(row[name] or 0 for row in rows) for name in ('passes', 'flops', 'seconds')}
-    return student | {'name': p.run.row, 'setting': dict(p.run.setting), 'student_epochs': total['passes'] / p.run.config.epochs,
-                      'flops': total['flops'], 'seconds': total['seconds']}  # fmt: skip
+    own = [task for task in p.tasks if (p.run.row, task.phase.name) not in free]
+    rows = [records.read_sealed(task.result(folder))['rows'][-1] for task in own]  # it counts what was trained beside it
+    student = {k: v for k, v in rows[-1].items() if k != 'flops'}  # of an older kd_jax, which counted otherwise
+    return student | {'name': p.run.row, 'setting': dict(p.run.setting)} | {
+      name: _total(row.get(name) for row in rows) for name in ('passes', 'flops_alone', 'seconds')}
 
 
 def companies(study: Study, planned: Sequence[Planned], apart: Collection[str], *, whole: bool) -> list[tuple[Task, ...]]:
@@ -117,8 +121,27 @@ def companies(study: Study, planned: Sequence[Planned], apart: Collection[str], 
   return found
 
 
+def shared_teachers(planned: Sequence[Planned]) -> set[tuple[str, str]]:
+  """Return the teachers, (row, phase), that other rows use, too: whoever trains them, they are no row's own expense.
+
+  A row that shares a teacher at one seed shares it at all: what it takes does not change from seed to seed.
+  """
+  users: dict[str, set[str]] = {}
+  for p in planned:
+    for task in p.tasks:
+      users.setdefault(task.identity, set()).add(p.run.row)
+  return {(p.run.row, task.phase.name) for p in planned for task in p.tasks
+          if is_root_teacher(task.phase) and len(users[task.identity]) > 1}  # fmt: skip
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+  """Return the sum; None where one of the values is not known."""
+  values = list(values)
+  return None if None in values else sum(values)
+
+
 def is_root_teacher(phase: Phase) -> bool:
-  """Whether a phase trains a teacher that has no teacher: what a row takes for granted, and shares with other rows."""
+  """Return whether a phase trains a teacher that has no teacher, as rows may share it."""
   return phase.role == 'teacher' and not phase.teachers
 
 
@@ -163,7 +186,7 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
     data['sha256'] = prepared.data['sha256']
   if 'unlabelled' in phase.shares:
     data['unlabelled_dataset'] = config.unlabelled_dataset
-    data |= {name: value for name, value in prepared.data.items() if name == 'unlabelled_sha256'}
+    data |= {name: value for name, value in prepared.data.items() if name in ('unlabelled_sha256', 'unlabelled_excluded')}
   return data
 
 

@@ -62,14 +62,10 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
     checkpoints: the folder of what was saved of this training, and is.
   """
   (context, leading), *_ = students
-  made, devices = assembly.assemble(students, zoo), context.devices
+  made = assembly.assemble(students, zoo)
   work = made.work
-  # As many steps as the loop takes in a call, so that the step is traced once; XLA counts a loop's body once. From the host: on
-  # several, pmap gives up what it is given when it is only asked for its program.
-  each_step = context.programs.get(('operations', made.program), lambda: peaks.operations(
-    work.step, jax.device_get(made.firsts), made.frozen, *work.feed(0, min(work.steps_per_call, work.steps_per_epoch)), work.position))
-  each_step = each_step and each_step / len(students)
-  peak = _images_at_peak(devices, each_step, work.images_per_step)
+  each_step = _operations(context, made)
+  peak = _images_at_peak(context, made, each_step)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(made.fed))
     progress = parallel.lead(lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak)))
@@ -82,8 +78,8 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
       members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
     ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
-  return [_finish(student, made, finished, learner.student, each_step, zoo)
-          for student, learner, finished in zip(students, made.learners, ended, strict=True)]  # fmt: skip
+  return [_finish(student, made, finished, learner.student, operations, zoo)
+          for student, learner, finished, operations in zip(students, made.learners, ended, each_step, strict=True)]  # fmt: skip
 
 
 def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None,
@@ -97,7 +93,7 @@ def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network
   row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(context, phase, steps, each_step)
   if context.fidelity and phase.role != 'stage':
     teachers = [zoo[name] for name in phase.teachers]
-    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test)
+    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test, programs=context.programs)
   done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
@@ -156,20 +152,45 @@ def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], fi
   )  # fmt: skip
 
 
-def _images_at_peak(devices: parallel.Parallel, each_step: float | None, images: int) -> float | None:
+def _operations(context: Context, made: Assembled) -> list[float | None]:
+  """Return the operations of each student's step, a program, as it would take them alone: beside whom it trains does not count."""
+  return [_counted(context, made, program, step, firsts, consts) for (program, step), *firsts, consts
+          in zip(made.alone, made.firsts, made.frozen.consts, strict=True)]  # fmt: skip
+
+
+def _images_at_peak(context: Context, made: Assembled, each_step: Sequence[float | None]) -> float | None:
   """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
-  peak = peaks.of(jax.local_devices()[0].device_kind)
-  return peak.flops * devices.devices / (each_step * devices.programs / images) if peak and each_step else None
+  peak, devices, work = peaks.of(jax.local_devices()[0].device_kind), context.devices, made.work
+  if not peak or None in each_step:
+    return None
+  together = _counted(context, made, made.program, lambda: work.step, made.firsts, *made.frozen.consts)
+  return together and peak.flops * devices.devices / (together / len(each_step) * devices.programs / work.images_per_step)
+
+
+def _counted(context: Context, made: Assembled, program: Any, step: Callable[[], Callable], firsts: Sequence[TrainState],
+             *consts: PyTree) -> float | None:  # fmt: skip
+  """Return the operations of the step of these students, counted once for all phases that have this program."""
+
+  def count() -> float | None:
+    # From the host: on several, pmap gives up what it is given when it is only asked for its program. As many steps as the loop takes
+    # in a call, so that the step is traced once.
+    given, work = jax.device_get(tuple(firsts)), made.work
+    steps = min(work.steps_per_call, work.steps_per_epoch)
+    return peaks.operations(step(), given, made.frozen._replace(consts=consts), *work.feed(0, steps), work.position, steps=steps)
+
+  return context.programs.get(('operations', program), count)
 
 
 def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:
-  """What a phase's training took: passes of a network over as many images as there are to train on, and operations.
+  """Return what a phase's training takes: passes of a network over as many images as there are to train on, and operations.
 
-  Every view counts, and so does a network that is trained beside the student; teachers are in the operations alone.
+  Every view counts, and so does a network that is trained beside the student; teachers' passes are in the operations alone.
+  `flops_alone` are those of this phase without the students that were trained with it. (An older kd_jax wrote `flops`, in which
+  these shared the teachers' pass, and a loop counted for one turn.)
   """
   networks = 2 if phase.method.companion else 1
   seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
-  return {'passes': seen / len(context.parts.train.index), 'flops': each_step and each_step * steps * context.devices.programs}
+  return {'passes': seen / len(context.parts.train.index), 'flops_alone': each_step and each_step * steps * context.devices.programs}
 
 
 def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished,
@@ -224,7 +245,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
 def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:
   """A row of results.json; what was not measured is null."""
   fields = ('role', 'method', 'recipe', 'student', 'teachers', 'dataset', 'seed', 'epochs', 'steps', 'best_epoch', 'train_examples',
-            'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops',
+            'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops_alone',
             'images_per_second', 'seconds')  # fmt: skip
   common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
             'parameters': models.count_parameters(variables['params']) or None, 'selection': context.config.selection,

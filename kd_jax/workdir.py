@@ -7,13 +7,13 @@
   events/<phase>/              TensorBoard
   phases/<phase>/              history.csv, checkpoints/, and result.json once the phase is finished
   networks/<phase>/            the selected network, ready to be a teacher
+  examples/                    a test image of each of the first ten classes
   predictions.npz report/      what `python -m kd_jax.report` computes of the networks, and its page
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import os
 import platform
@@ -24,11 +24,18 @@ from typing import Any
 
 import jax
 
+from kd_jax import locks, places
 from kd_jax.config import Config, difference
 from kd_jax.report import records, shapes
 from kd_jax.types import KdJaxError
 
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets', 'kd_jax')
+
+
+def check(folder: str | os.PathLike) -> None:
+  """Raise KdJaxError where no run can live in a folder of this name, or on this system: before anything is loaded."""
+  places.check_local('--workdir', folder)
+  locks.check()
 
 
 @contextlib.contextmanager
@@ -51,6 +58,10 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
     if odd := [where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)]:
       raise KdJaxError(f"the images in {odd[0]} have changed since the run in {folder} began: choose another --workdir, or "
                        'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
+    name = 'unlabelled_excluded'
+    if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none
+      raise KdJaxError(f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} that it is '
+                       'validated or tested on, which are left out now: choose another --workdir')  # fmt: skip
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:
@@ -71,8 +82,9 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     wait: until it is free.
 
   Raises:
-    KdJaxError: the folder cannot be written; or, at the end, it is no longer there.
+    KdJaxError: the folder cannot be written, or the system has no locks; or, at the end, it is no longer there.
   """
+  check(folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the context lasts
@@ -80,7 +92,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     raise KdJaxError(f'{folder} cannot be written ({error.strerror}); choose another --workdir') from error
   with lock:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+      locks.take(lock, wait=wait)
     except BlockingIOError:
       yield False
       return

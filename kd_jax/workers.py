@@ -42,6 +42,7 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
     KdJaxError: a row cannot be run, before any is; or, at the end, phases have failed.
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
+  workdir.check(folder)
   folder, plan, programs, failed, apart = Path(folder).absolute(), Plan(study), Programs(), {}, set()
   plan.check(say)
   with run.stopping() as stop:
@@ -102,8 +103,9 @@ def spread(command: Sequence[str], count: int) -> int:
   def start(number: int) -> subprocess.Popen:
     share = cores[number::count] or cores
     bind = (lambda: os.sched_setaffinity(0, share)) if cores else None
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=bind,  # noqa: PLW1509
-                            env={**os.environ, **shared, _WORKER: str(number)})  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=bind,  # noqa: PLW1509
+                            encoding='utf-8', errors='surrogateescape',
+                            env={**os.environ, **shared, 'PYTHONIOENCODING': 'utf-8', _WORKER: str(number)})  # fmt: skip
 
   started = [start(number) for number in range(count)]
 
@@ -113,8 +115,9 @@ def spread(command: Sequence[str], count: int) -> int:
         process.send_signal(number)
 
   def relay(number: int, process: subprocess.Popen) -> None:
-    for line in process.stdout:
-      print(f'{number + 1}: {line}', end='', flush=True)
+    with process.stdout:
+      for line in process.stdout:
+        print(f'{number + 1}: {line}', end='', flush=True)
 
   before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
   try:

@@ -20,7 +20,10 @@ class Case(NamedTuple):
 LAUNCH = {
   'flags': [
     ('--bogus=1', "Unknown command line flag 'bogus'"),
-    ('--epochs=3', "Unknown command line flag 'epochs'"),
+    ('--epochs=3', "Unknown command line flag 'epochs'. Did you mean --config.epochs=3?"),
+    ('--epoch=3', "Unknown command line flag 'epoch'. Did you mean --config.epochs=3?"),
+    ('--boundary_share=.5', 'Did you mean --config.ab.boundary_share=.5?'),
+    ('epochs=3', 'Did you mean --config.epochs=3?'),
     ('digits', "unexpected argument 'digits': flags look like --config.epochs=6"),
     ('--config.epochs=3 digits', "unexpected argument 'digits'"),
     ('--config.epochs', 'Missing value for flag --config.epochs'),
@@ -36,6 +39,17 @@ LAUNCH = {
     ('--coordinator_address=here --num_processes=2 --process_id=0', 'not "here", 2 and 0'),
     ('--coordinator_address=here:1 --num_processes=2 --process_id=2', 'not "here:1", 2 and 2'),
     ('--config=paper/digits --process_id=1', 'share out a single run; a study is shared by all who work in its --workdir'),
+  ],
+  'URLs': [
+    ('--workdir=s3://bucket/run', '--workdir=s3://bucket/run is a URL, and kd_jax reads and writes local files alone'),
+    ('--workdir gs://bucket/run', 'is a URL'),
+    ('--workdir=file:///tmp/run', 'is a URL'),
+    ('--config=paper/digits --workdir=s3://bucket/study', 'is a URL'),
+    ('--config=https://example.org/mine.py', '--config=https://example.org/mine.py is a URL'),
+    ('--config.dataset=s3://bucket/photos', 'dataset=s3://bucket/photos is a URL'),
+    ('--config.data_dir=gs://tfds-data', 'data_dir=gs://tfds-data is a URL'),
+    ('--config.unlabelled_dataset=s3://bucket/more', 'unlabelled_dataset=s3://bucket/more is a URL'),
+    ('--config.teacher_checkpoint=resnet26.pth,hf://teacher.pth', 'teacher_checkpoint=hf://teacher.pth is a URL'),
   ],
   'keys': [
     ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
@@ -56,7 +70,9 @@ LAUNCH = {
     (f'--config.epochs={"9" * 5000}', 'config.epochs=999'),
     ('--config.learning_rate=fast', "could not convert string to float: 'fast'"),
     ('--config.learning_rate=1,5', "could not convert string to float: '1,5'"),
-    ('--config.baseline=maybe', 'config.baseline=maybe'),
+    ('--config.baseline=maybe', "'maybe' is neither True nor False: write --config.baseline=True or --config.baseline=False"),
+    ('--config.flip=maybe', '--config.flip=True or --config.flip=False'),
+    ('--config.log_every=often', 'log_every is a whole number, such as --config.log_every=50'),
     ('--config.mean=grey', "numbers, not ('grey',)"),
     ('--config.mean=(.5', "mean holds finite numbers, not ('(.5',)"),
   ],
@@ -67,7 +83,8 @@ LAUNCH = {
     (f'--config.student={BYTES}', 'student holds bytes that are no UTF-8'),
     ("--config.student='\x1b[31mred\x07\u202eder'", r"unknown student '\x1b[31mred\x07\u202eder'"),
     ('--config.teacher=wrn16', "unknown teacher 'wrn16'"),
-    ('--config.method=kdd', "unknown method 'kdd'"),
+    ('--config.method=kdd', "unknown method 'kdd'. Did you mean 'kd'?"),
+    ('--config.method=kd+0.5*ohh', "unknown method 'ohh'. Did you mean 'oh'?"),
     ('--config.method=', "unknown method ''"),
     ('--config.method=kd+kd', 'names kd twice'),
     ('--config.method=kd+x*oh', "'x' is no weight"),
@@ -377,6 +394,8 @@ OTHERS = {
     ('run study', 'give one folder'),
     ('nosuch', 'holds neither a study nor a run'),
     ('nothing', 'holds neither a study nor a run'),
+    ('s3://bucket/run', 's3://bucket/run is a URL, and kd_jax reads and writes local files alone'),
+    ('study --out=gs://bucket/report', '--out=gs://bucket/report is a URL'),
     ('a_file', 'holds neither a study nor a run'),
     ('no_entry', 'no_entry'),
     (LONG, 'xxx'),
@@ -432,6 +451,8 @@ OTHERS = {
     ('nosuch', 'nosuch does not exist or may not be read; give a workdir'),
     ("'~nobody_of_that_name/run'", '~nobody_of_that_name'),
     ('a_file', 'a_file is no network'),
+    ('s3://bucket/run', 's3://bucket/run is a URL'),
+    ('network --out=s3://bucket/export', '--out=s3://bucket/export is a URL'),
     ('started', 'is not finished'),
     ('study', 'holds a study, which has many networks'),
     ('text.pth', 'cannot be read as a PyTorch checkpoint'),
@@ -448,6 +469,7 @@ OTHERS = {
   'predictions': [
     ('', 'the following arguments are required'),
     ('nosuch image.png', 'nosuch does not exist or may not be read; give a workdir'),
+    ('network s3://bucket/image.png', 's3://bucket/image.png is a URL'),
     ('network nosuch.png', 'nosuch.png does not exist or may not be read'),
     ('network empty', 'empty holds no image'),
     ('network text.png', 'text.png is no image that can be read (of no kind that Pillow knows)'),
@@ -470,6 +492,7 @@ OTHERS = {
   'crosschecks': [
     ('', 'the following arguments are required: --reference, --pretrained'),
     ('--reference=nosuch --pretrained=empty', 'nosuch holds no .npz file'),
+    ('--reference=s3://bucket/numbers --pretrained=empty', '--reference=s3://bucket/numbers is a URL'),
     ('--reference=empty --pretrained=empty', 'empty holds no .npz file'),
     ('--reference=unknown_numbers --pretrained=empty', 'numbers.npz is of no known kind'),
     ('--reference=text_numbers --pretrained=empty', 'losses.npz'),
@@ -481,6 +504,8 @@ OTHERS = {
 COMMANDS = {'reports': 'kd_jax.report', 'exports': 'kd_jax.export', 'predictions': 'kd_jax.predict', 'crosschecks': 'kd_jax.crosscheck'}
 SURROUNDINGS = [
   Case('surroundings', 'JAX_PLATFORMS=nosuch launch.py', 'JAX_PLATFORMS'),
+  *(Case('surroundings', f'JAX_PLATFORMS=rocm {command}', 'JAX finds no devices (')
+    for command in ('launch.py', 'kd_jax.export network', 'kd_jax.predict network image.png')),
   Case('surroundings', 'XDG_CACHE_HOME=a_file launch.py --config.dataset=read_only_photos', 'XDG_CACHE_HOME'),
 ]
 CASES = [

@@ -14,10 +14,13 @@ PACKAGE = ROOT / 'kd_jax'
 # Part → the parts of kd_jax that it may import, itself included. A folder is a part; so is a file beside them.
 ALLOWED = {
   'types': (),
+  'places': ('types',),
+  'locks': ('types',),
+  'hints': (),
   'losses': ('types', 'losses'),
   'models': ('types', 'models'),
-  'data': ('types', 'data'),
-  'methods': ('types', 'losses', 'methods', 'models'),
+  'data': ('types', 'locks', 'places', 'data'),
+  'methods': ('types', 'hints', 'losses', 'methods', 'models'),
   'train': ('types', 'losses', 'train'),
   'report': ('types', 'report'),
   'interop': ('types', 'models', 'interop'),
@@ -25,18 +28,20 @@ ALLOWED = {
 }
 # These stand above the parts: they may import any of them, but not each other's callers.
 ABOVE = {
-  'config': ('types', 'methods', 'models', 'plans', 'train.parallel'),
-  'workdir': ('types', 'config', 'report'),
+  'config': ('types', 'hints', 'places', 'methods', 'models', 'plans', 'train.parallel'),
+  'workdir': ('types', 'locks', 'places', 'config', 'report'),
   'images': ('types', 'config', 'data', 'train.parallel'),
   'tables': ('types', 'config', 'data', 'images', 'interop'),
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),
   'teachers': ('types', 'config', 'finished', 'methods', 'models', 'plans', 'interop', 'train.checkpoint'),
   'assembly': ('types', 'config', 'data', 'models', 'train'),
-  'fidelity': ('types', 'assembly', 'data', 'report'),
+  'fidelity': ('types', 'assembly', 'data', 'report', 'train.programs'),
   'training': ('types', 'assembly', 'fidelity', 'models', 'plans', 'report', 'train', 'watcher', 'workdir'),
-  'study': ('types', 'config'),
+  'study': ('types', 'config', 'hints'),
+  'following': ('config', 'models'),
   'watcher': ('report', 'train'),
-  'command_line': (),
+  'output': (),
+  'command_line': ('output', 'places'),
   'hosts': ('types',),
   'cluster': ('types',),
 }

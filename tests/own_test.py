@@ -110,7 +110,7 @@ class TestExported:
     rows, said = trained(place / kind, student='own_nets:bare', teacher_checkpoint=f'{kind}.jax')
     assert re.fullmatch(rf'{kind}\.jax@[0-9a-f]{{12}}', rows[0]['student']) and rows[0]['parameters'] is None
     assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
-    assert rows[1]['flops'] is None and rows[1]['teachers'] == [rows[0]['student']]
+    assert rows[1]['flops_alone'] is None and rows[1]['teachers'] == [rows[0]['student']]
     ours, theirs = (checkpoint.load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught'))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), ours, theirs)
 

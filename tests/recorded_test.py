@@ -43,7 +43,7 @@ def identity(method: str, recipe: str = 'written', student: str = 'resnet8', **o
   wanted = plans.Wanted(method, recipe, {method: options}, SPEC._replace(name=student), SPEC, 'block', ('teacher',), False, 20, 0, 128,
                         Optimiser())  # fmt: skip
   known = {'teacher': 'teacher', 'boundary': 'boundary'}
-  return [tasks.hashed(tasks._described_phase(phase, known)) for phase in plans.make(wanted)]
+  return [tasks.hashed(tasks.described_phase(phase, known)) for phase in plans.make(wanted)]
 
 
 # (method, recipe, student) → the hashes of its phases when the study was recorded

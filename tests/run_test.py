@@ -17,6 +17,7 @@ import kd_jax.assembly
 import kd_jax.run
 import kd_jax.training
 from kd_jax import config as configuration
+from kd_jax import tasks
 from kd_jax.data import roles, sources
 from kd_jax.interop import torch_names, torch_writer
 from kd_jax.report import records, table
@@ -35,7 +36,7 @@ FIELDS = {
   'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
   'epochs': int, 'steps': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
   'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'test_examples': int,
-  'passes': float, 'flops': float, 'images_per_second': float, 'seconds': float,
+  'passes': float, 'flops_alone': float, 'images_per_second': float, 'seconds': float,
   'best_sha256': str, 'last_sha256': str,
 }  # fmt: skip
 
@@ -363,6 +364,21 @@ def test_training_images_are_balanced_and_drawn_by_the_seed():
   everything = roles.assign(digits, validation_examples=40, train_examples=0, eval_examples=0, seed=1)
   np.testing.assert_array_equal(everything.validation.index, first.validation.index)
   assert len(everything.train.index) == 1397 and len(everything.test.index) == 360
+
+
+def test_a_data_set_may_be_its_own_unlabelled_one():
+  """What chooses the epoch is not learned from; the hash of what learns from the rest is another than it was."""
+  given = config(method='unsupervised', unlabelled_dataset='digits', selection='validation', validation_examples=40, eval_examples=0)
+  prepared, said = kd_jax.run.prepare(given), []
+  parts = prepared.parts
+  assert parts.unlabelled.source.image.shape == parts.train.source.image.shape and prepared.data['unlabelled_excluded'] >= 40
+  assert not set(parts.validation.index) & set(parts.unlabelled.index)
+  kd_jax.run.check(prepared, say=said.append)
+  total = len(parts.unlabelled.source.label)
+  assert f'{total - len(parts.unlabelled.index)} images of unlabelled_dataset digits are validated or tested on' in said[0]
+  before = prepared._replace(data={k: v for k, v in prepared.data.items() if k != 'unlabelled_excluded'})
+  (teacher, *_, student), (as_before, *_, leaky) = tasks.tasks(prepared), tasks.tasks(before)
+  assert teacher.identity == as_before.identity and student.identity != leaky.identity
 
 
 def test_normalisation_is_that_of_the_training_images_alone():

@@ -143,6 +143,15 @@ def test_so_are_other_unlabelled_images(tmp_path):
     pass
 
 
+def test_a_run_that_has_learned_from_images_it_is_tested_on_is_not_gone_on_with(tmp_path):
+  data = {'dataset': 'digits', 'sha256': '', 'classes': []}
+  with workdir.claimed(tmp_path, config(), data=data):  # as an older version noted it
+    pass
+  with (pytest.raises(KdJaxError, match='are left out now: choose another --workdir'),
+        workdir.claimed(tmp_path, config(), data=data | {'unlabelled_excluded': 3})):
+    pass
+
+
 def test_a_folder_that_is_moved_away_is_told_at_the_end(tmp_path):
   folder, away = tmp_path / 'run', tmp_path / 'away'
   with pytest.raises(KdJaxError, match='was moved or removed while it was in use.*bring it back'), workdir.claimed(folder, config()):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -85,7 +87,8 @@ def test_results_are_the_rows_and_seeds(whole):
   assert [(row['name'], row['setting']) for row in sweeps] == [('KD', {'kd.alpha': 0.2}), ('KD', {'kd.alpha': 0.8})]
   best = max(sweeps, key=lambda row: row['validation_accuracy'])
   assert chosen == best['setting']  # of equal ones max, too, takes the first
-  assert all(row['student_epochs'] == 1.0 and row['flops'] > 0 and row['seconds'] > 0 for row in rows)
+  assert [row['passes'] for row in rows] == [2, 4, 2]  # two epochs each, and two of the teacher, which only KD has
+  assert all(row['flops_alone'] > 0 and row['seconds'] > 0 for row in rows) and rows[1]['flops_alone'] > 2 * rows[0]['flops_alone']
 
 
 def test_study_json_tells_where_everything_lies(whole):
@@ -115,6 +118,8 @@ def test_a_new_row_runs_alone(whole):
   said = []
   work(folder, *ROWS, Row('KD, T = 1', {'kd.temperature': 1.0}, seeds=1), say=said.append)
   assert [line.split('] ')[1] for line in said if line.startswith('[')] == ['KD, T = 1, seed 0: student']
+  rows = json.loads((folder / 'results.json').read_text())
+  assert [row['passes'] for row in rows] == [2, 2, 2, 2]  # both rows have the teacher now, so that it is no expense of either
   work(folder)  # and leaves no trace where it is taken out again
 
 
@@ -165,6 +170,7 @@ class _never:  # noqa: N801 - a context manager in the place of a function
     return None
 
 
+TAKD = {'method': 'takd', 'takd.assistants': 'study_nets:small'}
 COMPANY = (*ROWS, Row('PKD', {'method': 'pkd'}, seeds=2))
 
 
@@ -206,10 +212,8 @@ class TestTogether:
     for name in ('results.json', 'sweeps.json'):
       ours, theirs = (json.loads((of / name).read_text()) for of in (folder, tmp_path / 'alone'))
       for one, other in zip(ours, theirs, strict=True):
-        assert all(one[key] == other[key] for key in ('name', 'seed', 'setting', 'student_epochs', 'epochs'))
+        assert all(one[key] == other[key] for key in ('name', 'seed', 'setting', 'passes', 'flops_alone', 'epochs'))
         assert abs(one['test_accuracy'] - other['test_accuracy']) <= 1 / 40 + 1e-9  # rounding may tip an image
-        shared = one['name'] == 'KD' or (one['name'], one['seed']) == ('PKD', 0)
-        assert (one['flops'] < other['flops']) == shared
 
   def test_interrupted_it_ends_as_the_undisturbed_one(self, works, undisturbed, tmp_path, monkeypatch):
     epochs, record = [], workers.training.Watcher.epoch
@@ -263,6 +267,27 @@ def test_a_row_that_cannot_run_stops_the_study_before_it_starts(tmp_path):
   with pytest.raises(KdJaxError, match="row 'too many'"):
     work(tmp_path / 'study', ROWS[0], Row('too many', {'train_examples': 64, 'batch_size': 65}))
   assert not (tmp_path / 'study').exists()
+
+
+def test_teachers_that_a_row_has_for_itself_count(whole, works, tmp_path):
+  """One teacher is imported and free; MKD trains two more."""
+  rows = (Row('KD', {'method': 'kd'}, seeds=1), Row('MKD', {'method': 'mkd'}, seeds=1), Row('TAKD', TAKD, seeds=1))
+  works(tmp_path / 'study', rows=rows)
+  kd, mkd, takd = json.loads((tmp_path / 'study' / 'results.json').read_text())
+  assert (kd['passes'], mkd['passes'], takd['passes']) == (2, 6, 4)
+  assert mkd['flops_alone'] > 2 * kd['flops_alone'] and mkd['seconds'] > kd['seconds']
+
+
+def test_a_teacher_is_free_only_where_another_row_has_it():
+  def free(*rows):
+    of = study(*rows)
+    return tasks.shared_teachers(tasks.Plan(of).now(Path('nowhere'))[0])
+
+  kd, mkd = Row('KD', {'method': 'kd'}, seeds=2), Row('MKD', {'method': 'mkd'}, seeds=1)
+  assert free(kd) == free(kd, mkd) == set()  # each seed of KD has a teacher, but no other row has it
+  pkd = Row('PKD', {'method': 'pkd'}, seeds=1)
+  assert free(kd, mkd, pkd) == {('KD', 'teacher'), ('PKD', 'teacher')}
+  assert free(kd, Row('other data', {'method': 'kd', 'train_examples': 32}, seeds=1)) == set()
 
 
 def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(tmp_path, monkeypatch):
@@ -335,3 +360,28 @@ def test_so_does_an_image_more_among_the_unlabelled_ones(tmp_path):
   Image.new('L', (20, 20), 90).save(tmp_path / '2.png')
   after = identities()
   assert after['teacher'] == before['teacher'] and after['student'] != before['student']
+
+
+class Started:
+  """A process in name: what it would be given."""
+
+  environments: list[dict[str, str]] = []
+  stdout = property(lambda self: io.StringIO())
+
+  def __init__(self, command, *, env, **rest):
+    self.environments.append(env)
+
+  def wait(self):
+    return 0
+
+
+@pytest.mark.parametrize(('given', 'expected'), [(None, '0.450'), ('0.1', '0.1')])
+def test_workers_share_the_memory_of_an_accelerator(monkeypatch, given, expected):
+  name = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
+  monkeypatch.delenv(name, raising=False)
+  if given:
+    monkeypatch.setenv(name, given)
+  monkeypatch.setattr(workers.subprocess, 'Popen', Started)
+  monkeypatch.setattr(Started, 'environments', [])
+  assert workers.spread(['true'], 2) == 0
+  assert [environment[name] for environment in Started.environments] == [expected] * 2

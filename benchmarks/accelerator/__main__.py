@@ -1,6 +1,6 @@
 """The first minutes on a GPU or TPU: what it is, whether it computes what it should, how fast; then a study.
 
-  python -m benchmarks.accelerator --minutes=12 --out=DIR [--study=CONFIG]
+  python -m benchmarks.accelerator --minutes=12 --out=DIR [--study='CONFIG FLAG …']…
 
 Each result is written at once, as a line of DIR/results.jsonl and in DIR/summary.md. The same command goes on where it was
 stopped: what is written down is not measured again. The order is
@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,9 +35,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_float('minutes', 12, 'of this sitting, at most', lower_bound=0.1)
 flags.DEFINE_float('measuring', 4, 'of them, at most, before the study begins', lower_bound=0.1)
 flags.DEFINE_string('out', None, 'where the results are kept', required=True)
-flags.DEFINE_string('study', '', 'a configuration of a study, such as paper/table3; empty: none')
+flags.DEFINE_multi_string('study', [], "a configuration of a study and flags of its own, such as 'paper/table3 --config.seeds=1'; of "
+                          'several, one after the other')
 flags.DEFINE_integer('study_workers', 0, 'processes that work on it; 0: as many as were fastest', lower_bound=0)
-flags.DEFINE_multi_string('study_flags', [], 'a further flag of launch.py, such as --config.seeds=3; may be repeated')
+flags.DEFINE_bool('mps', True, "also try several processes under CUDA's MPS, where it is there")
 flags.DEFINE_bool('rehearse', False, 'on a CPU, at a hundredth of the size: whether all of this runs')
 flags.DEFINE_string('data_dir', os.environ.get('KD_JAX_DATA', ''), 'prepared data with cifar10')
 flags.DEFINE_string('pretrained', os.environ.get('KD_JAX_PRETRAINED', ''), 'folder of the published networks')
@@ -54,31 +56,33 @@ def main(argv: list[str]) -> None:
   signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(130))
   places = {'reference': FLAGS.reference, 'pretrained': FLAGS.pretrained, 'data_dir': FLAGS.data_dir}
   with steps.Measuring(record, wanted, base, out, places, measured) as measuring:
-    measuring.prepare()
     measuring.machine()
+    measuring.prepare()
     measuring.correct()
     measuring.resumed()
     measuring.times()
-    measuring.seeds()
-  if name := FLAGS.study or wanted.study:
-    _study(record, name, wanted, base, out, until)
+    measuring.seeds(mps=FLAGS.mps)
+  for text in FLAGS.study or wanted.studies:
+    _study(record, text, base, out, until)
   print(f'The results lie in {out}: results.jsonl, summary.md.', flush=True)
 
 
-def _study(record: Record, name: str, wanted: plan.Plan, base: Mapping[str, str], out: Path, until: float) -> None:
-  fastest = steps.fastest(record)
+def _study(record: Record, text: str, base: Mapping[str, str], out: Path, until: float) -> None:
+  """Work on a study, 'NAME FLAG FLAG …', unless an earlier sitting finished it or too little time is left to begin."""
+  sittings = [line for line in record.of('study').values() if line['study'] == text]
+  if any(line['status'] == 0 for line in sittings) or until - time.monotonic() < studying.SAVING + studying.ARCHIVING:
+    return
+  fastest, (name, *given) = steps.fastest(record), text.split()
   workers = FLAGS.study_workers or fastest.processes
-  given = [*(wanted.study_flags if FLAGS.rehearse else ()), *FLAGS.study_flags]
   if FLAGS.data_dir and not FLAGS.rehearse:
     given += [f'--config.data_dir={FLAGS.data_dir}', '--config.download=False']
-  sitting = sum(line['step'] == 'study' for line in record.lines) + 1
-  if sitting > 1 and record.lines[-1].get('status') == 0:
-    return
+  folder = out / 'study' / f'{Path(name).stem}-{zlib.crc32(text.encode()):08x}'
   with steps.served(fastest.mps, out) as mps:
-    given_to = {**base, **mps, **steps.flags_of_xla(fastest.xla_flags)}
-    ended = studying.run(name, given, workers, out / 'study', given_to, until - studying.ARCHIVING)
+    environment = {**base, **mps, **steps.flags_of_xla(fastest.xla_flags)}
+    ended = studying.run(name, given, workers, folder, environment, until - studying.ARCHIVING)
   ended['archive_bytes'] = studying.archive(out / 'study', out)
-  record.add('study', f'sitting {sitting}', {'config': name, 'workers': workers, 'chosen': fastest._asdict(), **ended})
+  used = {'study': text, 'folder': folder.name, 'workers': workers, **fastest._asdict()}
+  record.add('study', f'{text}, sitting {len(sittings) + 1}', used | ended)
 
 
 if __name__ == '__main__':

@@ -31,8 +31,7 @@ class Plan(NamedTuple):
   resumed: dict[str, Any]  # keys of the run that is stopped and goes on
   stopped: dict[str, int]  # its `steps` in a call, and `stop_after` how many calls
   seconds: float  # of each timing
-  study: str
-  study_flags: tuple[str, ...]
+  studies: tuple[str, ...]  # a configuration and flags of its own
 
 
 def full(pretrained: str, data_dir: str) -> Plan:
@@ -65,20 +64,20 @@ def full(pretrained: str, data_dir: str) -> Plan:
   resumed = {'method': 'kd', 'teacher': 'resnet26', 'teacher_checkpoint': f'{pretrained}/resnet26_cifar10.pth', 'data_dir': data_dir,
              'download': False, 'epochs': 3, 'train_examples': 12_800, 'eval_examples': 1_000}  # fmt: skip
   peers = (eager + big, *((peer,) for peer in compiled + graphs))
-  return Plan(first, tuple(groups), peers, kd[351], (1, 4, 8, 12), resumed, {'steps': 32, 'stop_after': 5}, 0.6, '', ())
+  return Plan(first, tuple(groups), peers, kd[351], (1, 4, 8, 12), resumed, {'steps': 32, 'stop_after': 5}, 0.6, ())
 
 
 def rehearsal() -> Plan:
   """Return the plan for a CPU: tiny networks, so that every line of this runs in seconds, and no figure means anything."""
-  tiny = {'student': 'thin_resnet8', 'teacher': 'thin_resnet8', 'examples': 64, 'evaluated': 16, 'image_shape': (16, 16, 1),
-          'batch': 16, 'steps': 2}  # fmt: skip
+  tiny = {'student': 'thin_resnet8', 'teacher': 'thin_resnet8', 'examples': 16, 'evaluated': 10, 'image_shape': (16, 16, 1),
+          'batch': 4, 'steps': 2}  # fmt: skip
   programs = (Program('nokd, float32', 'nokd', **tiny, epoch=True),
               Program('kd, float32, 2 students vmapped', students=2, how='vmapped', **tiny))  # fmt: skip
   resumed = {'dataset': 'digits', 'method': 'nokd', 'student': 'thin_resnet8', 'relu_placement': 'block', 'mean': (0.3,),
-             'std': (0.4,), 'epochs': 2, 'batch_size': 10, 'train_examples': 80, 'validation_examples': 50,
+             'std': (0.4,), 'epochs': 2, 'batch_size': 5, 'train_examples': 20, 'validation_examples': 50,
              'eval_examples': 50}  # fmt: skip
-  study_flags = ('--config.seeds=1', '--config.train_examples=64', '--config.validation_examples=32', '--config.eval_examples=32',
-                 '--config.epochs=2', '--config.batch_size=16', '--config.student=thin_resnet8')  # fmt: skip
-  peer = Peer('torch eager, nokd, float32', 'nokd', device='cpu', batch=16)
-  return Plan((Group(programs[:1]),), (Group(programs[1:]),), ((peer,),), Program('shared', 'nokd', **tiny), (1, 2), resumed,
-              {'steps': 2, 'stop_after': 3}, 0.05, 'benchmarks/students.py', study_flags)  # fmt: skip
+  study = ('benchmarks/students.py --config.seeds=1 --config.train_examples=64 --config.validation_examples=32 '
+           '--config.eval_examples=32 --config.epochs=2 --config.batch_size=16 --config.student=thin_resnet8')  # fmt: skip
+  peer = Peer('torch eager, nokd, float32', 'nokd', device='cpu', batch=4)
+  return Plan((Group(programs),), (), ((peer,),), Program('shared', 'nokd', **tiny), (1, 2), resumed,
+              {'steps': 2, 'stop_after': 3}, 0.05, (study,))  # fmt: skip

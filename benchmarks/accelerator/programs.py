@@ -19,7 +19,7 @@ from benchmarks.ours import Silent
 from benchmarks.workers import serve
 
 EPOCHS = 10_000  # of the learning rate's schedule: no drop is reached
-REPEATED = 16  # steps that are taken without looking at the results, at least
+REPEATED = 16  # calls of one step that are made without looking at the results
 
 
 class Program(NamedTuple):
@@ -119,7 +119,7 @@ def build(program: Program, after: str = '') -> Built:
     frozen = frozen._replace(consts=frozen.consts[0])
   precise = partial(jax.default_matmul_precision, program.precision) if program.precision else contextlib.nullcontext
   now, placed, done = work.place(jax.tree.map(np.array, jax.device_get(firsts))), work.place(frozen), 0
-  repeats = max(1, REPEATED // count)
+  repeats = REPEATED if count == 1 else 1
 
   def call() -> None:
     nonlocal now, done

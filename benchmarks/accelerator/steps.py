@@ -24,6 +24,7 @@ from kd_jax.train import peaks
 
 PRECISIONS = {'float32': {'JAX_DEFAULT_MATMUL_PRECISION': 'highest'}, "the device's own": {}}
 COMPILING = 0.65  # of the time for measuring: what is not compiled then is not timed
+FALLBACK = 4  # processes, where their number could not be measured
 WORTH = 1.05  # times as fast as the simpler way, for what is not the simplest to be chosen
 
 
@@ -59,11 +60,34 @@ class Measuring:
     self._stack.callback(made.close)
     return made
 
-  def prepare(self) -> None:
-    """Start the processes that compile what is timed later, those of `first` at once, the others once these are ready."""
+  def machine(self) -> None:
+    """Ask what the machine is, and compile what tunes for the others; where an earlier sitting was on another device, end."""
     with contextlib.suppress(FileNotFoundError):
       self._tuned.unlink()
     self._first = self._start(self._plan.first, '')
+    self._asked = self._job('machine', {'data_dir': self._places['data_dir']})
+    facts = self._asked.answer(self._until)
+    before = self._record.of('machine').get('machine')
+    if before and before.get('device') != facts.get('device'):
+      sys.exit(f'{self._out} holds figures of {before.get("device")}, and this machine has {facts.get("device", facts.get("fault"))}: '
+               'choose another --out, so that none are mixed')  # fmt: skip
+    if facts.get('platform') == 'cpu' and 'CUDA_VISIBLE_DEVICES' not in self._base:
+      sys.exit('jax finds no accelerator here: see that its plugin is installed, and that JAX_PLATFORMS does not leave it out; '
+               '--rehearse runs all of this on a CPU')  # fmt: skip
+    if not before:
+      self._record.add('machine', 'machine', facts)
+    if self._places['data_dir'] and not self._record.has('machine', 'data'):
+      self._asked.send(measure='data')
+    methods = sorted({program.method for group in (*self._plan.first, *self._plan.groups) for program in group.programs})
+    if self._peak() and any(not self._record.has('roofline', method) for method in methods):
+      self._bounds = subprocess.Popen(
+        [sys.executable, '-m', 'benchmarks.roofline', f'--methods={",".join(methods)}', f'--out={self._out / "roofline.json"}'],
+        cwd=REPOSITORY, env=os.environ | self._base | {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''},
+        stdout=subprocess.DEVNULL)  # fmt: skip
+      self._stack.callback(self._bounds.kill)
+
+  def prepare(self) -> None:
+    """Start the processes that compile what is timed later; they begin on the device once those of `first` are ready."""
     self._timed = [*self._first, *self._start(self._plan.groups, str(self._tuned))]
     for peers in self._plan.peers:
       if left := tuple(peer for peer in peers if not self._record.has('step', peer.name)):
@@ -73,29 +97,14 @@ class Measuring:
                     for name, precise in PRECISIONS.items() if not self._record.has('correct', name)}  # fmt: skip
     self._stopped = self._start_stopped()
 
-  def machine(self) -> None:
-    """Ask what the machine is; where an earlier sitting was on another device, end with a message."""
-    facts = self._job('machine', {'data_dir': self._places['data_dir']}).answer(self._until)
-    before = self._record.of('machine').get('machine')
-    if before and before.get('device') != facts.get('device'):
-      sys.exit(f'{self._out} holds figures of {before.get("device")}, and this machine has {facts.get("device", facts.get("fault"))}: '
-               'choose another --out, so that none are mixed')  # fmt: skip
-    if not before:
-      self._record.add('machine', 'machine', facts)
-    methods = sorted({program.method for group in self._plan.groups for program in group.programs})
-    if self._peak() and any(not self._record.has('roofline', method) for method in methods):
-      self._bounds = subprocess.Popen(
-        [sys.executable, '-m', 'benchmarks.roofline', f'--methods={",".join(methods)}', f'--out={self._out / "roofline.json"}'],
-        cwd=REPOSITORY, env=os.environ | self._base | {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''},
-        stdout=subprocess.DEVNULL)  # fmt: skip
-      self._stack.callback(self._bounds.kill)
-
   def correct(self) -> None:
     """Let the other processes go on once the first have tuned, and write down the checks of each precision."""
     self._ready = {id(job): job.answer(self._compiled) for job, _ in self._first}
+    if self._places['data_dir'] and not self._record.has('machine', 'data'):
+      self._record.add('machine', 'data', self._asked.answer(self._compiled))
     self._tuned.touch()
     for name, job in self._checks.items():
-      self._record.add('correct', name, job.answer(self._until))
+      self._record.add('correct', name, job.answer(self._compiled))
 
   def _start(self, groups: Iterable[Group], after: str) -> list[tuple[Job, tuple[Any, ...]]]:
     started = []
@@ -121,11 +130,13 @@ class Measuring:
     """Compare a run that was stopped in the middle of an epoch, and went on, with one that was left alone."""
     if not self._stopped:
       return
-    first = self._stopped['parts'].answer(self._until)
-    parts = first if first.get('finished', True) else self._resumed('parts', 0).answer(self._until)
-    whole = self._stopped['whole'].answer(self._until)
-    same = {name: whole.get(name) is not None and whole.get(name) == parts.get(name)
-            for name in ('last_sha256', 'best_sha256', 'losses')}  # fmt: skip
+    first = self._stopped['parts'].answer(self._compiled)
+    parts = first if first.get('finished', True) else self._resumed('parts', 0).answer(self._compiled)
+    whole = self._stopped['whole'].answer(self._compiled)
+    if faults := [answer['fault'] for answer in (first, parts, whole) if 'fault' in answer]:
+      self._record.add('resumed', 'deterministic', {'fault': faults[0]})
+      return
+    same = {name: whole[name] == parts[name] for name in ('last_sha256', 'best_sha256', 'losses')}
     self._record.add('resumed', 'deterministic', {
       'was_stopped': first.get('finished') is False, 'after_calls': first.get('calls'), 'method': self._changes['method'],
       'identical': all(same.values()), **{f'same_{name}': value for name, value in same.items()}, 'whole': whole, 'parts': parts})
@@ -143,10 +154,10 @@ class Measuring:
         self._record.add('step', one.name, answer | self._share(one, answer))
       job.close()
 
-  def seeds(self) -> None:
+  def seeds(self, *, mps: bool) -> None:
     """Time several processes that train at the same time, with MPS and without."""
     program, most = self._plan.shared, max(self._plan.processes)
-    for served in (False, True):
+    for served in (False, True) if mps else (False,):
       names = {count: f'{count} processes{" under MPS" if served else ""}' for count in self._plan.processes}
       left = {count: name for count, name in names.items() if not self._record.has('seeds', name)}
       if not left:
@@ -198,8 +209,11 @@ def fastest(record: Record) -> Fastest:
   ways = {timed.get(f'{PLAIN}, {name}', {}).get('images_per_second', 0): flags for name, flags in WAYS.items()}
   if plain and max(ways) > 2 * WORTH * plain - plain:
     best = best._replace(xla_flags=ways[max(ways)])
+  seeds = record.of('seeds').values()
+  if seeds and not any('images_per_second' in line for line in seeds):  # none ran, perhaps for these flags
+    return Fastest(FALLBACK)
   for served in (False, True):
-    for line in record.of('seeds').values():
+    for line in seeds:
       if line['name'].endswith('MPS') == served and line.get('images_per_second', 0) > WORTH * speed:
         best, speed = best._replace(processes=line['processes'], mps=served), line['images_per_second']
   return best

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks.workers import REPOSITORY
 
-SAVING = 30.0  # seconds that the workers have to save and stop; a step that is being compiled cannot be interrupted
-KEPT = ('results.json', 'sweeps.json', 'study.json', 'versions.json', 'result.json', 'history.csv', 'data.json')
+SAVING = 15.0  # seconds that the workers have to save and stop; one that still compiles is ended, and goes on from its last epoch
+KEPT = ('log.txt', 'results.json', 'sweeps.json', 'study.json', 'versions.json', 'result.json', 'history.csv', 'data.json')
 ARCHIVING = 5.0  # seconds
 ARCHIVE = 'study.tar.gz'
 
@@ -27,7 +27,7 @@ def run(name: str, flags: Iterable[str], workers: int, workdir: Path, environmen
   command = [sys.executable, 'launch.py', f'--config={name}', f'--workdir={workdir}', f'--workers={workers}', *flags]
   workdir.mkdir(parents=True, exist_ok=True)
   began = time.monotonic()
-  with (workdir.parent / 'study.log').open('a') as log:
+  with (workdir.parent / 'log.txt').open('a') as log:
     print(*command, file=log, flush=True)
     process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **environment}, stdout=log, stderr=log,
                                start_new_session=True)  # fmt: skip
@@ -71,12 +71,12 @@ def progress(workdir: Path) -> dict[str, Any]:
   return {'phases': len(list(workdir.glob('phases/*/phases/*/result.json'))), 'runs': rows}
 
 
-def archive(workdir: Path, out: Path) -> int:
-  """Write the study's records, without networks and checkpoints, into one file under `out`; return its bytes."""
+def archive(studies: Path, out: Path) -> int:
+  """Write the records of the studies in a folder, without networks and checkpoints, into one file under `out`; return its bytes."""
   new = out / f'{ARCHIVE}.new'
   with tarfile.open(new, 'w:gz') as packed:
-    for path in sorted(workdir.rglob('*')):
+    for path in sorted(studies.rglob('*')):
       if path.name in KEPT and path.is_file():
-        packed.add(path, path.relative_to(workdir.parent))
+        packed.add(path, path.relative_to(studies))
   new.replace(out / ARCHIVE)
   return (out / ARCHIVE).stat().st_size

@@ -30,11 +30,13 @@ class Peer(NamedTuple):
 @jobs.answering
 def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Prepared:
   """Builds and compiles the steps one after the other and takes each once, once the file `after` is there."""
-  import torch
-
+  wanted, built = [Peer(*values) for values in peers], {}
+  try:
+    import torch
+  except ImportError as fault:
+    return {'ready': []}, {'run': lambda name, seconds, why=str(fault): {'missing': why}}
   jobs.wait_for(after)
   torch.set_float32_matmul_precision('high')  # TF32, which jax takes by default, too
-  wanted, built = [Peer(*values) for values in peers], {}
   for one in wanted:
     row = Row('step', one.method, student=one.student, teacher=one.teacher, batch=one.batch)
     try:

@@ -4,8 +4,9 @@
   python -m kd_jax.report runs/table3
 
 The published ResNet26 is looked for in the folder that KD_JAX_PRETRAINED names (default: pretrained/). STL and unsupervised KD take
-STL-10's unlabelled images, which tensorflow_datasets fetches. Expected: not run at this budget yet; results/README.md has what a
-smaller one says. Time: 69 runs of 200 epochs and more are work for a GPU (`--dry_run` says what they take here).
+STL-10's unlabelled images, which are fetched once (2.6 GB) and kept in the size of CIFAR's (0.3 GB). Expected: not run at this budget
+yet; results/README.md has what a smaller one says. Time: 69 runs of 200 epochs and more are work for a GPU (`--dry_run` says what
+they take here).
 """
 
 from kd_jax.config import PAPER, taught_by

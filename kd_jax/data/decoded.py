@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax import locks
 from kd_jax.types import KdJaxError, Source
 
 Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]
@@ -48,12 +48,10 @@ def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, d
   Raises:
     KdJaxError: no folder can take the arrays, or `decode` raises it.
   """
-  places = _places(folder, name, _files(folder) if key is None else key, under)
-  for place in places:
-    source = _mapped(place, split, count)
-    if source is not None:
-      return source
-  place = _first_writable(*places)
+  source = mapped(folder, name, split, count, key=key, under=under)
+  if source is not None:
+    return source
+  place = _first_writable(*_places(folder, name, _files(folder) if key is None else key, under))
   try:
     _write(place, split, count, decode(), Ticker(f"{name}, split '{split}': decoding images, once", count))
   except OSError as error:
@@ -65,6 +63,12 @@ def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, d
   if source is None:
     raise KdJaxError(f"the decoded split '{split}' in {place} was changed from outside while in use: try again")
   return source
+
+
+def mapped(folder: pathlib.Path, name: str, split: str, count: int, *, key: Any = None, under: str = 'decoded') -> Source | None:
+  """Return the arrays of a split as an earlier call of `mapped_or_decoded` has kept them, or None."""
+  places = _places(folder, name, _files(folder) if key is None else key, under)
+  return next((source for place in places if (source := _mapped(place, split, count)) is not None), None)
 
 
 class Ticker:
@@ -162,16 +166,16 @@ def _atomic(path: pathlib.Path) -> Iterator[Any]:
 
   What a killed process left of it is removed; one that still writes holds the lock of its own.
   """
-  for left in path.parent.glob(f'.{path.name}.*'):
+  for left in path.parent.glob(f'.{path.name}.*') if locks.available() else ():
     with contextlib.suppress(OSError), open(left, 'rb') as file:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      locks.take(file, wait=False)
       left.unlink()
   unlocked = path.with_name(f'.{uuid.uuid4().hex}')
   temporary = path.with_name(f'.{path.name}{unlocked.name}')
   try:
     with open(unlocked, 'xb') as file:
-      with contextlib.suppress(OSError):  # not all file systems have locks
-        fcntl.flock(file, fcntl.LOCK_EX)
+      with contextlib.suppress(OSError, KdJaxError):  # not all systems and file systems have locks
+        locks.take(file)
       unlocked.rename(temporary)
       yield file
       file.flush()

@@ -1,4 +1,4 @@
-"""Downloads CIFAR and prepares it in tfds's own form, without TensorFlow.
+"""Downloads archives, and prepares CIFAR in tfds's own form, without TensorFlow.
 
 The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass replaces these two steps
 alone: version, features, order of the records and pixels are those of the stock data set.
@@ -6,15 +6,17 @@ alone: version, features, order of the records and pixels are those of the stock
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
+import shutil
 import socket
 import tarfile
 import threading
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,30 +38,78 @@ def prepare(name: str, data_dir: pathlib.Path) -> None:
       be written.
   """
   import tensorflow_datasets as tfds
+
+  with explained(name, data_dir):
+    builder = _builder_class(name)(data_dir=data_dir, file_format='array_record')
+  with explained(name, data_dir, unless=builder.data_path.exists):  # another process prepared it at the same time, and was first
+    _check_reachable(name, builder._cifar_info.url, data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+
+
+def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
+  """Return the file at `url`: from `data_dir`/downloads/manual, from an earlier download, or downloaded into `data_dir`/downloads.
+
+  Its checksum is compared with the one that tfds has noted of the data set `name`. Raises KdJaxError as `prepare`.
+  """
+  import tensorflow_datasets as tfds
+
+  with explained(name, data_dir):
+    known = tfds.builder_cls(name).url_infos
+    folder = data_dir / 'downloads'
+    if not _manual(url, data_dir).exists() and not _downloaded(folder, url):
+      _check_reachable(name, url, data_dir)
+      _check_room(name, known[url].size if url in known else 0, data_dir)
+    manager = tfds.download.DownloadManager(download_dir=folder, manual_dir=folder / 'manual', url_infos=known, dataset_name=name)
+    return pathlib.Path(manager.download(url))
+
+
+@contextlib.contextmanager
+def explained(name: str, data_dir: pathlib.Path, *, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+  """Turn what goes wrong with an archive, a download or a disk into a KdJaxError of one line, unless `unless` is true then."""
   from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
   from tensorflow_datasets.core.download.util import DownloadError
 
   try:
-    builder = _builder_class(name)(data_dir=data_dir, file_format='array_record')
-    url = builder._cifar_info.url
-    manual = data_dir / 'downloads' / 'manual' / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
-    if not manual.exists():
-      fault = _connection_fault(url)
-      if fault:
-        raise KdJaxError(
-          f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, or give a '
-          f'data_dir where {name} is prepared'
-        )
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    yield
   except ImportError as error:
     raise KdJaxError(
       f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on a machine that has it'
     ) from error
   except (OSError, tarfile.TarError, EOFError, zlib.error, DownloadError, NonMatchingChecksumError) as error:
-    if builder.data_path.exists():  # another process prepared it at the same time, and was first
+    if unless():
       return
     text = ' '.join(str(error).split())
     raise KdJaxError(f'cannot prepare {name} in {data_dir} ({text}): mend that and try again') from error
+
+
+def _manual(url: str, data_dir: pathlib.Path) -> pathlib.Path:
+  """Return where a user puts an archive that is downloaded by hand."""
+  return data_dir / 'downloads' / 'manual' / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+
+
+def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
+  """Raise KdJaxError where an archive is neither there nor to be had."""
+  manual = _manual(url, data_dir)
+  if not manual.exists() and (fault := _connection_fault(url)):
+    raise KdJaxError(
+      f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, or give a '
+      f'data_dir where {name} is prepared'
+    )
+
+
+def _downloaded(folder: pathlib.Path, url: str) -> bool:
+  """Return whether an earlier call has downloaded an archive."""
+  notes = folder.rglob('*.INFO')  # which tfds writes beside what it has downloaded
+  return any(url in note.read_text(encoding='utf-8') and note.with_suffix('').exists() for note in notes)
+
+
+def _check_room(name: str, size: int, data_dir: pathlib.Path) -> None:
+  """Raise KdJaxError where an archive does not fit the disk, before it is downloaded."""
+  place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+  free = shutil.disk_usage(place).free
+  if size > free:
+    raise KdJaxError(f'cannot download {name}: its archive takes {size / 1e9:.1f} GB, and {data_dir} has room for {free / 1e9:.1f} GB; '
+                     'make room, or give a data_dir on a larger disk')  # fmt: skip
 
 
 def _builder_class(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ class Roles(NamedTuple):
   train: Part
   validation: Part | None  # None where nothing is held out
   test: Part
-  unlabelled: Part | None = None  # images of another data set, where the method uses some
+  unlabelled: Part | None = None  # images without labels, of any data set, where the method uses some
 
 
 def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, eval_examples: int, seed: int) -> Roles:
@@ -43,12 +45,36 @@ def assign(dataset: Dataset, *, validation_examples: int, train_examples: int, e
 
 
 def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
-  """The roles and all images of `source`. Raises KdJaxError where its images have other channels than the labelled ones."""
-  theirs, ours = source.image.shape[-1], roles.train.source.image.shape[-1]
-  if theirs != ours:
-    raise KdJaxError(f'the images of unlabelled_dataset {name} have {theirs} channels, and those to train on have {ours}; choose '
+  """Return the roles and the images of `source`, but for those that choose the epoch or test.
+
+  An image is left out where each of its pixels is that of a validation or test image, whatever its file or number: by this a data
+  set may be its own unlabelled one. Images are compared as they are read, a folder's after they were scaled; where the two data sets
+  have images of different sizes none can be equal, and a copy that was scaled or compressed anew is not recognised.
+
+  Raises KdJaxError where the images have other channels than the labelled ones, or none is left.
+  """
+  check_channels(name, source.image.shape[-1], roles.train.source.image.shape[-1])
+  kept = np.arange(len(source.label), dtype=np.int32)
+  if source.image.shape[1:] == roles.test.source.image.shape[1:]:
+    held = {digest for part in (roles.validation, roles.test) if part is not None for digest in _digests(part.source, part.index)}
+    kept = kept[[digest not in held for digest in _digests(source, kept)]]
+  if not len(kept):
+    raise KdJaxError(f'every image of unlabelled_dataset {name} is validated or tested on, so that none is left to learn from; choose '
                      'another unlabelled_dataset')  # fmt: skip
-  return roles._replace(unlabelled=Part(source, np.arange(len(source.label), dtype=np.int32)))
+  return roles._replace(unlabelled=Part(source, kept))
+
+
+def _digests(source: Source, index: np.ndarray) -> Iterator[bytes]:
+  """Yield a hash of each image's pixels."""
+  for place in index:
+    yield hashlib.blake2b(np.ascontiguousarray(source.image[place]), digest_size=16).digest()
+
+
+def check_channels(name: str, unlabelled: int, labelled: int) -> None:
+  """Raise KdJaxError where unlabelled images have other channels than the labelled ones."""
+  if unlabelled != labelled:
+    raise KdJaxError(f'the images of unlabelled_dataset {name} have {unlabelled} channels, and those to train on have {labelled}; '
+                     'choose another unlabelled_dataset')  # fmt: skip
 
 
 def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:

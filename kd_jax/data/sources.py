@@ -1,8 +1,8 @@
 """Data sets by name, as NumPy arrays of uint8 pixels. TensorFlow is never imported.
 
 'digits' and 'digits32' need no download. A folder of images is one's own data set (see kd_jax.data.folders). Any other name
-is that of a tfds data set: cifar10 and cifar100 are downloaded and prepared on demand, every other one is read from where tfds
-has prepared it.
+is that of a tfds data set: cifar10, cifar100 and stl10 are downloaded and prepared on demand, every other one is read from where
+tfds has prepared it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import folders, prepare, splits, tfds_reader
+from kd_jax import places
+from kd_jax.data import folders, prepare, splits, stl10, tfds_reader
 from kd_jax.types import KdJaxError, Source
 
 
@@ -32,6 +33,7 @@ class Dataset(NamedTuple):
 
 _DIGITS_TEST = 360  # 36 of each class, a fifth
 _DIGITS_SIDES = {'digits': 16, 'digits32': 32}
+_PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
 
 
 def load(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0) -> Dataset:
@@ -41,7 +43,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
     name: 'digits' (16×16×1), 'digits32' (32×32×1), a folder, or a tfds name: 'cifar10', 'name/config', 'name:1.2.3'. Without a
       version the highest one on disk is taken. A folder whose name tfds knows is written './cifar10'.
     data_dir: tfds's data directory; empty means $TFDS_DATA_DIR or ~/tensorflow_datasets. Unused by the digits.
-    download: whether cifar10 and cifar100 may be downloaded where they are not prepared.
+    download: whether cifar10, cifar100 and stl10 may be downloaded where they are not prepared.
     image_size: side of a folder's images; 0 is that of kd_jax.data.folders. Other data sets have sizes of their own.
 
   Returns:
@@ -59,6 +61,10 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
     raise KdJaxError(f"image_size is for folders of images, and '{name}' is none: its images keep their size; leave image_size out")
   if name in _DIGITS_SIDES:
     return _digits(name, _DIGITS_SIDES[name])
+  if root := _stl10(name, data_dir):
+    if (found := stl10.labelled(root, download=download)) is None:
+      raise _not_prepared(name, name, root)
+    return Dataset(name, *found, stl10.CLASSES)
   builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
   classes = tfds_reader.class_names(builder)
   if not classes:
@@ -90,7 +96,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
   return Dataset(name, sources['train'], sources[test], classes)
 
 
-def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0) -> Source:
+def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, side: int = 0) -> Source:
   """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else 'train'; all in a folder.
 
   Args:
@@ -98,6 +104,7 @@ def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, ima
     data_dir: as in `load`.
     download: as in `load`.
     image_size: as in `load`; of no concern to other data sets than folders.
+    side: height and width that are needed, to which STL-10's images are brought as its archive is read; 0: as they are.
 
   Returns:
     Source of NumPy arrays whose labels are all −1.
@@ -109,6 +116,10 @@ def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, ima
     return folders.read_unlabelled(folder, side=image_size or folders.SIDE)
   if name in _DIGITS_SIDES:
     image = _digits(name, _DIGITS_SIDES[name]).train.image
+  elif root := _stl10(name, data_dir):
+    if (source := stl10.unlabelled(root, side=side or stl10.SIDE, download=download)) is None:
+      raise _not_prepared(name, name, root)
+    return source
   else:
     builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
     split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'
@@ -157,14 +168,29 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
 
 def _root(data_dir: str) -> pathlib.Path:
   """tfds's data directory."""
-  return pathlib.Path(os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets')).absolute()
+  where = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  places.check_local('data_dir' if data_dir else 'TFDS_DATA_DIR', where)
+  return pathlib.Path(os.path.expanduser(where)).absolute()
+
+
+def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
+  """Return the data directory where `name` is STL-10 and tfds has not prepared it there; else None."""
+  if name != stl10.NAME:
+    return None
+  root = _checked_root(data_dir)
+  return root if _find(root / name, '', '') is None else None
+
+
+def _checked_root(data_dir: str) -> pathlib.Path:
+  root = _root(data_dir)
+  if data_dir and not os.path.isdir(root):
+    raise KdJaxError(f'the data directory {root} does not exist: create it, or give the one that holds your tfds data')
+  return root
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
   """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if need be."""
-  root = _root(data_dir)
-  if data_dir and not os.path.isdir(root):
-    raise KdJaxError(f'the data directory {root} does not exist: create it, or give the one that holds your tfds data')
+  root = _checked_root(data_dir)
   match = _NAME.fullmatch(name)
   if not match:
     raise _unknown(name, root)
@@ -208,15 +234,16 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
 def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
   import tensorflow_datasets as tfds
 
-  if base in prepare.PREPARABLE:
+  if base in _PREPARABLE:
     return KdJaxError(
       f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without version or "
       'configuration), or give the data_dir that holds it'
     )
   if base in tfds.list_builders(with_community_datasets=False):
     return KdJaxError(
-      f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only {' and '.join(prepare.PREPARABLE)}"
-      f': where TensorFlow is installed, run: tfds build {name} --data_dir={root} --file_format=array_record'
+      f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only "
+      f'{", ".join(_PREPARABLE[:-1])} and {_PREPARABLE[-1]}: where TensorFlow is installed, run: '
+      f'tfds build {name} --data_dir={root} --file_format=array_record'
     )
   if os.path.isdir(root / base):
     return KdJaxError(f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds")

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from kd_jax.hints import closest
 from kd_jax.methods.ab import ab
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.join import join
@@ -87,7 +88,7 @@ def parse(text: str) -> tuple[tuple[float, str], ...]:
   names = [name for _, name in parts]
   for name in names:
     if name not in METHODS:
-      raise KdJaxError(f"unknown method '{name}'. Valid: {', '.join(METHODS)}, and joins such as kd+0.5*oh")
+      raise KdJaxError(f"unknown method '{name}'.{closest(name, METHODS)} Valid: {', '.join(METHODS)}, and joins such as kd+0.5*oh")
     if names.count(name) > 1:
       raise KdJaxError(f"method '{text}' names {name} twice; give it one weight")
   return tuple(parts)

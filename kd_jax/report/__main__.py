@@ -8,6 +8,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from kd_jax import command_line, output
+
 FLAGS = flags.FLAGS
 USAGE = """Makes the page of a finished run, or the tables and the page of a study, finished or not.
 
@@ -26,9 +28,12 @@ DIR/predictions.npz; nothing is downloaded.
 
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags. Every mistake is one line and exit code 2."""
+  output.settle()
   if {'-h', '--help', '-help', '--helpfull', '--helpshort'} & set(argv):
     print(USAGE)
     sys.exit(0)
+  if reason := command_line.refusal(argv[1:]):
+    fail(reason)
   flags.DEFINE_string('out', '', 'where the report is put')
   flags.DEFINE_string('data_dir', '', 'where the data set of a run lies')
   try:
@@ -66,7 +71,7 @@ def main(argv: list[str]) -> None:
 
 def of_study(path: Path, out: Path) -> None:
   """The report of a study."""
-  from kd_jax.report import page, records, study_table
+  from kd_jax.report import page, records, study_table, terminal
 
   folder = study_table.read(path)
   results, groups = study_table.results_table(folder), study_table.groups(folder)
@@ -77,7 +82,8 @@ def of_study(path: Path, out: Path) -> None:
   records.write_bytes(out / 'table.md', text.encode())
   records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
   records.write_bytes(out / 'index.html', html.encode())
-  print(text)
+  width = terminal.width()
+  print(text if width is None or max(map(len, text.splitlines())) <= width else terminal.study_tables(folder, width))
   for line in study_table.warnings(folder):
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}; the tables are table.md and table.csv beside it.')
@@ -86,12 +92,12 @@ def of_study(path: Path, out: Path) -> None:
 def of_run(path: Path, out: Path) -> None:
   """The report of a run."""
   from kd_jax import inference
-  from kd_jax.report import records, run_page, runs, table
+  from kd_jax.report import records, run_page, runs, table, terminal
 
   found = runs.read(path)
   predictions, lacking = inference.predict(found, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True))
   records.write_bytes(out / 'index.html', run_page.page(found, predictions, lacking).encode())
-  print(table.results_table(found.rows))
+  print(table.results_table(found.rows, width=terminal.width()))
   for line in lacking:
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}.')
@@ -99,9 +105,7 @@ def of_run(path: Path, out: Path) -> None:
 
 def fail(message: str) -> None:
   """One line, and exit code 2."""
-  from kd_jax.command_line import complain
-
-  complain('kd_jax.report', message)
+  command_line.complain('kd_jax.report', message)
   sys.exit(2)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kd_jax.report import shapes
 from kd_jax.report.study_table import markdown
-from kd_jax.report.table import MISSING, percent
+from kd_jax.report.table import MISSING, interval, percent
 
 _SHAPES = {
   'config.json': {'batch_size': int, 'learning_rate': float, 'weight_decay': float, 'options': {...: {}}},
@@ -48,10 +48,10 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
   if accuracy is None:
     said.append('The weights were imported. How they were trained, and how accurate they are, is not known here.')
   elif images:
-    said.append(f'{images:,} test images: an accuracy of {accuracy:.1%} has a standard error of {standard_error(accuracy, images):.1%} '
-                'by their choice alone. This is one seed; others would differ, too.')  # fmt: skip
+    said.append(f'{images:,} test images: by their choice alone, the 95 % interval of an accuracy of {accuracy:.1%} is '
+                f'{interval(accuracy, images)} % (Wilson). This is one seed; others would differ, too.')  # fmt: skip
   else:
-    said.append('The number of test images was not recorded, so that no standard error is given. This is one seed; others would '
+    said.append('The number of test images was not recorded, so that no interval is given. This is one seed; others would '
                 'differ.')  # fmt: skip
   if row.get('selection') == 'test':
     said.append('The epoch was selected on the test images, so that the test accuracy is optimistic.')
@@ -71,11 +71,6 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
     'Times are of one machine that may have had other work; they tell networks apart, not machines.',
   ]
   return said
-
-
-def standard_error(accuracy: float, images: int) -> float:
-  """Of a fraction of so many independent images."""
-  return (accuracy * (1 - accuracy) / images) ** 0.5
 
 
 def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
@@ -133,7 +128,7 @@ def _facts(card: Mapping[str, Any]) -> list[list[str]]:
   """Rows of two cells; what is not known is left out."""
   row, config = card['training'], card['config']
   images = row.get('test_examples')
-  error = f" ± {100 * standard_error(row['test_accuracy'], images):.2f} (standard error)" if images else ''
+  between = f" ({interval(row['test_accuracy'], images, decimals=2)}, 95 % interval by the choice of the images)" if images else ''
   facts = [
     ('data', row.get('dataset')), ('training images', row.get('train_examples')),
     ('method', row.get('method')), ('recipe', row.get('recipe')), ('options of the method', _options(config, row)),
@@ -143,7 +138,7 @@ def _facts(card: Mapping[str, Any]) -> list[list[str]]:
     ('batch, learning rate, weight decay', config and f"{config['batch_size']}, {config['learning_rate']}, {config['weight_decay']}"),
     ('parameters', f"{card['sizes'][0]['parameters']:,}"), ('ReLUs after each', card['network']['relu_placement']),
     ('validation accuracy %', row and percent(row.get('validation_accuracy'))),
-    ('test accuracy %', row and percent(row.get('test_accuracy')) + error),
+    ('test accuracy %', row and percent(row.get('test_accuracy')) + between),
     ('test accuracy of the last epoch %', row and percent(row.get('test_accuracy_last'))),
     ('test images', images and f'{images:,}'), ('source', card['source']),
   ]  # fmt: skip

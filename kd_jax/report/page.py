@@ -22,20 +22,22 @@ def page(folder: Folder) -> str:
   parts += [f'<p class="warning" role="note">{markup.text(line)}</p>' for line in study_table.warnings(folder)]
   parts += ['<h2>Results</h2>', markup.table(*study_table.results_table(folder), under=study_table.groups(folder)),
             '<p>Test accuracy at the epoch that the selection chose: the mean over n seeds, and the half-width of its 95 % interval by '
-            'Student’s t. Student epochs are the passes of trained networks over the training images, as multiples of the row’s '
-            'epochs; the training of a teacher that rows share is not in them, nor in the operations. Operations and seconds are means '
-            'a run; where students were trained together each has its share of the teachers’ pass, which one that was trained alone '
-            'has whole.</p>']  # fmt: skip
+            'Student’s t. Student epochs are the passes of trained networks over the training images; the training of a teacher is '
+            'among them, and in the operations, unless it was imported or another row uses it, too. Operations and seconds are means '
+            'a run: operations are what the row alone takes, seconds what it took, where students that were trained together share '
+            'their teachers’ pass.</p>']  # fmt: skip
   line = study_figures.reference(folder)
   parts += markup.figure(study_figures.accuracies(folder), 'Test accuracy of every row, as in the table above. Large dots with bars: '
-                   f'the mean and its 95 % interval; small dots: the seeds; dotted line: the mean of {line}.')  # fmt: skip
+                   f'the mean and its 95 % interval; small dots: the seeds; dotted line: the mean of {line}; '
+                   'orange: rows by cross-entropy alone.')  # fmt: skip
   headings, lines = study_table.comparisons_table(folder)
   if lines:
     parts += ['<h2>Comparisons</h2>', markup.table(headings, lines),
               '<p>Written down before the runs; a difference is the first row less the second. Paired by seed where both rows have at '
               'least two seeds in common, else Welch’s test; of a row with one seed, the difference at that seed. '
-              'p is corrected by Holm within families, and below .05 a difference counts '
-              'as decided; a family is the comparisons whose first rows stand under one heading. ⚠ marks rows whose compute, in epochs '
+              'p is corrected by Holm within families, and below 0.05 a difference counts '
+              f'as decided, given at least {study_table.FEWEST} seeds; '
+              'a family is the comparisons whose first rows stand under one heading. ⚠ marks rows whose compute, in epochs '
               'of a student, differs by more than 5 %.</p>']  # fmt: skip
     parts += markup.figure(study_figures.differences(folder), 'The differences with their 95 % intervals, as in the table above, '
                      'which are not corrected for their number. Filled triangles are decided, higher to the right and '

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import math
 import textwrap
 import warnings
@@ -12,16 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kd_jax.report import bars, colours
+from kd_jax.report.labels import percent_tick, shortened
 from kd_jax.report.records import Row, write_bytes
 from kd_jax.report.table import percent
 from kd_jax.types import KdJaxError
 
 Histories = Mapping[str, Sequence[Row]]
 
-# The colours of Okabe and Ito, which colour-blind people can tell apart; their yellow is too pale for lines.
-_PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#5B5B5B')
-_BLUE, _VERMILION, _GREEN, _, _ORANGE, _, _GREY = _PALETTE
-_ROLES = {'teacher': _GREY, 'teacher assistant': _GREEN, 'student alone': _ORANGE, 'distilled student': _BLUE}
+_TERMS = (colours.PINK, colours.SKY, colours.BLACK)  # of the loss terms of one network: no network's colours
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _RING = {'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
 STYLE = {  # settings of matplotlib
@@ -46,8 +44,8 @@ _FEW = 15  # epochs up to which each has a dot of its own
 def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> None:
   """Draws accuracy, loss and, where a phase has more than one loss term, the terms, side by side.
 
-  With one phase, training and validation have a colour each; with several, each phase has its colour, and training is
-  the thin dashed line. A ringed dot marks the best validation accuracy, the first of equals. Epochs without a value
+  With one phase, training and validation have a colour each; with several, each phase has its colour (see kd_jax.report.colours),
+  and training is the thin dashed line. A ringed dot marks the best validation accuracy, the first of equals. Epochs without a value
   are left out.
 
   Args:
@@ -73,20 +71,21 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
 def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
   """Draws the test accuracy of each row of results.json (see kd_jax.report.table) as a bar.
 
-  Rows of one name are seeds of one experiment: the bar is their mean, and each seed is a dot. Rows without a test
-  accuracy are left out. Where the axis does not start at 0, its label and a cut through each bar say so.
+  Rows of one name are seeds of one experiment: the bar is their mean, and each seed is a dot. Of one row whose number of test images
+  is known, the line through the bar's end is Wilson's interval. Rows without a test accuracy are left out. Where the axis does not
+  start at 0, its label and a cut through each bar say so.
 
   Raises:
     KdJaxError: no row has a test accuracy, or the file cannot be written.
   """
-  bars: dict[str, list[Row]] = {}
+  named: dict[str, list[Row]] = {}
   for row in rows:
     if _finite(row.get('test_accuracy')):
-      bars.setdefault(str(row['name']), []).append(row)
-  if not bars:
+      named.setdefault(str(row['name']), []).append(row)
+  if not named:
     raise KdJaxError(f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one.")
-  with _figure(path_png, (8.2, 1.6 + 0.62 * len(bars))) as figure:
-    legend(figure, _draw_bars(figure.subplots(), bars), 'center', columns=4)
+  with _figure(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:
+    legend(figure, bars.draw(figure.subplots(), named), 'center', columns=4)
 
 
 @contextlib.contextmanager
@@ -135,11 +134,11 @@ def _draw_curves(axis: Any, histories: Histories, quantity: str) -> list[Any]:
 
   single = len(histories) == 1
   axis.set_title(quantity.capitalize())
-  drawn, best = [], []
-  for index, rows in enumerate(histories.values()):
-    colour = _PALETTE[index % len(_PALETTE)]
+  drawn, best, palette = [], [], colours.of_phases(histories)
+  for name, rows in histories.items():
+    colour = palette[name]
     marker = _marker(histories, rows)
-    training = {'color': _VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
+    training = {'color': colours.VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
     for split, look in (('train', training), ('validation', {'color': colour, 'linewidth': 2.0})):
       series = _series(rows, f'{split}_{quantity}')
       drawn += series
@@ -152,24 +151,23 @@ def _draw_curves(axis: Any, histories: Histories, quantity: str) -> list[Any]:
         best.append(selected)
   if quantity == 'accuracy':
     axis.set_ylabel('accuracy')
-    axis.yaxis.set_major_formatter(_percent_tick)
+    axis.yaxis.set_major_formatter(percent_tick)
     axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
   else:
     _scale_loss(axis, drawn, 'loss')
   validated = any(_series(rows, f'validation_{quantity}') for rows in histories.values())
   if single:
-    handles = [Line2D([], [], color=_BLUE, linewidth=2.0, label='validation')] if validated else []
+    handles = [Line2D([], [], color=colour, linewidth=2.0, label='validation')] if validated else []
     handles.append(Line2D([], [], label='training', **training))
   else:
-    colours = itertools.cycle(_PALETTE)
-    handles = [Line2D([], [], color=next(colours), linewidth=2.0, label=phase) for phase in histories]
-    handles.append(Line2D([], [], color=_GREY, linewidth=2.0, label='validation'))
-    handles.append(Line2D([], [], color=_GREY, label='training', **_THIN))
+    handles = [Line2D([], [], color=palette[phase], linewidth=2.0, label=phase) for phase in histories]
+    handles.append(Line2D([], [], color=colours.BLACK, linewidth=2.0, label='validation'))
+    handles.append(Line2D([], [], color=colours.BLACK, label='training', **_THIN))
   if best:
     label = 'best validation accuracy'
     if single:
       label += f': {percent(best[0][1])} %, epoch {best[0][0]}'
-    handles.append(Line2D([], [], markerfacecolor=_BLUE if single else 'white', label=label, **_RING))
+    handles.append(Line2D([], [], markerfacecolor=colour if single else 'white', label=label, **_RING))
   return handles
 
 
@@ -177,72 +175,31 @@ def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
   """Draws the terms of the phases that have several; returns what the legend shows beside the colours of the phases."""
   from matplotlib.lines import Line2D
 
-  phases = list(histories)
+  palette = colours.of_phases(histories)
   several = {phase: rows for phase, rows in histories.items() if len(_terms(rows)) > 1}
   names = list(dict.fromkeys(name for rows in several.values() for name in _terms(rows)))
-  # One phase: for each term a colour, none of the other panels' ones. More: the phase's colour, for each term a dash.
+  # One phase: for each term a colour, no network's one. More: the phase's colour, for each term a dash.
   alone = len(several) == 1
-  unused = 2 if len(phases) == 1 else len(phases)
   looks = [
-    {'color': _PALETTE[(unused + index) % len(_PALETTE)]} if alone else {'linestyle': _DASHES[index % len(_DASHES)]}
+    {'color': _TERMS[index % len(_TERMS)], 'linestyle': _DASHES[index // len(_TERMS) % len(_DASHES)]}
+    if alone else {'linestyle': _DASHES[index % len(_DASHES)]}
     for index in range(len(names))
   ]
   drawn = []
   for phase, rows in several.items():
-    colour = _PALETTE[phases.index(phase) % len(_PALETTE)]
+    colour = palette[phase]
     marker = _marker(histories, rows)
     for name, look in zip(names, looks, strict=True):
       series = _series([{'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows], name)
       drawn += series
       if series:
         axis.plot(*zip(*series, strict=True), marker=marker, markersize=4, **{'color': colour, **look})
-  axis.set_title('Terms of the training loss' + (f' of {shortened(*several)}' if alone and len(phases) > 1 else ''))
+  axis.set_title('Terms of the training loss' + (f' of {shortened(*several)}' if alone and len(histories) > 1 else ''))
   _scale_loss(axis, drawn, 'weighted term')
   return [
-    Line2D([], [], label=name.replace('_', ' '), linewidth=1.8, **{'color': _GREY, **look})
+    Line2D([], [], label=name.replace('_', ' '), linewidth=1.8, **{'color': colours.BLACK, **look})
     for name, look in zip(names, looks, strict=True)
   ]
-
-
-def _draw_bars(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
-  """Draws a bar for each name; returns what the legend shows."""
-  from matplotlib.patches import Patch
-
-  values = {name: [float(row['test_accuracy']) for row in rows] for name, rows in bars.items()}
-  low, high = min(map(min, values.values())), max(map(max, values.values()))
-  start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
-  end = high + 0.3 * (high - start)  # room for the numbers
-  shown, note = {}, ''
-  for place, (name, rows) in enumerate(bars.items()):
-    mean = sum(values[name]) / len(rows)
-    role = _role(rows[0])
-    shown[role] = Patch(color=_ROLES[role], label=role)
-    axis.barh(place, mean - start, left=start, height=0.62, color=_ROLES[role])
-    if start:
-      cut = [start + share * (end - start) for share in (0.012, 0.022)]
-      axis.plot(cut, [place + 0.36, place - 0.36], color='white', linewidth=2.5)
-    if len(rows) > 1:
-      axis.plot(values[name], [place] * len(rows), 'o', markersize=4.5, color='white', markeredgecolor='black')
-    optimistic = any(row.get('selection') == 'test' for row in rows)
-    note = '\n* epoch selected on the test set: optimistic' if optimistic else note
-    axis.annotate(
-      f'{percent(mean)} %{" *" if optimistic else ""}',
-      (max(values[name]), place),
-      xytext=(7, 0),
-      textcoords='offset points',
-      verticalalignment='center_baseline',
-      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1.0},
-    )
-  axis.set_yticks(range(len(bars)), [_bar_label(name, rows) for name, rows in bars.items()])
-  axis.set_ylim(len(bars) - 0.45, -0.55)
-  axis.tick_params(axis='y', length=0)
-  axis.set_xticks([start + step * count for count in range(100) if start + step * count <= min(end, 1.0) + 1e-9])
-  axis.set_xlim(start, end)
-  axis.xaxis.set_major_formatter(_percent_tick)
-  axis.xaxis.grid(True)
-  zoomed = f' (the axis starts at {_percent_tick(start)}, not at 0)' if start else ''
-  axis.set_xlabel(f'test accuracy{zoomed}{note}')
-  return list(shown.values())
 
 
 def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> None:
@@ -279,15 +236,6 @@ def _scale_loss(axis: Any, series: Sequence[tuple[int, float]], label: str) -> N
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _zoom(low: float, high: float) -> tuple[float, float]:
-  """The start of the axis and the step of its ticks: round numbers; the differences get about half of the width."""
-  start = low - max(high - low, 0.02)
-  if start < low / 2:
-    start = 0.0
-  step = next(step for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if high - start <= 6 * step or step == 0.2)
-  return math.floor(start / step + 1e-9) * step, step
-
-
 def _marker(histories: Histories, rows: Sequence[Row]) -> str | None:
   longest = max(len(other) for other in histories.values())
   return 'o' if longest <= _FEW or len(rows) == 1 else None
@@ -304,28 +252,6 @@ def _terms(rows: Sequence[Row]) -> list[str]:
 def _selected(rows: Sequence[Row]) -> tuple[int, float] | None:
   series = _series(rows, 'validation_accuracy')
   return max(series, key=lambda point: point[1]) if series else None
-
-
-def _role(row: Row) -> str:
-  if row.get('role') == 'teacher':
-    return 'teacher assistant' if row.get('teachers') else 'teacher'
-  return 'distilled student' if row.get('teachers') else 'student alone'
-
-
-def _bar_label(name: str, rows: Sequence[Row]) -> str:
-  details = [str(rows[0][key]) for key in ('student', 'method') if rows[0].get(key)]
-  if len(rows) > 1:
-    details.append(f'mean of {len(rows)} seeds')
-  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=36)}'.rstrip()
-
-
-def _percent_tick(value: float, _: int | None = None) -> str:
-  return f'{100 * value:.4g} %'
-
-
-def shortened(text: str, *, length: int = 52) -> str:
-  """The text, cut to a number of characters where it is longer."""
-  return text if len(text) <= length else f'{text[: length - 1]}…'
 
 
 def _finite(value: Any) -> bool:

@@ -237,9 +237,10 @@ class Progress:
   def _write(self, text: str) -> None:
     if self._stream is None:  # no standard output, as under pythonw
       return
-    encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
+    encoding, errors = (getattr(self._stream, name, None) for name in ('encoding', 'errors'))
+    encoding, errors = encoding or 'utf-8', errors if errors and errors != 'strict' else 'replace'
     with contextlib.suppress(OSError, ValueError, LookupError):  # a LookupError: an encoding that Python does not know
-      self._stream.write(text.encode(encoding, 'replace').decode(encoding) + '\n')
+      self._stream.write(text.encode(encoding, errors).decode(encoding, 'surrogateescape') + '\n')
       self._stream.flush()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_jax.report import analysis, markup, run_figures, run_sections, statistics, table
+from kd_jax.report import analysis, markup, run_figures, run_sections, table
 from kd_jax.report.predictions import Predictions
 from kd_jax.report.run_sections import Subject
 from kd_jax.report.runs import Run
@@ -67,8 +67,8 @@ def _results(run: Run, of: Subject | None) -> list[str]:
     said += 'The validation images chose the epoch, so that their accuracy is a little too good; the test images chose nothing. '
   if of:
     n = len(of.label)
-    errors = '; '.join(f'{row["name"]} ± {100 * statistics.standard_error(row["test_accuracy"], n):.2f}' for row in run.networks)
-    said += f'Standard errors by the choice of the {n:,} test images alone, in points: {errors}.'
+    between = '; '.join(f'{row["name"]} {table.interval(row["test_accuracy"], n, decimals=2)}' for row in run.networks)
+    said += f'95 % intervals by the choice of the {n:,} test images alone (Wilson), in per cent: {between}.'
   return [*parts, markup.paragraph(said)]
 
 

@@ -12,11 +12,11 @@ from kd_jax.report import analysis, markup, run_figures, statistics
 from kd_jax.report.analysis import Calibration
 from kd_jax.report.predictions import Predictions
 from kd_jax.report.runs import Run
-from kd_jax.report.table import MISSING, percent
+from kd_jax.report.table import MISSING, interval, percent
 
 _MATRIX = 20  # classes up to which the confusions are a table
 _CONFUSIONS = 10  # the most frequent ones that are listed
-_SEEN = 4  # standard errors
+_SEEN = 0.99994  # the level of intervals that lie apart: 4 standard errors on either side
 _KINDS = {'teacher': 'The teacher alone is right', 'student': 'The student alone is right',
           'neither': 'Both are wrong, and not alike'}  # fmt: skip
 
@@ -61,8 +61,9 @@ def trained_on_validation(of: Subject) -> list[str]:
     if row.get('method') == 'imported' and name in of.test and of.validation:
       test, held = (float(analysis.right(logits[name], label).mean())
                     for logits, label in ((of.test, of.label), (of.validation, of.validation_label)))  # fmt: skip
-      error = statistics.standard_error(test, len(of.label)) + statistics.standard_error(test, len(of.validation_label))
-      if held - test > _SEEN * error:
+      _, highest = statistics.wilson(test, len(of.label), _SEEN)
+      lowest, _ = statistics.wilson(held, len(of.validation_label), _SEEN)
+      if lowest > highest:
         suspects.append(name)
   return suspects
 
@@ -147,7 +148,7 @@ def classes(of: Subject) -> list[str]:
     lines.append([name, f'{count[place]:,}', *cells])
   least = min((int(n) for n in count if n), default=1)
   said = (f'Accuracy on the test images of each class. Of {least:,} images, as the smallest class has, an accuracy of 90 % has a '
-          f'standard error of {100 * statistics.standard_error(0.9, least):.1f} points by their choice alone.')  # fmt: skip
+          f'95 % interval of {interval(0.9, least)} % by their choice alone.')  # fmt: skip
   made = markup.table(headings, lines)
   return [made if len(lines) <= _MATRIX else f'<details><summary>all {len(lines)} classes</summary>{made}</details>',
           markup.paragraph(said)]  # fmt: skip

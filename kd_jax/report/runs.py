@@ -11,7 +11,7 @@ from kd_jax.report import records, shapes
 from kd_jax.report.records import Row
 from kd_jax.types import KdJaxError
 
-_NUMBERS = ('parameters', 'best_epoch', 'train_examples', 'test_examples', 'passes', 'flops', 'images_per_second', 'seconds')
+_NUMBERS = ('parameters', 'best_epoch', 'train_examples', 'test_examples', 'passes', 'flops_alone', 'images_per_second', 'seconds')
 _ROW = {'name': str, 'role': str, 'method': str, 'student': str, 'seed': (int, None), 'test_accuracy': shapes.is_share,
         'teachers': ([str], None), 'validation_accuracy': (shapes.is_share, None), 'test_accuracy_last': (shapes.is_share, None),
         'selection': (str, None), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip

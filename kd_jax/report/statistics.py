@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
@@ -75,9 +76,27 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   return Difference(value, _quantile(freedom) * error, float(2 * stats.t.sf(abs(value) / error, freedom)), n, paired)
 
 
-def standard_error(share: float, n: int) -> float:
-  """Of a share of n images, by their choice alone."""
-  return math.sqrt(share * (1 - share) / n)
+def wilson(accuracy: float, n: int, level: float = CONFIDENCE) -> tuple[float, float]:
+  """Return Wilson's interval of an accuracy, a share of n images, as their choice alone lets it vary: (lowest, highest).
+
+  It lies within [0, 1] and has a width also where all images are right, or none: 20 of 20 gives 0.839 to 1.
+
+  Args:
+    accuracy: in [0, 1].
+    n: images, at least 1.
+    level: how often the interval holds the share of all images that there could be.
+
+  References:
+    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+  """
+  if not (n >= 1 and 0 <= accuracy <= 1):
+    raise ValueError(f'an interval needs an accuracy between 0 and 1 and at least 1 image, not {accuracy} and {n}')
+  z = _normal_quantile(level)
+  weight = 1 + z**2 / n
+  centre = (accuracy + z**2 / (2 * n)) / weight
+  half_width = z / weight * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+  # Rounding must leave no trace at the ends, where the interval is exact.
+  return (0.0 if accuracy == 0 else max(0.0, centre - half_width)), (1.0 if accuracy == 1 else min(1.0, centre + half_width))
 
 
 def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
@@ -95,7 +114,7 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
   n, value = len(first), (alone - other) / len(first)
   error = math.sqrt(max(0.0, (alone + other) / n - value**2) / n)
   p = float(stats.binomtest(alone, alone + other).pvalue) if alone + other else 1.0
-  return Difference(value, float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error, p, n, True)
+  return Difference(value, _normal_quantile(CONFIDENCE) * error, p, n, True)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -118,6 +137,10 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 def _deviation(values: Sequence[float]) -> float:
   centre = math.fsum(values) / len(values)
   return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
+
+
+def _normal_quantile(level: float) -> float:
+  return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def _quantile(freedom: float) -> float:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kd_jax.report import plots, records, statistics, study_table, svg
+from kd_jax.report import colours, plots, records, statistics, study_table, svg
 from kd_jax.report.study_table import Folder
 
 # A verdict has a shape, too, for readers who see no colours.
@@ -22,19 +22,26 @@ def reference(folder: Folder) -> str | None:
   return 'NOKD' if 'NOKD' in having else next(iter(having), None)
 
 
+def colour_of(folder: Folder, name: str) -> str:
+  """Return a row's colour: that of a baseline where it is trained by cross-entropy alone, else that of a student."""
+  methods = {run['config'].get('method') for run in folder.study['runs'] if run['row'] == name}
+  return colours.BASELINE if methods == {'nokd'} else colours.STUDENT
+
+
 def accuracies(folder: Folder) -> str:
   """Test accuracy of every row that has one: the mean with its interval, and each seed. '' where no row has."""
   values = {name: list(found.values()) for name, rows in folder.results.items() if (found := study_table.seeds(rows))}
   under = {row['name']: row['group'] for row in folder.study['rows']}
 
   def point(axes: Any, place: float, name: str) -> None:
-    mean = statistics.mean(values[name])
-    axes.scatter(values[name], [place] * mean.n, s=14, color=svg.GREY, alpha=0.55, linewidths=0)
-    axes.errorbar(mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=svg.BLUE, capsize=3)
+    mean, colour = statistics.mean(values[name]), colour_of(folder, name)
+    axes.scatter(values[name], [place] * mean.n, s=14, color=colour, alpha=0.55, linewidths=0)
+    axes.errorbar(mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=colour, capsize=3)
 
   if not values:
     return ''
-  line = statistics.mean(values[reference(folder)]).value
+  name = reference(folder)
+  line = statistics.mean(values[name]).value, colour_of(folder, name)
   return _listed('accuracies', list(values), [under[name] for name in values], point, line, 'test accuracy, %')
 
 
@@ -51,7 +58,7 @@ def differences(folder: Folder) -> str:
   if not found:
     return ''
   families = [under[c.first] for c in found.values()]
-  return _listed('differences', list(found), families, point, 0.0, 'difference of test accuracies, points')
+  return _listed('differences', list(found), families, point, (0.0, svg.GREY), 'difference of test accuracies, points')
 
 
 def curves(folder: Folder) -> str:
@@ -63,9 +70,9 @@ def curves(folder: Folder) -> str:
     panels = figure.subplots(-(-len(series) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=False):
       if line:
-        axes.plot(line[0], line[2], color=svg.GREY, linestyle=':', linewidth=1.2)
-      axes.fill_between(epochs, low, high, color=svg.BLUE, alpha=0.25, linewidth=0)
-      axes.plot(epochs, mean, color=svg.BLUE, linewidth=1.4)
+        axes.plot(line[0], line[2], color=colour_of(folder, reference(folder)), linestyle=':', linewidth=1.4)
+      axes.fill_between(epochs, low, high, color=colour_of(folder, name), alpha=0.25, linewidth=0)
+      axes.plot(epochs, mean, color=colour_of(folder, name), linewidth=1.4)
       axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
       axes.grid(color=svg.GRID)
     for axes in panels[len(series) :]:
@@ -96,9 +103,10 @@ def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
   return epochs, [min(v) for v in at], [sum(v) / len(v) for v in at], [max(v) for v in at]
 
 
-def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Callable[[Any, float, str], None], line: float,
-            unit: str) -> str:  # fmt: skip
-  """A line a label from top to bottom, `point` drawing on each, under headings where these change; `line` is drawn upright."""
+def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Callable[[Any, float, str], None],
+            line: tuple[float, str], unit: str) -> str:  # fmt: skip
+  """A line a label from top to bottom, `point` drawing on each, under headings where these change; `line` is drawn upright, a place
+  and its colour."""
   places, ticks, place = [], [], 0.0
   for number, (label, heading) in enumerate(zip(labels, under, strict=True)):
     if heading and (number == 0 or under[number - 1] != heading):
@@ -112,7 +120,7 @@ def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Call
 
   def draw(figure: Any) -> None:
     axes = figure.add_subplot()
-    axes.axvline(line, color=svg.GREY, linewidth=1, linestyle=':')
+    axes.axvline(line[0], color=line[1], linewidth=1, linestyle=':')
     for where, label in zip(places, labels, strict=True):
       point(axes, where, label)
     axes.set_yticks([where for where, _, _ in ticks], [text for _, text, _ in ticks])

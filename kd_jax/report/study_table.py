@@ -14,6 +14,7 @@ from kd_jax.report.table import MISSING
 from kd_jax.types import KdJaxError
 
 DECIDED = 0.05  # of p after Holm
+FEWEST = 3  # seeds that a decided comparison has; two that happen to agree would pass for no variance at all
 UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
 Results = Mapping[str, list[Mapping[str, Any]]]
 Table = tuple[list[str], list[list[str]]]  # headings, and lines of as many cells
@@ -27,7 +28,7 @@ _STUDY = {'title': str, 'question': str, 'protocol': str, 'scale': float, 'compl
 FIDELITY = {'teacher_agreement': 'agreement with the teacher %', 'teacher_kl_t1': 'KL to it, T = 1', 'teacher_kl_t4': 'KL to it, T = 4',
             'ece': 'ECE %'}  # fmt: skip
 _SHARES = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'teacher_agreement', 'ece')
-_NUMBERS = ('teacher_kl_t1', 'teacher_kl_t4', 'best_epoch', 'student_epochs', 'flops', 'images_per_second', 'seconds')
+_NUMBERS = ('teacher_kl_t1', 'teacher_kl_t4', 'best_epoch', 'passes', 'student_epochs', 'flops_alone', 'images_per_second', 'seconds')
 _RESULT = {'name': str, 'seed': int, 'setting': ({...: object}, None), 'selection': (str, None),
            **dict.fromkeys(_SHARES, (shapes.is_share, None)), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip
 
@@ -42,7 +43,10 @@ class Folder(NamedTuple):
 
 
 class Comparison(NamedTuple):
-  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one group."""
+  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one group.
+
+  It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever its p.
+  """
 
   first: str
   second: str
@@ -76,8 +80,14 @@ def read(path: str | Path) -> Folder:
   for name in ('results.json', 'sweeps.json'):
     rows = records.read_results(path / name)
     shapes.check(path / name, rows, [_RESULT], _REMEDY)
-    found.append({row['name']: [r for r in rows if r['name'] == row['name']] for row in study['rows']})
+    found.append({row['name']: [_counted(r, study) for r in rows if r['name'] == row['name']] for row in study['rows']})
   return Folder(path, study, *found)
+
+
+def _counted(result: Mapping[str, Any], study: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Return a result with its `passes`, which an older kd_jax wrote as a multiple of the row's epochs, `student_epochs`."""
+  multiple, epochs = result.get('student_epochs'), _configured(study, result['name'], 'epochs')
+  return result if 'passes' in result or None in (multiple, epochs) else {**result, 'passes': multiple * epochs}
 
 
 def seeds(rows: Sequence[Mapping[str, Any]], *, field: str = 'test_accuracy') -> dict[int, float]:
@@ -87,7 +97,11 @@ def seeds(rows: Sequence[Mapping[str, Any]], *, field: str = 'test_accuracy') ->
 
 def configured(folder: Folder, name: str, key: str) -> Any:
   """What the final runs of a row are configured to; None where none is known yet."""
-  return next((run['config'].get(key) for run in folder.study['runs'] if run['row'] == name and run['kind'] == 'final'), None)
+  return _configured(folder.study, name, key)
+
+
+def _configured(study: Mapping[str, Any], name: str, key: str) -> Any:
+  return next((run['config'].get(key) for run in study['runs'] if run['row'] == name and run['kind'] == 'final'), None)
 
 
 def groups(folder: Folder) -> list[str]:
@@ -103,13 +117,32 @@ def comparisons(folder: Folder) -> list[Comparison]:
   made = []
   for family in dict.fromkeys(of[first] for first, _, _ in found):
     members = [member for member in found if of[member[0]] == family]
-    for (first, second, difference), p in zip(members, statistics.holm([d and d.p for _, _, d in members]), strict=True):
+    # Of fewer seeds p may be 0 by chance; left in, it would also lower what the others of its family are held to.
+    tested = [d.p if d and d.n >= FEWEST else None for _, _, d in members]
+    for (first, second, difference), p in zip(members, statistics.holm(tested), strict=True):
       if difference is None:
         continue
       decided = p is not None and p < DECIDED
       verdict = ('higher' if difference.value > 0 else 'lower') if decided else 'undecided at this n'
       made.append(Comparison(first, second, difference, p, verdict, (_epochs(folder, first), _epochs(folder, second))))
   return made
+
+
+def same_runs(folder: Folder) -> dict[str, str]:
+  """Return for each row that shares runs with an earlier row what to note of it: 'at seeds 0, 1, 2 the same runs as KD'.
+
+  Runs are the same where the last phase, which trains the student, is one and the same: phases are shared by their hash.
+  """
+  first: dict[str, str] = {}
+  shared: dict[str, dict[str, list[int]]] = {}
+  places = {row['name']: number for number, row in enumerate(folder.study['rows'])}
+  for run in sorted(folder.study['runs'], key=lambda run: places[run['row']]):
+    if run['kind'] == 'final' and run['histories']:
+      name = first.setdefault(list(run['histories'].values())[-1], run['row'])
+      if name != run['row']:
+        shared.setdefault(run['row'], {}).setdefault(name, []).append(run['seed'])
+  return {row: '; '.join(f'at seed{"s" if len(seeds) > 1 else ""} {", ".join(map(str, sorted(seeds)))} the same runs as {name}'
+                         for name, seeds in others.items()) for row, others in shared.items()}  # fmt: skip
 
 
 def warnings(folder: Folder) -> list[str]:
@@ -130,12 +163,18 @@ def warnings(folder: Folder) -> list[str]:
       said.append(f'Rows differ in their {meaning}: {apart}.')
   if unequal := [f'{c.first} ({c.compute[0]:.3g}) and {c.second} ({c.compute[1]:.3g})' for c in comparisons(folder) if c.unequal]:
     said.append(f'These comparisons are of unequal compute, in epochs of a student: {"; ".join(unequal)}.')
+  if unknown := [name for name, rows in results.items() if rows and not _all(rows, 'flops_alone')]:
+    rows = 'any row' if len(unknown) == sum(map(bool, results.values())) else '; '.join(unknown)
+    said.append(f'Operations are not known of {rows}: an older kd_jax wrote such as depend on who trained beside whom, and those of an '
+                'exported teacher cannot be counted.')  # fmt: skip
   return said
 
 
 def results_table(folder: Folder, *, times: bool = True) -> Table:
   """Headings and a line a row. Without `times`, all that it holds is determined by the study's configuration."""
-  noted = any(row.get('note') for row in folder.study['rows'])
+  shared = same_runs(folder)
+  notes = {row['name']: '; '.join(filter(None, (row.get('note'), shared.get(row['name'])))) for row in folder.study['rows']}
+  noted = any(notes.values())
   headings = ['row', 'paper %', 'test %', '± 95 %', 'n', 'last epoch %', 'validation %', 'selected on', 'epochs', 'student epochs',
               'PFLOP', *(['seconds'] if times else []), *(['note'] if noted else [])]  # fmt: skip
   lines = []
@@ -148,9 +187,9 @@ def results_table(folder: Folder, *, times: bool = True) -> Table:
       row['name'] + _setting(row['chosen']), MISSING if row['paper'] is None else f'{row["paper"]:.2f}', _mean(test.values(), '.2f'),
       MISSING if half is None else f'{half:.2f}', str(len(test)), _mean(seeds(runs, field='test_accuracy_last').values(), '.2f'),
       _mean(seeds(runs, field='validation_accuracy').values(), '.2f'), ', '.join(selections) or MISSING,
-      MISSING if epochs is None else str(epochs), _mean(_all(runs, 'student_epochs'), '.2f'),
-      _mean([flops / 1e15 for flops in _all(runs, 'flops')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
-      *([row.get('note') or ''] if noted else [])])  # fmt: skip
+      MISSING if epochs is None else str(epochs), _mean(_all(runs, 'passes'), '.1f'),
+      _mean([flops / 1e15 for flops in _all(runs, 'flops_alone')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
+      *([notes[row['name']]] if noted else [])])  # fmt: skip
   return headings, lines
 
 
@@ -220,9 +259,9 @@ def _apart(values: Mapping[str, Any]) -> str:
 
 
 def _epochs(folder: Folder, name: str) -> float | None:
-  """Epochs of a student that a row was trained for: `student_epochs` counts in the row's own epochs, which need not be another's."""
-  passes, epochs = _all(folder.results[name], 'student_epochs'), configured(folder, name, 'epochs')
-  return statistics.mean(passes).value * epochs if passes and epochs is not None else None
+  """Return the epochs of a student that a row was trained for, teachers of its own among them."""
+  passes = _all(folder.results[name], 'passes')
+  return statistics.mean(passes).value if passes else None
 
 
 def _all(runs: Iterable[Mapping[str, Any]], key: str) -> list[float]:

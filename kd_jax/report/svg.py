@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Okabe and Ito's, which colour-blind people can tell apart, and the variables of the page (kd_jax.report.markup) that stand for them.
-BLUE, VERMILION, GREY, GRID = '#0072b2', '#d55e00', '#5b5b5b', '#e4e4e4'
+from kd_jax.report import colours
+
+BLUE, VERMILION, GREY, GRID = colours.BLUE, colours.VERMILION, colours.GREY, '#e4e4e4'
+# The variables of the page (kd_jax.report.markup) that stand for colours.
 _VARIABLES = {BLUE: 'var(--blue)', VERMILION: 'var(--vermilion)', GREY: 'var(--grey)', GRID: 'var(--grid)',
-              '#009e73': 'var(--green)', '#cc79a7': 'var(--pink)', '#e69f00': 'var(--orange)', '#56b4e9': 'var(--sky)',
-              '#000000': 'currentColor', '#ffffff': 'var(--paper)'}  # fmt: skip
+              colours.GREEN: 'var(--green)', colours.PINK: 'var(--pink)', colours.ORANGE: 'var(--orange)',
+              colours.SKY: 'var(--sky)', colours.BLACK: 'currentColor', '#ffffff': 'var(--paper)'}  # fmt: skip
 _WIDTH = 7.2  # inches
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
+from kd_jax.report import statistics
+
 MISSING = '–'
 _KEYS = ('name', 'seed')
 _UNLIMITED = 10_000  # characters
+_SPARE = ('images/s', 'time', 'parameters', 'teachers', 'last test %', 'student')  # columns, the first that goes first
 OPTIMISTIC = '* The epoch was selected on the test set, so these accuracies are optimistic.'
 
 Row = Mapping[str, Any]
@@ -34,17 +38,29 @@ def results_table(rows: Sequence[Row], *, width: int | None = None) -> str:
   Args:
     rows: see the module; their order is kept.
     width: of the terminal, in characters. Where the table is wider it is split in two, each with the names in front:
-      what the rows are, and how they did. Cells are wrapped only where a half does not fit either. None: no limit.
+      what the rows are, and how they did. Of a half that does not fit either, columns are left out, and only what then
+      is too wide is wrapped. None: no limit.
   """
-  from rich.cells import cell_len  # a Chinese character is two wide
-
   columns = _columns(rows)
   text = _render(columns, rows, _UNLIMITED)
-  if width is not None and max(map(cell_len, text.splitlines())) > width:
+  if width is not None and _width(text) > width:
     setting = [column for column in columns if not column.outcome or column.heading in _KEYS]
     outcome = [column for column in columns if column.outcome or column.heading in _KEYS]
-    text = _render(setting, rows, width) + '\n\n' + _render(outcome, rows, width)
+    text = _narrow(setting, rows, width, _SPARE) + '\n\n' + _narrow(outcome, rows, width, _SPARE)
   return text + '\n' + OPTIMISTIC if _optimistic(rows) else text
+
+
+def narrow_table(headings: Sequence[str], lines: Sequence[Sequence[str]], *, width: int, spare: Sequence[str] = ()) -> str:
+  """Return any table as plain text that fits a terminal; all columns but the first are numbers.
+
+  Args:
+    headings: one a column.
+    lines: the cells of each line.
+    width: of the terminal, in characters.
+    spare: headings of columns that may be left out where the table is too wide, the first of them first.
+  """
+  columns = [_Column(heading, lambda line, place=place: line[place], place > 0, False) for place, heading in enumerate(headings)]
+  return _narrow(columns, lines, width, spare)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -89,6 +105,11 @@ def percent(fraction: float | None) -> str:
   return _number(fraction, lambda value: f'{100 * value:.2f}')
 
 
+def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
+  """Return the 95 % interval of an accuracy by the choice of so many images, in per cent: '96.1 to 99.1'."""
+  return ' to '.join(f'{100 * end:.{decimals}f}' for end in statistics.wilson(accuracy, images))
+
+
 def _columns(rows: Sequence[Row]) -> list[_Column]:
   seeds = {row.get('seed') for row in rows}
   columns = [
@@ -109,6 +130,25 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
   budgets = {row.get('steps') for row in rows if row.get('role') in ('baseline', 'student', 'stage')}
   idle = {'seed': len(seeds) < 2, 'steps': len(budgets) < 2}
   return [column for column in columns if not idle.get(column.heading)]
+
+
+def _narrow(columns: Sequence[_Column], rows: Sequence[Any], width: int, spare: Sequence[str]) -> str:
+  """Return a table without as many of the spare columns as make it too wide, and a line that names them; then it is wrapped."""
+  left_out: list[str] = []
+  for heading in (None, *spare):
+    left_out += [column.heading for column in columns if column.heading == heading]
+    kept = [column for column in columns if column.heading not in left_out]
+    if _width(_render(kept, rows, _UNLIMITED)) <= width:
+      break
+  text = _render(kept, rows, width)
+  return text + '\n' + '\n'.join(textwrap.wrap(f'Left out, since the terminal is narrow: {", ".join(left_out)}.', width)) \
+    if left_out else text
+
+
+def _width(text: str) -> int:
+  from rich.cells import cell_len  # a Chinese character is two wide
+
+  return max(map(cell_len, text.splitlines()))
 
 
 def _render(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> str:

@@ -111,7 +111,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
         for number, (member, meta) in enumerate(zip(members, metas, strict=True)):
           meta['totals'] = metrics.add(meta['totals'], [step[number] for step in fetched])
           metrics.check_finite(meta['totals'], at)
-          member.watcher.step(at, metrics.means(meta['totals']), images * (at - looked))
+          member.watcher.step(at, metrics.counted(meta['totals']), images * (at - looked))
         pending, looked = [], at
         if clock is None:  # the first call of a sitting is not timed: it may have been compiled
           clock, clocked = time.perf_counter(), at
@@ -122,7 +122,7 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
     timed = (at - clocked) * images
     speed = timed / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
     for number, (member, meta, state) in enumerate(zip(members, metas, states, strict=True)):
-      row = _row(epoch, metrics.means(meta['totals']), float(member.learning_rate(at - 1)), speed)
+      row = _row(epoch, metrics.counted(meta['totals']), float(member.learning_rate(at - 1)), speed)
       row |= member.validate(state)
       if row[work.selected_by] > meta['best_value']:
         bests[number] = jax.tree.map(np.array, jax.device_get(student_variables(state)))
@@ -148,5 +148,5 @@ def _speed(history: Sequence[Row]) -> float:
 
 def _row(epoch: int, means: Mapping[str, float], rate: float, speed: float | None) -> Row:
   terms = {name.removeprefix('term/'): value for name, value in means.items() if name.startswith('term/')}
-  return {'epoch': epoch, 'learning_rate': rate, 'train_loss': means['loss'], 'train_accuracy': means['accuracy'], 'terms': terms,
+  return {'epoch': epoch, 'learning_rate': rate, 'train_loss': means['loss'], 'train_accuracy': means.get('accuracy'), 'terms': terms,
           'images_per_second': speed}  # fmt: skip

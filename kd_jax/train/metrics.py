@@ -28,6 +28,11 @@ def means(totals: Totals) -> dict[str, float]:
   return {name: value / count if count else math.nan for name, (value, count) in totals.items()}
 
 
+def counted(totals: Totals) -> dict[str, float]:
+  """Return name → mean of what was counted: images without labels have no accuracy."""
+  return means({name: pair for name, pair in totals.items() if pair[1]})
+
+
 def check_finite(totals: Totals, step: int) -> None:
   """Raises KdJaxError naming the first loss term that is no longer a number."""
   for name, (value, _) in sorted(totals.items(), key=lambda item: item[0] == 'loss'):

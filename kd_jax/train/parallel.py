@@ -14,6 +14,7 @@ In a run of one process these are nothing but the call, or the flag.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
@@ -29,6 +30,7 @@ from kd_jax.types import Array, KdJaxError, PyTree
 
 KINDS = ('jit', 'pmap')
 AXIS = 'devices'
+_DETERMINISTIC = ('--xla_gpu_deterministic_ops=true', '--xla_gpu_autotune_level=0')
 _STEPS = 1000  # in one program on an accelerator, at most: seconds, so that an interruption is soon seen
 T = TypeVar('T')
 
@@ -62,9 +64,34 @@ def find_devices() -> None:
   """Raises KdJaxError where JAX has none of the devices that it was told to take."""
   try:
     jax.devices()
-  except RuntimeError as error:
-    raise KdJaxError(f'JAX finds no devices ({" ".join(str(error).split())[:200]}): set JAX_PLATFORMS to what this machine has, '
+  except (RuntimeError, AssertionError) as error:  # a bare AssertionError: of a platform whose plugin is not installed
+    reason = ' '.join(str(error).split())[:200] or f'JAX_PLATFORMS is {jax.config.jax_platforms}, of which nothing is installed'
+    raise KdJaxError(f'JAX finds no devices ({reason}): set JAX_PLATFORMS to what this machine has, '
                      'such as cpu, or unset it') from error  # fmt: skip
+
+
+def be_deterministic() -> None:
+  """Set the flags by which XLA repeats the same bits on a GPU, once; algorithms are then no longer chosen by their time.
+
+  XLA reads them when the first device is asked for. Raises KdJaxError where that has been, on devices that need them.
+  """
+  given = os.environ.get('XLA_FLAGS', '').split()
+  if not (lacking := [flag for flag in _DETERMINISTIC if flag not in given]):
+    return
+  if _started() and jax.default_backend() != 'cpu':
+    raise KdJaxError('deterministic=True comes too late, since JAX has started without it: set it in all rows of the study, or set '
+                     f'XLA_FLAGS="{" ".join(_DETERMINISTIC)}" before Python starts')  # fmt: skip
+  os.environ['XLA_FLAGS'] = ' '.join([*given, *lacking])
+
+
+def _started() -> bool:
+  """Return whether JAX has looked for devices. It says so in a module of its own alone; False where that has changed."""
+  try:
+    from jax._src import xla_bridge
+
+    return bool(xla_bridge.backends_are_initialized())
+  except (ImportError, AttributeError):
+    return False
 
 
 def check_shares(parallel: Parallel, shares: Iterable[int]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax.extend import core
+from jax.interpreters import partial_eval
 
 
 class Peak(NamedTuple):
@@ -35,19 +37,66 @@ def of(device_kind: str) -> Peak | None:
   return next((peak for name, peak in PEAKS.items() if name in device_kind), None)
 
 
-def operations(compiled: Callable, *arguments: Any) -> float | None:
-  """Floating-point operations of a program, counted by XLA as it is written, before it is optimised.
+def operations(compiled: Callable, *arguments: Any, steps: int = 1) -> float | None:
+  """Return the floating-point operations of a program, counted by XLA as it is written, before it is optimised.
 
-  None where XLA cannot count them: a function that was exported for any number of images has no shapes before it is compiled.
+  XLA counts a loop for one turn; the other turns of a `lax.scan` or `lax.map` are added. Of a `while_loop`, whose turns nobody
+  knows beforehand, one counts.
+
+  Args:
+    compiled: the program, under jit or pmap.
+    arguments: what it is given; shapes are enough.
+    steps: where it is a loop over as many equal steps, as kd_jax.train.step.several makes it: the operations of one are returned.
+
+  Returns:
+    The count; None where it cannot be had: a function that was exported for any number of images has no shapes before it is
+    compiled, and a loop whose turns speak with other devices is no program of its own.
   """
   try:
-    lowered = compiled.lower(*arguments)
-    try:
-      counted = lowered.cost_analysis()
-    except NotImplementedError:  # of the plugins for GPUs and TPUs, which cannot: the CPU's client counts in the same program
-      from jaxlib import _jax
-
-      counted = _jax.hlo_module_cost_analysis(jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module())
-    return float((counted or {}).get('flops', 0))
-  except (RuntimeError, ImportError, AttributeError):  # JaxRuntimeError is a RuntimeError; so is what is raised where there is no CPU
+    program = jax.make_jaxpr(compiled)(*arguments).jaxpr
+    needed, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))  # what no result needs is not computed
+    return _counted(compiled, *arguments) + _further_turns(needed, steps)
+  # JaxRuntimeError is a RuntimeError; so is what is raised where there is no CPU. NameError: a device axis is not bound.
+  except (RuntimeError, ImportError, AttributeError, NameError):
     return None
+
+
+def _counted(compiled: Callable, *arguments: Any) -> float:
+  lowered = compiled.lower(*arguments)
+  try:
+    counted = lowered.cost_analysis()
+  except NotImplementedError:  # of the plugins for GPUs and TPUs, which cannot: the CPU's client counts in the same program
+    from jaxlib import _jax
+
+    counted = _jax.hlo_module_cost_analysis(jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module())
+  return float((counted or {}).get('flops', 0))
+
+
+def _further_turns(jaxpr: Any, steps: int = 1) -> float:
+  """Return the operations of all turns of a program's scans but those that XLA counts, and those of the outer loop of steps."""
+  total = 0.0
+  for equation in jaxpr.eqns:
+    inside = [part for value in equation.params.values() for part in _programs(value)]
+    if equation.primitive.name != 'scan':
+      further = [_further_turns(part, steps) for part in inside]
+      total += max(further) if equation.primitive.name == 'cond' else sum(further)  # of the branches one is taken
+      continue
+    length, unroll, body = (equation.params[name] for name in ('length', 'unroll', 'jaxpr'))
+    if length == steps > 1:
+      total += _further_turns(body.jaxpr)
+      continue
+    counted = min(length, unroll + length % unroll)
+    if length > counted:
+      given = [jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in body.in_avals]
+      total += (length - counted) * _counted(jax.jit(core.jaxpr_as_fun(body)), *given)
+    total += length * _further_turns(body.jaxpr)
+  return total
+
+
+def _programs(value: Any) -> list[Any]:
+  """Return the programs that a parameter of an equation holds: as it is, closed over constants, or several of them."""
+  if isinstance(value, tuple | list):
+    return [part for each in value for part in _programs(each)]
+  value = getattr(value, 'jaxpr', value)
+  return [value] if hasattr(value, 'eqns') else []
+

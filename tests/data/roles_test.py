@@ -74,6 +74,30 @@ class TestUnlabelled:
     assert parts.unlabelled.source is other and parts.unlabelled.index.tolist() == list(range(7))
     assert parts.unlabelled.index.dtype == np.int32 and len(parts.train.index) == 80
 
+  def test_what_is_validated_or_tested_on_is_left_out_by_its_pixels(self):
+    parts = assign()
+    others = source(5, 7).image
+    image = np.concatenate([others[:2], DATASET.train.image, others[2:4], DATASET.test.image[:9], others[4:]])
+    mixed = Source(image, np.full(len(image), -1, np.int32))
+    kept = roles.with_unlabelled(parts, 'mixed', mixed).unlabelled
+    held = {2 + place for place in parts.validation.index} | {104 + place for place in range(9)}
+    assert len(held) == 29 and kept.index.tolist() == [place for place in range(len(image)) if place not in held]
+    assert kept.index.dtype == np.int32 and kept.source is mixed
+
+  def test_without_validation_the_test_images_alone_are(self):
+    kept = roles.with_unlabelled(assign(validation=0), 'itself', DATASET.train).unlabelled
+    assert len(kept.index) == 100
+
+  def test_where_nothing_is_left_that_is_refused(self):
+    with pytest.raises(KdJaxError, match='every image of unlabelled_dataset itself is validated or tested on'):
+      roles.with_unlabelled(assign(), 'itself', DATASET.test)
+
+  def test_one_pixel_makes_another_image(self):
+    image = DATASET.test.image.copy()
+    image[3, 1, 2, 0] ^= 1
+    kept = roles.with_unlabelled(assign(), 'changed', Source(image, np.full(len(image), -1, np.int32))).unlabelled
+    assert kept.index.tolist() == [3]
+
   def test_other_channels_are_refused(self):
     with pytest.raises(KdJaxError, match='unlabelled_dataset others have 1 channels, and those to train on have 3'):
       roles.with_unlabelled(assign(), 'others', source(7, 0, channels=1))

@@ -234,7 +234,7 @@ def test_data_sets_that_are_not_prepared(tmp_path):
   fails('not prepared in .* allow the download', 'cifar10', tmp_path, download=False)
   fails('not prepared in .* without version', 'cifar10:1.0.0', tmp_path)
   command = re.escape(f'tfds build mnist --data_dir={tmp_path} --file_format=array_record')
-  fails(f'kd_jax itself prepares only cifar10 and cifar100: .*{command}', 'mnist', tmp_path)
+  fails(f'kd_jax itself prepares only cifar10, cifar100 and stl10: .*{command}', 'mnist', tmp_path)
 
 
 def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):

@@ -18,9 +18,9 @@ def said(**changed):
   return ' '.join(card.caveats({**CARD, **changed, 'training': row}))
 
 
-def test_standard_error():
-  assert card.standard_error(0.9, 10_000) == pytest.approx(0.003)
-  assert '10,000 test images: an accuracy of 90.0% has a standard error of 0.3%' in said()
+def test_an_accuracy_has_its_interval():
+  assert '10,000 test images: by their choice alone, the 95 % interval of an accuracy of 90.0% is 89.4 to 90.6 %' in said()
+  assert 'an accuracy of 100.0% is 83.9 to 100.0 %' in said(row={'test_accuracy': 1.0, 'test_examples': 20})
 
 
 @pytest.mark.parametrize('mode', ['L', 'RGB'])
@@ -43,7 +43,7 @@ def test_its_program_sees_a_picture_as_training_does(kind, mode, tmp_path, monke
 @pytest.mark.parametrize(('changed', 'present', 'absent'), [
   ({}, 'validation accuracy is optimistic', 'test accuracy is optimistic'),
   ({'row': {'selection': 'test'}}, 'test accuracy is optimistic', 'validation accuracy is optimistic'),
-  ({'row': {'test_examples': None}}, 'was not recorded', 'standard error of'),
+  ({'row': {'test_examples': None}}, 'was not recorded', '95 % interval'),
   ({'training': {}}, 'weights were imported', 'seed'),
   ({'config': {'eval_examples': 50}}, 'a subset', 'bfloat16'),
   ({'network': {'compute_dtype': 'bfloat16'}}, 'evaluated in bfloat16', 'a subset'),

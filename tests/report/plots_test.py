@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from kd_jax.report import plots
+from kd_jax.report import colours, plots, statistics
 from kd_jax.report.plots import plot_comparison, plot_history
 from kd_jax.types import KdJaxError
 
@@ -209,6 +209,68 @@ def test_comparison_says_where_the_axis_starts(tmp_path, figures):
   assert zoomed.get_xticklabels()[0].get_text() == '84 %'
   assert whole.get_xlim()[0] == one.get_xlim()[0] == 0
   assert whole.get_xlabel() == one.get_xlabel() == 'test accuracy'
+
+
+def _bars_colours(axis):
+  from matplotlib.colors import to_hex
+
+  return [to_hex(bar.get_facecolor()) for bar in axis.patches]
+
+
+def _network_colours(figure):
+  """Phase → colour, of the legend of a picture of curves."""
+  from matplotlib.colors import to_hex
+
+  (legend, *_) = figure.legends
+  return {text.get_text().strip(): to_hex(line.get_color())
+          for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}  # fmt: skip
+
+
+RUN = [{'name': 'teacher', 'role': 'teacher', 'teachers': [], 'test_accuracy': 0.98, 'test_examples': 360},
+       {'name': 'baseline', 'role': 'baseline', 'teachers': [], 'test_accuracy': 0.95, 'test_examples': 360},
+       {'name': 'student', 'role': 'student', 'teachers': ['resnet26'], 'test_accuracy': 1.0, 'test_examples': 360}]  # fmt: skip
+
+
+def test_a_network_has_one_colour_in_every_picture(tmp_path, figures):
+  plot_comparison(tmp_path / 'bars.png', RUN)
+  plot_history(tmp_path / 'curves.png', {row['name']: _history(3) for row in RUN}, title='A run')
+  plot_history(tmp_path / 'fewer.png', {name: _history(3) for name in ('baseline', 'student')}, title='An imported teacher')
+  bars, curves, fewer = figures
+  expected = {'teacher': colours.TEACHER, 'baseline': colours.BASELINE, 'student': colours.STUDENT}
+  assert _bars_colours(bars.axes[0]) == list(expected.values()) and len(set(expected.values())) == 3
+  assert expected.items() <= _network_colours(curves).items()
+  assert {name: expected[name] for name in ('baseline', 'student')}.items() <= _network_colours(fewer).items()
+
+
+def test_networks_of_one_role_differ(tmp_path, figures):
+  names = ['teacher1', 'teacher2', 'teacher3', 'assistant', 'baseline', 'boundary', 'student', 'x', 'y']
+  plot_history(tmp_path / 'curves.png', {name: _history(3) for name in names}, title='Many')
+  found = _network_colours(figures[0])
+  assert len({found[name] for name in names}) == len(names)
+  assert (found['teacher1'], found['baseline'], found['student']) == (colours.TEACHER, colours.BASELINE, colours.STUDENT)
+
+
+def test_what_stands_for_all_phases_has_no_network_s_colour(tmp_path, figures):
+  plot_history(tmp_path / 'curves.png', {'teacher': _history(3), 'student': _history(3, terms=('a', 'b'))}, title='Two')
+  found = _network_colours(figures[0])
+  assert not {found['validation'], found['training']} & {found['teacher'], found['student']}
+
+
+def test_comparison_has_wilson_s_intervals_and_says_n(tmp_path, figures):
+  plot_comparison(tmp_path / 'bars.png', RUN)
+  (axis,) = figures[0].axes
+  spans = [tuple(segment[:, 0]) for container in axis.containers if container.__class__.__name__ == 'ErrorbarContainer'
+           for segment in container.lines[2][0].get_segments()]  # fmt: skip
+  assert spans == [pytest.approx(statistics.wilson(row['test_accuracy'], 360)) for row in RUN]
+  assert spans[2][1] == 1 and spans[2][0] < 0.99  # also where all are right
+  assert 'n = 360 test images; lines: 95 % intervals' in axis.get_xlabel()
+  assert axis.get_xlim()[0] < spans[1][0] and axis.get_xlim()[1] > spans[0][1]
+
+
+def test_comparison_without_a_number_of_images_has_no_intervals(tmp_path, figures):
+  plot_comparison(tmp_path / 'bars.png', ROWS)
+  (axis,) = figures[0].axes
+  assert all(container.__class__.__name__ == 'BarContainer' for container in axis.containers) and 'n =' not in axis.get_xlabel()
 
 
 def test_comparison_marks_selection_on_the_test_set(tmp_path, figures):

@@ -222,6 +222,24 @@ class TestThePage:
     assert 'teacher is so much better' in run_page.page(imported, found, [])
     assert 'surely trained on them' not in run_page.page(run, found, [])
 
+  def test_a_handful_of_images_proves_nothing(self, tmp_path):
+    """None of 3 test images right and 1 of 3 validation images: the standard error of the first would be 0."""
+    found = predictions.read(made(tmp_path, n=3, held=3) / predictions.FILE)
+    run = runs.read(tmp_path)
+    imported = run._replace(rows=[{**run.rows[0], 'method': 'imported'}, *run.rows[1:]])
+    for name, right in (('test', 0), ('validation', 1)):
+      part = found.parts[name]
+      logits = np.eye(len(found.classes), dtype=np.float32)[(part.label + 1) % len(found.classes)]
+      logits[:right] = np.eye(len(found.classes), dtype=np.float32)[part.label[:right]]
+      part.logits['teacher'] = logits
+    assert 'surely trained on them' not in run_page.page(imported, found, [])
+
+  def test_a_network_that_is_always_right_has_an_interval(self, tmp_path):
+    found = predictions.read(made(tmp_path, n=20, held=20) / predictions.FILE)
+    run = runs.read(tmp_path)
+    run = run._replace(rows=[{**row, 'test_accuracy': 1.0} for row in run.rows])
+    assert 'student 83.89 to 100.00' in run_page.page(run, found, [])
+
   def test_without_predictions_has_results_curves_and_the_reason(self, tmp_path):
     text = run_page.page(runs.read(made(tmp_path)), None, ['The images are gone.'])
     assert headings(text) == ['Results', 'Curves', 'Configuration and versions'] and 'The images are gone.' in text

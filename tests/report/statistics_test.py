@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_jax.report.statistics import difference, holm, mean, on_same_images, standard_error
+from kd_jax.report.statistics import difference, holm, mean, on_same_images, wilson
 
 
 def test_a_mean_has_students_interval():
@@ -89,8 +89,19 @@ def test_a_constant_row_against_one_that_varies():
   assert found.p == pytest.approx(expected.pvalue) and not found.exact
 
 
-def test_a_share_of_images_has_a_binomial_error():
-  assert standard_error(0.9, 100) == pytest.approx(0.03) and standard_error(1.0, 10) == 0
+@pytest.mark.parametrize('level', [0.68, 0.95, 0.999])
+@pytest.mark.parametrize(('right', 'images'), [(0, 1), (1, 1), (0, 20), (20, 20), (19, 20), (353, 360), (9341, 10_000)])
+def test_an_accuracy_has_wilsons_interval(right, images, level):
+  expected = stats.binomtest(right, images).proportion_ci(level, method='wilson')
+  low, high = wilson(right / images, images, level)
+  assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12) and low < high
+  assert (low == 0) == (right == 0) and (high == 1) == (right == images)  # exactly, where all are right or none
+
+
+@pytest.mark.parametrize(('accuracy', 'images'), [(0.5, 0), (1.1, 10), (-0.1, 10), (float('nan'), 10)])
+def test_what_is_no_accuracy_has_no_interval(accuracy, images):
+  with pytest.raises(ValueError, match='needs an accuracy'):
+    wilson(accuracy, images)
 
 
 def test_networks_on_the_same_images():

@@ -8,8 +8,9 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+from rich.cells import cell_len
 
-from kd_jax.report import page, records, study_table
+from kd_jax.report import page, records, study_table, terminal
 from kd_jax.types import KdJaxError
 from tests import pages
 
@@ -28,7 +29,7 @@ def made(folder, *, complete=True, test=None):
       setting = {'kd.alpha': 0.9} if name == 'KD' else {}
       results.append({'name': name, 'seed': seed, 'setting': setting, 'test_accuracy': value, 'test_accuracy_last': value - 0.01,
                       'validation_accuracy': value + 0.01, 'best_epoch': 2, 'selection': 'validation', 'seconds': 12.0 + seed,
-                      'student_epochs': 2.0 if name == ODD else 1.0, 'flops': 2e15})  # fmt: skip
+                      'passes': 6.0 if name == ODD else 3.0, 'flops_alone': 2e15})  # fmt: skip
       runs.append({'row': name, 'seed': seed, 'setting': setting, 'kind': 'final', 'finished': True,
                    'config': config, 'histories': {'student': path}})  # fmt: skip
   for alpha, value in ((0.1, 0.6), (0.9, 0.7)):
@@ -109,6 +110,13 @@ def test_the_command_writes_three_files(tmp_path):
   done = report(made(tmp_path))
   assert done.returncode == 0 and '| KD (kd.alpha = 0.9) |' in done.stdout, done.stderr
   assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv'}
+
+
+@pytest.mark.parametrize('width', [80, 60])
+def test_on_a_terminal_the_tables_do_not_wrap(tmp_path, width):
+  text = terminal.study_tables(study_table.read(made(tmp_path)), width)
+  assert max(map(cell_len, text.splitlines())) <= width
+  assert 'verdict' in text and '71.17' in text and 'KD (kd.alpha = 0.9)' in text
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -21,9 +21,9 @@ def made(folder, *, epochs=None, change=None, comparisons=(('UDA', 'KD'),), **ro
       budget = (epochs or {}).get(name, 40)
       config = {'seed': seed, 'epochs': budget, 'train_examples': 5000, 'selection': 'validation', 'options': {'kd': {'alpha': 0.5}}}
       runs.append({'row': name, 'seed': seed, 'setting': {}, 'kind': 'final', 'finished': True, 'config': config, 'histories': {}})
-      results.append({'name': name, 'seed': seed, 'setting': {}, 'test_accuracy': value, 'test_accuracy_last': value, 'flops': 1e15,
-                      'validation_accuracy': value, 'best_epoch': 7, 'selection': 'validation', 'seconds': 60.0,
-                      'student_epochs': 2.0 if name == 'UDA' else 1.0, **(change or {})})  # fmt: skip
+      results.append({'name': name, 'seed': seed, 'setting': {}, 'test_accuracy': value, 'test_accuracy_last': value,
+                      'flops_alone': 1e15, 'validation_accuracy': value, 'best_epoch': 7, 'selection': 'validation', 'seconds': 60.0,
+                      'passes': budget * (2.0 if name == 'UDA' else 1.0), **(change or {})})  # fmt: skip
   rows = [{'name': name, 'paper': None, 'note': '', 'group': 'One' if name == 'NOKD' else 'Two', 'chosen': None, 'sweep': None,
            'seeds': [0, 1, 2], **row_changes.get(name, {})} for name in ROWS]  # fmt: skip
   records.write_json(folder / 'results.json', results)
@@ -38,6 +38,26 @@ def test_compute_counts_the_rows_own_epochs(tmp_path):
   other = study_table.comparisons(made(tmp_path))[0]
   assert (same.compute, same.unequal, other.compute, other.unequal) == ((80, 80), False, (80, 40), True)
   assert study_table.comparisons_table(made(tmp_path))[1][0][-1] == '⚠ 80 and 40'
+
+
+def test_student_epochs_are_absolute_everywhere(tmp_path):
+  headings, lines = study_table.results_table(made(tmp_path, epochs={'KD': 80}))
+  assert [line[headings.index('student epochs')] for line in lines] == ['40.0', '80.0', '80.0']
+
+
+def test_what_an_older_kd_jax_wrote_is_read_and_its_operations_are_left_out(tmp_path):
+  """It wrote epochs as a multiple of the row's own, and operations by who trained beside whom."""
+  made(tmp_path, epochs={'KD': 80})
+  rows = records.read_json(tmp_path / 'results.json')
+  older = [{key: value for key, value in row.items() if key not in ('passes', 'flops_alone')}
+           | {'student_epochs': 2.0 if row['name'] == 'UDA' else 1.0, 'flops': 1e15} for row in rows]  # fmt: skip
+  for written, unknown in ((older, 'any row'), (older[:3] + rows[3:], 'NOKD')):
+    records.write_json(tmp_path / 'results.json', written)
+    folder = study_table.read(tmp_path)
+    headings, lines = study_table.results_table(folder)
+    assert [line[headings.index('student epochs')] for line in lines] == ['40.0', '80.0', '80.0']
+    assert lines[0][headings.index('PFLOP')] == '–' and study_table.comparisons(folder)[0].compute == (80, 80)
+    assert f'Operations are not known of {unknown}:' in ' '.join(study_table.warnings(folder))
 
 
 def test_the_families_of_holm_are_groups(tmp_path):
@@ -64,17 +84,41 @@ def test_selection_on_the_test_set_is_said(tmp_path):
 
 
 def test_gaps_show_as_gaps(tmp_path):
-  lost = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'student_epochs', 'flops', 'seconds')
+  lost = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'passes', 'flops_alone', 'seconds')
   folder = made(tmp_path, change=dict.fromkeys(lost))
   assert study_table.results_table(folder)[1][0] == ['NOKD', '–', '–', '–', '0', '–', '–', 'validation', '40', '–', '–', '–']
   assert study_table.comparisons(folder) == []
-  unknown = study_table.comparisons(made(tmp_path, change={'student_epochs': None}))[0]
+  unknown = study_table.comparisons(made(tmp_path, change={'passes': None}))[0]
   assert unknown.compute == (None, None) and not unknown.unequal
 
 
 def test_a_difference_without_variance_says_so(tmp_path):
   line = study_table.comparisons_table(made(tmp_path, change={'test_accuracy': 0.5}))[1][0]
   assert (line[1], line[5], line[7]) == ('+0.00', '1.000', 'undecided at this n (the same at every seed)')
+
+
+def test_two_seeds_decide_nothing(tmp_path):
+  """Two differences that happen to agree have no variance: p is 0, and would also take the first place in the family."""
+  folder = made(tmp_path, comparisons=[('UDA', 'KD'), ('KD', 'NOKD'), ('UDA', 'NOKD')])
+  by_hand = {'UDA': (0.75, 0.80), 'KD': (0.70, 0.75)}
+  results = {name: [run | {'test_accuracy': by_hand[name][run['seed']] if name in by_hand else run['test_accuracy']}
+                    for run in runs if name not in by_hand or run['seed'] < 2] for name, runs in folder.results.items()}  # fmt: skip
+  found = study_table.comparisons(folder._replace(results=results))
+  assert found[0].found.p == 0 and [c.found.n for c in found] == [2, 2, 2]
+  assert all(c.adjusted is None and c.verdict == 'undecided at this n' for c in found)
+  three = {name: runs for name, runs in folder.results.items() if name != 'UDA'} | {'UDA': results['UDA']}
+  uda, kd, _ = study_table.comparisons(folder._replace(results=three))
+  assert uda.adjusted is None and kd.adjusted == pytest.approx(3 * kd.found.p)  # still one of three
+
+
+def test_rows_that_are_the_same_runs_are_named(tmp_path):
+  folder = made(tmp_path, KD={'note': 'a note'})
+  runs = [run | {'histories': {'student': f'phases/{"KD" if run["row"] == "UDA" and run["seed"] else run["row"]}-{run["seed"]}'}}
+          for run in folder.study['runs']]  # fmt: skip
+  folder = folder._replace(study={**folder.study, 'runs': runs})
+  assert study_table.same_runs(folder) == {'UDA': 'at seeds 1, 2 the same runs as KD'}
+  headings, lines = study_table.results_table(folder)
+  assert [line[headings.index('note')] for line in lines] == ['', 'a note', 'at seeds 1, 2 the same runs as KD']
 
 
 def test_swept_values_need_not_be_numbers(tmp_path):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 import math
+import sys
 
 import pytest
 
+from kd_jax.report import table, terminal
 from kd_jax.report.table import duration, markdown_table, percent, results_table
 
 TEACHER = {
@@ -86,15 +89,46 @@ def test_table_does_not_depend_on_the_terminal(monkeypatch, environment):
 
 @pytest.mark.parametrize('width', [114, 113, 80, 64])
 def test_narrow_tables_keep_numbers_whole(width):
-  table = results_table([TEACHER, STUDENT], width=width)
-  assert max(map(len, table.splitlines())) <= width
-  assert ('\n\n' in table) == (width < 114)
+  text = results_table([TEACHER, STUDENT], width=width)
+  assert max(map(len, text.splitlines())) <= width
+  assert ('\n\n' in text) == (width < 114)
   for cell in ('368,986', '93.41', '1 h 07 m', '12,000', 'teacher, assistant'):
-    assert cell in table
+    assert cell in text
 
 
 def test_very_narrow_tables_wrap():
   assert max(map(len, results_table([TEACHER, STUDENT], width=40).splitlines())) <= 40
+
+
+def test_what_does_not_fit_is_left_out_and_named():
+  rows = [{**TEACHER, 'student': 'my_package.networks:small', 'teachers': ['my_package.networks:large', 'resnet26']}, STUDENT]
+  text = results_table(rows, width=60)
+  lines = text.splitlines()
+  assert max(map(len, lines)) <= 60 and sum('my_package.networks:small' in line for line in lines) == 1
+  assert 'Left out, since the terminal is narrow: parameters, teachers.' in ' '.join(text.split())
+  assert 'Left out' not in results_table(rows, width=120) and 'Left out' not in results_table(rows)
+
+
+def test_any_table_for_a_terminal():
+  lines = [['a row with a long name', '62.32', '0.73', 'a note of many words'], ['b', '1.00', '0.10', '']]
+  whole, narrow, least = (table.narrow_table(['row', 'test %', '± 95 %', 'note'], lines, width=width, spare=('note', '± 95 %'))
+                          for width in (80, 50, 20))  # fmt: skip
+  assert 'a note of many words' in whole and 'Left out' not in whole
+  assert '0.73' in narrow and narrow.endswith('Left out, since the terminal is narrow: note.')
+  assert '62.32' in least and '0.73' not in least and max(map(len, least.splitlines())) <= 20
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+@pytest.mark.parametrize(('stream', 'columns', 'width'), [
+  (Terminal(), '80', 80), (Terminal(), '43', 43), (io.StringIO(), '80', None), (None, '80', None)])  # fmt: skip
+def test_the_width_is_the_terminal_s(monkeypatch, stream, columns, width):
+  monkeypatch.setenv('COLUMNS', columns)
+  monkeypatch.setattr(sys, 'stdout', stream)
+  assert terminal.width() == width
 
 
 def test_names_are_no_markup():

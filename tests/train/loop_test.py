@@ -139,6 +139,17 @@ class TestRecords:
     assert watcher.started == [('made up', 0)] and [len(history) for history in watcher.epochs] == [1, 2, 3]
     assert watcher.epochs[-1] == finished.history and finished.seconds > 0
 
+  def test_without_labels_there_is_no_training_accuracy(self, tmp_path):
+    def unlabelled(*given):
+      state, metrics = step(*given)
+      return state, metrics | {'accuracy': (jnp.float32(0), jnp.float32(0))}
+
+    means, watcher = [], Watcher()
+    watcher.step = lambda at, found, images: means.append(found)
+    finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher, step=unlabelled)
+    assert [row['train_accuracy'] for row in finished.history] == [None] * EPOCHS and finished.history[0]['train_loss'] > 0
+    assert means and not any('accuracy' in found for found in means)
+
   def test_each_epoch_has_means_of_its_own(self, tmp_path):
     losses, current, frozen = [], first(), Frozen((), {}, jax.random.key(0))
     for at in range(EPOCHS * PER_EPOCH):

@@ -38,6 +38,11 @@ def test_grouping_changes_nothing():
   assert parted == once
 
 
+def test_what_was_not_counted_has_no_mean():
+  """As the accuracy on images without labels."""
+  assert metrics.counted({'accuracy': [0.0, 0.0], 'loss': [3.0, 2.0]}) == {'loss': 1.5}
+
+
 def test_a_mean_of_nothing_is_no_number():
   assert math.isnan(metrics.means({'accuracy': [0.0, 0.0]})['accuracy'])
 

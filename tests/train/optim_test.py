@@ -75,6 +75,16 @@ class TestSgd:
     np.testing.assert_allclose(params['student']['w'], torch_sgd(start, gradients(50), rates, SPEC), rtol=1e-6, atol=1e-8)
 
 
+  def test_vectors_and_scalars_decay_as_matrices_do(self):
+    """BatchNorm's scales and biases, and the classifier's: torch decays all of them alike. By hand, one step without a gradient."""
+    spec = SPEC._replace(weight_decay=0.1, momentum=0.0, nesterov=False)
+    sgd = optim.sgd(spec, optim.learning_rate(spec, 10), trains_everything)
+    params = {'student': {'scale': jnp.array([2.0, -1.0]), 'kernel': jnp.ones((2, 2)), 'temperature': jnp.array(3.0)}}
+    updates, _ = sgd.update(jax.tree.map(jnp.zeros_like, params), sgd.init(params), params)
+    for name, leaf in optax.apply_updates(params, updates)['student'].items():
+      np.testing.assert_allclose(leaf, (1 - 0.1 * 0.1) * params['student'][name], rtol=1e-12)
+
+
 class TestLearningRate:
   @pytest.mark.parametrize('steps', [3, 10, 100, 78_200])
   def test_drops_at_a_third_and_two_thirds_rounded(self, steps):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import chex
 import jax
 import numpy as np
@@ -11,6 +16,7 @@ from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, Source
 from tests import tiny
 
+ROOT = Path(__file__).resolve().parents[2]
 KD, CONNECTED, RELATIONAL = (tiny.Case(name, 'written', 1) for name in ('kd', 'ab', 'rkd'))
 
 GENTLE = tiny.PAPER._replace(learning_rate=0.01)
@@ -24,6 +30,58 @@ def usual(case: tiny.Case) -> bool:
 
 def marked(cases):
   return [pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize('error', [AssertionError(), RuntimeError('Unable to initialize backend')])
+def test_a_platform_that_is_not_installed_is_one_line(monkeypatch, error):
+  def devices():
+    raise error
+
+  monkeypatch.setattr(jax, 'devices', devices)
+  with pytest.raises(KdJaxError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has') as caught:
+    parallel.find_devices()
+  assert '\n' not in str(caught.value)
+
+
+def test_the_flags_of_determinism_are_set_once(monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8 --xla_gpu_autotune_level=0')
+  for _ in range(3):
+    parallel.be_deterministic()
+  assert sorted(os.environ['XLA_FLAGS'].split()) == [
+    '--xla_force_host_platform_device_count=8', '--xla_gpu_autotune_level=0', '--xla_gpu_deterministic_ops=true']  # fmt: skip
+
+
+def test_determinism_that_comes_too_late_is_refused_where_it_matters(monkeypatch):
+  jax.devices()
+  monkeypatch.setenv('XLA_FLAGS', '')
+  assert parallel._started()
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  with pytest.raises(KdJaxError, match='deterministic=True comes too late'):
+    parallel.be_deterministic()
+  monkeypatch.setattr(parallel, '_started', lambda: False)
+  parallel.be_deterministic()  # in time
+  monkeypatch.undo()
+
+
+def test_nothing_has_started_when_a_study_is_read(tmp_path):
+  """Else XLA would have read its flags before a row could ask for determinism."""
+  code = ("import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', '--dry_run']\n"
+          'from kd_jax import estimate, main\nfrom kd_jax.train import parallel\nmain.settle_environment = lambda: None\n'
+          "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not yet')\nmain.command()")  # fmt: skip
+  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                        env={**os.environ, 'PYTHONPATH': str(ROOT)})  # fmt: skip
+  assert done.stdout == 'not yet\n', done.stderr
+
+
+def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
+  """XLA reads them once. Where they come later, the images of a study have started it."""
+  code = ("import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', '--workdir=w']\n"
+          'from kd_jax import main, tasks\nfrom kd_jax.train import parallel\nmain.settle_environment = lambda: None\n'
+          'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  sys.exit()\n'
+          'parallel.find_devices = find_devices\nmain.command()')  # fmt: skip
+  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                        env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''})  # fmt: skip
+  assert done.stdout == f'False {" ".join(parallel._DETERMINISTIC)}\n', done.stderr
 
 
 def largest_difference(ours, theirs) -> float:

@@ -116,6 +116,14 @@ class TestByHand:
     expected = 0.9 * weights()['batch_stats']['norm']['mean'] + 0.1 * x.mean((0, 1, 2))
     np.testing.assert_allclose(after.stats['student']['norm']['mean'], expected, rtol=1e-6)
 
+  def test_images_without_a_label_are_neither_right_nor_counted(self):
+    stored = source(40)
+    label = np.where(np.arange(40) % 4 == 0, -1, stored.label).astype(np.int32)
+    compiled, first, frozen, sources, position, spread = setup(methods.make('nokd'), sources=(stored._replace(label=label),))
+    _, metrics = compiled(first, frozen, sources, index(spread, FIRST), position)
+    right, count = metrics['accuracy']
+    assert count == 12 and 0 <= right <= 12
+
   def test_each_step_draws_its_own_augmentation(self):
     flip = {'weak': pipeline.weak(crop_padding=0, flip=True)}
     still = Optimiser(learning_rate=1e-30, weight_decay=0.0)
@@ -160,6 +168,21 @@ class TestTeachers:
       seen[name] = float((outputs[0] if train else outputs).logits.sum())
       assert peek(name) == pytest.approx(seen[name], rel=1e-5)
     assert abs(seen['running'] - seen['batch']) > 1e-2
+
+  def test_a_teacher_sees_the_crop_and_flip_that_the_student_sees(self):
+    """Two networks of equal weights, on the statistics of the batch: their logits are equal where their images are."""
+
+    def loss(params, stats, student, teachers, batch, consts, key, *, axis):
+      shown = jnp.stack([jnp.abs(student[view].logits - teachers[0][view].logits).max() for view in student])
+      return {'apart': shown.max(), 'views_apart': jnp.abs(student['weak'].logits - student['strong'].logits).max()}, stats
+
+    method = Method(lambda *_: MethodState({}, {}, {}), loss, {'weak': 'weak', 'strong': 'weak'}, False, teacher_statistics='batch')
+    crop = pipeline.weak(crop_padding=2, flip=True)
+    made = step.train_step(toy(), (toy(),), method, optax.identity(), pipeline.preprocess({'weak': crop, 'strong': crop}))
+    first = state.create(weights(), MethodState({}, {}, {}), optax.identity())
+    position = (np.arange(BATCH, dtype=np.int32),)
+    _, metrics = jax.jit(made)(first, Frozen((weights(),), {}, jax.random.key(3)), (source(40),), (FIRST,), position)
+    assert metrics['term/apart'][0] < 1e-12 and metrics['term/views_apart'][0] > 0.1  # each view is drawn by itself
 
   def test_each_teacher_sees_every_view(self):
     def loss(params, stats, student, teachers, batch, consts, key, *, axis):

@@ -1,0 +1,106 @@
+"""Test accuracies as bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kd_jax.report import colours, statistics
+from kd_jax.report.labels import percent_tick, shortened
+from kd_jax.report.records import Row
+from kd_jax.report.table import percent
+
+_ROLES = {'teacher': colours.TEACHER, 'teacher assistant': colours.ASSISTANT, 'student alone': colours.BASELINE,
+          'student': colours.STUDENT, 'distilled student': colours.STUDENT}  # fmt: skip
+
+
+def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
+  """Draws a bar for each name; returns what the legend shows."""
+  from matplotlib.patches import Patch
+
+  values = {name: [float(row['test_accuracy']) for row in rows] for name, rows in bars.items()}
+  spans = {name: _span(rows) for name, rows in bars.items()}
+  low, high = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
+  start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
+  end = high + 0.3 * (high - start)  # room for the numbers
+  shades = {name: colour for name, colour in colours.of_phases(bars).items() if _is_phase(bars[name][0])}
+  shown, note = {}, ''
+  for place, (name, rows) in enumerate(bars.items()):
+    mean = sum(values[name]) / len(rows)
+    role = _role(rows[0])
+    shown[role] = Patch(color=_ROLES[role], label=role)
+    axis.barh(place, mean - start, left=start, height=0.62, color=shades.get(name, _ROLES[role]))
+    if start:
+      cut = [start + share * (end - start) for share in (0.012, 0.022)]
+      axis.plot(cut, [place + 0.36, place - 0.36], color='white', linewidth=2.5)
+    if len(rows) > 1:
+      axis.plot(values[name], [place] * len(rows), 'o', markersize=4.5, color='white', markeredgecolor='black')
+    elif spans[name][0] < spans[name][1]:
+      axis.errorbar(mean, place, xerr=[[mean - spans[name][0]], [spans[name][1] - mean]], fmt='none', ecolor='black', capsize=4)
+    optimistic = any(row.get('selection') == 'test' for row in rows)
+    note = '\n* epoch selected on the test set: optimistic' if optimistic else note
+    axis.annotate(
+      f'{percent(mean)} %{" *" if optimistic else ""}',
+      (spans[name][1], place),
+      xytext=(7, 0),
+      textcoords='offset points',
+      verticalalignment='center_baseline',
+      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1.0},
+    )
+  axis.set_yticks(range(len(bars)), [_bar_label(name, rows) for name, rows in bars.items()])
+  axis.set_ylim(len(bars) - 0.45, -0.55)
+  axis.tick_params(axis='y', length=0)
+  axis.set_xticks([start + step * count for count in range(100) if start + step * count <= min(end, 1.0) + 1e-9])
+  axis.set_xlim(start, end)
+  axis.xaxis.set_major_formatter(percent_tick)
+  axis.xaxis.grid(True)
+  zoomed = f' (the axis starts at {percent_tick(start)}, not at 0)' if start else ''
+  axis.set_xlabel(f'test accuracy{zoomed}{_images(bars)}{note}')
+  return list(shown.values())
+
+
+def _zoom(low: float, high: float) -> tuple[float, float]:
+  """The start of the axis and the step of its ticks: round numbers; the differences get about half of the width."""
+  start = low - max(high - low, 0.02)
+  if start < low / 2:
+    start = 0.0
+  step = next(step for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if high - start <= 6 * step or step == 0.2)
+  return math.floor(start / step + 1e-9) * step, step
+
+
+def _role(row: Row) -> str:
+  if row.get('role') == 'teacher':
+    return 'teacher assistant' if row.get('teachers') else 'teacher'
+  if row.get('teachers'):
+    return 'distilled student'
+  return 'student' if row.get('role') == 'student' else 'student alone'
+
+
+def _is_phase(row: Row) -> bool:
+  """Whether a row is a network of a run, under its phase's name."""
+  return row.get('role') is not None and row['name'] in ('baseline', 'student') or row.get('role') == 'teacher'
+
+
+def _span(rows: Sequence[Row]) -> tuple[float, float]:
+  """Return how far the drawing of a bar's end reaches: Wilson's interval of one accuracy, the seeds of several."""
+  values = [float(row['test_accuracy']) for row in rows]
+  images = rows[0].get('test_examples')
+  return statistics.wilson(values[0], images) if len(rows) == 1 and images else (min(values), max(values))
+
+
+def _images(bars: Mapping[str, Sequence[Row]]) -> str:
+  """Return a line that says how many images the accuracies are of, and what their intervals are; '' where that is not noted."""
+  counts = sorted({rows[0]['test_examples'] for rows in bars.values() if rows[0].get('test_examples')})
+  if not counts:
+    return ''
+  number = ' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))
+  single = any(len(rows) == 1 for rows in bars.values())
+  return f'\nn = {number} test images' + ('; lines: 95 % intervals by their choice alone (Wilson)' if single else '')
+
+
+def _bar_label(name: str, rows: Sequence[Row]) -> str:
+  details = [str(rows[0][key]) for key in ('student', 'method') if rows[0].get(key)]
+  if len(rows) > 1:
+    details.append(f'mean of {len(rows)} seeds')
+  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=36)}'.rstrip()
