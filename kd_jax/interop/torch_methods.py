@@ -55,8 +55,8 @@ def side_by_side(shown: Shown) -> Tensor:
 def kd(shown: Shown, *, alpha: float, temperature: float, view: str = 'weak') -> Tensor:
   """Return Hinton's loss; its KL is the mean over the teachers."""
   own = shown.student[view].logits
-  taught = [divergence(own, teacher[view].logits, temperature) for teacher in shown.teachers]
-  return (1 - alpha) * cross_entropy(shown, view) + alpha * sum(taught) / len(taught)
+  divergences = [divergence(own, teacher[view].logits, temperature) for teacher in shown.teachers]
+  return (1 - alpha) * cross_entropy(shown, view) + alpha * sum(divergences) / len(divergences)
 
 
 def kd_mean_of_elements(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
@@ -130,6 +130,6 @@ def stl_published(shown: Shown, *, alpha: float, temperature: float, unlabelled_
   """Return (KD(x) + KD(x̂) + KL(u) + KL(û)) / 4."""
   labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
   hinton = sum(kd(labelled, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong'))
-  taught = sum(divergence(rest.student[view].logits, rest.teachers[0][view].logits, unlabelled_temperature)
+  divergences = sum(divergence(rest.student[view].logits, rest.teachers[0][view].logits, unlabelled_temperature)
                for view in ('weak', 'strong'))  # fmt: skip
-  return share * (hinton + taught)
+  return share * (hinton + divergences)

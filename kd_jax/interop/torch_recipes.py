@@ -153,9 +153,9 @@ class Connectors(nn.Module):
 
 
 class Lesson(nn.Module):
-  """A student in a phase, with the connectors that it adds: (views, taught, label) → the loss.
+  """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
 
-  `views` maps a view's name to its images f32[B, C, H, W]; `taught` has the Outputs of each teacher on each of them. The teachers
+  `views` maps a view's name to its images f32[B, C, H, W]; `teaching` has the Outputs of each teacher on each of them. The teachers
   given here are only looked at: overhaul takes its margins from the first. A companion, where the phase has one, trains, too.
   """
 
@@ -165,7 +165,7 @@ class Lesson(nn.Module):
     self.connectors = Connectors(phase.connectors, student.widths, teachers[0].widths) if phase.connectors else None
     self.margins = tuple(features.margin(norm) for norm in teachers[0].last_norms()) if phase.connectors else ()
 
-  def forward(self, views: Mapping[str, Tensor], taught: Sequence[Views], label: Tensor) -> Tensor:
+  def forward(self, views: Mapping[str, Tensor], teaching: Sequence[Views], label: Tensor) -> Tensor:
     images, phase = list(views.values()), self.phase
     if phase.joint and len(images) > 1:
       whole = self.student(torch.cat(images))
@@ -174,7 +174,7 @@ class Lesson(nn.Module):
       student = {view: self.student(image) for view, image in views.items()}
     connected = self.connectors(student['weak'].features[: len(self.connectors.convs)]) if self.connectors is not None else ()
     companion = self.companion(images[0]) if self.companion is not None else None
-    return phase.loss(Shown(student, taught, label, connected, self.margins, companion), **phase.weights)
+    return phase.loss(Shown(student, teaching, label, connected, self.margins, companion), **phase.weights)
 
 
 def _part(outputs: Outputs, number: int, parts: int) -> Outputs:

@@ -96,11 +96,11 @@ def compare(case: Case, phases: tuple[Any, ...], *, epochs: int = 12, batch: int
   names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
   if names[0] != names[1]:
     return (Curves(f'phases {", ".join(names[0])} beside {", ".join(names[1])}', np.zeros(0), np.zeros(1), float('nan')),)
-  found = []
+  pairs = []
   for one, other in zip(jax_side, torch_side, strict=True):
     errors = jax.tree.map(_difference, one.trained, other.trained)
-    found.append(Curves(one.name, one.losses, other.losses, float(np.max(jax.tree.leaves(errors)))))
-  return tuple(found)
+    pairs.append(Curves(one.name, one.losses, other.losses, float(np.max(jax.tree.leaves(errors)))))
+  return tuple(pairs)
 
 
 @functools.cache
@@ -134,7 +134,7 @@ def views(images: Any) -> dict[str, Any]:
 def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[Trace, ...]:
   """Return kd_jax's side: the phases of its plan, each from what the one before left."""
   start = begin(case, epochs, batch)
-  networks, traces = {role: drawn(role, wanted) for role, wanted in start.networks.items()}, []
+  networks, traces = {role: drawn(role, stated) for role, stated in start.networks.items()}, []
   with jax.enable_x64(True):
     for phase in _planned(case, epochs, batch, optimiser):
       teachers = tuple(_changed(networks[name], phase.teacher_changes) for name in phase.teachers)
@@ -196,9 +196,9 @@ def _changed(teacher: Trained, changes: Mapping[str, str]) -> Trained:
 
 
 @functools.cache
-def drawn(role: str, wanted: NetworkSpec) -> Trained:
+def drawn(role: str, stated: NetworkSpec) -> Trained:
   """Draw every weight and statistic of a network, so that no term is at a special point."""
-  network, rng = models.build(wanted), np.random.default_rng([ord(letter) for letter in role])
+  network, rng = models.build(stated), np.random.default_rng([ord(letter) for letter in role])
 
   def draw(path: tuple, leaf: Any) -> np.ndarray:
     name, noise = path[-1].key, rng.standard_normal(leaf.shape)

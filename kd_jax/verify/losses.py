@@ -20,7 +20,7 @@ MARGIN, DUPLICATES = 'overhaul_margin', 'rkd_distance_with_duplicate_rows'  # th
 GRADIENT = '__grad'
 TOLERANCE = 1e-5
 
-Known = Mapping[str, tuple[Callable[..., Array], Array]]
+Losses = Mapping[str, tuple[Callable[..., Array], Array]]
 
 
 def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
@@ -32,9 +32,9 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
     raise KdJaxError(f"the losses' file lacks {', '.join(lost)}; make it again")
   with jax.enable_x64(True):
     inputs = {k: jnp.asarray(data[k], np.float64 if data[k].dtype.kind == 'f' else np.int32) for k in INPUTS}
-    known, met = _known(inputs), set()
+    losses, met = _losses(inputs), set()
     for name in dict.fromkeys(name.removesuffix(GRADIENT) for name in data if name not in (*INPUTS, MARGIN)):
-      pattern, function, student = _loss(name, known)
+      pattern, function, student = _loss(name, losses)
       met.add(pattern)
       if missing := [part for part in (name, f'{name}{GRADIENT}') if part not in data]:
         yield from (lacks(part, TOLERANCE) for part in missing)
@@ -47,7 +47,7 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
       value, gradient = jax.value_and_grad(function)(student)
       yield Check(f'{shown}, value', relative(value, data[name]), TOLERANCE)
       yield Check(f'{shown}, gradient', relative(gradient[rows], data[f'{name}{GRADIENT}'][rows]), TOLERANCE)
-    yield from (lacks(f'a loss of the form {pattern}', TOLERANCE) for pattern in known if pattern not in met)
+    yield from (lacks(f'a loss of the form {pattern}', TOLERANCE) for pattern in losses if pattern not in met)
     if MARGIN in data:
       margin = features.overhaul_margin(inputs['bn_scale'], inputs['bn_bias'])
       yield Check(MARGIN, relative(margin, data[MARGIN]), TOLERANCE)
@@ -55,15 +55,15 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
       yield lacks(MARGIN, TOLERANCE)
 
 
-def _loss(name: str, known: Known) -> tuple[str, Callable[[Array], Array], Array]:
+def _loss(name: str, losses: Losses) -> tuple[str, Callable[[Array], Array], Array]:
   """The pattern that a name is of, its loss as a scalar function of the student's input, and that input."""
-  for pattern, (function, given) in known.items():
+  for pattern, (function, given) in losses.items():
     if match := re.fullmatch(pattern, name):
       return pattern, lambda x, function=function, match=match: function(x, *match.groups()), given
   raise KdJaxError(f"the loss '{name}' of the reference is none that kd_jax knows; add it to kd_jax.verify.losses")
 
 
-def _known(inputs: Mapping[str, Array]) -> Known:
+def _losses(inputs: Mapping[str, Array]) -> Losses:
   """The losses that every file has, by the pattern of their names."""
   student, teacher, labels = inputs['student_logits'], inputs['teacher_logits'], inputs['labels']
   ours, theirs = inputs['student_feature'], inputs['teacher_feature']

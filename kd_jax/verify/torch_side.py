@@ -65,10 +65,10 @@ def _train(phase: Any, networks: dict[str, Any], start: Start, epochs: int, kern
   for number in range(steps):
     rule.param_groups[0]['lr'] = OPTIMISER.learning_rate * 0.1 ** sum(number >= drop for drop in drops)
     made = views(start.images[number])
-    seen = {view: torch.as_tensor(np.ascontiguousarray(made[view])).permute(0, 3, 1, 2) for view in phase.views}
+    images = {view: torch.as_tensor(np.ascontiguousarray(made[view])).permute(0, 3, 1, 2) for view in phase.views}
     with torch.no_grad():
-      taught = [{view: teacher(image) for view, image in seen.items()} for teacher in teachers]
-    value = lesson(seen, taught, torch.as_tensor(start.labels[number]).long())
+      shown = [{view: teacher(image) for view, image in images.items()} for teacher in teachers]
+    value = lesson(images, shown, torch.as_tensor(start.labels[number]).long())
     rule.zero_grad()
     value.backward()
     rule.step()
