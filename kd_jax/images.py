@@ -7,6 +7,7 @@ from typing import Any
 
 from kd_jax.config import Config
 from kd_jax.data import folders, roles, sources
+from kd_jax.data.feed import Part
 from kd_jax.train import parallel
 from kd_jax.types import Source
 
@@ -21,6 +22,12 @@ def labelled(config: Config, *, dataset: sources.Dataset | None = None) -> tuple
   held = config.validation_examples if config.selection == 'validation' else 0
   return dataset, roles.assign(dataset, validation_examples=held, train_examples=config.train_examples,
                                eval_examples=config.eval_examples, seed=config.seed)  # fmt: skip
+
+
+def training(config: Config, dataset: sources.Dataset) -> Part:
+  """Return all images that are not held out, whatever the seed: what is chosen by them is the same in every run of a study."""
+  held = config.validation_examples if config.selection == 'validation' else 0
+  return roles.assign(dataset, validation_examples=held, train_examples=0, eval_examples=0, seed=0).train
 
 
 def unlabelled(config: Config) -> tuple[Source, str]:
