@@ -66,7 +66,8 @@ def remarks(trained: Trained, accuracy: float, *, config: Config, parts: Roles, 
   good = not is_little(best.accuracy, chance(parts.train)) and not is_below(best.accuracy, stated, images)
   if teacher_fit.is_better(best, taken) and good:
     why = amiss if little or below else f'the teacher {spec.name} may be taken wrongly'
-    yield f'Warning: {why}. {tried}. If that is how it was trained, set, in another --workdir, {_setting(best, taken)}'
+    yield (f'Warning: {why}. {tried}. If that is how it was trained, set, in another --workdir, {_setting(best, taken)} '
+           'or --config.teacher_guess=fit')  # fmt: skip
   elif little or below:
     yield (f'Warning: {amiss}. {tried}, and no usual way to take it is right. It may differ from {spec.name} of kd_jax in '
            f'{UNSTATED}, or be no network for {config.dataset} with the classes in this order; a function of jax.export or a table of '

@@ -7,6 +7,7 @@ usual ways are few, so that the right one is found by trying: it gives the image
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -72,7 +73,7 @@ def tries(trained: Trained, part: Part, *, fixed: Iterable[str] = (), placements
     places = _places(spec) if placements and 'relu_placement' not in fixed else [spec.relu_placement]
     found = []
     for place in places:
-      apply = _logits(spec._replace(relu_placement=place))
+      apply = _logits(spec._replace(relu_placement=place, mean=(), std=()))
       found += [_one(spec._replace(relu_placement=place, mean=mean, std=std), apply, trained.variables, image, label)
                 for mean, std in means]  # fmt: skip
     _tried[key] = found
@@ -126,9 +127,10 @@ def _places(spec: NetworkSpec) -> list[str]:
   return [spec.relu_placement, *(place for place in others if place != spec.relu_placement)]
 
 
+@functools.lru_cache(maxsize=8)
 def _logits(spec: NetworkSpec) -> Callable[[PyTree, Any], Any]:
   """Return the compiled network, which takes images that are normalised already: one program serves all normalisations."""
-  module = models.build(spec._replace(mean=(), std=())).module
+  module = models.build(spec).module
   return jax.jit(lambda variables, image: module.apply(variables, image, train=False).logits.astype(jnp.float32))
 
 
@@ -142,6 +144,8 @@ def _one(spec: NetworkSpec, apply: Callable, variables: PyTree, image: np.ndarra
     found.append(np.asarray(apply(variables, np.pad(pixels, ((0, lacking), (0, 0), (0, 0), (0, 0)))))[: len(pixels)])
   logits = np.concatenate(found).astype(np.float64)
   right = logits.argmax(1) == label
+  if not np.isfinite(logits).all():
+    return Try(spec, right, math.inf)
   shifted = logits - logits.max(1, keepdims=True)
   losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(label)), label]
-  return Try(spec, right, float(losses.mean()) if np.isfinite(losses).all() else math.inf)
+  return Try(spec, right, float(losses.mean()))
