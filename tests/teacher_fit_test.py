@@ -19,11 +19,6 @@ COLOUR = NetworkSpec('thin_resnet14', 4, (8, 8, 3))  # two blocks a stage: each 
 PAPERS, _, _, IMAGENETS, HALF = teacher_fit.USUAL[3]
 
 
-def made(spec):
-  with tiny.quick_compilation():
-    return knowing(spec)
-
-
 def taken(spec, variables):
   return Trained(models.build(spec), variables)
 
@@ -35,11 +30,10 @@ def taken(spec, variables):
   (NetworkSpec('wrn10_1', 4, (8, 8, 1), mean=(0.1307,), std=(0.3081,)), NetworkSpec('wrn10_1', 4, (8, 8, 1))),
 ], ids=['paper', 'imagenet', 'none', 'mnist'])  # fmt: skip
 def test_the_right_way_is_found(true, guess):
-  variables, part = made(true)
-  with tiny.quick_compilation():
-    found = teacher_fit.fitted(taken(guess, variables), part, fixed={})
-    assert found.network.spec == true and found.variables is variables
-    ways = teacher_fit.tries(taken(guess, variables), part)
+  variables, part = knowing(true)
+  found = teacher_fit.fitted(taken(guess, variables), part, fixed={})
+  assert found.network.spec == true and found.variables is variables
+  ways = teacher_fit.tries(taken(guess, variables), part)
   assert ways[0].spec == guess and teacher_fit.best(ways).accuracy == 1
   assert teacher_fit.is_better(teacher_fit.best(ways), ways[0]) and not teacher_fit.is_better(ways[0], teacher_fit.best(ways))
   assert len({each.spec for each in ways}) == len(ways)
@@ -47,12 +41,11 @@ def test_the_right_way_is_found(true, guess):
 
 def test_what_the_user_says_stays():
   true = COLOUR._replace(mean=PAPERS[0], std=PAPERS[1], relu_placement='stage')
-  variables, part = made(true)
+  variables, part = knowing(true)
   guess = COLOUR._replace(mean=HALF[0], std=HALF[1])
-  with tiny.quick_compilation():
-    means = teacher_fit.fitted(taken(guess, variables), part, fixed={'mean': HALF[0], 'std': HALF[1]}).network.spec
-    places = teacher_fit.fitted(taken(guess, variables), part, fixed={'relu_placement': 'block'}).network.spec
-    all_ = teacher_fit.fitted(taken(guess, variables), part, fixed=dict.fromkeys(('mean', 'std', 'relu_placement'))).network.spec
+  means = teacher_fit.fitted(taken(guess, variables), part, fixed={'mean': HALF[0], 'std': HALF[1]}).network.spec
+  places = teacher_fit.fitted(taken(guess, variables), part, fixed={'relu_placement': 'block'}).network.spec
+  all_ = teacher_fit.fitted(taken(guess, variables), part, fixed=dict.fromkeys(('mean', 'std', 'relu_placement'))).network.spec
   assert (means.mean, means.std) == HALF and places.relu_placement == 'block' and all_ == guess
 
 
@@ -74,8 +67,7 @@ def test_few_images_of_the_part_alone_are_tried(monkeypatch):
 
 def test_images_of_one_grey_are_no_hindrance():
   part = Part(Source(np.zeros((3, 8, 8, 3), np.uint8), np.zeros(3, np.int32)), np.arange(3, dtype=np.int32))
-  with tiny.quick_compilation():
-    found = teacher_fit.tries(taken(COLOUR, tiny.variables(models.build(COLOUR))), part, placements=False)
+  found = teacher_fit.tries(taken(COLOUR, tiny.variables(models.build(COLOUR))), part, placements=False)
   assert len(found) == 1 + len(teacher_fit.USUAL[3])
 
 
