@@ -24,8 +24,8 @@ WANTED = SPEC._replace(relu_placement='block', mean=(0.1,), std=(0.2,), compute_
 
 
 def config(*paths, method='kd', **changed):
-  return configuration.resolve(configuration.default(
-    dataset='digits', teacher='thin_resnet8', method=method, teacher_checkpoint=','.join(map(str, paths)), **changed))  # fmt: skip
+  given = {'dataset': 'digits', 'teacher': 'thin_resnet8', 'method': method, 'teacher_checkpoint': ','.join(map(str, paths))}
+  return configuration.resolve(configuration.default(**given | changed))
 
 
 @pytest.fixture(scope='module')
