@@ -67,7 +67,7 @@ def find(path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({})
                others)  # fmt: skip
 
 
-def instead(path: Path, otherwise: str = 'give a workdir, a folder under its networks/, or a .pth file') -> str:
+def instead(path: Path, *, otherwise: str = 'give a workdir, a folder under its networks/, or a .pth file') -> str:
   """Return what to do about a file that is missing: files of its kind that lie near, or what writes one."""
   form = next((name for name, each in formats.FORMATS.items() if path.suffix == each.suffixes[0]), None)
   try:

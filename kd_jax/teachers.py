@@ -93,7 +93,7 @@ def _states_itself(place: Path) -> bool:
 def _one(path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str) -> Trained:
   if not os.path.exists(path):
     forms = f'give a workdir, a folder under its networks/, or a .pth, {", ".join(EXPORTED)} or {precomputed.SUFFIX} file'
-    raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {finished.instead(path, forms)}')
+    raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {finished.instead(path, otherwise=forms)}')
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     _check_order(path, info.get('classes', []), classes)

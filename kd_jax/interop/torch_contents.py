@@ -36,7 +36,7 @@ def copies(checkpoint: Mapping) -> dict[str, Mapping]:
   return {} | ({} if raw is None else {'raw': raw}) | ({} if ema is None else {'ema': ema})
 
 
-def state(checkpoint: Mapping, weights: str = 'raw') -> Mapping:
+def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:
   """Return the state dict of a checkpoint; where it holds moving averages alone, these are its 'raw' weights, too.
 
   Raises KdJaxError where there are no moving averages, and these are asked for.

@@ -109,7 +109,7 @@ def import_file(
   """
   checkpoint = read(path)
   try:
-    spec, state = stated_spec(checkpoint), torch_contents.state(checkpoint, weights)
+    spec, state = stated_spec(checkpoint), torch_contents.state(checkpoint, weights=weights)
     if spec is None:
       spec = spec_from_state(state, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
       spec = spec._replace(**unstated)

@@ -23,22 +23,22 @@ def value(state) -> float:
 def test_moving_averages_are_taken_where_they_are_asked_for(name):
   checkpoint = {'state_dict': RAW, name: EMA, 'epoch': 3}
   assert tuple(torch_contents.copies(checkpoint)) == ('raw', 'ema')
-  assert (value(torch_contents.state(checkpoint)), value(torch_contents.state(checkpoint, 'ema'))) == (1, 2)
-  assert value(torch_contents.state({name: {'model': EMA}}, 'ema')) == 2
+  assert (value(torch_contents.state(checkpoint)), value(torch_contents.state(checkpoint, weights='ema'))) == (1, 2)
+  assert value(torch_contents.state({name: {'model': EMA}}, weights='ema')) == 2
 
 
 def test_moving_averages_beside_a_bare_state_dict():
-  assert value(torch_contents.state(RAW | {'ema': EMA})) == 1 and value(torch_contents.state(RAW | {'ema': EMA}, 'ema')) == 2
+  assert value(torch_contents.state(RAW | {'ema': EMA})) == 1 and value(torch_contents.state(RAW | {'ema': EMA}, weights='ema')) == 2
 
 
 def test_moving_averages_alone_are_taken_in_any_case():
   for weights in torch_contents.WEIGHTS:
-    assert value(torch_contents.state({'ema_state_dict': EMA, 'epoch': 4}, weights)) == 2
+    assert value(torch_contents.state({'ema_state_dict': EMA, 'epoch': 4}, weights=weights)) == 2
 
 
 def test_none_to_take():
   with pytest.raises(KdJaxError, match='holds no moving average .EMA. of its weights'):
-    torch_contents.state({'state_dict': RAW}, 'ema')
+    torch_contents.state({'state_dict': RAW}, weights='ema')
 
 
 def test_the_choice_in_words():
