@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from kd_jax import output, places
+from kd_jax import accelerators, output, places
 
 _INFINITE = 2.0**127  # or more, in 32 bits
 _LONGEST = 1000  # characters; a message is longer only where it repeats what it was given
@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, command: str, description: str):
     output.settle()
+    accelerators.settle()
     super().__init__(prog=f'python -m kd_jax.{command}', description=description, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     self._command = command

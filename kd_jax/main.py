@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import itertools
 import os
 import re
@@ -12,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
+
+from kd_jax import accelerators
 
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
@@ -200,9 +200,9 @@ def settle_environment() -> None:
   On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand pages out than the arithmetic on them. On Linux
   this process is started anew, with glibc set to ask for huge ones and to keep them from step to step.
   """
-  version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
+  accelerators.settle()
   flags_of_xla = os.environ.get('XLA_FLAGS', '')
-  if (0, 8) <= version <= (0, 12) and ONEDNN.partition('=')[0] not in flags_of_xla:
+  if accelerators.is_tried() and ONEDNN.partition('=')[0] not in flags_of_xla:
     os.environ['XLA_FLAGS'] = f'{flags_of_xla} {ONEDNN}'.strip()
   keep_compiled()
   if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
@@ -215,8 +215,7 @@ def keep_compiled() -> None:
 
   Not on a machine without accelerators where oneDNN takes convolutions: XLA cannot write such programs, and complains of each.
   """
-  accelerated = importlib.metadata.entry_points(group='jax_plugins') or importlib.util.find_spec('libtpu')
-  if accelerated or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
+  if accelerators.present() or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
       os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip
 

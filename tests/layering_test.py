@@ -44,7 +44,8 @@ ABOVE = {
   'following': ('config', 'models'),
   'watcher': ('report', 'train'),
   'output': (),
-  'command_line': ('output', 'places'),
+  'accelerators': (),
+  'command_line': ('accelerators', 'output', 'places'),
   'hosts': ('types',),
   'cluster': ('types',),
 }

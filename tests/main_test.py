@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from kd_jax import main
+from kd_jax import accelerators, main
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_a_flag_that_xla_may_not_know_is_not_set(started, monkeypatch, version, 
   monkeypatch.setattr(importlib.metadata, 'version', lambda name: version)
   main.settle_environment()
   assert ('XLA_FLAGS' in os.environ) == known
+
+
+def test_triton_s_products_are_left_out_where_a_gpu_may_be(started, monkeypatch):
+  """They ended the process on the first GPU that was tried."""
+  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [group])
+  main.settle_environment()
+  main.settle_environment()  # as the new process does
+  assert os.environ['XLA_FLAGS'].split() == [accelerators.NO_TRITON, main.ONEDNN]
+  os.environ['XLA_FLAGS'] = '--xla_gpu_enable_triton_gemm=true'
+  accelerators.settle()
+  assert os.environ['XLA_FLAGS'] == '--xla_gpu_enable_triton_gemm=true'
 
 
 def test_other_systems_are_left_as_they_are(started, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from kd_jax import command_line, output
+from kd_jax import accelerators, command_line, output
 
 FLAGS = flags.FLAGS
 USAGE = """Makes the page of a finished run, or the tables and the page of a study, finished or not.
@@ -29,6 +29,7 @@ DIR/predictions.npz; nothing is downloaded.
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags. Every mistake is one line and exit code 2."""
   output.settle()
+  accelerators.settle()
   if {'-h', '--help', '-help', '--helpfull', '--helpshort'} & set(argv):
     print(USAGE)
     sys.exit(0)
