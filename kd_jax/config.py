@@ -45,6 +45,8 @@ class Config:
   teacher_mean: tuple = _key((), "normalisation of a .pth that does not state it, (0, 0, 0), std (1, 1, 1) for none; empty: guessed")
   teacher_std: tuple = _key((), 'as teacher_mean')
   teacher_relu_placement: str = _key('auto', "as relu_placement, of a .pth as teacher_mean is; 'auto': guessed, too")
+  teacher_guess: str = _key('names', "how what a .pth does not state is guessed: by the 'names' of its weights, or a 'fit' to images")
+  teacher_weights: str = _key('raw', "of a .pth that holds both: its 'raw' weights, or 'ema', their moving averages")
   relu_placement: str = _key('block', "ReLUs of residual networks: after each 'block' or 'stage', the 'stem', or before 'pool'")
   mean: tuple = _key((), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images')
   std: tuple = _key((), 'as mean')
@@ -90,7 +92,8 @@ class Config:
 # A finished or interrupted run may go on with other values of these: they change no result beyond rounding.
 FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
 PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'teacher_checkpoint')  # the last: several, separated by commas
-OF_A_FILE = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')  # what a PyTorch teacher's file does not say
+OF_A_SPEC = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')  # what a PyTorch teacher's file does not say
+OF_A_FILE = (*OF_A_SPEC, 'teacher_guess', 'teacher_weights')  # what goes for such a file alone
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
 _AT_LEAST = {'image_size': 0, 'train_examples': 0, 'validation_examples': 0, 'eval_examples': 0, 'crop_padding': 0, 'epochs': 1,
              'teacher_epochs': 0, 'batch_size': 1, 'weight_decay': 0, 'seed': 0, 'log_every': 1}  # fmt: skip
@@ -99,6 +102,7 @@ _AT_MOST = {'image_size': 4096}  # other integers: what 32 bits can count
 _ONE_OF = {
   'student': models.MODELS, 'teacher': models.MODELS, 'recipe': RECIPES, 'parallel': parallel.KINDS,
   'relu_placement': models.RELU_PLACEMENTS, 'teacher_relu_placement': ('auto', *models.RELU_PLACEMENTS),
+  'teacher_guess': ('names', 'fit'), 'teacher_weights': ('raw', 'ema'),
   'compute_dtype': ('float32', 'bfloat16'), 'selection': ('validation', 'test'), 'data_placement': ('auto', 'device', 'host'),
 }  # fmt: skip
 

@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 
-from kd_jax import finished, models, workdir
+from kd_jax import command_line, finished, models, workdir
 from kd_jax.command_line import Parser
 from kd_jax.finished import Found
 from kd_jax.interop import formats, runners
@@ -27,6 +28,7 @@ BATCHES = (1, 128)  # that are timed
 USAGE = """Writes the student of a run alone, with its normalisation inside, and a model card.
 
   python -m kd_jax.export RUN --format=stablehlo|torch|onnx [--out=FOLDER]
+      [--mean=… --std=…] [--relu_placement=…] [--weights=raw|ema]    of a .pth, which does not state them
 
 RUN is a workdir (its student), a folder under its networks/, the folder of a study's phase, or a PyTorch .pth file.
 FOLDER (default: RUN/export, or ./export where RUN is a file) gets, named after the network,
@@ -48,6 +50,7 @@ class _Measured(NamedTuple):
 
 
 def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[str, ...] = (),
+           unstated: Mapping[str, Any] = MappingProxyType({}), weights: str = 'raw',
            say: Callable[[str], None] = print) -> Path:  # fmt: skip
   """Exports the network that `run` means, and returns the path of its program.
 
@@ -56,6 +59,7 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
     name: a row of kd_jax.interop.formats.FORMATS.
     out: the folder that gets the files; see USAGE for where it is empty.
     classes: names of the classes; empty: as the network was saved with, or numbers.
+    unstated, weights: of a PyTorch checkpoint, as kd_jax.finished.find takes them.
     say: is given lines for the user.
 
   Raises:
@@ -64,7 +68,7 @@ def export(run: str | Path, name: str, *, out: str | Path = '', classes: tuple[s
   """
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   parallel.find_devices()
-  found = finished.find(run)
+  found = finished.find(run, unstated=unstated, weights=weights)
   if found.assumed:
     say(found.assumed)
   card.check(found.config, found.versions, found.place)
@@ -204,10 +208,12 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--format', default='stablehlo', choices=tuple(FORMATS), help='default: stablehlo')
   parser.add_argument('--out', default='', metavar='FOLDER', help='where the files are put')
   parser.add_argument('--classes', default='', metavar='A,B,…', help='names of the classes, where the network was saved without')
+  command_line.add_unstated(parser)
   arguments = parser.parse_args(argv)
   names = tuple(name.strip() for name in arguments.classes.split(',')) if arguments.classes else ()
+  unstated = command_line.unstated(parser, arguments)
   try:
-    program = export(arguments.run, arguments.format, out=arguments.out, classes=names)
+    program = export(arguments.run, arguments.format, out=arguments.out, classes=names, unstated=unstated, weights=arguments.weights)
   except KdJaxError as error:
     parser.error(str(error))
   print(f'{program} is ready; {program.name}.md beside it is its card.\n'

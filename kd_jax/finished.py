@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from kd_jax import models
-from kd_jax.interop import formats, torch_names
+from kd_jax.interop import formats, torch_contents, torch_names
 from kd_jax.report import records, shapes
 from kd_jax.train import checkpoint
-from kd_jax.types import KdJaxError, Trained
+from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
-PYTORCH = ('.pth', '.pt')
+PYTORCH = ('.pth', '.pt', '.th', '.tar', '.bin', '.ckpt')
+UNREAD = ('.safetensors', '.msgpack')  # kinds of weights that kd_jax knows but does not read: the reader says what to do
 
 
 class Found(NamedTuple):
@@ -33,26 +35,25 @@ class Found(NamedTuple):
   assumed: str = ''  # what had to be guessed of a PyTorch checkpoint that does not state it, as a line for the user
 
 
-def find(path: str | Path) -> Found:
+def find(path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({}), weights: str = 'raw') -> Found:
   """The network that a path means.
 
   Args:
     path: a workdir (its student), a folder under its networks/, the folder of a study's phase, or a PyTorch checkpoint.
+    unstated: fields of the spec, mean and std or relu_placement, of a checkpoint that does not state them.
+    weights: 'raw' or 'ema', of a checkpoint that holds both.
 
   Raises:
-    KdJaxError: nothing is there, the run is not finished, or the network is damaged.
+    KdJaxError: nothing is there, the run is not finished, the network is damaged, or it states what is given.
   """
   path = Path(os.path.expanduser(path))
   if not os.path.exists(path):
-    raise KdJaxError(f'{path} does not exist or may not be read; give a workdir, a folder under its networks/, or a .pth file')
+    raise KdJaxError(f'{path} does not exist or may not be read; {instead(path)}')
   if path.is_file():
-    if path.suffix not in PYTORCH:
-      raise KdJaxError(f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file')
-    spec, variables = torch_names.import_file(path)
-    assumed = '' if torch_names.states_spec(path) else (
-      f'{path} states neither how its images were normalised nor where its ReLUs stand; taken, by the names of its weights: '
-      f'{models.assumed(spec)}.')  # fmt: skip
-    return Found(Trained(models.build(spec), variables), path.stem, path, (), {}, {}, {}, (), assumed)
+    return _of_pytorch(path, unstated, weights)
+  given = [*unstated, *(['weights'] if weights != 'raw' else [])]
+  if given:
+    raise KdJaxError(f'{given[0]} is for a PyTorch checkpoint that does not state it, and {path} is none: leave it out')
   place = locate(path).absolute()
   spec, variables, info = checkpoint.load_network(place)
   row, config, versions, rows = info.get('row', {}), {}, {}, ()
@@ -66,23 +67,75 @@ def find(path: str | Path) -> Found:
                others)  # fmt: skip
 
 
+def instead(path: Path, *, otherwise: str = 'give a workdir, a folder under its networks/, or a .pth file') -> str:
+  """Return what to do about a file that is missing: files of its kind that lie near, or what writes one."""
+  form = next((name for name, each in formats.FORMATS.items() if path.suffix == each.suffixes[0]), None)
+  try:
+    near = sorted(str(found) for folder in (path.parent, path.parent / 'export') for found in folder.glob('*' + path.suffix))
+  except OSError:
+    near = []
+  if path.suffix and near:
+    return f'there is {", ".join(near[:3])}; or {otherwise}'
+  return f'python -m kd_jax.export RUN --format={form} writes one into RUN/export; or {otherwise}' if form else otherwise
+
+
+def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
+  if path.suffix not in (*PYTORCH, *UNREAD):
+    raise KdJaxError(f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file')
+  stated = torch_names.facts(path)
+  if stated.whole and unstated:
+    raise KdJaxError(f'{next(iter(unstated))} is for a PyTorch checkpoint that does not state it, and {path} does: leave it out')
+  spec, variables = torch_names.import_file(path, unstated=unstated, weights=weights)
+  return Found(Trained(models.build(spec), variables), path.stem, path, (), {}, {}, {}, (), _assumed(path, spec, stated, weights))
+
+
+def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weights: str) -> str:
+  """What is taken for granted of a PyTorch checkpoint, as lines for the user."""
+  lines = []
+  if not stated.whole:
+    lines.append(f'{path} states neither how its images were normalised nor where its ReLUs stand; taken: {models.assumed(spec)}. '
+                 f'Nor does it state its {torch_contents.UNSTATED}, which are taken as in {spec.name} of kd_jax. --mean, --std and '
+                 f'--relu_placement change the first two.')  # fmt: skip
+  if chosen := torch_contents.chosen(stated.copies, weights):
+    lines.append(f'{path}: {chosen}; --weights=raw and --weights=ema choose.')
+  return '\n'.join(lines)
+
+
 def locate(path: Path) -> Path:
   """The folder of the network that a folder means. Raises KdJaxError where it means none."""
   if checkpoint.is_network(path):
     return path
   if checkpoint.is_network(path / 'networks' / 'student'):
     return path / 'networks' / 'student'
+  inside = networks(path)
   if os.path.exists(path / 'study.json'):
-    raise KdJaxError(f'{path} holds a study, which has many networks; name one of the folders under its phases/')
+    raise KdJaxError(f'{path} holds a study, which has many networks; name one of the folders under its phases/{_of_rows(path)}')
   if os.path.exists(path / 'config.json'):
+    there = f', such as {inside[-1]}' if inside else ', once there is one'
     raise KdJaxError(f'the run in {path} is not finished: it has no networks/student yet; the command that started it goes on with '
-                     'it; or name one of the folders under its networks/')  # fmt: skip
-  inside = sorted(child for child in path.glob('networks/*') if checkpoint.is_network(child))
+                     f'it; or name one of the folders under its networks/{there}')  # fmt: skip
   if len(inside) == 1:  # of a study's phase
     return inside[0]
   if inside:
     raise KdJaxError(f'{path} holds {len(inside)} networks; name one: {", ".join(str(child) for child in inside)}')
   raise KdJaxError(f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder under its networks/')
+
+
+def networks(path: Path) -> list[Path]:
+  """Return the folders of the networks in a workdir."""
+  return sorted(child for child in path.glob('networks/*') if checkpoint.is_network(child))
+
+
+def _of_rows(study: Path) -> str:
+  """Return where the networks of a study's first rows are, for a message; '' where none is finished."""
+  found: dict[str, str] = {}
+  for run in _runs(study):
+    row, histories = str(run.get('row')), list(run['histories'].values())
+    if run.get('finished') and histories and row not in found:
+      phase = '/'.join(Path(histories[-1]).parts[:2])  # the student's
+      found[row] = f'{study / phase} ({row}, seed {run.get("seed")})'
+  shown = list(found.values())[:3]
+  return f', such as {", ".join(shown)}' if shown else ''
 
 
 def float32(trained: Trained) -> Trained:
@@ -114,10 +167,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _of_study(phase: Path) -> Mapping[str, Any]:
   """The configuration of the first run of a study that the phase belongs to."""
-  study = _read(phase.parents[1] / 'study.json')
-  runs = [{'histories': {...: str}, 'config': {}}]
-  shapes.check(phase.parents[1] / 'study.json', study, {'runs': (runs, None)}, 'run the study again, which rewrites it')
-  for run in study.get('runs', ()):
+  for run in _runs(phase.parents[1]):
     if any(history.startswith(f'phases/{phase.name}/') for history in run['histories'].values()):
       return run['config']
   return {}
+
+
+def _runs(study: Path) -> list[dict[str, Any]]:
+  """The runs that a study's record names. Raises KdJaxError where it is damaged."""
+  kept = _read(study / 'study.json')
+  runs = [{'histories': {...: str}, 'config': {}}]
+  shapes.check(study / 'study.json', kept, {'runs': (runs, None)}, 'run the study again, which rewrites it')
+  return kept.get('runs') or []

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd_jax.config import Config
 from kd_jax.data import folders, roles, sources, stl10
+from kd_jax.data.feed import Part
 from kd_jax.train import parallel
 from kd_jax.types import Source
 
@@ -28,6 +29,12 @@ def load(config: Config) -> sources.Dataset:
   return parallel.lead(once) or once()  # one process after the other: it may have to be fetched
 
 
+def training(config: Config, dataset: sources.Dataset) -> Part:
+  """Return all images that are not held out, whatever the seed: what is chosen by them is the same in every run of a study."""
+  held = config.validation_examples if config.selection == 'validation' else 0
+  return roles.assign(dataset, validation_examples=held, train_examples=0, eval_examples=0, seed=0).train
+
+
 def unlabelled(config: Config, *, shape: tuple[int, ...] = ()) -> tuple[Source, str]:
   """The images of unlabelled_dataset, and their sha256 where they are a folder's, which may change from one run to the next.
 
@@ -36,8 +43,8 @@ def unlabelled(config: Config, *, shape: tuple[int, ...] = ()) -> tuple[Source, 
   if shape and config.unlabelled_dataset == stl10.NAME:
     roles.check_channels(stl10.NAME, stl10.CHANNELS, shape[-1])  # before 2.6 GB are downloaded
   side = shape[0] if shape and shape[0] == shape[1] else 0
-  load = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, side=side, **_where(config))
-  source = parallel.lead(load) or load()
+  once = functools.partial(sources.load_unlabelled, config.unlabelled_dataset, side=side, **_where(config))
+  source = parallel.lead(once) or once()
   is_folder = sources.own_folder(config.unlabelled_dataset, data_dir=config.data_dir)
   return source, folders.fingerprint([source]) if is_folder else ''
 

@@ -96,7 +96,7 @@ def _load(of: Run, row: Mapping[str, Any], config: Config, dataset: sources.Data
   shape = tuple(dataset.train.image.shape[1:])
   if row['method'] == 'imported':
     wanted = NetworkSpec(config.teacher, len(dataset.classes), shape, compute_dtype=config.compute_dtype)
-    found = teachers.load(config, wanted, classes=dataset.classes)
+    found = teachers.load(config, wanted, classes=dataset.classes, training=images.training(config, dataset))
     if row['name'] not in found:
       raise KdJaxError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
     return found[row['name']]

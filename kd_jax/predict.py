@@ -8,14 +8,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kd_jax import finished
-from kd_jax.command_line import Parser, unread
+from kd_jax.command_line import Parser, add_unstated, unread, unstated
 from kd_jax.data import pictures, pipeline
 from kd_jax.interop import formats, runners
 from kd_jax.interop.runners import Runner
@@ -28,6 +29,7 @@ _PROGRESS = 5.0  # seconds from one line to the next
 USAGE = """Prints the classes of images and their probabilities.
 
   python -m kd_jax.predict RUN_OR_FILE IMAGES… [--top=3] [--format=text|json|csv]
+      [--mean=… --std=…] [--relu_placement=…] [--weights=raw|ema]    of a .pth, which does not state them
 
 RUN_OR_FILE is a workdir (its student), a folder under its networks/, a .pth file, or what kd_jax.export wrote: a .stablehlo, .onnx or
 .pt2 file, whose .json beside it names the classes. IMAGES are image files, and folders of them. Of an image of another size the
@@ -51,14 +53,22 @@ class Prediction(NamedTuple):
   ranked: tuple[tuple[str, float], ...]
 
 
-def load(path: str | Path) -> Classifier:
-  """The network of a run, or of an exported file. Raises KdJaxError where there is none, or it is damaged."""
+def load(path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({}), weights: str = 'raw') -> Classifier:
+  """The network of a run, or of an exported file. Raises KdJaxError where there is none, or it is damaged.
+
+  Args:
+    path: what kd_jax.finished.find takes, or an exported file.
+    unstated, weights: of a PyTorch checkpoint, as kd_jax.finished.find takes them.
+  """
   parallel.find_devices()
   path = Path(os.path.expanduser(path))
   if path.suffix not in EXPORTED or not os.path.isfile(path):
-    found = finished.find(path)
+    found = finished.find(path, unstated=unstated, weights=weights)
     trained = finished.float32(found.trained)
     return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes), found.assumed)
+  if unstated or weights != 'raw':
+    raise KdJaxError(f'--{next(iter(unstated), "weights")} is for a .pth that does not state it, and {path} holds all of its network: '
+                     'leave it out')  # fmt: skip
   described = finished.described(path)
   runner = formats.load(path)
   if described:
@@ -119,12 +129,14 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('images', metavar='IMAGES', nargs='+', help='image files, or folders of them')
   parser.add_argument('--top', type=int, default=3, help='how many classes of each image (default: 3)')
   parser.add_argument('--format', choices=('text', 'json', 'csv'), default='text', help='default: text')
+  add_unstated(parser)
   arguments = parser.parse_args(argv)
   if arguments.top < 1:
     parser.error(f'--top is at least 1, not {arguments.top}')
+  given = unstated(parser, arguments)
   try:
     paths = pictures.paths(arguments.images)
-    classifier = load(arguments.network)
+    classifier = load(arguments.network, unstated=given, weights=arguments.weights)
     if classifier.assumed:
       print(classifier.assumed, file=sys.stderr, flush=True)
     found = predict(classifier, paths, top=arguments.top, say=lambda line: print(line, file=sys.stderr, flush=True))

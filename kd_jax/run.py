@@ -68,7 +68,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   dataset, parts = images.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
-  imported = teachers.load(config, wanted.teacher, classes=dataset.classes)
+  imported = teachers.load(config, wanted.teacher, classes=dataset.classes, training=images.training(config, dataset))
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = images.unlabelled(config, shape=dataset.train.image.shape[1:])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from kd_jax import assembly, fidelity, models, plans, workdir
+from kd_jax import assembly, fidelity, models, plans, teacher_doubts, teachers, workdir
 from kd_jax.assembly import Assembled, Context, Student
 from kd_jax.report import records
 from kd_jax.report.progress import Progress
@@ -231,10 +231,9 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
   taken = models.assumed(spec)
   context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images'
               f'{taken and f", with {taken}"}.')  # fmt: skip
-  if test < 0.5:
-    context.say(f'Warning: the teacher {spec.name} is right on {test:.1%} of the test images only. Is it a network for '
-                f'{context.config.dataset}{taken and f", trained with {taken}"}?'
-                f'{taken and " Of a .pth, teacher_mean, teacher_std and teacher_relu_placement say otherwise."}')  # fmt: skip
+  for line in teacher_doubts.remarks(trained, test, config=context.config, parts=context.parts,
+                                     file=teachers.facts(context.config).get(name)):  # fmt: skip
+    context.say(line)
   row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
              validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started,
              last_sha256=weights)  # fmt: skip

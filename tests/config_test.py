@@ -73,7 +73,8 @@ class TestResolve:
 
   @pytest.mark.parametrize('changed', [
     {'student': 'resnet88'}, {'teacher': 'resnet25'}, {'recipe': 'writen'}, {'parallel': 'pmapp'}, {'relu_placement': 'blocks'},
-    {'compute_dtype': 'bfloat'}, {'teacher_relu_placement': ''}, {'selection': 'tests'}, {'data_placement': 'gpu'},
+    {'compute_dtype': 'bfloat'}, {'teacher_relu_placement': ''}, {'teacher_guess': 'fitted'}, {'teacher_weights': 'averaged'},
+    {'selection': 'tests'}, {'data_placement': 'gpu'},
   ], ids=str)  # fmt: skip
   def test_names_are_checked_with_the_valid_ones(self, changed):
     ((name, value),) = changed.items()

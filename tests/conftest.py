@@ -34,6 +34,11 @@ def reference_dir():
   return _folder('KD_JAX_REFERENCE', 'numbers computed with the published PyTorch code (.npz)')
 
 
+@pytest.fixture(scope='session')
+def teachers_dir():
+  return _folder('KD_JAX_TEACHERS', 'networks of other public code and files of many forms (pretrained_elsewhere, pretrained_forms)')
+
+
 @pytest.fixture
 def float64():
   """The test runs in float64."""

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from kd_jax import config as configuration
-from kd_jax import export, finished, predict, run
-from kd_jax.interop import formats, runners, torch_names
+from kd_jax import export, finished, models, predict, run
+from kd_jax.interop import formats, runners, torch_names, torch_writer
 from kd_jax.train import checkpoint
+from kd_jax.types import NetworkSpec
+from tests import tiny
 
 DIGITS = {'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 50, 'crop_padding': 2, 'flip': False,
           'student': 'thin_resnet8', 'teacher': 'thin_resnet14', 'epochs': 1, 'batch_size': 32, 'seed': 7}  # fmt: skip
@@ -114,6 +116,15 @@ def test_where_files_go(workdir, capsys, monkeypatch, tmp_path):
   code, _, _ = call(capsys, 'mine.pth', '--classes=' + ','.join('abcdefghij'))
   assert code == 0 and json.loads((tmp_path / 'export' / 'mine.stablehlo.json').read_text())['classes'] == list('abcdefghij')
   assert 'not known here' in (tmp_path / 'export' / 'mine.stablehlo.md').read_text()
+
+
+def test_what_a_pytorch_file_does_not_state(tmp_path, capsys):
+  spec = NetworkSpec('thin_resnet8', 4, torch_names.IMAGE_SHAPE)
+  torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
+  code, out, _ = call(capsys, tmp_path / 'bare.pth', f'--out={tmp_path}', '--mean=.5,.4,.3', '--std=.2,.25,.3', '--relu_placement=pool')
+  card = json.loads((tmp_path / 'bare.stablehlo.json').read_text())['network']
+  assert code == 0 and "mean 0.5 0.4 0.3, std 0.2 0.25 0.3 and relu_placement 'pool'" in out
+  assert (card['mean'], card['std'], card['relu_placement']) == ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3], 'pool')
 
 
 def test_the_choice_on_test_images_is_admitted(workdir, tmp_path, capsys):

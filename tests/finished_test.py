@@ -12,6 +12,7 @@ from kd_jax.report import records
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import tiny
+from tests.interop import pickles
 
 SPEC = NetworkSpec('thin_resnet8', 3, (8, 8, 1), 'stage', (0.3,), (0.4,))
 CLASSES = ('hare', 'horse', 'hound')
@@ -79,6 +80,57 @@ def test_of_a_pytorch_file_that_states_nothing_a_guess_is_told(tmp_path, variabl
   torch_writer.write(tmp_path / 'x.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
   said = finished.find(tmp_path / 'x.pth').assumed
   assert said.startswith(f'{tmp_path / "x.pth"} states neither') and "and relu_placement '" in said
+  assert "pooling, activation, BatchNorm's ε or strides, which are taken as in thin_resnet8 of kd_jax" in said
+  assert '--mean, --std and --relu_placement' in said and 'EMA' not in said
+  given = {'mean': (0.1, 0.2, 0.3), 'std': (0.4, 0.5, 0.6), 'relu_placement': 'pool'}
+  found = finished.find(tmp_path / 'x.pth', unstated=given)
+  assert found.trained.network.spec == spec._replace(**given)
+  assert "mean 0.1 0.2 0.3, std 0.4 0.5 0.6 and relu_placement 'pool'" in found.assumed
+
+
+def test_which_weights_of_a_pytorch_file(tmp_path):
+  spec = NetworkSpec('thin_resnet8', 3, torch_names.IMAGE_SHAPE)
+  weights = tiny.variables(models.build(spec))
+  raw, ema = (torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, weights), spec) for f in (1, 2))
+  (tmp_path / 'x.pth').write_bytes(pickles.saved({'state_dict': raw, 'state_dict_ema': ema}))
+  for kind, factor, words in (('raw', 1, 'the raw ones are taken'), ('ema', 2, 'the averages are taken')):
+    found = finished.find(tmp_path / 'x.pth', weights=kind)
+    jax.tree.map(lambda x, y, f=factor: np.testing.assert_array_equal(x, f * y), found.trained.variables, weights)
+    assert words in found.assumed.splitlines()[1] and '--weights=raw and --weights=ema choose' in found.assumed
+
+
+def test_what_states_itself_is_not_told(tmp_path, variables):
+  torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
+  save(tmp_path / 'mine', variables)
+  mean = {'mean': (0.1,), 'std': (0.1,)}
+  for path, given, what in (('x.pth', {'unstated': {'relu_placement': 'pool'}}, 'relu_placement'),
+                            ('mine', {'unstated': mean}, 'mean'), ('mine', {'weights': 'ema'}, 'weights')):  # fmt: skip
+    with pytest.raises(KdJaxError, match=f'{what} is for a PyTorch checkpoint that does not state it, and .*: leave it out'):
+      finished.find(tmp_path / path, **given)
+  with pytest.raises(KdJaxError, match='holds no moving average'):
+    finished.find(tmp_path / 'x.pth', weights='ema')
+
+
+def test_kinds_that_are_not_read_are_named(tmp_path):
+  (tmp_path / 'model.safetensors').write_bytes((2).to_bytes(8, 'little') + b'{}')
+  (tmp_path / 'model.msgpack').write_bytes(b'\x81\xa6params\x80')
+  for name, kind in (('model.safetensors', 'safetensors'), ('model.msgpack', 'msgpack')):
+    with pytest.raises(KdJaxError, match=f'it is a file of {kind}'):
+      finished.find(tmp_path / name)
+
+
+def test_networks_that_a_path_could_mean_are_named(tmp_path, variables):
+  run = workdir(tmp_path / 'begun', variables, 'teacher')
+  with pytest.raises(KdJaxError, match=f'is not finished.* under its networks/, such as {run}/networks/teacher'):
+    finished.find(run)
+  runs = [{'row': row, 'seed': 4, 'finished': row != 'MKD', 'config': {},
+           'histories': {name: f'phases/{row}{name}/phases/{name}/history.csv' for name in ('teacher', 'student')}}
+          for row in ('KD', 'KD', 'MKD')]  # fmt: skip
+  (tmp_path / 'study').mkdir()
+  records.write_json(tmp_path / 'study' / 'study.json', {'runs': runs})
+  place = tmp_path / 'study' / 'phases' / 'KDstudent'
+  with pytest.raises(KdJaxError, match=rf'under its phases/, such as {place} \(KD, seed 4\)$'):
+    finished.find(tmp_path / 'study')
 
 
 def test_what_is_none(tmp_path, variables):

@@ -18,7 +18,7 @@ WITHOUT = "import signal, sys\nsys.modules['fcntl'] = None\ndel signal.SIGUSR1\n
 
 
 def without(code: str, folder: Path) -> subprocess.CompletedProcess:
-  return subprocess.run([sys.executable, '-c', WITHOUT + code], cwd=folder, capture_output=True, text=True, timeout=300,
+  return subprocess.run([sys.executable, '-W', 'ignore', '-c', WITHOUT + code], cwd=folder, capture_output=True, text=True, timeout=300,
                         env={**os.environ, 'PYTHONPATH': str(ROOT), 'GLIBC_TUNABLES': ''})  # fmt: skip
 
 

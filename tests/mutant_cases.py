@@ -73,7 +73,8 @@ METHODS = [
     ("path[:2] != ('student', 'head')", "path[:2] != ('student', 'heads')",
      _HAND + 'test_nothing_but_ab_leaves_a_part_of_the_student_untrained')),
   *_of('kd_jax/methods/sfd.py',
-    ('-(-block * many // few)', 'block * many // few', 'tests/sfd_test.py::test_blocks_are_spread_over_the_teachers_of_the_same_size'),
+    ('-(-block * many // few)', 'block * many // few',
+     'tests/sfd_test.py::test_where_their_numbers_do_not_divide_a_block_meets_the_next_one'),
     ('weight * differences[jnp.argmax(differences)]', 'weight * differences.mean()',
      _HAND + 'test_sfd_as_published_is_the_largest_difference_of_each_layer')),
   *_of('kd_jax/methods/join.py',
@@ -146,7 +147,7 @@ STEP = [
     ('variances + jnp.square(means - mean[None])', 'variances',
      'tests/models/layers_test.py::TestBatchNorm::test_over_an_axis_it_sees_the_whole_batch')),
   *_of('kd_jax/train/keys.py',
-    ('zlib.crc32(name.encode())', '0', 'tests/train/keys_test.py::test_a_phases_key_depends_on_its_name_and_the_run_alone')),
+    ('zlib.crc32(name.encode())', '0', 'tests/train/keys_test.py::test_every_use_in_a_run_has_a_key_of_its_own')),
 ]
 
 DATA = [

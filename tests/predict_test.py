@@ -16,7 +16,7 @@ from PIL import Image
 
 from kd_jax import export, finished, models, predict
 from kd_jax.data import pictures
-from kd_jax.interop import formats, runners
+from kd_jax.interop import formats, runners, torch_names, torch_writer
 from kd_jax.train import checkpoint
 from kd_jax.types import NetworkSpec, Trained
 from tests import tiny
@@ -146,7 +146,35 @@ def test_a_card_of_another_file_is_noticed(folder, exported, tmp_path, capsys):
   assert code == 2 and not out and 'is not the file that student.stablehlo.json beside it describes' in error
 
 
+def test_what_a_pytorch_file_does_not_state(folder, tmp_path, capsys):
+  spec = NetworkSpec('thin_resnet8', 4, torch_names.IMAGE_SHAPE, 'stage', (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+  variables = tiny.variables(models.build(spec))
+  torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(variables, spec))
+  torch_names.export_file(tmp_path / 'whole.pth', variables, spec)
+  given = ('--mean=(.5, .4, .3)', '--std=.2,.25,.3', '--relu_placement=stage')
+  code, right, _ = call(capsys, tmp_path / 'whole.pth', folder / 'images', '--format=csv')
+  assert code == 0
+  code, out, error = call(capsys, tmp_path / 'bare.pth', folder / 'images', '--format=csv', *given)
+  assert (code, out) == (0, right) and "mean 0.5 0.4 0.3, std 0.2 0.25 0.3 and relu_placement 'stage'" in error
+  code, out, _ = call(capsys, tmp_path / 'bare.pth', folder / 'images', '--format=csv')
+  assert code == 0 and out != right
+  code, _, error = call(capsys, tmp_path / 'whole.pth', folder / 'images', *given)
+  assert code == 2 and 'mean is for a PyTorch checkpoint that does not state it' in error and error.count('\n') == 1
+
+
+def test_nor_has_a_program_anything_left_to_state(folder, exported, capsys):
+  code, _, error = call(capsys, exported('stablehlo'), folder / 'images', '--relu_placement=stage')
+  assert code == 2 and '--relu_placement is for a .pth that does not state it' in error
+
+
 @pytest.mark.parametrize(('arguments', 'text'), [
+  ('run images --mean=.5,.5,.5', '--mean and --std go together'),
+  ('run images --mean=x --std=1', "--mean is numbers with commas between them, such as .5,.5,.5, not 'x'"),
+  ('run images --mean=nan --std=1', "--mean is numbers with commas between them, such as .5,.5,.5, not 'nan'"),
+  ('run images --mean=.5 --std=0', '--std holds 0; standard deviations are greater than 0'),
+  ('run images --relu_placement=nowhere', "invalid choice: 'nowhere'"),
+  ('run images --weights=ema', 'weights is for a PyTorch checkpoint'),
+  ('nosuch.onnx images', 'python -m kd_jax.export RUN --format=onnx writes one into RUN/export'),
   ('nosuch images', 'nosuch does not exist or may not be read; give a workdir'),
   ('nosuch.onnx images', 'nosuch.onnx does not exist'),
   ('images images', 'holds no finished network'),

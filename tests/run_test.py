@@ -265,7 +265,7 @@ def test_an_own_network_is_a_teacher_like_one_trained_in_the_run(tmp_path, whole
   (line,) = (text for text in again.said if text.startswith('teacher: thin_resnet8 from'))
   assert re.search(r"on the test images, with mean [.\d]+, std [.\d]+ and relu_placement 'block'\.$", line)
   (line,) = (text for text in again.said if text.startswith('Warning: the teacher thin_resnet8 is right on'))
-  assert 'Of a .pth, teacher_mean, teacher_std and teacher_relu_placement say otherwise.' in line
+  assert line.endswith('Is it a network for digits, with the classes in this order?')  # it states the rest itself
 
 
 def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
@@ -284,6 +284,8 @@ def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
   torch_writer.write(tmp_path / 'teacher.pth', torch_names.to_torch(variables, spec))
   given = {'method': 'kd', 'teacher_checkpoint': str(tmp_path / 'teacher.pth'), 'teacher_mean': spec.mean, 'teacher_std': spec.std}
   first = Done(tmp_path / 'run', **given)
+  (line,) = (text for text in first.said if text.startswith('teacher.pth does not state how its images were normalised'))
+  assert "pooling, activation, BatchNorm's ε or strides (taken as in thin_resnet8 of kd_jax)" in line
   place, stored = (first.folder / name for name in ('phases/teacher/result.json', 'config.json'))
   changed = {'teacher_relu_placement': 'pool'}
   stored.write_text(json.dumps(json.loads(stored.read_text()) | changed))  # as if what the names mean had changed
@@ -291,7 +293,7 @@ def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
     Done(tmp_path / 'run', **given, **changed)
   (row,) = records.read_sealed(place)['rows']
   older = json.loads(stored.read_text())
-  stored.write_text(json.dumps({name: value for name, value in older.items() if name != 'teacher_relu_placement'}))
+  stored.write_text(json.dumps({name: value for name, value in older.items() if name not in configuration.OF_A_FILE or name in given}))
   records.write_sealed(place, {'rows': [row | {'test_accuracy': 0.9}], 'history': []})  # of an older version, which took it otherwise
   with pytest.raises(KdJaxError, match='is another network than it was'):
     Done(tmp_path / 'run', **given)

@@ -40,6 +40,12 @@ def test_blocks_are_spread_over_the_teachers_of_the_same_size():
                    'stage2_block1': 'stage2_block4', 'stage3_block1': 'stage3_block4'}  # fmt: skip
 
 
+def test_where_their_numbers_do_not_divide_a_block_meets_the_next_one():
+  """Three of a stage over four: 4/3, 8/3 and 12/3, rounded up."""
+  pairs = pair_layers(known('resnet20').outputs, known('resnet26').outputs)
+  assert [pairs[f'stage2_block{block}'] for block in (1, 2, 3)] == ['stage2_block2', 'stage2_block3', 'stage2_block4']
+
+
 @pytest.mark.parametrize(('teacher', 'counterpart'), [('wrn16_1', 'final_norm'), ('resnet26', 'stage3_block4')])
 def test_every_layer_of_a_pre_activation_student_has_a_counterpart(teacher, counterpart):
   """Its final BatchNorm, before the last ReLU, has the teacher's, or else the last block's map, which stands there in a ResNet."""

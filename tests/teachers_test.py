@@ -15,6 +15,8 @@ from kd_jax.interop import torch_names, torch_writer
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import tiny
+from tests.interop import pickles
+from tests.knowing import knowing
 
 SPEC = NetworkSpec('thin_resnet8', 10, (16, 16, 1), 'stage', (0.3,), (0.4,))
 # What a run on the digits asks for; normalisation and ReLUs are the file's own.
@@ -22,8 +24,8 @@ WANTED = SPEC._replace(relu_placement='block', mean=(0.1,), std=(0.2,), compute_
 
 
 def config(*paths, method='kd', **changed):
-  return configuration.resolve(configuration.default(
-    dataset='digits', teacher='thin_resnet8', method=method, teacher_checkpoint=','.join(map(str, paths)), **changed))  # fmt: skip
+  given = {'dataset': 'digits', 'teacher': 'thin_resnet8', 'method': method, 'teacher_checkpoint': ','.join(map(str, paths))}
+  return configuration.resolve(configuration.default(**given | changed))
 
 
 @pytest.fixture(scope='module')
@@ -102,6 +104,66 @@ class TestOfAFileThatStatesNothing:
     loaded = teachers.load(given, WANTED)
     assert_is(loaded['teacher1'], variables)
     assert loaded['teacher2'].network.spec.mean == (0.7,)
+
+
+class TestOfAFileOfRawAndAveragedWeights:
+  @pytest.fixture
+  def path(self, tmp_path, variables):
+    raw, ema = (torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, variables), SPEC) for f in (1, 2))
+    (tmp_path / 'both.pth').write_bytes(pickles.saved({'state_dict': raw, 'state_dict_ema': ema, 'best_acc': 93.5}))
+    return tmp_path / 'both.pth'
+
+  def test_a_key_chooses(self, path, variables):
+    known = {'teacher_mean': (0.3,), 'teacher_std': (0.4,), 'teacher_relu_placement': 'stage'}
+    assert_is(teachers.load(config(path, **known), WANTED)['teacher'], variables)
+    assert_is(teachers.load(config(path, teacher_weights='ema', **known), WANTED)['teacher'], variables, 2)
+
+  def test_facts(self, path, workdir):
+    assert teachers.facts(config(workdir, path, method='mkd')) == {'teacher2': (path, (False, 0.935, ('raw', 'ema')))}
+    assert teachers.facts(config()) == {}
+
+  def test_there_have_to_be_some(self, workdir, tmp_path, variables):
+    torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
+    for place in (workdir, tmp_path / 'network.pth'):
+      with pytest.raises(KdJaxError, match="teacher_weights is 'ema', and .* holds no moving averages .EMA. of weights: take it out"):
+        teachers.load(config(place, teacher_weights='ema'), WANTED)
+    with pytest.raises(KdJaxError, match='nosuch.pth does not exist'):
+      teachers.load(config(tmp_path / 'nosuch.pth', teacher_weights='ema'), WANTED)
+
+
+class TestFittedToTrainingImages:
+  TRUE = NetworkSpec('wrn10_1', 10, (16, 16, 1), 'block', (0.5,), (0.5,))
+
+  @pytest.fixture
+  def made(self, tmp_path):
+    weights, part = knowing(self.TRUE)
+    torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(weights, self.TRUE))
+    return tmp_path / 'bare.pth', part
+
+  def test_only_where_it_is_asked_for(self, made):
+    path, part = made
+    wanted = self.TRUE._replace(mean=(0.1,), std=(0.2,))
+    assert teachers.load(config(path, teacher='wrn10_1'), wanted, training=part)['teacher'].network.spec.mean == ()
+    fitted = teachers.load(config(path, teacher='wrn10_1', teacher_guess='fit'), wanted, training=part)['teacher']
+    assert fitted.network.spec == self.TRUE
+
+  def test_not_what_states_itself(self, workdir):
+    with pytest.raises(KdJaxError, match='teacher_guess is for a .pth that does not state it, and .* is none: take it out'):
+      teachers.load(config(workdir, teacher_guess='fit'), WANTED)
+
+
+def test_a_missing_program_s_neighbours_are_named(tmp_path):
+  with pytest.raises(KdJaxError, match='x.onnx does not exist or may not be read; python -m kd_jax.export RUN --format=onnx writes'):
+    teachers.load(config(tmp_path / 'x.onnx'), WANTED)
+  (tmp_path / 'export').mkdir()
+  (tmp_path / 'export' / 'student.stablehlo').write_bytes(b'')
+  with pytest.raises(KdJaxError, match='x.stablehlo does not exist or may not be read; there is .*/export/student.stablehlo; or'):
+    teachers.load(config(tmp_path / 'x.stablehlo'), WANTED)
+
+
+def test_a_workdir_s_other_networks_are_named(workdir):
+  with pytest.raises(KdJaxError, match='a workdir means its student, and .*networks/student, .*networks/teacher are there by name;'):
+    teachers.load(config(workdir), WANTED._replace(name='thin_resnet14'))
 
 
 def test_several_teachers(workdir, variables):

@@ -25,6 +25,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kd_jax import models
+from kd_jax.interop import torch_contents
+from kd_jax.interop.torch_contents import Facts
 from kd_jax.interop.torch_reader import read
 from kd_jax.interop.torch_specs import IMAGE_SHAPE, canonical, note_of, spec_from_state, stated_spec
 from kd_jax.interop.torch_writer import write
@@ -87,6 +89,7 @@ def import_file(
   name: str | None = None,
   classes: int | None = None,
   unstated: Mapping[str, Any] = MappingProxyType({}),
+  weights: str = 'raw',
 ) -> tuple[NetworkSpec, PyTree]:
   """The network in a PyTorch checkpoint, and its weights.
 
@@ -99,30 +102,35 @@ def import_file(
     classes: the number of classes that it must have.
     unstated: fields of the spec that are known and need not be guessed where the file does not state them: relu_placement,
       mean, std.
+    weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:
     KdJaxError: the file cannot be read, or does not hold that network.
   """
   checkpoint = read(path)
   try:
-    spec = stated_spec(checkpoint)
+    spec, state = stated_spec(checkpoint), torch_contents.state(checkpoint, weights=weights)
     if spec is None:
-      spec = spec_from_state(checkpoint, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
+      spec = spec_from_state(state, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
       spec = spec._replace(**unstated)
+      if len(spec.mean) not in (0, spec.image_shape[2]):
+        raise KdJaxError(f'{len(spec.mean)} values of mean and std are given, and its images have {spec.image_shape[2]} channels')
     else:
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
         raise KdJaxError(
           f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds'
         )
       spec = spec._replace(image_shape=tuple(image_shape or spec.image_shape))
-    return spec, to_flax(checkpoint, models.build(spec))
+    return spec, to_flax(state, models.build(spec))
   except KdJaxError as fault:
     raise KdJaxError(f'{str(path)!r} cannot be imported: {fault}') from None
 
 
-def states_spec(path: str | os.PathLike) -> bool:
-  """Whether a PyTorch checkpoint says all of its network, as those of `export_file` do. Raises KdJaxError where it cannot be read."""
-  return stated_spec(read(path)) is not None
+def facts(path: str | os.PathLike) -> Facts:
+  """Return what a PyTorch checkpoint says beside its weights. Raises KdJaxError where it cannot be read."""
+  checkpoint = read(path)
+  copies = tuple(torch_contents.copies(checkpoint))
+  return Facts(stated_spec(checkpoint) is not None, torch_contents.stated_accuracy(checkpoint), copies)
 
 
 def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -> None:

@@ -56,11 +56,30 @@ def read(path: str | os.PathLike) -> dict:
       return _read_zip(data)
     if data[:1] == b'\x80':
       return _read_stream(data)
-    raise Unreadable('it is no file of torch.save' if data else 'it is empty')
+    raise _of_another_kind(str(path), data)
   except Unreadable as fault:
     raise KdJaxError(f'{str(path)!r} cannot be read as a PyTorch checkpoint: {fault}') from None
   except OSError as fault:
     raise KdJaxError(f'{str(path)!r} cannot be read: {fault.strerror}; check the path and its permissions') from None
+
+
+def _of_another_kind(path: str, data: bytes) -> Unreadable:
+  """Return what a file is instead, and how its network is had nevertheless."""
+  if not data:
+    return Unreadable('it is empty')
+  header = int.from_bytes(data[:8], 'little')
+  if path.endswith('.safetensors') or (data[8:9] == b'{' and 2 <= header <= len(data) - 8):
+    return Unreadable('it is a file of safetensors, which kd_jax does not read', 'in PyTorch, save its state dict: '
+                      "torch.save(safetensors.torch.load_file(path), 'network.pth')")  # fmt: skip
+  if path.endswith('.msgpack') or (b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'):  # a map, of texts
+    return Unreadable('it is a file of msgpack, as flax writes its weights', 'write its network by jax.export as a .jax file, or its '
+                      'logits by kd_jax.tables')  # fmt: skip
+  if data[:8] == b'\x89HDF\r\n\x1a\n':
+    return Unreadable('it is a file of HDF5, as Keras writes its weights', 'write its logits by kd_jax.tables')
+  if path.endswith('.onnx'):
+    return Unreadable('it is a program of ONNX, whose weights have no names that kd_jax knows', 'give the run or the .pth that it was '
+                      'made of, or write its logits by kd_jax.tables')  # fmt: skip
+  return Unreadable('it is no file of torch.save')
 
 
 def _read_zip(data: bytes) -> dict:

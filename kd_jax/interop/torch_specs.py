@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kd_jax import models
+from kd_jax.interop import torch_contents
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import KdJaxError, NetworkSpec
 
@@ -18,7 +19,6 @@ IMAGE_SHAPE = (32, 32, 3)
 
 # What the published code normalises CIFAR-10 with; the second is the mean of per-image deviations.
 _PUBLISHED_MEAN, _PUBLISHED_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-_WRAPPERS = ('model_state_dict', 'state_dict', 'model', 'net')
 _SPELLINGS = (
   (re.compile(r'^fc\.'), 'linear.'),
   (re.compile(r'\.downsample\.'), '.shortcut.'),
@@ -31,10 +31,12 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   """The arrays of a checkpoint under the published code's names, and whether it spelled them so itself.
 
   Takes a state dict, or a dictionary that holds one under model_state_dict, state_dict, model or net, with or without
-  DataParallel's prefix `module.`; num_batches_tracked is dropped. Raises KdJaxError where there is no state dict.
+  DataParallel's prefix `module.`; num_batches_tracked is dropped, and so is the counter of averaged weights. Raises KdJaxError
+  where there is no state dict.
   """
-  state = next((checkpoint[key] for key in _WRAPPERS if isinstance(checkpoint.get(key), Mapping)), checkpoint)
+  state = torch_contents.state(checkpoint)
   state = {name: array for name, array in state.items() if isinstance(array, np.ndarray) and isinstance(name, str)}
+  state.pop('n_averaged', None)
   while state and all(name.startswith('module.') for name in state):
     state = {name.removeprefix('module.'): array for name, array in state.items()}
   state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}

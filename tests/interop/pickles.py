@@ -7,6 +7,8 @@ import pickle
 import struct
 import zipfile
 
+import numpy as np
+
 MAGIC = 0x1950A86A20F9469CFC6C
 SYSTEM = {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {'short': 2, 'int': 4, 'long': 4}}
 
@@ -67,3 +69,22 @@ def streamed(
   listed = pickle.dumps(sorted(storages) if keys is None else keys, 2)
   tail = [struct.pack('<q', size) + stored for _, (size, stored) in sorted(storages.items())]
   return b''.join([*head, whole(value), listed, *tail])
+
+
+def saved(entries: dict) -> bytes:
+  """What torch.save makes of a dictionary of numbers, float32 arrays and such dictionaries."""
+  storages: dict[str, bytes] = {}
+
+  def value(entry) -> bytes:
+    if isinstance(entry, dict):
+      return dictionary(**{name: value(inner) for name, inner in entry.items()})
+    if isinstance(entry, int):
+      return integer(entry)
+    if isinstance(entry, float):
+      return b'G' + struct.pack('>d', entry)
+    array, key = np.asarray(entry, np.float32), str(len(storages))
+    storages[key] = array.tobytes()
+    strides = tuple(int(np.prod(array.shape[place + 1 :])) for place in range(array.ndim))
+    return tensor(storage(key, array.size), array.shape, strides)
+
+  return zipped(value(entries), storages)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.interop.torch_names import export_file, import_file, states_spec, to_flax, to_torch
+from kd_jax.interop.torch_names import export_file, facts, import_file, to_flax, to_torch
 from kd_jax.interop.torch_reader import read
 from kd_jax.interop.torch_writer import write
 from kd_jax.types import KdJaxError, NetworkSpec
@@ -172,7 +172,7 @@ def test_what_a_file_does_not_state_is_given(tmp_path):
   assert import_file(bare, unstated=given)[0] == spec._replace(**given)
   assert import_file(bare, unstated={'relu_placement': 'block'})[0].mean == import_file(bare)[0].mean != ()
   assert import_file(noted, unstated=given)[0] == spec
-  assert states_spec(noted) and not states_spec(bare)
+  assert facts(noted).whole and not facts(bare).whole
 
 
 def test_import_of_a_file_without_our_note(tmp_path):

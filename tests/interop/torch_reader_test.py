@@ -335,3 +335,21 @@ def test_torch_save(path, zip_format, protocol):
   torch.save({'network': network}, path, _use_new_zipfile_serialization=zip_format)
   with pytest.raises(KdJaxError, match=r'Sequential.*state_dict'):
     read(path)
+
+
+@pytest.mark.parametrize(('name', 'content', 'said'), [
+  ('model.safetensors', (2).to_bytes(8, 'little') + b'{}', 'it is a file of safetensors, which kd_jax does not read; in PyTorch, save'),
+  ('model.pth', (40).to_bytes(8, 'little') + b'{"a":{}}' + b' ' * 32, 'it is a file of safetensors'),
+  ('model.safetensors', b'cut', 'it is a file of safetensors'),
+  ('model.msgpack', b'\x82\xa6params', 'it is a file of msgpack, as flax writes its weights; write its network by jax.export'),
+  ('checkpoint', b'\x82\xa6params', 'it is a file of msgpack'),
+  ('model.h5', b'\x89HDF\r\n\x1a\n...', 'it is a file of HDF5'),
+  ('model.onnx', b'\x08\x08\x12\x07pytorch', 'it is a program of ONNX, whose weights have no names'),
+  ('model.pth', b'not weights', 'it is no file of torch.save; copy or download the file again'),
+  ('model.pth', b'', 'it is empty'),
+])  # fmt: skip
+def test_other_kinds_of_files_are_called_by_their_names(tmp_path, name, content, said):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(KdJaxError) as caught:
+    read(tmp_path / name)
+  assert said in str(caught.value) and ('copy or download' in str(caught.value)) == (content in (b'', b'not weights'))

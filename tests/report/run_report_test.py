@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from absl import flags, logging
 
+from kd_jax import assembly, inference, models
 from kd_jax import config as configuration
-from kd_jax import inference, models
 from kd_jax.report import __main__ as report
 from kd_jax.report import analysis, markup, predictions, records, run_page, runs, table
 from kd_jax.report.predictions import Part, Predictions
@@ -368,7 +368,7 @@ class TestOfRealNetworks:
       yield
 
   def test_predictions_are_computed_once_and_are_those_of_the_networks(self, folder, command, monkeypatch):
-    monkeypatch.setattr(inference, '_EVERY', 0.0)
+    monkeypatch.setattr(assembly, '_EVERY', 0.0)
     outcome = command(folder)
     assert outcome.code == 0 and 'student, test images: 40 of 40 are predicted.' in outcome.out
     found = predictions.read(folder / predictions.FILE)

@@ -1,0 +1,84 @@
+"""What lies in a PyTorch checkpoint: its weights, their moving averages, and the accuracy that it states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kd_jax.types import KdJaxError
+
+WEIGHTS = ('raw', 'ema')
+UNSTATED = "pooling, activation, BatchNorm's ε or strides"  # what no weight says, and no key changes
+_RAW = ('model_state_dict', 'state_dict', 'model', 'net')
+_EMA = ('model_ema_state_dict', 'ema_model_state_dict', 'ema_state_dict', 'state_dict_ema', 'model_ema', 'ema_model', 'ema')
+_ACCURACIES = ('acc', 'acc1', 'accuracy', 'prec1', 'top1', 'test_acc', 'test_accuracy', 'val_acc', 'val_accuracy')  # or best_…
+
+
+class Facts(NamedTuple):
+  """What a checkpoint says beside its weights."""
+
+  whole: bool  # whether it states all of its network, as those of kd_jax do
+  accuracy: float | None  # a fraction; the least where it states several, None where it states none
+  copies: tuple[str, ...]  # of WEIGHTS, those that it holds
+
+
+def copies(checkpoint: Mapping) -> dict[str, Mapping]:
+  """Return the state dicts in a checkpoint: 'raw' as training left them, 'ema' their moving averages."""
+  raw = _first(checkpoint, _RAW)
+  if raw is None and any(isinstance(name, str) and name.endswith('.weight') for name in checkpoint):
+    raw = checkpoint
+  ema = _first(checkpoint, _EMA)
+  if ema is not None and not _has_arrays(ema):
+    ema = _first(ema, _RAW)
+  return {} | ({} if raw is None else {'raw': raw}) | ({} if ema is None else {'ema': ema})
+
+
+def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:
+  """Return the state dict of a checkpoint; where it holds moving averages alone, these are its 'raw' weights, too.
+
+  Raises KdJaxError where there are no moving averages, and these are asked for.
+  """
+  found = copies(checkpoint)
+  if weights == 'ema' and 'ema' not in found:
+    raise KdJaxError(f'it holds no moving average (EMA) of its weights, which would lie under {", ".join(_EMA)}; take the raw ones')
+  return next((found[kind] for kind in (weights, 'ema') if kind in found), checkpoint)
+
+
+def stated_accuracy(checkpoint: Mapping) -> float | None:
+  """Return the accuracy that a checkpoint states, as a fraction: the least, where it states a last and a best one."""
+  values = [_number(value) for name, value in checkpoint.items()
+            if isinstance(name, str) and name.casefold().removeprefix('best_') in _ACCURACIES]  # fmt: skip
+  # A percentage is greater than 1: nobody keeps a network that is right on 1 %.
+  fractions = [value / 100 if value > 1 else value for value in values if 0 < value <= 100]
+  return min(fractions, default=None)
+
+
+def chosen(found: Iterable[str], weights: str) -> str:
+  """Return which weights are taken, in words; '' where there is no choice."""
+  found = tuple(found)
+  if found == ('raw',) or not found:
+    return ''
+  if len(found) == 1:
+    return 'it holds the moving averages (EMA) of its weights alone, which are taken'
+  return f'of its raw weights and their moving averages (EMA) the {"raw ones" if weights == "raw" else "averages"} are taken'
+
+
+def _first(checkpoint: Mapping, names: Iterable[str]) -> Mapping | None:
+  return next((checkpoint[name] for name in names if isinstance(checkpoint.get(name), Mapping)), None)
+
+
+def _has_arrays(values: Mapping) -> bool:
+  return any(isinstance(value, np.ndarray) for value in values.values())
+
+
+def _number(value: Any) -> float:
+  """Return a number, or a tensor of one; 0 of anything else."""
+  if isinstance(value, bool) or not isinstance(value, int | float | np.ndarray | np.generic):
+    return 0.0
+  array = np.asarray(value)
+  if array.size != 1 or array.dtype.kind not in 'fiu':
+    return 0.0
+  return number if math.isfinite(number := float(array.reshape(()))) else 0.0
