@@ -53,8 +53,8 @@ def check_network(data: Mapping[str, np.ndarray], path: Path, data_dir: str) -> 
 
 
 def uncovered(data: Mapping[str, np.ndarray]) -> str:
-  """Return what a file says nothing of, in words; '' where it says all."""
-  return '' if _stages(data) else 'the features of its stages and its embedding, which the file does not hold'
+  """Return why the features of the stages and the embedding are not checked; '' where they are."""
+  return '' if _stages(data) else 'the file does not hold them'
 
 
 def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
