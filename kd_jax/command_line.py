@@ -23,14 +23,14 @@ def complain(command: str, message: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-  """The arguments of `python -m kd_jax.<command>`. The description is shown as it is written."""
+  """The arguments of `python -m kd_jax.<command>`, or of another package. The description is shown as it is written."""
 
-  def __init__(self, command: str, description: str):
+  def __init__(self, command: str, description: str, *, package: str = 'kd_jax'):
     output.settle()
     accelerators.settle()
-    super().__init__(prog=f'python -m kd_jax.{command}', description=description, allow_abbrev=False,
+    super().__init__(prog=f'python -m {package}.{command}', description=description, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    self._command = command
+    self._command = f'{package}.{command}'
 
   def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
     """Read the arguments; one that is a URL, whichever it belongs to, is refused."""
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     """Prints one line and exits with 2."""
-    complain(f'kd_jax.{self._command}', message)
+    complain(self._command, message)
     sys.exit(2)
 
 

@@ -140,7 +140,7 @@ def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
           config.selection, config.validation_examples, config.eval_examples]  # fmt: skip
 
 
-def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> list[Done]:
+def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs) -> list[Done]:
   """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
   first, *_ = company
   context = run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs)._replace(fidelity=True)

@@ -9,7 +9,6 @@ benchmarks.accelerator.unpack puts the parts together there.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -21,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.accelerator.unpack import CHUNK, DESCRIPTION, sha256
+from kd_jax.command_line import Parser
 
 # Of kd_jax's requirements and of theirs, what the machine lacks; protobuf is there, in a version that is not known.
 WHEELS = ('array_record', 'dm-tree', 'docstring-parser', 'googleapis-common-protos', 'immutabledict', 'importlib_resources',
@@ -28,7 +28,9 @@ WHEELS = ('array_record', 'dm-tree', 'docstring-parser', 'googleapis-common-prot
           'tensorflow-metadata', 'termcolor', 'toml')  # fmt: skip
 PYTHON = '3.12'
 PLATFORMS = ('manylinux_2_28_x86_64', 'manylinux_2_24_x86_64', 'manylinux_2_17_x86_64', 'manylinux2014_x86_64', 'manylinux1_x86_64')
-NETWORKS = ('resnet26_cifar10', 'resnet8_cifar10', 'WRN16_1_cifar10')  # that are packed with their reference numbers
+# The published networks, which studies have as teachers, and those of them whose reference numbers are packed, too.
+NETWORKS = ('resnet8_cifar10', 'resnet20_cifar10', 'resnet26_cifar10', 'WRN10_1_cifar10', 'WRN16_1_cifar10')
+CHECKED = ('resnet26_cifar10', 'resnet8_cifar10', 'WRN16_1_cifar10')
 _MIB = 2**20
 
 
@@ -103,7 +105,7 @@ def _wheels(to: Path) -> None:
 
 def main() -> None:
   """The command."""
-  parser = argparse.ArgumentParser('pack', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = Parser('accelerator.pack', __doc__, package='benchmarks')
   parser.add_argument('--data_dir', required=True, type=Path, help='prepared data of tensorflow_datasets, with cifar10')
   parser.add_argument('--pretrained', required=True, type=Path, help='folder of the published networks')
   parser.add_argument('--reference', type=Path, help='folder of the reference numbers of kd_jax.crosscheck')
@@ -117,7 +119,7 @@ def main() -> None:
       (stage / name).mkdir()
     for name in NETWORKS:
       shutil.copyfile(arguments.pretrained / f'{name}.pth', stage / 'pretrained' / f'{name}.pth')
-    for name in ('losses', *(f'logits_{name}' for name in NETWORKS)) if arguments.reference else ():
+    for name in ('losses', *(f'logits_{name}' for name in CHECKED)) if arguments.reference else ():
       shutil.copyfile(arguments.reference / f'{name}.npz', stage / 'reference' / f'{name}.npz')
     _wheels(stage / 'wheels')
     repack(version, stage / 'data' / 'cifar10' / version.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,8 @@ RESULTS, PAGE = 'results.jsonl', 'summary.md'
 
 
 class Record:
-  """The results under a folder. Those of an earlier sitting are there again; a line that a kill cut short is left out."""
+  """The results under a folder. Those of an earlier sitting are there again, but for faults, which are tried anew, and a line
+  that a kill cut short."""
 
   def __init__(self, out: Path):
     out.mkdir(parents=True, exist_ok=True)
@@ -20,10 +22,9 @@ class Record:
     self.lines: list[dict[str, Any]] = []
     if self._file.exists():
       for text in self._file.read_text().splitlines():
-        try:
-          self.lines.append(json.loads(text))
-        except json.JSONDecodeError:
-          continue
+        with contextlib.suppress(json.JSONDecodeError):
+          if 'fault' not in (line := json.loads(text)):
+            self.lines.append(line)
       new = self._out / f'{RESULTS}.new'
       new.write_text(''.join(json.dumps(line) + '\n' for line in self.lines))
       new.replace(self._file)

@@ -6,12 +6,11 @@ The parts may arrive one after the other, in any order, each by a call of its ow
   site/         the packages that the machine lacked
   data/ pretrained/ reference/
   environment   what a shell reads (`. DIR/environment`) so that kd_jax finds all of these
-Nothing but the standard library and pip is used.
+Nothing but this checkout, the standard library and pip is used.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -19,6 +18,8 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+
+from kd_jax.command_line import Parser
 
 DESCRIPTION = 'pack.json'  # in every part: how many parts there are, and the sha256 of each and of the whole
 CHUNK = 'chunk'
@@ -81,7 +82,7 @@ def _install(into: Path) -> None:
 
 def main() -> None:
   """The command."""
-  parser = argparse.ArgumentParser('unpack', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = Parser('accelerator.unpack', __doc__, package='benchmarks')
   parser.add_argument('parts', nargs='+', type=Path, help='folders that pack wrote')
   parser.add_argument('--into', required=True, type=Path, help='where everything is put together')
   arguments = parser.parse_args()

@@ -61,8 +61,8 @@ def trained_on_validation(of: Subject) -> list[str]:
     if row.get('method') == 'imported' and name in of.test and of.validation:
       test, held = (float(analysis.right(logits[name], label).mean())
                     for logits, label in ((of.test, of.label), (of.validation, of.validation_label)))  # fmt: skip
-      _, highest = statistics.wilson(test, len(of.label), _SEEN)
-      lowest, _ = statistics.wilson(held, len(of.validation_label), _SEEN)
+      _, highest = statistics.wilson(test, len(of.label), level=_SEEN)
+      lowest, _ = statistics.wilson(held, len(of.validation_label), level=_SEEN)
       if lowest > highest:
         suspects.append(name)
   return suspects

@@ -76,7 +76,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   return Difference(value, _quantile(freedom) * error, float(2 * stats.t.sf(abs(value) / error, freedom)), n, paired)
 
 
-def wilson(accuracy: float, n: int, level: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(accuracy: float, n: int, *, level: float = CONFIDENCE) -> tuple[float, float]:
   """Return Wilson's interval of an accuracy, a share of n images, as their choice alone lets it vary: (lowest, highest).
 
   It lies within [0, 1] and has a width also where all images are right, or none: 20 of 20 gives 0.839 to 1.

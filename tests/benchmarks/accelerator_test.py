@@ -118,3 +118,14 @@ def test_flags_under_which_no_process_ran_are_not_chosen(tmp_path):
   assert steps.fastest(results).xla_flags == plan.LOOP_GRAPHS
   results.add('seeds', '4 processes', {'fault': 'none was ready'})
   assert steps.fastest(results) == steps.Fastest(steps.FALLBACK)
+
+
+def test_a_fault_is_tried_anew_in_the_next_sitting(tmp_path):
+  """What aborted for a flag that was missing must not count as measured."""
+  first = record.Record(tmp_path)
+  first.add('step', 'kd', {'fault': 'it ended with status -6'})
+  first.add('step', 'nokd', {'milliseconds': 1.0})
+  second = record.Record(tmp_path)
+  assert second.has('step', 'nokd') and not second.has('step', 'kd')
+  second.add('step', 'kd', {'milliseconds': 2.0})
+  assert [line['name'] for line in record.Record(tmp_path).lines] == ['nokd', 'kd']

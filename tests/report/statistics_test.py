@@ -93,7 +93,7 @@ def test_a_constant_row_against_one_that_varies():
 @pytest.mark.parametrize(('right', 'images'), [(0, 1), (1, 1), (0, 20), (20, 20), (19, 20), (353, 360), (9341, 10_000)])
 def test_an_accuracy_has_wilsons_interval(right, images, level):
   expected = stats.binomtest(right, images).proportion_ci(level, method='wilson')
-  low, high = wilson(right / images, images, level)
+  low, high = wilson(right / images, images, level=level)
   assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12) and low < high
   assert (low == 0) == (right == 0) and (high == 1) == (right == images)  # exactly, where all are right or none
 
