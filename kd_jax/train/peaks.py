@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,14 +63,14 @@ def operations(compiled: Callable, *arguments: Any, steps: int = 1) -> float | N
 
 
 def _counted(compiled: Callable, *arguments: Any) -> float:
-  lowered = compiled.lower(*arguments)
-  try:
+  lowered, counted = compiled.lower(*arguments), None
+  with contextlib.suppress(NotImplementedError):
     counted = lowered.cost_analysis()
-  except NotImplementedError:  # of the plugins for GPUs and TPUs, which cannot: the CPU's client counts in the same program
+  if not (counted or {}).get('flops'):  # GPUs' and TPUs' plugins raise that, or count nothing: the CPU's client counts the same program
     from jaxlib import _jax
 
     counted = _jax.hlo_module_cost_analysis(jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module())
-  return float((counted or {}).get('flops', 0))
+  return float(counted.get('flops', 0))
 
 
 def _further_turns(jaxpr: Any, steps: int = 1) -> float:
