@@ -16,7 +16,7 @@ USAGE = """Makes the page of a finished run, or the tables and the page of a stu
   python -m kd_jax.report DIR [--out=FOLDER] [--data_dir=FOLDER]
 
 DIR is the --workdir of a run or a study. FOLDER (default: DIR/report) gets index.html, which needs no other file, and of a study
-table.md and table.csv.
+table.md, table.csv, and the figures accuracies.svg and differences.svg.
 
 The page of a run shows what its networks predict on its validation and test images. That is computed once, and kept in
 DIR/predictions.npz; nothing is downloaded.
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
 
 def of_study(path: Path, out: Path) -> None:
   """The report of a study."""
-  from kd_jax.report import page, records, study_table, terminal
+  from kd_jax.report import page, records, study_figures, study_table, svg, terminal
 
   folder = study_table.read(path)
   results, groups = study_table.results_table(folder), study_table.groups(folder)
@@ -80,14 +80,18 @@ def of_study(path: Path, out: Path) -> None:
   others = [table for table in made if table[1]]
   text = '\n'.join([study_table.markdown(*results, under=groups), *(study_table.markdown(*table) for table in others)])
   html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
+  drawn = {'accuracies': study_figures.accuracies(folder), 'differences': study_figures.differences(folder)}
+  figures = {name: figure for name, figure in drawn.items() if figure}
   records.write_bytes(out / 'table.md', text.encode())
   records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
   records.write_bytes(out / 'index.html', html.encode())
+  for name, figure in figures.items():
+    records.write_bytes(out / f'{name}.svg', svg.alone(figure).encode())
   width = terminal.width()
   print(text if width is None or max(map(len, text.splitlines())) <= width else terminal.study_tables(folder, width))
   for line in study_table.warnings(folder):
     print(f'Note: {line}')
-  print(f'The page is {out / "index.html"}; the tables are table.md and table.csv beside it.')
+  print(f'The page is {out / "index.html"}; table.md, table.csv and the figures as .svg lie beside it.')
 
 
 def of_run(path: Path, out: Path) -> None:

@@ -46,3 +46,10 @@ def drawn(ident: str, draw: Callable[[Any], None], height: float, *, settings: M
   text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{ident}-', text)  # several figures stand in one page
   text = re.sub(r' d="[^"]*"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), text)
   return re.sub(r'style="[^"]*"', lambda style: re.sub(r'#[0-9a-f]{6}', lambda c: _VARIABLES.get(c[0], c[0]), style[0]), text)
+
+
+def alone(figure: str) -> str:
+  """Return a figure of `drawn` as a file of its own, dark on white: no page sets its colours there."""
+  variables = {name: colour for colour, name in _VARIABLES.items()}
+  text = re.sub(r'var\(--\w+\)', lambda name: variables[name[0]], figure).replace(' aria-hidden="true"', '', 1)
+  return text.replace('<svg ', '<svg style="background:#ffffff" font-family="sans-serif" ', 1) + '\n'
