@@ -11,8 +11,6 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from kd_jax import accelerators
-
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
@@ -200,6 +198,8 @@ def settle_environment() -> None:
   On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand pages out than the arithmetic on them. On Linux
   this process is started anew, with glibc set to ask for huge ones and to keep them from step to step.
   """
+  from kd_jax import accelerators
+
   accelerators.settle()
   flags_of_xla = os.environ.get('XLA_FLAGS', '')
   if accelerators.is_tried() and ONEDNN.partition('=')[0] not in flags_of_xla:
@@ -215,6 +215,8 @@ def keep_compiled() -> None:
 
   Not on a machine without accelerators where oneDNN takes convolutions: XLA cannot write such programs, and complains of each.
   """
+  from kd_jax import accelerators
+
   if accelerators.present() or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
       os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip

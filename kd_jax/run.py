@@ -52,7 +52,7 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print) -> list[
   check(prepared, say=say)
   folder, agree = Path(folder).absolute(), parallel.agreement()
   with contextlib.ExitStack() as stack:
-    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data)))
+    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data, phases=prepared.phases)))
     stop = stack.enter_context(stopping())
     stack.enter_context(memory.explained(config.batch_size))
     return _phases(context(prepared, folder, stop=lambda: agree(stop()), say=say), prepared)

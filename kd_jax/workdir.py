@@ -1,6 +1,7 @@
 """The folder of a run: who may use it, what configuration it belongs to, and where its parts lie.
 
   config.json versions.json    the resolved configuration; machine, library versions, devices
+  methods.json                 the options of each phase's method, defaults written out
   data.json                    the classes with their numbers of images, in the order of the labels
   results.json                 a list of objects, one a trained or imported network
   curves.png comparison.png    accuracy and loss of all phases; test accuracies
@@ -15,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,11 @@ import jax
 
 from kd_jax import locks, places
 from kd_jax.config import Config, difference
+from kd_jax.methods import came_later
 from kd_jax.report import records, shapes
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, Phase
 
+METHODS = 'methods.json'
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets', 'kd_jax')
 
 
@@ -39,8 +43,8 @@ def check(folder: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = None) -> Iterator[Path]:
-  """Holds the folder for this process, this configuration and these images while the context lasts.
+def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = None, phases: Sequence[Phase] = ()) -> Iterator[Path]:
+  """Holds the folder for this process, this configuration, these images and these phases while the context lasts.
 
   Raises KdJaxError where another process holds it, where it holds another run, or where it cannot be written. A lock left
   behind by a killed process is no hindrance: the kernel gave it up.
@@ -62,15 +66,33 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
     if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none
       raise KdJaxError(f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} that it is '
                        'validated or tested on, which are left out now: choose another --workdir')  # fmt: skip
+  _check_methods(folder, phases)
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:
       raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')
+    # Before config.json: a run that has that one alone is of an older kd_jax.
+    records.write_json(folder / METHODS, {phase.name: _method(phase) for phase in phases})
     records.write_json(config_file, config.for_json())
     if data:
       records.write_json(data_file, data)
     records.write_json(folder / 'versions.json', versions())
     yield folder
+
+
+def _check_methods(folder: Path, phases: Sequence[Phase]) -> None:
+  """Raise KdJaxError where a phase was begun by another kd_jax, to which the same configuration meant something else."""
+  kept = records.read_object(folder / METHODS) if os.path.exists(folder / METHODS) else None
+  for phase in phases:
+    other = came_later(phase) if kept is None else kept.get(phase.name) != _method(phase)
+    if other and os.path.exists(folder / 'phases' / phase.name):
+      raise KdJaxError(f'the phase {phase.name} in {folder} was begun by another version of kd_jax, which trained it otherwise: choose '
+                       'another --workdir')  # fmt: skip
+
+
+def _method(phase: Phase) -> dict[str, Any]:
+  """What a phase's method is made of, and whose weights and order it draws; as JSON keeps it."""
+  return json.loads(json.dumps({**phase.settings, 'draws_as': phase.draws_as}))
 
 
 @contextlib.contextmanager

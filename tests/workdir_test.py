@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kd_jax import config as configuration
-from kd_jax import workdir
+from kd_jax import plans, workdir
 from kd_jax.report import records
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, NetworkSpec, Optimiser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -129,6 +129,47 @@ def test_other_images_are_another_run(tmp_path):
         workdir.claimed(tmp_path, config(), data=data | {'sha256': 'other'})):
     pass
   assert records.read_json(tmp_path / 'data.json') == data
+
+
+def phases(method, **options):
+  spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
+  return plans.make(plans.Wanted(method, 'written', {method: options}, spec, spec, 'block', ('teacher',), True, 2, 2, 8, Optimiser()))
+
+
+def begun(folder, *names):
+  for name in names:
+    (folder / 'phases' / name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(('made', 'name'), [(phases('kd'), 'baseline'), (phases('pkd')[1:], 'student')])
+def test_a_phase_of_an_older_version_is_not_taken_for_what_it_would_be_now(tmp_path, made, name):
+  with workdir.claimed(tmp_path, config(), phases=made):  # nothing of it is trained yet
+    pass
+  (tmp_path / 'methods.json').unlink()  # which an older one did not write
+  begun(tmp_path, 'student')
+  if name == 'baseline':
+    with workdir.claimed(tmp_path, config(), phases=made):
+      pass
+    (tmp_path / 'methods.json').unlink()
+    begun(tmp_path, 'baseline')
+  with (pytest.raises(KdJaxError, match=f'the phase {name} in .* was begun by another version of kd_jax.*choose another --workdir'),
+        workdir.claimed(tmp_path, config(), phases=made)):
+    pass
+  assert not (tmp_path / 'methods.json').exists()
+
+
+def test_what_an_older_version_computed_alike_goes_on(tmp_path):
+  made = phases('pkd', reduction='mean', beta=10.0)[1:]
+  with workdir.claimed(tmp_path, config(), phases=made):
+    pass
+  (tmp_path / 'methods.json').unlink()
+  begun(tmp_path, 'student')
+  for _ in range(2):
+    with workdir.claimed(tmp_path, config(), phases=made):
+      pass
+  with (pytest.raises(KdJaxError, match='the phase student .* trained it otherwise'),
+        workdir.claimed(tmp_path, config(), phases=phases('pkd', reduction='mean', beta=9.0)[1:])):
+    pass
 
 
 def test_so_are_other_unlabelled_images(tmp_path):

@@ -19,7 +19,7 @@ from kd_jax.methods.sfd import sfd, unpaired_before
 from kd_jax.methods.triplet import triplet
 from kd_jax.methods.uda import uda, uda_nokd
 from kd_jax.methods.unlabelled import stl, unsupervised
-from kd_jax.types import KdJaxError, Method
+from kd_jax.types import KdJaxError, Method, Phase
 
 RECIPES = ('written', 'published', 'official')
 
@@ -126,6 +126,14 @@ def since(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
   """Options of a row without those that stand for what was done before there were any of their name."""
   older = METHODS[name].older
   return {k: v for k, v in chosen.items() if k not in older or older[k] != v}
+
+
+def came_later(phase: Phase) -> bool:
+  """Return whether kd_jax computed a phase of this configuration otherwise before it noted its methods beside a run."""
+  made = phase.settings
+  rows = {name: METHODS[name] for name in made if name in METHODS}
+  options = any(row.older.keys() & {*made[name], *made.get('plan', {})} for name, row in rows.items())
+  return bool(phase.draws_as) or options or any(row.noted(phase.student.name) for row in rows.values())
 
 
 def teachers(text: str) -> tuple[int, int]:
