@@ -166,7 +166,7 @@ def known(network: Network, *, variables: PyTree = None) -> Known:
 def evaluator(context: Context, network: Network) -> Callable[[PyTree, feed.Part], dict[str, float]]:
   """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
   devices, streamed = context.devices, not context.placed
-  compiled = context.programs.get(('evaluate', _known_by(network), streamed), lambda: devices.evaluate(
+  compiled = context.programs.get(('evaluate', _known_by(network), streamed, devices.axis, devices.devices), lambda: devices.evaluate(
     step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed))
 
   def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
@@ -192,8 +192,9 @@ def logits(trained: Trained, part: feed.Part, *, name: str = '', say: Say = prin
     say: is given progress every few seconds.
     programs: that were compiled before; none: this one is compiled for this call.
   """
+  module = trained.network.module  # alone: a program that is kept must not keep these weights, too
   apply = (programs or Programs()).get(('logits', _known_by(trained.network)), lambda: jax.jit(
-    lambda variables, image: trained.network.module.apply(variables, pipeline.to_unit(image), train=False).logits.astype(jnp.float32)))
+    lambda variables, image: module.apply(variables, pipeline.to_unit(image), train=False).logits.astype(jnp.float32)))  # fmt: skip
   variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
   for (source,), _, _ in feed.evaluation(part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put):
     found.append(np.asarray(apply(variables, source.image)))

@@ -50,7 +50,7 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
     met.add(kind)
     for line in _check_file(kind, match, Numbers(file), pretrained, data_dir):
       yield line._replace(what=f'{file.stem}: {line.what}')
-  for kind in KINDS.keys() - met:
+  for kind in (kind for kind in KINDS if kind not in met):
     yield Uncovered({'logits': 'released networks', 'losses': 'losses by themselves', 'trace': 'training by the released code'}[kind],
                     f'{reference} has no file {kind}{"" if kind == "losses" else "_…"}.npz')  # fmt: skip
 

@@ -33,7 +33,7 @@ def copies(checkpoint: Mapping) -> dict[str, Mapping]:
   ema = _first(checkpoint, _EMA)
   if ema is not None and not _has_arrays(ema):
     ema = _first(ema, _RAW)
-  return {} | ({} if raw is None else {'raw': raw}) | ({} if ema is None else {'ema': ema})
+  return {kind: found for kind, found in (('raw', raw), ('ema', ema)) if found is not None}
 
 
 def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:

@@ -76,9 +76,8 @@ def of_study(path: Path, out: Path) -> None:
 
   folder = study_table.read(path)
   results, groups = study_table.results_table(folder), study_table.groups(folder)
-  made = (study_table.comparisons_table(folder), study_table.fidelity_table(folder), study_table.sweeps_table(folder))
-  others = [table for table in made if table[1]]
-  text = '\n'.join([study_table.markdown(*results, under=groups), *(study_table.markdown(*table) for table in others)])
+  text = '\n'.join([study_table.markdown(*results, under=groups),
+                    *(study_table.markdown(*table) for table in study_table.further_tables(folder))])  # fmt: skip
   html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
   drawn = {'accuracies': study_figures.accuracies(folder), 'differences': study_figures.differences(folder)}
   figures = {name: figure for name, figure in drawn.items() if figure}

@@ -201,6 +201,11 @@ def fidelity_table(folder: Folder) -> Table:
   return ['row', *FIDELITY.values()], lines
 
 
+def further_tables(folder: Folder) -> list[Table]:
+  """Return the tables below the results, but for empty ones: comparisons, nearness to the teacher, values that were tried."""
+  return [table for table in (comparisons_table(folder), fidelity_table(folder), sweeps_table(folder)) if table[1]]
+
+
 def comparisons_table(folder: Folder) -> Table:
   """Headings and a line a comparison."""
   return ['comparison', 'points', '± 95 %', 'n', 'test', 'p', 'p, Holm', 'verdict', 'compute, epochs'], [[

@@ -32,5 +32,5 @@ def study_tables(folder: Folder, wide: int) -> str:
     if heading and heading != before:
       body.append([heading.upper(), *[''] * (len(headings) - 1)])
     body.append(line)
-  found = [(headings, body), study_table.comparisons_table(folder), study_table.sweeps_table(folder)]
-  return '\n\n'.join(narrow_table(*table, width=wide, spare=_SPARE) for table in found if table[1]) + '\n'
+  tables = [(headings, body), *study_table.further_tables(folder)]
+  return '\n\n'.join(narrow_table(*table, width=wide, spare=_SPARE) for table in tables) + '\n'

@@ -112,6 +112,15 @@ def test_the_command_writes_three_files(tmp_path):
   assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv'}
 
 
+def test_a_narrow_terminal_shows_all_tables(tmp_path):
+  made(tmp_path)
+  rows = records.read_json(tmp_path / 'results.json')
+  records.write_json(tmp_path / 'results.json', [{**row, 'teacher_agreement': 0.8125} for row in rows])
+  folder = study_table.read(tmp_path)
+  shown = terminal.study_tables(folder, 80), terminal.study_tables(folder, 200)
+  assert all(text.count('81.25') == 3 for text in shown)
+
+
 @pytest.mark.parametrize('width', [80, 60])
 def test_on_a_terminal_the_tables_do_not_wrap(tmp_path, width):
   text = terminal.study_tables(study_table.read(made(tmp_path)), width)
