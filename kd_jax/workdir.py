@@ -26,14 +26,14 @@ from typing import Any
 
 import jax
 
-from kd_jax import locks, places
+from kd_jax import __version__, locks, places
 from kd_jax.config import Config, difference
 from kd_jax.methods import came_later
 from kd_jax.report import records, shapes
 from kd_jax.types import KdJaxError, Phase
 
 METHODS = 'methods.json'
-_LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets', 'kd_jax')
+_LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets')
 
 
 def check(folder: str | os.PathLike) -> None:
@@ -130,7 +130,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 
 def versions() -> dict:
   """Machine, interpreter, libraries and devices, for the record."""
-  found = {}
+  found = {'kd_jax': __version__}
   for name in _LIBRARIES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       found[name] = importlib.metadata.version(name)

@@ -29,7 +29,7 @@ ALLOWED = {
 # These stand above the parts: they may import any of them, but not each other's callers.
 ABOVE = {
   'config': ('types', 'hints', 'places', 'methods', 'models', 'plans', 'train.parallel'),
-  'workdir': ('types', 'locks', 'places', 'config', 'methods', 'report'),
+  'workdir': ('types', '__version__', 'locks', 'places', 'config', 'methods', 'report'),
   'images': ('types', 'config', 'data', 'train.parallel'),
   'tables': ('types', 'config', 'data', 'images', 'interop'),
   'finished': ('types', 'models', 'interop', 'report', 'train.checkpoint'),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import kd_jax
 from kd_jax import config as configuration
 from kd_jax import plans, workdir
 from kd_jax.report import records
@@ -29,6 +30,7 @@ def test_a_new_folder_is_made_and_says_what_it_is(tmp_path):
   assert {'python', 'platform', 'processor', 'threads', 'backend', 'xla_flags', 'command'} <= set(versions)
   assert versions['devices'] == ['cpu'] * 8
   assert {'jax', 'flax', 'optax', 'orbax-checkpoint'} <= set(versions['libraries'])
+  assert versions['libraries']['kd_jax'] == kd_jax.__version__  # and not what was installed once
 
 
 def test_the_same_configuration_may_come_back(tmp_path):

@@ -106,10 +106,11 @@ def test_a_study_without_results_has_a_page(tmp_path):
   assert 'not complete' in page.page(folder)
 
 
-def test_the_command_writes_three_files(tmp_path):
+def test_the_command_writes_page_tables_and_figures(tmp_path):
   done = report(made(tmp_path))
   assert done.returncode == 0 and '| KD (kd.alpha = 0.9) |' in done.stdout, done.stderr
-  assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv'}
+  assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv', 'accuracies.svg',
+                                                               'differences.svg'}  # fmt: skip
 
 
 def test_a_narrow_terminal_shows_all_tables(tmp_path):
