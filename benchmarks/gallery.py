@@ -48,17 +48,17 @@ def operations(image: np.ndarray, interpolation: str) -> list[tuple[str, list[np
   import jax
 
   from benchmarks import pillow_peer
-  from kd_jax.data import policies
+  from kd_jax.data import levels, policies
 
-  ops = [op for op in policies.OPS if op in policies.LINEAR and op != 'identity']
-  cases = [(policies.OPS.index(op), level, sign) for op in ops for sign, level in COLUMNS]
+  ops = [op for op in levels.OPS if op in levels.LINEAR and op != 'identity']
+  cases = [(levels.OPS.index(op), level, sign) for op in ops for sign, level in COLUMNS]
   op, level, sign = np.int32(cases).T[:, :, None]
   steps = policies.Steps(op, level, sign, np.zeros((len(cases), 1, 2), np.int32))
   draw = jax.jit(lambda images: policies.apply(images, steps, interpolation=interpolation))
   ours = np.asarray(draw(np.stack([image] * len(cases)))).reshape(len(ops), len(COLUMNS), *image.shape)
   rows = []
   for name, own in zip(ops, ours, strict=True):
-    amounts = [policies.LINEAR[name](level, sign, *image.shape[:2]) for sign, level in COLUMNS]
+    amounts = [levels.LINEAR[name](level, sign, *image.shape[:2]) for sign, level in COLUMNS]
     theirs = [pillow_peer.perform(name, amount, image, interpolation=interpolation) for amount in amounts]
     differs = [np.abs(one.astype(int) - other) for one, other in zip(own, theirs, strict=True)]
     most, count = max(d.max() for d in differs), sum((d > 0).sum() for d in differs)

@@ -10,12 +10,13 @@ from typing import Any
 from kd_jax import finished, methods, models, teacher_fit
 from kd_jax.config import OF_A_SPEC, Config, stated_of_teacher
 from kd_jax.data.feed import Part
-from kd_jax.interop import exported, precomputed, torch_names
+from kd_jax.interop import exported, formats, precomputed, torch_names
 from kd_jax.interop.torch_contents import Facts
 from kd_jax.train import checkpoint
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 EXPORTED = ('.jax', '.stablehlo')  # files of jax.export; kd_jax.export writes the second
+_NO_TEACHERS = {form.suffixes[0] for form in formats.FORMATS.values()} - set(EXPORTED)  # programs of other runtimes
 
 
 def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = (), training: Part | None = None) -> dict[str, Trained]:
@@ -93,7 +94,8 @@ def _states_itself(place: Path) -> bool:
 def _one(path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str) -> Trained:
   if not os.path.exists(path):
     forms = f'give a workdir, a folder under its networks/, or a .pth, {", ".join(EXPORTED)} or {precomputed.SUFFIX} file'
-    raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {finished.instead(path, otherwise=forms)}')
+    what = finished.instead(path, otherwise=forms) if path.suffix not in _NO_TEACHERS else forms
+    raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
   if path.is_dir():
     spec, variables, info = checkpoint.load_network(finished.locate(path))
     _check_order(path, info.get('classes', []), classes)

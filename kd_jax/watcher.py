@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kd_jax.report import records
+from kd_jax.report import events, records
 from kd_jax.report.progress import Progress
 from kd_jax.train import loop, parallel
 
@@ -23,7 +23,7 @@ class Watcher:
       stop: whether the training is to be interrupted.
     """
     self._folder, self._phase, self._progress, self.interrupted = folder, phase, progress, stop
-    self._events: records.Events | None = None
+    self._events: events.Events | None = None
 
   def start(self, phase: str, step: int) -> None:
     if self._progress:
@@ -45,7 +45,7 @@ class Watcher:
   def _record(self, history: list[loop.Row]) -> None:
     new = history[-1:]
     if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
-      self._events, new = records.Events(self._folder / 'events' / self._phase, 0), history
+      self._events, new = events.Events(self._folder / 'events' / self._phase, 0), history
     for row in new:
       self._events.write(row['epoch'], row)
     records.write_history(self._folder / 'phases' / self._phase / 'history.csv', history)

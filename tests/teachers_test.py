@@ -153,7 +153,7 @@ class TestFittedToTrainingImages:
 
 
 def test_a_missing_program_s_neighbours_are_named(tmp_path):
-  with pytest.raises(KdJaxError, match='x.onnx does not exist or may not be read; python -m kd_jax.export RUN --format=onnx writes'):
+  with pytest.raises(KdJaxError, match='x.onnx does not exist or may not be read; give a workdir, .* .stablehlo or .npz file'):
     teachers.load(config(tmp_path / 'x.onnx'), WANTED)
   (tmp_path / 'export').mkdir()
   (tmp_path / 'export' / 'student.stablehlo').write_bytes(b'')

@@ -10,7 +10,7 @@ whole number from 0 to 9; what it stands for is a Scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,41 +20,10 @@ import numpy as np
 from kd_jax.data import colour, geometry
 from kd_jax.data.augment import Policy
 from kd_jax.data.geometry import Fill
+from kd_jax.data.levels import LEVELS, LINEAR, OPS, UDA, Scale, amounts_and_matrices
 from kd_jax.types import Array, KdJaxError
 
-OPS = ('identity', *geometry.OPS, *colour.POINTWISE, *colour.BLENDS, 'cutout')
-LEVELS = 10
 MOST_OPS = 100  # on an image, each a part of the program
-# Operation → its amount, in the units of colour and geometry, from (level, sign −1 or 1, height, width).
-Scale = Mapping[str, Callable[[int, int, int, int], float]]
-
-PLAIN = dict.fromkeys(('identity', 'invert', 'autocontrast', 'equalise'), lambda k, s, h, w: 0)
-ENHANCE = ('brightness', 'contrast', 'colour', 'sharpness')
-
-# AutoAugment's, linear in the level: 9 is shear by .3, translation by 150 / 331 of the side, rotation by 30°, factors
-# .1 and 1.9, 4 bits, threshold 0.
-LINEAR: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 1 + s * 0.9 * k / 9) | {
-  'shear_x': lambda k, s, h, w: s * 0.3 * k / 9,
-  'shear_y': lambda k, s, h, w: s * 0.3 * k / 9,
-  'translate_x': lambda k, s, h, w: s * 150 / 331 * w * k / 9,
-  'translate_y': lambda k, s, h, w: s * 150 / 331 * h * k / 9,
-  'rotate': lambda k, s, h, w: s * 30 * k / 9,
-  'posterise': lambda k, s, h, w: round(8 - 4 * k / 9),
-  'solarise': lambda k, s, h, w: 256 - 256 * k / 9,
-}  # fmt: skip
-
-# UDA's: levels are tenths, translation is in pixels, posterise keeps 4 … 1 bits, factors have no sign.
-UDA: Scale = PLAIN | dict.fromkeys(ENHANCE, lambda k, s, h, w: 0.1 + 1.8 * k / 10) | {
-  'shear_x': lambda k, s, h, w: s * 0.3 * k / 10,
-  'shear_y': lambda k, s, h, w: s * 0.3 * k / 10,
-  'translate_x': lambda k, s, h, w: s * k,
-  'translate_y': lambda k, s, h, w: s * k,
-  'rotate': lambda k, s, h, w: s * 3 * k,
-  'posterise': lambda k, s, h, w: 4 - 4 * k // 10,
-  'solarise': lambda k, s, h, w: 256 - 256 * k // 10,
-  'cutout': lambda k, s, h, w: 2 * k,
-}  # fmt: skip
-
 # The 14 of the RandAugment paper.
 RANDAUGMENT_OPS = ('identity', 'autocontrast', 'equalise', 'rotate', 'solarise', 'colour', 'posterise', 'contrast',
                    'brightness', 'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y')  # fmt: skip
@@ -119,7 +88,7 @@ def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: 
     raise KdJaxError(f'strong augmentation takes images uint8[B, H, W, 1 or 3], not {images.dtype}{list(images.shape)}'
                      '; take grey or RGB images, or train without it')  # fmt: skip
   _, height, width, _ = images.shape
-  amounts, matrices = _amounts(scale, height, width)
+  amounts, matrices = amounts_and_matrices(scale, height, width)
   choice = (steps.op, steps.level, (steps.sign > 0).astype(jnp.int32))
   amounts, matrices = jnp.asarray(amounts)[choice], jnp.asarray(matrices)[choice]
   for place in range(steps.op.shape[1]):
@@ -270,17 +239,6 @@ def uda_steps(keys: Array, *, height: int, width: int) -> tuple[Steps, Array]:
   op = jnp.where(_happens(applied, jnp.float32(0.5)), op, OPS.index('identity'))
   centres = _centres(centres.reshape(-1, 3, 2), height, width)
   return Steps(op, 1 + _below(levels, 9), _signs(signs), centres[:, :2]), centres[:, 2]
-
-
-def _amounts(scale: Scale, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-  """Amounts f32[op, level, sign] and matrices i32[op, level, sign, 6], in float64 until the last; sign 0 is minus."""
-  amounts = np.zeros((len(OPS), LEVELS, 2), np.float32)
-  matrices = np.zeros((*amounts.shape, 6), np.int32)
-  for (op, level, sign), _ in np.ndenumerate(amounts):
-    amount = scale[OPS[op]](level, 2 * sign - 1, height, width) if OPS[op] in scale else 0
-    amounts[op, level, sign] = amount
-    matrices[op, level, sign] = geometry.matrix(OPS[op], amount, height=height, width=width)
-  return amounts, matrices
 
 
 def _numbers(ops) -> np.ndarray:

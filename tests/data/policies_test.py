@@ -11,7 +11,8 @@ from scipy import stats
 
 from benchmarks import pillow_peer
 from kd_jax.data import policies, sources
-from kd_jax.data.policies import LINEAR, OPS, UDA, Steps
+from kd_jax.data.levels import LINEAR, OPS, UDA
+from kd_jax.data.policies import Steps
 from kd_jax.types import KdJaxError
 
 # From the paper, and 'Invert0,3' is its Invert with probability 0: op, probability, level.

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from kd_jax.report import records
-from kd_jax.report.records import Events, read_history, read_json, update_results, write_history, write_json
+from kd_jax.report.events import Events
+from kd_jax.report.records import read_history, read_json, update_results, write_history, write_json
 from kd_jax.types import Damaged, KdJaxError
 from tests import tensorboard
 
