@@ -16,6 +16,7 @@ from kd_jax import methods, models, plans
 from kd_jax.interop import torch_names
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Frozen, Known, MethodState, NetworkSpec, Optimiser, Phase, PyTree, Source, Trained
+from kd_jax.verify.numbers import difference, largest
 
 CLASSES = 10
 OPTIMISER = Optimiser(learning_rate=0.05)
@@ -98,8 +99,7 @@ def compare(case: Case, phases: tuple[Any, ...], *, epochs: int = 12, batch: int
     return (Curves(f'phases {", ".join(names[0])} beside {", ".join(names[1])}', np.zeros(0), np.zeros(1), float('nan')),)
   pairs = []
   for one, other in zip(jax_side, torch_side, strict=True):
-    errors = jax.tree.map(_difference, one.trained, other.trained)
-    pairs.append(Curves(one.name, one.losses, other.losses, float(np.max(jax.tree.leaves(errors)))))
+    pairs.append(Curves(one.name, one.losses, other.losses, largest(jax.tree.map(difference, one.trained, other.trained))))
   return tuple(pairs)
 
 
@@ -210,10 +210,6 @@ def drawn(role: str, stated: NetworkSpec) -> Trained:
     return noise * np.prod(leaf.shape[:-1]) ** -0.5 * (4 if path[-2].key == 'head' else 1)
 
   return Trained(network, jax.tree_util.tree_map_with_path(draw, models.shapes(network)))
-
-
-def _difference(one: np.ndarray, other: np.ndarray) -> float:
-  return float(np.abs(np.asarray(one) - np.asarray(other)).max())
 
 
 def as_flax(stored: Mapping[str, np.ndarray], like: NetworkSpec) -> PyTree:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from kd_jax.types import KdJaxError
@@ -53,6 +54,11 @@ def difference(one: Any, other: Any) -> float:
   """Return the largest absolute difference; NaN where the shapes differ, or where there is nothing to compare."""
   one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
   return float(np.abs(one - other).max()) if one.shape == other.shape and one.size else float('nan')
+
+
+def largest(differences: Any) -> float:
+  """Return the largest number in a tree of them; NaN where one is, which Python's max may pass over."""
+  return float(np.max(jax.tree.leaves(differences)))
 
 
 def relative(one: Any, reference: Any) -> float:

@@ -13,7 +13,7 @@ from kd_jax import methods, models
 from kd_jax.interop import torch_names
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Array, Frozen, MethodState, Network, Optimiser, PyTree, Source, TrainState
-from kd_jax.verify.numbers import Check, difference, lacks
+from kd_jax.verify.numbers import Check, difference, lacks, largest
 
 METHODS = ('nokd', 'kd', 'rkd')  # that every file has
 FLOAT64, FLOAT32 = 1e-7, 1e-3  # tolerances
@@ -40,8 +40,7 @@ def check_trace(data: Mapping[str, np.ndarray], teacher_path: Path, student_name
       yield Check(f'{method}, loss of each step, {dtype}', difference(losses, data[f'{method}/loss']), tolerance)
       variables = state.student_variables(states[-1])
       for part, what in (('params', 'final parameters'), ('batch_stats', 'final BatchNorm statistics')):
-        errors = jax.tree.leaves(jax.tree.map(difference, variables[part], wanted[part]))
-        yield Check(f'{method}, {what}, {dtype}', max(errors), tolerance)
+        yield Check(f'{method}, {what}, {dtype}', largest(jax.tree.map(difference, variables[part], wanted[part])), tolerance)
 
 
 def _replay(data, teacher_path: Path, student_name: str, name: str, dtype: str,
