@@ -92,8 +92,9 @@ def compare(case: Case, phases: tuple[Any, ...], *, epochs: int = 12, batch: int
   """
   from kd_jax.verify import torch_side
 
-  jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
-  torch_side = torch_side.trained(phases, start, epochs, [trace.connectors for trace in jax_side], alter)
+  with jax.enable_x64(True):
+    jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
+    torch_side = torch_side.trained(phases, start, epochs, [trace.connectors for trace in jax_side], alter)
   names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
   if names[0] != names[1]:
     return (Curves(f'phases {", ".join(names[0])} beside {", ".join(names[1])}', np.zeros(0), np.zeros(1), float('nan')),)

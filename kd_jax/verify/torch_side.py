@@ -72,7 +72,7 @@ def _train(phase: Any, networks: dict[str, Any], start: Start, epochs: int, kern
     rule.zero_grad()
     value.backward()
     rule.step()
-    losses.append(float(value))
+    losses.append(value.item())
   for module, placement in placements.items():
     module.relu_placement = placement
   after = {'student': _variables(student, start, phase.trainee)}
