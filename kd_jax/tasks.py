@@ -122,7 +122,7 @@ def companies(study: Study, planned: Sequence[Planned], apart: Collection[str], 
 
 
 def shared_teachers(planned: Sequence[Planned]) -> set[tuple[str, str]]:
-  """Return the teachers, (row, phase), that other rows use, too: whoever trains them, they are no row's own expense.
+  """Return the teachers, (row, phase), that other rows use, too: no row alone has to pay for them.
 
   A row that shares a teacher at one seed shares it at all: what it takes does not change from seed to seed.
   """

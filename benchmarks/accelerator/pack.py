@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.accelerator.unpack import CHUNK, DESCRIPTION, sha256
 from kd_jax.command_line import Parser
 
-# Of kd_jax's requirements and of theirs, what the machine lacks; protobuf is there, in a version that is not known.
+# Of kd_jax's requirements, and of what these require, what the machine lacks; protobuf is there, in a version that is not known.
 WHEELS = ('array_record', 'dm-tree', 'docstring-parser', 'googleapis-common-protos', 'immutabledict', 'importlib_resources',
           'ml_collections', 'promise', 'protobuf', 'simple-parsing', 'six', 'tensorboardX', 'tensorflow-datasets',
           'tensorflow-metadata', 'termcolor', 'toml')  # fmt: skip

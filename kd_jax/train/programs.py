@@ -1,4 +1,4 @@
-"""Programs that a process has compiled, kept for whoever needs the same one again, such as another seed of a study."""
+"""Programs that a process has compiled, kept for the next run that needs the same one, such as another seed of a study."""
 
 from __future__ import annotations
 
