@@ -6,11 +6,12 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from kd_jax import assembly, models
+from kd_jax import assembly, models, workdir
 from kd_jax.assembly import Say
 from kd_jax.data import pipeline
 from kd_jax.methods.nokd import nokd
@@ -89,10 +90,22 @@ def _count(network: Network) -> float:
 
 
 def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
-  """Operations a second of the phases that are finished; None where there is none."""
-  seconds = [records.read_sealed(task.result(folder))['rows'][-1]['seconds'] for task in finished]
-  rates = [flops(t, sharing=sharing[t.identity]) / s for t, s in zip(finished, seconds, strict=True)]
+  """Return the operations a second of the phases that were finished on a machine like this one; None where there is none.
+
+  Of a study that a GPU began, a laptop would else be promised the GPU's speed. Records of an older kd_jax do not name their machine,
+  and count.
+  """
+  here, rates = _machine(workdir.versions()), []
+  for task in finished:
+    kept = records.read_sealed(task.result(folder))
+    if _machine(kept.get('versions', {})) in (None, here):
+      rates.append(flops(task, sharing=sharing[task.identity]) / kept['rows'][-1]['seconds'])
   return statistics.median(rates) if rates else None
+
+
+def _machine(versions: Mapping[str, Any]) -> tuple[Any, ...] | None:
+  """Return what the speed depends on most; None where it is not noted."""
+  return (versions['devices'], versions.get('processor')) if versions.get('devices') else None
 
 
 def timed_rate(left: Sequence[Task]) -> float:

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from kd_jax import estimate, models, tasks
+from kd_jax import estimate, models, tasks, workdir
 from kd_jax import study as studies
+from kd_jax.report import records
 from kd_jax.study import Row
 from kd_jax.types import KdJaxError
 from tests import own_code, tiny
@@ -49,3 +50,15 @@ def test_a_row_that_cannot_run_is_told_before_anything_is_counted(tmp_path):
   of = studies.resolve(studies.study('', question='', protocol='', rows=[*ROWS, Row('odd', {'batch_size': 65})], **SMALL))
   with pytest.raises(KdJaxError, match="row 'odd'"):
     dry(tmp_path, of)
+
+
+@pytest.mark.parametrize(('versions', 'counts'), [
+  (workdir.versions(), True), ({}, True), ({**workdir.versions(), 'devices': ['NVIDIA H200']}, False),
+  ({**workdir.versions(), 'processor': 'another'}, False),
+], ids=['here', 'not noted', 'another device', 'another processor'])  # fmt: skip
+def test_only_phases_of_a_machine_like_this_one_say_how_fast_it_is(tmp_path, versions, counts):
+  of = study(Row('NOKD', {'method': 'nokd'}, seeds=1))
+  (task,) = tasks.Plan(of).tasks(of.finals(of.definition.rows[0], {})[0])
+  records.write_sealed(task.result(tmp_path), {'rows': [{'seconds': 2.0}], 'history': [], 'versions': versions})
+  expected = estimate.flops(task) / 2.0 if counts else None
+  assert estimate.measured_rate([task], tmp_path, {task.identity: 1}) == expected
