@@ -11,8 +11,6 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from kd_jax import accelerators
-
 PACKAGE = Path(__file__).resolve().parent
 # Configurations lie inside the package where a wheel is installed, and beside it in a checkout.
 CONFIGS = PACKAGE / 'configs' if (PACKAGE / 'configs').is_dir() else PACKAGE.parent / 'configs'
@@ -172,6 +170,7 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   """A study, by this process, by several, or by jobs of a cluster."""
   from kd_jax import cluster, estimate, following
   from kd_jax import workers as engine
+  from kd_jax.report import terminal
 
   if dry:
     estimate.dry_run(study, workdir)
@@ -188,7 +187,9 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   else:
     engine.work(study, workdir)
   if not engine.is_one_of_several():
-    print(f'\nThe results lie in {workdir}. Next:\n\n{following.shown(following.of_study(workdir))}')
+    commands = following.of_study(workdir, start=_start(), arguments=sys.argv[1:])
+    print(f'\n{terminal.summary(workdir)}\n\nThe picture of it is {workdir}/comparison.png, and all else lies beside it. Next:\n\n'
+          f'{following.shown(commands)}')  # fmt: skip
 
 
 def settle_environment() -> None:
@@ -200,6 +201,8 @@ def settle_environment() -> None:
   On a CPU a step writes hundreds of megabytes, and the kernel takes longer to hand pages out than the arithmetic on them. On Linux
   this process is started anew, with glibc set to ask for huge ones and to keep them from step to step.
   """
+  from kd_jax import accelerators
+
   accelerators.settle()
   flags_of_xla = os.environ.get('XLA_FLAGS', '')
   if accelerators.is_tried() and ONEDNN.partition('=')[0] not in flags_of_xla:
@@ -215,6 +218,8 @@ def keep_compiled() -> None:
 
   Not on a machine without accelerators where oneDNN takes convolutions: XLA cannot write such programs, and complains of each.
   """
+  from kd_jax import accelerators
+
   if accelerators.present() or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser(os.path.join(
       os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'kd_jax', 'compiled')))  # fmt: skip
