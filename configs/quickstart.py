@@ -30,5 +30,6 @@ def get_config():
     ],
     comparisons=[(DISTILLED, ALONE)],
     dataset='digits', validation_examples=287, crop_padding=0, flip=False, teacher='thin_resnet14', student='thin_resnet8',
-    epochs=6, teacher_epochs=10, batch_size=64, log_every=10, mean=(0.305,), std=(0.376,),  # of all digits: one program serves every seed
+    epochs=6, teacher_epochs=10, batch_size=64, log_every=10,
+    mean=(0.305,), std=(0.376,),  # of all digits: one program serves every seed
   )  # fmt: skip
