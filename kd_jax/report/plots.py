@@ -21,7 +21,7 @@ Histories = Mapping[str, Sequence[Row]]
 
 _TERMS = (colours.PINK, colours.SKY, colours.BLACK)  # of the loss terms of one network: no network's colours
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_RING = {'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
+_RING = {'clip_on': False, 'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
 STYLE = {  # settings of matplotlib
   'font.size': 10,
   'axes.titlesize': 11,
