@@ -26,10 +26,12 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
   start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
   end = high + 0.3 * (high - start)  # room for the numbers
   shades = {name: colour for name, colour in colours.of_phases(bars).items() if _is_phase(bars[name][0])}
+  distilled = any(_role(rows[0]) == 'distilled student' for rows in bars.values())
   shown, note = {}, ''
   for place, (name, rows) in enumerate(bars.items()):
     mean = sum(values[name]) / len(rows)
     role = _role(rows[0])
+    role = 'student alone' if distilled and role == 'student' else role  # a row of a study
     shown[role] = Patch(color=_ROLES[role], label=role)
     axis.barh(place, mean - start, left=start, height=0.62, color=shades.get(name, _ROLES[role]))
     if start:
@@ -117,4 +119,4 @@ def _bar_label(name: str, rows: Sequence[Row]) -> str:
   details = [str(rows[0][key]) for key in ('student', 'method') if rows[0].get(key)]
   if len(rows) > 1:
     details.append(f'mean of {len(rows)} seeds')
-  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=36)}'.rstrip()
+  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=44)}'.rstrip()
