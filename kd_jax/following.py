@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from kd_jax.config import Config
 from kd_jax.models import own
+from kd_jax.report import records
 
 _METHODS = ('rkd', 'kd')  # that are suggested, the first one that is another one
+_DIGITS = ('digits', 'digits32')
 _WHOLE = ('.pth', '.pt')  # files of teachers that show more than their logits
 
 
@@ -52,14 +54,25 @@ def of_run(workdir: str, config: Config, *, start: Sequence[str], arguments: Seq
   add('Another seed', seed if resolves(seed) else None, f'seed{config.seed + 1}')
   method, changed = _another_method(given, config, resolves)
   add('Another method', changed, method)
-  if config.dataset in ('digits', 'digits32'):
-    found.append(Next('Real images, which it fetches', shlex.join([*start, '--config=cifar10_kd', '--workdir=runs/cifar10_kd'])))
-  return found
+  return [*found, _real(start)] if config.dataset in _DIGITS else found
 
 
-def of_study(workdir: str) -> list[Next]:
-  """Return commands for a study."""
-  found = [Next('The tables of the study and its page', _module('report', workdir))]
+def of_study(workdir: str, *, start: Sequence[str], arguments: Sequence[str]) -> list[Next]:
+  """Return commands for a finished study.
+
+  Args:
+    workdir: as the user gave it.
+    start: the words that start a study, such as python launch.py.
+    arguments: that it was started with.
+  """
+  runs = records.read_object(Path(os.path.expanduser(workdir)) / 'study.json')['runs']
+  finals = [run for run in runs if run['kind'] == 'final']
+  seeds = max(10, 2 * len({run['seed'] for run in finals}))
+  found = [Next('The page of the study, with its curves, nearness to the teacher and every configuration', _module('report', workdir)),
+           Next(f'{seeds} seeds, of which those that are there are not repeated',
+                shlex.join([*start, *_set(joined(arguments), 'seeds', seeds)]))]  # fmt: skip
+  if {run['config'].get('dataset') for run in finals} <= set(_DIGITS):
+    return [*found, _real(start)]
   students = sorted(Path(os.path.expanduser(workdir)).glob('phases/*/networks/student'))
   if students:
     phase = os.path.join(workdir, 'phases', students[0].parents[1].name)
@@ -81,6 +94,10 @@ def joined(arguments: Sequence[str]) -> list[str]:
     else:
       found.append(argument)
   return [f'-{argument}' if argument.startswith('-') and not argument.startswith('--') else argument for argument in found]
+
+
+def _real(start: Sequence[str]) -> Next:
+  return Next('Real images, which it fetches', shlex.join([*start, '--config=cifar10_kd', '--workdir=runs/cifar10_kd']))
 
 
 def _module(name: str, *words: str) -> str:

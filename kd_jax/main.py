@@ -170,6 +170,7 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   """A study, by this process, by several, or by jobs of a cluster."""
   from kd_jax import cluster, estimate, following
   from kd_jax import workers as engine
+  from kd_jax.report import terminal
 
   if dry:
     estimate.dry_run(study, workdir)
@@ -186,7 +187,9 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   else:
     engine.work(study, workdir)
   if not engine.is_one_of_several():
-    print(f'\nThe results lie in {workdir}. Next:\n\n{following.shown(following.of_study(workdir))}')
+    commands = following.of_study(workdir, start=_start(), arguments=sys.argv[1:])
+    print(f'\n{terminal.summary(workdir)}\n\nThe picture of it is {workdir}/comparison.png, and all else lies beside it. Next:\n\n'
+          f'{following.shown(commands)}')  # fmt: skip
 
 
 def settle_environment() -> None:

@@ -36,6 +36,8 @@ class Definition(NamedTuple):
   protocol: str
   rows: tuple[Row, ...]
   comparisons: tuple[tuple[str, str], ...]  # pairs of rows; written down before the runs, and corrected for their number
+  limits: str = ''  # a sentence on what it does not show; it stands under the tables
+  shared: Mapping[str, Any] = {}  # what its file sets for all rows
 
 
 class Run(NamedTuple):
@@ -59,16 +61,17 @@ class Study(NamedTuple):
 
 
 def study(title: str, *, question: str, protocol: str, rows: Iterable[Row], comparisons: Iterable[tuple[str, str]] = (),
-          sweep_seeds: int = 1, together: int = 1, **shared: Any):  # fmt: skip
+          limits: str = '', sweep_seeds: int = 1, together: int = 1, **shared: Any):  # fmt: skip
   """The configuration of a study, for a file under configs/ to return from get_config().
 
   Every key of a run may be set for all rows at once; further keys are `scale`, which multiplies every row's epochs, `seeds`, which
   goes before the rows' own numbers where it is not 0, `sweep_seeds`, and `together`: how many students of one seed may be trained in
-  one program, which share the passes of their teachers. It saves time, takes memory, and changes no result beyond rounding.
+  one program, which share the passes of their teachers. It saves time, takes memory, and changes no result beyond rounding. `limits`
+  is a sentence on what the study does not show.
   """
   config = configuration.default(**shared)
   with config.unlocked():
-    config.study = Definition(title, question, protocol, tuple(rows), tuple(comparisons))
+    config.study = Definition(title, question, protocol, tuple(rows), tuple(comparisons), limits, shared)
     config.scale, config.seeds, config.sweep_seeds, config.together = 1.0, 0, sweep_seeds, together
   return config
 
@@ -90,6 +93,7 @@ def resolve(config: Any) -> Study:
     raise KdJaxError(f'together is the number of students that are trained in one program, at least 1, not {config.together}')
   if not definition.rows:
     raise KdJaxError('the study has no rows: give it some, as kd_jax.study.Row')
+  _check_idle(config)
   names = [row.name for row in definition.rows]
   if twice := sorted({name for name in names if names.count(name) > 1}):
     raise KdJaxError(f"the study has two rows called '{twice[0]}'; give each its own name")
@@ -175,6 +179,22 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
     return configuration.resolve(changed)
   except KdJaxError as error:
     raise KdJaxError(f"row '{row.name}': {error}") from error
+
+
+def _check_idle(config: Any) -> None:
+  """Raise KdJaxError where a key is changed that every row sets, so that the change has no effect."""
+  in_file = configuration.default(**config.study.shared)
+  for key in set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows)) & {*configuration.names()}:
+    given, before = (_get(one, key) for one in (config, in_file))
+    if given != before:
+      raise KdJaxError(f'every row of this study sets {key}, so that {given} would change nothing: choose a single run, such as '
+                       f'--config=digits_kd --config.{key}={given}, or write a study of your own')  # fmt: skip
+
+
+def _get(config: Any, key: str) -> Any:
+  """Return the value of 'epochs' or 'kd.alpha'."""
+  section, _, option = key.rpartition('.')
+  return config[section].get(option) if section else config[key]
 
 
 def _set(config: Any, key: str, value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-_TEXT = """Distils a network. Without flags: the quick start, on real digits, a minute or two on a laptop.
+_TEXT = """Distils a network. Without flags: the quick start, a small study on real digits, a minute or two on a laptop.
 
   {program}
   {program} --config=cifar10_kd --workdir=runs/kd

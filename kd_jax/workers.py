@@ -2,6 +2,7 @@
 
   study.json               rows, comparisons, and every run with its configuration and where its history lies
   results.json sweeps.json a list of objects, one a finished run, its row's name as its name; of the sweeps apart
+  comparison.png           test accuracies of the rows, drawn by each worker as it ends
   phases/<hash>/           the folder of one phase, as in a run; the hash is of all that determines what the phase computes
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 from kd_jax import run, training, workdir
 from kd_jax.assembly import Say, Student
-from kd_jax.report import records
+from kd_jax.report import plots, records
 from kd_jax.study import Run, Study
 from kd_jax.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, memory, packing
@@ -82,6 +83,7 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
         continue
       write(study, plan, folder)
   write(study, plan, folder)
+  draw(folder)
   if failed:
     raise KdJaxError(f'{len(failed)} phases have failed, and with them the runs that need them: {next(iter(failed.values()))}')
 
@@ -192,6 +194,13 @@ def write(study: Study, plan: Plan, folder: Path) -> None:
       records.write_json(folder / 'versions.json', workdir.versions())
 
 
+def draw(folder: Path) -> None:
+  """Draw test accuracies of the rows side by side, where any has one."""
+  with workdir.locked(folder, wait=True):
+    if found := records.read_results(folder / 'results.json'):
+      plots.plot_comparison(folder / 'comparison.png', found)
+
+
 def _described(study: Study, results: Sequence[tuple[Planned, dict | None]], folder: Path, whole: bool) -> dict[str, Any]:
   definition = study.definition
   rows = []
@@ -205,6 +214,7 @@ def _described(study: Study, results: Sequence[tuple[Planned, dict | None]], fol
                   task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
                   for task in p.tasks if not is_root_teacher(task.phase)} if done else {}} for p, done in results]  # fmt: skip
   return {'title': definition.title, 'question': definition.question, 'protocol': definition.protocol, 'scale': study.scale,
+          **({'limits': definition.limits} if definition.limits else {}),
           'complete': whole and all(done for _, done in results), 'rows': rows,
           'comparisons': [list(pair) for pair in definition.comparisons], 'runs': described}  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
 LONG = 'x' * 5000
@@ -38,6 +39,7 @@ LAUNCH = {
     ('--num_processes=2', 'several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and --process_id'),
     ('--coordinator_address=here --num_processes=2 --process_id=0', 'not "here", 2 and 0'),
     ('--coordinator_address=here:1 --num_processes=2 --process_id=2', 'not "here:1", 2 and 2'),
+    ('--config=quickstart --config.method=rkd', 'every row of this study sets method, so that rkd would change nothing'),
     ('--config=paper/digits --process_id=1', 'share out a single run; a study is shared by all who work in its --workdir'),
   ],
   'URLs': [
@@ -520,8 +522,15 @@ SURROUNDINGS = [
     for command in ('launch.py', 'kd_jax.export network', 'kd_jax.predict network image.png')),
   Case('surroundings', 'XDG_CACHE_HOME=a_file launch.py --config.dataset=read_only_photos', 'XDG_CACHE_HOME'),
 ]
+
+
+def launched(arguments: str) -> str:
+  """The command; the cases that name no configuration are of a single run."""
+  return f'launch.py {arguments}' if re.search(r'(^| )--?config[= ]', f'{arguments} ') else f'launch.py --config=digits_kd {arguments}'
+
+
 CASES = [
-  *(Case(kind, f'launch.py {arguments}', said) for kind, cases in LAUNCH.items() for arguments, said in cases),
+  *(Case(kind, launched(arguments), said) for kind, cases in LAUNCH.items() for arguments, said in cases),
   *(Case(kind, f'{COMMANDS[kind]} {arguments}'.strip(), said) for kind, cases in OTHERS.items() for arguments, said in cases),
   *SURROUNDINGS,
 ]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKERS = {'benchmarks/ours.py', 'benchmarks/peer.py', *(f'benchmarks/accelerator/{name}.py' for name in (
   'correct', 'machine', 'programs', 'resumed', 'torch_side'))}  # the benchmarks start these by themselves
 # These say what they take before JAX is there; the others look it up, or name it in their signatures.
-LIGHT = ('kd_jax.report', 'benchmarks', 'benchmarks.every_config', 'benchmarks.gallery', 'benchmarks.roofline')
+LIGHT = ('kd_jax.report', 'benchmarks', 'benchmarks.every_config', 'benchmarks.gallery', 'benchmarks.quickstart', 'benchmarks.roofline')
 
 
 def commands() -> dict[str, list[str]]:

@@ -14,8 +14,9 @@ from kd_jax.models import MODELS, relu_placement
 from kd_jax.types import NetworkSpec
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted((ROOT / 'configs').glob('*.py'))
-STUDIES = sorted((ROOT / 'configs' / 'paper').glob('*.py'))
+QUICK_START = ROOT / 'configs' / 'quickstart.py'
+FILES = sorted({*(ROOT / 'configs').glob('*.py')} - {QUICK_START})
+STUDIES = [QUICK_START, *sorted((ROOT / 'configs' / 'paper').glob('*.py'))]
 
 
 def read(path: Path):
@@ -27,13 +28,13 @@ def read(path: Path):
 
 def command_is_there(path: Path, text: str) -> bool:
   """The command that runs the file; the quick start is what runs without flags."""
-  if path.stem == 'quickstart':
+  if path == QUICK_START:
     return 'python launch.py' in text
   return f'python launch.py --config={path.relative_to(ROOT)}' in text
 
 
 def test_there_are_some():
-  assert 'quickstart.py' in [path.name for path in FILES]
+  assert 'digits_kd.py' in [path.name for path in FILES] and QUICK_START.is_file()
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -78,6 +79,14 @@ class TestStudy:
 
   def test_names_no_path_of_a_machine(self, path):
     assert not any(part in path.read_text() for part in ('/home/', '/root/', '/tmp/'))
+
+
+def test_the_quick_start_gives_both_students_as_many_steps():
+  made = study.resolve(read(QUICK_START))
+  (alone,), (distilled,) = ([run.config for run in made.finals(row, {})[:1]] for row in made.definition.rows)
+  kept = 1_437 - distilled.validation_examples  # training digits
+  assert alone.train_examples == alone.batch_size == 20 and kept == 1_150
+  assert alone.epochs == distilled.epochs * (kept // distilled.batch_size) == 102 and '102 steps' in made.definition.protocol
 
 
 def test_the_paper_s_tables_are_there():

@@ -228,7 +228,7 @@ JSON = st.recursive(PLAIN, lambda inner: st.one_of(
 
 def _parse(folder: Path, overrides: list[tuple[str, str]]) -> None:
   """The command up to the run's phases. Its line and exit code 2 are a refusal, too."""
-  argv = ['launch.py', *(f'--config.{key}={value}' for key, value in overrides)]
+  argv = ['launch.py', '--config=digits_kd', *(f'--config.{key}={value}' for key, value in overrides)]
   if launch.HELP & set(argv):
     return
   before, said = set(flags.FLAGS), io.StringIO()

@@ -24,8 +24,9 @@ from tests import tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 # Five steps an epoch, at a low rate, since RKD's steps amplify the rounding of float32; the teacher is there already.
-RUN = ('--config.method=rkd', '--config.teacher=thin_resnet8', '--config.baseline=False', '--config.train_examples=80',
-       '--config.validation_examples=40', '--config.eval_examples=37', '--config.batch_size=16', '--config.learning_rate=.001',
+RUN = ('--config=digits_kd', '--config.method=rkd', '--config.teacher=thin_resnet8', '--config.baseline=False',
+       '--config.train_examples=80', '--config.validation_examples=40',
+       '--config.eval_examples=37', '--config.batch_size=16', '--config.learning_rate=.001',
        '--config.log_every=1')  # fmt: skip
 PATIENCE = 300
 OWN = ('seconds', 'images_per_second', 'flops_alone', 'best_sha256', 'last_sha256')  # of results, what rounding and time decide

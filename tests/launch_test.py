@@ -94,7 +94,7 @@ def assert_refused(outcome, said, here, before):
 
 def test_a_batch_that_the_devices_cannot_share(command, here):
   before = contents(here)
-  outcome = command('--config.batch_size=60')
+  outcome = command('--config=digits_kd', '--config.batch_size=60')
   assert_refused(outcome, '60 images of a batch cannot be shared evenly by 8 devices', here, before)
 
 
@@ -105,12 +105,12 @@ def test_a_batch_that_the_devices_cannot_share(command, here):
 def test_an_own_network_that_does_not_fit(command, here, spec):
   checkpoint.save_network(here / 'network', spec, tiny.variables(models.build(spec)), {})
   before = contents(here)
-  assert_refused(command('--config.teacher_checkpoint=network'), 'teacher_checkpoint network is', here, before)
+  assert_refused(command('--config=digits_kd', '--config.teacher_checkpoint=network'), 'teacher_checkpoint network is', here, before)
 
 
 def test_a_published_network_of_another_architecture(command, here, pretrained_dir):
   before = contents(here)
-  outcome = command('--config.dataset=digits32', '--config.teacher=resnet8', '--config.student=resnet8',
+  outcome = command('--config=digits_kd', '--config.dataset=digits32', '--config.teacher=resnet8', '--config.student=resnet8',
                     f'--config.teacher_checkpoint={pretrained_dir}/resnet26_cifar10.pth')  # fmt: skip
   assert_refused(outcome, 'resnet26_cifar10.pth', here, before)
 
@@ -118,8 +118,8 @@ def test_a_published_network_of_another_architecture(command, here, pretrained_d
 @pytest.mark.parametrize(('arguments', 'said'), [
   ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
   ('--config=nosuch.py', "No such file or directory: 'nosuch.py'"),
-  ('--config.batch_size=2000 --workdir=new', 'a batch of 2000 needs at least as many images'),
-  ('--workdir=file', 'cannot be written (File exists)'),
+  ('--config=digits_kd --config.batch_size=2000 --workdir=new', 'a batch of 2000 needs at least as many images'),
+  ('--config=digits_kd --workdir=file', 'cannot be written (File exists)'),
 ])  # fmt: skip
 def test_mistakes_as_processes(here, arguments, said):
   before = contents(here)
@@ -166,11 +166,23 @@ def handed(monkeypatch):
   return calls
 
 
-def test_without_flags_it_is_the_quick_start_from_any_folder(command, handed):
-  outcome = command()
+def test_without_flags_it_is_the_quick_start_from_any_folder(command, monkeypatch):
+  called = []
+  monkeypatch.setattr(main, 'many', lambda study, folder, **how: called.append((study.definition.title, folder)))
+  assert command() == Outcome(0, '', '') and called == [('Digits: a teacher in place of labels', 'runs/quickstart')]
+
+
+def test_without_flags_of_a_run_it_says_where_results_lie(command, handed):
+  outcome = command('--config=digits_kd')
   ((config, folder),) = handed
-  assert outcome.code == 0 and outcome.err == '' and 'Results lie in runs/quickstart' in outcome.out
-  assert config.dataset == 'digits' and folder == 'runs/quickstart'
+  assert outcome.code == 0 and outcome.err == '' and 'Results lie in runs/digits_kd' in outcome.out
+  assert config.dataset == 'digits' and folder == 'runs/digits_kd'
+
+
+def test_a_key_that_every_row_sets_is_refused(command, here):
+  before = contents(here)
+  assert_refused(command('--config.method=rkd'), 'every row of this study sets method, so that rkd would change nothing: choose a '
+                 'single run, such as --config=digits_kd --config.method=rkd', here, before)  # fmt: skip
 
 
 @pytest.mark.parametrize('arguments', [['--config=cifar10_rkd'], ['-config', 'cifar10_rkd'], ['--config', 'cifar10_rkd']])
@@ -189,11 +201,11 @@ def test_a_study_by_its_bare_name(command, monkeypatch):
 
 
 def test_every_configuration_has_a_bare_name():
-  assert {'quickstart', 'cifar10_kd', 'paper/digits'} <= set(main.names())
+  assert {'quickstart', 'digits_kd', 'cifar10_kd', 'paper/digits'} <= set(main.names())
   assert {main.CONFIGS / f'{name}.py' for name in main.names()} == set((ROOT / 'configs').rglob('*.py'))
 
 
-@pytest.mark.parametrize('name', ['quickstart', 'cifar10_kd'])
+@pytest.mark.parametrize('name', ['digits_kd', 'cifar10_kd'])
 def test_flags_change_what_the_file_says(command, handed, name):
   path = str(ROOT / 'configs' / f'{name}.py')
   assert command('--config', path, '--config.epochs=6', '--config.seed', '3', '--config.kd.temperature=4',
@@ -205,13 +217,13 @@ def test_flags_change_what_the_file_says(command, handed, name):
 
 
 def test_the_workdir_is_the_one_named(command, handed):
-  assert 'Results lie in elsewhere' in command('--workdir=elsewhere').out
+  assert 'Results lie in elsewhere' in command('--config=digits_kd', '--workdir=elsewhere').out
   assert handed[0][1] == 'elsewhere'
 
 
 def test_the_workdir_may_lie_at_home(command, handed, monkeypatch):
   monkeypatch.setenv('HOME', '/at/home')
-  assert command('--workdir=~/runs/mine').code == 0
+  assert command('--config=digits_kd', '--workdir=~/runs/mine').code == 0
   assert handed[0][1] == '/at/home/runs/mine'
 
 
@@ -224,7 +236,7 @@ def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
     raise stop
 
   monkeypatch.setattr(kd_jax.run, 'run', interrupted)
-  assert command('--workdir=elsewhere') == Outcome(130, said, '')
+  assert command('--config=digits_kd', '--workdir=elsewhere') == Outcome(130, said, '')
 
 
 def test_faults_of_our_own_are_not_hidden(command, monkeypatch):
@@ -233,4 +245,4 @@ def test_faults_of_our_own_are_not_hidden(command, monkeypatch):
 
   monkeypatch.setattr(kd_jax.run, 'run', faulty)
   with pytest.raises(ZeroDivisionError):
-    command()
+    command('--config=digits_kd')

@@ -41,7 +41,7 @@ ABOVE = {
   'training': ('types', 'assembly', 'fidelity', 'models', 'plans', 'report', 'teacher_doubts', 'teachers', 'train', 'watcher',
                'workdir'),  # fmt: skip
   'study': ('types', 'config', 'hints'),
-  'following': ('config', 'models'),
+  'following': ('config', 'models', 'report'),
   'watcher': ('report', 'train'),
   'output': (),
   'accelerators': (),

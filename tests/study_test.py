@@ -103,3 +103,18 @@ def test_a_mistake_is_one_line_that_names_the_row(rows, changed, message):
 def test_comparisons_are_of_rows():
   with pytest.raises(KdJaxError, match="compares 'OH', which is none of its rows"):
     studies.resolve(config(NOKD, comparisons=[('NOKD', 'OH')]))
+
+
+def test_a_key_that_every_row_sets_is_not_to_be_changed():
+  rows = Row('a', {'method': 'nokd', 'kd.alpha': 0.5}), Row('b', {'method': 'nokd'}, sweep={'kd.alpha': (0.1, 0.5)})
+  for key, value in (('method', 'rkd'), ('kd', {'alpha': 0.3})):
+    given = config(*rows)
+    with given.unlocked():
+      given[key] = value
+    with pytest.raises(KdJaxError, match=f'every row of this study sets {key}'):
+      studies.resolve(given)
+
+
+def test_a_key_that_some_rows_set_may_be_changed():
+  found = resolved(Row('a', {'batch_size': 20, 'method': 'nokd'}), Row('b', {'method': 'kd'}), batch_size=32)
+  assert [run.config.batch_size for row in found.definition.rows for run in found.finals(row, {})[:1]] == [20, 32]

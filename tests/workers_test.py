@@ -94,10 +94,14 @@ def test_results_are_the_rows_and_seeds(whole):
 def test_study_json_tells_where_everything_lies(whole):
   folder, _ = whole
   told = json.loads((folder / 'study.json').read_text())
-  assert told['complete'] and told['comparisons'] == [['KD', 'NOKD']]
+  assert told['complete'] and told['comparisons'] == [['KD', 'NOKD']] and 'limits' not in told
   for run in told['runs']:
     assert run['finished'] and run['config']['seed'] == run['seed']
     assert all((folder / path).exists() for path in run['histories'].values()) and list(run['histories']) == ['student']
+
+
+def test_a_finished_study_has_a_picture(whole):
+  assert (whole[0] / 'comparison.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_a_teacher_is_trained_once_for_all_rows_at_a_seed(whole):

@@ -30,7 +30,9 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
   student's pooled to its own; where the widths differ, the wider map's channels are averaged in neighbouring bins to the other's.
 
   Recipes: `published` takes one number a layer, the largest absolute difference of globally max-pooled maps, over the stem and
-  the last block of each stage: of all activations of a batch in a layer, 1 gets gradient.
+  the last block of each stage: of all activations of a batch in a layer, 1 gets gradient. With the PyTorch of its time the released
+  code probably took the Euclidean distance over channels, at the image where it is largest: its `pairwise_distance` of [B, C, 1, 1]
+  then reduced dimension 1. `losses.npz` and this recipe follow a newer PyTorch.
 
   Args:
     weight: w of every layer. Sweep it.

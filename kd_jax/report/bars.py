@@ -13,6 +13,7 @@ from kd_jax.report.table import percent
 
 _ROLES = {'teacher': colours.TEACHER, 'teacher assistant': colours.ASSISTANT, 'student alone': colours.BASELINE,
           'student': colours.STUDENT, 'distilled student': colours.STUDENT}  # fmt: skip
+_FEWEST = 3  # seeds that an interval is drawn of: that of two may be six times as wide as they are apart
 
 
 def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
@@ -25,19 +26,21 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
   start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
   end = high + 0.3 * (high - start)  # room for the numbers
   shades = {name: colour for name, colour in colours.of_phases(bars).items() if _is_phase(bars[name][0])}
+  distilled = any(_role(rows[0]) == 'distilled student' for rows in bars.values())
   shown, note = {}, ''
   for place, (name, rows) in enumerate(bars.items()):
     mean = sum(values[name]) / len(rows)
     role = _role(rows[0])
+    role = 'student alone' if distilled and role == 'student' else role  # a row of a study
     shown[role] = Patch(color=_ROLES[role], label=role)
     axis.barh(place, mean - start, left=start, height=0.62, color=shades.get(name, _ROLES[role]))
     if start:
       cut = [start + share * (end - start) for share in (0.012, 0.022)]
       axis.plot(cut, [place + 0.36, place - 0.36], color='white', linewidth=2.5)
+    if ends := _interval(rows):
+      axis.errorbar(mean, place, xerr=[[mean - ends[0]], [ends[1] - mean]], fmt='none', ecolor='black', capsize=4)
     if len(rows) > 1:
       axis.plot(values[name], [place] * len(rows), 'o', markersize=4.5, color='white', markeredgecolor='black')
-    elif spans[name][0] < spans[name][1]:
-      axis.errorbar(mean, place, xerr=[[mean - spans[name][0]], [spans[name][1] - mean]], fmt='none', ecolor='black', capsize=4)
     optimistic = any(row.get('selection') == 'test' for row in rows)
     note = '\n* epoch selected on the test set: optimistic' if optimistic else note
     axis.annotate(
@@ -83,10 +86,21 @@ def _is_phase(row: Row) -> bool:
 
 
 def _span(rows: Sequence[Row]) -> tuple[float, float]:
-  """Return how far the drawing of a bar's end reaches: Wilson's interval of one accuracy, the seeds of several."""
+  """Return how far the drawing of a bar's end reaches: its seeds and its interval."""
+  reached = [*(float(row['test_accuracy']) for row in rows), *(_interval(rows) or ())]
+  return min(reached), max(reached)
+
+
+def _interval(rows: Sequence[Row]) -> tuple[float, float] | None:
+  """Return the 95 % interval of a bar: Wilson's of one accuracy, Student's t over seeds, as far as accuracies go; None of two."""
   values = [float(row['test_accuracy']) for row in rows]
   images = rows[0].get('test_examples')
-  return statistics.wilson(values[0], images) if len(rows) == 1 and images else (min(values), max(values))
+  if len(rows) == 1:
+    return statistics.wilson(values[0], images) if images else None
+  if len(rows) < _FEWEST:
+    return None
+  mean = statistics.mean(values)
+  return max(0.0, mean.value - mean.half_width), min(1.0, mean.value + mean.half_width)
 
 
 def _images(bars: Mapping[str, Sequence[Row]]) -> str:
@@ -95,12 +109,14 @@ def _images(bars: Mapping[str, Sequence[Row]]) -> str:
   if not counts:
     return ''
   number = ' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))
-  single = any(len(rows) == 1 for rows in bars.values())
-  return f'\nn = {number} test images' + ('; lines: 95 % intervals by their choice alone (Wilson)' if single else '')
+  lines = '; lines: 95 % intervals '
+  single = f'{lines}by their choice alone (Wilson)' if any(len(rows) == 1 for rows in bars.values()) else ''
+  several = f'{lines}over seeds (Student)' if any(len(rows) >= _FEWEST for rows in bars.values()) else ''
+  return f'\nn = {number} test images' + (single + several.replace(lines, ', or ') if single else several)
 
 
 def _bar_label(name: str, rows: Sequence[Row]) -> str:
   details = [str(rows[0][key]) for key in ('student', 'method') if rows[0].get(key)]
   if len(rows) > 1:
     details.append(f'mean of {len(rows)} seeds')
-  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=36)}'.rstrip()
+  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=44)}'.rstrip()

@@ -42,6 +42,8 @@ def page(folder: Folder) -> str:
     parts += markup.figure(study_figures.differences(folder), 'The differences with their 95 % intervals, as in the table above, '
                      'which are not corrected for their number. Filled triangles are decided, higher to the right and '
                      'lower to the left; rings are undecided.')  # fmt: skip
+  if limits := study.get('limits'):
+    parts += [f'<p>{markup.text(" ".join([*study_table.findings(folder), limits]))}</p>']
   headings, lines = study_table.fidelity_table(folder)
   if lines:
     parts += ['<h2>Nearness to the teacher</h2>', markup.table(headings, lines),

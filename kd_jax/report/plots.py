@@ -21,7 +21,7 @@ Histories = Mapping[str, Sequence[Row]]
 
 _TERMS = (colours.PINK, colours.SKY, colours.BLACK)  # of the loss terms of one network: no network's colours
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_RING = {'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
+_RING = {'clip_on': False, 'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
 STYLE = {  # settings of matplotlib
   'font.size': 10,
   'axes.titlesize': 11,
@@ -71,9 +71,9 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
 def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
   """Draws the test accuracy of each row of results.json (see kd_jax.report.table) as a bar.
 
-  Rows of one name are seeds of one experiment: the bar is their mean, and each seed is a dot. Of one row whose number of test images
-  is known, the line through the bar's end is Wilson's interval. Rows without a test accuracy are left out. Where the axis does not
-  start at 0, its label and a cut through each bar say so.
+  Rows of one name are seeds of one experiment: the bar is their mean, each seed is a dot, and of three or more the line through the
+  bar's end is the 95 % interval of their mean. Of one row whose number of test images is known, the line is Wilson's interval. Rows
+  without a test accuracy are left out. Where the axis does not start at 0, its label and a cut through each bar say so.
 
   Raises:
     KdJaxError: no row has a test accuracy, or the file cannot be written.

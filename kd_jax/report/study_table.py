@@ -23,8 +23,8 @@ _ROW = {'name': str, 'group': str, 'note': (str, None), 'paper': (float, None), 
         'chosen': ({...: object}, None)}  # fmt: skip
 _RUN = {'row': str, 'seed': int, 'kind': str, 'setting': {...: object}, 'finished': bool, 'histories': {...: str},
         'config': {'epochs': (int, None), 'train_examples': (int, None), 'selection': (str, None)}}  # fmt: skip
-_STUDY = {'title': str, 'question': str, 'protocol': str, 'scale': float, 'complete': bool, 'rows': [_ROW], 'comparisons': [[str]],
-          'runs': [_RUN]}  # fmt: skip
+_STUDY = {'title': str, 'question': str, 'protocol': str, 'limits': (str, None), 'scale': float, 'complete': bool, 'rows': [_ROW],
+          'comparisons': [[str]], 'runs': [_RUN]}  # fmt: skip
 FIDELITY = {'teacher_agreement': 'agreement with the teacher %', 'teacher_kl_t1': 'KL to it, T = 1', 'teacher_kl_t4': 'KL to it, T = 4',
             'ece': 'ECE %'}  # fmt: skip
 _SHARES = ('test_accuracy', 'test_accuracy_last', 'validation_accuracy', 'teacher_agreement', 'ece')
@@ -191,6 +191,19 @@ def results_table(folder: Folder, *, times: bool = True) -> Table:
       _mean([flops / 1e15 for flops in _all(runs, 'flops_alone')], '.3g'), *([_mean(_all(runs, 'seconds'), ',.0f')] if times else []),
       *([notes[row['name']]] if noted else [])])  # fmt: skip
   return headings, lines
+
+
+def findings(folder: Folder) -> list[str]:
+  """Return a sentence on each comparison."""
+  said = []
+  for c in comparisons(folder):
+    half, above = c.found.half_width, 'above' if c.found.value >= 0 else 'below'
+    ends = sorted(abs(c.found.value) + sign * half for sign in (-1, 1)) if half is not None else ()
+    interval = f', with a 95 % interval from {ends[0]:.1f} to {ends[1]:.1f}' if ends else ''
+    verdict = 'undecided at this n' if c.verdict.startswith('undecided') else 'more than chance'
+    said.append(f"'{c.first}' is {abs(c.found.value):.1f} points {above} '{c.second}' in test accuracy (n = {c.found.n}{interval}): "
+                f'{verdict}.')  # fmt: skip
+  return said
 
 
 def fidelity_table(folder: Folder) -> Table:

@@ -32,6 +32,7 @@ PHASES = {'teacher': 2, 'boundary': 2, 'student': 2}  # name → epochs
 STEPS = 5  # of an epoch
 IMAGES = {'train': 23, 'test': 7}  # of each digit
 FLAGS = (
+  '--config=digits_kd',
   '--config.image_size=16', '--config.validation_examples=70', '--config.batch_size=32', '--config.method=ab',
   '--config.baseline=False', '--config.epochs=4', '--config.ab.boundary_share=0.5', '--config.teacher_epochs=2',
   '--config.teacher=nets:small', '--config.student=nets:small',

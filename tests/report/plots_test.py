@@ -211,6 +211,28 @@ def test_comparison_says_where_the_axis_starts(tmp_path, figures):
   assert whole.get_xlabel() == one.get_xlabel() == 'test accuracy'
 
 
+def test_seeds_have_the_interval_of_their_mean(tmp_path, figures):
+  rows = [{'name': 'three', 'seed': seed, 'test_accuracy': value, 'test_examples': 360} for seed, value in enumerate((0.6, 0.7, 0.8))]
+  rows += [{'name': 'two', 'seed': seed, 'test_accuracy': value, 'test_examples': 360} for seed, value in enumerate((0.8, 0.9))]
+  plot_comparison(tmp_path / 'bars.png', rows)
+  (axis,) = figures[0].axes
+  (interval,) = [bar for bar in axis.containers if type(bar).__name__ == 'ErrorbarContainer']
+  ((left, _), (right, _)) = interval.lines[2][0].get_segments()[0]
+  half = 4.302653 * 0.1 / 3**0.5  # the quantile of Student's t for three values
+  assert (left, right) == pytest.approx((0.7 - half, 0.7 + half))
+  assert 'n = 360 test images; lines: 95 % intervals over seeds (Student)' in axis.get_xlabel()
+
+
+def test_rows_of_a_study_differ_in_colour_by_whether_a_teacher_taught_them(tmp_path, figures):
+  rows = [{'name': name, 'role': 'student', 'teachers': teachers, 'test_accuracy': value}
+          for name, teachers, value in (('alone', [], 0.6), ('distilled', ['teacher'], 0.9))]  # fmt: skip
+  plot_comparison(tmp_path / 'bars.png', rows)
+  assert _bars_colours(figures[0].axes[0]) == [colours.BASELINE, colours.STUDENT]
+  assert _labels(figures[0]) == [['student alone', 'distilled student']]
+  plot_comparison(tmp_path / 'one.png', rows[:1])
+  assert _bars_colours(figures[1].axes[0]) == [colours.STUDENT]  # the student of a run without a teacher
+
+
 def _bars_colours(axis):
   from matplotlib.colors import to_hex
 

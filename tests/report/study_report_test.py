@@ -69,6 +69,24 @@ def test_comparisons_say_what_is_decided_and_what_is_unequal(tmp_path):
   assert higher.adjusted == pytest.approx(2 * higher.found.p) and undecided.adjusted == undecided.found.p
 
 
+def test_each_comparison_is_a_sentence(tmp_path):
+  higher, undecided = study_table.findings(study_table.read(made(tmp_path)))
+  first, second, found = study_table.comparisons(study_table.read(tmp_path))[0][:3]
+  low, high = found.value - found.half_width, found.value + found.half_width
+  assert higher == (f"'{first}' is {found.value:.1f} points above '{second}' in test accuracy (n = {found.n}, with a 95 % interval "
+                    f'from {low:.1f} to {high:.1f}): more than chance.')  # fmt: skip
+  assert undecided.endswith('): undecided at this n.')
+
+
+def test_what_a_study_does_not_show_stands_on_its_page_and_under_its_tables(tmp_path):
+  path = made(tmp_path) / 'study.json'
+  assert 'It shows: ' not in terminal.summary(tmp_path)
+  records.write_json(path, records.read_json(path) | {'limits': 'Nothing of <other> images.'})
+  *_, shows, limits = terminal.summary(tmp_path).splitlines()
+  assert limits == 'Nothing of <other> images.' and 'undecided at this n.' in shows
+  assert 'Nothing of &lt;other&gt; images.' in page.page(study_table.read(tmp_path))
+
+
 def test_warnings(tmp_path):
   folder = made(tmp_path, complete=False, test={'NOKD': (0.5,), 'KD': (0.6, 0.7), ODD: ()})
   said = ' '.join(study_table.warnings(study_table.read(folder)))
