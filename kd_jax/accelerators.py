@@ -14,13 +14,18 @@ TRIED = (0, 8), (0, 12)  # versions of jaxlib that know the flag; XLA ends the p
 
 def present() -> bool:
   """Return whether JAX has a plugin for a GPU or a TPU; asks no device."""
-  return bool(importlib.metadata.entry_points(group='jax_plugins')) or importlib.util.find_spec('libtpu') is not None
+  return bool(_plugins()) or importlib.util.find_spec('libtpu') is not None
+
+
+def _plugins() -> list[str]:
+  return [point.name for point in importlib.metadata.entry_points(group='jax_plugins')]
 
 
 def settle() -> None:
   """Set what the device needs, before JAX starts; what the user has set of the same flag stays."""
   set_flag = os.environ.get('XLA_FLAGS', '')
-  if present() and is_tried() and NO_TRITON.partition('=')[0] not in set_flag:
+  nvidia = any('cuda' in name for name in _plugins())
+  if nvidia and is_tried() and NO_TRITON.partition('=')[0] not in set_flag:
     os.environ['XLA_FLAGS'] = f'{set_flag} {NO_TRITON}'.strip()
 
 

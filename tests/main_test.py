@@ -10,6 +10,10 @@ import pytest
 from kd_jax import accelerators, main
 
 
+def plugin(name: str) -> importlib.metadata.EntryPoint:
+  return importlib.metadata.EntryPoint(name, f'jax_plugins.{name}', 'jax_plugins')
+
+
 @pytest.fixture
 def started(monkeypatch):
   """The processes that were started in the place of this one."""
@@ -52,13 +56,19 @@ def test_a_flag_that_xla_may_not_know_is_not_set(started, monkeypatch, version, 
 
 def test_triton_s_products_are_left_out_where_a_gpu_may_be(started, monkeypatch):
   """They ended the process on the first GPU that was tried."""
-  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [group])
+  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_cuda13')])
   main.settle_environment()
   main.settle_environment()  # as the new process does
   assert os.environ['XLA_FLAGS'].split() == [accelerators.NO_TRITON, main.ONEDNN]
   os.environ['XLA_FLAGS'] = '--xla_gpu_enable_triton_gemm=true'
   accelerators.settle()
   assert os.environ['XLA_FLAGS'] == '--xla_gpu_enable_triton_gemm=true'
+
+
+def test_another_accelerator_gets_no_flag_of_a_gpu(started, monkeypatch):
+  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_tpu')])
+  main.settle_environment()
+  assert accelerators.present() and os.environ['XLA_FLAGS'] == main.ONEDNN
 
 
 def test_other_systems_are_left_as_they_are(started, monkeypatch):
@@ -71,7 +81,7 @@ def test_programs_are_kept_where_they_can_be_written(started, monkeypatch):
   """Those of oneDNN cannot."""
   main.settle_environment()
   assert 'JAX_COMPILATION_CACHE_DIR' not in os.environ
-  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [group])  # a GPU's
+  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_cuda13')])
   os.environ['XDG_CACHE_HOME'] = '/caches'
   main.settle_environment()
   assert os.environ['JAX_COMPILATION_CACHE_DIR'] == '/caches/kd_jax/compiled'

@@ -16,6 +16,7 @@ DECIDING, COMPUTE, TEACHERS, OTHERS, CONTROLS = (
 SEEDS = 5
 KD = {'method': 'kd', 'kd.alpha': 0.5, 'kd.temperature': 5.0}
 OH_WEIGHTS, SFD_WEIGHTS = (1e-4, 3e-4, 1e-3), (0.3, 1.0, 3.0)
+PKD_WEIGHTS = tuple(factor * 500 / 768 for factor in (1, 10, 100))  # its authors' weight of the squared distance, and more
 EPOCHS = 12
 
 
@@ -39,7 +40,7 @@ def get_config():
     Row('SFD, published', {'method': 'sfd', 'recipe': 'published'}, OTHERS, paper=87.47),
     Row('AB', {'method': 'ab'}, OTHERS),
     Row('RKD, written', {'method': 'rkd'}, OTHERS),
-    Row('PKD', {'method': 'pkd'}, OTHERS),
+    Row('PKD', {'method': 'pkd'}, OTHERS, sweep={'pkd.beta': PKD_WEIGHTS}),
     Row('KD, three times the epochs', KD | {'epochs': 3 * EPOCHS}, OTHERS, note="TAKD's compute and more"),
     Row('TAKD', {'method': 'takd'}, OTHERS, note='assistant ResNet20, trained at the same budget'),
   ]
