@@ -115,7 +115,8 @@ def test_the_command_writes_the_same_bytes_whatever_the_users_matplotlib_is_set_
     subprocess.run([sys.executable, '-m', 'kd_jax.report', str(tmp_path), f'--out={out}'], check=True, capture_output=True,
                    env={**os.environ, **more})  # fmt: skip
     written.append({file.name: file.read_bytes() for file in Path(out).iterdir()})
-  assert written[0] == written[1] and set(written[0]) == {'index.html', 'table.md', 'table.csv'}
+  assert written[0] == written[1] and set(written[0]) == {
+    'index.html', 'table.md', 'table.csv', 'accuracies.svg', 'differences.svg'}  # fmt: skip
 
 
 @pages.needs_browser
