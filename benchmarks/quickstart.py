@@ -1,6 +1,6 @@
 """Runs the quick start at ten seeds: how far the student without labels is above the one with 20 labels, at each of them.
 
-`python -m benchmarks.quickstart`. Exits 1 where a seed has a smaller difference than --least. What is finished in --workdir is not
+`python -m benchmarks.quickstart`. Exits 1 where a seed has a smaller difference than --least. What is finished in --folder is not
 repeated.
 """
 
@@ -19,14 +19,14 @@ from benchmarks.workers import REPOSITORY
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('seeds', 10, 'how many, from 0', lower_bound=1)
 flags.DEFINE_float('least', 20.0, 'points that each seed has to differ by')
-flags.DEFINE_string('workdir', 'runs/quickstart', 'of the quick start; one that is there goes on')
+flags.DEFINE_string('folder', 'runs/quickstart', 'its --workdir; one that is there goes on')
 
 
 def main(argv: list[str]) -> None:
   """Prints a line for each seed."""
   if len(argv) > 1:
     sys.exit(f"the quick start takes flags alone, and '{argv[1]}' is none; see --help")
-  folder = Path(FLAGS.workdir).absolute()
+  folder = Path(FLAGS.folder).absolute()
   done = subprocess.run([sys.executable, str(Path(REPOSITORY) / 'launch.py'), f'--config.seeds={FLAGS.seeds}', f'--workdir={folder}'])
   if done.returncode:
     sys.exit(f'the quick start ended with status {done.returncode}, so that there is nothing to compare; its message stands above')

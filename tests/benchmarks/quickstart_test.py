@@ -40,7 +40,7 @@ def test_the_command(above, status, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(subprocess, 'run', run)
   flags.FLAGS(['quickstart'])
   monkeypatch.setattr(flags.FLAGS['seeds'], 'value', 1)
-  monkeypatch.setattr(flags.FLAGS['workdir'], 'value', str(tmp_path))
+  monkeypatch.setattr(flags.FLAGS['folder'], 'value', str(tmp_path))
   if status:
     with pytest.raises(SystemExit) as stopped:
       quickstart.main(['quickstart'])
