@@ -72,8 +72,8 @@ def test_a_run(name, workdir, tmp_path, capsys):
   assert all(timed['median_ms'] > 0 and timed['runs'] >= 5 for timed in student['latency'] + teacher['latency'])
   assert set(card['versions']) == {'training', 'export'} and card['versions']['training']['libraries']['jax']
   accuracy = row['test_accuracy']
-  error = (accuracy * (1 - accuracy) / 50) ** 0.5
-  for said in ('digits', 'method kd', 'thin_resnet14 (', 'written', f'{100 * accuracy:.2f} ± {100 * error:.2f}', '| seed | 7 |',
+  between = interval(accuracy, 50, decimals=2)  # Wilson's
+  for said in ('digits', 'method kd', 'thin_resnet14 (', 'written', f'{100 * accuracy:.2f} ({between}, 95 %', '| seed | 7 |',
                'validation images', 'one seed', 'eval_examples', 'calibrated', 'threads', '77,754', 'jax 0.'):  # fmt: skip
     assert said in text, said
   assert 'thin_resnet8' in out and 'ms for 128 images' in out and 'threads' in out and str(file) in out
