@@ -15,6 +15,7 @@ from PIL import Image
 from kd_jax import config as configuration
 from kd_jax import export, finished, models, predict, run
 from kd_jax.interop import formats, runners, torch_names, torch_writer
+from kd_jax.report.table import interval
 from kd_jax.train import checkpoint
 from kd_jax.types import NetworkSpec
 from tests import tiny
