@@ -10,8 +10,9 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   import jax
   import jax.numpy as jnp
 
-  from kd_jax import assembly, methods, models
+  from kd_jax import methods, models
   from kd_jax.data import pipeline
+  from kd_jax.runs import assembly
   from kd_jax.train import optim, peaks, state, step
   from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
 

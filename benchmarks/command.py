@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from kd_jax.main import HELP
+from kd_jax.commands.run import HELP
 
 
 def run(main: Callable[[list[str]], None]) -> None:

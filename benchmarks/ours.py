@@ -1,4 +1,4 @@
-"""The worker that times kd_jax, as kd_jax.training puts a phase together from its configuration: what `launch.py` would run.
+"""The worker that times kd_jax, as kd_jax.runs.training puts a phase together from its configuration: what `launch.py` would run.
 
   step      gathering the batch, augmentation of every view, normalisation, the teacher's forward, the student's forward and
             backward, the optimiser, the metrics; between steps the host makes the batch's index and sends it
@@ -29,10 +29,12 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   import jax
   import numpy as np
 
-  from kd_jax import assembly, config, models, run, tables
+  from kd_jax import config, models
   from kd_jax.data import feed, pipeline, sources
-  from kd_jax.interop import precomputed
-  from kd_jax.train import checkpoint, loop, parallel, state
+  from kd_jax.files import checkpoints
+  from kd_jax.models import precomputed
+  from kd_jax.runs import assembly, logits_table, run
+  from kd_jax.train import loop, parallel, state
   from kd_jax.types import Source, Trained
 
   row = Row(*row)
@@ -51,8 +53,8 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   zoo = {p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net)) for p in prepared.phases[:-1]}
   if row.looked_up:
     with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place:
-      prints = [np.asarray(precomputed.fingerprint(seen)) for shown in tables.shown_to_teachers(prepared.config, prepared.parts)
-                for seen in tables.pictures(shown)]  # fmt: skip
+      prints = [np.asarray(precomputed.fingerprint(seen)) for shown in logits_table.shown_to_teachers(prepared.config, prepared.parts)
+                for seen in logits_table.pictures(shown)]  # fmt: skip
       logits = random.normal(size=(sum(map(len, prints)), row.classes))
       precomputed.write(Path(place) / 'teacher.npz', np.concatenate(prints), logits, row.image_shape)
       zoo = {phase.teachers[0]: precomputed.load(Path(place) / 'teacher.npz', image_shape=row.image_shape, classes=row.classes)}
@@ -72,7 +74,7 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     return float(metrics[0]['loss'][0])
 
   def epochs(count: int) -> float:
-    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoint.Checkpoints(place) as saved:
+    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoints.Checkpoints(place) as saved:
       member = loop.Member(phase._replace(epochs=count), made.firsts[0], validate, made.schedules[0], Silent())
       (ended,) = loop.run([member], made.frozen, work, saved, log_every=prepared.config.log_every)
     return ended.history[-1]['train_loss']

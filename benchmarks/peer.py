@@ -42,7 +42,8 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   if compiled and not shutil.which(compiler := os.environ.get('CXX', 'g++')):
     return {'missing': f'torch.compile needs a C++ compiler, and there is no {compiler}'}, {}
 
-  from kd_jax.interop import torch_peer, torch_recipes
+  from kd_jax.pytorch import rendering
+  from kd_jax.verify import torch_recipes
 
   row = Row(*row)
   torch.set_num_threads(threads)
@@ -52,14 +53,14 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   narrow = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == 'bfloat16')
   height, width, channels = row.image_shape
   task = {'classes': row.classes, 'image_shape': row.image_shape, 'relu_placement': 'stage'}
-  teacher = torch_peer.build(row.teacher, **task).eval().to(device, memory_format=layout) if row.method != 'nokd' else None
+  teacher = rendering.build(row.teacher, **task).eval().to(device, memory_format=layout) if row.method != 'nokd' else None
   (phase,) = torch_recipes.RECIPES[row.method, 'written']
-  lesson = torch_recipes.Lesson(phase, torch_peer.build(row.student, **task), [teacher] if teacher else [])
+  lesson = torch_recipes.Lesson(phase, rendering.build(row.student, **task), [teacher] if teacher else [])
   lesson = lesson.to(device, memory_format=layout)
   optimiser = torch.optim.SGD(lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
   @compile_
-  def teach(image: torch.Tensor) -> torch_peer.Outputs:
+  def teach(image: torch.Tensor) -> rendering.Outputs:
     """What losses read: compiled, all that is returned is also stored."""
     outputs = teacher(image)
     return outputs._replace(layers={}, features=outputs.features if row.method == 'oh' else ())

@@ -30,7 +30,7 @@ class Row(NamedTuple):
   """Work that the sides do in turns."""
 
   part: str
-  method: str = 'kd'  # of kd_jax and of kd_jax.interop.torch_recipes
+  method: str = 'kd'  # of kd_jax and of kd_jax.verify.torch_recipes
   work: str = 'step'  # a measurement of the workers: 'step', 'forward' of the teacher, or 'epoch'
   student: str = 'resnet8'
   teacher: str = 'resnet26'  # not used by NOKD

@@ -5,7 +5,7 @@
 Nothing is expected of its accuracy. ResNet8 on digits of 32×32 pixels, as many steps as fill some seconds.
 """
 
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 
 def get_config():

@@ -10,7 +10,7 @@ Expected (measured): 65.09 Â± 14.08 % of 360 test digits from 20 labels, 97.13 Â
 time, on CPU cores that other work shared.
 """
 
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 ALONE, DISTILLED = '20 labels, alone', 'no label, distilled'
 

@@ -12,9 +12,10 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from kd_jax import methods, models, places, plans
-from kd_jax.hints import closest
-from kd_jax.methods import METHODS, RECIPES
+from kd_jax import methods, models
+from kd_jax.files import places
+from kd_jax.methods import METHODS, RECIPES, plans
+from kd_jax.text import closest
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, Optimiser
 

@@ -66,7 +66,7 @@ class LogitsOnly(NamedTuple):
 class NetworkSpec(NamedTuple):
   """All that is needed to build a network again; saved beside its weights as JSON."""
 
-  name: str  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see kd_jax.models.own)
+  name: str  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see kd_jax.models.custom)
   classes: int
   image_shape: tuple[int, int, int]  # height, width, channels
   relu_placement: str = 'block'  # 'block', 'stage', 'stem' or 'pool': see kd_jax.models.resnet

@@ -91,7 +91,7 @@ def test_shapes_stand_beside_the_arguments():
 
 def test_the_library_brings_nothing_of_a_run_along():
   """No configuration, checkpoints, data sets or plots: what a loop of one's own has no use for."""
-  unwanted = ('ml_collections', 'orbax', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'kd_jax.config', 'kd_jax.train.checkpoint')
+  unwanted = ('ml_collections', 'orbax', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'kd_jax.config', 'kd_jax.files.checkpoints')
   code = f'import sys, {", ".join(sections(TEXT))}; print(*(name for name in {unwanted} if name in sys.modules))'
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
   assert done.returncode == 0 and done.stdout.split() == [], done.stderr

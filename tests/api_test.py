@@ -12,7 +12,7 @@ import pytest
 import kd_jax
 from kd_jax.methods import METHODS
 
-NEED_TORCH = tuple(f'kd_jax.interop.torch_{name}' for name in ('peer', 'methods', 'features', 'recipes'))
+NEED_TORCH = ('kd_jax.pytorch.rendering', *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes')))
 LOSSES = ('kd_jax.losses.logits', 'kd_jax.losses.features', 'kd_jax.losses.relational')
 HELPERS = {'unit_length', 'stage_weights', 'attention_map', 'overhaul_margin', 'resize'}  # of losses: what they are made of
 

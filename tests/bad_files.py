@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kd_jax.interop import torch_writer
-from tests import own_code
-from tests.interop import pickles
+from kd_jax.pytorch import writer as torch_writer
+from tests import own_code, pickles
 
 Make = Callable[[Path, Path], None]  # (where to, the stock: see `stock`)
 HEADER = 'import ml_collections\n\nfrom kd_jax.config import default\nfrom kd_jax.study import Row, study\n\n\n'
@@ -32,15 +31,15 @@ def stock(folder: Path) -> None:
 
   from kd_jax import config as configuration
   from kd_jax import models
-  from kd_jax.interop import torch_names
-  from kd_jax.train import checkpoint
+  from kd_jax.files import checkpoints
+  from kd_jax.pytorch import names as torch_names
   from kd_jax.types import NetworkSpec
   from tests import tiny
   from tests.report import run_report_test, study_report_test
 
   spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
   variables = tiny.variables(models.build(spec))
-  checkpoint.save_network(folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')})
+  checkpoints.save_network(folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')})
   np.savez(folder / 'state.npz', **torch_names.to_torch(variables, spec))
   for name, shape, classes, platforms in (
     ('function', 'b, 16, 16, 1', 10, ['cpu']), ('other_images', 'b, 8, 8, 3', 10, ['cpu']),

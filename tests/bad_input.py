@@ -38,8 +38,10 @@ LONGEST = 1200  # characters of a line
 PATIENCE = 30  # seconds for a case
 MEMORY = 8 << 30  # bytes of addresses that a case may take beyond what it starts with
 LATE = ('sklearn.datasets', 'PIL.Image', 'tensorflow_datasets', 'orbax.checkpoint', 'matplotlib.figure', 'jax.export', 'rich.table',
-        'kd_jax.main', 'kd_jax.study', 'kd_jax.workers', 'kd_jax.export', 'kd_jax.predict', 'kd_jax.crosscheck', 'kd_jax.report.page',
-        'kd_jax.report.run_page', 'kd_jax.inference', 'kd_jax.estimate', 'kd_jax.cluster', 'ml_collections.config_flags')  # fmt: skip
+        'kd_jax.commands.run', 'kd_jax.studies.definition', 'kd_jax.studies.workers',
+        'kd_jax.commands.export', 'kd_jax.commands.predict', 'kd_jax.commands.crosscheck', 'kd_jax.report.page',
+        'kd_jax.report.run_page', 'kd_jax.runs.inference', 'kd_jax.studies.estimate',
+        'kd_jax.studies.slurm', 'ml_collections.config_flags')  # fmt: skip
 
 
 class Outcome(NamedTuple):
@@ -185,7 +187,7 @@ def _in_fork(function: Callable[[], object], cwd: Path, out: Path, err: Path | N
 
 def _call(program: str, arguments: list[str], home: dict[str, str]) -> object:
   """What the command does with its arguments, up to training."""
-  from kd_jax import training
+  from kd_jax.runs import training
 
   os.environ |= home
 
@@ -195,11 +197,11 @@ def _call(program: str, arguments: list[str], home: dict[str, str]) -> object:
   training.train = trains
   sys.argv = [program, *arguments]
   if program == 'launch.py':
-    from kd_jax import main
+    from kd_jax.commands import run
 
-    return main.main(main.parse(sys.argv))
+    return run.main(run.parse(sys.argv))
   if program == 'kd_jax.report':
-    from kd_jax.report import __main__ as report
+    from kd_jax.commands import report
 
     return report.main(report.parse(sys.argv))
   return importlib.import_module(program).main(arguments)

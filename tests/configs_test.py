@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_jax import config, plans, study
-from kd_jax.methods import METHODS
+from kd_jax import config
+from kd_jax.methods import METHODS, plans
 from kd_jax.models import MODELS, relu_placement
+from kd_jax.studies import definition
 from kd_jax.types import NetworkSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +75,7 @@ class TestStudy:
     assert 'Expected' in text and 'Time' in text
 
   def test_every_row_resolves(self, path):
-    made = study.resolve(read(path))
+    made = definition.resolve(read(path))
     assert made.definition.comparisons and made.definition.question and made.definition.protocol
 
   def test_names_no_path_of_a_machine(self, path):
@@ -82,7 +83,7 @@ class TestStudy:
 
 
 def test_the_quick_start_gives_both_students_as_many_steps():
-  made = study.resolve(read(QUICK_START))
+  made = definition.resolve(read(QUICK_START))
   (alone,), (distilled,) = ([run.config for run in made.finals(row, {})[:1]] for row in made.definition.rows)
   kept = 1_437 - distilled.validation_examples  # training digits
   assert alone.train_examples == alone.batch_size == 20 and kept == 1_150

@@ -42,7 +42,7 @@ import hypothesis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kd_jax import command_line  # noqa: E402
+from kd_jax.commands import command_line  # noqa: E402
 from kd_jax.types import KdJaxError  # noqa: E402
 from tests import bad_input  # noqa: E402
 from tests.fuzz_kinds import KINDS, Kind  # noqa: E402

@@ -20,13 +20,16 @@ from absl import flags
 from hypothesis import strategies as st
 
 from kd_jax import config as configuration
-from kd_jax import main as launch
-from kd_jax import models, plans
-from kd_jax.interop import torch_names, torch_reader, torch_writer
-from kd_jax.methods import METHODS
-from kd_jax.report import records, runs, study_table, table
+from kd_jax import models
+from kd_jax.commands import run as launch
+from kd_jax.files import records, run_records
+from kd_jax.methods import METHODS, plans
+from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import reader as torch_reader
+from kd_jax.pytorch import writer as torch_writer
+from kd_jax.report import study_table, table
 from kd_jax.types import KdJaxError, NetworkSpec
-from tests.interop.pickles import call, dictionary, group, integer, storage, streamed, tensor, text, zipped
+from tests.pickles import call, dictionary, group, integer, storage, streamed, tensor, text, zipped
 
 
 class Kind(NamedTuple):
@@ -331,7 +334,7 @@ def _read_study(folder: Path, case: Any) -> None:
 
 
 def _read_run(folder: Path, case: Any) -> None:
-  read = runs.read(folder)
+  read = run_records.read(folder)
   table.cells(read.rows)
   assert read.student and read.networks and isinstance(read.teachers, list)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_jax import config, main
+from kd_jax import config
+from kd_jax.commands import run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))}
@@ -21,7 +22,7 @@ def faults(text: str, folder: Path) -> list[str]:
   keys = {*config.names(), *OF_STUDIES}
   found = [f'--config.{key}' for key in re.findall(r'--config\.([\w.]*\w)', text) if key not in keys]
   for name in re.findall(r'--config=([\w./]*\w)', text):
-    if name not in (*main.names(), *PLACEHOLDERS) and not (ROOT / name).is_file():
+    if name not in (*run.names(), *PLACEHOLDERS) and not (ROOT / name).is_file():
       found.append(f'--config={name}')
   links = re.findall(r'\]\(([^)#:]+)\)', text)
   return found + [link for link in links if not (folder / link).exists()]

@@ -17,10 +17,11 @@ class Mutant(NamedTuple):
   test: str
 
 
-_HAND, _STEP, _OPTIM = 'tests/methods_by_hand_test.py::', 'tests/train/step_test.py::', 'tests/train/optim_test.py::'
+_HAND, _STEP, _OPTIM = 'tests/methods/by_hand_test.py::', 'tests/train/step_test.py::', 'tests/train/optim_test.py::'
 _LOGITS, _FEATURES, _RELATIONAL = (f'tests/losses/{name}_test.py::' for name in ('logits', 'features', 'relational'))
-_STATISTICS, _TABLES, _ANALYSIS = (f'tests/report/{name}_test.py::' for name in ('statistics', 'study', 'analysis'))
-_HASHES = 'tests/workers_test.py::test_what_changes_a_phase_changes_its_hash'
+_STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
+_TABLES = 'tests/report/study_test.py::'
+_HASHES = 'tests/studies/workers_test.py::test_what_changes_a_phase_changes_its_hash'
 
 
 def _of(file: str, *faults: tuple[str, str, str]) -> list[Mutant]:
@@ -74,7 +75,7 @@ METHODS = [
      _HAND + 'test_nothing_but_ab_leaves_a_part_of_the_student_untrained')),
   *_of('kd_jax/methods/sfd.py',
     ('-(-block * many // few)', 'block * many // few',
-     'tests/sfd_test.py::test_where_their_numbers_do_not_divide_a_block_meets_the_next_one'),
+     'tests/methods/sfd_test.py::test_where_their_numbers_do_not_divide_a_block_meets_the_next_one'),
     ('weight * differences[jnp.argmax(differences)]', 'weight * differences.mean()',
      _HAND + 'test_sfd_as_published_is_the_largest_difference_of_each_layer')),
   *_of('kd_jax/methods/join.py',
@@ -174,7 +175,7 @@ DATA = [
 ]
 
 NUMBERS = [
-  *_of('kd_jax/report/statistics.py',
+  *_of('kd_jax/measures/statistics.py',
     ('p * (len(values) - rank)', 'p * len(tested)', _STATISTICS + 'test_holm_by_hand'),
     ('_quantile(n - 1) * _deviation', '_quantile(n) * _deviation', _STATISTICS + 'test_a_mean_has_students_interval'),
     ('paired = len(common) >= 2', 'paired = False', _STATISTICS + 'test_rows_are_paired_where_seeds_are_common'),
@@ -185,7 +186,7 @@ NUMBERS = [
     ('if d and d.n >= FEWEST else None', 'if d else None', _TABLES + 'test_two_seeds_decide_nothing'),
     ("{**result, 'passes': multiple * epochs}", "{**result, 'passes': multiple}",
      _TABLES + 'test_what_an_older_kd_jax_wrote_is_read_and_its_operations_are_left_out')),
-  *_of('kd_jax/report/analysis.py',
+  *_of('kd_jax/measures/analysis.py',
     ('abs(b.accuracy - b.confidence)', '(b.accuracy - b.confidence)', _ANALYSIS + 'test_reliability_by_hand'),
     ('temperature = fitted(*validation)', 'temperature = fitted(*test)',
      _ANALYSIS + 'test_the_temperature_is_that_of_the_validation_images_alone')),
@@ -197,16 +198,16 @@ SELECTION_AND_HASHES = [
   *_of('kd_jax/train/loop.py',
     ("row[work.selected_by] > meta['best_value']", "row[work.selected_by] >= meta['best_value']",
      'tests/train/loop_test.py::TestSelection::test_the_best_epoch_is_the_first_with_the_highest_metric')),
-  *_of('kd_jax/study.py',
+  *_of('kd_jax/studies/definition.py',
     ('means.index(max(means))', 'means.index(min(means))',
-     'tests/study_test.py::TestSweep::test_the_best_mean_is_run_at_the_rows_seeds')),
-  *_of('kd_jax/tasks.py',
+     'tests/studies/definition_test.py::TestSweep::test_the_best_mean_is_run_at_the_rows_seeds')),
+  *_of('kd_jax/studies/tasks.py',
     ("'crop_padding', 'flip', 'seed')", "'crop_padding', 'seed')", _HASHES),
     ('described = phase._replace(method=None, stop=None,', 'described = phase._replace(method=None, stop=None, settings={},', _HASHES),
     ("in ('unlabelled_sha256', 'unlabelled_excluded')", "in ('unlabelled_sha256',)",
-     'tests/run_test.py::test_a_data_set_may_be_its_own_unlabelled_one'),
+     'tests/runs/run_test.py::test_a_data_set_may_be_its_own_unlabelled_one'),
     ('len(users[task.identity]) > 1', 'len(users[task.identity]) > 0',
-     'tests/workers_test.py::test_a_teacher_is_free_only_where_another_row_has_it')),
+     'tests/studies/workers_test.py::test_a_teacher_is_free_only_where_another_row_has_it')),
 ]
 
 MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES]

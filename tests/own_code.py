@@ -9,7 +9,7 @@ import re
 import pytest
 
 from kd_jax import config as configuration
-from kd_jax.run import run
+from kd_jax.runs.run import run
 from kd_jax.types import KdJaxError
 from tests import tiny
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kd_jax import methods, plans, study, tasks
+from kd_jax import methods
+from kd_jax.methods import plans
+from kd_jax.studies import definition as study
+from kd_jax.studies import tasks
 from kd_jax.types import NetworkSpec, Optimiser
 
 ROOT = Path(__file__).parent.parent

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-import kd_jax.run
+import kd_jax.runs.run
 from kd_jax import config as configuration
-from kd_jax import models, teachers, training
-from kd_jax.interop import torch_reader, torch_specs
-from kd_jax.teacher_fit import USUAL
+from kd_jax import models
+from kd_jax.pytorch import reader as torch_reader
+from kd_jax.pytorch import specs as torch_specs
+from kd_jax.runs import teachers, training
+from kd_jax.runs.teacher_fit import USUAL
 from kd_jax.types import NetworkSpec
-from tests.interop import pickles
+from tests import pickles
 
 PAPERS = USUAL[3][0]
 # Of each, its file, where its ReLUs stand, and its accuracy on the test images.
@@ -36,8 +38,8 @@ def imported(tmp_path, data_dir, **changed) -> tuple[float, NetworkSpec, list[st
   """Its accuracy on 1,000 test images, what it is taken for, and what is said."""
   config = configuration.resolve(configuration.default(dataset='cifar10', data_dir=data_dir, download=False, eval_examples=1000,
                                                        selection='test', **changed))  # fmt: skip
-  prepared, said = kd_jax.run.prepare(config), []
-  context = kd_jax.run.context(prepared, tmp_path / 'run', stop=lambda: False, say=said.append)
+  prepared, said = kd_jax.runs.run.prepare(config), []
+  context = kd_jax.runs.run.context(prepared, tmp_path / 'run', stop=lambda: False, say=said.append)
   row = training.imported_row(context, 'teacher', prepared.imported['teacher'])
   return row['test_accuracy'], prepared.imported['teacher'].network.spec, said
 

@@ -30,7 +30,7 @@ from benchmarks import command
 from benchmarks.accelerator import plan, steps, studying
 from benchmarks.accelerator.jobs import environment
 from benchmarks.accelerator.record import Record
-from kd_jax import accelerators
+from kd_jax.commands import accelerators
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float('minutes', 12, 'of this sitting, at most', lower_bound=0.1)

@@ -16,7 +16,7 @@ from benchmarks.workers import serve
 def prepare(threads: int, reference: str, pretrained: str, data_dir: str, after: str) -> jobs.Prepared:
   """Does every check whose files are there; the answer holds the largest error of each kind and what failed."""
   del threads
-  from kd_jax import crosscheck
+  from kd_jax.commands import crosscheck
 
   jobs.wait_for(after)
 

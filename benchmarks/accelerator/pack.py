@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.accelerator.unpack import CHUNK, DESCRIPTION, sha256
-from kd_jax.command_line import Parser
+from kd_jax.commands.command_line import Parser
 
 # Of kd_jax's requirements, and of what these require, what the machine lacks; protobuf is there, in a version that is not known.
 WHEELS = ('array_record', 'dm-tree', 'docstring-parser', 'googleapis-common-protos', 'immutabledict', 'importlib_resources',

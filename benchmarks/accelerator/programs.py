@@ -1,4 +1,4 @@
-"""The process that compiles training steps and times them: as kd_jax.training puts a phase together, on random images.
+"""The process that compiles training steps and times them: as kd_jax.runs.training puts a phase together, on random images.
 
 A step holds what benchmarks.ours says of one. Several steps a call are one program, as the loop runs them on accelerators.
 """
@@ -87,9 +87,11 @@ def build(program: Program, after: str = '') -> Built:
   import jax
   import numpy as np
 
-  from kd_jax import assembly, config, models, run
+  from kd_jax import config, models
   from kd_jax.data import pipeline, sources
-  from kd_jax.train import checkpoint, loop, parallel, state, step
+  from kd_jax.files import checkpoints
+  from kd_jax.runs import assembly, run
+  from kd_jax.train import loop, parallel, state, step
   from kd_jax.types import Source, Trained
 
   began, random, per_epoch = time.perf_counter(), np.random.default_rng(0), program.examples // program.batch
@@ -133,7 +135,7 @@ def build(program: Program, after: str = '') -> Built:
 
   def epoch() -> dict[str, float]:
     evaluate, began = made.evaluators[phase.student], time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoint.Checkpoints(place) as saved:
+    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoints.Checkpoints(place) as saved:
       member = loop.Member(phase._replace(epochs=4), made.firsts[0], lambda state_now: {
         f'validation_{name}': value for name, value in evaluate(state.student_variables(state_now), context.parts.validation).items()},
         made.schedules[0], Silent())  # fmt: skip

@@ -15,8 +15,9 @@ from benchmarks.workers import serve
 def prepare(threads: int, folder: str, steps: int, stop_after: int, changes: dict[str, Any], after: str) -> jobs.Prepared:
   """Trains from the newest checkpoint in `folder` to the end, or to `stop_after` calls of `steps` steps where that is not 0."""
   del threads
-  from kd_jax import config, run, training
-  from kd_jax.assembly import Student
+  from kd_jax import config
+  from kd_jax.runs import run, training
+  from kd_jax.runs.assembly import Student
   from kd_jax.train import loop, parallel
 
   jobs.wait_for(after)

@@ -19,7 +19,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from kd_jax.command_line import Parser
+from kd_jax.commands.command_line import Parser
 
 DESCRIPTION = 'pack.json'  # in every part: how many parts there are, and the sha256 of each and of the whole
 CHUNK = 'chunk'

@@ -7,7 +7,7 @@ Expected (measured): NOKD 95.0 ± 2.8 %, KD 87.8 ± 15.0, RKD 84.4 ± 13.3, TAKD
 comparisons. Time: nine minutes on 2 busy CPU cores with --workers=2, four of processor time.
 """
 
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 
 def get_config():

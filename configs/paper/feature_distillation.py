@@ -10,7 +10,7 @@ Tiny ImageNet's, resized to 32×32, as prepared data called `tiny_imagenet32`. E
 """
 
 from kd_jax.config import PAPER, taught_by
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 DECIDING, OTHERS = 'Feature distillation', 'Other methods'
 SEEDS = 8

@@ -9,7 +9,7 @@ budget, on a GPU: --config.scale=16.667.
 """
 
 from kd_jax.config import PAPER, taught_by
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 DECIDING, COMPUTE, TEACHERS, OTHERS, CONTROLS = (
   'Deciding', 'Augmentation and compute', 'Other teachers', 'Other methods', 'Controls')  # fmt: skip

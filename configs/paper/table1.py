@@ -10,7 +10,7 @@ literature on this pair 89.2–89.5 % for NOKD and 90.2–90.5 % for KD. Time: 7
 """
 
 from kd_jax.config import PAPER, taught_by
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 ALPHAS, TEMPERATURES = (0.1, 0.4, 0.5, 0.7, 1.0), (1.0, 5.0, 10.0, 15.0, 20.0)
 USUAL = (0.5, 5.0)

@@ -10,7 +10,7 @@ work for a GPU (`--dry_run` says what they take here).
 """
 
 from kd_jax.config import PAPER, taught_by
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 ALONE, TAUGHT = 'Alone, by cross-entropy', 'ResNet8 by KD, taught by'
 NAMES = {'resnet8': 'ResNet8', 'resnet20': 'ResNet20', 'resnet26': 'ResNet26', 'wrn10_1': 'WRN10-1', 'wrn16_1': 'WRN16-1'}

@@ -10,7 +10,7 @@ they take here).
 """
 
 from kd_jax.config import PAPER, taught_by
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 WRITTEN, PUBLISHED, OFFICIAL = 'As the paper writes them', 'As its code computes them', "As the methods' authors do"
 

@@ -9,7 +9,7 @@ ResNet8's operations: days on one GPU. These rows are configurations, and no res
 """
 
 from kd_jax.config import PAPER
-from kd_jax.study import Row, study
+from kd_jax.studies.definition import Row, study
 
 METHODS = {'NOKD': {'method': 'nokd'}, 'KD': {'method': 'kd'}, 'OH': {'method': 'oh'}, 'UDA': {'method': 'uda'}}
 CIFAR100 = {'dataset': 'cifar100', 'mean': (0.5071, 0.4865, 0.4409), 'std': (0.2673, 0.2564, 0.2762)}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_jax import locks
+from kd_jax.files import locks
 from kd_jax.types import KdJaxError, Source
 
 Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]

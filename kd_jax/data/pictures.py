@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -88,3 +89,12 @@ def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:
   across, down = min(wide, max(1, high * width // height)), min(high, max(1, wide * height // width))
   left, top = (wide - across) // 2, (high - down) // 2
   return np.asarray(picture.crop((left, top, left + across, top + down)).resize((width, height), Image.Resampling.BILINEAR), np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+  """Return a PNG of u8[H, W], u8[H, W, 3] or u8[H, W, 4]."""
+  from PIL import Image
+
+  out = io.BytesIO()
+  Image.fromarray(pixels).save(out, format='png', optimize=True)
+  return out.getvalue()

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax import places
 from kd_jax.data import folders, prepare, splits, stl10, tfds_reader
+from kd_jax.files import places
 from kd_jax.types import KdJaxError, Source
 
 

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from kd_jax.hints import closest
 from kd_jax.methods.ab import ab
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.join import join
@@ -19,6 +18,7 @@ from kd_jax.methods.sfd import sfd, unpaired_before
 from kd_jax.methods.triplet import triplet
 from kd_jax.methods.uda import uda, uda_nokd
 from kd_jax.methods.unlabelled import stl, unsupervised
+from kd_jax.text import closest
 from kd_jax.types import KdJaxError, Method, Phase
 
 RECIPES = ('written', 'published', 'official')

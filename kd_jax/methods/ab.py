@@ -12,7 +12,7 @@ def ab(*, margin: float = 1.0, weight: float = 0.003, identity: bool = False, co
   """L = w · (1/B) Σ_i ℓ_i / 2^(n−1−i), ℓ = Σ [(s+m)²·1(s>−m ∧ t≤0) + (s−m)²·1(s≤m ∧ t>0)] over a stage's elements.
 
   s is the student's feature after a connector (1×1 convolution, BatchNorm), t the teacher's, both before the ReLU. This is
-  the first of two phases (see kd_jax.plans.ab): the student's body and the connectors learn by it alone, at the first learning
+  the first of two phases (see kd_jax.methods.plans.ab): the student's body and the connectors learn by it alone, at the first learning
   rate, then the student learns by Hinton's loss. The classifier, which this loss does not reach, is left untouched. In a join,
   such as `kd+ab`, the boundaries are a term beside the others.
 

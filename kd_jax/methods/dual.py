@@ -14,7 +14,7 @@ def side_by_side(teacher: Network) -> Method:
 
   The two share batches and optimiser but no weights, so each learns as it would alone. The teacher's weights are the method's
   own parameters, drawn from the method's key. When this phase ends the teacher is frozen; the second phase is Hinton's loss (see
-  kd_jax.plans.dual).
+  kd_jax.methods.plans.dual).
 
   The paper gives the stopping rules alone. An early trainer in the history of its code (dual_baseline) differs: there the two
   take turns, the teacher until it has gained 2 points, the student until it meets it, again and again.

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kd_jax.models import own
+from kd_jax.models import custom
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree, Trained
@@ -43,8 +43,8 @@ MODELS: dict[str, Callable] = {
 
 def build(spec: NetworkSpec) -> Network:
   """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for, or an own network is at fault."""
-  if own.is_own(spec.name):
-    return own.build(spec)
+  if custom.is_own(spec.name):
+    return custom.build(spec)
   if spec.name not in MODELS:
     raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
                      'and your own as package.module:factory')  # fmt: skip
@@ -65,7 +65,7 @@ def build(spec: NetworkSpec) -> Network:
 
 def is_known(name: str) -> bool:
   """Whether a spec of this name builds a network: a row of MODELS, or an own one; of a function or a table none does."""
-  return own.is_name(name) or name in MODELS
+  return custom.is_name(name) or name in MODELS
 
 
 def assumed(spec: NetworkSpec) -> str:
@@ -80,13 +80,13 @@ def assumed(spec: NetworkSpec) -> str:
 
 def relu_placement(name: str, wanted: str) -> str:
   """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own networks have one place."""
-  return 'block' if name.startswith('wrn') or own.is_own(name) else wanted
+  return 'block' if name.startswith('wrn') or custom.is_own(name) else wanted
 
 
 def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
   """A network and its saved weights. Raises KdJaxError where they are not those of an own network as its code is now."""
   network = build(spec)
-  if own.is_own(spec.name):
+  if custom.is_own(spec.name):
     ours, theirs = ({jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
                      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (shapes(network), variables))  # fmt: skip
     if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):

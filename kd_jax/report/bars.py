@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_jax.report import colours, statistics
+from kd_jax.files.records import Row
+from kd_jax.measures import statistics
+from kd_jax.report import colours
 from kd_jax.report.labels import percent_tick, shortened
-from kd_jax.report.records import Row
 from kd_jax.report.table import percent
 
 _ROLES = {'teacher': colours.TEACHER, 'teacher assistant': colours.ASSISTANT, 'student alone': colours.BASELINE,

@@ -12,7 +12,7 @@ BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY = '#0072b2', '#d55e00', '#009e73
 BLACK = '#000000'
 TEACHER, ASSISTANT, BASELINE, STUDENT = GREY, GREEN, ORANGE, BLUE
 OTHERS = (VERMILION, PINK, SKY)  # of what is none of these
-# Names of phases (kd_jax.plans). The stages before a student's last phase are the student's, too.
+# Names of phases (kd_jax.methods.plans). The stages before a student's last phase are the student's, too.
 _ROLES = (
   (r'(side_by_side_)?teacher\d*', TEACHER), (r'assistant\d*', ASSISTANT), (r'baseline', BASELINE),
   (r'student', STUDENT), (r'boundary|side_by_side', STUDENT),

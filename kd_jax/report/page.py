@@ -7,7 +7,7 @@ from typing import Any
 
 from kd_jax.report import markup, study_figures, study_table
 from kd_jax.report.study_table import Folder
-from kd_jax.report.table import MISSING
+from kd_jax.text import MISSING
 
 _MEASURED = (('best_epoch', 'epoch chosen', 'd'), ('validation_accuracy', 'validation %', '%'), ('test_accuracy', 'test %', '%'),
              ('test_accuracy_last', 'last epoch %', '%'), ('images_per_second', 'images/s', ',.0f'),

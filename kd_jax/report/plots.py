@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kd_jax.files.records import Row, write_bytes
 from kd_jax.report import bars, colours
 from kd_jax.report.labels import percent_tick, shortened
-from kd_jax.report.records import Row, write_bytes
 from kd_jax.report.table import percent
 from kd_jax.types import KdJaxError
 
@@ -50,7 +50,7 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
 
   Args:
     path_png: written atomically.
-    histories: the history of each phase (see kd_jax.report.records) under the phase's name.
+    histories: the history of each phase (see kd_jax.files.records) under the phase's name.
     title: of the picture.
 
   Raises:

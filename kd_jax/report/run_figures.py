@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kd_jax.data import pictures
+from kd_jax.files.records import Row
+from kd_jax.measures.analysis import Calibration
 from kd_jax.report import plots, svg
-from kd_jax.report.analysis import Calibration
-from kd_jax.report.records import Row
 
 _COLUMNS, _HEIGHT = 3, 2.6  # diagrams in a line, inches of each
 _LARGEST = 96  # pixels of a thumbnail's longer side
@@ -72,7 +72,7 @@ def confusion(counts: np.ndarray) -> bytes:
   for row, column in zip(*np.nonzero(counts), strict=True):
     *colour, opacity = shade(counts, row, column)
     pixels[row, column] = (*colour, round(255 * opacity))
-  return png(pixels)
+  return pictures.png(pixels)
 
 
 def shade(counts: np.ndarray, row: int, column: int) -> tuple[int, int, int, float]:
@@ -87,13 +87,4 @@ def thumbnail(image: np.ndarray) -> tuple[bytes, tuple[int, int]]:
 
   picture = Image.fromarray(image[..., 0] if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3]))
   picture.thumbnail((_LARGEST, _LARGEST))
-  return png(np.asarray(picture)), picture.size
-
-
-def png(pixels: np.ndarray) -> bytes:
-  """A PNG of u8[H, W], u8[H, W, 3] or u8[H, W, 4]."""
-  from PIL import Image
-
-  out = io.BytesIO()
-  Image.fromarray(pixels).save(out, format='png', optimize=True)
-  return out.getvalue()
+  return pictures.png(np.asarray(picture)), picture.size

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_jax.report import analysis, markup, run_figures, run_sections, table
-from kd_jax.report.predictions import Predictions
+from kd_jax.files.predictions import Predictions
+from kd_jax.files.run_records import Run
+from kd_jax.measures import analysis
+from kd_jax.report import markup, run_figures, run_sections, table
 from kd_jax.report.run_sections import Subject
-from kd_jax.report.runs import Run
 from kd_jax.report.study_table import shown
-from kd_jax.report.table import MISSING
+from kd_jax.text import MISSING
 
 _UNLIKE = 0.001  # by how much an accuracy may differ from the one in results.json before it is said
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.report import analysis, markup, run_figures, statistics
-from kd_jax.report.analysis import Calibration
-from kd_jax.report.predictions import Predictions
-from kd_jax.report.runs import Run
-from kd_jax.report.table import MISSING, interval, percent
+from kd_jax.files.predictions import Predictions
+from kd_jax.files.run_records import Run
+from kd_jax.measures import analysis, statistics
+from kd_jax.measures.analysis import Calibration
+from kd_jax.report import markup, run_figures
+from kd_jax.report.table import interval, percent
+from kd_jax.text import MISSING
 
 _MATRIX = 20  # classes up to which the confusions are a table
 _CONFUSIONS = 10  # the most frequent ones that are listed

@@ -6,7 +6,9 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kd_jax.report import colours, plots, records, statistics, study_table, svg
+from kd_jax.files import records
+from kd_jax.measures import statistics
+from kd_jax.report import colours, plots, study_table, svg
 from kd_jax.report.study_table import Folder
 
 # A verdict has a shape, too, for readers who see no colours.

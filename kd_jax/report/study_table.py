@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kd_jax.report import records, shapes, statistics
-from kd_jax.report.table import MISSING
+from kd_jax.files import records, shapes
+from kd_jax.measures import statistics
+from kd_jax.text import MISSING
 from kd_jax.types import KdJaxError
 
 DECIDED = 0.05  # of p after Holm

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
-from kd_jax.report import statistics
+from kd_jax.measures import statistics
+from kd_jax.text import MISSING, duration
 
-MISSING = '–'
 _KEYS = ('name', 'seed')
 _UNLIMITED = 10_000  # characters
 _SPARE = ('images/s', 'time', 'parameters', 'teachers', 'last test %', 'student')  # columns, the first that goes first
@@ -79,25 +79,6 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
   """Gives the headings of the same table, and the cells of each row."""
   columns = _columns(rows)
   return [column.heading for column in columns], [[column.cell(row) for column in columns] for row in rows]
-
-
-def duration(seconds: float | None) -> str:
-  """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–' for none."""
-  if not _known(seconds):
-    return MISSING
-  seconds = max(float(seconds), 0.0)
-  if seconds < 9.95:
-    return f'{seconds:.1f} s'
-  whole = round(seconds)
-  if whole < 60:
-    return f'{whole} s'
-  if whole < 3600:
-    return f'{whole // 60} m {whole % 60:02d} s'
-  minutes = round(seconds / 60)
-  if minutes < 24 * 60:
-    return f'{minutes // 60} h {minutes % 60:02d} m'
-  hours = round(seconds / 3600)
-  return f'{hours // 24} d {hours % 24:02d} h'
 
 
 def percent(fraction: float | None) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from kd_jax.report import study_table
 from kd_jax.report.study_table import Folder
-from kd_jax.report.table import MISSING, narrow_table
+from kd_jax.report.table import Row, interval, narrow_table, results_table
+from kd_jax.text import MISSING
 
 # Columns of a study's tables that are left out of one that is too wide, the first of them first.
 _SPARE = ('note', 'selected on', 'compute, epochs', 'PFLOP', 'seconds', 'test', 'paper %', 'last epoch %', 'student epochs', 'p',
@@ -26,6 +27,13 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
   except (AttributeError, ValueError):  # no standard output, or a closed one
     return None
+
+
+def rows_of_run(rows: Sequence[Row]) -> str:
+  """Return the table of a run's rows, and how sure the test accuracy of the last one is."""
+  accuracy, images = rows[-1]['test_accuracy'], rows[-1]['test_examples']
+  return (f'{results_table(rows, width=width())}\n{images:,} test images: by their choice alone, the 95 % interval of an accuracy of '
+          f'{accuracy:.1%} is {interval(accuracy, images)} %, and seeds add to it.')  # fmt: skip
 
 
 def summary(path: str | Path) -> str:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
+from kd_jax.files.checkpoints import Checkpoints
 from kd_jax.train import metrics, parallel
-from kd_jax.train.checkpoint import Checkpoints
 from kd_jax.train.state import method_variables, student_variables
 from kd_jax.types import Frozen, Phase, PyTree, TrainState
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kd_jax import methods, models, plans
-from kd_jax.interop import torch_names
+from kd_jax import methods, models
+from kd_jax.methods import plans
+from kd_jax.pytorch import names as torch_names
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Frozen, Known, MethodState, NetworkSpec, Optimiser, Phase, PyTree, Source, Trained
 from kd_jax.verify.numbers import difference, largest

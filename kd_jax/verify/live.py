@@ -1,6 +1,6 @@
 """The live crosscheck: every recipe of every method trained beside PyTorch, and what of them is not. Needs torch to check.
 
-A row of kd_jax.methods.METHODS is covered by a rendering of each of its recipes in kd_jax.interop.torch_recipes; one without is a
+A row of kd_jax.methods.METHODS is covered by a rendering of each of its recipes in kd_jax.verify.torch_recipes; one without is a
 check that fails, unless EXEMPT says why there is none.
 """
 
@@ -61,7 +61,7 @@ def check_live() -> Iterator[Check | Uncovered]:
   if not available():
     yield Uncovered('training beside PyTorch', "torch is not installed; `pip install -e '.[torch]'` adds it")
     return
-  from kd_jax.interop import torch_recipes
+  from kd_jax.verify import torch_recipes
 
   for method, recipe in dict.fromkeys((*rows(), *torch_recipes.RECIPES)):
     if why := EXEMPT.get((method, recipe)):
@@ -70,7 +70,7 @@ def check_live() -> Iterator[Check | Uncovered]:
       for case in cases(method, recipe):
         yield from check(case, phases)
     else:
-      yield Check(f'{method}, {recipe}: kd_jax.interop.torch_recipes has no rendering', float('nan'), TOLERANCE)
+      yield Check(f'{method}, {recipe}: kd_jax.verify.torch_recipes has no rendering', float('nan'), TOLERANCE)
   for (method, options), phases in torch_recipes.OPTIONS.items():
     yield from check(Case(method, options=options), phases)
   yield from UNCOVERED

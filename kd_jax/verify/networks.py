@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import inference, models
+from kd_jax import models
 from kd_jax.data import pipeline, sources
 from kd_jax.data.feed import Part
-from kd_jax.interop import torch_names, torch_reader, torch_specs
+from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import reader as torch_reader
+from kd_jax.pytorch import specs as torch_specs
+from kd_jax.runs import inference
 from kd_jax.types import Network, PyTree, Source, Trained
 from kd_jax.verify.numbers import Check, difference, lacks
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_jax.interop import torch_names
+from kd_jax.pytorch import names as torch_names
 from kd_jax.types import Trained
 from kd_jax.verify.beside import OPTIMISER, Start, Trace, as_flax, drawn, views
 
@@ -34,10 +34,10 @@ def render(network: Trained) -> Any:
   """Return the network as a module of torch_peer in float64."""
   import torch
 
-  from kd_jax.interop import torch_peer
+  from kd_jax.pytorch import rendering
 
   spec = network.network.spec
-  module = torch_peer.build(spec.name, classes=spec.classes, image_shape=spec.image_shape, relu_placement=spec.relu_placement).double()
+  module = rendering.build(spec.name, classes=spec.classes, image_shape=spec.image_shape, relu_placement=spec.relu_placement).double()
   stored = torch_names.to_torch(network.variables, spec)
   module.load_state_dict({name: torch.as_tensor(np.asarray(value)) for name, value in stored.items()})
   return module
@@ -46,7 +46,7 @@ def render(network: Trained) -> Any:
 def _train(phase: Any, networks: dict[str, Any], start: Start, epochs: int, kernels: Sequence[np.ndarray]) -> Trace:
   import torch
 
-  from kd_jax.interop import torch_recipes
+  from kd_jax.verify import torch_recipes
 
   student, steps = networks[phase.trainee].train(), phase.epochs(epochs)
   teachers = [copy.deepcopy(networks[name]).train(phase.statistics == 'batch') for name in phase.teachers]

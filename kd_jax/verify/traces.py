@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import methods, models
-from kd_jax.interop import torch_names
+from kd_jax.pytorch import names as torch_names
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Array, Frozen, MethodState, Network, Optimiser, PyTree, Source, TrainState
 from kd_jax.verify.numbers import Check, difference, lacks, largest

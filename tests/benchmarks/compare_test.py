@@ -14,10 +14,10 @@ import pytest
 from benchmarks import compare, ours, peer, starts, students
 from benchmarks.rows import PARTS, ROWS, SIDES, Row, Start
 from benchmarks.workers import REPOSITORY, Worker, WorkerEnded
-from kd_jax import study
 from kd_jax.methods import METHODS
 from kd_jax.models import MODELS
-from kd_jax.report.progress import Progress
+from kd_jax.runs.progress import Progress
+from kd_jax.studies import definition
 from tests.tiny import quick_compilation
 
 TINY = Row('step', student='thin_resnet8', teacher='thin_resnet8', batch=4, classes=3, image_shape=(8, 8, 3), examples=10, evaluated=6,
@@ -168,7 +168,7 @@ def test_names_need_no_quotes():
 def test_students_are_as_many_as_seeds():
   config = students.get_config()
   config.seeds = 3
-  resolved = study.resolve(config)
+  resolved = definition.resolve(config)
   assert not resolved.sweeps and [len(resolved.finals(row, {})) for row in resolved.definition.rows] == [3]
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from kd_jax import config as configuration
-from kd_jax import images
 from kd_jax.data import decoded, folders, roles, sources
+from kd_jax.runs import inputs
 from kd_jax.types import KdJaxError
 
 
@@ -365,13 +365,13 @@ class TestUnlabelled:
 
   def test_another_pixel_is_another_fingerprint(self, split):
     config = configuration.resolve(configuration.default(unlabelled_dataset=str(split), image_size=16))
-    before = images.unlabelled(config)[1]
-    assert before == images.unlabelled(config)[1] and len(before) == 64
+    before = inputs.unlabelled(config)[1]
+    assert before == inputs.unlabelled(config)[1] and len(before) == 64
     picture(50).save(split / 'loose.png')
-    assert images.unlabelled(config)[1] != before
+    assert inputs.unlabelled(config)[1] != before
 
   def test_a_prepared_data_set_has_none(self):
-    assert images.unlabelled(configuration.resolve(configuration.default(unlabelled_dataset='digits')))[1] == ''
+    assert inputs.unlabelled(configuration.resolve(configuration.default(unlabelled_dataset='digits')))[1] == ''
 
   def test_none(self, tmp_path):
     with pytest.raises(KdJaxError, match='no images lie in'):

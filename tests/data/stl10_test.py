@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from kd_jax import config as configuration
-from kd_jax import images
 from kd_jax.data import decoded, prepare, sources, stl10
+from kd_jax.runs import inputs
 from kd_jax.train import step
 from kd_jax.types import KdJaxError, Source
 
@@ -213,4 +213,4 @@ def test_grey_images_refuse_it_before_the_download(monkeypatch):
   config = configuration.resolve(configuration.default(dataset='digits', validation_examples=40, method='unsupervised'))
   monkeypatch.setattr(sources, 'load_unlabelled', None)
   with pytest.raises(KdJaxError, match='unlabelled_dataset stl10 have 3 channels, and those to train on have 1'):
-    images.unlabelled(config, shape=(16, 16, 1))
+    inputs.unlabelled(config, shape=(16, 16, 1))

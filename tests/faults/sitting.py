@@ -102,11 +102,11 @@ def arguments(folder: Path, program: str = LAUNCH) -> list[str]:
 
 def prepare(base: Path) -> None:
   """Imports what sittings in children of this process need. Called before all else, since it may start the process anew."""
-  from kd_jax import main
+  from kd_jax.commands import run
 
   os.environ.update(compiled(base))
-  main.settle_environment()
-  for name in ('kd_jax.run', 'kd_jax.inference', 'kd_jax.report.run_page', 'orbax.checkpoint', 'matplotlib.backends.backend_agg',
+  run.settle_environment()
+  for name in ('kd_jax.runs.run', 'kd_jax.runs.inference', 'kd_jax.report.run_page', 'orbax.checkpoint', 'matplotlib.backends.backend_agg',
                'tensorboardX.summary', 'PIL.Image', 'ml_collections.config_flags'):  # fmt: skip
     importlib.import_module(name)
 
@@ -161,14 +161,13 @@ def fork(folder: Path, *, before: Callable[[], object] = lambda: None, program: 
   def act() -> None:
     from absl import app
 
-    from kd_jax import main
-    from kd_jax.report import __main__ as report
+    from kd_jax.commands import report, run
 
     os.environ.update(environment(folder))
     os.chdir(folder.parent)
     sys.argv = [*arguments(folder, program), *extra]
     before()
-    command = main if program == LAUNCH else report
+    command = run if program == LAUNCH else report
     app.run(command.main, argv=sys.argv, flags_parser=command.parse)
 
   return child(act)
@@ -247,8 +246,8 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
   """Each file's name, and what is in it, in a form that can be compared."""
   import jax
 
-  from kd_jax.report import predictions, records, run_page, runs
-  from kd_jax.train import checkpoint
+  from kd_jax.files import checkpoints, predictions, records, run_records
+  from kd_jax.report import run_page
   from tests import tensorboard
 
   for name in ('config.json', 'data.json'):
@@ -257,7 +256,7 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
     yield name, (folder / name).read_bytes()
   yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
   for phase in PHASES:
-    spec, variables, info = checkpoint.load_network(folder / 'networks' / phase)
+    spec, variables, info = checkpoints.load_network(folder / 'networks' / phase)
     arrays = {jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
               for path, a in jax.tree_util.tree_leaves_with_path(variables)}  # fmt: skip
     yield f'networks/{phase}', (spec, arrays, {**info, 'row': _timeless(info['row'])})
@@ -271,7 +270,7 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
     yield f'cache/{path.name}', path.read_bytes()
   if report:
     yield predictions.FILE, (folder / predictions.FILE).read_bytes()
-    page = run_page.page(runs.read(folder), predictions.read(folder / predictions.FILE), [])  # it shows times, too
+    page = run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), [])  # it shows times, too
     shown = (folder / 'report' / 'index.html').read_text()
     yield 'report/index.html', shown == page or shown
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kd_jax.report import page, predictions, records, run_page, runs, study_table
+from kd_jax.files import predictions, records, run_records
+from kd_jax.report import page, run_page, study_table
 from tests.report import run_report_test, study_report_test
 
 HOSTILE = (
@@ -91,7 +92,7 @@ def run(folder, words: str) -> str:
   for path in folder.glob('phases/*/history.csv'):
     history = records.read_history(path)
     records.write_history(path, [{**row, 'terms': {key + words: term for key, term in row['terms'].items()}} for row in history])
-  return run_page.page(runs.read(folder), predictions.read(folder / predictions.FILE), ['a part is lacking' + words])
+  return run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), ['a part is lacking' + words])
 
 
 @pytest.mark.parametrize(('made', 'least'), [(study, 50), (run, 50)])

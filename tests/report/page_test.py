@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kd_jax.report import markup, page, records, study_figures, study_table
+from kd_jax.files import records
+from kd_jax.report import markup, page, study_figures, study_table
 from kd_jax.types import KdJaxError
 from tests import pages
 

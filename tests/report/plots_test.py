@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from kd_jax.report import colours, plots, statistics
+from kd_jax.measures import statistics
+from kd_jax.report import colours, plots
 from kd_jax.report.plots import plot_comparison, plot_history
 from kd_jax.types import KdJaxError
 

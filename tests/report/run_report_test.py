@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from absl import flags, logging
 
-from kd_jax import assembly, inference, models
 from kd_jax import config as configuration
-from kd_jax.report import __main__ as report
-from kd_jax.report import analysis, markup, predictions, records, run_page, runs, table
-from kd_jax.report.predictions import Part, Predictions
-from kd_jax.train import checkpoint
+from kd_jax import models
+from kd_jax.commands import report
+from kd_jax.files import checkpoints, predictions, records, run_records
+from kd_jax.files.predictions import Part, Predictions
+from kd_jax.measures import analysis
+from kd_jax.report import markup, run_page, table
+from kd_jax.runs import assembly, inference
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import pages, tiny
 
@@ -81,7 +83,7 @@ def made(folder, *, rows=KD, classes=tuple('abcdef'), n=300, held=200, note='', 
 
 
 def page(folder, *, lacking=()):
-  return run_page.page(runs.read(folder), predictions.read(folder / predictions.FILE), lacking)
+  return run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), lacking)
 
 
 def tables(text):
@@ -214,7 +216,7 @@ class TestThePage:
 
   def test_says_where_an_imported_network_has_seen_the_validation_images(self, tmp_path):
     found = predictions.read(made(tmp_path) / predictions.FILE)
-    run = runs.read(tmp_path)
+    run = run_records.read(tmp_path)
     imported = run._replace(rows=[{**run.rows[0], 'method': 'imported'}, *run.rows[1:]])
     assert 'surely trained on them' not in run_page.page(imported, found, [])
     held = found.parts['validation']
@@ -225,7 +227,7 @@ class TestThePage:
   def test_a_handful_of_images_proves_nothing(self, tmp_path):
     """None of 3 test images right and 1 of 3 validation images: the standard error of the first would be 0."""
     found = predictions.read(made(tmp_path, n=3, held=3) / predictions.FILE)
-    run = runs.read(tmp_path)
+    run = run_records.read(tmp_path)
     imported = run._replace(rows=[{**run.rows[0], 'method': 'imported'}, *run.rows[1:]])
     for name, right in (('test', 0), ('validation', 1)):
       part = found.parts[name]
@@ -236,19 +238,19 @@ class TestThePage:
 
   def test_a_network_that_is_always_right_has_an_interval(self, tmp_path):
     found = predictions.read(made(tmp_path, n=20, held=20) / predictions.FILE)
-    run = runs.read(tmp_path)
+    run = run_records.read(tmp_path)
     run = run._replace(rows=[{**row, 'test_accuracy': 1.0} for row in run.rows])
     assert 'student 83.89 to 100.00' in run_page.page(run, found, [])
 
   def test_without_predictions_has_results_curves_and_the_reason(self, tmp_path):
-    text = run_page.page(runs.read(made(tmp_path)), None, ['The images are gone.'])
+    text = run_page.page(run_records.read(made(tmp_path)), None, ['The images are gone.'])
     assert headings(text) == ['Results', 'Curves', 'Configuration and versions'] and 'The images are gone.' in text
 
   def test_without_the_students_predictions_has_the_others(self, tmp_path):
     found = predictions.read(made(tmp_path) / predictions.FILE)
     for part in found.parts.values():
       del part.logits['student']
-    text = run_page.page(runs.read(tmp_path), found, [])
+    text = run_page.page(run_records.read(tmp_path), found, [])
     assert [line[0] for line in tables(text)[1][1:]] == ['baseline and teacher']
     assert 'Images on which they differ' not in text
 
@@ -268,7 +270,7 @@ class TestTheTeachersOfARun:
   ])  # fmt: skip
   def test_are_the_last_of_their_architectures(self, tmp_path, rows, expected):
     keys = ('name', 'role', 'student', 'teachers')
-    run = runs.Run(tmp_path, {}, {}, [dict(zip(keys, line, strict=True)) for line in rows], {})
+    run = run_records.Run(tmp_path, {}, {}, [dict(zip(keys, line, strict=True)) for line in rows], {})
     assert run.teachers == expected and 'side_by_side' not in [r['name'] for r in run.networks]
 
 
@@ -357,7 +359,7 @@ def folder(tmp_path_factory):
   records.write_json(folder / 'config.json', configuration.resolve(configuration.default(**SMALL)).for_json())
   for seed, name in enumerate(('teacher', 'student')):
     network = models.build(NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
-    checkpoint.save_network(folder / 'networks' / name, network.spec, tiny.variables(network, seed=seed), {})
+    checkpoints.save_network(folder / 'networks' / name, network.spec, tiny.variables(network, seed=seed), {})
   return folder
 
 
@@ -376,7 +378,7 @@ class TestOfRealNetworks:
     dataset, parts = inference.images.labelled(config)
     assert found.classes == tuple('0123456789') and set(found.parts) == {'test', 'validation'}
     np.testing.assert_array_equal(found.parts['validation'].label, dataset.train.label[parts.validation.index])
-    spec, variables, _ = checkpoint.load_network(folder / 'networks' / 'student')
+    spec, variables, _ = checkpoints.load_network(folder / 'networks' / 'student')
     pixels = dataset.test.image[parts.test.index] / np.float32(255)
     expected = models.build(spec).module.apply(variables, pixels, train=False).logits
     np.testing.assert_allclose(found.parts['test'].logits['student'], expected, rtol=1e-4, atol=1e-5)
@@ -412,7 +414,7 @@ class TestOfRealNetworks:
     assert 'Calibration' in headings((tmp_path / 'index.html').read_text())
 
   def test_an_imported_teacher_that_is_gone_costs_its_parts_alone(self, folder, tmp_path):
-    run = runs.read(folder)
+    run = run_records.read(folder)
     run = run._replace(path=tmp_path, config={**run.config, 'teacher_checkpoint': 'gone.pth'},
                        rows=[{**run.rows[0], 'method': 'imported', 'best_sha256': None}, run.rows[1]])  # fmt: skip
     (tmp_path / 'networks').symlink_to(folder / 'networks')

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.cells import cell_len
 
-from kd_jax.report import page, records, study_table, terminal
+from kd_jax.files import records
+from kd_jax.report import page, study_table, terminal
 from kd_jax.types import KdJaxError
 from tests import pages
 

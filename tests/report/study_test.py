@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-from kd_jax.report import records, study_table
+from kd_jax.files import records
+from kd_jax.report import study_table
 from kd_jax.types import KdJaxError
 
 ROWS = {'NOKD': (0.60, 0.61, 0.62), 'KD': (0.70, 0.712, 0.72), 'UDA': (0.69, 0.721, 0.71)}

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from kd_jax.report import table, terminal
-from kd_jax.report.table import duration, markdown_table, percent, results_table
+from kd_jax.report.table import markdown_table, percent, results_table
+from kd_jax.text import duration
 
 TEACHER = {
   'name': 'teacher',

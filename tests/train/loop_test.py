@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd_jax.files.checkpoints import Checkpoints
 from kd_jax.train import loop
-from kd_jax.train.checkpoint import Checkpoints
 from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Phase, TrainState
 from tests import tiny
 

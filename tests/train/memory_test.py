@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from kd_jax import main
+from kd_jax.commands import run
 from kd_jax.train import memory
 from kd_jax.types import KdJaxError
 
@@ -46,7 +46,7 @@ def test_memory_that_is_kept_between_steps_is_returned_between_phases():
     'before, blocks = resident(), [bytearray(4096 * 16) for _ in range(1024)]\nlast = bytearray(64)\ndel blocks\n'
     'kept = resident() - before\nmemory.give_back()\nprint(kept, resident() - before)\n'
   )
-  environment = {**os.environ, 'GLIBC_TUNABLES': main.TUNABLES}
+  environment = {**os.environ, 'GLIBC_TUNABLES': run.TUNABLES}
   made = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=120, env=environment)
   kept, left = map(int, made.stdout.split())
   assert kept > 50_000 and left < 10_000  # kilobytes

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from kd_jax import assembly, models
+from kd_jax import models
 from kd_jax.data.feed import Part
+from kd_jax.runs import assembly
 from kd_jax.train import parallel
 from kd_jax.train.programs import Programs
 from kd_jax.types import NetworkSpec, Source, Trained

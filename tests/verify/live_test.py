@@ -18,7 +18,7 @@ def test_without_torch_it_is_said(monkeypatch):
 
 pytest.importorskip('torch', reason="torch is not installed: pip install -e '.[torch]'")
 pytestmark = pytest.mark.filterwarnings('ignore::UserWarning')  # torch's, of arrays that it shares with numpy
-from kd_jax.interop import torch_recipes  # noqa: E402 - needs torch
+from kd_jax.verify import torch_recipes  # noqa: E402 - needs torch
 
 SHORT = {'epochs': 3}  # of a run; AB's phases are 2 and 1 of them
 USUAL = [(live.cases(*row)[0], phases) for row, phases in torch_recipes.RECIPES.items()]
@@ -102,7 +102,7 @@ def test_the_table_says_where_the_curves_part():
 def test_every_recipe_of_every_method_has_a_rendering_or_a_reason():
   assert {name for name, _ in live.rows()} == set(methods.METHODS)
   lost = [row for row in live.rows() if row not in torch_recipes.RECIPES and row not in live.EXEMPT]
-  assert not lost, 'give kd_jax.interop.torch_recipes a rendering of these, or kd_jax.verify.live a reason'
+  assert not lost, 'give kd_jax.verify.torch_recipes a rendering of these, or kd_jax.verify.live a reason'
   for name, recipe in torch_recipes.RECIPES:
     assert (name, recipe) in live.rows() or '+' in name
 
@@ -111,7 +111,7 @@ def test_a_row_without_a_rendering_fails_the_crosscheck(monkeypatch):
   monkeypatch.setitem(methods.METHODS, 'newcomer', methods.METHODS['kd'])
   monkeypatch.setattr(live, 'check', lambda case, phases: iter((Check(str(case), 0.0, 1.0),)))
   failed = [line.what for line in live.check_live() if isinstance(line, Check) and not line.passed]
-  assert failed == [f'newcomer, {recipe}: kd_jax.interop.torch_recipes has no rendering' for recipe in ('written', 'official')]
+  assert failed == [f'newcomer, {recipe}: kd_jax.verify.torch_recipes has no rendering' for recipe in ('written', 'official')]
 
 
 def test_a_reason_takes_a_row_out_of_the_checks(monkeypatch):

@@ -1,0 +1,246 @@
+"""The forms in which a network leaves kd_jax: files that other programs run, each with its normalisation inside.
+
+| format    | files       | made by                       | run by                      | images                            |
+|-----------|-------------|-------------------------------|-----------------------------|-----------------------------------|
+| stablehlo | .stablehlo  | jax.export                    | jax, on cpu, cuda and tpu   | f32[B, H, W, C] in [0, 1]         |
+| torch     | .pt2, .pth  | torch.export                  | torch, without kd_jax       | f32[B, C, H, W] in [0, 1]         |
+| onnx      | .onnx       | torch.onnx                    | onnxruntime and its like    | f32[B, C, H, W] in [0, 1]         |
+
+All give logits f32[B, K] for any B. A `.pth` is a state dict under the names of the published code, for training on in PyTorch; it
+needs the code of its network, here kd_jax.pytorch.rendering. Torch and ONNX go through that rendering, so that they have the
+families which it has; StableHLO has every network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax.deploy.runners import Runner
+from kd_jax.files.kinds import EXPORTS
+from kd_jax.pytorch import names as torch_names
+from kd_jax.types import KdJaxError, NetworkSpec, Trained
+
+
+class Format(NamedTuple):
+  """A form to export to. The first of its files is the program."""
+
+  suffixes: tuple[str, ...]
+  layout: str  # of images: 'NHWC' or 'NCHW'
+  writer: tuple[str, ...]  # packages that it takes to write it, beyond the base install
+  runtime: tuple[str, ...]  # and to run it
+  extra: str  # of setup.cfg, which has them
+  write: Callable[[Trained, Path], None]  # writes stem + each suffix
+
+
+def write(trained: Trained, name: str, stem: Path) -> list[Path]:
+  """Writes a network in the format called `name`, and returns the paths: `stem` with each of its suffixes.
+
+  Raises KdJaxError where the format cannot have this network, or what it takes is not installed, and OSError where the disk refuses.
+  """
+  chosen = FORMATS[name]
+  require(name, chosen.writer)
+  try:
+    with _quiet():
+      chosen.write(trained, stem)
+  except (KdJaxError, OSError):
+    raise
+  except Exception as fault:  # of an exporter's own kind, as for a module that needs to know the size of its batch
+    raise KdJaxError(f'{trained.network.spec.name} cannot be written as {name} for any batch size: {_brief(fault)}') from fault
+  return [stem.with_name(stem.name + suffix) for suffix in chosen.suffixes]
+
+
+def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = None) -> Runner:
+  """A file of one of the formats, ready to run.
+
+  Args:
+    path: with one of the formats' suffixes.
+    spec: of the network; a `.pth` alone needs it.
+    threads: that torch and onnxruntime use on a CPU; their own choice where None.
+
+  Raises:
+    KdJaxError: the runtime is missing, or the file is not what its suffix says.
+  """
+  name = next(name for name, each in FORMATS.items() if path.suffix in each.suffixes)
+  require(name, FORMATS[name].runtime)
+  try:
+    with _quiet():
+      return _LOADERS[path.suffix](path, spec, threads)
+  except Exception as fault:  # each runtime has its own kinds, for a file that is damaged or of a newer version
+    raise KdJaxError(f'{path} cannot be read as {name}: {_brief(fault)}; export it again') from fault
+
+
+def require(name: str, packages: Iterable[str]) -> None:
+  """Raises KdJaxError where one of the packages that a format needs is not installed."""
+  for package in packages:
+    try:
+      importlib.import_module(package)
+    except ImportError:
+      raise KdJaxError(f"the format {name} needs {package}, which is not installed: "
+                       f"pip install -e '.[{FORMATS[name].extra}]'") from None  # fmt: skip
+
+
+def _write_stablehlo(trained: Trained, stem: Path) -> None:
+  from jax import export
+
+  network, variables = trained
+
+  def logits(image: jax.Array) -> jax.Array:
+    return network.module.apply(variables, image, train=False).logits
+
+  image = jax.ShapeDtypeStruct((*export.symbolic_shape('batch'), *network.spec.image_shape), jnp.float32)
+  exported = export.export(jax.jit(logits), platforms=('cpu', 'cuda', 'tpu'))(image)
+  stem.with_name(f'{stem.name}.stablehlo').write_bytes(exported.serialize())
+
+
+def _load_stablehlo(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
+  del spec, threads
+  from jax import export
+
+  exported = export.deserialize(bytearray(path.read_bytes()))
+  taken, given = exported.in_avals, exported.out_avals
+  if [len(aval.shape) for aval in (*taken, *given)] != [4, 2] or isinstance(taken[0].shape[0], int) or taken[0].dtype != jnp.float32:
+    raise KdJaxError('it is no function of images float32[b, H, W, C], for any b, to logits [b, K]')
+  compiled = jax.jit(exported.call)
+  return Runner(lambda image: np.asarray(compiled(image)), tuple(exported.in_avals[0].shape[1:]))
+
+
+def _write_torch(trained: Trained, stem: Path) -> None:
+  import torch
+
+  torch.export.save(_program(trained), stem.with_name(f'{stem.name}.pt2'))
+  torch_names.export_file(stem.with_name(f'{stem.name}.pth'), trained.variables, trained.network.spec)
+
+
+def _write_onnx(trained: Trained, stem: Path) -> None:
+  import torch
+
+  made = torch.onnx.export(_program(trained), dynamo=True, input_names=['image'], output_names=['logits'], verbose=False)
+  made.save(stem.with_name(f'{stem.name}.onnx'), external_data=False)
+
+
+def _peer(spec: NetworkSpec, state: Mapping[str, Any]) -> Any:
+  """The network in PyTorch, giving logits alone."""
+  import torch
+
+  network = _rendering(spec)
+  network.load_state_dict(state)
+
+  class Logits(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.network = network
+
+    def forward(self, image):
+      return self.network(image).logits
+
+  return Logits().eval()
+
+
+def _rendering(spec: NetworkSpec) -> Any:
+  """The network in PyTorch with fresh weights. Raises KdJaxError where there is none."""
+  from kd_jax.pytorch import rendering
+
+  try:
+    return rendering.build(spec.name, classes=spec.classes, image_shape=spec.image_shape, relu_placement=spec.relu_placement,
+                            mean=spec.mean, std=spec.std)  # fmt: skip
+  except ValueError:
+    raise KdJaxError(f'{spec.name} is not written in PyTorch here, and the formats torch and onnx go through PyTorch; use '
+                     '--format=stablehlo, which takes every network') from None  # fmt: skip
+
+
+def _program(trained: Trained) -> Any:
+  import torch
+
+  spec = trained.network.spec
+  _rendering(spec)  # before the names of its weights are asked for, which an unknown network has not
+  state = {name: torch.from_numpy(array) for name, array in torch_names.to_torch(trained.variables, spec).items()}
+  height, width, channels = spec.image_shape
+  return torch.export.export(_peer(spec, state), (torch.zeros(2, channels, height, width),),
+                             dynamic_shapes=({0: torch.export.Dim('batch')},))  # fmt: skip
+
+
+def _in_torch(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+  import torch
+
+  if threads:
+    torch.set_num_threads(threads)
+
+  def run(image: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+      return module(torch.from_numpy(_channels_first(image))).numpy()
+
+  return run
+
+
+def _load_program(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
+  del spec
+  import torch
+
+  program = torch.export.load(path)
+  given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
+  channels, height, width = given.meta['val'].shape[1:]
+  return Runner(_in_torch(program.module(), threads), (int(height), int(width), int(channels)))
+
+
+def _load_state(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
+  import torch
+
+  state = torch.load(path, weights_only=True, map_location='cpu')['model_state_dict']
+  return Runner(_in_torch(_peer(spec, state), threads), spec.image_shape)
+
+
+def _load_onnx(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
+  del spec
+  import onnxruntime
+
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = threads or 0
+  session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+  taken, (logits, *_) = session.get_inputs(), session.get_outputs()
+  kinds = [(value.type, [type(side) is int for side in value.shape]) for value in taken]
+  if kinds != [('tensor(float)', [False, True, True, True])] or len(logits.shape or ()) not in (0, 2):  # it may be left open
+    raise KdJaxError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
+  (given,) = taken
+  _, channels, height, width = given.shape
+  return Runner(lambda image: session.run(None, {given.name: _channels_first(image)})[0], (height, width, channels))
+
+
+def _channels_first(image: np.ndarray) -> np.ndarray:
+  return np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Hides what the exporters say of themselves (deprecations within them, optional packages that they miss)."""
+  logger = logging.getLogger('torch.onnx')
+  before = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      yield
+  finally:
+    logger.setLevel(before)
+
+
+def _brief(fault: BaseException) -> str:
+  text = ' '.join(str(fault).split()) or type(fault).__name__
+  return text if len(text) <= 200 else text[:199] + '…'
+
+
+FORMATS = {
+  'stablehlo': Format(EXPORTS['stablehlo'], 'NHWC', (), (), '', _write_stablehlo),
+  'torch': Format(EXPORTS['torch'], 'NCHW', ('torch',), ('torch',), 'torch', _write_torch),
+  'onnx': Format(EXPORTS['onnx'], 'NCHW', ('torch', 'onnx', 'onnxscript', 'onnxruntime'), ('onnxruntime',), 'onnx', _write_onnx),
+}
+_LOADERS = {'.stablehlo': _load_stablehlo, '.pt2': _load_program, '.pth': _load_state, '.onnx': _load_onnx}

@@ -1,0 +1,237 @@
+"""The records of a run: history.csv, JSON files and results.json.
+
+A *history* is a list of rows, one an epoch. A row maps names to numbers or short strings; 'epoch' counts from 1,
+accuracies are fractions, and 'terms' maps the name of each loss term to its mean over the epoch. The rows of a history
+need not have the same names. Every file is written beside its place and then moved there: a reader sees the old file
+or the new one, never half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd_jax.files import shapes
+from kd_jax.types import Damaged, KdJaxError
+
+Row = Mapping[str, Any]
+_TERM = 'term/'
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+  """Writes a file atomically and makes its folder where that is missing. Raises KdJaxError where the disk refuses."""
+  path = Path(path)
+  # Not tempfile: its files are private to the user, and the finished record would stay so.
+  draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(draft, 'wb') as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(draft, path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      draft.unlink(missing_ok=True)
+    raise KdJaxError(
+      f"The file '{path}' cannot be written ({error.strerror or error}): free some space, or choose another folder."
+    ) from error
+
+
+def flatten(row: Row) -> dict[str, Any]:
+  """Gives a row of a history as plain Python values under flat names: the terms become 'term/<name>'."""
+  flat = {}
+  for name, value in row.items():
+    if name == 'terms':
+      flat.update({_TERM + term: _scalar(_TERM + term, number) for term, number in value.items()})
+    else:
+      flat[name] = _scalar(name, value)
+  return flat
+
+
+def write_history(path_csv: str | Path, history: Sequence[Row]) -> None:
+  """Writes a history as CSV, whole, so that a resumed run leaves no duplicates.
+
+  The columns are those of all rows, in the order in which they are first seen; a cell is empty where a row lacks the
+  column or holds None. Floats are written so that reading gives the same number, NaN and infinities included.
+  """
+  rows = [flatten(row) for row in history]
+  columns = list(dict.fromkeys(name for row in rows for name in row))
+  text = io.StringIO(newline='')
+  writer = csv.writer(text, lineterminator='\n')
+  if columns:
+    writer.writerow(columns)
+  writer.writerows(['' if row.get(name) is None else row[name] for name in columns] for row in rows)
+  write_bytes(path_csv, text.getvalue().encode())
+
+
+def read_history(path: str | Path) -> list[dict[str, Any]]:
+  """Reads what write_history wrote: empty cells are left out, and the columns 'term/<name>' come back under 'terms'.
+
+  Raises KdJaxError where the file is missing or damaged.
+  """
+  lines = csv.reader(io.StringIO(_read_text(path), newline=''), strict=True)
+  history = []
+  try:
+    columns = next(lines, [])
+    for cells in lines:
+      if len(cells) != len(columns):
+        raise KdJaxError(
+          f"The history '{path}' is damaged: line {lines.line_num} has {len(cells)} cells and the header "
+          f'{len(columns)}; delete the line, or restore the file from a copy.'
+        )
+      history.append(_nest({name: _parse(cell) for name, cell in zip(columns, cells, strict=True) if cell}))
+  except csv.Error as error:
+    raise KdJaxError(
+      f"The history '{path}' is damaged at line {lines.line_num} ({error}): restore it from a copy."
+    ) from error
+  return history
+
+
+def read_curves(path: str | Path) -> list[dict[str, Any]]:
+  """Reads a history of numbers alone, with an epoch in each row. Raises KdJaxError where it is not so."""
+  history = read_history(path)
+  for number, row in enumerate(history, 2):
+    if not isinstance(row.get('epoch'), int):
+      raise KdJaxError(f'{path} is damaged (a line has no epoch): restore it from a copy')
+    for name, value in flatten(row).items():
+      if not shapes.is_number(value) and not (isinstance(value, float) and not math.isfinite(value)):
+        raise KdJaxError(f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from a copy")
+  return history
+
+
+def write_json(path: str | Path, value: Any) -> None:
+  """Writes a value as JSON, atomically.
+
+  Scalars and arrays of numpy and jax become numbers and lists, tuples become lists, paths become strings. JSON has no
+  NaN and no infinity: they are written as null, because a file that other tools refuse is worth less than a gap.
+  """
+  text = json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
+  write_bytes(path, (text + '\n').encode())
+
+
+def read_json(path: str | Path) -> Any:
+  """Reads a JSON file. Raises KdJaxError where it is missing, damaged or holds NaN, which is not JSON."""
+  try:
+    return json.loads(_read_text(path), parse_constant=_refuse_constant)
+  except (ValueError, RecursionError) as error:
+    raise Damaged(
+      f"The file '{path}' is not valid JSON ({error}): restore it from a copy, or delete it and run again."
+    ) from error
+
+
+def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
+  """Writes an object as `write_json` does, with its hash under 'sha256'."""
+  content = json.loads(json.dumps(_jsonable(value)))
+  write_json(path, content | {'sha256': _seal(content)})
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+  """Reads what `write_sealed` wrote, without the hash. Raises KdJaxError where it is missing, Damaged where a bit has changed."""
+  content = read_json(path)
+  sealed = content.pop('sha256', None) if isinstance(content, dict) else None
+  if sealed != _seal(content):
+    raise Damaged(
+      f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or delete it and run again."
+    )
+  return content
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+  """Reads a JSON object. Raises KdJaxError as `read_json`, and where it is none."""
+  found = read_json(path)
+  if not isinstance(found, dict):
+    raise KdJaxError(f'{path} is damaged (it is no JSON object): restore it from a copy')
+  return found
+
+
+def read_results(path: str | Path) -> list[dict[str, Any]]:
+  """Reads results.json, [] where there is none. Raises KdJaxError where it is no list of objects."""
+  results = read_json(path) if os.path.exists(path) else []
+  shapes.check(path, results, [{}], 'delete it, or move it away, and run again, which rewrites it')
+  return results
+
+
+def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
+  """Adds rows to results.json, a list of objects, and returns the whole list.
+
+  A row replaces, in its place, the one with the same 'name' and 'seed'; new rows go to the end; all others stay.
+  Raises KdJaxError where the file exists and is not a list of objects: results are never overwritten by accident.
+  """
+  results = read_results(path)
+  place = {(row.get('name'), row.get('seed')): index for index, row in enumerate(results)}
+  for row in _jsonable(rows):
+    key = row['name'], row['seed']
+    if key in place:
+      results[place[key]] = row
+    else:
+      place[key] = len(results)
+      results.append(row)
+  write_json(path, results)
+  return results
+
+
+def _read_text(path: str | Path) -> str:
+  try:
+    return Path(path).read_bytes().decode()
+  except OSError as error:
+    raise KdJaxError(f"The file '{path}' cannot be read ({error.strerror or error}): check the path.") from error
+  except UnicodeDecodeError as error:
+    raise Damaged(
+      f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it and run again."
+    ) from error
+
+
+def _seal(content: Any) -> str:
+  return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _scalar(name: str, value: Any) -> Any:
+  if hasattr(value, 'item'):  # of numpy or jax; numpy's own repr of a float is no number
+    value = value.item()
+  if value is None or isinstance(value, (str, int, float)):
+    return value
+  raise TypeError(f'A row of a history holds numbers and strings, but {name!r} is of type {type(value).__name__}.')
+
+
+def _parse(cell: str) -> Any:
+  if cell in ('True', 'False'):
+    return cell == 'True'
+  for number in (int, float):
+    with contextlib.suppress(ValueError):
+      return number(cell)
+  return cell
+
+
+def _nest(flat: Row) -> dict[str, Any]:
+  row: dict[str, Any] = {}
+  for name, value in flat.items():
+    if name.startswith(_TERM):
+      row.setdefault('terms', {})[name.removeprefix(_TERM)] = value
+    else:
+      row[name] = value
+  return row
+
+
+def _jsonable(value: Any) -> Any:
+  if hasattr(value, 'tolist'):
+    value = value.tolist()
+  if isinstance(value, Mapping):
+    return {key: _jsonable(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_jsonable(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _refuse_constant(name: str) -> None:
+  raise ValueError(f'it holds {name}')

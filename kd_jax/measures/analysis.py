@@ -1,0 +1,165 @@
+"""What predictions tell of networks: confusions, calibration, and how two networks agree. Arrays in, numbers out; no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kd_jax.measures import statistics
+
+BINS = 15
+TEMPERATURES = (0.05, 20.0)  # where the best one is looked for
+SHOWN = 12  # images of a kind
+_DRAWS = 200
+
+
+class Bin(NamedTuple):
+  """The images whose confidence falls into one of BINS equal parts of (0, 1]."""
+
+  confidence: float  # the mean
+  accuracy: float
+  share: float  # of all images
+
+
+class Reliability(NamedTuple):
+  """How confidence and accuracy go together at one temperature; confidence is the probability of the predicted class."""
+
+  bins: tuple[Bin, ...]  # those that are not empty
+  ece: float  # Σ share · |accuracy − confidence|
+  cross_entropy: float  # mean over the images, in nats
+
+
+class Calibration(NamedTuple):
+  """A network on the test images; `temperature` and `after` are None where there are no validation images to fit it on."""
+
+  before: Reliability
+  temperature: float | None
+  after: Reliability | None
+  by_chance: float  # the ECE, on average, of a network with the last of these confidences that are all deserved
+
+
+class Agreement(NamedTuple):
+  """Two networks on the same n images, in numbers of images."""
+
+  both: int  # right
+  first: int  # the first alone is right
+  second: int
+  neither: int
+  equal: int  # predictions; all of `both`, and those errors that the two share
+  difference: statistics.Difference  # of their accuracies, by the choice of images alone
+
+  @property
+  def n(self) -> int:
+    return self.both + self.first + self.second + self.neither
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+  """log softmax of [n, K], in float64."""
+  shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+  return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def mean_of(several: Sequence[np.ndarray]) -> np.ndarray:
+  """The log of the mean of several networks' probabilities: logits of the network that they are together. All are [n, K].
+
+  It is what a mean of divergences to each of them, as MKD has it, is least for. Of one network, its logits.
+  """
+  if len(several) == 1:
+    return several[0]
+  return np.log(np.maximum(np.mean([np.exp(log_probabilities(logits)) for logits in several], 0), np.finfo(np.float64).tiny))
+
+
+def divergence(target: np.ndarray, logits: np.ndarray) -> float:
+  """Return the mean over images of KL(softmax(target) ‖ softmax(logits)), in nats. Both are [n, K]."""
+  p, q = log_probabilities(target), log_probabilities(logits)
+  return float((np.exp(p) * (p - q)).sum(-1).mean())
+
+
+def right(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
+  """bool[n]: whether the largest of [n, K] logits is the label's."""
+  return logits.argmax(-1) == label
+
+
+def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
+  """i64[K, K]: how many images of the class of a row are taken for that of a column."""
+  classes = logits.shape[-1]
+  return np.bincount(label.astype(np.int64) * classes + logits.argmax(-1), minlength=classes**2).reshape(classes, classes)
+
+
+def calibration(test: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray] | None) -> Calibration:
+  """A network's calibration on test images before and after temperature scaling.
+
+  Args:
+    test: logits [n, K] and labels i32[n].
+    validation: the same of the images that the temperature is fitted on; None where there are none.
+
+  References:
+    Guo et al. 2017, "On Calibration of Modern Neural Networks"; 15 bins of equal width, as there.
+  """
+  logits, label = test
+  before = reliability(logits, label)
+  if validation is None:
+    return Calibration(before, None, None, _by_chance(logits))
+  temperature = fitted(*validation)
+  return Calibration(before, temperature, reliability(logits / temperature, label), _by_chance(logits / temperature))
+
+
+def fitted(logits: np.ndarray, label: np.ndarray) -> float:
+  """The temperature in TEMPERATURES that makes the cross-entropy of [n, K] logits least."""
+  from scipy import optimize
+
+  def loss(log_temperature: float) -> float:
+    return _cross_entropy(log_probabilities(logits / np.exp(log_temperature)), label)
+
+  # The loss is convex in 1 / T, and so falls, then rises.
+  return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(TEMPERATURES), method='bounded', options={'xatol': 1e-5}).x))
+
+
+def reliability(logits: np.ndarray, label: np.ndarray) -> Reliability:
+  """See Reliability."""
+  log_probability = log_probabilities(logits)
+  confidence, place = np.exp(log_probability.max(-1)), _bin(logits)
+  count, certain, correct = (np.bincount(place, weights=weights, minlength=BINS)
+                             for weights in (None, confidence, right(logits, label).astype(np.float64)))  # fmt: skip
+  each = zip(count.tolist(), certain.tolist(), correct.tolist(), strict=True)
+  bins = tuple(Bin(c / n, r / n, n / len(label)) for n, c, r in each if n)
+  return Reliability(bins, sum(b.share * abs(b.accuracy - b.confidence) for b in bins), _cross_entropy(log_probability, label))
+
+
+def agreement(first: np.ndarray, second: np.ndarray, label: np.ndarray) -> Agreement:
+  """Two networks' logits, [n, K] each, on the same images."""
+  one, other = right(first, label), right(second, label)
+  counts = (one & other, one & ~other, ~one & other, ~one & ~other, first.argmax(-1) == second.argmax(-1))
+  return Agreement(*(int(c.sum()) for c in counts), statistics.on_same_images(one, other))
+
+
+def differing(student: np.ndarray, teacher: np.ndarray, label: np.ndarray) -> dict[str, list[int]]:
+  """Places of images on which the two predict different classes, by who is right: 'teacher', 'student' or 'neither'.
+
+  Of each kind at most SHOWN, first those on which the two are surest (the sum of their predictions' probabilities).
+  """
+  one, other = right(student, label), right(teacher, label)
+  differ = student.argmax(-1) != teacher.argmax(-1)
+  sure = log_probabilities(student).max(-1), log_probabilities(teacher).max(-1)
+  order = np.argsort(-np.exp(sure).sum(0), kind='stable')
+  kinds = {'teacher': ~one & other, 'student': one & ~other, 'neither': differ & ~one & ~other}
+  return {kind: order[is_of[order]][:SHOWN].tolist() for kind, is_of in kinds.items()}
+
+
+def _cross_entropy(log_probability: np.ndarray, label: np.ndarray) -> float:
+  return -float(log_probability[np.arange(len(label)), label].mean())
+
+
+def _bin(logits: np.ndarray) -> np.ndarray:
+  confidence = np.exp(log_probabilities(logits).max(-1))
+  return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def _by_chance(logits: np.ndarray) -> float:
+  """The ECE is a sum of absolute values, so that the choice of images alone keeps it from 0: its mean over simulated labels."""
+  confidence, place = np.exp(log_probabilities(logits).max(-1)), _bin(logits)
+  draw = np.random.default_rng(0)
+  gaps = [np.bincount(place, weights=(draw.random(len(place)) < confidence) - confidence, minlength=BINS) for _ in range(_DRAWS)]
+  return float(np.abs(gaps).sum(-1).mean() / len(place))

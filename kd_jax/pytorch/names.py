@@ -1,0 +1,225 @@
+"""PyTorch's names and layouts ↔ our variables, for the networks of kd_jax.models.
+
+| ours                                  | published code               | read as well                     |
+|---------------------------------------|------------------------------|----------------------------------|
+| stem_conv, stem_norm                  | conv1, bn1                   |                                  |
+| stage{i}_block{j}/conv1, norm1, …     | layer{i}.{j−1}.conv1, bn1, … |                                  |
+| …/shortcut_conv, shortcut_norm        | ….shortcut.0, shortcut.1     | ….downsample.0, .1 (torchvision) |
+| WRN: stage{i}_block{j}/…              | layer{i}.layer.{j−1}.…       | block{i}.layer.{j−1}.…           |
+| WRN: …/shortcut_conv, and final_norm  | ….convShortcut, and bn1      |                                  |
+| head                                  | linear                       | fc                               |
+
+Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, we channels last: the classifier's
+rows are permuted. `num_batches_tracked`, which nothing here needs, is dropped on import and written as 0 on export.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from kd_jax import models
+from kd_jax.pytorch import contents as torch_contents
+from kd_jax.pytorch.contents import Facts
+from kd_jax.pytorch.reader import read
+from kd_jax.pytorch.specs import IMAGE_SHAPE, canonical, note_of, spec_from_state, stated_spec
+from kd_jax.pytorch.writer import write
+from kd_jax.types import KdJaxError, Network, NetworkSpec, Path, PyTree
+
+_MODULES = {
+  'stem_conv': 'conv1', 'stem_norm': 'bn1', 'final_norm': 'bn1', 'head': 'linear', 'norm1': 'bn1', 'norm2': 'bn2',
+  'norm3': 'bn3', 'shortcut_conv': 'shortcut.0', 'shortcut_norm': 'shortcut.1',
+}  # fmt: skip
+_LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+_NAMED = 3  # how many differences of a kind a message names
+
+
+def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyTree:
+  """The weights of a PyTorch state dict (bare, wrapped or prefixed) as {'params', 'batch_stats'} of numpy arrays.
+
+  Raises:
+    KdJaxError: the weights are of another architecture, number of classes or image size, no floats, or not finite.
+  """
+  state, _ = canonical(state)
+  shapes = flatten_dict(models.shapes(network))
+  names = {path: _torch_name(path, network) for path in shapes}
+  wanted = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
+  faults = _differences({name: array.shape for name, array in state.items()}, wanted)
+  if faults:
+    raise KdJaxError(
+      f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they are of'
+    )
+  pooled = _pooled(network, shapes)
+  variables = {path: _from_torch(_converted(names[path], state[names[path]], dtype), pooled) for path in shapes}
+  return unflatten_dict(variables)
+
+
+def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
+  """The inverse of `to_flax`: a state dict under the published code's names, without prefix.
+
+  Raises KdJaxError where the variables are not those of the spec's network.
+  """
+  network = models.build(spec)
+  flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
+  shapes = flatten_dict(models.shapes(network))
+  found, wanted = ({'/'.join(path): leaf.shape for path, leaf in tree.items()} for tree in (flat, shapes))
+  faults = _differences(found, wanted)
+  if faults:
+    raise KdJaxError(
+      f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were trained with'
+    )
+  pooled = _pooled(network, shapes)
+  state = {_torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
+  counters = {name.replace('running_var', 'num_batches_tracked'): np.zeros((), np.int64)
+              for name in state if name.endswith('running_var')}  # fmt: skip
+  state |= counters
+  return {name: state[name] for name in sorted(state, key=_natural)}
+
+
+def import_file(
+  path: str | os.PathLike,
+  *,
+  image_shape: tuple[int, int, int] | None = None,
+  name: str | None = None,
+  classes: int | None = None,
+  unstated: Mapping[str, Any] = MappingProxyType({}),
+  weights: str = 'raw',
+) -> tuple[NetworkSpec, PyTree]:
+  """The network in a PyTorch checkpoint, and its weights.
+
+  A file of `export_file` states its spec; of any other it is inferred (see `torch_specs.spec_from_state`).
+
+  Args:
+    path: a `.pth` or `.pt` file of torch.save, in either format.
+    image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
+    name: the network that it must be, a row of kd_jax.models.MODELS.
+    classes: the number of classes that it must have.
+    unstated: fields of the spec that are known and need not be guessed where the file does not state them: relu_placement,
+      mean, std.
+    weights: 'raw' or 'ema', their moving averages, where the file holds both.
+
+  Raises:
+    KdJaxError: the file cannot be read, or does not hold that network.
+  """
+  checkpoint = read(path)
+  try:
+    spec, state = stated_spec(checkpoint), torch_contents.state(checkpoint, weights=weights)
+    if spec is None:
+      spec = spec_from_state(state, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
+      spec = spec._replace(**unstated)
+      if len(spec.mean) not in (0, spec.image_shape[2]):
+        raise KdJaxError(f'{len(spec.mean)} values of mean and std are given, and its images have {spec.image_shape[2]} channels')
+    else:
+      if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
+        raise KdJaxError(
+          f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds'
+        )
+      spec = spec._replace(image_shape=tuple(image_shape or spec.image_shape))
+    return spec, to_flax(state, models.build(spec))
+  except KdJaxError as fault:
+    raise KdJaxError(f'{str(path)!r} cannot be imported: {fault}') from None
+
+
+def facts(path: str | os.PathLike) -> Facts:
+  """Return what a PyTorch checkpoint says beside its weights. Raises KdJaxError where it cannot be read."""
+  checkpoint = read(path)
+  copies = tuple(torch_contents.copies(checkpoint))
+  return Facts(stated_spec(checkpoint) is not None, torch_contents.stated_accuracy(checkpoint), copies)
+
+
+def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -> None:
+  """Writes a network for PyTorch: its state dict under 'model_state_dict', and its spec, for `import_file`, as JSON.
+
+  Raises KdJaxError where the file cannot be written, or the variables are not those of the spec's network.
+  """
+  write(path, to_torch(variables, spec), notes=note_of(spec))
+
+
+def _torch_name(path: Path, network: Network) -> str:
+  pre_activation = network.norms[-1] == ('final_norm',)
+  parts = []
+  for module in path[1:-1]:
+    block = re.fullmatch(r'stage([0-9]+)_block([0-9]+)', module)
+    if block:
+      parts.append(f'layer{block[1]}.{"layer." if pre_activation else ""}{int(block[2]) - 1}')
+    elif pre_activation and module == 'shortcut_conv':
+      parts.append('convShortcut')
+    else:
+      parts.append(_MODULES.get(module, module))
+  return '.'.join((*parts, _LEAVES[path[-1]]))
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+  return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
+
+
+def _pooled(network: Network, shapes: Mapping[Path, Any]) -> tuple[int, int, int]:
+  """Channels, height and width of the map that the classifier sees flattened."""
+  channels = shapes['params', *network.norms[-1], 'scale'].shape[0]
+  if shapes['params', 'head', 'kernel'].shape[0] == channels:
+    return channels, 1, 1
+  _, height, width, _ = models.output_shapes(network).features[-1].shape
+  return channels, height // network.module.pool, width // network.module.pool
+
+
+def _from_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
+  if array.ndim == 4:
+    array = array.transpose(2, 3, 1, 0)
+  elif array.ndim == 2:
+    classes = array.shape[0]
+    array = array.reshape(classes, *pooled).transpose(2, 3, 1, 0).reshape(-1, classes)
+  return np.ascontiguousarray(array)
+
+
+def _to_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
+  if array.ndim == 4:
+    array = array.transpose(3, 2, 0, 1)
+  elif array.ndim == 2:
+    channels, height, width = pooled
+    array = array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
+  return np.ascontiguousarray(array)
+
+
+def _converted(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+  if array.dtype.kind != 'f':
+    raise KdJaxError(
+      f'{name} is of type {array.dtype}, where weights are floats; save the network before quantising it'
+    )
+  with np.errstate(over='ignore', under='ignore'):  # an overflow shows in the next line
+    converted = array.astype(dtype)
+  if not np.isfinite(converted).all():
+    raise KdJaxError(
+      f'{name} holds values that are infinite or NaN; its training diverged or the file is damaged: take another'
+    )
+  return converted
+
+
+def _differences(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
+  """'' where names and shapes are equal, else one line that names some of each kind and counts the rest."""
+  kinds = {
+    'missing': sorted(wanted.keys() - found.keys(), key=_natural),
+    'unexpected': sorted(found.keys() - wanted.keys(), key=_natural),
+    'of another shape': [f'{name} {list(found[name])} for {list(wanted[name])}'
+                         for name in sorted(wanted.keys() & found.keys(), key=_natural) if found[name] != wanted[name]],
+  }  # fmt: skip
+  return '; '.join(f'{kind} {_some(names)}' for kind, names in kinds.items() if names)
+
+
+def _some(names: list[str]) -> str:
+  shown = ', '.join(re.sub(r'[^ -~]', '?', name)[:80] for name in names[:_NAMED])
+  return shown + (f' and {len(names) - _NAMED} more' if len(names) > _NAMED else '')
+
+
+def _natural(name: str) -> list:
+  """A key that sorts layer1.10 after layer1.9."""
+  return [(len(part), part) if part.isdigit() else (0, part) for part in re.split(r'([0-9]+)', name)]
+
+
+def _describe(spec: NetworkSpec) -> str:
+  return f'{spec.name} with {spec.classes} classes for {"×".join(map(str, spec.image_shape))} images'

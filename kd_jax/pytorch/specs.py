@@ -1,0 +1,154 @@
+"""Which network a PyTorch checkpoint holds: by the names and shapes of its arrays, or by our own note in the file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from kd_jax import models
+from kd_jax.models.wide_resnet import wide_resnet
+from kd_jax.pytorch import contents as torch_contents
+from kd_jax.types import KdJaxError, NetworkSpec
+
+NOTE = 'kd_jax_network'  # the entry of an exported checkpoint that states its NetworkSpec, as JSON
+IMAGE_SHAPE = (32, 32, 3)
+
+# What the published code normalises CIFAR-10 with; the second is the mean of per-image deviations.
+_PUBLISHED_MEAN, _PUBLISHED_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+_SPELLINGS = (
+  (re.compile(r'^fc\.'), 'linear.'),
+  (re.compile(r'\.downsample\.'), '.shortcut.'),
+  (re.compile(r'^block(?=[0-9]+\.layer\.)'), 'layer'),
+)
+_BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
+
+
+def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
+  """The arrays of a checkpoint under the published code's names, and whether it spelled them so itself.
+
+  Takes a state dict, or a dictionary that holds one under model_state_dict, state_dict, model or net, with or without
+  DataParallel's prefix `module.`; num_batches_tracked is dropped, and so is the counter of averaged weights. Raises KdJaxError
+  where there is no state dict.
+  """
+  state = torch_contents.state(checkpoint)
+  state = {name: array for name, array in state.items() if isinstance(array, np.ndarray) and isinstance(name, str)}
+  state.pop('n_averaged', None)
+  while state and all(name.startswith('module.') for name in state):
+    state = {name.removeprefix('module.'): array for name, array in state.items()}
+  state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}
+  renamed = {_respelt(name): array for name, array in state.items()}
+  if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):
+    raise KdJaxError('there is no state dict of one network: it needs arrays named ….weight, each once; '
+                     "save {'model_state_dict': model.state_dict()}")  # fmt: skip
+  return renamed, list(renamed) == list(state)
+
+
+def _respelt(name: str) -> str:
+  for pattern, ours in _SPELLINGS:
+    name = pattern.sub(ours, name)
+  return name
+
+
+def spec_from_state(
+  state: Mapping,
+  *,
+  image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+  name: str | None = None,
+  classes: int | None = None,
+) -> NetworkSpec:
+  """The spec of the network whose weights `state` holds.
+
+  No weight says where ReLUs stand and how images were normalised. Files in the published code's spelling (shortcut,
+  linear) are taken to be its networks: its ReLU placement `stage` where its ResNets of three stages have it, and for
+  32×32×3 images its normalisation. Others get `block` and pixels as they are. A `name` or `classes` that is given
+  goes into the spec unseen: `torch_names.to_flax` says where the weights do not fit.
+
+  Raises:
+    KdJaxError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
+  """
+  state, published = canonical(state)
+  head = state.get('linear.weight')
+  if head is None or head.ndim != 2 or not head.size:
+    raise KdJaxError('the weights have no classifier: a dense layer named linear or fc is needed; '
+                     'save the whole network, not its body alone')  # fmt: skip
+  if name is None:
+    name = _recognise(state)
+  elif name not in models.MODELS:
+    raise KdJaxError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
+  if classes is None:
+    classes = head.shape[0]
+  spec = NetworkSpec(name, classes, tuple(image_shape))
+  if published and models.MODELS[name].keywords.get('pool'):
+    spec = spec._replace(relu_placement='stage')
+  if published and spec.image_shape == IMAGE_SHAPE:
+    spec = spec._replace(mean=_PUBLISHED_MEAN, std=_PUBLISHED_STD)
+  return spec
+
+
+def _recognise(state: Mapping[str, np.ndarray]) -> str:
+  """The row of the table with the state's stem width, blocks and widths of each stage and kind of block."""
+  found = [match for match in map(_BLOCK.match, state) if match]
+  pre_activation = any(match[2] for match in found)
+  stages = sorted({int(match[1]) for match in found})
+  blocks = tuple(len({int(match[3]) for match in found if int(match[1]) == stage}) for stage in stages)
+  inner = 'layer.' if pre_activation else ''
+  firsts = ['conv1.weight', *(f'layer{stage}.{inner}0.conv1.weight' for stage in stages)]
+  stem, *widths = (state[first].shape[0] if first in state and state[first].ndim == 4 else 0 for first in firsts)
+  signature = (pre_activation, stem, blocks, tuple(widths), 'layer1.0.conv3.weight' in state)
+  for name in models.MODELS:
+    if _signature(name) == signature:
+      return name
+  raise KdJaxError(f'the weights are of no network known here: a stem of {stem} filters, stages of {_brief(blocks)} '
+                   f'blocks with {_brief(widths)} filters; known are the rows of kd_jax.models.MODELS')  # fmt: skip
+
+
+def _signature(name: str) -> tuple:
+  maker = models.MODELS[name]
+  numbers = maker.keywords
+  if maker.func is wide_resnet:
+    return (
+      True,
+      16,
+      ((numbers['depth'] - 4) // 6,) * 3,
+      tuple(width * numbers['factor'] for width in (16, 32, 64)),
+      False,
+    )
+  return False, numbers['stem_width'], numbers['blocks'], numbers['widths'], numbers.get('bottleneck', False)
+
+
+def _brief(numbers: tuple[int, ...]) -> str:
+  return '/'.join(map(str, numbers[:6])) + ('/…' if len(numbers) > 6 else '') if numbers else 'no'
+
+
+def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
+  """The spec that our own export left in a checkpoint, or None; raises KdJaxError where the note is damaged."""
+  if NOTE not in checkpoint:
+    return None
+  try:
+    spec = NetworkSpec(**json.loads(checkpoint[NOTE]))
+    spec = spec._replace(image_shape=tuple(spec.image_shape), mean=tuple(spec.mean), std=tuple(spec.std))
+    sound = (
+      spec.name in models.MODELS
+      and spec.relu_placement in models.RELU_PLACEMENTS
+      and spec.compute_dtype in models.COMPUTE_DTYPES
+      and len(spec.image_shape) == 3
+      and all(type(side) is int and 0 < side <= 2**16 for side in (spec.classes, *spec.image_shape))
+      and len(spec.mean) == len(spec.std) and len(spec.mean) in (0, spec.image_shape[2])
+      and all(type(value) in (int, float) and math.isfinite(value) for value in spec.mean + spec.std)
+      and all(value > 0 for value in spec.std)
+    )  # fmt: skip
+  except (ValueError, TypeError, RecursionError, OverflowError):
+    sound = False
+  if not sound:
+    raise KdJaxError(f'its entry {NOTE!r} describes no network of this version; '
+                     'export it again, or remove the entry and import by the names of the weights')  # fmt: skip
+  return spec
+
+
+def note_of(spec: NetworkSpec) -> dict[str, str]:
+  """The entry that `stated_spec` reads."""
+  return {NOTE: json.dumps(spec._asdict())}

@@ -1,0 +1,26 @@
+"""The pictures of a run and of a study, drawn from the files of its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kd_jax.files import records
+from kd_jax.report import plots
+
+
+def of_run(folder: Path) -> None:
+  """Draw curves.png and comparison.png of the phases that have finished so far."""
+  config = records.read_object(folder / 'config.json')
+  rows = records.read_results(folder / 'results.json')
+  paths = {row['name']: folder / 'phases' / row['name'] / 'history.csv' for row in rows}
+  histories = {name: records.read_history(path) for name, path in paths.items() if path.exists()}
+  if histories:
+    title = f'{config["dataset"]}, seed {config["seed"]}'
+    plots.plot_history(folder / 'curves.png', histories, title=title)
+  plots.plot_comparison(folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
+
+
+def of_study(folder: Path) -> None:
+  """Draw comparison.png, the test accuracies of the rows side by side, where any has one."""
+  if rows := records.read_results(folder / 'results.json'):
+    plots.plot_comparison(folder / 'comparison.png', rows)

@@ -1,0 +1,128 @@
+"""Precomputed logits for a run: every picture that its teacher will be shown, and whether a table has them all.
+
+  from kd_jax import tables
+
+  def logits(images):  # u8[b, H, W, C] → [b, K], by any program
+    …
+
+  tables.write('teacher.npz', logits, dataset='photos', crop_padding=2)
+
+The table holds each training image in every view that crop_padding and flip make of it, 162 at their defaults, and the
+validation and test images as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import config as configuration
+from kd_jax.config import Config
+from kd_jax.data import augment, roles
+from kd_jax.data.feed import Part
+from kd_jax.models import precomputed
+from kd_jax.runs import inputs as of_run
+from kd_jax.types import Array, KdJaxError, Phase, Trained
+
+_BATCH = 256  # pictures
+_EVERY = 5.0  # seconds between two lines of progress
+_COUNTABLE = {'weak', 'none'}  # augmentations with few enough views
+
+
+class Shown(NamedTuple):
+  """Images that a teacher is shown, and in which views."""
+
+  part: Part
+  views: np.ndarray  # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
+  padding: int
+
+  @property
+  def count(self) -> int:
+    """Of pictures."""
+    return len(self.part.index) * len(self.views)
+
+
+def write(path: str | Path, logits: Callable[[np.ndarray], Any], *, say: Callable[[str], None] = print, **keys: Any) -> None:
+  """Computes a table for runs with these keys of the configuration, and writes it. `teacher_checkpoint` takes the file.
+
+  Runs that are shown no other pictures may use it: other seeds where train_examples is 0, other students and methods.
+
+  Args:
+    path: the file, a .npz.
+    logits: the teacher, u8[b, H, W, C] → f32[b, K], at most 256 images at a time.
+    say: is given progress every few seconds.
+    keys: of the configuration, as `kd_jax.config.default` takes them: dataset, crop_padding, flip, validation_examples and so on.
+
+  Raises KdJaxError: a key is wrong, the data cannot be had, or the logits are not finite numbers for its classes.
+  """
+  path, config = Path(path), configuration.resolve(configuration.default(**keys))
+  if path.suffix != precomputed.SUFFIX:
+    raise KdJaxError(f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}")
+  dataset, parts = of_run.labelled(config)
+  shown = shown_to_teachers(config, parts)
+  total, done, told, found = sum(each.count for each in shown), 0, time.monotonic(), []
+  for images in itertools.chain.from_iterable(map(pictures, shown)):
+    computed = np.asarray(logits(images), np.float32)
+    if computed.shape != (len(images), len(dataset.classes)) or not np.isfinite(computed).all():
+      raise KdJaxError(f'the function returned {computed.shape} for {len(images)} pictures, or numbers that are not finite: it has to '
+                       f'return finite logits [b, {len(dataset.classes)}], for the classes of {config.dataset}')  # fmt: skip
+    found.append((np.asarray(precomputed.fingerprint(images)), computed))
+    done += len(images)
+    if time.monotonic() - told > _EVERY:
+      told = time.monotonic()
+      say(f'{path}: the logits of {done:,} of {total:,} pictures are computed.')
+  fingerprints, computed = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+  rows = precomputed.write(path, fingerprints, computed, dataset.train.image.shape[1:])
+  say(f'{path}: {rows:,} pictures.')
+
+
+def check(imported: Mapping[str, Trained], phases: Sequence[Phase], parts: roles.Roles, config: Config) -> None:
+  """Raises KdJaxError where a table would be asked for a picture that it does not have."""
+  tables = {name: trained for name, trained in imported.items() if isinstance(trained.network.module, precomputed.Table)}
+  for phase in phases:
+    if not set(tables) & set(phase.teachers):
+      continue
+    if odd := [text for text in phase.method.views.values() if text not in _COUNTABLE]:
+      raise KdJaxError(f"{phase.method_name} shows its teacher images under '{odd[0]}', whose views no table can hold: give the "
+                       'teacher itself, or choose a method such as kd')  # fmt: skip
+    if odd := sorted(set(phase.shares) - {'train'}):
+      raise KdJaxError(f'{phase.method_name} shows its teacher {odd[0]} images, which a table of logits does not hold: give the '
+                       'teacher itself, or choose a method such as kd')  # fmt: skip
+  for trained in tables.values():
+    for shown in shown_to_teachers(config, parts):
+      missing = sum(int(precomputed.lacking(trained, prints).sum()) for prints in map(precomputed.fingerprint, pictures(shown)))
+      if missing:
+        raise KdJaxError(f'{trained.network.spec.name} lacks {missing:,} of the {shown.count:,} pictures of '
+                         f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew with the same '
+                         'dataset, crop_padding, flip and numbers of examples')  # fmt: skip
+
+
+def shown_to_teachers(config: Config, parts: roles.Roles) -> list[Shown]:
+  """All that a run shows to an imported teacher."""
+  offsets = range(2 * config.crop_padding + 1)
+  every = np.array(list(itertools.product(offsets, offsets, range(1 + config.flip))), np.int32)
+  plain = np.array([[config.crop_padding, config.crop_padding, 0]], np.int32)
+  return [Shown(part, views, config.crop_padding)
+          for part, views in ((parts.train, every), (parts.validation, plain), (parts.test, plain)) if part is not None]  # fmt: skip
+
+
+def pictures(shown: Shown) -> Iterator[np.ndarray]:
+  """u8[b, H, W, C], each image in each view."""
+  for start in range(0, len(shown.part.index), _BATCH):
+    images = jnp.asarray(shown.part.source.image[shown.part.index[start : start + _BATCH]])
+    for view in shown.views:
+      yield np.asarray(_seen(images, view, padding=shown.padding))
+
+
+@functools.partial(jax.jit, static_argnames='padding')
+def _seen(images: Array, view: Array, *, padding: int) -> Array:
+  moved = augment.crop(images, jnp.broadcast_to(view[:2], (len(images), 2)), padding=padding)
+  return augment.flip(moved, jnp.broadcast_to(view[2] > 0, len(images)))

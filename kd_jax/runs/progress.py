@@ -1,0 +1,293 @@
+"""What a run shows while it trains: a bar on a terminal, plain lines elsewhere.
+
+Nothing here may stop a training run: where a terminal cannot show the bar, or breaks while it is shown, plain lines
+follow; where these cannot be written either (a closed pipe, say), the run goes on in silence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO
+
+from kd_jax.text import duration
+
+_BAR_CHARACTERS = '━╸╺'
+_REFRESH = 0.1  # seconds between two drawings of the bar, and between two points of the window
+_WINDOW = 20.0  # seconds of training that images/s is measured over
+
+
+class Progress:
+  """Shows one phase after another. A context manager: leaving it stops the bar.
+
+  Training time is what passes between calls of `step`. The first step of a phase compiles, and what passes between the
+  last step of an epoch and `epoch` is evaluation: neither counts for images/s. Evaluation counts for the time left.
+  """
+
+  def __init__(
+    self,
+    total_epochs: int,
+    steps_per_epoch: int,
+    *,
+    peak: float | None = None,
+    stream: TextIO | None = None,
+    plain_every: float = 30.0,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    """Prepares, and shows nothing yet.
+
+    Args:
+      total_epochs: of the phase.
+      steps_per_epoch: at least 1.
+      peak: images a second that the devices would reach at their peak; None where that is not known, and not shown.
+      stream: where to show it; None for standard output.
+      plain_every: seconds from one plain line to the next within an epoch, at least.
+      clock: gives seconds.
+    """
+    self._total_epochs = total_epochs
+    self._steps_per_epoch = steps_per_epoch
+    self._peak = peak
+    self._stream = sys.stdout if stream is None else stream
+    self._plain_every = plain_every
+    self._clock = clock
+    self._bar: Any = None  # a rich.progress.Progress while it is on the screen
+    self._wants_bar = _can_show_bar(self._stream)
+    self._begin('', 0)
+
+  def start(self, phase_name: str, start_step: int = 0) -> None:
+    """Begins a phase, or goes on with it after `start_step` steps. A bar that is on the screen stays there as it is."""
+    self.stop()
+    self._begin(phase_name, start_step)
+    if self._wants_bar:
+      self._open_bar()
+    if self._bar is None:
+      if start_step < self._steps:
+        first = start_step // self._steps_per_epoch + 1
+        self._write(f'{phase_name}: epochs {first} to {self._total_epochs}, {self._steps_per_epoch} steps each.')
+      else:
+        self._write(f'{phase_name}: all {self._total_epochs} epochs are done.')
+
+  def step(self, step: int, metrics: Mapping[str, Any] | None, images: int) -> None:
+    """Takes note of a step.
+
+    Args:
+      step: the steps done in this phase, this one included.
+      metrics: 'loss' and 'accuracy' (a fraction), with or without 'train_' in front; None where none were fetched.
+      images: the number of images in the step.
+    """
+    now = self._clock()
+    self._step = step
+    self._measure(now, images)
+    if metrics:
+      self._take(metrics)
+    if self._bar is not None:
+      if now - self._drawn >= _REFRESH or step % self._steps_per_epoch == 0:
+        self._draw(now)
+    elif now - self._drawn >= self._plain_every:
+      self._drawn = now
+      done = (step - 1) % self._steps_per_epoch + 1
+      where = f'epoch {self._epoch()} of {self._total_epochs}, step {done} of {self._steps_per_epoch}'
+      self._write(f'{self._name}, {where}: {_join(self._report(self._shown), self._left(now))}')
+
+  def epoch(self, row: Mapping[str, Any]) -> None:
+    """Takes note of a finished epoch: a row of the history."""
+    now = self._clock()
+    self._paused += now - self._last
+    self._last = now
+    self._take(row)
+    if self._bar is not None:
+      self._draw(now)
+    else:
+      self._drawn = now
+      seconds = row.get('seconds')
+      spent = f', {duration(float(seconds))}' if seconds is not None else ''
+      report = _join(self._report(row), self._left(now))
+      self._write(f'{self._name}, epoch {row["epoch"]} of {self._total_epochs}{spent}: {report}')
+
+  def say(self, text: str) -> None:
+    """Prints a line without breaking the bar."""
+    if self._bar is not None:
+      from rich.text import Text
+
+      with self._falling_back():
+        self._bar.console.print(Text(text), soft_wrap=True)
+        return
+    self._write(text)
+
+  def stop(self) -> None:
+    """Takes the bar off the terminal's hands; its last state stays on the screen. Stopping twice is harmless."""
+    if self._bar is not None:
+      self._draw(self._clock())
+    if self._bar is not None:
+      with self._falling_back():
+        self._bar.stop()
+      self._bar = None
+
+  def __enter__(self) -> Progress:
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self.stop()
+
+  @property
+  def _steps(self) -> int:
+    return self._total_epochs * self._steps_per_epoch
+
+  def _epoch(self) -> int:
+    return min(max(self._step - 1, 0) // self._steps_per_epoch + 1, self._total_epochs)
+
+  def _begin(self, phase_name: str, start_step: int) -> None:
+    self._name = phase_name
+    self._step = start_step
+    self._shown: dict[str, float] = {}
+    self._images = 0
+    self._last = self._drawn = self._clock()  # the latest step or epoch; the latest drawing or line
+    self._paused = 0.0  # seconds that were not training
+    self._window: deque[tuple[float, int]] = (
+      deque()
+    )  # training time, images so far; empty until the step that compiles is done
+    self._baseline: tuple[float, int] | None = None  # the clock and the step at that moment
+
+  def _measure(self, now: float, images: int) -> None:
+    self._last = now
+    trained = now - self._paused
+    if self._baseline is None:
+      self._baseline = now, self._step
+      self._window.append((trained, 0))
+      return
+    self._images += images
+    while len(self._window) > 1 and trained - self._window[1][0] >= _WINDOW:
+      self._window.popleft()
+    if trained - self._window[-1][0] >= _REFRESH:
+      self._window.append((trained, self._images))
+
+  def _take(self, metrics: Mapping[str, Any]) -> None:
+    for name in ('loss', 'accuracy'):
+      value = metrics.get(f'train_{name}', metrics.get(name))
+      if value is not None:
+        self._shown[f'train_{name}'] = float(value)
+    if metrics.get('validation_accuracy') is not None:
+      self._shown['validation_accuracy'] = float(metrics['validation_accuracy'])
+
+  def _images_per_second(self) -> float | None:
+    if not self._window:
+      return None
+    began, before = self._window[0]
+    elapsed = self._last - self._paused - began
+    return (self._images - before) / elapsed if elapsed > 0 else None
+
+  def _time_left(self, now: float) -> float | None:
+    if self._baseline is None or self._step <= self._baseline[1]:
+      return None
+    began, first = self._baseline
+    return (self._steps - self._step) * (now - began) / (self._step - first)
+
+  def _report(self, metrics: Mapping[str, Any]) -> str:
+    parts = []
+    for name, label, form in (
+      ('train_loss', 'loss', '{:.4g}'),
+      ('train_accuracy', 'accuracy', '{:.1%}'),
+      ('validation_accuracy', 'validation', '{:.2%}'),
+    ):
+      if metrics.get(name) is not None:
+        parts.append(f'{label} {form.format(float(metrics[name])).replace("%", " %")}')
+    speed = metrics.get('images_per_second', self._images_per_second())
+    if speed is not None:
+      share = f' ({float(speed) / self._peak:.1%} of the peak)'.replace('%', ' %') if self._peak else ''
+      parts.append(f'{float(speed):,.0f} images/s{share}')
+    return ', '.join(parts)
+
+  def _left(self, now: float) -> str:
+    left = self._time_left(now)
+    return f'{duration(left)} left' if left is not None and self._step < self._steps else ''
+
+  def _open_bar(self) -> None:
+    with self._falling_back():
+      self._bar = _two_line_bar(self._stream, max(self._steps, 1))
+      self._draw(self._clock())
+      if self._bar is not None:
+        self._bar.start()
+
+  def _draw(self, now: float) -> None:
+    self._drawn = now
+    fields = {
+      'completed': self._step,
+      'description': f'{self._name}  epoch {self._epoch()}/{self._total_epochs}',
+      'left': self._left(now),
+      'report': 'compiling the first step' if self._baseline is None else self._report(self._shown),
+    }
+    with self._falling_back():
+      self._bar.update(self._bar.task_ids[0], refresh=True, **fields)
+
+  @contextlib.contextmanager
+  def _falling_back(self) -> Iterator[None]:
+    """From the first fault of the terminal on there are plain lines."""
+    try:
+      yield
+    except (OSError, ValueError):  # a ValueError says that the stream is closed, or that it lacks a character
+      bar, self._bar, self._wants_bar = self._bar, None, False
+      if bar is not None:
+        with contextlib.suppress(OSError, ValueError):
+          bar.stop()
+
+  def _write(self, text: str) -> None:
+    if self._stream is None:  # no standard output, as under pythonw
+      return
+    encoding, errors = (getattr(self._stream, name, None) for name in ('encoding', 'errors'))
+    encoding, errors = encoding or 'utf-8', errors if errors and errors != 'strict' else 'replace'
+    with contextlib.suppress(OSError, ValueError, LookupError):  # a LookupError: an encoding that Python does not know
+      self._stream.write(text.encode(encoding, errors).decode(encoding, 'surrogateescape') + '\n')
+      self._stream.flush()
+
+
+def _two_line_bar(stream: TextIO, steps: int) -> Any:
+  """A bar of rich with what it measures on a line of its own, so that both fit a terminal of 80 characters."""
+  from rich.console import Console
+  from rich.progress import BarColumn, TextColumn
+  from rich.progress import Progress as Bar
+  from rich.table import Column
+  from rich.text import Text
+
+  class Screen(Console):
+    def on_broken_pipe(self):  # rich would end the program, and turn standard output to nowhere
+      raise BrokenPipeError
+
+  class TwoLines(Bar):
+    def get_renderables(self):
+      yield self.make_tasks_table(self.tasks)
+      for task in self.tasks:
+        yield Text(f'  {task.fields["report"]}', style='dim', no_wrap=True, overflow='ellipsis')
+
+  uncut = Column(no_wrap=True, overflow='ellipsis')
+  bar = TwoLines(
+    TextColumn('{task.description}', markup=False, table_column=uncut),
+    BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+    TextColumn('{task.fields[left]}', markup=False, table_column=uncut.copy()),
+    console=Screen(file=stream, force_terminal=True, force_jupyter=False),
+    auto_refresh=False,  # no thread, whose faults nobody would catch
+    expand=True,
+  )
+  bar.add_task('', total=steps, left='', report='')
+  return bar
+
+
+def _join(*parts: str) -> str:
+  return ', '.join(part for part in parts if part) or 'nothing measured yet'
+
+
+def _can_show_bar(stream: TextIO | None) -> bool:
+  """Whether the stream is a terminal that moves its cursor and has the bar's characters."""
+  try:
+    _BAR_CHARACTERS.encode(stream.encoding)
+    return stream.isatty() and os.environ.get('TERM', '').lower() not in ('dumb', 'unknown')
+  except (
+    AttributeError,
+    TypeError,
+    LookupError,
+    ValueError,
+  ):  # no such stream, no encoding, not one of Python's, or closed
+    return False

@@ -1,0 +1,222 @@
+"""A run from configuration to results: data, networks, then each phase in turn; finished phases are read back, not repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import models
+from kd_jax.config import Config
+from kd_jax.data import feed, pictures, roles, sources
+from kd_jax.files import records
+from kd_jax.methods import plans
+from kd_jax.runs import assembly, inputs, logits_table, teachers, training, workdir
+from kd_jax.runs.assembly import Context, Say, Student
+from kd_jax.train import loop, memory, parallel
+from kd_jax.train.programs import Programs
+from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
+
+STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))  # Windows lacks the last
+After = Callable[[Path], None]  # is given the folder of the run, by process 0
+_EXAMPLES = 10  # test images that are written as files
+
+
+class Prepared(NamedTuple):
+  """A run that can start: its names are resolved, its data found, its phases known."""
+
+  config: Config
+  classes: tuple[str, ...]
+  parts: roles.Roles
+  imported: Mapping[str, Trained]  # teachers that are there already
+  phases: tuple[Phase, ...]
+  devices: parallel.Parallel
+  data: Mapping[str, Any]  # as data.json describes it
+
+
+def run(config: Config, folder: str | os.PathLike, *, say: Say = print, after: After = lambda folder: None) -> list[dict[str, Any]]:
+  """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the rows of results.json.
+
+  Raises KdJaxError for what the user can mend, before anything is compiled or written where that can be known, and
+  kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then. Several processes that have joined
+  (kd_jax.train.hosts) share a run: the first of them alone uses the folder, and speaks.
+
+  Args:
+    config: of the run.
+    folder: its workdir.
+    say: is given what happens, a line at a time.
+    after: is called after each phase, once its results are written, such as kd_jax.report.pictures.of_run.
+
+  """
+  workdir.check(folder)
+  prepared = prepare(config)
+  say = say if parallel.leads() else _silent
+  check(prepared, say=say)
+  folder, agree = Path(folder).absolute(), parallel.agreement()
+  with contextlib.ExitStack() as stack:
+    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data, phases=prepared.phases)))
+    stop = stack.enter_context(stopping())
+    stack.enter_context(memory.explained(config.batch_size))
+    return _phases(context(prepared, folder, stop=lambda: agree(stop()), say=say), prepared, after)
+
+
+def _silent(line: str) -> None:
+  del line
+
+
+def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
+  """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
+  start_devices(config)
+  dataset, parts = inputs.labelled(config, dataset=dataset)
+  described = roles.described(dataset, parts)
+  wanted = _wanted(config, dataset, parts)
+  imported = teachers.load(config, wanted.teacher, classes=dataset.classes, training=inputs.training(config, dataset))
+  phases = plans.make(wanted._replace(imported=tuple(imported)))
+  if any('unlabelled' in phase.shares for phase in phases):
+    source, sha256 = inputs.unlabelled(config, shape=dataset.train.image.shape[1:])
+    parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
+    described |= {'unlabelled_sha256': sha256} if sha256 else {}
+    excluded = len(source.label) - len(parts.unlabelled.index)
+    described |= {'unlabelled_excluded': excluded} if excluded else {}  # else as an older kd_jax described it
+  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
+
+
+def start_devices(config: Config) -> None:
+  """Find the devices, set as the configuration says, before anything else asks for one. Raises KdJaxError where that cannot be."""
+  if config.deterministic:
+    parallel.be_deterministic()
+  parallel.find_devices()
+
+
+def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> Context:
+  """What the phases share, the images on the devices among it. `programs` were compiled for another run of this process."""
+  placed = _place(prepared.config, prepared.parts, prepared.devices)
+  return Context(prepared.config, folder, prepared.parts, placed, prepared.devices, prepared.classes, stop, say,
+                 programs or Programs())  # fmt: skip
+
+
+def check(prepared: Prepared, *, say: Say = print) -> None:
+  """Builds every network, every pair and every loss as shapes alone: what cannot work fails before anything is compiled."""
+  config, imported = prepared.config, prepared.imported
+  if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
+    say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
+        f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
+  if excluded := prepared.data.get('unlabelled_excluded'):
+    say(f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or tested on, and are left out; '
+        f'{len(prepared.parts.unlabelled.index):,} are left to learn from.')  # fmt: skip
+  logits_table.check(imported, prepared.phases, prepared.parts, config)
+  networks = {name: trained.network for name, trained in imported.items()}
+  for phase in prepared.phases:
+    parallel.check_shares(prepared.devices, phase.shares.values())
+    if phase.epochs * (steps := assembly.steps_per_epoch(prepared.parts, phase)) >= 2**31:
+      raise KdJaxError(f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower epochs')
+    assembly.policies(config, phase)
+    student = networks[phase.name] = models.build(phase.student)
+    if phase.method.companion:
+      networks[plans.companion_name(phase.name)] = phase.method.companion
+    teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
+    size = sum(phase.shares.values())
+
+    def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
+      method = phase.method
+      taught_by = tuple(assembly.known(t, variables=v) for t, v in zip(teaching, variables, strict=True))
+      own = method.init(key, assembly.known(student), taught_by)
+      seen = [dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size))) for n in (student, *teaching)]
+      image = jnp.zeros((size, *student.spec.image_shape))
+      batch = Batch(image, jnp.zeros(size, jnp.int32), jnp.ones(size))
+      return method.loss(own.params, own.stats, seen[0], tuple(seen[1:]), batch, own.consts, key, axis=None)[0]
+
+    jax.eval_shape(once, jax.random.key(0), tuple(models.shapes(t) for t in teaching))
+
+
+def _zeros(shapes: PyTree) -> PyTree:
+  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and stop; a second stops at once."""
+  received: list[int] = []
+
+  def handle(number: int, frame: Any) -> None:
+    if received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  before = {number: signal.signal(number, handle) for number in STOPS}
+  try:
+    yield lambda: bool(received)
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.Wanted:
+  image_shape, classes = dataset.train.image.shape[1:], len(dataset.classes)
+  mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
+  if len(mean) != image_shape[-1]:
+    raise KdJaxError(f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} channels')
+
+  def spec(name: str) -> NetworkSpec:
+    placement = models.relu_placement(name, config.relu_placement)
+    return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
+
+  return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher),
+                      config.relu_placement, (), config.baseline, config.epochs, config.teacher_epochs, config.batch_size,
+                      config.optimiser())  # fmt: skip
+
+
+def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> dict[int, Source]:
+  """The stored images on every device, where they fit into half of its memory."""
+  stored = {id(part.source): part.source for part in parts if part is not None}.values()
+  size = sum(source.image.nbytes for source in stored)
+  limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', 8 << 30)
+  if config.data_placement == 'host' or (config.data_placement == 'auto' and size > limit / 2):
+    return {}
+  return {id(source): devices.place(Source(np.asarray(source.image), np.asarray(source.label))) for source in stored}
+
+
+def _record(context: Context, rows: list[dict[str, Any]], histories: Mapping[str, Any], after: After) -> None:
+  for name, history in histories.items():  # also of phases that were finished before: the file may have been damaged since
+    records.write_history(context.folder / 'phases' / name / 'history.csv', history)
+  records.update_results(context.folder / 'results.json', rows)
+  after(context.folder)
+
+
+def _record_examples(folder: Path, test: feed.Part, classes: Sequence[str]) -> None:
+  """Write a test image of each of the first classes as a PNG, for predict to be tried on."""
+  image, label = test.source.image, np.asarray(test.source.label)[test.index]
+  if image.shape[-1] not in (1, 3):
+    return
+  for number, name in enumerate(classes[:_EXAMPLES]):
+    for place in test.index[label == number][:1]:
+      safe = ''.join(c if c.isalnum() else '_' for c in name)[:40]
+      pixels = np.asarray(image[place])
+      records.write_bytes(folder / f'{number:02d}_{safe}.png', pictures.png(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
+def _phases(context: Context, prepared: Prepared, after: After) -> list[dict[str, Any]]:
+  zoo, rows, histories = dict(prepared.imported), [], {}
+  for name, trained in prepared.imported.items():
+    rows.append(training.imported_row(context, name, trained))
+  for phase in prepared.phases:
+    if context.stop():  # before the next phase is compiled, which may take minutes
+      raise loop.Interrupted
+    done = training.finished(context, phase)
+    if done is None:
+      (done,) = training.train([Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
+      memory.give_back()
+    zoo |= done.networks
+    rows += done.rows
+    histories[phase.name] = done.history
+    parallel.lead(functools.partial(_record, context, rows, histories, after))
+  parallel.lead(lambda: _record_examples(context.folder / 'examples', context.parts.test, context.classes))
+  return rows

@@ -1,0 +1,144 @@
+"""What a study will cost before it runs: every run that is left, its operations, and about how long it will take."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kd_jax import models
+from kd_jax.data import pipeline
+from kd_jax.files import records
+from kd_jax.methods.nokd import nokd
+from kd_jax.runs import assembly, workdir
+from kd_jax.runs.assembly import Say
+from kd_jax.studies.definition import Study
+from kd_jax.studies.tasks import Plan, Planned, Task, companies
+from kd_jax.train import optim, peaks, state, step
+from kd_jax.types import Frozen, Network, NetworkSpec, Source
+
+_STEPS = 3  # that are timed
+
+
+def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
+  """Checks every row, then says what a study would run, and what that takes; trains nothing."""
+  folder, plan = Path(folder).absolute(), Plan(study)
+  plan.check(say)
+  planned, _ = plan.now(folder)
+  for row in study.definition.rows:
+    if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):  # its sweep has not chosen: each value takes as long
+      assumed = next({key: value} for key, values in row.sweep.items() for value in values)
+      planned += [Planned(run, plan.tasks(run)) for run in study.finals(row, assumed)]
+  sharing = {task.identity: len(company) for company in companies(study, planned, (), whole=True) for task in company}
+  counted: dict[str, bool] = {}  # identity → whether it is finished; a phase that rows share counts in the first of them
+  tasks, shares = {}, []
+  for row in study.definition.rows:
+    runs = [p for p in planned if p.run.row == row.name]
+    own = {task.identity: task for p in runs for task in p.tasks if task.identity not in counted}
+    counted |= {name: task.result(folder).exists() for name, task in own.items()}
+    tasks |= own
+    left = [flops(task, sharing=sharing[name]) for name, task in own.items() if not counted[name]]
+    shares.append((row.name, len(runs), sum(p.run.kind == 'sweep' for p in runs), len(left), sum(left)))
+  rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder, sharing)
+  rate = rate or timed_rate([tasks[name] for name, done in counted.items() if not done])
+  for name, count, sweeps, left, operations in shares:
+    say(f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {left} phases left, '
+        f'{_operations(operations)}, {_duration(operations / rate)}')  # fmt: skip
+  total = sum(operations for *_, operations in shares)
+  say(f'{sum(counted.values())} of {len(counted)} phases are finished. Left: {_operations(total)}, about '
+      f'{_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was trained.')  # fmt: skip
+
+
+def flops(task: Task, *, sharing: int = 1) -> float:
+  """Operations of a phase, roughly: forward and backward passes of the student take three times a forward pass.
+
+  `sharing` students, this one among them, share the passes of its teachers.
+  """
+  phase, prepared = task.phase, task.prepared
+  networks = {name: trained.network for name, trained in prepared.imported.items()}
+  networks |= {p.name: models.build(p.student) for p in prepared.phases}
+  taught = sum(forward(networks[name]) for name in phase.teachers if name in networks)
+  trained = forward(networks[phase.name]) + (forward(phase.method.companion) if phase.method.companion else 0)
+  images = sum(phase.shares.values()) * len(phase.method.views)
+  return (3 * trained + taught / sharing) * images * assembly.steps_per_epoch(prepared.parts, phase) * phase.epochs
+
+
+def forward(network: Network) -> float:
+  """Operations of a network on one image, counted by XLA in the program as it is written; once for each spec.
+
+  0 of an exported function, which it cannot look into.
+  """
+  if network.spec not in _counted:
+    _counted[network.spec] = _count(network)
+  return _counted[network.spec]
+
+
+_counted: dict[NetworkSpec, float] = {}
+
+
+def _count(network: Network) -> float:
+  image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
+
+  def logits(variables, image):
+    return network.module.apply(variables, image, train=False).logits
+
+  return peaks.operations(jax.jit(logits), models.shapes(network), image) or 0.0
+
+
+def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
+  """Return the operations a second of the phases that were finished on a machine like this one; None where there is none.
+
+  Of a study that a GPU began, a laptop would else be promised the GPU's speed. Records of an older kd_jax do not name their machine,
+  and count.
+  """
+  here, rates = _machine(workdir.versions()), []
+  for task in finished:
+    kept = records.read_sealed(task.result(folder))
+    if _machine(kept.get('versions', {})) in (None, here):
+      rates.append(flops(task, sharing=sharing[task.identity]) / kept['rows'][-1]['seconds'])
+  return statistics.median(rates) if rates else None
+
+
+def _machine(versions: Mapping[str, Any]) -> tuple[Any, ...] | None:
+  """Return what the speed depends on most; None where it is not noted."""
+  return (versions['devices'], versions.get('processor')) if versions.get('devices') else None
+
+
+def timed_rate(left: Sequence[Task]) -> float:
+  """Operations a second of a few plain steps of the first student, on random images."""
+  if not left:
+    return 1.0
+  task = left[0]
+  network, size = models.build(task.phase.student), sum(task.phase.shares.values())
+  optimiser = optim.sgd(task.phase.optimiser, 0.1, nokd().trains)
+  variables = models.initialise(jax.random.key(0), network)
+  own = nokd().init(jax.random.key(0), assembly.known(network), ())
+  current = state.create(jax.tree.map(jnp.array, variables), own, optimiser)
+  compiled = jax.jit(step.train_step(network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})))
+  sources = (Source(jnp.zeros((size, *task.phase.student.image_shape), jnp.uint8), jnp.zeros(size, jnp.int32)),)
+  arguments = (Frozen((), {}, jax.random.key(0)), sources, (None,), (jnp.arange(size, dtype=jnp.int32),))
+  current, _ = jax.block_until_ready(compiled(current, *arguments))
+  start = time.perf_counter()
+  for _ in range(_STEPS):
+    current, _ = compiled(current, *arguments)
+  jax.block_until_ready(current)
+  return 3 * forward(network) * size * _STEPS / (time.perf_counter() - start)
+
+
+def _duration(seconds: float) -> str:
+  for unit, size in (('h', 3600), ('min', 60)):
+    if seconds >= size:
+      return f'{seconds / size:.1f} {unit}'
+  return f'{seconds:.0f} s'
+
+
+def _operations(count: float) -> str:
+  for unit, size in (('PFLOP', 1e15), ('TFLOP', 1e12)):
+    if count >= size:
+      return f'{count / size:.1f} {unit}'
+  return f'{count / 1e9:.1f} GFLOP'

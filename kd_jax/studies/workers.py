@@ -1,0 +1,230 @@
+"""Runs a study: one worker of however many share its folder. Each phase is trained once, by whoever claims it first.
+
+  study.json               rows, comparisons, and every run with its configuration and where its history lies
+  results.json sweeps.json a list of objects, one a finished run, its row's name as its name; of the sweeps apart
+  comparison.png           test accuracies of the rows, drawn by kd_jax.report.pictures
+  phases/<hash>/           the folder of one phase, as in a run; the hash is of all that determines what the phase computes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd_jax.files import packing, records
+from kd_jax.runs import run, training, workdir
+from kd_jax.runs.assembly import Say, Student
+from kd_jax.runs.training import Done
+from kd_jax.studies.definition import Run, Study
+from kd_jax.studies.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
+from kd_jax.train import loop, memory
+from kd_jax.train.programs import Programs
+from kd_jax.types import KdJaxError, Trained
+
+POLL = 2.0  # seconds between two looks at what other workers have finished
+_WORKER = 'KD_JAX_WORKER'  # set in the processes that `spread` starts
+_FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
+
+
+def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = POLL, after: run.After = lambda folder: None) -> None:
+  """Works on a study until nothing is left, by this worker or another.
+
+  A phase whose training fails (it diverges, say) is left out, and its row with it; the others go on.
+
+  Args:
+    study: what there is to run.
+    folder: its workdir, which workers share.
+    say: is given what happens, a line at a time.
+    poll: seconds between two looks at what other workers have finished.
+    after: is called once at the end, such as kd_jax.report.pictures.of_study.
+
+  Raises:
+    KdJaxError: a row cannot be run, before any is; or, at the end, phases have failed.
+    kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
+  """
+  workdir.check(folder)
+  folder, plan, programs, failed, apart = Path(folder).absolute(), Plan(study), Programs(), {}, set()
+  plan.check(say)
+  with run.stopping() as stop:
+    while True:
+      planned, whole = plan.now(folder)
+      runs = {task.identity: p.run for p in reversed(planned) for task in p.tasks}  # of tasks that rows share, the first row's
+      done = {task.identity for p in planned for task in p.tasks if task.result(folder).exists()}
+      ready = []
+      for company in companies(study, planned, apart, whole=whole or bool(failed)):
+        left = tuple(task for task in company if task.identity not in done | failed.keys())
+        if left and all(need.identity in done for need in left[0].needs.values()):
+          ready.append(company if _saved(company, folder).exists() else left)
+      if stop():
+        raise loop.Interrupted
+      if not ready:
+        break
+      for company in ready:
+        with _claimed(company, folder) as held:
+          if held:
+            for number, task in enumerate(company, len(done) + 1):
+              say(f'[{number} of {len(runs)}{"" if whole else " so far"}] {_title(runs[task.identity])}: {task.phase.name}')
+            try:
+              with memory.explained(company[0].prepared.config.batch_size):
+                train(company, folder, stop, say, programs)
+            except KdJaxError as error:
+              if len(company) > 1:
+                say(f'{error} Its company is trained one by one.')
+                apart.update(task.identity for task in company)
+                # Else the next worker takes the whole company up, and with it what one by one has been finished.
+                shutil.rmtree(_saved(company, folder), ignore_errors=True)
+              else:
+                failed[company[0].identity] = f"row '{runs[company[0].identity].row}', seed {runs[company[0].identity].seed}: {error}"
+                say(failed[company[0].identity])
+            break
+      else:
+        _sleep(poll, stop)  # all that could be trained is being trained by others
+        continue
+      write(study, plan, folder)
+  write(study, plan, folder)
+  with workdir.locked(folder, wait=True):
+    after(folder)
+  if failed:
+    raise KdJaxError(f'{len(failed)} phases have failed, and with them the runs that need them: {next(iter(failed.values()))}')
+
+
+def is_one_of_several() -> bool:
+  """Whether `spread` started this process."""
+  return _WORKER in os.environ
+
+
+def spread(command: Sequence[str], count: int) -> int:
+  """Runs a command in several processes at once, each on its share of the cores, and returns the worst of their exit statuses.
+
+  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to them. They share the memory of an
+  accelerator, of which JAX would give three quarters to the first.
+  """
+  shared = {} if _FRACTION in os.environ else {_FRACTION: f'{0.9 / count:.3f}'}
+  cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
+
+  def start(number: int) -> subprocess.Popen:
+    share = cores[number::count] or cores
+    bind = (lambda: os.sched_setaffinity(0, share)) if cores else None
+    return subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=bind,  # noqa: PLW1509
+                            encoding='utf-8', errors='surrogateescape',
+                            env={**os.environ, **shared, 'PYTHONIOENCODING': 'utf-8', _WORKER: str(number)})  # fmt: skip
+
+  started = [start(number) for number in range(count)]
+
+  def hand_on(number: int, frame: Any) -> None:
+    for process in started:
+      with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+
+  def relay(number: int, process: subprocess.Popen) -> None:
+    with process.stdout:
+      for line in process.stdout:
+        print(f'{number + 1}: {line}', end='', flush=True)
+
+  before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    threads = [threading.Thread(target=relay, args=pair) for pair in enumerate(started)]
+    for thread in threads:
+      thread.start()
+    statuses = [process.wait() for process in started]
+    for thread in threads:
+      thread.join()
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+  return max(statuses, key=abs)
+
+
+def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
+  """What the accuracies of an imported teacher depend on."""
+  config = prepared.config
+  return [trained.network.spec._asdict(), packing.fingerprint(trained.variables), config.dataset, prepared.data['sha256'],
+          config.selection, config.validation_examples, config.eval_examples]  # fmt: skip
+
+
+def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs) -> list[Done]:
+  """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
+  first, *_ = company
+  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs)._replace(fidelity=True)
+  zoo, rows = dict(first.prepared.imported), []
+  for name, trained in first.prepared.imported.items():
+    if name in first.phase.teachers:
+      place = folder / 'teachers' / hashed(_evaluated(first.prepared, trained))
+      rows.append(training.imported_row(context._replace(folder=place), name, trained))
+  for name, need in first.needs.items():
+    done = training.finished(context._replace(folder=need.folder(folder), say=lambda line: None), need.phase)
+    if done is None:
+      raise KdJaxError(f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the folder to train it again')
+    zoo |= done.networks
+    rows += [row for row in done.rows if row['name'] == name]
+  students = [Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
+              for task in company]  # fmt: skip
+  done = training.train(students, zoo, rows, _saved(company, folder))
+  memory.give_back()
+  shutil.rmtree(_saved(company, folder), ignore_errors=True)
+  return done
+
+
+def _saved(company: Sequence[Task], folder: Path) -> Path:
+  """Where the checkpoints of a company are, while it trains."""
+  if len(company) == 1:
+    return company[0].result(folder).parent / 'checkpoints'
+  return folder / 'companies' / hashed([task.identity for task in company])
+
+
+@contextlib.contextmanager
+def _claimed(company: Sequence[Task], folder: Path) -> Iterator[bool]:
+  """Holds the locks of all folders of a company that is not finished, or none of them."""
+  with contextlib.ExitStack() as stack:
+    held = all(stack.enter_context(workdir.locked(task.folder(folder))) for task in company)
+    yield held and not all(task.result(folder).exists() for task in company)
+
+
+def write(study: Study, plan: Plan, folder: Path) -> None:
+  """Writes the study's records from what is finished, by whichever worker."""
+  with workdir.locked(folder, wait=True):
+    planned, whole = plan.now(folder)
+    results = list(plan.results(folder, planned))
+    for kind, file in (('final', 'results.json'), ('sweep', 'sweeps.json')):
+      found = [row for p, row in results if row and p.run.kind == kind]
+      if kind == 'final' or study.sweeps:
+        records.write_json(folder / file, found)
+    records.write_json(folder / 'study.json', _described(study, results, folder, whole))
+    if not (folder / 'versions.json').exists():
+      records.write_json(folder / 'versions.json', workdir.versions())
+
+
+def _described(study: Study, results: Sequence[tuple[Planned, dict | None]], folder: Path, whole: bool) -> dict[str, Any]:
+  definition = study.definition
+  rows = []
+  for row in definition.rows:
+    finals = [p.run for p, _ in results if p.run.row == row.name and p.run.kind == 'final']
+    rows.append({'name': row.name, 'paper': row.paper, 'note': row.note, 'group': row.group,
+                 'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
+                 'chosen': dict(finals[0].setting) if finals and row.sweep else None, 'seeds': [r.seed for r in finals]})  # fmt: skip
+  described = [{'row': p.run.row, 'seed': p.run.seed, 'setting': dict(p.run.setting), 'kind': p.run.kind, 'finished': done is not None,
+                'config': p.run.config.to_share(), 'histories': {
+                  task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
+                  for task in p.tasks if not is_root_teacher(task.phase)} if done else {}} for p, done in results]  # fmt: skip
+  return {'title': definition.title, 'question': definition.question, 'protocol': definition.protocol, 'scale': study.scale,
+          **({'limits': definition.limits} if definition.limits else {}),
+          'complete': whole and all(done for _, done in results), 'rows': rows,
+          'comparisons': [list(pair) for pair in definition.comparisons], 'runs': described}  # fmt: skip
+
+
+def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
+  until = time.monotonic() + seconds
+  while time.monotonic() < until and not stop():
+    time.sleep(min(0.1, seconds))
+
+
+def _title(of: Run) -> str:
+  return ', '.join([of.row, f'seed {of.seed}', *(f'{key}={value}' for key, value in of.setting.items())])

@@ -1,0 +1,59 @@
+"""Texts for people: durations, and what was meant by a name or a value that is none."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+MISSING = '–'
+_AT_MOST = 3  # keys that are named
+
+
+def closest(name: str, choices: Iterable[str]) -> str:
+  """Return " Did you mean '…'?" where a choice is close to the name, else nothing."""
+  near = difflib.get_close_matches(str(name), list(choices), n=1)
+  return f" Did you mean '{near[0]}'?" if near else ''
+
+
+def key_of(name: str, value: str, keys: Iterable[str]) -> str:
+  """Return " Did you mean --config.epochs=3?" for --epochs=3 or --epoch=3, and for an option of a method by its bare name."""
+  keys = list(keys)
+  same = [key for key in keys if name in (key, key.rpartition('.')[2])]
+  near = same or difflib.get_close_matches(name, keys, n=1)
+  flags = ' or '.join(f'--config.{key}={value}' if value else f'--config.{key}' for key in near[:_AT_MOST])
+  return f' Did you mean {flags}?' if flags else ''
+
+
+def mistyped(message: str, defaults: Mapping[str, Any]) -> str:
+  """Return absl's message of a value that has not the type of its key, with what the key takes."""
+  match = re.match(r'flag --config\.([\w.]+)=(.*?): ', message, re.DOTALL)
+  default = defaults.get(match[1]) if match else None
+  if isinstance(default, bool):
+    return f"{match[0]}'{match[2]}' is neither True nor False: write --config.{match[1]}=True or --config.{match[1]}=False"
+  if isinstance(default, int | float):
+    kind = 'a whole number' if isinstance(default, int) else 'a number'
+    return f'{message}: {match[1]} is {kind}, such as --config.{match[1]}={default}'
+  return message
+
+
+def duration(seconds: float | None) -> str:
+  """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–' for none."""
+  if not isinstance(seconds, Real) or not math.isfinite(seconds):
+    return MISSING
+  seconds = max(float(seconds), 0.0)
+  if seconds < 9.95:
+    return f'{seconds:.1f} s'
+  whole = round(seconds)
+  if whole < 60:
+    return f'{whole} s'
+  if whole < 3600:
+    return f'{whole // 60} m {whole % 60:02d} s'
+  minutes = round(seconds / 60)
+  if minutes < 24 * 60:
+    return f'{minutes // 60} h {minutes % 60:02d} m'
+  hours = round(seconds / 3600)
+  return f'{hours // 24} d {hours % 24:02d} h'
