@@ -1,4 +1,8 @@
-"""Starts a run: `python launch.py --help` tells what can be set. All of it is in kd_jax/commands/run.py, the installed command `kd-jax`."""
+"""Starts a run:
+
+`python launch.py --help` tells what can be set. All of it is in kd_jax/commands/run.py, the
+installed command `kd-jax`.
+"""
 
 from kd_jax.commands.run import command
 

@@ -1,1 +1,4 @@
-"""What is timed, with the peer that it is timed against, in one run: `python -m benchmarks --help`."""
+"""What is timed, with the peer that it is timed against, in one run:
+
+`python -m benchmarks --help`.
+"""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-DEVICES = {'H100': 'H100', 'v5e': 'TPU v5 lite'}  # as they are called here → a part of jax's device_kind
+# as they are called here → a part of jax's device_kind
+DEVICES = {'H100': 'H100', 'v5e': 'TPU v5 lite'}
 
 
 def counted(name: str, batch: int) -> tuple[float, float]:
@@ -21,7 +22,9 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   method, key = methods.make(name), jax.eval_shape(lambda: jax.random.key(0))
   taught_by = (teacher,) * methods.teachers(name)[0]
   rule = optim.sgd(Optimiser(), 0.1, method.trains)
-  views = {view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()}
+  views = {
+    view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()
+  }
   made = step.train_step(student, taught_by, method, rule, pipeline.preprocess(views))
 
   def begun(key, variables, weights):
@@ -29,11 +32,20 @@ def counted(name: str, batch: int) -> tuple[float, float]:
     own = method.init(key, assembly.known(student), known)
     return state.create(variables, own, rule), Frozen(weights, own.consts, key)
 
-  now, frozen = jax.eval_shape(begun, key, models.shapes(student), tuple(models.shapes(t) for t in taught_by))
+  now, frozen = jax.eval_shape(
+    begun, key, models.shapes(student), tuple(models.shapes(t) for t in taught_by)
+  )
   chosen = (jax.ShapeDtypeStruct((batch,), jnp.int32),)
-  sources = (Source(jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8), jax.ShapeDtypeStruct((50_000,), jnp.int32)),)
+  sources = (
+    Source(
+      jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8),
+      jax.ShapeDtypeStruct((50_000,), jnp.int32),
+    ),
+  )
   compiled, given = jax.jit(made, donate_argnums=0), (now, frozen, sources, chosen, chosen)
-  return peaks.operations(compiled, *given), compiled.lower(*given).compile().cost_analysis()['bytes accessed']
+  return peaks.operations(compiled, *given), compiled.lower(*given).compile().cost_analysis()[
+    'bytes accessed'
+  ]
 
 
 def bound(flops: float, size: float, peak) -> tuple[float, str]:

@@ -1,4 +1,6 @@
-"""How the commands of this folder start: as kd_jax's own, `--help` exits 0, and a mistake is one line and exit code 2."""
+"""How the commands of this folder start: as kd_jax's own, `--help` exits 0, and a mistake is one
+line and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from kd_jax.commands.run import HELP
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-  """Runs a command of this process's main module; `sys.exit(message)` in it is for what the user can mend."""
+  """Runs a command of this process's main module; `sys.exit(message)` in it is for what the user
+  can mend.
+  """
   try:
     app.run(main, flags_parser=parse)
   except SystemExit as stopped:
@@ -22,7 +26,9 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def parse(argv: list[str]) -> list[str]:
-  """What the flags leave over; for `--help`, prints the main module's docstring and flags and exits with 0."""
+  """What the flags leave over; for `--help`, prints the main module's docstring and flags and exits
+  with 0.
+  """
   if HELP & set(argv):
     print(f'{sys.modules["__main__"].__doc__}\nflags:\n{flags.FLAGS.main_module_help()}')
     sys.exit(0)

@@ -17,10 +17,12 @@ from benchmarks.rows import SIDES, Row, Start
 from benchmarks.workers import Worker
 from kd_jax.commands.run import ONEDNN, TUNABLES
 
-# A block's first step finds the other workers' data in the caches and is not counted; in an epoch there are many.
+# A block's first step finds the other workers' data in the caches and is not counted; in an epoch
+# there are many.
 SETTLING = {'step': 1, 'forward': 1, 'epoch': 0}
 CPU_ONLY = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
-# Without, each step's memory is had anew from the system, which clears it page by page: a large part of the time of either side.
+# Without, each step's memory is had anew from the system, which clears it page by page: a large
+# part of the time of either side.
 HUGE_PAGES = {'GLIBC_TUNABLES': TUNABLES}
 LAUNCHED = HUGE_PAGES | {'XLA_FLAGS': ONEDNN}  # what launch.py sets for itself
 
@@ -41,7 +43,11 @@ class Settings(NamedTuple):
 
 def machine() -> dict[str, Any]:
   """What the figures depend on and what stays as it is."""
-  models = [line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')]
+  models = [
+    line.split(':', 1)[1].strip()
+    for line in _lines('/proc/cpuinfo')
+    if line.startswith('model name')
+  ]
   return {
     'cpu': models[0] if models else platform.processor(),
     'cores': len(os.sched_getaffinity(0)),
@@ -49,7 +55,8 @@ def machine() -> dict[str, Any]:
     'system': f'{platform.system()} {platform.machine()}',
     'python': platform.python_version(),
     'jax': importlib.metadata.version('jax'),
-    'jaxlib': importlib.metadata.version('jaxlib'),  # read without importing it: this process stays out of the way
+    # read without importing it: this process stays out of the way
+    'jaxlib': importlib.metadata.version('jaxlib'),
     'transparent_huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
   }
 
@@ -57,8 +64,9 @@ def machine() -> dict[str, Any]:
 def measure(row: Row | Start, settings: Settings, *, caches: Path) -> dict[str, Any]:
   """A row's figures, with a value a block, and the load of the machine before and after.
 
-  `sides` maps each side to its facts and its figures, of which `seconds` are those of a step, a forward, an epoch or a start, or
-  to {'missing': why}. `ratios` maps each peer to peer / ours of the blocks that follow each other: above 1, ours is faster.
+  `sides` maps each side to its facts and its figures, of which `seconds` are those of a step, a
+  forward, an epoch or a start, or to {'missing': why}. `ratios` maps each peer to peer / ours of
+  the blocks that follow each other: above 1, ours is faster.
 
   Args:
     row: what is timed.
@@ -69,13 +77,23 @@ def measure(row: Row | Start, settings: Settings, *, caches: Path) -> dict[str, 
   sides = (_starts if isinstance(row, Start) else _work)(row, settings, caches)
   result = {'row': row._asdict(), 'sides': sides, 'load_average': [before, os.getloadavg()[0]]}
   ours = sides.get('ours', {}).get('seconds')
-  peers = {name: side['seconds'] for name, side in sides.items() if name != 'ours' and 'seconds' in side}
-  result['ratios'] = {name: [b / a for a, b in zip(ours, theirs, strict=True)] for name, theirs in peers.items()} if ours else {}
+  peers = {
+    name: side['seconds'] for name, side in sides.items() if name != 'ours' and 'seconds' in side
+  }
+  result['ratios'] = (
+    {name: [b / a for a, b in zip(ours, theirs, strict=True)] for name, theirs in peers.items()}
+    if ours
+    else {}
+  )
   return result
 
 
-def in_turns(sides: Mapping[str, Callable[[], Mapping[str, float]]], blocks: int) -> dict[str, dict[str, list[float]]]:
-  """Each side once, then each once more, and so on: for each side its figures, with a value a block."""
+def in_turns(
+  sides: Mapping[str, Callable[[], Mapping[str, float]]], blocks: int
+) -> dict[str, dict[str, list[float]]]:
+  """Each side once, then each once more, and so on: for each side its figures, with a value a
+  block.
+  """
   figures: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
   for _ in range(blocks):
     for name, measured in sides.items():
@@ -92,12 +110,17 @@ def _work(row: Row, settings: Settings, caches: Path) -> dict[str, dict[str, Any
       module, options = SIDES[name]
       python = settings.python if name == 'ours' else settings.peer_python
       own = LAUNCHED if name == 'ours' else HUGE_PAGES if settings.huge_pages else {}
-      workers[name] = Worker(python, module, {'row': row, 'threads': settings.threads, **options}, environment | own)
+      workers[name] = Worker(
+        python, module, {'row': row, 'threads': settings.threads, **options}, environment | own
+      )
       stack.callback(workers[name].close)
     facts = {name: worker.answer() for name, worker in workers.items()}
     count = 1 if row.work == 'epoch' else settings.steps
-    ready = {name: partial(_block, workers[name], SETTLING[row.work], count, facts[name]['shares'])
-             for name in workers if 'missing' not in facts[name]}  # fmt: skip
+    ready = {
+      name: partial(_block, workers[name], SETTLING[row.work], count, facts[name]['shares'])
+      for name in workers
+      if 'missing' not in facts[name]
+    }
     figures = in_turns(ready, settings.blocks)
   return {name: facts[name] | figures.get(name, {}) for name in facts}
 
@@ -105,7 +128,9 @@ def _work(row: Row, settings: Settings, caches: Path) -> dict[str, dict[str, Any
 def _block(worker: Worker, settling: int, count: int, shares: list[str]) -> dict[str, float]:
   if settling:
     worker.ask(measure='whole', count=settling)
-  return worker.ask(measure='whole', count=count) | {f'{share}_seconds': worker.ask(measure=share)['seconds'] for share in shares}
+  return worker.ask(measure='whole', count=count) | {
+    f'{share}_seconds': worker.ask(measure=share)['seconds'] for share in shares
+  }
 
 
 def _starts(row: Start, settings: Settings, caches: Path) -> dict[str, dict[str, Any]]:
@@ -119,8 +144,14 @@ def _starts(row: Start, settings: Settings, caches: Path) -> dict[str, dict[str,
   def once(side: str) -> dict[str, float]:
     if side == 'cold':
       starts.empty(cache)
-    return starts.start((*arguments, *row.sides[side]), cache=cache, until=row.until, stopped=row.stopped,
-                        threads=settings.threads, environment=CPU_ONLY)  # fmt: skip
+    return starts.start(
+      (*arguments, *row.sides[side]),
+      cache=cache,
+      until=row.until,
+      stopped=row.stopped,
+      threads=settings.threads,
+      environment=CPU_ONLY,
+    )
 
   if 'cold' not in row.sides and not cache.exists():
     once(next(iter(row.sides)))  # fills the cache

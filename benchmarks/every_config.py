@@ -1,9 +1,12 @@
-"""Runs every configuration for CIFAR-10 briefly, from an imported teacher, and prints what each of them costs beside KD.
+"""Runs every configuration for CIFAR-10 briefly, from an imported teacher, and prints what each of
+them costs beside KD.
 
-  python -m benchmarks.every_config --teacher=resnet26_cifar10.pth --data_dir=… --workdir=/tmp/configs
+  python -m benchmarks.every_config --teacher=resnet26_cifar10.pth --data_dir=…
+  --workdir=/tmp/configs
 
-A run is a process of its own, one after the other, so that its peak memory is its own; one that is in the folder is not
-repeated. The times are of whatever else the machine does: leave it alone, or read the ratios with care.
+A run is a process of its own, one after the other, so that its peak memory is its own; one that is
+in the folder is not repeated. The times are of whatever else the machine does: leave it alone, or
+read the ratios with care.
 """
 
 from __future__ import annotations
@@ -21,23 +24,34 @@ from benchmarks import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('teacher', None, 'the imported teacher, a .pth file or a network folder')
-flags.DEFINE_string('data_dir', '', "where prepared data lies; empty: tensorflow_datasets' own folder")
+flags.DEFINE_string(
+  'data_dir', '', "where prepared data lies; empty: tensorflow_datasets' own folder"
+)
 flags.DEFINE_string('workdir', None, 'where the runs and table.json are put')
 flags.DEFINE_integer('train_examples', 10_000, 'training images', lower_bound=128)
-flags.DEFINE_integer('epochs', 2, 'passes over them; two at least, since AB needs one for each of its phases', lower_bound=2)
+flags.DEFINE_integer(
+  'epochs',
+  2,
+  'passes over them; two at least, since AB needs one for each of its phases',
+  lower_bound=2,
+)
 flags.DEFINE_list('only', [], 'run these configurations alone, such as kd,oh; empty: all')
 
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / 'configs'
 UNLABELLED = ('stl', 'unsupervised')
-# Dual training has nothing to train side by side where its teacher is there already: without it, both of its phases run.
+# Dual training has nothing to train side by side where its teacher is there already: without it,
+# both of its phases run.
 OWN_TEACHER = 'dual from scratch'
 
 
 def main(argv: list[str]) -> None:
   """Runs what is missing and prints the table."""
   if len(argv) > 1 or not (FLAGS.teacher and FLAGS.workdir):
-    sys.exit('benchmarks.every_config takes flags alone and needs --teacher=FILE and --workdir=FOLDER; see --help')
+    sys.exit(
+      'benchmarks.every_config takes flags alone and needs --teacher=FILE and --workdir=FOLDER; '
+      'see --help'
+    )
   names = [path.stem.removeprefix('cifar10_') for path in sorted(FOLDER.glob('cifar10_*.py'))]
   names = ['kd', *(name for name in (*names, OWN_TEACHER) if name != 'kd')]
   if unknown := sorted(set(FLAGS.only) - set(names)):
@@ -53,14 +67,23 @@ def main(argv: list[str]) -> None:
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:
-  """One configuration: its rows of results.json with each phase's last terms, and the process's peak memory and time."""
+  """One configuration: its rows of results.json with each phase's last terms, and the process's
+  peak memory and time.
+  """
   measured = folder / 'measured.json'
   if measured.exists():
     return json.loads(measured.read_text())
   config = name.split()[0]
-  command = [sys.executable, 'launch.py', f'--config={FOLDER / f"cifar10_{config}.py"}', f'--workdir={folder}',
-             f'--config.train_examples={FLAGS.train_examples}', f'--config.epochs={FLAGS.epochs}',
-             f'--config.data_dir={FLAGS.data_dir}', '--config.download=False']  # fmt: skip
+  command = [
+    sys.executable,
+    'launch.py',
+    f'--config={FOLDER / f"cifar10_{config}.py"}',
+    f'--workdir={folder}',
+    f'--config.train_examples={FLAGS.train_examples}',
+    f'--config.epochs={FLAGS.epochs}',
+    f'--config.data_dir={FLAGS.data_dir}',
+    '--config.download=False',
+  ]
   if name != OWN_TEACHER:
     command.append(f'--config.teacher_checkpoint={FLAGS.teacher}')
   if config in UNLABELLED:
@@ -70,7 +93,9 @@ def run(name: str, folder: Path) -> dict[str, Any]:
   with (folder / 'output.txt').open('w') as output:
     start = time.perf_counter()
     streams = [(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)]
-    _, status, usage = os.wait4(os.posix_spawn(sys.executable, command, os.environ, file_actions=streams), 0)
+    _, status, usage = os.wait4(
+      os.posix_spawn(sys.executable, command, os.environ, file_actions=streams), 0
+    )
   if status:
     sys.exit(f'{name} ended with {os.waitstatus_to_exitcode(status)}; see {folder / "output.txt"}')
   phases = []
@@ -78,27 +103,60 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     stored = folder / 'phases' / row['name'] / 'result.json'
     history = json.loads(stored.read_text())['history'] if stored.exists() else []
     if history:
-      phases.append({'name': row['name'], 'student': row['student'], 'epochs': row['epochs'], 'loss': history[-1]['train_loss'],
-                     'terms': history[-1]['terms'], 'test_accuracy': row['test_accuracy_last'],
-                     'images_per_second': row['images_per_second']})  # fmt: skip
-  found = {'config': name, 'phases': phases, 'gigabytes': usage.ru_maxrss / 2**20, 'seconds': time.perf_counter() - start}
+      phases.append(
+        {
+          'name': row['name'],
+          'student': row['student'],
+          'epochs': row['epochs'],
+          'loss': history[-1]['train_loss'],
+          'terms': history[-1]['terms'],
+          'test_accuracy': row['test_accuracy_last'],
+          'images_per_second': row['images_per_second'],
+        }
+      )
+  found = {
+    'config': name,
+    'phases': phases,
+    'gigabytes': usage.ru_maxrss / 2**20,
+    'seconds': time.perf_counter() - start,
+  }
   measured.write_text(json.dumps(found) + '\n')
   return found
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-  """A Markdown table: a line a phase, in milliseconds for a batch of 128 and gigabytes, beside KD's."""
+  """A Markdown table: a line a phase, in milliseconds for a batch of 128 and gigabytes, beside
+  KD's.
+  """
   base = next((row for row in rows if row['config'] == 'kd'), None)
-  lines = ['| configuration | phase | network | terms, last epoch | test % | ms a step | × KD | peak GB | × KD |', '|---' * 9 + '|']
+  lines = [
+    '| configuration | phase | network | terms, last epoch | test % | ms a step | × KD | peak GB | '
+    '× KD |',
+    '|---' * 9 + '|',
+  ]
   for row in rows:
     memory = row['gigabytes'] / base['gigabytes'] if base else float('nan')
     for number, phase in enumerate(row['phases']):
       speed = phase['images_per_second']
       ratio = base['phases'][-1]['images_per_second'] / speed if base else float('nan')
-      terms = ', '.join(f'{term.replace("_", " ")} {value:.3g}' for term, value in phase['terms'].items())
-      whole = [f'{row["gigabytes"]:.2f}', f'{memory:.2f}'] if number == len(row['phases']) - 1 else ['', '']
-      cells = [row['config'] if not number else '', phase['name'].replace('_', ' '), phase['student'], terms,
-               f'{phase["test_accuracy"]:.1%}'.rstrip('%'), f'{128_000 / speed:.0f}', f'{ratio:.2f}', *whole]  # fmt: skip
+      terms = ', '.join(
+        f'{term.replace("_", " ")} {value:.3g}' for term, value in phase['terms'].items()
+      )
+      whole = (
+        [f'{row["gigabytes"]:.2f}', f'{memory:.2f}']
+        if number == len(row['phases']) - 1
+        else ['', '']
+      )
+      cells = [
+        row['config'] if not number else '',
+        phase['name'].replace('_', ' '),
+        phase['student'],
+        terms,
+        f'{phase["test_accuracy"]:.1%}'.rstrip('%'),
+        f'{128_000 / speed:.0f}',
+        f'{ratio:.2f}',
+        *whole,
+      ]
       lines.append(f'| {" | ".join(cells)} |')
   return lines
 

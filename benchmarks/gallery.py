@@ -1,7 +1,7 @@
 """Draws every augmentation operation at every level: ours, Pillow's, and the difference.
 
-`python -m benchmarks.gallery --out=gallery.png`. The last rows are what the policies make of the same image. A
-difference of one grey level is drawn as mid-grey, so that it is seen.
+`python -m benchmarks.gallery --out=gallery.png`. The last rows are what the policies make of the
+same image. A difference of one grey level is drawn as mid-grey, so that it is seen.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from benchmarks import command
 FLAGS = flags.FLAGS
 flags.DEFINE_string('out', None, 'the PNG file to write')
 flags.DEFINE_string('dataset', 'cifar10', 'the data set whose test image is drawn')
-flags.DEFINE_string('data_dir', '', "where prepared data lies; empty: tensorflow_datasets' own folder")
+flags.DEFINE_string(
+  'data_dir', '', "where prepared data lies; empty: tensorflow_datasets' own folder"
+)
 flags.DEFINE_integer('index', 0, 'which test image', lower_bound=0)
-flags.DEFINE_enum('interpolation', 'nearest', ['nearest', 'bilinear'], 'of shear, translation and rotation')
+flags.DEFINE_enum(
+  'interpolation', 'nearest', ['nearest', 'bilinear'], 'of shear, translation and rotation'
+)
 flags.DEFINE_integer('zoom', 2, 'screen pixels to a pixel', lower_bound=1)
 
-COLUMNS = [(sign, level) for sign, levels in ((-1, range(9, -1, -1)), (1, range(10))) for level in levels]
+COLUMNS = [
+  (sign, level) for sign, levels in ((-1, range(9, -1, -1)), (1, range(10))) for level in levels
+]
 LABEL = 130  # screen pixels left of the images
 GAP = 1  # pixels between images
 
@@ -38,9 +44,14 @@ def main(argv: list[str]) -> None:
   except KdJaxError as fault:
     sys.exit(str(fault))
   if FLAGS.index >= len(images):
-    sys.exit(f'--index={FLAGS.index} is not one of the {len(images)} test images of {FLAGS.dataset}; they count from 0')
+    sys.exit(
+      f'--index={FLAGS.index} is not one of the {len(images)} test images of {FLAGS.dataset}; they '
+      f'count from 0'
+    )
   image = np.asarray(images[FLAGS.index])
-  picture([*operations(image, FLAGS.interpolation), *samples(image)], FLAGS.zoom).save(FLAGS.out, optimize=True)
+  picture([*operations(image, FLAGS.interpolation), *samples(image)], FLAGS.zoom).save(
+    FLAGS.out, optimize=True
+  )
 
 
 def operations(image: np.ndarray, interpolation: str) -> list[tuple[str, list[np.ndarray]]]:
@@ -55,11 +66,15 @@ def operations(image: np.ndarray, interpolation: str) -> list[tuple[str, list[np
   op, level, sign = np.int32(cases).T[:, :, None]
   steps = policies.Steps(op, level, sign, np.zeros((len(cases), 1, 2), np.int32))
   draw = jax.jit(lambda images: policies.apply(images, steps, interpolation=interpolation))
-  ours = np.asarray(draw(np.stack([image] * len(cases)))).reshape(len(ops), len(COLUMNS), *image.shape)
+  ours = np.asarray(draw(np.stack([image] * len(cases)))).reshape(
+    len(ops), len(COLUMNS), *image.shape
+  )
   rows = []
   for name, own in zip(ops, ours, strict=True):
     amounts = [levels.LINEAR[name](level, sign, *image.shape[:2]) for sign, level in COLUMNS]
-    theirs = [pillow_peer.perform(name, amount, image, interpolation=interpolation) for amount in amounts]
+    theirs = [
+      pillow_peer.perform(name, amount, image, interpolation=interpolation) for amount in amounts
+    ]
     differs = [np.abs(one.astype(int) - other) for one, other in zip(own, theirs, strict=True)]
     most, count = max(d.max() for d in differs), sum((d > 0).sum() for d in differs)
     print(f'{name:12} {count:5} of {own.size} values differ, by {most} at most')
@@ -74,8 +89,12 @@ def samples(image: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
 
   from kd_jax.data import pipeline, policies
 
-  shown = {'weak': pipeline.weak(crop_padding=4, flip=True), 'randaugment': policies.randaugment(),
-           'autoaugment': policies.autoaugment(), 'uda': policies.uda()}  # fmt: skip
+  shown = {
+    'weak': pipeline.weak(crop_padding=4, flip=True),
+    'randaugment': policies.randaugment(),
+    'autoaugment': policies.autoaugment(),
+    'uda': policies.uda(),
+  }
   keys, images = jax.random.split(jax.random.key(0), len(COLUMNS)), np.stack([image] * len(COLUMNS))
   return [(name, list(np.asarray(jax.jit(policy)(keys, images)))) for name, policy in shown.items()]
 

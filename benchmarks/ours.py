@@ -1,7 +1,9 @@
-"""The worker that times kd_jax, as kd_jax.runs.training puts a phase together from its configuration: what `launch.py` would run.
+"""The worker that times kd_jax, as kd_jax.runs.training puts a phase together from its
+configuration: what `launch.py` would run.
 
   step      gathering the batch, augmentation of every view, normalisation, the teacher's forward, the student's forward and
-            backward, the optimiser, the metrics; between steps the host makes the batch's index and sends it
+            backward, the optimiser, the metrics; between steps the host makes the batch's index and
+            sends it
   forward   the teacher alone, on a batch of pixels in [0, 1]
   epoch     the training loop over all images, with evaluation and a checkpoint at its end
 """
@@ -23,8 +25,13 @@ EPOCHS = 10_000  # of the learning rate's schedule: no drop is reached
 CALLS = 10  # of what is short beside a step
 
 
-def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-  """Compiles what a row needs and does it once. `shares` in the facts names measurements of parts of it, a value each."""
+def prepare(
+  row: Sequence[Any], threads: int
+) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+  """Compiles what a row needs and does it once.
+
+  `shares` in the facts names measurements of parts of it, a value each.
+  """
   del threads  # the process is bound to its cores
   import jax
   import numpy as np
@@ -41,23 +48,52 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
   random = np.random.default_rng(0)
 
   def images(count: int) -> Source:
-    return Source(random.integers(0, 256, (count, *row.image_shape), dtype=np.uint8), np.arange(count, dtype=np.int32) % row.classes)
+    return Source(
+      random.integers(0, 256, (count, *row.image_shape), dtype=np.uint8),
+      np.arange(count, dtype=np.int32) % row.classes,
+    )
 
-  dataset = sources.Dataset('random', images(row.examples + row.evaluated), images(row.classes), tuple(map(str, range(row.classes))))
+  dataset = sources.Dataset(
+    'random',
+    images(row.examples + row.evaluated),
+    images(row.classes),
+    tuple(map(str, range(row.classes))),
+  )
   wanted = config.default(**config.PAPER)
-  wanted.update(method=row.method, student=row.student, teacher=row.teacher, batch_size=row.batch, epochs=EPOCHS,
-                validation_examples=row.evaluated)  # fmt: skip
-  prepared = run.prepare(config.resolve(wanted), dataset=dataset)._replace(devices=parallel.make('jit', devices=1))
+  wanted.update(
+    method=row.method,
+    student=row.student,
+    teacher=row.teacher,
+    batch_size=row.batch,
+    epochs=EPOCHS,
+    validation_examples=row.evaluated,
+  )
+  prepared = run.prepare(config.resolve(wanted), dataset=dataset)._replace(
+    devices=parallel.make('jit', devices=1)
+  )
   phase = prepared.phases[-1]
-  # The phases before it would train its teacher; whether one is trained makes no difference to the time.
-  zoo = {p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net)) for p in prepared.phases[:-1]}
+  # The phases before it would train its teacher; whether one is trained makes no difference to the
+  # time.
+  zoo = {
+    p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net))
+    for p in prepared.phases[:-1]
+  }
   if row.looked_up:
     with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place:
-      prints = [np.asarray(precomputed.fingerprint(seen)) for shown in logits_table.shown_to_teachers(prepared.config, prepared.parts)
-                for seen in logits_table.pictures(shown)]  # fmt: skip
+      prints = [
+        np.asarray(precomputed.fingerprint(seen))
+        for shown in logits_table.shown_to_teachers(prepared.config, prepared.parts)
+        for seen in logits_table.pictures(shown)
+      ]
       logits = random.normal(size=(sum(map(len, prints)), row.classes))
-      precomputed.write(Path(place) / 'teacher.npz', np.concatenate(prints), logits, row.image_shape)
-      zoo = {phase.teachers[0]: precomputed.load(Path(place) / 'teacher.npz', image_shape=row.image_shape, classes=row.classes)}
+      precomputed.write(
+        Path(place) / 'teacher.npz', np.concatenate(prints), logits, row.image_shape
+      )
+      zoo = {
+        phase.teachers[0]: precomputed.load(
+          Path(place) / 'teacher.npz', image_shape=row.image_shape, classes=row.classes
+        )
+      }
   nowhere = Path(os.devnull)  # what is timed here writes checkpoints alone, and these elsewhere
   context = run.context(prepared, nowhere, stop=lambda: False, say=lambda text: None)
   made = assembly.assemble([assembly.Student(context, phase)] * row.students, zoo)
@@ -74,13 +110,20 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     return float(metrics[0]['loss'][0])
 
   def epochs(count: int) -> float:
-    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoints.Checkpoints(place) as saved:
-      member = loop.Member(phase._replace(epochs=count), made.firsts[0], validate, made.schedules[0], Silent())
+    with (
+      tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place,
+      checkpoints.Checkpoints(place) as saved,
+    ):
+      member = loop.Member(
+        phase._replace(epochs=count), made.firsts[0], validate, made.schedules[0], Silent()
+      )
       (ended,) = loop.run([member], made.frozen, work, saved, log_every=prepared.config.log_every)
     return ended.history[-1]['train_loss']
 
   def validate(now) -> dict[str, float]:
-    measured = made.evaluators[phase.student](state.student_variables(now), context.parts.validation)
+    measured = made.evaluators[phase.student](
+      state.student_variables(now), context.parts.validation
+    )
     return {f'validation_{name}': value for name, value in measured.items()}
 
   def forwards(count: int) -> float:
@@ -93,12 +136,19 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     nonlocal passed
     passed += 1  # the permutation of an epoch is kept: each measurement is of another one
     per_epoch = work.steps_per_epoch
-    for number in range(passed * per_epoch, passed * per_epoch + (count if row.work == 'step' else count * per_epoch)):
+    for number in range(
+      passed * per_epoch, passed * per_epoch + (count if row.work == 'step' else count * per_epoch)
+    ):
       jax.block_until_ready(work.feed(number, 1)[1])
     if row.work == 'epoch':
       part = context.parts.validation
-      for block in feed.evaluation(part, assembly.EVALUATION_BATCH, placed=context.placed[id(part.source)],
-                                   own=context.devices.own, split=context.devices.split):  # fmt: skip
+      for block in feed.evaluation(
+        part,
+        assembly.EVALUATION_BATCH,
+        placed=context.placed[id(part.source)],
+        own=context.devices.own,
+        split=context.devices.split,
+      ):
         jax.block_until_ready(block[1:])
     return 0.0
 
@@ -115,15 +165,23 @@ def prepare(row: Sequence[Any], threads: int) -> tuple[dict[str, Any], Mapping[s
     forward = jax.jit(lambda variables, image: teacher.apply(variables, image, train=False).logits)
   whole = {'step': steps, 'epoch': epochs, 'forward': forwards}[row.work]
   shares = {
-    'step': {'input': partial(timed, host_input, work.steps_per_epoch), 'augmentation': partial(timed, augmentation, CALLS)},
+    'step': {
+      'input': partial(timed, host_input, work.steps_per_epoch),
+      'augmentation': partial(timed, augmentation, CALLS),
+    },
     'epoch': {'input': partial(timed, host_input, 1)},
     'forward': {},
   }[row.work if row.students == 1 else 'forward']
   whole(1)
   for measure in shares.values():
     measure()
-  facts = {'jax': jax.__version__, 'python': platform.python_version(), 'platform': jax.default_backend(),
-           'cores': len(os.sched_getaffinity(0)), 'shares': list(shares)}  # fmt: skip
+  facts = {
+    'jax': jax.__version__,
+    'python': platform.python_version(),
+    'platform': jax.default_backend(),
+    'cores': len(os.sched_getaffinity(0)),
+    'shares': list(shares),
+  }
   return facts, {'whole': lambda count: shared(timed(whole, count), row.students), **shares}
 
 

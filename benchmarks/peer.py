@@ -1,8 +1,9 @@
-"""The worker that times PyTorch, on the CPU or another device: networks and losses of kd_jax.interop, as they pass the live crosscheck.
+"""The worker that times PyTorch, on the CPU or another device: networks and losses of
+kd_jax.interop, as they pass the live crosscheck.
 
   step      the teacher's forward under inference mode, the student's forward and backward, the optimiser. All input work is
-            spared: images are floats in memory, normalised, in batches that follow each other; UDA's second view is one more of
-            these, and nothing is augmented, gathered or counted
+            spared: images are floats in memory, normalised, in batches that follow each other;
+            UDA's second view is one more of these, and nothing is augmented, gathered or counted
   forward   the teacher alone, likewise
   epoch     gathering, random crop and flip (of whole batches; the published code does them image by image), normalisation, the
             steps, and evaluation
@@ -28,9 +29,18 @@ PADDING = 4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: bool, *, device: str = 'cpu', dtype: str = 'float32',
-            mode: str | None = None) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:  # fmt: skip
-  """Builds the networks of a row and does it once. Where that is not possible, {'missing': why} and no measurement.
+def prepare(
+  row: Sequence[Any],
+  threads: int,
+  channels_last: bool,
+  compiled: bool,
+  *,
+  device: str = 'cpu',
+  dtype: str = 'float32',
+  mode: str | None = None,
+) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+  """Builds the networks of a row and does it once. Where that is not possible, {'missing': why} and
+  no measurement.
 
   Where `dtype` is 'bfloat16', forward passes run under torch.autocast; `mode` is torch.compile's.
   """
@@ -53,11 +63,19 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   narrow = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == 'bfloat16')
   height, width, channels = row.image_shape
   task = {'classes': row.classes, 'image_shape': row.image_shape, 'relu_placement': 'stage'}
-  teacher = rendering.build(row.teacher, **task).eval().to(device, memory_format=layout) if row.method != 'nokd' else None
+  teacher = (
+    rendering.build(row.teacher, **task).eval().to(device, memory_format=layout)
+    if row.method != 'nokd'
+    else None
+  )
   (phase,) = torch_recipes.RECIPES[row.method, 'written']
-  lesson = torch_recipes.Lesson(phase, rendering.build(row.student, **task), [teacher] if teacher else [])
+  lesson = torch_recipes.Lesson(
+    phase, rendering.build(row.student, **task), [teacher] if teacher else []
+  )
   lesson = lesson.to(device, memory_format=layout)
-  optimiser = torch.optim.SGD(lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+  optimiser = torch.optim.SGD(
+    lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+  )
 
   @compile_
   def teach(image: torch.Tensor) -> rendering.Outputs:
@@ -67,8 +85,8 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
 
   loss = compile_(lesson)
   classify = compile_(lambda image: lesson.student(image).logits)
-  # A compiled loss may keep what it is given for its backward, which tensors of the inference mode refuse; the compiled teacher is the
-  # same program without gradients.
+  # A compiled loss may keep what it is given for its backward, which tensors of the inference mode
+  # refuse; the compiled teacher is the same program without gradients.
   without_gradients = torch.no_grad if compiled and row.method == 'oh' else torch.inference_mode
   done = 0
 
@@ -76,7 +94,9 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
     optimiser.zero_grad()
     with narrow():
       with without_gradients():
-        taught = [{view: teach(image) for view, image in views.items()}] if teacher is not None else []
+        taught = (
+          [{view: teach(image) for view, image in views.items()}] if teacher is not None else []
+        )
       value = loss(views, taught, label)
     value.backward()
     optimiser.step()
@@ -108,26 +128,37 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
     rows, columns = y + torch.arange(height), x + torch.arange(width)
     columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
     padded = F.pad(images, (PADDING,) * 4).permute(0, 2, 3, 1)
-    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded[
+      torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
+    ].permute(0, 3, 1, 2)
 
   def epochs(count: int) -> float:
     for _ in range(count):
       lesson.train()
-      for chosen in torch.randperm(row.examples)[: row.examples // row.batch * row.batch].split(row.batch):
+      for chosen in torch.randperm(row.examples)[: row.examples // row.batch * row.batch].split(
+        row.batch
+      ):
         value = step({'weak': to_floats(augment(pixels[chosen]))}, classes[chosen])
       lesson.eval()
       right = 0
       with torch.inference_mode():
-        for chosen in torch.arange(row.examples, row.examples + row.evaluated).split(EVALUATION_BATCH):
+        for chosen in torch.arange(row.examples, row.examples + row.evaluated).split(
+          EVALUATION_BATCH
+        ):
           right += (classify(to_floats(pixels[chosen])).argmax(1) == classes[chosen]).sum().item()
       assert 0 <= right <= row.evaluated
     return value.item()
 
   if row.work == 'epoch':
-    pixels = torch.randint(256, (row.examples + row.evaluated, channels, height, width), dtype=torch.uint8)
+    pixels = torch.randint(
+      256, (row.examples + row.evaluated, channels, height, width), dtype=torch.uint8
+    )
     classes = torch.randint(row.classes, (row.examples + row.evaluated,))
   else:
-    floats = [torch.randn(row.batch, channels, height, width).to(device, memory_format=layout) for _ in range(BATCHES)]
+    floats = [
+      torch.randn(row.batch, channels, height, width).to(device, memory_format=layout)
+      for _ in range(BATCHES)
+    ]
     labels = torch.randint(row.classes, (BATCHES, row.batch)).to(device)
   whole = {'step': steps, 'epoch': epochs, 'forward': forwards}[row.work]
   try:
@@ -135,10 +166,18 @@ def prepare(row: Sequence[Any], threads: int, channels_last: bool, compiled: boo
   except Exception as fault:
     if not compiled:
       raise
-    return {'missing': f'torch.compile does not work here: {type(fault).__name__}, {str(fault).strip().splitlines()[0]}'}, {}
+    return {
+      'missing': f'torch.compile does not work here: {type(fault).__name__}, {str(fault).strip().splitlines()[0]}'
+    }, {}
   breaks = sum(torch._dynamo.utils.counters['graph_break'].values()) if compiled else 0
-  facts = {'torch': torch.__version__, 'python': platform.python_version(), 'cores': len(os.sched_getaffinity(0)),
-           'torch_threads': torch.get_num_threads(), 'graph_breaks': breaks, 'shares': []}  # fmt: skip
+  facts = {
+    'torch': torch.__version__,
+    'python': platform.python_version(),
+    'cores': len(os.sched_getaffinity(0)),
+    'torch_threads': torch.get_num_threads(),
+    'graph_breaks': breaks,
+    'shares': [],
+  }
   return facts, {'whole': partial(timed, whole)}
 
 

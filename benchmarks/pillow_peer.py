@@ -1,4 +1,6 @@
-"""The operations of kd_jax.data.policies as Pillow does them, one image at a time: what ours are compared with."""
+"""The operations of kd_jax.data.policies as Pillow does them, one image at a time: what ours are
+compared with.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,21 @@ _COLOUR = {
 }
 
 
-def perform(op: str, amount: float, image: np.ndarray, *, interpolation: str = 'nearest',
-            fill: int | tuple[int, int, int] = 0) -> np.ndarray:  # fmt: skip
+def perform(
+  op: str,
+  amount: float,
+  image: np.ndarray,
+  *,
+  interpolation: str = 'nearest',
+  fill: int | tuple[int, int, int] = 0,
+) -> np.ndarray:
   """One operation of kd_jax.data.geometry or kd_jax.data.colour on an image, u8[H, W, 1 or 3]."""
   opened, filter_ = to_pillow(image), _INTERPOLATION[interpolation]
   filler = (fill,) * 3 if isinstance(fill, int) and image.shape[-1] == 3 else fill
   if op in _AFFINE:
-    done = opened.transform(opened.size, Image.Transform.AFFINE, _AFFINE[op](amount), filter_, fillcolor=filler)
+    done = opened.transform(
+      opened.size, Image.Transform.AFFINE, _AFFINE[op](amount), filter_, fillcolor=filler
+    )
   elif op == 'rotate':
     done = opened.rotate(amount, filter_, fillcolor=filler)
   else:

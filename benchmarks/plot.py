@@ -11,7 +11,9 @@ from benchmarks.rows import ROWS
 
 
 class Panel(NamedTuple):
-  """One figure of several rows: those of a part, and the row of another part that is one of them."""
+  """One figure of several rows: those of a part, and the row of another part that is one
+  of them.
+  """
 
   part: str
   base: str | None
@@ -38,13 +40,22 @@ def series(rows: Mapping[str, Any], panel: Panel) -> dict[str, list[tuple[Any, l
     if name in rows and (row.part == panel.part or name == panel.base):
       for side in (s for s in rows[name]['sides'] if 'seconds' in rows[name]['sides'][s]):
         seconds = rows[name]['sides'][side]['seconds']
-        found.setdefault(side, []).append((rows[name]['row'][panel.field], [panel.scale * value for value in seconds]))
-  # Networks are named by their depth, so that a longer name, or a larger one of the same length, is a larger network.
-  return {side: sorted(points, key=lambda p: (len(str(p[0])), p[0])) for side, points in found.items() if len(points) > 1}
+        found.setdefault(side, []).append(
+          (rows[name]['row'][panel.field], [panel.scale * value for value in seconds])
+        )
+  # Networks are named by their depth, so that a longer name, or a larger one of the same length, is
+  # a larger network.
+  return {
+    side: sorted(points, key=lambda p: (len(str(p[0])), p[0]))
+    for side, points in found.items()
+    if len(points) > 1
+  }
 
 
 def draw(rows: Mapping[str, Any], file: Path) -> bool:
-  """Writes a PNG of the panels that have two points at least; False, and no file, where none has."""
+  """Writes a PNG of the panels that have two points at least; False, and no file, where
+  none has.
+  """
   drawn = [(panel, found) for panel in PANELS if (found := series(rows, panel))]
   if not drawn:
     return False
@@ -57,8 +68,13 @@ def draw(rows: Mapping[str, Any], file: Path) -> bool:
     for number, (side, points) in enumerate(found.items()):
       x, values = zip(*points, strict=True)
       middle = [median(v) for v in values]
-      reach = [[m - min(v) for m, v in zip(middle, values, strict=True)], [max(v) - m for m, v in zip(middle, values, strict=True)]]
-      axis.errorbar(x, middle, reach, label=side, color=COLOURS[number], marker=MARKERS[number], capsize=3)
+      reach = [
+        [m - min(v) for m, v in zip(middle, values, strict=True)],
+        [max(v) - m for m, v in zip(middle, values, strict=True)],
+      ]
+      axis.errorbar(
+        x, middle, reach, label=side, color=COLOURS[number], marker=MARKERS[number], capsize=3
+      )
     if not isinstance(x[0], str):
       axis.set_xlim(left=0)
       axis.set_xticks(sorted({point for points in found.values() for point, _ in points}))

@@ -1,7 +1,8 @@
-"""Runs the quick start at ten seeds: how far the student without labels is above the one with 20 labels, at each of them.
+"""Runs the quick start at ten seeds: how far the student without labels is above the one with 20
+labels, at each of them.
 
-`python -m benchmarks.quickstart`. Exits 1 where a seed has a smaller difference than --least. What is finished in --folder is not
-repeated.
+`python -m benchmarks.quickstart`. Exits 1 where a seed has a smaller difference than --least. What
+is finished in --folder is not repeated.
 """
 
 from __future__ import annotations
@@ -27,9 +28,19 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     sys.exit(f"the quick start takes flags alone, and '{argv[1]}' is none; see --help")
   folder = Path(FLAGS.folder).absolute()
-  done = subprocess.run([sys.executable, str(Path(REPOSITORY) / 'launch.py'), f'--config.seeds={FLAGS.seeds}', f'--workdir={folder}'])
+  done = subprocess.run(
+    [
+      sys.executable,
+      str(Path(REPOSITORY) / 'launch.py'),
+      f'--config.seeds={FLAGS.seeds}',
+      f'--workdir={folder}',
+    ]
+  )
   if done.returncode:
-    sys.exit(f'the quick start ended with status {done.returncode}, so that there is nothing to compare; its message stands above')
+    sys.exit(
+      f'the quick start ended with status {done.returncode}, so that there is nothing to compare; '
+      f'its message stands above'
+    )
   study = json.loads((folder / 'study.json').read_text())
   ((distilled, alone),) = study['comparisons']
   found = differences(json.loads((folder / 'results.json').read_text()), distilled, alone)
@@ -37,7 +48,9 @@ def main(argv: list[str]) -> None:
   for seed, (below, above) in found.items():
     print(f'seed {seed}: {below:6.2f} {above:6.2f} {above - below:+6.2f}')
   small = failing(found, least=FLAGS.least, seeds=FLAGS.seeds)
-  print('\n'.join(small) or f'Each of {len(found)} seeds differs by {FLAGS.least:g} points or more.')
+  print(
+    '\n'.join(small) or f'Each of {len(found)} seeds differs by {FLAGS.least:g} points or more.'
+  )
   if small:
     raise SystemExit(1)
 
@@ -46,14 +59,21 @@ def differences(results: list[dict], distilled: str, alone: str) -> dict[int, tu
   """Return {seed: (alone, distilled)} in percent, of the seeds that both rows have."""
   of = {(row['name'], row['seed']): 100 * row['test_accuracy'] for row in results}
   seeds = sorted({seed for _, seed in of})
-  return {seed: (of[alone, seed], of[distilled, seed]) for seed in seeds if {(alone, seed), (distilled, seed)} <= of.keys()}
+  return {
+    seed: (of[alone, seed], of[distilled, seed])
+    for seed in seeds
+    if {(alone, seed), (distilled, seed)} <= of.keys()
+  }
 
 
 def failing(found: dict[int, tuple[float, float]], *, least: float, seeds: int) -> list[str]:
   """Return a line for each seed that is missing or differs by less than `least` points."""
   lacking = [f'seed {seed} is missing.' for seed in range(seeds) if seed not in found]
-  return lacking + [f'seed {seed} differs by less than {least:g} points.' for seed, (below, above) in found.items()
-                    if above - below < least]  # fmt: skip
+  return lacking + [
+    f'seed {seed} differs by less than {least:g} points.'
+    for seed, (below, above) in found.items()
+    if above - below < least
+  ]
 
 
 if __name__ == '__main__':

@@ -1,10 +1,12 @@
-"""What a training step of each method must take at least on an accelerator, from its program: predictions, not measurements.
+"""What a training step of each method must take at least on an accelerator, from its program:
+predictions, not measurements.
 
   python -m benchmarks.roofline [--batch=128] [--methods=kd,oh] [--out=roofline.json]
 
-ResNet26 → ResNet8 on 32×32 images, lowered for the GPU or TPU on whatever machine this is. Operations are counted by XLA in the
-program as it is written. Bytes are of the program that XLA makes for this machine's CPU, after fusion, in float32; an accelerator
-fuses otherwise, and in bfloat16 moves about half. The bound is the larger of operations / peak and bytes / bandwidth.
+ResNet26 → ResNet8 on 32×32 images, lowered for the GPU or TPU on whatever machine this is.
+Operations are counted by XLA in the program as it is written. Bytes are of the program that XLA
+makes for this machine's CPU, after fusion, in float32; an accelerator fuses otherwise, and in
+bfloat16 moves about half. The bound is the larger of operations / peak and bytes / bandwidth.
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ from benchmarks.bounds import DEVICES, bound, counted
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch', 128, 'images in a step', lower_bound=1)
-flags.DEFINE_list('methods', [], 'rows of kd_jax.methods.METHODS; empty: all that train one student from labelled images')
+flags.DEFINE_list(
+  'methods',
+  [],
+  'rows of kd_jax.methods.METHODS; empty: all that train one student from labelled images',
+)
 flags.DEFINE_string('out', None, 'a JSON file for every figure')
 
 OTHER_DATA = ('stl', 'unsupervised')  # their batches are not of labelled images alone
@@ -34,15 +40,23 @@ def main(argv: list[str]) -> None:
 
   names = FLAGS.methods or [name for name in METHODS if name not in OTHER_DATA]
   if len(argv) > 1 or (unknown := sorted(set(names) - set(METHODS))):
-    sys.exit(f'give methods of {", ".join(METHODS)}' + (f', not {unknown[0]}' if len(argv) == 1 else '; see --help'))
+    sys.exit(
+      f'give methods of {", ".join(METHODS)}'
+      + (f', not {unknown[0]}' if len(argv) == 1 else '; see --help')
+    )
   found = {}
-  print(f'| method | GFLOP a step | GB a step | {" | ".join(f"{name}: ms, bound by, images/s" for name in DEVICES)} |')
+  print(
+    f'| method | GFLOP a step | GB a step | '
+    f'{" | ".join(f"{name}: ms, bound by, images/s" for name in DEVICES)} |'
+  )
   print('|---' * (3 + len(DEVICES)) + '|')
   for name in names:
     flops, size = counted(name, FLAGS.batch)
     bounds = {device: bound(flops, size, peaks.of(kind)) for device, kind in DEVICES.items()}
     found[name] = {'flops': flops, 'bytes': size, 'batch': FLAGS.batch, 'bounds': bounds}
-    cells = [f'{1e3 * seconds:.2f}, {by}, {FLAGS.batch / seconds:,.0f}' for seconds, by in bounds.values()]
+    cells = [
+      f'{1e3 * seconds:.2f}, {by}, {FLAGS.batch / seconds:,.0f}' for seconds, by in bounds.values()
+    ]
     print(f'| {name} | {flops / 1e9:.1f} | {size / 1e9:.2f} | {" | ".join(cells)} |', flush=True)
   if FLAGS.out:
     Path(FLAGS.out).write_text(json.dumps(found, indent=2) + '\n')

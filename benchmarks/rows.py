@@ -1,11 +1,15 @@
-"""What is timed: a row of data for each thing. Imports nothing, since all workers read it, and some have no jax, others no torch."""
+"""What is timed: a row of data for each thing.
+
+Imports nothing, since all workers read it, and some have no jax, others no torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The peers are kd_jax.interop's PyTorch rendering. A side is the module of its worker and what that is told.
+# The peers are kd_jax.interop's PyTorch rendering. A side is the module of its worker and what that
+# is told.
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
   'ours': ('benchmarks.ours', {}),
   'eager NCHW': ('benchmarks.peer', {'channels_last': False, 'compiled': False}),
@@ -39,27 +43,39 @@ class Row(NamedTuple):
   evaluated: int = 1_000  # images that an epoch ends with
   classes: int = 10
   image_shape: tuple[int, int, int] = (32, 32, 3)
-  looked_up: bool = False  # whether ours has a table of the teacher's logits; peers have the teacher
+  # whether ours has a table of the teacher's logits; peers have the teacher
+  looked_up: bool = False
   students: int = 1  # of ours, in one program; times are a student's share, and peers train one
   sides: tuple[str, ...] = tuple(SIDES)
 
 
 class Start(NamedTuple):
-  """`launch.py` as a user starts it, in a process of its own for each value; its sides are further arguments, or caches.
+  """`launch.py` as a user starts it, in a process of its own for each value; its sides are further
+  arguments, or caches.
 
-  {data_dir} and {teacher} stand for the flags of these names; a row that names one which is not given is not timed.
+  {data_dir} and {teacher} stand for the flags of these names; a row that names one which is not
+  given is not timed.
   """
 
   part: str
   arguments: tuple[str, ...]
-  until: str = 'first step'  # what is timed: from the command's start to the first step that is shown as done, or to the 'end'
-  stopped: bool = False  # after its first step, by SIGTERM; else it runs to its end, and its memory counts
-  sides: Mapping[str, tuple[str, ...]] = {'cold': (), 'warm': ()}  # 'cold': the compilation cache is emptied before
+  # what is timed: from the command's start to the first step that is shown as done, or to the 'end'
+  until: str = 'first step'
+  # after its first step, by SIGTERM; else it runs to its end, and its memory counts
+  stopped: bool = False
+  # 'cold': the compilation cache is emptied before
+  sides: Mapping[str, tuple[str, ...]] = {'cold': (), 'warm': ()}
   students: int = 1
 
 
-_KD = ('--config=configs/cifar10_kd.py', '--config.data_dir={data_dir}', '--config.download=False', '--config.epochs=1',
-       '--config.train_examples=1280', '--config.eval_examples=1000')  # fmt: skip
+_KD = (
+  '--config=configs/cifar10_kd.py',
+  '--config.data_dir={data_dir}',
+  '--config.download=False',
+  '--config.epochs=1',
+  '--config.train_examples=1280',
+  '--config.eval_examples=1000',
+)
 _WORKERS = {'1 worker': ('--workers=1',), '2 workers': ('--workers=2',)}
 
 ROWS: dict[str, Row | Start] = {
@@ -67,13 +83,26 @@ ROWS: dict[str, Row | Start] = {
   'teacher forward': Row('teacher', work='forward'),
   'epoch': Row('epoch', work='epoch', examples=1_280),
   'kd 25 students': Row('population', students=25, sides=TWO),
-  'kd 25 students with a table': Row('population', students=25, examples=1_280, looked_up=True, sides=TWO),
+  'kd 25 students with a table': Row(
+    'population', students=25, examples=1_280, looked_up=True, sides=TWO
+  ),
   'quick start': Start('start', (), stopped=True),
   'CIFAR-10': Start('start', _KD, stopped=True),
   'CIFAR-10 imported teacher': Start('start', (*_KD, '--config.teacher_checkpoint={teacher}')),
   **{f'kd batch {size}': Row('batch', batch=size, sides=TWO) for size in (32, 64, 256)},
-  **{f'epoch {count} images': Row('images', work='epoch', examples=count, sides=TWO) for count in (320, 640)},
+  **{
+    f'epoch {count} images': Row('images', work='epoch', examples=count, sides=TWO)
+    for count in (320, 640)
+  },
   **{f'kd {name}': Row('network', student=name, sides=TWO) for name in ('resnet14', 'resnet26')},
-  **{f'students {count}': Start('students', ('--config=benchmarks/students.py', f'--config.seeds={count}'), until='end',
-                                 sides=_WORKERS, students=count) for count in (1, 2, 4)},
-}  # fmt: skip
+  **{
+    f'students {count}': Start(
+      'students',
+      ('--config=benchmarks/students.py', f'--config.seeds={count}'),
+      until='end',
+      sides=_WORKERS,
+      students=count,
+    )
+    for count in (1, 2, 4)
+  },
+}

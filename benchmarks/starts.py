@@ -1,4 +1,6 @@
-"""Times `launch.py` in a process of its own, on a terminal of its own, and takes the peak of the process's memory."""
+"""Times `launch.py` in a process of its own, on a terminal of its own, and takes the peak of the
+process's memory.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,17 @@ class StartFailed(Exception):  # noqa: N818 - it says what happened
   """The command ended with an error."""
 
 
-def start(arguments: Sequence[str], *, cache: Path, until: str, stopped: bool, threads: int,
-          environment: Mapping[str, str]) -> dict[str, float]:  # fmt: skip
-  """Runs `launch.py` in a new workdir: seconds to the first step that is shown or to the end, and peak gigabytes at the end.
+def start(
+  arguments: Sequence[str],
+  *,
+  cache: Path,
+  until: str,
+  stopped: bool,
+  threads: int,
+  environment: Mapping[str, str],
+) -> dict[str, float]:
+  """Runs `launch.py` in a new workdir: seconds to the first step that is shown or to the end, and
+  peak gigabytes at the end.
 
   Args:
     arguments: of launch.py.
@@ -50,8 +60,13 @@ def start(arguments: Sequence[str], *, cache: Path, until: str, stopped: bool, t
     began = time.perf_counter()
     with bound(threads):
       process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**os.environ, 'TERM': 'xterm', 'JAX_COMPILATION_CACHE_DIR': str(cache), **environment})  # fmt: skip
+        command,
+        cwd=REPOSITORY,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, 'TERM': 'xterm', 'JAX_COMPILATION_CACHE_DIR': str(cache), **environment},
+      )
     os.close(theirs)
     try:
       while data := _read(ours):
@@ -70,7 +85,10 @@ def start(arguments: Sequence[str], *, cache: Path, until: str, stopped: bool, t
     whole = time.perf_counter() - began
   if process.returncode != (STOPPED if stopped else 0) or (first is None and until == 'first step'):
     last = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown).strip().splitlines()[-1:]
-    raise StartFailed(f'`{" ".join(command)}` ended with status {process.returncode}: {" ".join(last) or "it printed nothing"}')
+    raise StartFailed(
+      f'`{" ".join(command)}` ended with status {process.returncode}: '
+      f'{" ".join(last) or "it printed nothing"}'
+    )
   measured = {'seconds': first if until == 'first step' else whole}
   return measured if stopped else measured | {'gigabytes': usage.ru_maxrss / 2**20}
 

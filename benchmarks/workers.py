@@ -1,7 +1,9 @@
-"""Worker processes that take turns: the driver asks one of them for a block of steps while the others wait on their pipes.
+"""Worker processes that take turns: the driver asks one of them for a block of steps while the
+others wait on their pipes.
 
-A message is a line of JSON. The driver sends a job, then the name of a measurement and its arguments, again and again;
-the worker answers each. Standard library alone: the workers may run under different interpreters.
+A message is a line of JSON. The driver sends a job, then the name of a measurement and its
+arguments, again and again; the worker answers each. Standard library alone: the workers may run
+under different interpreters.
 """
 
 from __future__ import annotations
@@ -24,12 +26,21 @@ class WorkerEnded(Exception):  # noqa: N818 - it says what happened
 
 
 class Worker:
-  """A running `python -m module` that prepares for its job; `answer` first waits for what it says about itself when ready."""
+  """A running `python -m module` that prepares for its job; `answer` first waits for what it says
+  about itself when ready.
+  """
 
-  def __init__(self, python: str, module: str, job: Mapping[str, Any], environment: Mapping[str, str]):
+  def __init__(
+    self, python: str, module: str, job: Mapping[str, Any], environment: Mapping[str, str]
+  ):
     self._process = subprocess.Popen(
-      [python, '-m', module], cwd=REPOSITORY, env={**os.environ, **environment}, stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE, text=True)  # fmt: skip
+      [python, '-m', module],
+      cwd=REPOSITORY,
+      env={**os.environ, **environment},
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
     self._say(job)
 
   def ask(self, **message: Any) -> Any:
@@ -43,8 +54,10 @@ class Worker:
     if not answer:
       status = self._process.wait()
       self.close()
-      raise WorkerEnded(f'the benchmark worker `{" ".join(self._process.args)}` ended with status {status}; '
-                        'its own message stands above')  # fmt: skip
+      raise WorkerEnded(
+        f'the benchmark worker `{" ".join(self._process.args)}` ended with status {status}; '
+        'its own message stands above'
+      )
     return json.loads(answer)
 
   def close(self) -> None:
@@ -61,8 +74,8 @@ class Worker:
 def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
   """The worker's side: `prepare` gets the job and returns facts and the measurements by name.
 
-  The process is bound to job['threads'] cores before `prepare` imports anything: XLA starts a thread for each core
-  that it may use.
+  The process is bound to job['threads'] cores before `prepare` imports anything: XLA starts a
+  thread for each core that it may use.
   """
   pipe = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)  # what a library prints must not get between the answers
@@ -76,7 +89,9 @@ def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[...
 
 
 def timed(what: Callable[[int], float], count: int) -> dict[str, float]:
-  """What one of `count` takes: its seconds, and the processor's over all threads; `result` is what came out at the end."""
+  """What one of `count` takes: its seconds, and the processor's over all threads; `result` is what
+  came out at the end.
+  """
   start, used = time.perf_counter(), time.process_time()
   result = what(count)
   seconds, used = time.perf_counter() - start, time.process_time() - used

@@ -2,7 +2,8 @@
 
   python launch.py --config=configs/cifar10_dkd.py --workdir=runs/cifar10_dkd
 
-Expected after 200 epochs: not yet measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6 h on 2 CPU cores.
+Expected after 200 epochs: not yet measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6
+h on 2 CPU cores.
 """
 
 from kd_jax.config import PAPER, default
@@ -10,5 +11,6 @@ from kd_jax.config import PAPER, default
 
 def get_config():
   config = default(**PAPER, method='dkd', learning_rate=0.02)
-  config.dkd.others = 2.0  # the authors' 8, without their warm-up over 20 epochs, stays at chance for the first epochs
+  # the authors' 8, without their warm-up over 20 epochs, stays at chance for the first epochs
+  config.dkd.others = 2.0
   return config

@@ -1,8 +1,10 @@
-"""Relational knowledge distillation on CIFAR-10, ResNet26 → ResNet8: Hinton's loss, distances and angles.
+"""Relational knowledge distillation on CIFAR-10, ResNet26 → ResNet8: Hinton's loss, distances and
+angles.
 
   python launch.py --config=configs/cifar10_rkd.py --workdir=runs/cifar10_rkd
 
-Expected after 200 epochs: not yet measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6 h on 2 CPU cores.
+Expected after 200 epochs: not yet measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6
+h on 2 CPU cores.
 """
 
 from kd_jax.config import PAPER, default

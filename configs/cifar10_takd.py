@@ -2,8 +2,8 @@
 
   python launch.py --config=configs/cifar10_takd.py --workdir=runs/cifar10_takd
 
-A longer chain: --config.takd.assistants=resnet20,resnet14. Expected after 200 epochs: not yet measured here. Time: not yet
-measured; KD (cifar10_kd.py) takes 6 h on 2 CPU cores.
+A longer chain: --config.takd.assistants=resnet20,resnet14. Expected after 200 epochs: not yet
+measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6 h on 2 CPU cores.
 """
 
 from kd_jax.config import PAPER, default

@@ -1,8 +1,10 @@
-"""Cross-entropy on two views, plain and RandAugment, on CIFAR-10, ResNet8: what the second view gives by itself.
+"""Cross-entropy on two views, plain and RandAugment, on CIFAR-10, ResNet8: what the second view
+gives by itself.
 
   python launch.py --config=configs/cifar10_uda_nokd.py --workdir=runs/cifar10_uda_nokd
 
-Expected after 200 epochs: not yet measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6 h on 2 CPU cores.
+Expected after 200 epochs: not yet measured here. Time: not yet measured; KD (cifar10_kd.py) takes 6
+h on 2 CPU cores.
 """
 
 from kd_jax.config import PAPER, default

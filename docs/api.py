@@ -1,4 +1,6 @@
-"""Writes docs/api.md, the page of what can be used as a library, from the source and its docstrings: `python docs/api.py`."""
+"""Writes docs/api.md, the page of what can be used as a library, from the source and its
+docstrings: `python docs/api.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,18 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).resolve().parent / 'api.md'
-PARTS = ('kd_jax.types', 'kd_jax.losses', 'kd_jax.models', 'kd_jax.methods', 'kd_jax.data.augment', 'kd_jax.data.policies',
-         'kd_jax.data.pipeline', 'kd_jax.train.step', 'kd_jax.train.state', 'kd_jax.train.optim')  # fmt: skip
+PARTS = (
+  'kd_jax.types',
+  'kd_jax.losses',
+  'kd_jax.models',
+  'kd_jax.methods',
+  'kd_jax.data.augment',
+  'kd_jax.data.policies',
+  'kd_jax.data.pipeline',
+  'kd_jax.train.step',
+  'kd_jax.train.state',
+  'kd_jax.train.optim',
+)
 TABLES = {'kd_jax.models': 'MODELS', 'kd_jax.methods': 'METHODS'}  # whose rows the page names
 SHAPE = r'(?:[a-z]+\d*)?\[[^\]]*\]'  # such as f32[B, K]
 INTRODUCTION = """# kd_jax as a library
@@ -30,7 +42,9 @@ of them. What a user can mend is raised as `KdJaxError`.
 def page() -> str:
   """The text of docs/api.md."""
   shown: set[int] = set()
-  return '\n'.join([INTRODUCTION, *(section(name, shown) for name in modules() if members(name, shown))])
+  return '\n'.join(
+    [INTRODUCTION, *(section(name, shown) for name in modules() if members(name, shown))]
+  )
 
 
 def modules() -> Iterator[str]:
@@ -42,30 +56,46 @@ def modules() -> Iterator[str]:
 
 
 def section(name: str, shown: set[int]) -> str:
-  """A module: what it is for, and a line for each public class and function that was not shown before."""
+  """A module: what it is for, and a line for each public class and function that was not shown
+  before.
+  """
   module, lines = importlib.import_module(name), []
   if name in TABLES:
     lines.append(f'- `{TABLES[name]}`: the table of {", ".join(getattr(module, TABLES[name]))}')
   for own, value in members(name, shown).items():
     shown.add(id(value))
-    lines += _class(own, value) if inspect.isclass(value) else [f'- `{_call(value)}`: {_first(value)}']
+    lines += (
+      _class(own, value) if inspect.isclass(value) else [f'- `{_call(value)}`: {_first(value)}']
+    )
   return '\n'.join([f'## {name}', '', _first(module), '', *lines, ''])
 
 
 def members(name: str, shown: set[int]) -> dict[str, Any]:
-  """The public classes and functions of a module, its own first; those of a package's modules that it gathers, too."""
+  """The public classes and functions of a module, its own first; those of a package's modules that
+  it gathers, too.
+  """
   module = importlib.import_module(name)
   inside = (name, f'{name}.') if hasattr(module, '__path__') else (name,)
-  found = {own: value for own, value in vars(module).items()
-           if not own.startswith('_') and (inspect.isclass(value) or inspect.isfunction(value))
-           and (value.__module__ == name or value.__module__.startswith(inside[1:])) and id(value) not in shown}  # fmt: skip
+  found = {
+    own: value
+    for own, value in vars(module).items()
+    if not own.startswith('_')
+    and (inspect.isclass(value) or inspect.isfunction(value))
+    and (value.__module__ == name or value.__module__.startswith(inside[1:]))
+    and id(value) not in shown
+  }
   return dict(sorted(found.items(), key=lambda item: item[1].__module__ != name))
 
 
 def _class(name: str, value: type) -> list[str]:
-  """A line for the class, what else its docstring says, and a line a field with the comment that stands behind it."""
+  """A line for the class, what else its docstring says, and a line a field with the comment that
+  stands behind it.
+  """
   _, _, more = inspect.getdoc(value).partition('\n\n')
-  lines = [f'- `{name}`: {_first(value)}', *([f'  ```text\n{_indented(more)}\n  ```'] if more else [])]
+  lines = [
+    f'- `{name}`: {_first(value)}',
+    *([f'  ```text\n{_indented(more)}\n  ```'] if more else []),
+  ]
   source = inspect.getsource(value)
   for field in getattr(value, '_fields', ()):
     text = re.search(rf'^  {field}: (.+?)(?:  # (.+))?$', source, re.MULTILINE)
@@ -74,20 +104,26 @@ def _class(name: str, value: type) -> list[str]:
 
 
 def _call(function: Callable) -> str:
-  """name(arguments) → result as in the source, with the shapes that the docstring gives in place of the annotations."""
+  """name(arguments) → result as in the source, with the shapes that the docstring gives in place of
+  the annotations.
+  """
   (node,), text = ast.parse(inspect.getsource(function)).body, inspect.getdoc(function)
 
   def argument(given: ast.arg, default: ast.expr | None) -> str:
     described = re.search(rf'^  {given.arg}: ({SHAPE})', text, re.MULTILINE)
     kind = described[1] if described else given.annotation and ast.unparse(given.annotation)
-    return given.arg + (f': {kind}' if kind else '') + (f' = {ast.unparse(default)}' if default else '')
+    return (
+      given.arg + (f': {kind}' if kind else '') + (f' = {ast.unparse(default)}' if default else '')
+    )
 
   shown = [argument(given, None) for given in node.args.args]
   if node.args.vararg:
     shown.append('*' + argument(node.args.vararg, None))
   elif node.args.kwonlyargs:
     shown.append('*')
-  shown += [argument(*pair) for pair in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+  shown += [
+    argument(*pair) for pair in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+  ]
   given = re.search(rf'^Returns:\n  ({SHAPE}|A scalar)', text, re.MULTILINE)
   returned = given[1].removeprefix('A ') if given else node.returns and ast.unparse(node.returns)
   return f'{node.name}({", ".join(shown)})' + (f' → {returned}' if returned else '')

@@ -20,11 +20,15 @@ def closest(name: str, choices: Iterable[str]) -> str:
 
 
 def key_of(name: str, value: str, keys: Iterable[str]) -> str:
-  """Return " Did you mean --config.epochs=3?" for --epochs=3 or --epoch=3, and for an option of a method by its bare name."""
+  """Return " Did you mean --config.epochs=3?" for --epochs=3 or --epoch=3, and for an option of a
+  method by its bare name.
+  """
   keys = list(keys)
   same = [key for key in keys if name in (key, key.rpartition('.')[2])]
   near = same or difflib.get_close_matches(name, keys, n=1)
-  flags = ' or '.join(f'--config.{key}={value}' if value else f'--config.{key}' for key in near[:_AT_MOST])
+  flags = ' or '.join(
+    f'--config.{key}={value}' if value else f'--config.{key}' for key in near[:_AT_MOST]
+  )
   return f' Did you mean {flags}?' if flags else ''
 
 
@@ -41,7 +45,9 @@ def mistyped(message: str, defaults: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float | None) -> str:
-  """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–' for none."""
+  """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–'
+  for none.
+  """
   if not isinstance(seconds, Real) or not math.isfinite(seconds):
     return MISSING
   seconds = max(float(seconds), 0.0)

@@ -1,6 +1,7 @@
 """The shapes of everything that moves between the parts of kd_jax. No logic lives here.
 
-Letters in shapes: B examples in a batch, H and W pixels, C channels, K classes, D embedding width, N examples in a data set.
+Letters in shapes: B examples in a batch, H and W pixels, C channels, K classes, D embedding width,
+N examples in a data set.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class KdJaxError(Exception):
 
 
 class Damaged(KdJaxError):  # noqa: N818
-  """What kd_jax has written is damaged, or part of it is gone: it may be possible to compute it again."""
+  """What kd_jax has written is damaged, or part of it is gone: it may be possible to compute it
+  again.
+  """
 
 
 class Source(NamedTuple):
@@ -31,7 +34,10 @@ class Source(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """What a loss sees of the data. `label` is −1 where there is none, `mask` is 0 on padding and 1 elsewhere."""
+  """What a loss sees of the data.
+
+  `label` is −1 where there is none, `mask` is 0 on padding and 1 elsewhere.
+  """
 
   image: Array  # f32[B, H, W, C], in [0, 1], not normalised: normalisation belongs to a network
   label: Array  # i32[B]
@@ -41,8 +47,9 @@ class Batch(NamedTuple):
 class Outputs(NamedTuple):
   """Everything that a network computes on a batch; jit removes what a loss does not use.
 
-  A feature is taken at the end of a stage BEFORE the stage's ReLU. In a pre-activation network (WRN) it is the input of the
-  next stage's first ReLU, after its BatchNorm, as in Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation".
+  A feature is taken at the end of a stage BEFORE the stage's ReLU. In a pre-activation network
+  (WRN) it is the input of the next stage's first ReLU, after its BatchNorm, as in Heo et al. 2019,
+  "A Comprehensive Overhaul of Feature Distillation".
   """
 
   logits: Array  # f32[B, K]
@@ -52,34 +59,45 @@ class Outputs(NamedTuple):
 
 
 class LogitsOnly(NamedTuple):
-  """The outputs of a network that shows nothing else. A method that asks it for more raises KdJaxError as it is traced."""
+  """The outputs of a network that shows nothing else.
+
+  A method that asks it for more raises KdJaxError as it is traced.
+  """
 
   logits: Array  # f32[B, K]
 
   def __getattr__(self, name: str) -> Any:
     if name in Outputs._fields:
-      raise KdJaxError(f'the method asks a network for its {name}, and this one gives logits alone: take a method that compares '
-                       'logits, such as kd or dkd, or a network that returns Outputs')  # fmt: skip
+      raise KdJaxError(
+        f'the method asks a network for its {name}, and this one gives logits alone: take a method '
+        f'that compares '
+        'logits, such as kd or dkd, or a network that returns Outputs'
+      )
     raise AttributeError(name)
 
 
 class NetworkSpec(NamedTuple):
   """All that is needed to build a network again; saved beside its weights as JSON."""
 
-  name: str  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see kd_jax.models.custom)
+  # a row of kd_jax.models.MODELS, such as 'resnet26', or 'package.module:factory' (see
+  # kd_jax.models.custom)
+  name: str
   classes: int
   image_shape: tuple[int, int, int]  # height, width, channels
   relu_placement: str = 'block'  # 'block', 'stage', 'stem' or 'pool': see kd_jax.models.resnet
-  mean: tuple[float, ...] = ()  # a value a channel, for pixels in [0, 1]; empty: the network sees the pixels as they are
+  # a value a channel, for pixels in [0, 1]; empty: the network sees the pixels as they are
+  mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
-  compute_dtype: str = 'float32'  # 'float32', 'bfloat16' or 'float64'; parameters and statistics are float32 or wider
+  # 'float32', 'bfloat16' or 'float64'; parameters and statistics are float32 or wider
+  compute_dtype: str = 'float32'
 
 
 class Network(NamedTuple):
-  """A network ready to use: `module.apply(variables, image, train=…)` returns Outputs, or LogitsOnly.
+  """A network ready to use: `module.apply(variables, image, train=…)` returns Outputs, or
+  LogitsOnly.
 
-  `norms` names, for each feature, the path in the parameter tree of the last BatchNorm before it (overhaul's margins); an own
-  network may leave them out, ().
+  `norms` names, for each feature, the path in the parameter tree of the last BatchNorm before it
+  (overhaul's margins); an own network may leave them out, ().
   """
 
   spec: NetworkSpec
@@ -98,7 +116,8 @@ class TrainState(NamedTuple):
   """All that changes in training, and all that is saved."""
 
   step: Array  # i32[], steps taken in this phase
-  params: dict[str, PyTree]  # 'student' and 'method' (connectors; empty where a method has no modules)
+  # 'student' and 'method' (connectors; empty where a method has no modules)
+  params: dict[str, PyTree]
   stats: dict[str, PyTree]  # BatchNorm statistics under the same two names
   opt_state: PyTree
 
@@ -126,23 +145,30 @@ def trains_everything(path: Path) -> bool:
 
 
 class Method(NamedTuple):
-  """A distillation method: two pure functions; hyper-parameters live in the closure of the factory that made it.
+  """A distillation method: two pure functions; hyper-parameters live in the closure of the factory
+  that made it.
 
   init(key, student, teachers) -> MethodState
-    `student` and each of `teachers` are `Known`; raises KdJaxError where the pair cannot be matched.
+    `student` and each of `teachers` are `Known`; raises KdJaxError where the pair cannot be
+    matched.
   loss(params, stats, student, teachers, batch, consts, key, *, axis) -> (terms, stats)
-    `params` and `stats` are the method's own; `student` is {view: Outputs}, `teachers` a tuple of the same, outside the
-    gradient. `terms` maps names to weighted scalars whose sum is the loss. Under a named device axis each term is scaled so
-    that its mean over the devices is the value on the global batch (see kd_jax.losses.reduce).
+    `params` and `stats` are the method's own; `student` is {view: Outputs}, `teachers` a tuple of
+    the same, outside the gradient. `terms` maps names to weighted scalars whose sum is the loss.
+    Under a named device axis each term is scaled so that its mean over the devices is the value on
+    the global batch (see kd_jax.losses.reduce).
   """
 
   init: Callable[..., MethodState]
   loss: Callable[..., tuple[dict[str, Array], PyTree]]
-  views: Mapping[str, str] = {'weak': 'weak'}  # name → augmentation, as kd_jax.data.pipeline.policy reads it; the first counts
-  joint: bool = True  # the student sees all views in one batch, so that BatchNorm sees them together; else one by one
-  trains: Callable[[Path], bool] = trains_everything  # path under params, from 'student' or 'method' on
+  # name → augmentation, as kd_jax.data.pipeline.policy reads it; the first counts
+  views: Mapping[str, str] = {'weak': 'weak'}
+  # the student sees all views in one batch, so that BatchNorm sees them together; else one by one
+  joint: bool = True
+  # path under params, from 'student' or 'method' on
+  trains: Callable[[Path], bool] = trains_everything
   teacher_statistics: str = 'running'  # BatchNorm of the teachers: 'running' or 'batch' statistics
-  companion: Network | None = None  # trained beside the student; its variables are the method's own params and stats
+  # trained beside the student; its variables are the method's own params and stats
+  companion: Network | None = None
 
 
 class Known(NamedTuple):
@@ -154,21 +180,30 @@ class Known(NamedTuple):
 
 
 class Optimiser(NamedTuple):
-  """SGD as the paper trains: Nesterov momentum, coupled weight decay, step-wise drops of the learning rate."""
+  """SGD as the paper trains:
+
+  Nesterov momentum, coupled weight decay, step-wise drops of the learning rate.
+  """
 
   learning_rate: float = 0.1
   momentum: float = 0.9
   nesterov: bool = True
   weight_decay: float = 5e-4
-  drops: tuple[float, ...] = (1 / 3, 2 / 3)  # fractions of the phase's steps, each rounded to a step
+  # fractions of the phase's steps, each rounded to a step
+  drops: tuple[float, ...] = (1 / 3, 2 / 3)
   drop_factor: float = 0.1
 
 
 class Phase(NamedTuple):
-  """One training run: a student, its teachers, a method and a budget. A plan is a tuple of phases."""
+  """One training run: a student, its teachers, a method and a budget.
+
+  A plan is a tuple of phases.
+  """
 
   name: str  # unique in a plan; names the phase's folder and its row in the results
-  role: str  # what it is for: 'teacher', 'baseline', 'student', or 'stage', an earlier part of a student's training
+  # what it is for: 'teacher', 'baseline', 'student', or 'stage', an earlier part of a student's
+  # training
+  role: str
   method_name: str  # as the results show it, such as 'kd'
   method: Method
   student: NetworkSpec
@@ -176,8 +211,12 @@ class Phase(NamedTuple):
   epochs: int
   optimiser: Optimiser
   shares: Mapping[str, int]  # images of each data source in a batch, such as {'train': 128}
-  settings: Mapping[str, Any] = {}  # what made the method: recipe-settled options of each part, by name; JSON
-  teacher_changes: Mapping[str, str] = {}  # fields of the teachers' NetworkSpec that differ in this phase
+  # what made the method: recipe-settled options of each part, by name; JSON
+  settings: Mapping[str, Any] = {}
+  # fields of the teachers' NetworkSpec that differ in this phase
+  teacher_changes: Mapping[str, str] = {}
   start: str | None = None  # an earlier phase whose student this one goes on from
-  draws_as: str | None = None  # the phase whose weights, order and augmentation it draws, too; None: its own
-  stop: Callable[[float, float], bool] | None = None  # (student's, best teacher's selecting accuracy) → True ends the phase
+  # the phase whose weights, order and augmentation it draws, too; None: its own
+  draws_as: str | None = None
+  # (student's, best teacher's selecting accuracy) → True ends the phase
+  stop: Callable[[float, float], bool] | None = None

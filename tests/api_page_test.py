@@ -1,4 +1,6 @@
-"""docs/api.md names all that is public in the library, and nothing else: it is what docs/api.py writes."""
+"""docs/api.md names all that is public in the library, and nothing else: it is what docs/api.py
+writes.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,15 @@ from tests import api_test
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'docs' / 'api.md').read_text(encoding='utf-8')
-LIBRARY = ('kd_jax.types', 'kd_jax.losses', 'kd_jax.models', 'kd_jax.methods', 'kd_jax.data.augment', 'kd_jax.data.policies',
-           'kd_jax.train.step')  # fmt: skip
+LIBRARY = (
+  'kd_jax.types',
+  'kd_jax.losses',
+  'kd_jax.models',
+  'kd_jax.methods',
+  'kd_jax.data.augment',
+  'kd_jax.data.policies',
+  'kd_jax.train.step',
+)
 
 
 @pytest.fixture(scope='module')
@@ -32,18 +41,26 @@ def api():
 def sections(text: str) -> dict[str, list[str]]:
   """Module → the names under its heading."""
   parts = re.split(r'^## (\S+)$', text, flags=re.MULTILINE)
-  return {module: re.findall(r'^- `(\w+)', body, re.MULTILINE) for module, body in zip(parts[1::2], parts[2::2], strict=True)}
+  return {
+    module: re.findall(r'^- `(\w+)', body, re.MULTILINE)
+    for module, body in zip(parts[1::2], parts[2::2], strict=True)
+  }
 
 
 def public(module: str) -> set[str]:
   """The functions and classes that a module defines."""
-  classes = {name for name, value in vars(importlib.import_module(module)).items()
-             if inspect.isclass(value) and value.__module__ == module and not name.startswith('_')}  # fmt: skip
+  classes = {
+    name
+    for name, value in vars(importlib.import_module(module)).items()
+    if inspect.isclass(value) and value.__module__ == module and not name.startswith('_')
+  }
   return {*api_test.functions(module), *classes}
 
 
 def lacking(text: str) -> set[str]:
-  """What is public in the library and stands neither under its module nor under the package that gathers it."""
+  """What is public in the library and stands neither under its module nor under the package that
+  gathers it.
+  """
   found, missing = sections(text), set()
   for module in (name for name in api_test.modules() if name.startswith(LIBRARY)):
     listed = {*found.get(module, ()), *found.get(module.rpartition('.')[0], ())}
@@ -57,8 +74,12 @@ def test_it_is_what_the_docstrings_say(api):
 
 def test_every_name_exists():
   found = sections(TEXT)
-  assert {f'{module}.{name}' for module, names in found.items() for name in names
-          if not hasattr(importlib.import_module(module), name)} == set()  # fmt: skip
+  assert {
+    f'{module}.{name}'
+    for module, names in found.items()
+    for name in names
+    if not hasattr(importlib.import_module(module), name)
+  } == set()
   assert sum(map(len, found.values())) > 100 and all(found.values())
 
 
@@ -67,7 +88,9 @@ def test_every_public_name_is_there():
 
 
 def test_what_is_left_out_is_noticed():
-  assert lacking(TEXT.replace('- `rkd_angle(', '- `angle(')) == {'kd_jax.losses.relational.rkd_angle'}
+  assert lacking(TEXT.replace('- `rkd_angle(', '- `angle(')) == {
+    'kd_jax.losses.relational.rkd_angle'
+  }
 
 
 def fresh(image, *others, size=3):
@@ -77,7 +100,10 @@ def fresh(image, *others, size=3):
 def test_a_change_of_a_docstring_or_a_new_function_is_noticed(api, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(logits.cross_entropy, '__doc__', 'Something else.')
-    assert api.page() != TEXT and '- `cross_entropy(logits: Array, labels: Array) → Array`: Something else.\n' in api.page()
+    assert (
+      api.page() != TEXT
+      and '- `cross_entropy(logits: Array, labels: Array) → Array`: Something else.\n' in api.page()
+    )
   monkeypatch.setattr(fresh, '__module__', logits.__name__)
   monkeypatch.setattr(logits, 'fresh', fresh, raising=False)
   assert {'kd_jax.losses.logits.fresh'} == lacking(TEXT)
@@ -86,12 +112,25 @@ def test_a_change_of_a_docstring_or_a_new_function_is_noticed(api, monkeypatch):
 
 def test_shapes_stand_beside_the_arguments():
   assert '`cross_entropy(logits: [B, K], labels: i32[B]) → [B]`' in TEXT
-  assert '`rkd_distance(student: [B, D], teacher: [B, D\'], mask: [B], *, shortest: float = 1e-06) → scalar`' in TEXT
+  assert (
+    "`rkd_distance(student: [B, D], teacher: [B, D'], mask: [B], *, shortest: float = 1e-06) → "
+    'scalar`' in TEXT
+  )
 
 
 def test_the_library_brings_nothing_of_a_run_along():
   """No configuration, checkpoints, data sets or plots: what a loop of one's own has no use for."""
-  unwanted = ('ml_collections', 'orbax', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'kd_jax.config', 'kd_jax.files.checkpoints')
+  unwanted = (
+    'ml_collections',
+    'orbax',
+    'tensorflow_datasets',
+    'matplotlib',
+    'sklearn',
+    'kd_jax.config',
+    'kd_jax.files.checkpoints',
+  )
   code = f'import sys, {", ".join(sections(TEXT))}; print(*(name for name in {unwanted} if name in sys.modules))'
-  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120
+  )
   assert done.returncode == 0 and done.stdout.split() == [], done.stderr

@@ -12,9 +12,13 @@ import pytest
 import kd_jax
 from kd_jax.methods import METHODS
 
-NEED_TORCH = ('kd_jax.pytorch.rendering', *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes')))
+NEED_TORCH = (
+  'kd_jax.pytorch.rendering',
+  *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes')),
+)
 LOSSES = ('kd_jax.losses.logits', 'kd_jax.losses.features', 'kd_jax.losses.relational')
-HELPERS = {'unit_length', 'stage_weights', 'attention_map', 'overhaul_margin', 'resize'}  # of losses: what they are made of
+# of losses: what they are made of
+HELPERS = {'unit_length', 'stage_weights', 'attention_map', 'overhaul_margin', 'resize'}
 
 
 def modules() -> list[str]:
@@ -25,12 +29,24 @@ def modules() -> list[str]:
 def functions(name: str) -> dict[str, Callable]:
   """The public functions that a module defines."""
   module = importlib.import_module(name)
-  return {n: f for n, f in vars(module).items()
-          if inspect.isfunction(f) and f.__module__ == name and not n.startswith('_') and n != '<lambda>'}  # fmt: skip
+  return {
+    n: f
+    for n, f in vars(module).items()
+    if inspect.isfunction(f) and f.__module__ == name and not n.startswith('_') and n != '<lambda>'
+  }
 
 
-PUBLIC = {f'{module}.{name}': function for module in modules() for name, function in functions(module).items()}
-OURS = {f'{module}.{name}': function for module in LOSSES for name, function in functions(module).items() if name not in HELPERS}
+PUBLIC = {
+  f'{module}.{name}': function
+  for module in modules()
+  for name, function in functions(module).items()
+}
+OURS = {
+  f'{module}.{name}': function
+  for module in LOSSES
+  for name, function in functions(module).items()
+  if name not in HELPERS
+}
 
 
 def positional(function: Callable) -> list[inspect.Parameter]:
@@ -39,9 +55,16 @@ def positional(function: Callable) -> list[inspect.Parameter]:
 
 
 def key_comes_first(function: Callable) -> bool:
-  """Functions that draw take `key` or `keys` before all else. (Other arguments of that name are no arrays.)"""
+  """Functions that draw take `key` or `keys` before all else.
+
+  (Other arguments of that name are no arrays.)
+  """
   parameters = list(inspect.signature(function).parameters.values())
-  drawn = [p for p in parameters if p.name in ('key', 'keys') and p.annotation in ('Array', 'jax.Array', inspect.Parameter.empty)]
+  drawn = [
+    p
+    for p in parameters
+    if p.name in ('key', 'keys') and p.annotation in ('Array', 'jax.Array', inspect.Parameter.empty)
+  ]
   return all(parameters.index(p) == 0 for p in drawn)
 
 
@@ -58,7 +81,8 @@ class TestPublic:
     assert key_comes_first(PUBLIC[name])
 
   def test_defaults_are_keyword_only(self, name):
-    assert defaults_by_name(PUBLIC[name]) or name.endswith('.main')  # main(argv=None), as everywhere
+    # main(argv=None), as everywhere
+    assert defaults_by_name(PUBLIC[name]) or name.endswith('.main')
 
 
 @pytest.mark.parametrize('name', OURS)
@@ -81,7 +105,10 @@ class TestMethods:
     factory = METHODS[name].factory
     text = inspect.getdoc(factory)
     for parameter in inspect.signature(factory).parameters.values():
-      assert parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty
+      assert (
+        parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and parameter.default is not inspect.Parameter.empty
+      )
       assert parameter.name in text.partition('Args:')[2], f'{parameter.name} is not explained'
 
   def test_says_its_loss(self, name):
@@ -94,8 +121,14 @@ class TestTheRulesThemselves:
     assert key_comes_first(lambda image: None)
 
   def test_a_positional_default_is_noticed(self):
-    assert not defaults_by_name(lambda image, size=3: None) and defaults_by_name(lambda image, *, size=3: None)
+    assert not defaults_by_name(lambda image, size=3: None) and defaults_by_name(
+      lambda image, *, size=3: None
+    )
 
   def test_something_is_looked_at(self):
-    assert {'kd_jax.models.initialise', 'kd_jax.train.step.train_step', 'kd_jax.data.augment.random_crop'} <= set(PUBLIC)
+    assert {
+      'kd_jax.models.initialise',
+      'kd_jax.train.step.train_step',
+      'kd_jax.data.augment.random_crop',
+    } <= set(PUBLIC)
     assert len(OURS) > 10

@@ -1,4 +1,7 @@
-"""Bad input as data: a kind, a command as one types it, and words of what it says. Its files are in bad_files.py. No tests here."""
+"""Bad input as data: a kind, a command as one types it, and words of what it says.
+
+Its files are in bad_files.py. No tests here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ BYTES = os.fsdecode(b'\xff\xfe')
 
 
 class Case(NamedTuple):
-  """A command that is to be refused. Words before it, NAME=value, are of the environment: it is then a process of its own."""
+  """A command that is to be refused.
+
+  Words before it, NAME=value, are of the environment: it is then a process of its own.
+  """
 
   kind: str
   command: str
@@ -35,28 +41,53 @@ LAUNCH = {
     ('--workers=two', 'workers'),
     ('--slurm_workers=2', '--slurm_workers is for studies'),
     ('--slurm_workers=-1', 'slurm_workers'),
-    ('--config=paper/digits --slurm_workers=2 --slurm=gpu', '--slurm takes parameters of submitit such as'),
-    ('--num_processes=2', 'several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and --process_id'),
+    (
+      '--config=paper/digits --slurm_workers=2 --slurm=gpu',
+      '--slurm takes parameters of submitit such as',
+    ),
+    (
+      '--num_processes=2',
+      'several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and '
+      '--process_id',
+    ),
     ('--coordinator_address=here --num_processes=2 --process_id=0', 'not "here", 2 and 0'),
     ('--coordinator_address=here:1 --num_processes=2 --process_id=2', 'not "here:1", 2 and 2'),
-    ('--config=quickstart --config.method=rkd', 'every row of this study sets method, so that rkd would change nothing'),
-    ('--config=paper/digits --process_id=1', 'share out a single run; a study is shared by all who work in its --workdir'),
+    (
+      '--config=quickstart --config.method=rkd',
+      'every row of this study sets method, so that rkd would change nothing',
+    ),
+    (
+      '--config=paper/digits --process_id=1',
+      'share out a single run; a study is shared by all who work in its --workdir',
+    ),
   ],
   'URLs': [
-    ('--workdir=s3://bucket/run', '--workdir=s3://bucket/run is a URL, and kd_jax reads and writes local files alone'),
+    (
+      '--workdir=s3://bucket/run',
+      '--workdir=s3://bucket/run is a URL, and kd_jax reads and writes local files alone',
+    ),
     ('--workdir gs://bucket/run', 'is a URL'),
     ('--workdir=file:///tmp/run', 'is a URL'),
     ('--config=paper/digits --workdir=s3://bucket/study', 'is a URL'),
     ('--config=https://example.org/mine.py', '--config=https://example.org/mine.py is a URL'),
     ('--config.dataset=s3://bucket/photos', 'dataset=s3://bucket/photos is a URL'),
     ('--config.data_dir=gs://tfds-data', 'data_dir=gs://tfds-data is a URL'),
-    ('--config.unlabelled_dataset=s3://bucket/more', 'unlabelled_dataset=s3://bucket/more is a URL'),
-    ('--config.teacher_checkpoint=resnet26.pth,hf://teacher.pth', 'teacher_checkpoint=hf://teacher.pth is a URL'),
+    (
+      '--config.unlabelled_dataset=s3://bucket/more',
+      'unlabelled_dataset=s3://bucket/more is a URL',
+    ),
+    (
+      '--config.teacher_checkpoint=resnet26.pth,hf://teacher.pth',
+      'teacher_checkpoint=hf://teacher.pth is a URL',
+    ),
   ],
   'keys': [
     ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
     ('--config.epoch 3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
-    ('--config.kd.temprature=3', "unknown configuration key 'kd.temprature'. Did you mean 'kd.temperature'?"),
+    (
+      '--config.kd.temprature=3',
+      "unknown configuration key 'kd.temprature'. Did you mean 'kd.temperature'?",
+    ),
     ('--config.kd=3', "unknown configuration key 'kd'"),
     ('--config.kd.alpha.beta=3', "unknown configuration key 'kd.alpha.beta'"),
     ('--config.=3', "unknown configuration key ''"),
@@ -72,7 +103,10 @@ LAUNCH = {
     (f'--config.epochs={"9" * 5000}', 'config.epochs=999'),
     ('--config.learning_rate=fast', "could not convert string to float: 'fast'"),
     ('--config.learning_rate=1,5', "could not convert string to float: '1,5'"),
-    ('--config.baseline=maybe', "'maybe' is neither True nor False: write --config.baseline=True or --config.baseline=False"),
+    (
+      '--config.baseline=maybe',
+      "'maybe' is neither True nor False: write --config.baseline=True or --config.baseline=False",
+    ),
     ('--config.flip=maybe', '--config.flip=True or --config.flip=False'),
     ('--config.log_every=often', 'log_every is a whole number, such as --config.log_every=50'),
     ('--config.mean=grey', "numbers, not ('grey',)"),
@@ -106,15 +140,27 @@ LAUNCH = {
     ('--config.method=takd --config.takd.assistants=nosuch', "there is no network 'nosuch'"),
     ('--config.method=takd --config.takd.assistants=,', 'takd.assistants names no network'),
     ('--config.kd.reduction=sum', 'kd.reduction is one of'),
-    ('--config.method=uda --config.uda.policy=flip', "'flip' in the augmentation 'flip' is none of"),
-    ('--config.method=uda --config.uda.policy=randaugment:2:99', 'randaugment.level is a whole number from 0 to 9'),
+    (
+      '--config.method=uda --config.uda.policy=flip',
+      "'flip' in the augmentation 'flip' is none of",
+    ),
+    (
+      '--config.method=uda --config.uda.policy=randaugment:2:99',
+      'randaugment.level is a whole number from 0 to 9',
+    ),
     ('--config.method=uda --config.uda.policy=randaugment:²:5', 'is none of'),
-    ('--config.method=uda --config.uda.policy=randaugment:999999999:5', 'from 1 to 100, not 999999999'),
+    (
+      '--config.method=uda --config.uda.policy=randaugment:999999999:5',
+      'from 1 to 100, not 999999999',
+    ),
     (f'--config.method=uda --config.uda.policy=cutout:{"9" * 5000}', 'is none of'),
     ('--config.method=sfd --config.sfd.layers=some', "sfd.layers is 'all', 'stages'"),
     ('--config.method=sfd --config.sfd.layers=first:²', "sfd.layers is 'all', 'stages'"),
     ('--config.method=rkd --config.rkd.embedding=mine', 'rkd.embedding'),
-    ('--config.method=oh --config.oh.teacher_statistics=mine', "oh.teacher_statistics is 'running' or 'batch'"),
+    (
+      '--config.method=oh --config.oh.teacher_statistics=mine',
+      "oh.teacher_statistics is 'running' or 'batch'",
+    ),
   ],
   'ranges': [
     ('--config.epochs=-1', 'at least 1, not -1'),
@@ -140,54 +186,121 @@ LAUNCH = {
     ('--config.kd.temperature=nan', 'temperature is'),
     ('--config.method=oh --config.oh.weight=nan', 'oh.weight is a finite number, not nan'),
     ('--config.method=rkd --config.rkd.distance=inf', 'rkd.distance is a finite number, not inf'),
-    ('--config.method=ab --config.ab.boundary_share=nan', 'ab.boundary_share is a finite number, not nan'),
+    (
+      '--config.method=ab --config.ab.boundary_share=nan',
+      'ab.boundary_share is a finite number, not nan',
+    ),
     ('--config.method=ab --config.ab.boundary_share=1', 'each phase needs at least one'),
     ('--config.method=ab --config.ab.boundary_epochs=99', 'each phase needs at least one'),
-    ('--config.method=dual --config.dual.side_by_side_share=inf', 'dual.side_by_side_share is a finite number, not inf'),
+    (
+      '--config.method=dual --config.dual.side_by_side_share=inf',
+      'dual.side_by_side_share is a finite number, not inf',
+    ),
     ('--config.method=dual --config.dual.lead=2', 'dual.lead is a difference of accuracies'),
-    ('--config.method=mkd --config.mkd.teachers=0', 'mkd.teachers is at least 1 and at most 16, not 0'),
-    ('--config.method=mkd --config.mkd.teachers=1000000000', 'mkd.teachers is at least 1 and at most 16, not 1000000000'),
+    (
+      '--config.method=mkd --config.mkd.teachers=0',
+      'mkd.teachers is at least 1 and at most 16, not 0',
+    ),
+    (
+      '--config.method=mkd --config.mkd.teachers=1000000000',
+      'mkd.teachers is at least 1 and at most 16, not 1000000000',
+    ),
     ('--config.mean=(nan,) --config.std=(1,)', 'mean holds finite numbers'),
     ('--config.mean=(.5,) --config.std=(0,)', 'standard deviations are greater than 0'),
     (f'--config.mean=({"9" * 400},) --config.std=(1,)', 'mean holds finite numbers'),
-    ('--config.teacher_checkpoint=good.pth --config.teacher_mean=(.5,) --config.teacher_std=(-1,)', 'teacher_std holds -1;'),
+    (
+      '--config.teacher_checkpoint=good.pth --config.teacher_mean=(.5,) --config.teacher_std=(-1,)',
+      'teacher_std holds -1;',
+    ),
   ],
   'together': [
     ('--config.method=nokd --config.kd.alpha=.3', "kd.alpha is set, but the method is 'nokd'"),
     ('--config.validation_examples=0', 'selection=validation needs validation_examples'),
     ('--config.mean=(.5,)', 'mean has 1 values and std 0'),
     ('--config.teacher_relu_placement=stage', 'there is no teacher_checkpoint that it could be of'),
-    ('--config.teacher_checkpoint=good.pth --config.teacher_std=(.5,)', 'teacher_mean has 0 values and teacher_std 1'),
-    ('--config.teacher_checkpoint=good.pth --config.teacher_mean=(0,0) --config.teacher_std=(1,1)', 'have 2 values, and images of'),
-    ('--config.mean=(.5,.5) --config.std=(.5,.5)', 'have 2 values, and images of digits have 1 channels'),
+    (
+      '--config.teacher_checkpoint=good.pth --config.teacher_std=(.5,)',
+      'teacher_mean has 0 values and teacher_std 1',
+    ),
+    (
+      '--config.teacher_checkpoint=good.pth --config.teacher_mean=(0,0) --config.teacher_std=(1,1)',
+      'have 2 values, and images of',
+    ),
+    (
+      '--config.mean=(.5,.5) --config.std=(.5,.5)',
+      'have 2 values, and images of digits have 1 channels',
+    ),
     ('--config.image_size=32', "image_size is for folders of images, and 'digits' is none"),
     ('--config.method=ab --config.epochs=1', 'each phase needs at least one'),
-    ('--config.method=stl --config.batch_size=1 --config.unlabelled_dataset=digits', 'take at least 2'),
+    (
+      '--config.method=stl --config.batch_size=1 --config.unlabelled_dataset=digits',
+      'take at least 2',
+    ),
     ('--config.method=kd+takd', 'cannot be part of'),
     ('--config.method=uda+stl', 'cannot be part of'),
-    ('--config.method=oh+kd --config.recipe=official --config.kd.alpha=2', 'between 0 and 1, not 2'),
+    (
+      '--config.method=oh+kd --config.recipe=official --config.kd.alpha=2',
+      'between 0 and 1, not 2',
+    ),
   ],
   'pairs': [
-    ('--config.student=resnet8 --config.dataset=greys --config.image_size=8 --config.validation_examples=2 --config.batch_size=2',
-     'resnet8 needs images of at least 13×13 pixels, these have 8×8'),
-    ('--config.student=wrn10_1 --config.method=oh --config.recipe=published', "'pool' does not apply"),
+    (
+      '--config.student=resnet8 --config.dataset=greys --config.image_size=8 '
+      '--config.validation_examples=2 --config.batch_size=2',
+      'resnet8 needs images of at least 13×13 pixels, these have 8×8',
+    ),
+    (
+      '--config.student=wrn10_1 --config.method=oh --config.recipe=published',
+      "'pool' does not apply",
+    ),
     ('--config.student=own:bare --config.method=oh', 'asks a network for its features'),
     ('--config.student=own:bare --config.method=ab', "knows it by the name 'head'"),
-    ('--config.method=oh --config.student=thin_resnet8 --config.teacher=own:small', 'features of one size are needed'),
-    ('--config.method=oh --config.teacher=own:without_norms --config.student=own:small', 'names none: name them'),
-    ('--config.teacher_checkpoint=function.jax --config.method=oh', 'asks a network for its features'),
-    ('--config.teacher_checkpoint=function.jax --config.method=oh --config.recipe=published', "changes the teacher's relu_placement"),
-    ('--config.teacher_checkpoint=function.jax --config.teacher_mean=(0,) --config.teacher_std=(1,)', 'teacher_mean is for a .pth'),
+    (
+      '--config.method=oh --config.student=thin_resnet8 --config.teacher=own:small',
+      'features of one size are needed',
+    ),
+    (
+      '--config.method=oh --config.teacher=own:without_norms --config.student=own:small',
+      'names none: name them',
+    ),
+    (
+      '--config.teacher_checkpoint=function.jax --config.method=oh',
+      'asks a network for its features',
+    ),
+    (
+      '--config.teacher_checkpoint=function.jax --config.method=oh --config.recipe=published',
+      "changes the teacher's relu_placement",
+    ),
+    (
+      '--config.teacher_checkpoint=function.jax --config.teacher_mean=(0,) '
+      '--config.teacher_std=(1,)',
+      'teacher_mean is for a .pth',
+    ),
     ('--config.teacher_checkpoint=network', 'is a thin_resnet8, and this run needs thin_resnet14'),
-    ('--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=digits32', 'for images of (16, 16, 1)'),
-    ('--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=greys --config.image_size=16 '
-     '--config.validation_examples=2',
-     'for classes: 10, and this run needs 2'),
-    ('--config.teacher_checkpoint=good.pth,good.pth', "names 2 networks, and the method 'kd' learns from 1"),
-    ('--config.method=stl --config.unlabelled_dataset=./photos', 'have 3 channels, and those to train on have 1'),
+    (
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=digits32',
+      'for images of (16, 16, 1)',
+    ),
+    (
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=greys '
+      '--config.image_size=16 '
+      '--config.validation_examples=2',
+      'for classes: 10, and this run needs 2',
+    ),
+    (
+      '--config.teacher_checkpoint=good.pth,good.pth',
+      "names 2 networks, and the method 'kd' learns from 1",
+    ),
+    (
+      '--config.method=stl --config.unlabelled_dataset=./photos',
+      'have 3 channels, and those to train on have 1',
+    ),
   ],
   'sizes': [
-    ('--config.batch_size=2000', 'a batch of 2000 needs at least as many images, and there are 1150'),
+    (
+      '--config.batch_size=2000',
+      'a batch of 2000 needs at least as many images, and there are 1150',
+    ),
     ('--config.batch_size=0', 'at least 1, not 0'),
     ('--config.batch_size=-64', 'at least 1, not -64'),
     ('--config.validation_examples=1437', 'cannot hold out 1437 examples'),
@@ -195,16 +308,33 @@ LAUNCH = {
     ('--config.train_examples=5', 'cannot choose 5 examples of 10 classes'),
     ('--config.train_examples=1000000', 'cannot choose 1000000 examples'),
     ('--config.eval_examples=3', 'cannot choose 3 examples of 10 classes'),
-    ('--config.dataset=greys --config.validation_examples=2 --config.batch_size=64', 'a batch of 64 needs at least as many images'),
+    (
+      '--config.dataset=greys --config.validation_examples=2 --config.batch_size=64',
+      'a batch of 64 needs at least as many images',
+    ),
     ('--config.dataset=greys --config.validation_examples=500', 'cannot hold out 500 examples'),
   ],
   'configuration files': [
-    ('--config=nosuch.py', "No such file or directory: 'nosuch.py'). --config takes a file, or one of the names cifar10_ab, "),
+    (
+      '--config=nosuch.py',
+      "No such file or directory: 'nosuch.py'). --config takes a file, or one of the names "
+      'cifar10_ab, ',
+    ),
     ('--config nosuch.py', "No such file or directory: 'nosuch.py'"),
-    ('--config=configs/cifar10_kdd.py', "No such file or directory: 'configs/cifar10_kdd.py'). Did you mean 'cifar10_kd'?"),
-    ('--config=cifar10_kdd', "unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'? --config takes a file, or one of"),
+    (
+      '--config=configs/cifar10_kdd.py',
+      "No such file or directory: 'configs/cifar10_kdd.py'). Did you mean 'cifar10_kd'?",
+    ),
+    (
+      '--config=cifar10_kdd',
+      "unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'? --config takes a file, or "
+      'one of',
+    ),
     ('--config digits', "unknown configuration 'digits'. Did you mean 'paper/digits'?"),
-    ('--config=configs/quickstart', "unknown configuration 'configs/quickstart'. Did you mean 'quickstart'?"),
+    (
+      '--config=configs/quickstart',
+      "unknown configuration 'configs/quickstart'. Did you mean 'quickstart'?",
+    ),
     ('--config=empty', "unknown configuration 'empty'. --config takes a file"),
     ('--config=', 'the configuration file cannot be read'),
     (f'--config={LONG}', "unknown configuration 'xxx"),
@@ -213,10 +343,17 @@ LAUNCH = {
     ('--config=empty.py', "no attribute 'get_config'"),
     ('--config=number.py', 'no file whose get_config() returns a configuration'),
     ('--config=none.py', 'no file whose get_config() returns a configuration'),
-    ('--config=argument.py', "the configuration file fails: TypeError: get_config() missing 1 required positional argument: 'which'"),
+    (
+      '--config=argument.py',
+      'the configuration file fails: TypeError: get_config() missing 1 required positional '
+      "argument: 'which'",
+    ),
     ('--config=misspelt.py', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
     ('--config=sets.py', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
-    ('--config=sets_text.py', "the configuration file fails: TypeError: Could not override field 'epochs'"),
+    (
+      '--config=sets_text.py',
+      "the configuration file fails: TypeError: Could not override field 'epochs'",
+    ),
     ('--config=imports.py', "cannot be read (No module named 'nosuch')"),
     ('--config=divides.py', 'the configuration file fails: ZeroDivisionError: division by zero'),
     ('--config=endless.py', 'the configuration file fails: RecursionError'),
@@ -225,7 +362,10 @@ LAUNCH = {
     ('--config=utf16.py', 'the configuration file fails: SyntaxError'),
     ('--config=folder.py', 'the configuration file cannot be read'),
     ('--config=locked.py', 'the configuration file cannot be read ([Errno 13] Permission denied'),
-    ('--config=loop.py', 'the configuration file cannot be read ([Errno 40] Too many levels of symbolic links'),
+    (
+      '--config=loop.py',
+      'the configuration file cannot be read ([Errno 40] Too many levels of symbolic links',
+    ),
     ('--config=loose_section.py', 'kd is a section of options'),
     ('--config=loose_type.py', "epochs is a int, such as 200, not '3'"),
     ('--config=loose_none.py', "dataset is a str, such as 'cifar10', not None"),
@@ -262,19 +402,34 @@ LAUNCH = {
     ('--config.teacher=imports_none:small', "its import of 'nosuch_library' was not found"),
     ('--config.student=number:net', "has no 'net'; its functions are get_config"),
     ('--config.student=number:get_config', 'cannot be called with a NetworkSpec alone'),
-    ('--config.student=raises_at_import:small', 'cannot be imported: ZeroDivisionError: division by zero'),
-    ('--config.student=raises:small', "fails: AttributeError: 'NetworkSpec' object has no attribute 'nosuch'"),
+    (
+      '--config.student=raises_at_import:small',
+      'cannot be imported: ZeroDivisionError: division by zero',
+    ),
+    (
+      '--config.student=raises:small',
+      "fails: AttributeError: 'NetworkSpec' object has no attribute 'nosuch'",
+    ),
     ('--config.student=no_network:small', 'returns a Bare and not a Network'),
     ('--config.student=no_axis:small', "has no field 'axis_name'"),
     ('--config.student=no_stages:small', 'returns no tuple of features'),
-    ('--config.student=wrong_logits:small', 'returns logits of shape [B, 3]: for 10 classes they are [B, 10]'),
+    (
+      '--config.student=wrong_logits:small',
+      'returns logits of shape [B, 3]: for 10 classes they are [B, 10]',
+    ),
     ('--config.student=no_outputs:small', 'returns a tuple from __call__'),
   ],
   'data sets': [
     ('--config.dataset=cifar10 --config.data_dir=nosuch', 'nosuch does not exist'),
     ('--config.dataset=cifar10 --config.data_dir=a_file', 'a_file does not exist'),
-    ('--config.dataset=cifar10 --config.data_dir=empty --config.download=False', "'cifar10' is not prepared in"),
-    ('--config.dataset=mnist --config.data_dir=empty', 'kd_jax itself prepares only cifar10, cifar100 and stl10'),
+    (
+      '--config.dataset=cifar10 --config.data_dir=empty --config.download=False',
+      "'cifar10' is not prepared in",
+    ),
+    (
+      '--config.dataset=mnist --config.data_dir=empty',
+      'kd_jax itself prepares only cifar10, cifar100 and stl10',
+    ),
     ("--config.dataset='~nobody_of_that_name/photos'", '~nobody_of_that_name'),
     ("--config.dataset=cifar10 --config.data_dir='~nobody_of_that_name'", '~nobody_of_that_name'),
   ],
@@ -295,13 +450,22 @@ LAUNCH = {
     ('--config.dataset=cut_off_jpeg', 'cut_off_jpeg/cat/3.jpg cannot be decoded'),
     ('--config.dataset=damaged_png', 'damaged_png/cat/1.png cannot be decoded'),
     ('--config.dataset=deep_png', 'deep_png/cat/1.png has more than 8 bits a channel'),
-    ('--config.dataset=bomb_png', 'bomb_png/cat/1.png is no image (Image size (3600000000 pixels) exceeds limit'),
+    (
+      '--config.dataset=bomb_png',
+      'bomb_png/cat/1.png is no image (Image size (3600000000 pixels) exceeds limit',
+    ),
     ('--config.dataset=pipe_png', 'pipe_png/cat/3.png'),
     ('--config.dataset=loop_png', 'loop_png/cat/3.png'),
     ('--config.dataset=lost_png', 'lost_png/cat/3.png cannot be read (No such file or directory)'),
     ('--config.dataset=loop_class', 'loop_class/bird'),
-    ('--config.dataset=class_in_itself', 'class_in_itself/cat/again is a folder inside the class cat'),
-    ('--config.dataset=locked_png', 'locked_png/cat/3.png is no image ([Errno 13] Permission denied'),
+    (
+      '--config.dataset=class_in_itself',
+      'class_in_itself/cat/again is a folder inside the class cat',
+    ),
+    (
+      '--config.dataset=locked_png',
+      'locked_png/cat/3.png is no image ([Errno 13] Permission denied',
+    ),
     ('--config.dataset=locked_class', 'locked_class/bird cannot be read (Permission denied)'),
     ('--config.dataset=locked_photos', 'locked_photos cannot be read (Permission denied)'),
     ('--config.dataset=./locked_photos/train', 'locked_photos/train'),
@@ -311,9 +475,15 @@ LAUNCH = {
     ('--config.dataset=two_validations', 'has two sub-folders of validation images, val and valid'),
     ('--config.dataset=test_lacks', 'test_lacks'),
     ('--config.dataset=test_has_more', "has the class 'bird' under test and not under train"),
-    ('--config.dataset=black --config.validation_examples=2 --config.batch_size=2', 'is the same in every training pixel'),
+    (
+      '--config.dataset=black --config.validation_examples=2 --config.batch_size=2',
+      'is the same in every training pixel',
+    ),
     ('--config.method=stl --config.unlabelled_dataset=./empty', 'no images lie in empty'),
-    ('--config.method=stl --config.unlabelled_dataset=./text_png', 'text_png/cat/1.png is no image'),
+    (
+      '--config.method=stl --config.unlabelled_dataset=./text_png',
+      'text_png/cat/1.png is no image',
+    ),
     (f'--config.dataset=./{LONG}', 'does not exist or may not be read'),
     (f'--config.dataset=./{BYTES}', 'dataset holds bytes that are no UTF-8'),
   ],
@@ -321,35 +491,84 @@ LAUNCH = {
     ('--config.teacher_checkpoint=nosuch.pth', 'teacher_checkpoint nosuch.pth does not exist'),
     ("--config.teacher_checkpoint='~nobody_of_that_name/a.pth'", '~nobody_of_that_name'),
     (f'--config.teacher_checkpoint={LONG}', 'xxx'),
-    ('--config.teacher_checkpoint=empty.pth', 'cannot be read as a PyTorch checkpoint: it is empty'),
+    (
+      '--config.teacher_checkpoint=empty.pth',
+      'cannot be read as a PyTorch checkpoint: it is empty',
+    ),
     ('--config.teacher_checkpoint=text.pth', 'cannot be read as a PyTorch checkpoint'),
     ('--config.teacher_checkpoint=cut_off.pth', 'its zip container is damaged or cut off'),
     ('--config.teacher_checkpoint=pickle.pth', 'it is a pickle, but none of torch.save'),
     ('--config.teacher_checkpoint=list.pth', 'it holds no dictionary'),
-    ('--config.teacher_checkpoint=runs_code.pth', "it wants 'os.system', and running what a file names is not safe"),
-    ('--config.teacher_checkpoint=old_runs_code.pth', "it wants 'os.system', and running what a file names is not safe"),
-    ('--config.teacher_checkpoint=module.pth', "it wants '__main__.MyNet', and running what a file names is not safe"),
+    (
+      '--config.teacher_checkpoint=runs_code.pth',
+      "it wants 'os.system', and running what a file names is not safe",
+    ),
+    (
+      '--config.teacher_checkpoint=old_runs_code.pth',
+      "it wants 'os.system', and running what a file names is not safe",
+    ),
+    (
+      '--config.teacher_checkpoint=module.pth',
+      "it wants '__main__.MyNet', and running what a file names is not safe",
+    ),
     ('--config.teacher_checkpoint=script.pth', "it wants '__torch__.Net'"),
     ('--config.teacher_checkpoint=arrays.pth', 'it is a zip file without one data.pkl'),
-    ('--config.teacher_checkpoint=safetensors.pth', 'it is a file of safetensors, which kd_jax does not read'),
-    ('--config.teacher_checkpoint=good.pth --config.teacher_weights=ema', 'holds no moving averages (EMA)'),
-    ('--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.teacher_guess=fit', 'teacher_guess is for a .pth'),
-    ('--config.teacher_checkpoint=nosuch.onnx', 'python -m kd_jax.export RUN --format=onnx writes one'),
+    (
+      '--config.teacher_checkpoint=safetensors.pth',
+      'it is a file of safetensors, which kd_jax does not read',
+    ),
+    (
+      '--config.teacher_checkpoint=good.pth --config.teacher_weights=ema',
+      'holds no moving averages (EMA)',
+    ),
+    (
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 '
+      '--config.teacher_guess=fit',
+      'teacher_guess is for a .pth',
+    ),
+    (
+      '--config.teacher_checkpoint=nosuch.onnx',
+      'python -m kd_jax.export RUN --format=onnx writes one',
+    ),
     ('--config.teacher_checkpoint=deflated.pth', 'its zip container is compressed'),
-    ('--config.teacher_checkpoint=claims_much.pth', 'the size of a storage is not what its pickle says'),
+    (
+      '--config.teacher_checkpoint=claims_much.pth',
+      'the size of a storage is not what its pickle says',
+    ),
     ('--config.teacher_checkpoint=nothing.pth', 'there is no state dict'),
     ('--config.teacher_checkpoint=of_nobody.pth', 'the weights have no classifier'),
     ('--config.teacher_checkpoint=no_head.pth', 'the weights have no classifier'),
     ('--config.teacher_checkpoint=good.pth', 'good.pth'),
-    ('--config.teacher=thin_resnet8 --config.teacher_checkpoint=lacks.pth', 'missing layer1.0.conv1.weight'),
-    ('--config.teacher=thin_resnet8 --config.teacher_checkpoint=more.pth', 'unexpected layer9.0.conv1.weight'),
-    ('--config.teacher=thin_resnet8 --config.teacher_checkpoint=shape.pth', 'of another shape linear.weight [10, 7] for [10, 64]'),
-    ('--config.teacher=thin_resnet8 --config.teacher_checkpoint=integers.pth', 'linear.weight is of type int8'),
-    ('--config.teacher=thin_resnet8 --config.teacher_checkpoint=nan.pth', 'linear.bias holds values that are infinite or NaN'),
-    ('--config.teacher=thin_resnet8 --config.teacher_checkpoint=three_classes.pth', 'linear.bias [3] for [10]'),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=lacks.pth',
+      'missing layer1.0.conv1.weight',
+    ),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=more.pth',
+      'unexpected layer9.0.conv1.weight',
+    ),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=shape.pth',
+      'of another shape linear.weight [10, 7] for [10, 64]',
+    ),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=integers.pth',
+      'linear.weight is of type int8',
+    ),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=nan.pth',
+      'linear.bias holds values that are infinite or NaN',
+    ),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=three_classes.pth',
+      'linear.bias [3] for [10]',
+    ),
     ('--config.teacher=own:small --config.teacher_checkpoint=good.pth', 'own:small'),
     ('--config.teacher_checkpoint=note.pth', "its entry 'kd_jax_network' describes no network"),
-    ('--config.teacher_checkpoint=huge_note.pth', "its entry 'kd_jax_network' describes no network"),
+    (
+      '--config.teacher_checkpoint=huge_note.pth',
+      "its entry 'kd_jax_network' describes no network",
+    ),
     ('--config.teacher_checkpoint=folder.pth', 'holds no finished network'),
     ('--config.teacher_checkpoint=locked.pth', "'locked.pth' cannot be read: Permission denied"),
     ('--config.teacher_checkpoint=loop.pth', 'loop.pth'),
@@ -360,14 +579,26 @@ LAUNCH = {
     ('--config.teacher_checkpoint=no_json', 'is damaged'),
     ('--config.teacher_checkpoint=no_spec', 'is damaged'),
     ('--config.teacher_checkpoint=text.jax', 'text.jax cannot be read as a function of jax.export'),
-    ('--config.teacher_checkpoint=empty.jax', 'empty.jax cannot be read as a function of jax.export'),
-    ('--config.teacher_checkpoint=cut_off.jax', 'cut_off.jax cannot be read as a function of jax.export'),
+    (
+      '--config.teacher_checkpoint=empty.jax',
+      'empty.jax cannot be read as a function of jax.export',
+    ),
+    (
+      '--config.teacher_checkpoint=cut_off.jax',
+      'cut_off.jax cannot be read as a function of jax.export',
+    ),
     ('--config.teacher_checkpoint=locked.jax', 'locked.jax cannot be read'),
-    ('--config.teacher_checkpoint=two_arguments.jax', 'two_arguments.jax maps float32[3], float32[3]'),
+    (
+      '--config.teacher_checkpoint=two_arguments.jax',
+      'two_arguments.jax maps float32[3], float32[3]',
+    ),
     ('--config.teacher_checkpoint=other_images.jax', 'and this run needs images [b, 16, 16, 1]'),
     ('--config.teacher_checkpoint=other_classes.jax', 'logits [b, 10]'),
     ('--config.teacher_checkpoint=four_at_a_time.jax', 'is for 4 images at a time'),
-    ('--config.teacher_checkpoint=for_tpu.jax', 'was exported for tpu, and this machine computes on cpu'),
+    (
+      '--config.teacher_checkpoint=for_tpu.jax',
+      'was exported for tpu, and this machine computes on cpu',
+    ),
   ],
   'workdirs': [
     ('--workdir=a_file', 'cannot be written (File exists)'),
@@ -392,7 +623,7 @@ LAUNCH = {
     (f'--workdir={BYTES}', '--workdir holds bytes that are no UTF-8'),
     ('--workdir=started --config.epochs=3', 'epochs: 10 → 3'),
   ],
-}  # fmt: skip
+}
 OTHERS = {
   'reports': [
     ('', 'give one folder'),
@@ -490,7 +721,10 @@ OTHERS = {
     ('network image.png --mean=.5,.5,.5', '--mean and --std go together'),
     ('network image.png --mean=a --std=b', '--mean is numbers with commas'),
     ('network image.png --mean=.5 --std=-1', '--std holds -1'),
-    ('network image.png --mean=.5 --std=.5', 'mean is for a PyTorch checkpoint that does not state it'),
+    (
+      'network image.png --mean=.5 --std=.5',
+      'mean is for a PyTorch checkpoint that does not state it',
+    ),
     ('network image.png --weights=ema', 'weights is for a PyTorch checkpoint'),
     ('good.pth image.png --weights=ema', 'holds no moving average (EMA)'),
     ('network image.png --top=0', '--top is at least 1, not 0'),
@@ -506,7 +740,10 @@ OTHERS = {
   'crosschecks': [
     ('', 'the following arguments are required: --reference, --pretrained'),
     ('--reference=nosuch --pretrained=empty', 'nosuch holds no .npz file'),
-    ('--reference=s3://bucket/numbers --pretrained=empty', '--reference=s3://bucket/numbers is a URL'),
+    (
+      '--reference=s3://bucket/numbers --pretrained=empty',
+      '--reference=s3://bucket/numbers is a URL',
+    ),
     ('--reference=empty --pretrained=empty', 'empty holds no .npz file'),
     ('--reference=unknown_numbers --pretrained=empty', 'numbers.npz is of no known kind'),
     ('--reference=text_numbers --pretrained=empty', 'losses.npz'),
@@ -514,23 +751,46 @@ OTHERS = {
     ('--reference=lacking_numbers --pretrained=empty', "the losses' file lacks student_logits"),
     ('--reference=lacking_network --pretrained=empty', 'there is no file of that name'),
   ],
-}  # fmt: skip
-COMMANDS = {'reports': 'kd_jax.report', 'exports': 'kd_jax.export', 'predictions': 'kd_jax.predict', 'crosschecks': 'kd_jax.crosscheck'}
+}
+COMMANDS = {
+  'reports': 'kd_jax.report',
+  'exports': 'kd_jax.export',
+  'predictions': 'kd_jax.predict',
+  'crosschecks': 'kd_jax.crosscheck',
+}
 SURROUNDINGS = [
   Case('surroundings', 'JAX_PLATFORMS=nosuch launch.py', 'JAX_PLATFORMS'),
-  *(Case('surroundings', f'JAX_PLATFORMS=rocm {command}', 'JAX finds no devices (')
-    for command in ('launch.py', 'kd_jax.export network', 'kd_jax.predict network image.png')),
-  Case('surroundings', 'XDG_CACHE_HOME=a_file launch.py --config.dataset=read_only_photos', 'XDG_CACHE_HOME'),
+  *(
+    Case('surroundings', f'JAX_PLATFORMS=rocm {command}', 'JAX finds no devices (')
+    for command in ('launch.py', 'kd_jax.export network', 'kd_jax.predict network image.png')
+  ),
+  Case(
+    'surroundings',
+    'XDG_CACHE_HOME=a_file launch.py --config.dataset=read_only_photos',
+    'XDG_CACHE_HOME',
+  ),
 ]
 
 
 def launched(arguments: str) -> str:
   """The command; the cases that name no configuration are of a single run."""
-  return f'launch.py {arguments}' if re.search(r'(^| )--?config[= ]', f'{arguments} ') else f'launch.py --config=digits_kd {arguments}'
+  return (
+    f'launch.py {arguments}'
+    if re.search(r'(^| )--?config[= ]', f'{arguments} ')
+    else f'launch.py --config=digits_kd {arguments}'
+  )
 
 
 CASES = [
-  *(Case(kind, launched(arguments), said) for kind, cases in LAUNCH.items() for arguments, said in cases),
-  *(Case(kind, f'{COMMANDS[kind]} {arguments}'.strip(), said) for kind, cases in OTHERS.items() for arguments, said in cases),
+  *(
+    Case(kind, launched(arguments), said)
+    for kind, cases in LAUNCH.items()
+    for arguments, said in cases
+  ),
+  *(
+    Case(kind, f'{COMMANDS[kind]} {arguments}'.strip(), said)
+    for kind, cases in OTHERS.items()
+    for arguments, said in cases
+  ),
   *SURROUNDINGS,
 ]

@@ -1,4 +1,6 @@
-"""What bad input is made of: every name that a case of bad_cases.py may mention, and what makes the file or folder. No tests here."""
+"""What bad input is made of: every name that a case of bad_cases.py may mention, and what makes the
+file or folder. No tests here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ STUDY = "  return study('T', question='Q', protocol='P', dataset='digits', stude
 
 
 def stock(folder: Path) -> None:
-  """Makes what takes JAX: a network, its weights under PyTorch's names, exported functions, a run, a study, a started run."""
+  """Makes what takes JAX: a network, its weights under PyTorch's names, exported functions, a run,
+  a study, a started run.
+  """
   import jax
   import jax.numpy as jnp
 
@@ -39,25 +43,45 @@ def stock(folder: Path) -> None:
 
   spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
   variables = tiny.variables(models.build(spec))
-  checkpoints.save_network(folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')})
+  checkpoints.save_network(
+    folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')}
+  )
   np.savez(folder / 'state.npz', **torch_names.to_torch(variables, spec))
   for name, shape, classes, platforms in (
-    ('function', 'b, 16, 16, 1', 10, ['cpu']), ('other_images', 'b, 8, 8, 3', 10, ['cpu']),
-    ('other_classes', 'b, 16, 16, 1', 3, ['cpu']), ('four_at_a_time', '4, 16, 16, 1', 10, ['cpu']),
+    ('function', 'b, 16, 16, 1', 10, ['cpu']),
+    ('other_images', 'b, 8, 8, 3', 10, ['cpu']),
+    ('other_classes', 'b, 16, 16, 1', 3, ['cpu']),
+    ('four_at_a_time', '4, 16, 16, 1', 10, ['cpu']),
     ('for_tpu', 'b, 16, 16, 1', 10, ['tpu']),
-  ):  # fmt: skip
+  ):
     image = jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.float32)
-    made = jax.export.export(jax.jit(lambda x, k=classes: jnp.zeros((x.shape[0], k)) + x.mean()), platforms=platforms)(image)
+    made = jax.export.export(
+      jax.jit(lambda x, k=classes: jnp.zeros((x.shape[0], k)) + x.mean()), platforms=platforms
+    )(image)
     (folder / f'{name}.jax').write_bytes(made.serialize())
   pair = jax.ShapeDtypeStruct((3,), jnp.float32)
-  (folder / 'two_arguments.jax').write_bytes(jax.export.export(jax.jit(jnp.add), platforms=['cpu'])(pair, pair).serialize())
+  (folder / 'two_arguments.jax').write_bytes(
+    jax.export.export(jax.jit(jnp.add), platforms=['cpu'])(pair, pair).serialize()
+  )
   run_report_test.made(folder / 'run')
   study_report_test.made(folder / 'study')
   started = configuration.default(
-    dataset='digits', validation_examples=287, crop_padding=2, flip=False, teacher='thin_resnet14', student='thin_resnet8', method='kd',
-    baseline=True, epochs=10, batch_size=64, log_every=10)  # fmt: skip
+    dataset='digits',
+    validation_examples=287,
+    crop_padding=2,
+    flip=False,
+    teacher='thin_resnet14',
+    student='thin_resnet8',
+    method='kd',
+    baseline=True,
+    epochs=10,
+    batch_size=64,
+    log_every=10,
+  )
   (folder / 'started').mkdir()
-  (folder / 'started' / 'config.json').write_text(json.dumps(configuration.resolve(started).for_json()))
+  (folder / 'started' / 'config.json').write_text(
+    json.dumps(configuration.resolve(started).for_json())
+  )
 
 
 def text(content: str) -> Make:
@@ -140,12 +164,17 @@ def in_study(key: str, **changes: object) -> Make:
 
   def change(study: dict) -> dict:
     first, *others = study[key]
-    return study | {key: [{k: v for k, v in {**first, **changes}.items() if v is not None}, *others]}
+    return study | {
+      key: [{k: v for k, v in {**first, **changes}.items() if v is not None}, *others]
+    }
 
   return changed_json(change)
 
 
-def pth(change: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]] = lambda state: state, **notes: str) -> Make:
+def pth(
+  change: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]] = lambda state: state,
+  **notes: str,
+) -> Make:
   """A checkpoint of a thin_resnet8 for the digits, with its arrays changed."""
 
   def make(path: Path, stock: Path) -> None:
@@ -170,7 +199,10 @@ def archive(**files: bytes) -> bytes:
 def picture(side: int = 8, *, mode: str = 'RGB', form: str = 'png', frames: int = 1) -> bytes:
   out = io.BytesIO()
   noise = np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), np.uint8)
-  first, *others = [Image.fromarray(pixels).convert(mode) if mode != 'I;16' else Image.new(mode, (side, side)) for pixels in noise]
+  first, *others = [
+    Image.fromarray(pixels).convert(mode) if mode != 'I;16' else Image.new(mode, (side, side))
+    for pixels in noise
+  ]
   first.save(out, format=form, **({'save_all': True, 'append_images': others} if others else {}))
   return out.getvalue()
 
@@ -185,10 +217,19 @@ def bomb(side: int) -> bytes:
   """A PNG that says it has side² pixels, and has none."""
 
   def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+    return (
+      struct.pack('>I', len(content))
+      + kind
+      + content
+      + struct.pack('>I', zlib.crc32(kind + content))
+    )
 
-  return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b''))
-          + chunk(b'IEND', b''))  # fmt: skip
+  return (
+    b'\x89PNG\r\n\x1a\n'
+    + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0))
+    + chunk(b'IDAT', zlib.compress(b''))
+    + chunk(b'IEND', b'')
+  )
 
 
 PNG = data(picture())
@@ -202,7 +243,9 @@ def photos(**changes: Make | None) -> Make:
 
 def splits(*names: str, **changes: Make | None) -> Make:
   """Folders of splits above the classes."""
-  return folder(**{f'{split}/{name}': one for split in names for name, one in PHOTOS.items()} | changes)
+  return folder(
+    **{f'{split}/{name}': one for split in names for name, one in PHOTOS.items()} | changes
+  )
 
 
 def configuration(body: str) -> Make:
@@ -252,8 +295,12 @@ FILES: dict[str, Make] = {
   'row_type.py': configuration(f"{STUDY}rows=[Row('A', {{'epochs': 'many'}})])"),
   'row_range.py': configuration(f"{STUDY}rows=[Row('A', {{'kd.alpha': 2.0}})])"),
   'row_seeds.py': configuration(f"{STUDY}rows=[Row('A', seeds=0)])"),
-  'row_batch.py': configuration(f"{STUDY}validation_examples=40, rows=[Row('A', {{'batch_size': 9999}})])"),
-  'sweep_of_two.py': configuration(f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': (.5,), 'epochs': (1,)}})])"),
+  'row_batch.py': configuration(
+    f"{STUDY}validation_examples=40, rows=[Row('A', {{'batch_size': 9999}})])"
+  ),
+  'sweep_of_two.py': configuration(
+    f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': (.5,), 'epochs': (1,)}})])"
+  ),
   'sweep_of_none.py': configuration(f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': ()}})])"),
   'sweep_late.py': configuration(f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': (.5, 7.0)}})])"),
   # own networks
@@ -276,26 +323,52 @@ FILES: dict[str, Make] = {
   'runs_code.pth': data(pickles.zipped(pickles.dictionary(w=TOUCH), {})),
   'old_runs_code.pth': data(pickles.streamed(pickles.dictionary(w=TOUCH), {})),
   'module.pth': data(pickles.zipped(b'c__main__\nMyNet\n)R', {})),
-  'script.pth': data(archive(**{'net/data.pkl': b'\x80\x02c__torch__\nNet\n)\x81}b.', 'net/constants.pkl': b'\x80\x02).',
-                                'net/code/__torch__.py': b'class Net(Module): pass\n', 'net/version': b'3\n'})),
+  'script.pth': data(
+    archive(
+      **{
+        'net/data.pkl': b'\x80\x02c__torch__\nNet\n)\x81}b.',
+        'net/constants.pkl': b'\x80\x02).',
+        'net/code/__torch__.py': b'class Net(Module): pass\n',
+        'net/version': b'3\n',
+      }
+    )
+  ),
   'arrays.pth': data(archive(**{'a.npy': b'\x93NUMPY'})),
   'safetensors.pth': data(struct.pack('<Q', 2) + b'{}'),
   'deflated.pth': data(pickles.zipped(b'}', {'0': bytes(2**20)}, compression=zipfile.ZIP_DEFLATED)),
-  'claims_much.pth': data(pickles.zipped(
-    pickles.dictionary(w=pickles.tensor(pickles.storage('0', 2**40), (2**40,), (1,))), {'0': b''})),
+  'claims_much.pth': data(
+    pickles.zipped(
+      pickles.dictionary(w=pickles.tensor(pickles.storage('0', 2**40), (2**40,), (1,))), {'0': b''}
+    )
+  ),
   'nothing.pth': pth(lambda state: {}),
   'of_nobody.pth': pth(lambda state: {'features.0.weight': np.zeros((4, 3, 3, 3), np.float32)}),
   'no_head.pth': pth(lambda state: {k: v for k, v in state.items() if not k.startswith('linear')}),
   'lacks.pth': pth(lambda state: without(state, 'layer1.0.conv1.weight')),
-  'more.pth': pth(lambda state: state | {'layer9.0.conv1.weight': np.zeros((2, 2, 1, 1), np.float32)}),
+  'more.pth': pth(
+    lambda state: state | {'layer9.0.conv1.weight': np.zeros((2, 2, 1, 1), np.float32)}
+  ),
   'shape.pth': pth(lambda state: state | {'linear.weight': np.zeros((10, 7), np.float32)}),
   'integers.pth': pth(lambda state: state | {'linear.weight': np.zeros((10, 64), np.int8)}),
   'nan.pth': pth(lambda state: state | {'linear.bias': np.full(10, np.nan, np.float32)}),
-  'three_classes.pth': pth(lambda state: state | {
-    'linear.weight': np.zeros((3, 64), np.float32), 'linear.bias': np.zeros(3, np.float32)}),
+  'three_classes.pth': pth(
+    lambda state: (
+      state
+      | {'linear.weight': np.zeros((3, 64), np.float32), 'linear.bias': np.zeros(3, np.float32)}
+    )
+  ),
   'note.pth': pth(kd_jax_network='{'),
-  'huge_note.pth': pth(kd_jax_network=json.dumps({
-    'name': 'thin_resnet8', 'classes': 10, 'image_shape': [16, 16, 1], 'mean': [10**400], 'std': [1]})),
+  'huge_note.pth': pth(
+    kd_jax_network=json.dumps(
+      {
+        'name': 'thin_resnet8',
+        'classes': 10,
+        'image_shape': [16, 16, 1],
+        'mean': [10**400],
+        'std': [1],
+      }
+    )
+  ),
   'folder.pth': folder(),
   'locked.pth': locked(data(b'\x80\x02}.')),
   'loop.pth': link('loop.pth'),
@@ -356,9 +429,13 @@ FILES: dict[str, Make] = {
   'two_validations': splits('train', 'val', 'valid'),
   'test_lacks': splits('train', 'test', **{f'test/dog/{n}.png': None for n in range(3)}),
   'test_has_more': splits('train', 'test', **{'test/bird/0.png': PNG}),
-  'greys': folder(**{f'{name}/{n}.png': data(picture(mode='L')) for name in ('cat', 'dog') for n in range(3)}),
+  'greys': folder(
+    **{f'{name}/{n}.png': data(picture(mode='L')) for name in ('cat', 'dog') for n in range(3)}
+  ),
   'read_only_photos': locked(photos(), 0o500),
-  'black': folder(**{f'{name}/{n}.png': data(black()) for name in ('cat', 'dog') for n in range(3)}),
+  'black': folder(
+    **{f'{name}/{n}.png': data(black()) for name in ('cat', 'dog') for n in range(3)}
+  ),
   'text.png': text('not an image\n'),
   'image.png': PNG,
   'deep.png': data(picture(mode='I;16')),
@@ -396,47 +473,78 @@ FILES: dict[str, Make] = {
   'run_results_bom': of_stock('run', **{'results.json': data(b'\xef\xbb\xbf[]')}),
   'run_results_deep': of_stock('run', **{'results.json': text('[' * 100_000)}),
   'run_results_role': of_stock('run', **{'results.json': with_rows(role=None)}),
-  'run_results_text_for_number': of_stock('run', **{'results.json': with_rows(test_accuracy='much')}),
+  'run_results_text_for_number': of_stock(
+    'run', **{'results.json': with_rows(test_accuracy='much')}
+  ),
   'run_results_two': of_stock('run', **{'results.json': with_rows(test_accuracy=2.0)}),
   'run_results_teachers': of_stock('run', **{'results.json': with_rows(teachers=3)}),
   'run_results_method': of_stock('run', **{'results.json': with_rows(method=None)}),
   'run_results_seconds': of_stock('run', **{'results.json': with_rows(seconds='long')}),
   'run_versions_lost': of_stock('run', **{'versions.json': text('')}),
   'run_versions_list': of_stock('run', **{'versions.json': text('[]')}),
-  'run_history_cells': of_stock('run', **{'phases/student/history.csv': text('epoch,train_loss\n1,2,3\n')}),
-  'run_history_quote': of_stock('run', **{'phases/student/history.csv': text('epoch,train_loss\n1,"2')}),
+  'run_history_cells': of_stock(
+    'run', **{'phases/student/history.csv': text('epoch,train_loss\n1,2,3\n')}
+  ),
+  'run_history_quote': of_stock(
+    'run', **{'phases/student/history.csv': text('epoch,train_loss\n1,"2')}
+  ),
   'run_history_epoch': of_stock('run', **{'phases/student/history.csv': text('train_loss\n1.0\n')}),
-  'run_history_text': of_stock('run', **{'phases/student/history.csv': text('epoch,train_loss\n1,low\n')}),
+  'run_history_text': of_stock(
+    'run', **{'phases/student/history.csv': text('epoch,train_loss\n1,low\n')}
+  ),
   'run_history_binary': of_stock('run', **{'phases/student/history.csv': data(b'\xff\xfe\x00')}),
-  'run_history_terms': of_stock('run', **{'phases/student/history.csv': text('epoch,term/a,term/b\n1,low,high\n')}),
+  'run_history_terms': of_stock(
+    'run', **{'phases/student/history.csv': text('epoch,term/a,term/b\n1,low,high\n')}
+  ),
   'study': of_stock('study'),
   'study_text': of_stock('study', **{'study.json': text('{')}),
   'study_list': of_stock('study', **{'study.json': text('[]')}),
   'study_lacks': of_stock('study', **{'study.json': text('{"title": "T"}')}),
-  'study_rows': of_stock('study', **{'study.json': changed_json(lambda study: study | {'rows': {}})}),
+  'study_rows': of_stock(
+    'study', **{'study.json': changed_json(lambda study: study | {'rows': {}})}
+  ),
   'study_row': of_stock('study', **{'study.json': in_study('rows', name=3)}),
   'study_row_sweep': of_stock('study', **{'study.json': in_study('rows', sweep=[1])}),
   'study_row_paper': of_stock('study', **{'study.json': in_study('rows', paper='high')}),
   'study_row_group': of_stock('study', **{'study.json': in_study('rows', group=None)}),
   'study_run': of_stock('study', **{'study.json': in_study('runs', row='nobody')}),
   'study_run_config': of_stock('study', **{'study.json': in_study('runs', config=[])}),
-  'study_run_history': of_stock('study', **{'study.json': in_study('runs', histories={'student': 'nowhere.csv'})}),
-  'study_run_outside': of_stock('study', **{'study.json': in_study('runs', histories={'student': '/etc/passwd'})}),
-  'study_scale': of_stock('study', **{'study.json': changed_json(lambda study: study | {'scale': 'small'})}),
-  'study_comparisons': of_stock('study', **{'study.json': changed_json(lambda study: study | {'comparisons': [['KD', 'nobody']]})}),
+  'study_run_history': of_stock(
+    'study', **{'study.json': in_study('runs', histories={'student': 'nowhere.csv'})}
+  ),
+  'study_run_outside': of_stock(
+    'study', **{'study.json': in_study('runs', histories={'student': '/etc/passwd'})}
+  ),
+  'study_scale': of_stock(
+    'study', **{'study.json': changed_json(lambda study: study | {'scale': 'small'})}
+  ),
+  'study_comparisons': of_stock(
+    'study',
+    **{'study.json': changed_json(lambda study: study | {'comparisons': [['KD', 'nobody']]})},
+  ),
   'study_results_object': of_stock('study', **{'results.json': text('{}')}),
   'study_results_seed': of_stock('study', **{'results.json': with_rows(seed=[1])}),
   'study_results_accuracy': of_stock('study', **{'results.json': with_rows(test_accuracy='much')}),
   'study_results_seconds': of_stock('study', **{'results.json': with_rows(seconds='long')}),
   'study_sweeps_text': of_stock('study', **{'sweeps.json': text('[')}),
   # what is exported, and what the crosscheck takes
-  'network_results': folder(**{'networks/student': of_stock('network'), 'results.json': text('{"a": 1}')}),
+  'network_results': folder(
+    **{'networks/student': of_stock('network'), 'results.json': text('{"a": 1}')}
+  ),
   'network_config': folder(**{'networks/student': of_stock('network'), 'config.json': text('[]')}),
-  'network_versions': folder(**{'networks/student': of_stock('network'), 'versions.json': text('{"libraries": 3}')}),
+  'network_versions': folder(
+    **{'networks/student': of_stock('network'), 'versions.json': text('{"libraries": 3}')}
+  ),
   'two_networks': folder(**{'networks/a': of_stock('network'), 'networks/b': of_stock('network')}),
   'unknown_numbers': folder(**{'numbers.npz': data(archive(a=b'1'))}),
   'text_numbers': folder(**{'losses.npz': text('no numbers\n')}),
-  'pickled_numbers': folder(**{'losses.npz': data(archive(**{'student_logits.npy': b'\x93NUMPY'}))}),
-  'lacking_numbers': folder(**{'losses.npz': lambda path, stock: np.savez(path, kl=1.0, kl__grad=1.0)}),
-  'lacking_network': folder(**{'logits_net.npz': lambda path, stock: np.savez(path, image=np.zeros((1, 32, 32, 3)))}),
-}  # fmt: skip
+  'pickled_numbers': folder(
+    **{'losses.npz': data(archive(**{'student_logits.npy': b'\x93NUMPY'}))}
+  ),
+  'lacking_numbers': folder(
+    **{'losses.npz': lambda path, stock: np.savez(path, kl=1.0, kl__grad=1.0)}
+  ),
+  'lacking_network': folder(
+    **{'logits_net.npz': lambda path, stock: np.savez(path, image=np.zeros((1, 32, 32, 3)))}
+  ),
+}

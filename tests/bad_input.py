@@ -2,9 +2,10 @@
 
   python tests/bad_input.py [--kind=KIND] [--sample=N --seed=0] [--table=FILE.md]
 
-The cases are in bad_cases.py. Each runs in a folder of its own, in a fork of this process, which has imported all that the commands
-need but asked for no device. It has to end with 2; to write one line to standard error, without a traceback, that begins with the
-command's name and holds the words of its case; and to leave the folder's files as they were. A fork trains nothing: where it came to
+The cases are in bad_cases.py. Each runs in a folder of its own, in a fork of this process, which
+has imported all that the commands need but asked for no device. It has to end with 2; to write one
+line to standard error, without a traceback, that begins with the command's name and holds the words
+of its case; and to leave the folder's files as they were. A fork trains nothing: where it came to
 that, the input was not refused. Exits 1 where a case is not so.
 """
 
@@ -37,11 +38,27 @@ TRAINED = 99  # the exit code of a fork that was to train
 LONGEST = 1200  # characters of a line
 PATIENCE = 30  # seconds for a case
 MEMORY = 8 << 30  # bytes of addresses that a case may take beyond what it starts with
-LATE = ('sklearn.datasets', 'PIL.Image', 'tensorflow_datasets', 'orbax.checkpoint', 'matplotlib.figure', 'jax.export', 'rich.table',
-        'kd_jax.commands.run', 'kd_jax.studies.definition', 'kd_jax.studies.workers',
-        'kd_jax.commands.export', 'kd_jax.commands.predict', 'kd_jax.commands.crosscheck', 'kd_jax.report.page',
-        'kd_jax.report.run_page', 'kd_jax.runs.inference', 'kd_jax.studies.estimate',
-        'kd_jax.studies.slurm', 'ml_collections.config_flags')  # fmt: skip
+LATE = (
+  'sklearn.datasets',
+  'PIL.Image',
+  'tensorflow_datasets',
+  'orbax.checkpoint',
+  'matplotlib.figure',
+  'jax.export',
+  'rich.table',
+  'kd_jax.commands.run',
+  'kd_jax.studies.definition',
+  'kd_jax.studies.workers',
+  'kd_jax.commands.export',
+  'kd_jax.commands.predict',
+  'kd_jax.commands.crosscheck',
+  'kd_jax.report.page',
+  'kd_jax.report.run_page',
+  'kd_jax.runs.inference',
+  'kd_jax.studies.estimate',
+  'kd_jax.studies.slurm',
+  'ml_collections.config_flags',
+)
 
 
 class Outcome(NamedTuple):
@@ -65,9 +82,18 @@ class Judged(NamedTuple):
 
 
 def prepare() -> None:
-  """Imports what the commands would import late, so that forks need not; all of them compute on one CPU device."""
-  os.environ |= {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'TFDS_DATA_DIR': '', 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONPATH': str(ROOT)}
-  warnings.filterwarnings('ignore', message='.*fork.*')  # a child that computes has no thread of ours to wait for
+  """Imports what the commands would import late, so that forks need not; all of them compute on one
+  CPU device.
+  """
+  os.environ |= {
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': '',
+    'TFDS_DATA_DIR': '',
+    'PYTHONDONTWRITEBYTECODE': '1',
+    'PYTHONPATH': str(ROOT),
+  }
+  # a child that computes has no thread of ours to wait for
+  warnings.filterwarnings('ignore', message='.*fork.*')
   warnings.filterwarnings('ignore', category=DeprecationWarning)
   for name in LATE:
     importlib.import_module(name)
@@ -80,7 +106,9 @@ def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
   stock = folder / 'stock'
   stock.mkdir()
   if _forked(lambda: bad_files.stock(stock), folder, folder / 'stock.log'):
-    raise RuntimeError(f'the files of the cases cannot be made:\n{(folder / "stock.log").read_text()}')
+    raise RuntimeError(
+      f'the files of the cases cannot be made:\n{(folder / "stock.log").read_text()}'
+    )
   for number, case in enumerate(cases):
     place = folder / str(number)
     (place / 'here').mkdir(parents=True)
@@ -92,11 +120,15 @@ def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
 
 
 def files(command: str) -> list[str]:
-  """The names in bad_files.FILES that a command speaks of; of a module without .py, and with them the card beside a file."""
+  """The names in bad_files.FILES that a command speaks of; of a module without .py, and with them
+  the card beside a file.
+  """
   from tests.bad_files import FILES
 
   spoken = {part.removeprefix('./').split('/')[0] for part in re.split(r'[\s=,:]+', command)}
-  return [name for name in FILES if {name, name.removesuffix('.py'), name.removesuffix('.json')} & spoken]
+  return [
+    name for name in FILES if {name, name.removesuffix('.py'), name.removesuffix('.json')} & spoken
+  ]
 
 
 def given(command: str, place: Path) -> Outcome:
@@ -108,15 +140,25 @@ def given(command: str, place: Path) -> Outcome:
   home = {'HOME': str(place), 'XDG_CACHE_HOME': str(place / 'cache')}
   if variables:
     start = [str(ROOT / program)] if program.endswith('.py') else ['-m', program]
-    done = subprocess.run([sys.executable, *start, *arguments], cwd=here, capture_output=True, timeout=PATIENCE,
-                          env={**os.environ, **home, **variables}, preexec_fn=_obey)  # fmt: skip
+    done = subprocess.run(
+      [sys.executable, *start, *arguments],
+      cwd=here,
+      capture_output=True,
+      timeout=PATIENCE,
+      env={**os.environ, **home, **variables},
+      preexec_fn=_obey,
+    )
     code, said = done.returncode, [done.stdout, done.stderr]
   else:
     printed = [place / 'out', place / 'err']
     code = _forked(lambda: _call(program, arguments, home), here, *printed)
     said = [file.read_bytes() for file in printed]
   after = contents(here)
-  changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name) and '/.kd_jax' not in f'/{name}')
+  changed = sorted(
+    name
+    for name in {*before, *after}
+    if before.get(name) != after.get(name) and '/.kd_jax' not in f'/{name}'
+  )
   out, err = (text.decode(errors='replace').replace(f'{here}/', '') for text in said)
   return Outcome(code, out, err, changed, time.monotonic() - began)
 
@@ -126,13 +168,18 @@ def fault(case, outcome: Outcome) -> str:
   name = next(word for word in case.command.split() if not re.match('[A-Z_]+=', word))
   lines = outcome.err.splitlines()
   faults = [
-    (outcome.code == TRAINED, 'it trains'), (outcome.code < 0, f'signal {-outcome.code}'),
-    ('Traceback' in outcome.err + outcome.out, 'a traceback'), (outcome.code != 2, f'exit code {outcome.code}'),
-    (len(lines) != 1, f'{len(lines)} lines'), (not outcome.err.startswith(f'{name}: '), 'no name of the command'),
-    (case.said not in outcome.err, f'it does not say "{case.said}"'), (len(outcome.err) > LONGEST, f'{len(outcome.err)} characters'),
-    (not outcome.err.rstrip('\n').isprintable(), 'characters that steer a terminal'), (bool(outcome.out), 'it prints results'),
+    (outcome.code == TRAINED, 'it trains'),
+    (outcome.code < 0, f'signal {-outcome.code}'),
+    ('Traceback' in outcome.err + outcome.out, 'a traceback'),
+    (outcome.code != 2, f'exit code {outcome.code}'),
+    (len(lines) != 1, f'{len(lines)} lines'),
+    (not outcome.err.startswith(f'{name}: '), 'no name of the command'),
+    (case.said not in outcome.err, f'it does not say "{case.said}"'),
+    (len(outcome.err) > LONGEST, f'{len(outcome.err)} characters'),
+    (not outcome.err.rstrip('\n').isprintable(), 'characters that steer a terminal'),
+    (bool(outcome.out), 'it prints results'),
     (bool(outcome.changed), f'it changes {", ".join(outcome.changed[:3])}'),
-  ]  # fmt: skip
+  ]
   return '; '.join(said for wrong, said in faults if wrong)
 
 
@@ -143,7 +190,13 @@ def contents(folder: Path) -> dict[str, object]:
     for name in [*folders, *files]:
       path = Path(place, name)
       status = path.lstat()
-      what = path.read_bytes() if stat.S_ISREG(status.st_mode) else os.readlink(path) if path.is_symlink() else None
+      what = (
+        path.read_bytes()
+        if stat.S_ISREG(status.st_mode)
+        else os.readlink(path)
+        if path.is_symlink()
+        else None
+      )
       found[os.path.relpath(path, folder)] = status.st_mode, what
   return found
 
@@ -219,7 +272,8 @@ def _obey() -> None:
   libc = ctypes.CDLL(None)
   header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
   libc.capget(header, sets)
-  for number in (0, 1):  # effective and permitted: CAP_DAC_OVERRIDE is bit 1, CAP_DAC_READ_SEARCH bit 2
+  # effective and permitted: CAP_DAC_OVERRIDE is bit 1, CAP_DAC_READ_SEARCH bit 2
+  for number in (0, 1):
     sets[number] &= ~0b110
   libc.capset(header, sets)
 
@@ -234,7 +288,10 @@ def _remove(folder: Path) -> None:
 
 def shown(text: str, length: int) -> str:
   """Text as a cell of a Markdown table."""
-  text = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'backslashreplace').decode() for c in ' '.join(text.split()))
+  text = ''.join(
+    c if c.isprintable() else c.encode('unicode_escape', 'backslashreplace').decode()
+    for c in ' '.join(text.split())
+  )
   if len(text) > length:
     text = f'{text[: length // 2]} … {text[-length // 2 :]}'
   return text.replace('|', r'\|')
@@ -243,7 +300,11 @@ def shown(text: str, length: int) -> str:
 def table(rows: Sequence[Judged], *, length: int = 400) -> str:
   """All cases in Markdown."""
   lines = ['| kind | command | code | what it says |', '|---|---|---|---|']
-  lines += [f'| {row.case.kind} | `{shown(row.case.command, 120)}` | {row.outcome.code} | {shown(row.line, length)} |' for row in rows]
+  lines += [
+    f'| {row.case.kind} | `{shown(row.case.command, 120)}` | {row.outcome.code} | '
+    f'{shown(row.line, length)} |'
+    for row in rows
+  ]
   return '\n'.join(lines)
 
 
@@ -252,13 +313,18 @@ def summary(rows: Sequence[Judged]) -> str:
   counts = collections.Counter(row.case.kind for row in rows)
   example = {row.case.kind: row for row in rows}
   lines = ['| kind | cases | for example | |', '|---|---|---|---|']
-  lines += [f'| {kind} | {count} | `{shown(example[kind].case.command, 80)}` | {shown(example[kind].line, 160)} |'
-            for kind, count in counts.items()]  # fmt: skip
+  lines += [
+    f'| {kind} | {count} | `{shown(example[kind].case.command, 80)}` | '
+    f'{shown(example[kind].line, 160)} |'
+    for kind, count in counts.items()
+  ]
   return '\n'.join([*lines, f'| all | {len(rows)} | | |'])
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--kind', default='', help='one kind alone')
   parser.add_argument('--sample', type=int, default=0, help='so many cases, drawn; 0: all')
   parser.add_argument('--seed', type=int, default=0, help='of the sample')
@@ -276,14 +342,22 @@ def main() -> int:
     for row in judge(cases, Path(folder)):
       rows.append(row)
       if row.fault:
-        print(f'{shown(row.case.command, 200)}\n  {row.fault}\n  {shown(row.line, 600)}', flush=True)
+        print(
+          f'{shown(row.case.command, 200)}\n  {row.fault}\n  {shown(row.line, 600)}', flush=True
+        )
       elif sys.stderr.isatty():
         print(f'\r{len(rows)} of {len(cases)}', end='', file=sys.stderr, flush=True)
   if arguments.table:
     arguments.table.write_text(table(rows) + '\n')
-  wrong, slowest = sum(bool(row.fault) for row in rows), max(rows, key=lambda row: row.outcome.seconds)
-  print(f'\n{summary(rows)}\n\n{len(rows)} cases in {time.monotonic() - began:.0f} s, the longest {slowest.outcome.seconds:.1f} s '
-        f'({shown(slowest.case.command, 80)}); {wrong} are not refused as they have to be')  # fmt: skip
+  wrong, slowest = (
+    sum(bool(row.fault) for row in rows),
+    max(rows, key=lambda row: row.outcome.seconds),
+  )
+  print(
+    f'\n{summary(rows)}\n\n{len(rows)} cases in {time.monotonic() - began:.0f} s, the longest '
+    f'{slowest.outcome.seconds:.1f} s '
+    f'({shown(slowest.case.command, 80)}); {wrong} are not refused as they have to be'
+  )
   return 1 if wrong else 0
 
 

@@ -1,4 +1,6 @@
-"""Some of the table of bad input, the same cases each time; and that the table's own checks can fail."""
+"""Some of the table of bad input, the same cases each time; and that the table's own checks can
+fail.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,17 @@ GOOD = Outcome(2, '', 'launch.py: epochs is at least 1, not 0\n', [], 0.1)
 CASE = Case('ranges', 'launch.py --config.epochs=0', 'at least 1')
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='forks are bounded, and give up rights, as Linux has it')
+@pytest.mark.skipif(
+  sys.platform != 'linux', reason='forks are bounded, and give up rights, as Linux has it'
+)
 def test_some_cases():
-  done = subprocess.run([sys.executable, 'tests/bad_input.py', '--sample=80'], cwd=ROOT, capture_output=True, text=True, timeout=900)
+  done = subprocess.run(
+    [sys.executable, 'tests/bad_input.py', '--sample=80'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=900,
+  )
   assert done.returncode == 0, done.stdout + done.stderr
   assert '80 cases in ' in done.stdout and '; 0 are not refused as they have to be' in done.stdout
 
@@ -35,19 +45,34 @@ def test_every_file_is_spoken_of():
   assert set(bad_files.FILES) == {name for case in CASES for name in bad_input.files(case.command)}
 
 
-@pytest.mark.parametrize(('changed', 'fault'), [
-  ({'code': 0}, 'exit code 0'), ({'code': bad_input.TRAINED}, 'it trains'), ({'code': -9}, 'signal 9'), ({'err': ''}, '0 lines'),
-  ({'err': GOOD.err * 2}, '2 lines'), ({'err': 'Traceback (most recent call last):\n'}, 'a traceback'),
-  ({'err': GOOD.err.removeprefix('launch.py: ')}, 'no name of the command'), ({'err': 'launch.py: no\n'}, 'does not say'),
-  ({'err': GOOD.err.replace('not', 'x' * 2000)}, 'characters'), ({'err': GOOD.err.replace('not', '\x1b[31m')}, 'steer a terminal'),
-  ({'out': 'Results lie in runs'}, 'it prints results'), ({'changed': ['runs/quickstart']}, 'it changes runs/quickstart'),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+  ('changed', 'fault'),
+  [
+    ({'code': 0}, 'exit code 0'),
+    ({'code': bad_input.TRAINED}, 'it trains'),
+    ({'code': -9}, 'signal 9'),
+    ({'err': ''}, '0 lines'),
+    ({'err': GOOD.err * 2}, '2 lines'),
+    ({'err': 'Traceback (most recent call last):\n'}, 'a traceback'),
+    ({'err': GOOD.err.removeprefix('launch.py: ')}, 'no name of the command'),
+    ({'err': 'launch.py: no\n'}, 'does not say'),
+    ({'err': GOOD.err.replace('not', 'x' * 2000)}, 'characters'),
+    ({'err': GOOD.err.replace('not', '\x1b[31m')}, 'steer a terminal'),
+    ({'out': 'Results lie in runs'}, 'it prints results'),
+    ({'changed': ['runs/quickstart']}, 'it changes runs/quickstart'),
+  ],
+  ids=str,
+)
 def test_what_is_wrong_is_named(changed, fault):
-  assert not bad_input.fault(CASE, GOOD) and fault in bad_input.fault(CASE, GOOD._replace(**changed))
+  assert not bad_input.fault(CASE, GOOD) and fault in bad_input.fault(
+    CASE, GOOD._replace(**changed)
+  )
 
 
 def test_the_table_is_markdown():
   row = bad_input.Judged(CASE._replace(command='launch.py a|b ' + 'x' * 500), GOOD, '')
   *_, line = bad_input.table([row]).splitlines()
-  assert line.startswith('| ranges | `launch.py a\\|b xx') and line.endswith('| 2 | launch.py: epochs is at least 1, not 0 |')
+  assert line.startswith('| ranges | `launch.py a\\|b xx') and line.endswith(
+    '| 2 | launch.py: epochs is at least 1, not 0 |'
+  )
   assert '| ranges | 1 |' in bad_input.summary([row]) and '| all | 1 |' in bad_input.summary([row])

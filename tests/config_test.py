@@ -26,8 +26,14 @@ def refused(match: str, **changed) -> None:
 
 def test_what_is_shared_holds_no_paths(tmp_path):
   teachers = '/of/mine/a.pth, b.pth'
-  shared = resolved(dataset=str(tmp_path), data_dir='/of/mine', teacher_checkpoint=teachers).to_share()
-  assert shared['dataset'] == tmp_path.name and shared['teacher_checkpoint'] == 'a.pth,b.pth' and 'data_dir' not in shared
+  shared = resolved(
+    dataset=str(tmp_path), data_dir='/of/mine', teacher_checkpoint=teachers
+  ).to_share()
+  assert (
+    shared['dataset'] == tmp_path.name
+    and shared['teacher_checkpoint'] == 'a.pth,b.pth'
+    and 'data_dir' not in shared
+  )
   assert resolved(dataset='mnist/corrupted').to_share()['dataset'] == 'mnist/corrupted'
   assert resolved(seed=3).to_share()['seed'] == 3
 
@@ -35,7 +41,9 @@ def test_what_is_shared_holds_no_paths(tmp_path):
 class TestDefault:
   def test_every_key_has_help_and_a_valid_default(self):
     assert all(field.metadata['help'].strip() for field in config.KEYS.values())
-    assert {name: getattr(resolved(), name) for name in config.KEYS} == {n: f.default for n, f in config.KEYS.items()}
+    assert {name: getattr(resolved(), name) for name in config.KEYS} == {
+      n: f.default for n, f in config.KEYS.items()
+    }
 
   def test_is_locked(self):
     made = config.default()
@@ -47,7 +55,9 @@ class TestDefault:
   def test_has_a_section_a_method_whose_options_follow_the_recipe_unless_set(self):
     made = config.default()
     for name in METHODS:
-      assert set(made[name]) == set(config.options_of(name)) and not any(v is not None for v in made[name].values())
+      assert set(made[name]) == set(config.options_of(name)) and not any(
+        v is not None for v in made[name].values()
+      )
     assert resolved(method='kd', recipe='official').options == {'kd': {}}
 
   @pytest.mark.parametrize('name', METHODS)
@@ -55,7 +65,9 @@ class TestDefault:
     assert resolved(method=name).options == {name: {}}
 
   def test_an_unknown_key_is_named_with_what_was_meant(self):
-    with pytest.raises(KdJaxError, match="unknown configuration key 'batchsize'. Did you mean 'batch_size'"):
+    with pytest.raises(
+      KdJaxError, match="unknown configuration key 'batchsize'. Did you mean 'batch_size'"
+    ):
       config.default(batchsize=3)
 
   def test_changes_do_not_reach_the_next_one(self):
@@ -71,11 +83,23 @@ class TestResolve:
   def test_an_integer_may_stand_for_a_number(self):
     assert resolved(learning_rate=1).learning_rate == 1
 
-  @pytest.mark.parametrize('changed', [
-    {'student': 'resnet88'}, {'teacher': 'resnet25'}, {'recipe': 'writen'}, {'parallel': 'pmapp'}, {'relu_placement': 'blocks'},
-    {'compute_dtype': 'bfloat'}, {'teacher_relu_placement': ''}, {'teacher_guess': 'fitted'}, {'teacher_weights': 'averaged'},
-    {'selection': 'tests'}, {'data_placement': 'gpu'},
-  ], ids=str)  # fmt: skip
+  @pytest.mark.parametrize(
+    'changed',
+    [
+      {'student': 'resnet88'},
+      {'teacher': 'resnet25'},
+      {'recipe': 'writen'},
+      {'parallel': 'pmapp'},
+      {'relu_placement': 'blocks'},
+      {'compute_dtype': 'bfloat'},
+      {'teacher_relu_placement': ''},
+      {'teacher_guess': 'fitted'},
+      {'teacher_weights': 'averaged'},
+      {'selection': 'tests'},
+      {'data_placement': 'gpu'},
+    ],
+    ids=str,
+  )
   def test_names_are_checked_with_the_valid_ones(self, changed):
     ((name, value),) = changed.items()
     refused(f"unknown {name} '{value}'.*Valid: ", **changed)
@@ -84,27 +108,69 @@ class TestResolve:
     refused("Did you mean 'resnet8", student='resnet88')
     refused("Did you mean 'written'", recipe='writen')
 
-  @pytest.mark.parametrize('changed', [
-    {'epochs': 0}, {'batch_size': 0}, {'log_every': 0}, {'seed': -1}, {'seed': 2**32}, {'train_examples': -1}, {'crop_padding': -1},
-    {'teacher_epochs': -1}, {'validation_examples': -1}, {'eval_examples': -1}, {'weight_decay': -1.0},
-    {'weight_decay': float('nan')}, {'weight_decay': float('inf')}, {'learning_rate': 0.0}, {'learning_rate': float('nan')},
-    {'learning_rate': float('inf')}, {'learning_rate_factor': 0.0}, {'momentum': 1.0}, {'momentum': -0.1},
-    {'momentum': float('nan')}, {'learning_rate_drops': (0.5, 1.0)}, {'learning_rate_drops': (0.0,)},
-    {'learning_rate_drops': (float('nan'),)},
-  ], ids=str)  # fmt: skip
+  @pytest.mark.parametrize(
+    'changed',
+    [
+      {'epochs': 0},
+      {'batch_size': 0},
+      {'log_every': 0},
+      {'seed': -1},
+      {'seed': 2**32},
+      {'train_examples': -1},
+      {'crop_padding': -1},
+      {'teacher_epochs': -1},
+      {'validation_examples': -1},
+      {'eval_examples': -1},
+      {'weight_decay': -1.0},
+      {'weight_decay': float('nan')},
+      {'weight_decay': float('inf')},
+      {'learning_rate': 0.0},
+      {'learning_rate': float('nan')},
+      {'learning_rate': float('inf')},
+      {'learning_rate_factor': 0.0},
+      {'momentum': 1.0},
+      {'momentum': -0.1},
+      {'momentum': float('nan')},
+      {'learning_rate_drops': (0.5, 1.0)},
+      {'learning_rate_drops': (0.0,)},
+      {'learning_rate_drops': (float('nan'),)},
+    ],
+    ids=str,
+  )
   def test_ranges(self, changed):
     refused(next(iter(changed)), **changed)
 
-  @pytest.mark.parametrize('changed', [
-    {'seed': 2**32 - 1}, {'seed': 0}, {'epochs': 1}, {'momentum': 0.0}, {'weight_decay': 0.0}, {'learning_rate_drops': ()},
-    {'crop_padding': 0}, {'train_examples': 0},
-  ], ids=str)  # fmt: skip
+  @pytest.mark.parametrize(
+    'changed',
+    [
+      {'seed': 2**32 - 1},
+      {'seed': 0},
+      {'epochs': 1},
+      {'momentum': 0.0},
+      {'weight_decay': 0.0},
+      {'learning_rate_drops': ()},
+      {'crop_padding': 0},
+      {'train_examples': 0},
+    ],
+    ids=str,
+  )
   def test_the_ends_of_the_ranges(self, changed):
     ((name, value),) = changed.items()
     assert getattr(resolved(**changed), name) == value
 
-  @pytest.mark.parametrize(('name', 'value'), [('epochs', True), ('epochs', '3'), ('epochs', 2.5), ('student', 3), ('mean', 0.5),
-                                               ('flip', 1), ('learning_rate', 'fast'), ('learning_rate', True)])  # fmt: skip
+  @pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+      ('epochs', True),
+      ('epochs', '3'),
+      ('epochs', 2.5),
+      ('student', 3),
+      ('mean', 0.5),
+      ('flip', 1),
+      ('learning_rate', 'fast'),
+      ('learning_rate', True),
+    ],
+  )
   def test_types(self, name, value):
     """A config file may return any ConfigDict, which need not keep types."""
     loose = ml_collections.ConfigDict({**config.default().to_dict(), name: value})
@@ -116,7 +182,9 @@ class TestResolve:
     assert made == dataclasses.replace(resolved(), epochs=3)
 
   def test_unknown_keys_of_a_loose_config(self):
-    with pytest.raises(KdJaxError, match="unknown configuration key 'epohs'. Did you mean 'epochs'"):
+    with pytest.raises(
+      KdJaxError, match="unknown configuration key 'epohs'. Did you mean 'epochs'"
+    ):
       config.resolve(ml_collections.ConfigDict({'epohs': 3}))
     with pytest.raises(KdJaxError, match="unknown option of kd 'alhpa'. Did you mean 'alpha'"):
       config.resolve(ml_collections.ConfigDict({'method': 'kd', 'kd': {'alhpa': 0.5}}))
@@ -153,10 +221,19 @@ class TestTogether:
     made.kd.alpha, made.oh.weight = 0.3, 1e-4
     assert config.resolve(made).options == {'kd': {'alpha': 0.3}, 'oh': {'weight': 1e-4}}
 
-  @pytest.mark.parametrize(('method', 'match'), [
-    ('kdd', "unknown method 'kdd'"), ('kd+kd', 'names kd twice'), ('x*kd', "'x' is no weight"), ('-1*kd', 'not greater than 0'),
-    ('0*kd', 'not greater than 0'), ('inf*kd', 'not greater than 0'), ('', 'unknown method'), ('kd+', 'unknown method'),
-  ])  # fmt: skip
+  @pytest.mark.parametrize(
+    ('method', 'match'),
+    [
+      ('kdd', "unknown method 'kdd'"),
+      ('kd+kd', 'names kd twice'),
+      ('x*kd', "'x' is no weight"),
+      ('-1*kd', 'not greater than 0'),
+      ('0*kd', 'not greater than 0'),
+      ('inf*kd', 'not greater than 0'),
+      ('', 'unknown method'),
+      ('kd+', 'unknown method'),
+    ],
+  )
   def test_methods_that_cannot_be_read(self, method, match):
     refused(match, method=method)
 
@@ -177,7 +254,9 @@ class TestJson:
     del stored['batch_size']
     assert config.from_json(stored) == resolved(flip=False)
 
-  @pytest.mark.parametrize('stored', [{'epoch': 3}, {'epochs': 'many'}, {'student': 'resnet9'}], ids=str)
+  @pytest.mark.parametrize(
+    'stored', [{'epoch': 3}, {'epochs': 'many'}, {'student': 'resnet9'}], ids=str
+  )
   def test_what_is_no_configuration_is_refused(self, stored):
     with pytest.raises(KdJaxError):
       config.from_json(stored)
@@ -188,8 +267,17 @@ class TestDifference:
     changed = config.difference(resolved().for_json(), resolved(epochs=3, seed=1).for_json())
     assert sorted(changed) == ['epochs: 200 → 3', 'seed: 0 → 1']
 
-  @pytest.mark.parametrize('changed', [{'data_dir': '/elsewhere'}, {'download': False}, {'data_placement': 'host'},
-                                       {'parallel': 'pmap'}, {'log_every': 7}], ids=str)  # fmt: skip
+  @pytest.mark.parametrize(
+    'changed',
+    [
+      {'data_dir': '/elsewhere'},
+      {'download': False},
+      {'data_placement': 'host'},
+      {'parallel': 'pmap'},
+      {'log_every': 7},
+    ],
+    ids=str,
+  )
   def test_some_keys_may_change(self, changed):
     assert not config.difference(resolved().for_json(), resolved(**changed).for_json())
     assert set(changed) <= set(config.FREE)
@@ -206,11 +294,19 @@ class TestDifference:
     assert config.difference(stored, resolved(flip=False).for_json()) == ['flip: True → False']
 
   def test_a_key_of_another_version_counts(self):
-    assert config.difference(resolved().for_json() | {'unheard_of': 1}, resolved().for_json()) == ['unheard_of: 1 → None']
+    assert config.difference(resolved().for_json() | {'unheard_of': 1}, resolved().for_json()) == [
+      'unheard_of: 1 → None'
+    ]
 
 
 def test_the_optimiser_of_a_run():
-  made = resolved(learning_rate=0.2, momentum=0.8, weight_decay=1e-3, learning_rate_drops=(0.5,), learning_rate_factor=0.3)
+  made = resolved(
+    learning_rate=0.2,
+    momentum=0.8,
+    weight_decay=1e-3,
+    learning_rate_drops=(0.5,),
+    learning_rate_factor=0.3,
+  )
   assert made.optimiser() == Optimiser(0.2, 0.8, True, 1e-3, (0.5,), 0.3)
   assert resolved().optimiser() == Optimiser()
 

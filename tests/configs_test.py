@@ -55,13 +55,30 @@ class TestFile:
 
   def test_has_phases(self, path):
     made = config.resolve(read(path))
-    student, teacher = (NetworkSpec(name, 10, (32, 32, 3), relu_placement(name, made.relu_placement))
-                        for name in (made.student, made.teacher))  # fmt: skip
-    phases = plans.make(plans.Wanted(
-      made.method, made.recipe, made.options, student, teacher, made.relu_placement, (), made.baseline, made.epochs,
-      made.teacher_epochs, made.batch_size, made.optimiser()))  # fmt: skip
+    student, teacher = (
+      NetworkSpec(name, 10, (32, 32, 3), relu_placement(name, made.relu_placement))
+      for name in (made.student, made.teacher)
+    )
+    phases = plans.make(
+      plans.Wanted(
+        made.method,
+        made.recipe,
+        made.options,
+        student,
+        teacher,
+        made.relu_placement,
+        (),
+        made.baseline,
+        made.epochs,
+        made.teacher_epochs,
+        made.batch_size,
+        made.optimiser(),
+      )
+    )
     assert phases[-1].role == 'student' and all(phase.epochs >= 1 for phase in phases)
-    assert sum(phase.epochs for phase in phases if phase.role in ('stage', 'student')) == made.epochs
+    assert (
+      sum(phase.epochs for phase in phases if phase.role in ('stage', 'student')) == made.epochs
+    )
 
   def test_names_no_path_of_a_machine(self, path):
     assert not any(part in path.read_text() for part in ('/home/', '/root/', '/tmp/'))
@@ -84,14 +101,26 @@ class TestStudy:
 
 def test_the_quick_start_gives_both_students_as_many_steps():
   made = definition.resolve(read(QUICK_START))
-  (alone,), (distilled,) = ([run.config for run in made.finals(row, {})[:1]] for row in made.definition.rows)
+  (alone,), (distilled,) = (
+    [run.config for run in made.finals(row, {})[:1]] for row in made.definition.rows
+  )
   kept = 1_437 - distilled.validation_examples  # training digits
   assert alone.train_examples == alone.batch_size == 20 and kept == 1_150
-  assert alone.epochs == distilled.epochs * (kept // distilled.batch_size) == 102 and '102 steps' in made.definition.protocol
+  assert (
+    alone.epochs == distilled.epochs * (kept // distilled.batch_size) == 102
+    and '102 steps' in made.definition.protocol
+  )
 
 
 def test_the_paper_s_tables_are_there():
-  assert {path.stem for path in STUDIES} >= {'table1', 'table2', 'table3', 'table4', 'feature_distillation', 'digits'}
+  assert {path.stem for path in STUDIES} >= {
+    'table1',
+    'table2',
+    'table3',
+    'table4',
+    'feature_distillation',
+    'digits',
+  }
 
 
 def test_every_method_has_a_file():

@@ -1,10 +1,14 @@
-"""Tests run on eight pretended CPU devices, with rank promotion and warnings as errors (pyproject.toml)."""
+"""Tests run on eight pretended CPU devices, with rank promotion and warnings as errors
+(pyproject.toml).
+"""
 
 import os
 
 # Before jax starts: it reads these once.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'.strip()
+os.environ['XLA_FLAGS'] = (
+  f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'.strip()
+)
 
 import jax
 import pytest
@@ -36,7 +40,11 @@ def reference_dir():
 
 @pytest.fixture(scope='session')
 def teachers_dir():
-  return _folder('KD_JAX_TEACHERS', 'networks of other public code and files of many forms (pretrained_elsewhere, pretrained_forms)')
+  return _folder(
+    'KD_JAX_TEACHERS',
+    'networks of other public code and files of many forms (pretrained_elsewhere, '
+    'pretrained_forms)',
+  )
 
 
 @pytest.fixture

@@ -13,9 +13,15 @@ SIZES = 1  # the cell that sets them
 
 
 def cells(text: str) -> list[str]:
-  """The cells of a notebook in the percent format, what stands before the first one included; each keeps its line numbers."""
+  """The cells of a notebook in the percent format, what stands before the first one included; each
+  keeps its line numbers.
+  """
   lines, found = text.splitlines(), []
-  starts = [0, *(number for number, line in enumerate(lines) if line.startswith('# %%')), len(lines)]
+  starts = [
+    0,
+    *(number for number, line in enumerate(lines) if line.startswith('# %%')),
+    len(lines),
+  ]
   for start, stop in zip(starts, starts[1:], strict=False):
     found.append('\n' * start + '\n'.join(lines[start:stop]))
   return found
@@ -48,7 +54,11 @@ def test_a_loss_alone_has_a_gradient(names):
 
 def test_cells_are_run_with_the_given_sizes():
   text = '"""What it is."""\n\n# %% Sizes\nn = 3\n\n# %% Work\nm = n + 1\n'
-  assert [cell.strip() for cell in cells(text)] == ['"""What it is."""', '# %% Sizes\nn = 3', '# %% Work\nm = n + 1']
+  assert [cell.strip() for cell in cells(text)] == [
+    '"""What it is."""',
+    '# %% Sizes\nn = 3',
+    '# %% Work\nm = n + 1',
+  ]
   assert run(text)['m'] == 4 and run(text, n=7)['m'] == 8
   with pytest.raises(AssertionError):
     run(text, k=7)

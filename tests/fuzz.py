@@ -1,14 +1,17 @@
-"""Gives the readers of what others wrote drawn and damaged input: each takes it, or refuses it with a KdJaxError.
+"""Gives the readers of what others wrote drawn and damaged input: each takes it, or refuses it with
+a KdJaxError.
 
   python tests/fuzz.py --cases=100000 --seed=0 [--kind=KIND]
 
-Beside that, nothing that a file names may be imported or called, no file written, no process started (an audit hook tells), and no
-memory taken beyond a multiple of the file's size. Exits 1 at the first case that is not so, after hypothesis has made it small.
+Beside that, nothing that a file names may be imported or called, no file written, no process
+started (an audit hook tells), and no memory taken beyond a multiple of the file's size. Exits 1 at
+the first case that is not so, after hypothesis has made it small.
 
   zip           a checkpoint of torch.save, its archive rebuilt or its bytes damaged
   stream        the same in the older container
   pickle        a damaged pickle in a good archive
-  instructions  a pickle of pieces that belong together or do not, calls of what is forbidden among them
+  instructions  a pickle of pieces that belong together or do not, calls of what is forbidden among
+    them
   network       good files of state dicts that no network has, read to the network
   flags         keys and values of the command line, through its own parsing
   values        configurations as a file of one's own may return them
@@ -52,10 +55,29 @@ SLOWEST = 30.0  # seconds for a case; the machine may have other work
 MEMORY = 2 << 30  # bytes of addresses beyond those at the start
 EXEC = {'exec', 'compile', 'import', 'marshal.loads'}  # events of Python that no file may cause
 ALWAYS = {  # and those that nothing may
-  'os.system', 'os.exec', 'os.posix_spawn', 'os.spawn', 'os.fork', 'os.forkpty', 'subprocess.Popen', 'pickle.find_class',
-  'socket.connect', 'socket.bind', 'ctypes.dlopen', 'os.remove', 'os.rename', 'os.mkdir', 'os.rmdir', 'os.chmod', 'os.symlink',
-  'os.link', 'os.truncate', 'shutil.rmtree', 'shutil.copyfile', 'shutil.move',
-}  # fmt: skip
+  'os.system',
+  'os.exec',
+  'os.posix_spawn',
+  'os.spawn',
+  'os.fork',
+  'os.forkpty',
+  'subprocess.Popen',
+  'pickle.find_class',
+  'socket.connect',
+  'socket.bind',
+  'ctypes.dlopen',
+  'os.remove',
+  'os.rename',
+  'os.mkdir',
+  'os.rmdir',
+  'os.chmod',
+  'os.symlink',
+  'os.link',
+  'os.truncate',
+  'shutil.rmtree',
+  'shutil.copyfile',
+  'shutil.move',
+}
 
 
 class Tally(NamedTuple):
@@ -71,12 +93,16 @@ _seen: list[str] | None = None  # events, while a case is read
 
 
 def _hook(event: str, arguments: tuple) -> None:
-  if _seen is not None and (event in ALWAYS or event in EXEC or (event == 'open' and _writes(*arguments))):
+  if _seen is not None and (
+    event in ALWAYS or event in EXEC or (event == 'open' and _writes(*arguments))
+  ):
     _seen.append(f'{event} {arguments!r}'[:200])
 
 
 def _writes(path: Any, mode: Any, how: int) -> bool:
-  return bool(how & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)) or (isinstance(mode, str) and bool(set(mode) & set('wax+')))
+  return bool(how & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)) or (
+    isinstance(mode, str) and bool(set(mode) & set('wax+'))
+  )
 
 
 @contextlib.contextmanager
@@ -96,7 +122,11 @@ def watched(*, pure: bool) -> Iterator[None]:
 
 
 def attempt(kind: Kind, folder: Path, case: Any, tally: Tally) -> None:
-  """One case. Raises AssertionError, or whatever the reader raises, where it does not take or refuse it as it should."""
+  """One case.
+
+  Raises AssertionError, or whatever the reader raises, where it does not take or refuse it as it
+  should.
+  """
   if kind.write:
     kind.write(folder, case)
   began, peak = time.perf_counter(), 0
@@ -117,7 +147,10 @@ def attempt(kind: Kind, folder: Path, case: Any, tally: Tally) -> None:
   assert seconds < SLOWEST, f'it takes {seconds:.1f} s'
   assert not kind.memory or peak < kind.memory(case), f'it takes {peak / 1e6:.1f} MB'
   tally.outcomes[outcome] += 1
-  tally.worst['seconds'], tally.worst['peak'] = max(tally.worst['seconds'], seconds), max(tally.worst['peak'], peak)
+  tally.worst['seconds'], tally.worst['peak'] = (
+    max(tally.worst['seconds'], seconds),
+    max(tally.worst['peak'], peak),
+  )
 
 
 def _is_clear(error: KdJaxError) -> bool:
@@ -128,13 +161,27 @@ def _is_clear(error: KdJaxError) -> bool:
   return str(error) != '' and said.getvalue()[:-1].isprintable() and len(said.getvalue()) < 1200
 
 
-def run(name: str, cases: int, seed: int, folder: Path, tally: Tally, *, say: Callable[[int], None] = lambda done: None) -> None:
+def run(
+  name: str,
+  cases: int,
+  seed: int,
+  folder: Path,
+  tally: Tally,
+  *,
+  say: Callable[[int], None] = lambda done: None,
+) -> None:
   """Draws cases of a kind and tries them in `folder`. Raises what a case that fails raises."""
   kind, done = KINDS[name], 0
   while done < cases:
+
     @hypothesis.seed(seed + done)
-    @hypothesis.settings(max_examples=min(CHUNK, cases - done), database=None, deadline=None, print_blob=False,
-                         suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip
+    @hypothesis.settings(
+      max_examples=min(CHUNK, cases - done),
+      database=None,
+      deadline=None,
+      print_blob=False,
+      suppress_health_check=list(hypothesis.HealthCheck),
+    )
     @hypothesis.given(kind.draw)
     def each(case: Any) -> None:
       attempt(kind, folder, case, tally)
@@ -150,14 +197,22 @@ def tallies() -> dict[str, Tally]:
 
 def shown(found: dict[str, Tally]) -> str:
   """The tallies as a Markdown table."""
-  lines = ['| kind | cases | taken | refused | slowest, ms | largest peak, MB |', '|---|---|---|---|---|---|']
+  lines = [
+    '| kind | cases | taken | refused | slowest, ms | largest peak, MB |',
+    '|---|---|---|---|---|---|',
+  ]
   total = collections.Counter()
   for name, tally in found.items():
     total += tally.outcomes
     taken, refused = tally.outcomes['taken'], tally.outcomes['refused']
     peak = f'{tally.worst["peak"] / 1e6:.2f}' if KINDS[name].memory else ''
-    lines.append(f'| {name} | {taken + refused:,} | {taken:,} | {refused:,} | {1000 * tally.worst["seconds"]:.0f} | {peak} |')
-  return '\n'.join([*lines, f'| all | {total.total():,} | {total["taken"]:,} | {total["refused"]:,} | | |'])
+    lines.append(
+      f'| {name} | {taken + refused:,} | {taken:,} | {refused:,} | '
+      f'{1000 * tally.worst["seconds"]:.0f} | {peak} |'
+    )
+  return '\n'.join(
+    [*lines, f'| all | {total.total():,} | {total["taken"]:,} | {total["refused"]:,} | | |']
+  )
 
 
 def _worked(name: str, cases: int, seed: int, folder: Path) -> tuple[str, Tally]:
@@ -165,14 +220,24 @@ def _worked(name: str, cases: int, seed: int, folder: Path) -> tuple[str, Tally]
   os.chdir(folder)
   (folder / name).mkdir()
   tally, began = tallies()[name], time.monotonic()
-  run(name, cases, seed, folder / name, tally,
-      say=lambda done: print(f'{name}: {done:,} of {cases:,}, {time.monotonic() - began:.0f} s', flush=True))  # fmt: skip
+  run(
+    name,
+    cases,
+    seed,
+    folder / name,
+    tally,
+    say=lambda done: print(
+      f'{name}: {done:,} of {cases:,}, {time.monotonic() - began:.0f} s', flush=True
+    ),
+  )
   tally.worst['process'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
   return name, tally
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--cases', type=int, default=100_000)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--kind', choices=list(KINDS), help='one kind alone')
@@ -180,20 +245,31 @@ def main() -> int:
   arguments = parser.parse_args()
   bad_input.bounded(MEMORY)
   found, began = tallies(), time.monotonic()
-  shares = {name: kind.share for name, kind in KINDS.items()} if not arguments.kind else {arguments.kind: 1}
+  shares = (
+    {name: kind.share for name, kind in KINDS.items()}
+    if not arguments.kind
+    else {arguments.kind: 1}
+  )
   wanted = {name: round(arguments.cases * share) for name, share in shares.items()}
   order = sorted(wanted, key=lambda name: -wanted[name])
-  with (tempfile.TemporaryDirectory(prefix='fuzz-') as folder,
-        ProcessPoolExecutor(arguments.processes, multiprocessing.get_context('fork')) as pool):  # fmt: skip
-    for one in as_completed([pool.submit(_worked, name, wanted[name], arguments.seed, Path(folder)) for name in order]):
+  with (
+    tempfile.TemporaryDirectory(prefix='fuzz-') as folder,
+    ProcessPoolExecutor(arguments.processes, multiprocessing.get_context('fork')) as pool,
+  ):
+    for one in as_completed(
+      [pool.submit(_worked, name, wanted[name], arguments.seed, Path(folder)) for name in order]
+    ):
       name, tally = one.result()
       found[name] = tally
     made = {path.name for path in Path(folder).iterdir()} - set(order)
     assert not made, f'files were made: {made}'
   largest = max(tally.worst.get('process', 0) for tally in found.values())
   versions = f'Python {platform.python_version()}, hypothesis {hypothesis.__version__}, numpy {importlib.metadata.version("numpy")}'
-  print(f'\n{shown(found)}\n\n{time.monotonic() - began:.0f} s in {arguments.processes} processes, the larger of {largest:.0f} MB, '
-        f'seed {arguments.seed}, {versions}')  # fmt: skip
+  print(
+    f'\n{shown(found)}\n\n{time.monotonic() - began:.0f} s in {arguments.processes} processes, the '
+    f'larger of {largest:.0f} MB, '
+    f'seed {arguments.seed}, {versions}'
+  )
   return 0
 
 

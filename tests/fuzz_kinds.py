@@ -36,7 +36,8 @@ class Kind(NamedTuple):
   """Cases of one kind."""
 
   draw: st.SearchStrategy
-  read: Callable[[Path, Any], Any]  # is given a folder, and what was drawn; raises KdJaxError where it refuses
+  # is given a folder, and what was drawn; raises KdJaxError where it refuses
+  read: Callable[[Path, Any], Any]
   share: float  # of all cases
   write: Callable[[Path, Any], None] | None = None  # puts what was drawn into the folder first
   pure: bool = True  # whether Python may execute nothing meanwhile
@@ -48,35 +49,101 @@ class Kind(NamedTuple):
 VALUES = np.arange(6, dtype=np.float32).tobytes()
 LONG = struct.pack('<q', 5)
 STORED = {'0': VALUES, '1': LONG}
-NUMBER_TYPE = call('numpy', 'dtype', text('f4'), b'\x89', b'\x88') + group(integer(3), text('<')) + b'b'
-WEIGHTS = [text('w'), tensor(storage('0', 6), (2, 3), (3, 1)), text('n'), tensor(storage('1', 1, 'Long'), (), ())]
+NUMBER_TYPE = (
+  call('numpy', 'dtype', text('f4'), b'\x89', b'\x88') + group(integer(3), text('<')) + b'b'
+)
+WEIGHTS = [
+  text('w'),
+  tensor(storage('0', 6), (2, 3), (3, 1)),
+  text('n'),
+  tensor(storage('1', 1, 'Long'), (), ()),
+]
 GOOD = dictionary(
-  model_state_dict=call('collections', 'OrderedDict') + b'(' + b''.join(WEIGHTS) + b'u' + dictionary(_metadata=b'}') + b'b',
+  model_state_dict=call('collections', 'OrderedDict')
+  + b'('
+  + b''.join(WEIGHTS)
+  + b'u'
+  + dictionary(_metadata=b'}')
+  + b'b',
   rates=b'](G?\xf0\x00\x00\x00\x00\x00\x00K\x05eq\x01',
-  best=call('numpy.core.multiarray', 'scalar', NUMBER_TYPE, call('_codecs', 'encode', text('abcd'), text('latin1'))),
-  parameter=call('torch._utils', '_rebuild_parameter', tensor(storage('0', 6), (6,), (1,)), b'\x88', b'N'),
+  best=call(
+    'numpy.core.multiarray',
+    'scalar',
+    NUMBER_TYPE,
+    call('_codecs', 'encode', text('abcd'), text('latin1')),
+  ),
+  parameter=call(
+    'torch._utils', '_rebuild_parameter', tensor(storage('0', 6), (6,), (1,)), b'\x88', b'N'
+  ),
 )
 HACK = text('touch hacked')
 FORBIDDEN = [
-  call('os', 'system', HACK), call('posix', 'system', HACK), call('builtins', 'eval', text('open("hacked", "w")')),
-  call('builtins', 'exec', text('import os')), call('subprocess', 'Popen', HACK), call('shutil', 'rmtree', text('.')),
-  call('builtins', 'getattr', b'cos\nsystem\n', text('x')), call('torch', 'load', text('other.pth')),
+  call('os', 'system', HACK),
+  call('posix', 'system', HACK),
+  call('builtins', 'eval', text('open("hacked", "w")')),
+  call('builtins', 'exec', text('import os')),
+  call('subprocess', 'Popen', HACK),
+  call('shutil', 'rmtree', text('.')),
+  call('builtins', 'getattr', b'cos\nsystem\n', text('x')),
+  call('torch', 'load', text('other.pth')),
   call('runpy', 'run_path', text('a')),
-  call('builtins', '__import__', text('os')), call('numpy', 'load', text('x')), b'(cos\nsystem\n' + HACK + b'o',
-  b'(ios\nsystem\n' + HACK + b')R', b'\x8c\x02os\x8c\x06system\x93' + group(HACK) + b'R', b'c__main__\nNet\n)\x81}b',
-  call('functools', 'partial', b'cos\nsystem\n', HACK), call('operator', 'attrgetter', text('system')), b'\x82\x01', b'Pfile\n',
-]  # fmt: skip
-OPCODES = [bytes([code]) for code in b'.NJKMGX})]taeusqrhjcRbQ2\x80\x81\x85\x86\x87\x88\x89\x8a\x8c\x93\x94\x95BCIiopPl']
-NUMBERS = [b'\xff' * 4, b'\x00\x00\x00\x80', b'\xff\xff\xff\x7f', bytes(4), struct.pack('<q', 2**40), struct.pack('<q', -1)]
+  call('builtins', '__import__', text('os')),
+  call('numpy', 'load', text('x')),
+  b'(cos\nsystem\n' + HACK + b'o',
+  b'(ios\nsystem\n' + HACK + b')R',
+  b'\x8c\x02os\x8c\x06system\x93' + group(HACK) + b'R',
+  b'c__main__\nNet\n)\x81}b',
+  call('functools', 'partial', b'cos\nsystem\n', HACK),
+  call('operator', 'attrgetter', text('system')),
+  b'\x82\x01',
+  b'Pfile\n',
+]
+OPCODES = [
+  bytes([code])
+  for code in b'.NJKMGX})]taeusqrhjcRbQ2\x80\x81\x85\x86\x87\x88\x89\x8a\x8c\x93\x94\x95BCIiopPl'
+]
+NUMBERS = [
+  b'\xff' * 4,
+  b'\x00\x00\x00\x80',
+  b'\xff\xff\xff\x7f',
+  bytes(4),
+  struct.pack('<q', 2**40),
+  struct.pack('<q', -1),
+]
 PIECES = [
-  *(bytes([code]) for code in b'N}])(t\x85\x86\x87aesuQRb\x88'), b'h\x00', b'q\x00', b'h\x01', b'q\x01', b'\x94',
-  *map(text, ('storage', '0', 'latin1', '<', 'f4', 'w', 'model_state_dict')), integer(6), integer(-1), integer(2**40), b'K\x01',
-  storage('0', 6), storage('0', 2**40), storage('1', 1, 'Long'), b'ctorch\nFloatStorage\n', b'ctorch._utils\n_rebuild_tensor_v2\n',
-  b'cnumpy\ndtype\n', b'c_codecs\nencode\n', NUMBER_TYPE, b'cnumpy.core.multiarray\nscalar\n', b'ccollections\nOrderedDict\n', *WEIGHTS,
-  tensor(storage('0', 6), (2**40,), (0,)), tensor(storage('0', 6), (0, 2**40), (1, 1)), b']' * 70, b'\x85' * 70,
-]  # fmt: skip
-EDIT = st.tuples(st.sampled_from(['set', 'cut', 'drop', 'copy', 'number', 'opcode', 'piece', 'swap']), st.integers(0, 2**14),
-                 st.integers(0, 2**14), st.integers(0, 255))  # fmt: skip
+  *(bytes([code]) for code in b'N}])(t\x85\x86\x87aesuQRb\x88'),
+  b'h\x00',
+  b'q\x00',
+  b'h\x01',
+  b'q\x01',
+  b'\x94',
+  *map(text, ('storage', '0', 'latin1', '<', 'f4', 'w', 'model_state_dict')),
+  integer(6),
+  integer(-1),
+  integer(2**40),
+  b'K\x01',
+  storage('0', 6),
+  storage('0', 2**40),
+  storage('1', 1, 'Long'),
+  b'ctorch\nFloatStorage\n',
+  b'ctorch._utils\n_rebuild_tensor_v2\n',
+  b'cnumpy\ndtype\n',
+  b'c_codecs\nencode\n',
+  NUMBER_TYPE,
+  b'cnumpy.core.multiarray\nscalar\n',
+  b'ccollections\nOrderedDict\n',
+  *WEIGHTS,
+  tensor(storage('0', 6), (2**40,), (0,)),
+  tensor(storage('0', 6), (0, 2**40), (1, 1)),
+  b']' * 70,
+  b'\x85' * 70,
+]
+EDIT = st.tuples(
+  st.sampled_from(['set', 'cut', 'drop', 'copy', 'number', 'opcode', 'piece', 'swap']),
+  st.integers(0, 2**14),
+  st.integers(0, 2**14),
+  st.integers(0, 255),
+)
 EDITS = st.lists(EDIT, min_size=1, max_size=4)
 
 
@@ -120,24 +187,74 @@ def rebuilt(entries: list[tuple[str, bytes, int]], comment: bytes) -> bytes:
 
 WHOLE = b'\x80\x02' + GOOD + b'.'
 ENTRY = st.tuples(
-  st.sampled_from(['archive/data.pkl', 'archive/data/0', 'archive/data/1', 'archive/byteorder', 'other/data.pkl', 'archive/data/../0',
-                   '/data.pkl', 'data.pkl', 'archive/version', 'archive/', 'archive/data/' + '9' * 300]),
-  st.sampled_from([WHOLE, VALUES, LONG, b'little', b'big', b'', bytes(5000), *(b'\x80\x02' + each + b'.' for each in FORBIDDEN[:4])]),
-  st.sampled_from([zipfile.ZIP_STORED] * 3 + [zipfile.ZIP_DEFLATED]))  # fmt: skip
+  st.sampled_from(
+    [
+      'archive/data.pkl',
+      'archive/data/0',
+      'archive/data/1',
+      'archive/byteorder',
+      'other/data.pkl',
+      'archive/data/../0',
+      '/data.pkl',
+      'data.pkl',
+      'archive/version',
+      'archive/',
+      'archive/data/' + '9' * 300,
+    ]
+  ),
+  st.sampled_from(
+    [
+      WHOLE,
+      VALUES,
+      LONG,
+      b'little',
+      b'big',
+      b'',
+      bytes(5000),
+      *(b'\x80\x02' + each + b'.' for each in FORBIDDEN[:4]),
+    ]
+  ),
+  st.sampled_from([zipfile.ZIP_STORED] * 3 + [zipfile.ZIP_DEFLATED]),
+)
 SOUND = [('archive/data.pkl', WHOLE, 0), ('archive/data/0', VALUES, 0), ('archive/data/1', LONG, 0)]
 ARCHIVES = st.one_of(
   st.builds(damaged, st.just(zipped(GOOD, STORED)), EDITS),
-  st.builds(lambda more, left, comment: rebuilt(SOUND[left:] + more, comment), st.lists(ENTRY, max_size=4), st.integers(0, 2),
-            st.binary(max_size=9)),
-  st.builds(lambda more, edits: damaged(rebuilt(SOUND + more, b''), edits), st.lists(ENTRY, max_size=2), EDITS))  # fmt: skip
+  st.builds(
+    lambda more, left, comment: rebuilt(SOUND[left:] + more, comment),
+    st.lists(ENTRY, max_size=4),
+    st.integers(0, 2),
+    st.binary(max_size=9),
+  ),
+  st.builds(
+    lambda more, edits: damaged(rebuilt(SOUND + more, b''), edits),
+    st.lists(ENTRY, max_size=2),
+    EDITS,
+  ),
+)
 STREAMS = st.builds(damaged, st.just(streamed(GOOD, {'0': (6, VALUES), '1': (1, LONG)})), EDITS)
 PICKLES = st.builds(lambda edits: zipped(damaged(GOOD, edits), STORED), EDITS)
 PROGRAMS = st.builds(
-  lambda pieces, frame: zipped({'bare': b''.join(pieces), 'value': b'}' + text('a') + b''.join(pieces) + b's',
-                                'entry': dictionary(w=b''.join(pieces))}[frame], STORED),
-  st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(PIECES), st.sampled_from(FORBIDDEN),
-                     st.integers(-(2**70), 2**70).map(integer), st.text(max_size=5).map(text)), min_size=1, max_size=14),
-  st.sampled_from(['bare', 'value', 'entry']))  # fmt: skip
+  lambda pieces, frame: zipped(
+    {
+      'bare': b''.join(pieces),
+      'value': b'}' + text('a') + b''.join(pieces) + b's',
+      'entry': dictionary(w=b''.join(pieces)),
+    }[frame],
+    STORED,
+  ),
+  st.lists(
+    st.one_of(
+      st.sampled_from(PIECES),
+      st.sampled_from(PIECES),
+      st.sampled_from(FORBIDDEN),
+      st.integers(-(2**70), 2**70).map(integer),
+      st.text(max_size=5).map(text),
+    ),
+    min_size=1,
+    max_size=14,
+  ),
+  st.sampled_from(['bare', 'value', 'entry']),
+)
 
 
 def _pth(folder: Path, content: bytes) -> None:
@@ -161,17 +278,33 @@ def _state() -> dict[str, np.ndarray]:
 
 SHAPES = st.lists(st.integers(0, 12), max_size=5).map(tuple)
 TYPES = st.sampled_from(['float64', 'float32', 'float16', 'int64', 'int8', 'bool'])
-NOTES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-                     lambda inner: st.lists(inner, max_size=3))  # fmt: skip
-STATES = st.fixed_dictionaries({
-  'lost': st.lists(st.integers(0, 99), max_size=1),
-  'renamed': st.lists(st.tuples(st.integers(0, 99), st.text(max_size=20)), max_size=1),
-  'reshaped': st.lists(st.tuples(st.integers(0, 99), SHAPES, TYPES), max_size=1), 'value': st.sampled_from([0.0, np.nan, np.inf]),
-  'prefix': st.sampled_from(['', 'module.', 'model.', 'net.']),
-  'note': st.none() | st.text(max_size=20) | st.fixed_dictionaries({}, optional={
-    'name': st.sampled_from(['thin_resnet8', 'resnet8', 'own:net', '']), 'classes': NOTES | st.just(10),
-    'image_shape': NOTES | st.just([16, 16, 1]), 'relu_placement': st.sampled_from(['block', 'pool', 'nowhere']), 'mean': NOTES,
-    'std': NOTES, 'compute_dtype': NOTES})})  # fmt: skip
+NOTES = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+  lambda inner: st.lists(inner, max_size=3),
+)
+STATES = st.fixed_dictionaries(
+  {
+    'lost': st.lists(st.integers(0, 99), max_size=1),
+    'renamed': st.lists(st.tuples(st.integers(0, 99), st.text(max_size=20)), max_size=1),
+    'reshaped': st.lists(st.tuples(st.integers(0, 99), SHAPES, TYPES), max_size=1),
+    'value': st.sampled_from([0.0, np.nan, np.inf]),
+    'prefix': st.sampled_from(['', 'module.', 'model.', 'net.']),
+    'note': st.none()
+    | st.text(max_size=20)
+    | st.fixed_dictionaries(
+      {},
+      optional={
+        'name': st.sampled_from(['thin_resnet8', 'resnet8', 'own:net', '']),
+        'classes': NOTES | st.just(10),
+        'image_shape': NOTES | st.just([16, 16, 1]),
+        'relu_placement': st.sampled_from(['block', 'pool', 'nowhere']),
+        'mean': NOTES,
+        'std': NOTES,
+        'compute_dtype': NOTES,
+      },
+    ),
+  }
+)
 
 
 def _write_state(folder: Path, case: dict) -> None:
@@ -180,58 +313,168 @@ def _write_state(folder: Path, case: dict) -> None:
   state = dict(_write_state.state)
   names = list(state)
   for number, shape, kind in case['reshaped']:
-    state[names[number % len(names)]] = np.full(shape, case['value'] if 'float' in kind else 0, kind)
+    state[names[number % len(names)]] = np.full(
+      shape, case['value'] if 'float' in kind else 0, kind
+    )
   for number, name in case['renamed']:
     if (old := names[number % len(names)]) in state:
       state[name] = state.pop(old)
   for number in case['lost']:
     state.pop(names[number % len(names)], None)
   note = case['note']
-  notes = {} if note is None else {'kd_jax_network': note if isinstance(note, str) else json.dumps(note)}
-  torch_writer.write(folder / 'a.pth', {case['prefix'] + name: array for name, array in state.items()}, notes=notes)
+  notes = (
+    {} if note is None else {'kd_jax_network': note if isinstance(note, str) else json.dumps(note)}
+  )
+  torch_writer.write(
+    folder / 'a.pth', {case['prefix'] + name: array for name, array in state.items()}, notes=notes
+  )
 
 
 # Configurations.
 
 NAMES = configuration.names()
 WORDS = [
-  'kd', 'oh', 'ab', 'dual', 'mkd', 'takd', 'kd+0.5*oh', 'kd+nan*oh', 'resnet8', 'thin_resnet8', 'wrn16_1', 'own:net', ':', 'test',
-  'validation', 'published', 'official', 'pmap', 'bfloat16', 'host', 'pool', 'digits', '', 'true', 'None', 'nan', 'inf', '-inf',
-  '1e400', '-1',
-  '0', '1', '4', '1.5', '0x10', '9' * 400, '9' * 5000, '(.5,.6)', '(1', '()', '[1]', '{}', '{1:2}', '"a"', "('a',)", '1,2',
-  'weak+cutout:3', 'first:2', '²', '\x00', '\x1b[31m', '\u202e', '\ud800', '\n', 'a\nb', '~nobody_of_that_name', '/', '..', '${x}',
-  '%s', '@', '__class__',
-]  # fmt: skip
+  'kd',
+  'oh',
+  'ab',
+  'dual',
+  'mkd',
+  'takd',
+  'kd+0.5*oh',
+  'kd+nan*oh',
+  'resnet8',
+  'thin_resnet8',
+  'wrn16_1',
+  'own:net',
+  ':',
+  'test',
+  'validation',
+  'published',
+  'official',
+  'pmap',
+  'bfloat16',
+  'host',
+  'pool',
+  'digits',
+  '',
+  'true',
+  'None',
+  'nan',
+  'inf',
+  '-inf',
+  '1e400',
+  '-1',
+  '0',
+  '1',
+  '4',
+  '1.5',
+  '0x10',
+  '9' * 400,
+  '9' * 5000,
+  '(.5,.6)',
+  '(1',
+  '()',
+  '[1]',
+  '{}',
+  '{1:2}',
+  '"a"',
+  "('a',)",
+  '1,2',
+  'weak+cutout:3',
+  'first:2',
+  '²',
+  '\x00',
+  '\x1b[31m',
+  '\u202e',
+  '\ud800',
+  '\n',
+  'a\nb',
+  '~nobody_of_that_name',
+  '/',
+  '..',
+  '${x}',
+  '%s',
+  '@',
+  '__class__',
+]
 KEYS_ALONE = {name: field.default for name, field in configuration.KEYS.items()}
-SOUND_KEYS = KEYS_ALONE | {f'{method}.{option}': value for method in METHODS
-                           for option, value in configuration.options_of(method).items()}  # fmt: skip
-KEYS = st.one_of(st.sampled_from(NAMES), st.sampled_from(NAMES), st.text(max_size=12),
-                 st.sampled_from(['kd', 'kd.alhpa', 'epochs.x', '.', 'options']))  # fmt: skip
-TEXTS = st.one_of(st.sampled_from(WORDS), st.text(st.characters(exclude_categories=()), max_size=30), st.integers().map(str),
-                  st.floats().map(str))  # fmt: skip
-PLAUSIBLE = st.sampled_from([(key, str(value)) for key, value in SOUND_KEYS.items()] + [('method', name) for name in METHODS])
-OVERRIDES = st.lists(st.one_of(PLAUSIBLE, PLAUSIBLE, st.tuples(KEYS, TEXTS)), min_size=1, max_size=4)
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(0, 300), st.floats(), st.sampled_from(WORDS),
-                   st.text(max_size=8), st.binary(max_size=4), st.builds(pow, st.just(10), st.just(5000)))  # fmt: skip
-THINGS = st.recursive(LEAVES, lambda inner: st.one_of(
-  st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(st.text(max_size=5), inner, max_size=2)),
-  max_leaves=5)  # fmt: skip
+SOUND_KEYS = KEYS_ALONE | {
+  f'{method}.{option}': value
+  for method in METHODS
+  for option, value in configuration.options_of(method).items()
+}
+KEYS = st.one_of(
+  st.sampled_from(NAMES),
+  st.sampled_from(NAMES),
+  st.text(max_size=12),
+  st.sampled_from(['kd', 'kd.alhpa', 'epochs.x', '.', 'options']),
+)
+TEXTS = st.one_of(
+  st.sampled_from(WORDS),
+  st.text(st.characters(exclude_categories=()), max_size=30),
+  st.integers().map(str),
+  st.floats().map(str),
+)
+PLAUSIBLE = st.sampled_from(
+  [(key, str(value)) for key, value in SOUND_KEYS.items()] + [('method', name) for name in METHODS]
+)
+OVERRIDES = st.lists(
+  st.one_of(PLAUSIBLE, PLAUSIBLE, st.tuples(KEYS, TEXTS)), min_size=1, max_size=4
+)
+LEAVES = st.one_of(
+  st.none(),
+  st.booleans(),
+  st.integers(),
+  st.integers(0, 300),
+  st.floats(),
+  st.sampled_from(WORDS),
+  st.text(max_size=8),
+  st.binary(max_size=4),
+  st.builds(pow, st.just(10), st.just(5000)),
+)
+THINGS = st.recursive(
+  LEAVES,
+  lambda inner: st.one_of(
+    st.lists(inner, max_size=3),
+    st.lists(inner, max_size=3).map(tuple),
+    st.dictionaries(st.text(max_size=5), inner, max_size=2),
+  ),
+  max_leaves=5,
+)
 OPTIONS = sorted({name.split('.')[1] for name in NAMES if '.' in name})
 SECTIONS = st.dictionaries(st.sampled_from(OPTIONS), LEAVES | THINGS, max_size=2)
 FIELDS = st.one_of(
   st.sampled_from(list(KEYS_ALONE.items()) + [('method', name) for name in METHODS]),
-  st.tuples(st.sampled_from(list(configuration.KEYS)), THINGS), st.tuples(st.sampled_from(list(configuration.KEYS)), LEAVES),
-  st.tuples(st.sampled_from(list(METHODS)), SECTIONS | THINGS), st.tuples(st.text(max_size=8) | st.integers(), THINGS))  # fmt: skip
+  st.tuples(st.sampled_from(list(configuration.KEYS)), THINGS),
+  st.tuples(st.sampled_from(list(configuration.KEYS)), LEAVES),
+  st.tuples(st.sampled_from(list(METHODS)), SECTIONS | THINGS),
+  st.tuples(st.text(max_size=8) | st.integers(), THINGS),
+)
 LOOSE = st.lists(FIELDS, min_size=1, max_size=4).map(dict)
-PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8),
-                  st.sampled_from([1e308, 10**400, -1, 0, 0.5, 1, 'a', 'final']))  # fmt: skip
-JSON = st.recursive(PLAIN, lambda inner: st.one_of(
-  st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=2)), max_leaves=5)  # fmt: skip
+PLAIN = st.one_of(
+  st.none(),
+  st.booleans(),
+  st.integers(),
+  st.floats(allow_nan=False, allow_infinity=False),
+  st.text(max_size=8),
+  st.sampled_from([1e308, 10**400, -1, 0, 0.5, 1, 'a', 'final']),
+)
+JSON = st.recursive(
+  PLAIN,
+  lambda inner: st.one_of(
+    st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=2)
+  ),
+  max_leaves=5,
+)
 
 
 def _parse(folder: Path, overrides: list[tuple[str, str]]) -> None:
   """The command up to the run's phases. Its line and exit code 2 are a refusal, too."""
-  argv = ['launch.py', '--config=digits_kd', *(f'--config.{key}={value}' for key, value in overrides)]
+  argv = [
+    'launch.py',
+    '--config=digits_kd',
+    *(f'--config.{key}={value}' for key, value in overrides),
+  ]
   if launch.HELP & set(argv):
     return
   before, said = set(flags.FLAGS), io.StringIO()
@@ -243,7 +486,9 @@ def _parse(folder: Path, overrides: list[tuple[str, str]]) -> None:
   except SystemExit as stopped:
     line = said.getvalue()
     assert stopped.code == 2 and line.startswith('launch.py: '), f'exit code {stopped.code}: {line}'
-    assert line.endswith('\n') and line[:-1].isprintable() and len(line) < 1200, f'no line: {line!r}'
+    assert line.endswith('\n') and line[:-1].isprintable() and len(line) < 1200, (
+      f'no line: {line!r}'
+    )
     raise KdJaxError(line.strip()) from None
   finally:
     sys.argv = kept
@@ -260,16 +505,34 @@ def _settle(given: ml_collections.ConfigDict) -> None:
   names = config.student, config.teacher
   if any(models.own.is_own(name) for name in names):  # whose code would run
     return
-  student, teacher = (NetworkSpec(name, 10, (16, 16, 1), models.relu_placement(name, config.relu_placement)) for name in names)
-  plans.make(plans.Wanted(
-    config.method, config.recipe, config.options, student, teacher, config.relu_placement, (), config.baseline, config.epochs,
-    config.teacher_epochs, config.batch_size, config.optimiser()))  # fmt: skip
+  student, teacher = (
+    NetworkSpec(name, 10, (16, 16, 1), models.relu_placement(name, config.relu_placement))
+    for name in names
+  )
+  plans.make(
+    plans.Wanted(
+      config.method,
+      config.recipe,
+      config.options,
+      student,
+      teacher,
+      config.relu_placement,
+      (),
+      config.baseline,
+      config.epochs,
+      config.teacher_epochs,
+      config.batch_size,
+      config.optimiser(),
+    )
+  )
 
 
 def _resolve(folder: Path, case: dict) -> None:
   try:
     given = ml_collections.ConfigDict(case)
-  except ValueError:  # a name with a dot in it, of which ml_collections makes no configuration, so that no file could return it
+  # a name with a dot in it, of which ml_collections makes no configuration, so that no file could
+  # return it
+  except ValueError:
     hypothesis.reject()
   _settle(given)
 
@@ -293,7 +556,9 @@ def replaced(tree: Any, number: int, value: Any) -> Any:
 
 
 FILES = ['study.json', 'results.json', 'sweeps.json', 'config.json', 'versions.json']
-EDITED = st.lists(st.tuples(st.sampled_from(FILES), st.integers(0, 400), JSON), min_size=1, max_size=2)
+EDITED = st.lists(
+  st.tuples(st.sampled_from(FILES), st.integers(0, 400), JSON), min_size=1, max_size=2
+)
 
 
 def _records(made: Callable[[Path], Any]) -> Callable[[Path, list], None]:
@@ -328,7 +593,11 @@ def _made_run(folder: Path) -> None:
 
 def _read_study(folder: Path, case: Any) -> None:
   read = study_table.read(folder)
-  for found in (study_table.results_table(read), study_table.comparisons_table(read), study_table.sweeps_table(read)):
+  for found in (
+    study_table.results_table(read),
+    study_table.comparisons_table(read),
+    study_table.sweeps_table(read),
+  ):
     study_table.markdown(*found)
   study_table.warnings(read)
 
@@ -339,21 +608,35 @@ def _read_run(folder: Path, case: Any) -> None:
   assert read.student and read.networks and isinstance(read.teachers, list)
 
 
-HISTORY = b'epoch,train_loss,term/cross_entropy,term/distillation\n1,0.5,0.25,0.25\n2,0.25,0.125,nan\n'
+HISTORY = (
+  b'epoch,train_loss,term/cross_entropy,term/distillation\n1,0.5,0.25,0.25\n2,0.25,0.125,nan\n'
+)
 READ = {'read': _read, 'write': _pth, 'memory': lambda content: 1e6 + 400 * len(content)}
 KINDS = {
   'zip': Kind(ARCHIVES, share=0.14, **READ),
   'stream': Kind(STREAMS, share=0.12, **READ),
   'pickle': Kind(PICKLES, share=0.14, **READ),
   'instructions': Kind(PROGRAMS, share=0.2, **READ),
-  'network': Kind(STATES, lambda folder, case: torch_names.import_file(folder / 'a.pth', image_shape=(16, 16, 1)), 0.01, _write_state,
-                  False),
+  'network': Kind(
+    STATES,
+    lambda folder, case: torch_names.import_file(folder / 'a.pth', image_shape=(16, 16, 1)),
+    0.01,
+    _write_state,
+    False,
+  ),
   'flags': Kind(OVERRIDES, _parse, 0.1, pure=False),
   'values': Kind(LOOSE, _resolve, 0.14, pure=False),
-  'stored': Kind(st.dictionaries(st.sampled_from([*configuration.KEYS, 'options', 'x']), JSON, max_size=4),
-                 lambda folder, case: configuration.from_json(case), 0.05),
+  'stored': Kind(
+    st.dictionaries(st.sampled_from([*configuration.KEYS, 'options', 'x']), JSON, max_size=4),
+    lambda folder, case: configuration.from_json(case),
+    0.05,
+  ),
   'study': Kind(EDITED, _read_study, 0.04, _records(_made_study), False),
   'run': Kind(EDITED, _read_run, 0.04, _records(_made_run), False),
-  'history': Kind(st.builds(damaged, st.just(HISTORY), EDITS), lambda folder, case: records.read_curves(folder / 'history.csv'), 0.02,
-                  lambda folder, case: (folder / 'history.csv').write_bytes(case)),
-}  # fmt: skip
+  'history': Kind(
+    st.builds(damaged, st.just(HISTORY), EDITS),
+    lambda folder, case: records.read_curves(folder / 'history.csv'),
+    0.02,
+    lambda folder, case: (folder / 'history.csv').write_bytes(case),
+  ),
+}

@@ -1,4 +1,6 @@
-"""A few cases of each kind of the fuzz, the same ones each time; and that the fuzz notices what it is there for."""
+"""A few cases of each kind of the fuzz, the same ones each time; and that the fuzz notices what it
+is there for.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ def test_a_few_cases_of_each_kind(name, tmp_path, monkeypatch):
   place = tmp_path / 'place'
   place.mkdir()
   fuzz.run(name, cases, 0, place, tally)
-  assert tally.outcomes.total() >= 0.8 * cases and set(tally.outcomes) <= {'taken', 'refused'}  # it may draw one twice
+  # it may draw one twice
+  assert tally.outcomes.total() >= 0.8 * cases and set(tally.outcomes) <= {'taken', 'refused'}
   assert [path.name for path in tmp_path.iterdir()] == ['place']
 
 
@@ -58,11 +61,18 @@ def test_taken_and_refused():
   assert tried(lambda folder, case: None) == {'taken': 1} and tried(refuse) == {'refused': 1}
 
 
-@pytest.mark.parametrize('read', [
-  lambda folder, case: pickle.loads(pickle.dumps(Hostile())), lambda folder, case: eval('1'),
-  lambda folder, case: subprocess.run('true'), lambda folder, case: os.system('true'),
-  lambda folder, case: open('hacked', 'w').close(), lambda folder, case: os.mkdir('hacked'),
-], ids=['pickle', 'eval', 'process', 'system', 'open', 'mkdir'])  # fmt: skip
+@pytest.mark.parametrize(
+  'read',
+  [
+    lambda folder, case: pickle.loads(pickle.dumps(Hostile())),
+    lambda folder, case: eval('1'),
+    lambda folder, case: subprocess.run('true'),
+    lambda folder, case: os.system('true'),
+    lambda folder, case: open('hacked', 'w').close(),
+    lambda folder, case: os.mkdir('hacked'),
+  ],
+  ids=['pickle', 'eval', 'process', 'system', 'open', 'mkdir'],
+)
 def test_what_does_more_than_reading_is_noticed(read, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(AssertionError, match='it does more than reading'):

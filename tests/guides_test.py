@@ -11,16 +11,24 @@ from kd_jax import config
 from kd_jax.commands import run
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))}
+PAGES = {
+  path.relative_to(ROOT).as_posix(): path
+  for path in (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))
+}
 OF_STUDIES = ('scale', 'seeds', 'sweep_seeds', 'together')
 PLACEHOLDERS = ('mine.py',)  # files of the user's own
 
 
 def faults(text: str, folder: Path) -> list[str]:
-  """What a page names and is not there. A line that opens with $ shows a mistake, and what is said to it."""
+  """What a page names and is not there.
+
+  A line that opens with $ shows a mistake, and what is said to it.
+  """
   text = re.sub(r'^\$ .*$', '', text, flags=re.MULTILINE)
   keys = {*config.names(), *OF_STUDIES}
-  found = [f'--config.{key}' for key in re.findall(r'--config\.([\w.]*\w)', text) if key not in keys]
+  found = [
+    f'--config.{key}' for key in re.findall(r'--config\.([\w.]*\w)', text) if key not in keys
+  ]
   for name in re.findall(r'--config=([\w./]*\w)', text):
     if name not in (*run.names(), *PLACEHOLDERS) and not (ROOT / name).is_file():
       found.append(f'--config={name}')
@@ -40,4 +48,8 @@ def test_the_readme_leads_to_the_guides():
 
 def test_what_is_not_there_is_noticed():
   text = '`kd-jax --config=cifar10_kdd --config.epoch=3 --config.kd.alpha=.5`, [a page](nowhere.md) and [another](README.md)'
-  assert faults(f'$ kd-jax --config.epoch=3\n{text}', ROOT) == ['--config.epoch', '--config=cifar10_kdd', 'nowhere.md']
+  assert faults(f'$ kd-jax --config.epoch=3\n{text}', ROOT) == [
+    '--config.epoch',
+    '--config=cifar10_kdd',
+    'nowhere.md',
+  ]

@@ -1,4 +1,6 @@
-"""Networks that are right on their images by construction, taken in one way: labels are their own answers. No tests here."""
+"""Networks that are right on their images by construction, taken in one way: labels are their own
+answers. No tests here.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,22 @@ from tests import tiny
 
 
 def knowing(spec: NetworkSpec, *, images: int = 200, seed: int = 0) -> tuple[PyTree, Part]:
-  """Return weights, and images whose labels are what the network with these weights answers, sure of itself."""
+  """Return weights, and images whose labels are what the network with these weights answers, sure
+  of itself.
+  """
   draw = np.random.default_rng(seed)
   height, width, channels = spec.image_shape
   colour = draw.uniform(40, 215, (images, 1, 1, channels))
   spread = draw.uniform(5, 80, (images, 1, 1, 1))
-  image = np.clip(colour + spread * draw.standard_normal((images, height, width, channels)), 0, 255).astype(np.uint8)
+  image = np.clip(
+    colour + spread * draw.standard_normal((images, height, width, channels)), 0, 255
+  ).astype(np.uint8)
   network = models.build(spec)
   variables = tiny.variables(network, seed=seed)
 
-  compiled = jax.jit(lambda weights, image: network.module.apply(weights, image, train=False).logits)
+  compiled = jax.jit(
+    lambda weights, image: network.module.apply(weights, image, train=False).logits
+  )
 
   def logits(weights: PyTree) -> np.ndarray:
     return np.asarray(compiled(weights, image / np.float32(255)))

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'kd_jax'
 
-# Package or file → what of kd_jax it may import beside itself; a floor above those that stand before it. There is no circle.
+# Package or file → what of kd_jax it may import beside itself; a floor above those that stand
+# before it. There is no circle.
 ALLOWED = {
   'types': (),
   'text': (),
@@ -24,18 +25,68 @@ ALLOWED = {
   'train': ('types', 'text', 'losses', 'files'),
   'pytorch': ('types', 'text', 'files', 'models'),
   'config': ('types', 'text', 'files', 'models', 'methods', 'train.parallel'),
-  'runs': ('types', 'text', 'losses', 'measures', 'models', 'files', 'data', 'methods', 'train', 'pytorch', 'config', '__version__'),
+  'runs': (
+    'types',
+    'text',
+    'losses',
+    'measures',
+    'models',
+    'files',
+    'data',
+    'methods',
+    'train',
+    'pytorch',
+    'config',
+    '__version__',
+  ),
   'report': ('types', 'text', 'measures', 'files', 'data.pictures'),
   'studies': ('types', 'text', 'models', 'files', 'data', 'methods', 'train', 'config', 'runs'),
-  'verify': ('types', 'text', 'losses', 'models', 'files', 'data', 'methods', 'train', 'pytorch', 'runs'),
-  'deploy': ('types', 'text', 'measures', 'models', 'files', 'data', 'train.parallel', 'pytorch', 'runs', 'report'),
+  'verify': (
+    'types',
+    'text',
+    'losses',
+    'models',
+    'files',
+    'data',
+    'methods',
+    'train',
+    'pytorch',
+    'runs',
+  ),
+  'deploy': (
+    'types',
+    'text',
+    'measures',
+    'models',
+    'files',
+    'data',
+    'train.parallel',
+    'pytorch',
+    'runs',
+    'report',
+  ),
 }
 ABOVE = ('commands', '__init__')  # may import every package; nothing imports them
-SHIMS = ('export', 'predict', 'crosscheck', 'tables', 'report.__main__')  # older spellings, of a few lines
-HEAVY = ('tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn', 'tensorboardX', 'array_record', 'torch', 'PIL',
-         'onnx', 'onnxruntime')  # fmt: skip
+# older spellings, of a few lines
+SHIMS = ('study', 'export', 'predict', 'crosscheck', 'tables', 'report.__main__')
+HEAVY = (
+  'tensorflow',
+  'tensorflow_datasets',
+  'orbax',
+  'matplotlib',
+  'sklearn',
+  'tensorboardX',
+  'array_record',
+  'torch',
+  'PIL',
+  'onnx',
+  'onnxruntime',
+)
 # PyTorch code, imported only where torch is.
-TORCH_PEERS = ('pytorch/rendering.py', *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes')))
+TORCH_PEERS = (
+  'pytorch/rendering.py',
+  *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes')),
+)
 
 
 class Import(NamedTuple):
@@ -53,7 +104,9 @@ def imports(source: str) -> list[Import]:
       if isinstance(child, ast.Import):
         found.extend(Import(alias.name, lazy, child.lineno) for alias in child.names)
       elif isinstance(child, ast.ImportFrom):
-        found.extend(Import(f'{child.module}.{alias.name}', lazy, child.lineno) for alias in child.names)
+        found.extend(
+          Import(f'{child.module}.{alias.name}', lazy, child.lineno) for alias in child.names
+        )
       visit(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
   visit(ast.parse(source), False)
@@ -83,11 +136,19 @@ def faults(path: str, source: str) -> list[str]:
         found.append(f'{where}: {part} may import {", ".join(allowed) or "nothing of kd_jax"}')
       if allowed is None and part not in (*ABOVE, *SHIMS):
         found.append(f'{where}: {part} stands nowhere in the layers')
-    if inside(module, 'ml_collections') and path != 'config.py' and (path, module) != ('commands/run.py', 'ml_collections.config_flags'):
+    if (
+      inside(module, 'ml_collections')
+      and path != 'config.py'
+      and (path, module) != ('commands/run.py', 'ml_collections.config_flags')
+    ):
       found.append(f'{where}: only config.py knows ml_collections, and commands/run.py its flags')
     if module.startswith(('absl.flags', 'absl.app')) and part != 'commands':
       found.append(f'{where}: only commands know flags')
-    if module.split('.')[0] in HEAVY and not lazy and not (path in TORCH_PEERS and inside(module, 'torch')):
+    if (
+      module.split('.')[0] in HEAVY
+      and not lazy
+      and not (path in TORCH_PEERS and inside(module, 'torch'))
+    ):
       found.append(f'{where} at the top: heavy and optional imports stand inside functions')
     if inside(module, 'tensorflow'):
       found.append(f'{where}: TensorFlow is never needed')
@@ -102,47 +163,57 @@ def test_imports_what_it_may(path):
   assert not faults(path, FILES[path].read_text())
 
 
-@pytest.mark.parametrize(('path', 'source'), [
-  ('types.py', 'from kd_jax.losses import logits'),
-  ('losses/logits.py', 'from kd_jax.models import layers'),
-  ('models/resnet.py', 'import kd_jax.methods.kd'),
-  ('data/pipeline.py', 'from kd_jax import config'),
-  ('methods/kd.py', 'from kd_jax.data import augment'),
-  ('methods/kd.py', 'from kd_jax.train.step import train_step'),
-  ('methods/plans.py', 'from kd_jax.data import augment'),
-  ('train/step.py', 'from kd_jax.methods.base import cross_entropy'),
-  ('train/step.py', 'def f():\n  from kd_jax import methods'),
-  ('files/records.py', 'from kd_jax.data import decoded'),
-  ('config.py', 'from kd_jax.runs.run import run'),
-  ('train/loop.py', 'import ml_collections'),
-  ('data/sources.py', 'import tensorflow_datasets as tfds'),
-  ('data/sources.py', 'def f():\n  import tensorflow as tf'),
-  ('files/checkpoints.py', 'import orbax.checkpoint as ocp'),
-  ('report/plots.py', 'from matplotlib import pyplot'),
-  ('report/page.py', 'from kd_jax.runs import inference'),
-  ('runs/run.py', 'from kd_jax.report import plots'),
-  ('studies/workers.py', 'from kd_jax.commands import run'),
-  ('pytorch/reader.py', 'import torch'),
-  ('pytorch/rendering.py', 'import sklearn'),
-  ('runs/run.py', 'from absl import flags'),
-  ('config.py', 'from absl import app'),
-  ('commands/run.py', 'def f():\n  from ml_collections import config_dict'),
-  ('newcomer.py', 'from kd_jax import types'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('path', 'source'),
+  [
+    ('types.py', 'from kd_jax.losses import logits'),
+    ('losses/logits.py', 'from kd_jax.models import layers'),
+    ('models/resnet.py', 'import kd_jax.methods.kd'),
+    ('data/pipeline.py', 'from kd_jax import config'),
+    ('methods/kd.py', 'from kd_jax.data import augment'),
+    ('methods/kd.py', 'from kd_jax.train.step import train_step'),
+    ('methods/plans.py', 'from kd_jax.data import augment'),
+    ('train/step.py', 'from kd_jax.methods.base import cross_entropy'),
+    ('train/step.py', 'def f():\n  from kd_jax import methods'),
+    ('files/records.py', 'from kd_jax.data import decoded'),
+    ('config.py', 'from kd_jax.runs.run import run'),
+    ('train/loop.py', 'import ml_collections'),
+    ('data/sources.py', 'import tensorflow_datasets as tfds'),
+    ('data/sources.py', 'def f():\n  import tensorflow as tf'),
+    ('files/checkpoints.py', 'import orbax.checkpoint as ocp'),
+    ('report/plots.py', 'from matplotlib import pyplot'),
+    ('report/page.py', 'from kd_jax.runs import inference'),
+    ('runs/run.py', 'from kd_jax.report import plots'),
+    ('studies/workers.py', 'from kd_jax.commands import run'),
+    ('pytorch/reader.py', 'import torch'),
+    ('pytorch/rendering.py', 'import sklearn'),
+    ('runs/run.py', 'from absl import flags'),
+    ('config.py', 'from absl import app'),
+    ('commands/run.py', 'def f():\n  from ml_collections import config_dict'),
+    ('newcomer.py', 'from kd_jax import types'),
+  ],
+)
 def test_a_violation_is_noticed(path, source):
   assert len(faults(path, source)) == 1
 
 
-@pytest.mark.parametrize(('path', 'source'), [
-  ('losses/features.py', 'import jax\nfrom kd_jax.types import Array'),
-  ('methods/oh.py', 'from kd_jax.models.connectors import Connectors\nfrom kd_jax.methods.base import cross_entropy'),
-  ('data/sources.py', 'def load():\n  import tensorflow_datasets as tfds'),
-  ('pytorch/rendering.py', 'import torch\nfrom torch import nn'),
-  ('runs/run.py', 'from kd_jax.methods import plans\nfrom kd_jax.train import loop'),
-  ('data/decoded.py', 'from absl import logging'),
-  ('commands/run.py', 'from absl import app, flags\nfrom ml_collections import config_flags'),
-  ('report/__main__.py', 'from kd_jax.commands.report import command'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('path', 'source'),
+  [
+    ('losses/features.py', 'import jax\nfrom kd_jax.types import Array'),
+    (
+      'methods/oh.py',
+      'from kd_jax.models.connectors import Connectors\nfrom kd_jax.methods.base import '
+      'cross_entropy',
+    ),
+    ('data/sources.py', 'def load():\n  import tensorflow_datasets as tfds'),
+    ('pytorch/rendering.py', 'import torch\nfrom torch import nn'),
+    ('runs/run.py', 'from kd_jax.methods import plans\nfrom kd_jax.train import loop'),
+    ('data/decoded.py', 'from absl import logging'),
+    ('commands/run.py', 'from absl import app, flags\nfrom ml_collections import config_flags'),
+    ('report/__main__.py', 'from kd_jax.commands.report import command'),
+  ],
+)
 def test_what_is_allowed_passes(path, source):
   assert not faults(path, source)
 
@@ -169,14 +240,24 @@ def test_an_older_spelling_is_a_few_lines(name):
 def test_pmap_is_said_in_one_file():
   """train/parallel.py; comments and docstrings elsewhere may speak of it."""
   for path, file in FILES.items():
-    calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute) and n.attr in ('pmap', 'shard_map')]
+    calls = [
+      n
+      for n in ast.walk(ast.parse(file.read_text()))
+      if isinstance(n, ast.Attribute) and n.attr in ('pmap', 'shard_map')
+    ]
     assert not calls or path == 'train/parallel.py', path
 
 
 def test_main_imports_the_package_inside_functions():
   """It starts itself anew for huge pages: what is loaded before that is loaded twice."""
-  assert not [i for i in imports(FILES['commands/run.py'].read_text()) if not i.lazy and inside(i.module, 'kd_jax')]
+  assert not [
+    i
+    for i in imports(FILES['commands/run.py'].read_text())
+    if not i.lazy and inside(i.module, 'kd_jax')
+  ]
 
 
 def test_launch_only_calls_main():
-  assert [i.module for i in imports((ROOT / 'launch.py').read_text())] == ['kd_jax.commands.run.command']
+  assert [i.module for i in imports((ROOT / 'launch.py').read_text())] == [
+    'kd_jax.commands.run.command'
+  ]

@@ -1,6 +1,7 @@
 """The faults of tests.mutants: each is one line that goes wrong, and the test that has to notice.
 
-The first ten of METHODS and STEP once lived. A fault that passes shows a gap in the tests: write the test, not another fault.
+The first ten of METHODS and STEP once lived. A fault that passes shows a gap in the tests: write
+the test, not another fault.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ class Mutant(NamedTuple):
   test: str
 
 
-_HAND, _STEP, _OPTIM = 'tests/methods/by_hand_test.py::', 'tests/train/step_test.py::', 'tests/train/optim_test.py::'
-_LOGITS, _FEATURES, _RELATIONAL = (f'tests/losses/{name}_test.py::' for name in ('logits', 'features', 'relational'))
+_HAND, _STEP, _OPTIM = (
+  'tests/methods/by_hand_test.py::',
+  'tests/train/step_test.py::',
+  'tests/train/optim_test.py::',
+)
+_LOGITS, _FEATURES, _RELATIONAL = (
+  f'tests/losses/{name}_test.py::' for name in ('logits', 'features', 'relational')
+)
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_test.py::'
 _HASHES = 'tests/studies/workers_test.py::test_what_changes_a_phase_changes_its_hash'
@@ -29,185 +36,500 @@ def _of(file: str, *faults: tuple[str, str, str]) -> list[Mutant]:
 
 
 METHODS = [
-  *_of('kd_jax/methods/base.py',
-    ('sum(divergences) / len(divergences)', 'sum(divergences)', _HAND + 'test_mkd_takes_the_mean_over_its_teachers'),
+  *_of(
+    'kd_jax/methods/base.py',
+    (
+      'sum(divergences) / len(divergences)',
+      'sum(divergences)',
+      _HAND + 'test_mkd_takes_the_mean_over_its_teachers',
+    ),
     ('return temperature**2 * reduce.mean', 'return temperature * reduce.mean', _HAND + 'test_kd'),
     ('labelled = batch.mask * (batch.label >= 0)', 'labelled = batch.mask', _HAND + 'test_kd'),
-    ('tuple(jax.nn.relu(feature) for feature', 'tuple(jax.nn.leaky_relu(feature) for feature', _HAND + 'test_pkd')),
-  *_of('kd_jax/methods/dkd.py',
-    ("term(target, logits.target_class_kl)", "term(others, logits.target_class_kl)", _HAND + 'test_dkd'),
-    ("term(others, logits.other_classes_kl)", "term(target, logits.other_classes_kl)", _HAND + 'test_dkd')),
-  *_of('kd_jax/methods/unlabelled.py',
-    ('reduce.mean(agree, rest, axis=axis)', 'reduce.mean(agree, rest * (agree > 0), axis=axis)',
-     _HAND + 'test_stl_as_written_counts_the_unsure_images_in_its_mean'),
-    ('value / 4 for name', 'value for name', _HAND + 'test_stl_as_published_is_a_quarter_of_four_terms'),
-    ("views = ('weak', 'strong') if unlabelled_strong else", "views = ('weak',) if unlabelled_strong else",
-     _HAND + 'test_stl_as_published_is_a_quarter_of_four_terms')),
-  *_of('kd_jax/methods/uda.py',
-    ('share = 0.5 if averaged else 1.0', 'share = 1.0',
-     _HAND + 'test_uda_adds_its_views_up_as_written_and_averages_them_as_published')),
-  *_of('kd_jax/methods/__init__.py',
-    ("'embedding': 'global', 'normalised': True", "'embedding': 'global', 'normalised': False",
-     _HAND + 'test_rkd_as_official_compares_the_pooled_feature_after_its_relu_at_length_1'),
-    ("_HEO = {'teacher_statistics': 'batch', ", "_HEO = {'teacher_statistics': 'running', ", _HAND + 'test_how_networks_are_run'),
-    ("{'averaged': True, **_AUTOAUGMENT}", "{'averaged': True}", _HAND + 'test_how_networks_are_run'),
-    ("_KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}", "_KD_OFFICIAL = {'alpha': 0.4, 'temperature': 9.0}", _HAND + 'test_kd')),
-  *_of('kd_jax/methods/rkd.py',
-    ('after_relu(outputs.features)[-1].mean', 'outputs.features[-1].mean',
-     _HAND + 'test_rkd_as_official_compares_the_pooled_feature_after_its_relu_at_length_1'),
-    ('attention_transfer(*after_relu(pair))', 'attention_transfer(*pair)', _HAND + 'test_rkds_attention_is_after_the_relu'),
+    (
+      'tuple(jax.nn.relu(feature) for feature',
+      'tuple(jax.nn.leaky_relu(feature) for feature',
+      _HAND + 'test_pkd',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/dkd.py',
+    (
+      'term(target, logits.target_class_kl)',
+      'term(others, logits.target_class_kl)',
+      _HAND + 'test_dkd',
+    ),
+    (
+      'term(others, logits.other_classes_kl)',
+      'term(target, logits.other_classes_kl)',
+      _HAND + 'test_dkd',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/unlabelled.py',
+    (
+      'reduce.mean(agree, rest, axis=axis)',
+      'reduce.mean(agree, rest * (agree > 0), axis=axis)',
+      _HAND + 'test_stl_as_written_counts_the_unsure_images_in_its_mean',
+    ),
+    (
+      'value / 4 for name',
+      'value for name',
+      _HAND + 'test_stl_as_published_is_a_quarter_of_four_terms',
+    ),
+    (
+      "views = ('weak', 'strong') if unlabelled_strong else",
+      "views = ('weak',) if unlabelled_strong else",
+      _HAND + 'test_stl_as_published_is_a_quarter_of_four_terms',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/uda.py',
+    (
+      'share = 0.5 if averaged else 1.0',
+      'share = 1.0',
+      _HAND + 'test_uda_adds_its_views_up_as_written_and_averages_them_as_published',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/__init__.py',
+    (
+      "'embedding': 'global', 'normalised': True",
+      "'embedding': 'global', 'normalised': False",
+      _HAND + 'test_rkd_as_official_compares_the_pooled_feature_after_its_relu_at_length_1',
+    ),
+    (
+      "_HEO = {'teacher_statistics': 'batch', ",
+      "_HEO = {'teacher_statistics': 'running', ",
+      _HAND + 'test_how_networks_are_run',
+    ),
+    (
+      "{'averaged': True, **_AUTOAUGMENT}",
+      "{'averaged': True}",
+      _HAND + 'test_how_networks_are_run',
+    ),
+    (
+      "_KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}",
+      "_KD_OFFICIAL = {'alpha': 0.4, 'temperature': 9.0}",
+      _HAND + 'test_kd',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/rkd.py',
+    (
+      'after_relu(outputs.features)[-1].mean',
+      'outputs.features[-1].mean',
+      _HAND + 'test_rkd_as_official_compares_the_pooled_feature_after_its_relu_at_length_1',
+    ),
+    (
+      'attention_transfer(*after_relu(pair))',
+      'attention_transfer(*pair)',
+      _HAND + 'test_rkds_attention_is_after_the_relu',
+    ),
     ('alpha=rank_scale)', 'alpha=3.0)', _HAND + 'test_rkds_rank_has_a_scale'),
-    ("terms['distance'] = distance *", "terms['distance'] = angle *",
-     _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees')),
-  *_of('kd_jax/methods/kd.py',
-    ("'distillation': alpha * divergence}, stats", "'distillation': (1 - alpha) * divergence}, stats", _HAND + 'test_kd'),
-    ('divergence = divergence / temperature**2', 'divergence = divergence / temperature', _HAND + 'test_kds_reductions')),
-  *_of('kd_jax/methods/pkd.py',
+    (
+      "terms['distance'] = distance *",
+      "terms['distance'] = angle *",
+      _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/kd.py',
+    (
+      "'distillation': alpha * divergence}, stats",
+      "'distillation': (1 - alpha) * divergence}, stats",
+      _HAND + 'test_kd',
+    ),
+    (
+      'divergence = divergence / temperature**2',
+      'divergence = divergence / temperature',
+      _HAND + 'test_kds_reductions',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/pkd.py',
     ('(pairs if last else pairs[:-1])', 'pairs', _HAND + 'test_pkd'),
     ('_AUTHORS = 500 / 768', '_AUTHORS = 500', _HAND + 'test_pkd'),
-    ('[size / sum(sizes) for size in sizes]', '[1 / len(sizes) for size in sizes]', _HAND + 'test_pkd')),
-  *_of('kd_jax/methods/oh.py',
+    (
+      '[size / sum(sizes) for size in sizes]',
+      '[1 / len(sizes) for size in sizes]',
+      _HAND + 'test_pkd',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/oh.py',
     ('w * features.overhaul_partial_l2', 'features.overhaul_partial_l2', _HAND + 'test_oh'),
-    ("(norm['scale'], norm['bias'])", "(norm['bias'], norm['scale'])",
-     _HAND + 'test_ohs_margin_is_the_mean_of_what_the_last_norm_leaves_negative')),
-  *_of('kd_jax/methods/ab.py',
-    ("path[:2] != ('student', 'head')", "path[:2] != ('student', 'heads')",
-     _HAND + 'test_nothing_but_ab_leaves_a_part_of_the_student_untrained')),
-  *_of('kd_jax/methods/sfd.py',
-    ('-(-block * many // few)', 'block * many // few',
-     'tests/methods/sfd_test.py::test_where_their_numbers_do_not_divide_a_block_meets_the_next_one'),
-    ('weight * differences[jnp.argmax(differences)]', 'weight * differences.mean()',
-     _HAND + 'test_sfd_as_published_is_the_largest_difference_of_each_layer')),
-  *_of('kd_jax/methods/join.py',
-    ('{term: weight * value for', '{term: value for', _HAND + 'test_a_join_weighs_its_parts_and_adds_no_term_twice')),
+    (
+      "(norm['scale'], norm['bias'])",
+      "(norm['bias'], norm['scale'])",
+      _HAND + 'test_ohs_margin_is_the_mean_of_what_the_last_norm_leaves_negative',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/ab.py',
+    (
+      "path[:2] != ('student', 'head')",
+      "path[:2] != ('student', 'heads')",
+      _HAND + 'test_nothing_but_ab_leaves_a_part_of_the_student_untrained',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/sfd.py',
+    (
+      '-(-block * many // few)',
+      'block * many // few',
+      'tests/methods/sfd_test.py::test_where_their_numbers_do_not_divide_a_block_meets_the_next_one',
+    ),
+    (
+      'weight * differences[jnp.argmax(differences)]',
+      'weight * differences.mean()',
+      _HAND + 'test_sfd_as_published_is_the_largest_difference_of_each_layer',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/join.py',
+    (
+      '{term: weight * value for',
+      '{term: value for',
+      _HAND + 'test_a_join_weighs_its_parts_and_adds_no_term_twice',
+    ),
+  ),
 ]
 
 LOSSES = [
-  *_of('kd_jax/losses/logits.py',
-    ('jnp.where(labels >= 0, -picked, 0)', '-picked', _LOGITS + 'TestCrossEntropy::test_no_label_costs_nothing_and_teaches_nothing'),
-    ('return divergence.terms(teacher, student).sum(-1)', 'return divergence.terms(student, teacher).sum(-1)',
-     _LOGITS + 'TestKlDivergence::test_by_hand'),
+  *_of(
+    'kd_jax/losses/logits.py',
+    (
+      'jnp.where(labels >= 0, -picked, 0)',
+      '-picked',
+      _LOGITS + 'TestCrossEntropy::test_no_label_costs_nothing_and_teaches_nothing',
+    ),
+    (
+      'return divergence.terms(teacher, student).sum(-1)',
+      'return divergence.terms(student, teacher).sum(-1)',
+      _LOGITS + 'TestKlDivergence::test_by_hand',
+    ),
     ('other = ~jax.nn.one_hot(', 'other = 2 > jax.nn.one_hot(', _HAND + 'test_dkd'),
-    ('jax.nn.softmax(logits).max(-1) > confidence', 'jax.nn.softmax(logits / sharpening).max(-1) > confidence',
-     'tests/losses/logits_more_test.py::test_consistency_judges_confidence_before_sharpening'),
-    ('logits = jax.lax.stop_gradient(logits)', 'logits = logits + 0',
-     _LOGITS + 'TestConsistency::test_the_plain_view_gets_no_gradient')),
-  *_of('kd_jax/losses/divergence.py',
-    ('jnp.maximum(target * ratio + difference, 0)', 'target * ratio',
-     'tests/losses/divergence_test.py::test_float32_keeps_its_digits')),
-  *_of('kd_jax/losses/features.py',
-    ('jnp.where(teacher > 0, margin - student', 'jnp.where(teacher < 0, margin - student',
-     _FEATURES + 'test_activation_boundary_by_hand'),
-    ('(student > target) | (target > 0)', '(student > target) & (target > 0)', _FEATURES + 'test_overhaul_partial_l2_by_hand'),
-    ('negative <= 0.001', 'negative <= 0.01', _FEATURES + 'test_overhaul_margin_changes_branch_at_a_probability_of_a_thousandth'),
-    ('2.0 ** (i + 1 - stages)', '2.0 ** -i', _FEATURES + 'test_stage_weights_halve_from_the_deepest_stage'),
-    ('energy = jnp.square(feature).mean(-1)', 'energy = jnp.abs(feature).mean(-1)', _HAND + 'test_rkds_attention_is_after_the_relu'),
-    ("'bilinear', antialias=False", "'bilinear', antialias=True",
-     _FEATURES + 'test_interpolating_to_a_quarter_takes_no_antialiasing'),
-    ('_max(jnp.abs(student - teacher), axis=-1)', '_max(student - teacher, axis=-1)',
-     _HAND + 'test_sfd_as_published_is_the_largest_difference_of_each_layer')),
-  *_of('kd_jax/losses/relational.py',
-    ('.sum() / _count(mask) ** 2', '.sum() / jnp.maximum(_pairs(mask).sum(), 1)',
-     _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees'),
-    ('(own[:, None] + own[None, :] - squared) / 2', '(own[:, None] + own[None, :] - squared)',
-     _RELATIONAL + 'test_angle_is_the_mean_over_all_triples_by_hand'),
-    ('jnp.where(pairs, -theirs, -jnp.inf)', 'jnp.where(pairs, -ours, -jnp.inf)', _HAND + 'test_rkds_rank_has_a_scale'),
-    ('reverse=True)', 'reverse=False)', _RELATIONAL + 'test_rank_by_hand')),
-  *_of('kd_jax/losses/reduce.py',
-    ('count = jax.lax.pmean(count, axis)', 'count = jax.lax.psum(count, axis)',
-     'tests/losses/reduce_test.py::TestManyDevices::test_value'),
-    ('jnp.where(mask > 0, values * mask, 0)', '(values * mask)',
-     'tests/losses/reduce_test.py::TestOneDevice::test_a_masked_value_may_be_anything')),
+    (
+      'jax.nn.softmax(logits).max(-1) > confidence',
+      'jax.nn.softmax(logits / sharpening).max(-1) > confidence',
+      'tests/losses/logits_more_test.py::test_consistency_judges_confidence_before_sharpening',
+    ),
+    (
+      'logits = jax.lax.stop_gradient(logits)',
+      'logits = logits + 0',
+      _LOGITS + 'TestConsistency::test_the_plain_view_gets_no_gradient',
+    ),
+  ),
+  *_of(
+    'kd_jax/losses/divergence.py',
+    (
+      'jnp.maximum(target * ratio + difference, 0)',
+      'target * ratio',
+      'tests/losses/divergence_test.py::test_float32_keeps_its_digits',
+    ),
+  ),
+  *_of(
+    'kd_jax/losses/features.py',
+    (
+      'jnp.where(teacher > 0, margin - student',
+      'jnp.where(teacher < 0, margin - student',
+      _FEATURES + 'test_activation_boundary_by_hand',
+    ),
+    (
+      '(student > target) | (target > 0)',
+      '(student > target) & (target > 0)',
+      _FEATURES + 'test_overhaul_partial_l2_by_hand',
+    ),
+    (
+      'negative <= 0.001',
+      'negative <= 0.01',
+      _FEATURES + 'test_overhaul_margin_changes_branch_at_a_probability_of_a_thousandth',
+    ),
+    (
+      '2.0 ** (i + 1 - stages)',
+      '2.0 ** -i',
+      _FEATURES + 'test_stage_weights_halve_from_the_deepest_stage',
+    ),
+    (
+      'energy = jnp.square(feature).mean(-1)',
+      'energy = jnp.abs(feature).mean(-1)',
+      _HAND + 'test_rkds_attention_is_after_the_relu',
+    ),
+    (
+      "'bilinear', antialias=False",
+      "'bilinear', antialias=True",
+      _FEATURES + 'test_interpolating_to_a_quarter_takes_no_antialiasing',
+    ),
+    (
+      '_max(jnp.abs(student - teacher), axis=-1)',
+      '_max(student - teacher, axis=-1)',
+      _HAND + 'test_sfd_as_published_is_the_largest_difference_of_each_layer',
+    ),
+  ),
+  *_of(
+    'kd_jax/losses/relational.py',
+    (
+      '.sum() / _count(mask) ** 2',
+      '.sum() / jnp.maximum(_pairs(mask).sum(), 1)',
+      _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees',
+    ),
+    (
+      '(own[:, None] + own[None, :] - squared) / 2',
+      '(own[:, None] + own[None, :] - squared)',
+      _RELATIONAL + 'test_angle_is_the_mean_over_all_triples_by_hand',
+    ),
+    (
+      'jnp.where(pairs, -theirs, -jnp.inf)',
+      'jnp.where(pairs, -ours, -jnp.inf)',
+      _HAND + 'test_rkds_rank_has_a_scale',
+    ),
+    ('reverse=True)', 'reverse=False)', _RELATIONAL + 'test_rank_by_hand'),
+  ),
+  *_of(
+    'kd_jax/losses/reduce.py',
+    (
+      'count = jax.lax.pmean(count, axis)',
+      'count = jax.lax.psum(count, axis)',
+      'tests/losses/reduce_test.py::TestManyDevices::test_value',
+    ),
+    (
+      'jnp.where(mask > 0, values * mask, 0)',
+      '(values * mask)',
+      'tests/losses/reduce_test.py::TestOneDevice::test_a_masked_value_may_be_anything',
+    ),
+  ),
 ]
 
 STEP = [
-  *_of('kd_jax/train/step.py',
-    ('_teach(t, v, views, method.teacher_statistics)', "_teach(t, v, dict.fromkeys(views, pixels / 255), method.teacher_statistics)",
-     _STEP + 'TestTeachers::test_a_teacher_sees_the_crop_and_flip_that_the_student_sees'),
-    ('{view: jax.lax.stop_gradient(one(image))', '{view: (one(image))',
-     _STEP + 'TestTeachers::test_a_teacher_gets_no_gradient_and_still_counts'),
-    ("if statistics == 'running':", "if statistics == 'batch':", _STEP + 'TestTeachers::test_running_or_batch_statistics'),
-    ('jax.random.fold_in(frozen.key, states[0].step)', 'jax.random.fold_in(frozen.key, 0)',
-     _STEP + 'TestByHand::test_each_step_draws_its_own_augmentation'),
-    ('variables = variables | changed', 'variables = variables | {}',
-     _STEP + 'TestViews::test_batch_norm_sees_the_views_together_or_one_after_the_other'),
-    ('counted = mask * (labels >= 0)', 'counted = mask',
-     _STEP + 'TestByHand::test_images_without_a_label_are_neither_right_nor_counted')),
-  *_of('kd_jax/train/optim.py',
-    ('add_decayed_weights(spec.weight_decay)',
-     'add_decayed_weights(spec.weight_decay, lambda p: jax.tree.map(lambda x: x.ndim > 1, p))',
-     _OPTIM + 'TestSgd::test_vectors_and_scalars_decay_as_matrices_do'),
+  *_of(
+    'kd_jax/train/step.py',
+    (
+      '_teach(t, v, views, method.teacher_statistics)',
+      '_teach(t, v, dict.fromkeys(views, pixels / 255), method.teacher_statistics)',
+      _STEP + 'TestTeachers::test_a_teacher_sees_the_crop_and_flip_that_the_student_sees',
+    ),
+    (
+      '{view: jax.lax.stop_gradient(one(image))',
+      '{view: (one(image))',
+      _STEP + 'TestTeachers::test_a_teacher_gets_no_gradient_and_still_counts',
+    ),
+    (
+      "if statistics == 'running':",
+      "if statistics == 'batch':",
+      _STEP + 'TestTeachers::test_running_or_batch_statistics',
+    ),
+    (
+      'jax.random.fold_in(frozen.key, states[0].step)',
+      'jax.random.fold_in(frozen.key, 0)',
+      _STEP + 'TestByHand::test_each_step_draws_its_own_augmentation',
+    ),
+    (
+      'variables = variables | changed',
+      'variables = variables | {}',
+      _STEP + 'TestViews::test_batch_norm_sees_the_views_together_or_one_after_the_other',
+    ),
+    (
+      'counted = mask * (labels >= 0)',
+      'counted = mask',
+      _STEP + 'TestByHand::test_images_without_a_label_are_neither_right_nor_counted',
+    ),
+  ),
+  *_of(
+    'kd_jax/train/optim.py',
+    (
+      'add_decayed_weights(spec.weight_decay)',
+      'add_decayed_weights(spec.weight_decay, lambda p: jax.tree.map(lambda x: x.ndim > 1, p))',
+      _OPTIM + 'TestSgd::test_vectors_and_scalars_decay_as_matrices_do',
+    ),
     ('nesterov=spec.nesterov', 'nesterov=False', _OPTIM + 'TestSgd::test_fifty_steps_are_torchs'),
-    ('step = round(fraction * steps)', 'step = int(fraction * steps)',
-     _OPTIM + 'TestLearningRate::test_drops_at_a_third_and_two_thirds_rounded'),
-    ("'keep': optax.set_to_zero()", "'keep': train", _OPTIM + 'TestSgd::test_what_is_not_trained_stays_bit_for_bit')),
-  *_of('kd_jax/models/layers.py',
-    ('var * (count / max(count - 1, 1))', 'var',
-     'tests/models/layers_test.py::TestBatchNorm::test_the_running_variance_is_not_the_biased_one'),
-    ('keep = self.momentum', 'keep = 1 - self.momentum', _STEP + 'TestByHand::test_counts_its_steps_and_moves_the_statistics'),
-    ('variances + jnp.square(means - mean[None])', 'variances',
-     'tests/models/layers_test.py::TestBatchNorm::test_over_an_axis_it_sees_the_whole_batch')),
-  *_of('kd_jax/train/keys.py',
-    ('zlib.crc32(name.encode())', '0', 'tests/train/keys_test.py::test_every_use_in_a_run_has_a_key_of_its_own')),
+    (
+      'step = round(fraction * steps)',
+      'step = int(fraction * steps)',
+      _OPTIM + 'TestLearningRate::test_drops_at_a_third_and_two_thirds_rounded',
+    ),
+    (
+      "'keep': optax.set_to_zero()",
+      "'keep': train",
+      _OPTIM + 'TestSgd::test_what_is_not_trained_stays_bit_for_bit',
+    ),
+  ),
+  *_of(
+    'kd_jax/models/layers.py',
+    (
+      'var * (count / max(count - 1, 1))',
+      'var',
+      'tests/models/layers_test.py::TestBatchNorm::test_the_running_variance_is_not_the_biased_one',
+    ),
+    (
+      'keep = self.momentum',
+      'keep = 1 - self.momentum',
+      _STEP + 'TestByHand::test_counts_its_steps_and_moves_the_statistics',
+    ),
+    (
+      'variances + jnp.square(means - mean[None])',
+      'variances',
+      'tests/models/layers_test.py::TestBatchNorm::test_over_an_axis_it_sees_the_whole_batch',
+    ),
+  ),
+  *_of(
+    'kd_jax/train/keys.py',
+    (
+      'zlib.crc32(name.encode())',
+      '0',
+      'tests/train/keys_test.py::test_every_use_in_a_run_has_a_key_of_its_own',
+    ),
+  ),
 ]
 
 DATA = [
-  *_of('kd_jax/data/augment.py',
-    ('0, 2 * padding + 1, jnp.int32', '0, 2 * padding, jnp.int32',
-     'tests/data/augment_test.py::TestRandomCrop::test_draws_every_offset_about_equally_often'),
-    ('images[:, :, ::-1]', 'images[:, ::-1]', 'tests/data/augment_test.py::TestFlip::test_by_hand')),
-  *_of('kd_jax/data/pipeline.py',
-    ('astype(jnp.float32) / 255', 'astype(jnp.float32) / 256',
-     'tests/data/pipeline_test.py::TestPreprocess::test_gives_a_view_a_policy_in_float32_between_0_and_1'),
-    ('jax.random.fold_in(jax.random.fold_in(key, source), number)', 'jax.random.fold_in(key, source)',
-     'tests/data/pipeline_test.py::TestOrder::test_passes_and_keys_differ')),
-  *_of('kd_jax/data/splits.py',
-    ('np.maximum(np.bincount(labels, minlength=classes) - 1, 0)', 'np.bincount(labels, minlength=classes)',
-     'tests/data/splits_test.py::test_hold_out_refuses_counts_that_cannot_be_balanced'),
-    ('favoured = np.argsort(class_rank', 'favoured = np.argsort(names',
-     'tests/data/splits_test.py::test_balanced_subset_may_favour_any_class')),
-  *_of('kd_jax/data/roles.py',
-    ('(roles.validation, roles.test) if', '(roles.test,) if',
-     'tests/data/roles_test.py::TestUnlabelled::test_what_is_validated_or_tested_on_is_left_out_by_its_pixels'),
-    ('balanced_subset(dataset.train.label, kept, train_examples, seed=seed)',
-     'balanced_subset(dataset.train.label, kept, train_examples, seed=0)',
-     'tests/data/roles_test.py::TestAssign::test_a_subset_to_train_on_is_balanced_and_drawn_by_the_seed')),
+  *_of(
+    'kd_jax/data/augment.py',
+    (
+      '0, 2 * padding + 1, jnp.int32',
+      '0, 2 * padding, jnp.int32',
+      'tests/data/augment_test.py::TestRandomCrop::test_draws_every_offset_about_equally_often',
+    ),
+    ('images[:, :, ::-1]', 'images[:, ::-1]', 'tests/data/augment_test.py::TestFlip::test_by_hand'),
+  ),
+  *_of(
+    'kd_jax/data/pipeline.py',
+    (
+      'astype(jnp.float32) / 255',
+      'astype(jnp.float32) / 256',
+      'tests/data/pipeline_test.py::TestPreprocess::test_gives_a_view_a_policy_in_float32_between_0_and_1',
+    ),
+    (
+      'jax.random.fold_in(jax.random.fold_in(key, source), number)',
+      'jax.random.fold_in(key, source)',
+      'tests/data/pipeline_test.py::TestOrder::test_passes_and_keys_differ',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/splits.py',
+    (
+      'np.maximum(np.bincount(labels, minlength=classes) - 1, 0)',
+      'np.bincount(labels, minlength=classes)',
+      'tests/data/splits_test.py::test_hold_out_refuses_counts_that_cannot_be_balanced',
+    ),
+    (
+      'favoured = np.argsort(class_rank',
+      'favoured = np.argsort(names',
+      'tests/data/splits_test.py::test_balanced_subset_may_favour_any_class',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/roles.py',
+    (
+      '(roles.validation, roles.test) if',
+      '(roles.test,) if',
+      'tests/data/roles_test.py::TestUnlabelled::test_what_is_validated_or_tested_on_is_left_out_by_its_pixels',
+    ),
+    (
+      'balanced_subset(dataset.train.label, kept, train_examples, seed=seed)',
+      'balanced_subset(dataset.train.label, kept, train_examples, seed=0)',
+      'tests/data/roles_test.py::TestAssign::test_a_subset_to_train_on_is_balanced_and_drawn_by_the_seed',
+    ),
+  ),
 ]
 
 NUMBERS = [
-  *_of('kd_jax/measures/statistics.py',
+  *_of(
+    'kd_jax/measures/statistics.py',
     ('p * (len(values) - rank)', 'p * len(tested)', _STATISTICS + 'test_holm_by_hand'),
-    ('_quantile(n - 1) * _deviation', '_quantile(n) * _deviation', _STATISTICS + 'test_a_mean_has_students_interval'),
-    ('paired = len(common) >= 2', 'paired = False', _STATISTICS + 'test_rows_are_paired_where_seeds_are_common'),
+    (
+      '_quantile(n - 1) * _deviation',
+      '_quantile(n) * _deviation',
+      _STATISTICS + 'test_a_mean_has_students_interval',
+    ),
+    (
+      'paired = len(common) >= 2',
+      'paired = False',
+      _STATISTICS + 'test_rows_are_paired_where_seeds_are_common',
+    ),
     ('/ (len(values) - 1))', '/ len(values))', _STATISTICS + 'test_a_mean_has_students_interval'),
-    ('weight = 1 + z**2 / n', 'weight = 1.0', _STATISTICS + 'test_an_accuracy_has_wilsons_interval'),
-    ('stats.binomtest(alone, alone + other)', 'stats.binomtest(alone, n)', _STATISTICS + 'test_networks_on_the_same_images')),
-  *_of('kd_jax/report/study_table.py',
-    ('if d and d.n >= FEWEST else None', 'if d else None', _TABLES + 'test_two_seeds_decide_nothing'),
-    ("{**result, 'passes': multiple * epochs}", "{**result, 'passes': multiple}",
-     _TABLES + 'test_what_an_older_kd_jax_wrote_is_read_and_its_operations_are_left_out')),
-  *_of('kd_jax/measures/analysis.py',
-    ('abs(b.accuracy - b.confidence)', '(b.accuracy - b.confidence)', _ANALYSIS + 'test_reliability_by_hand'),
-    ('temperature = fitted(*validation)', 'temperature = fitted(*test)',
-     _ANALYSIS + 'test_the_temperature_is_that_of_the_validation_images_alone')),
-  *_of('kd_jax/train/peaks.py',
-    ('total += length * _further_turns', 'total += _further_turns', 'tests/train/peaks_test.py::test_every_turn_of_a_loop_counts')),
+    (
+      'weight = 1 + z**2 / n',
+      'weight = 1.0',
+      _STATISTICS + 'test_an_accuracy_has_wilsons_interval',
+    ),
+    (
+      'stats.binomtest(alone, alone + other)',
+      'stats.binomtest(alone, n)',
+      _STATISTICS + 'test_networks_on_the_same_images',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/study_table.py',
+    (
+      'if d and d.n >= FEWEST else None',
+      'if d else None',
+      _TABLES + 'test_two_seeds_decide_nothing',
+    ),
+    (
+      "{**result, 'passes': multiple * epochs}",
+      "{**result, 'passes': multiple}",
+      _TABLES + 'test_what_an_older_kd_jax_wrote_is_read_and_its_operations_are_left_out',
+    ),
+  ),
+  *_of(
+    'kd_jax/measures/analysis.py',
+    (
+      'abs(b.accuracy - b.confidence)',
+      '(b.accuracy - b.confidence)',
+      _ANALYSIS + 'test_reliability_by_hand',
+    ),
+    (
+      'temperature = fitted(*validation)',
+      'temperature = fitted(*test)',
+      _ANALYSIS + 'test_the_temperature_is_that_of_the_validation_images_alone',
+    ),
+  ),
+  *_of(
+    'kd_jax/train/peaks.py',
+    (
+      'total += length * _further_turns',
+      'total += _further_turns',
+      'tests/train/peaks_test.py::test_every_turn_of_a_loop_counts',
+    ),
+  ),
 ]
 
 SELECTION_AND_HASHES = [
-  *_of('kd_jax/train/loop.py',
-    ("row[work.selected_by] > meta['best_value']", "row[work.selected_by] >= meta['best_value']",
-     'tests/train/loop_test.py::TestSelection::test_the_best_epoch_is_the_first_with_the_highest_metric')),
-  *_of('kd_jax/studies/definition.py',
-    ('means.index(max(means))', 'means.index(min(means))',
-     'tests/studies/definition_test.py::TestSweep::test_the_best_mean_is_run_at_the_rows_seeds')),
-  *_of('kd_jax/studies/tasks.py',
+  *_of(
+    'kd_jax/train/loop.py',
+    (
+      "row[work.selected_by] > meta['best_value']",
+      "row[work.selected_by] >= meta['best_value']",
+      'tests/train/loop_test.py::TestSelection::test_the_best_epoch_is_the_first_with_the_highest_metric',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/definition.py',
+    (
+      'means.index(max(means))',
+      'means.index(min(means))',
+      'tests/studies/definition_test.py::TestSweep::test_the_best_mean_is_run_at_the_rows_seeds',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/tasks.py',
     ("'crop_padding', 'flip', 'seed')", "'crop_padding', 'seed')", _HASHES),
-    ('described = phase._replace(method=None, stop=None,', 'described = phase._replace(method=None, stop=None, settings={},', _HASHES),
-    ("in ('unlabelled_sha256', 'unlabelled_excluded')", "in ('unlabelled_sha256',)",
-     'tests/runs/run_test.py::test_a_data_set_may_be_its_own_unlabelled_one'),
-    ('len(users[task.identity]) > 1', 'len(users[task.identity]) > 0',
-     'tests/studies/workers_test.py::test_a_teacher_is_free_only_where_another_row_has_it')),
+    (
+      'described = phase._replace(method=None, stop=None,',
+      'described = phase._replace(method=None, stop=None, settings={},',
+      _HASHES,
+    ),
+    (
+      "in ('unlabelled_sha256', 'unlabelled_excluded')",
+      "in ('unlabelled_sha256',)",
+      'tests/runs/run_test.py::test_a_data_set_may_be_its_own_unlabelled_one',
+    ),
+    (
+      'len(users[task.identity]) > 1',
+      'len(users[task.identity]) > 0',
+      'tests/studies/workers_test.py::test_a_teacher_is_free_only_where_another_row_has_it',
+    ),
+  ),
 ]
 
 MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES]

@@ -1,6 +1,7 @@
 """A network of one's own as a user would write it, and ways to get it wrong. No tests here.
 
-It compiles in a fraction of the time of the ResNets, so that tests of whole runs take it where the network is of no concern.
+It compiles in a fraction of the time of the ResNets, so that tests of whole runs take it where the
+network is of no concern.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ from kd_jax.runs.run import run
 from kd_jax.types import KdJaxError
 from tests import tiny
 
-TEXT = '''
+TEXT = """
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -60,7 +61,7 @@ def bare(spec):
 
 
 WIDTH = 4
-'''
+"""
 
 
 def write(folder, module: str, *changes: tuple[str, str], more: str = ''):

@@ -17,7 +17,11 @@ SOURCES = ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE', 'kd_jax', 'con
 
 
 def files(folder: Path) -> set[str]:
-  return {path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file() and path.suffix != '.pyc'}
+  return {
+    path.relative_to(folder).as_posix()
+    for path in folder.rglob('*')
+    if path.is_file() and path.suffix != '.pyc'
+  }
 
 
 def packages(folder: Path, name: str) -> set[str]:
@@ -42,7 +46,18 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
   for name in SOURCES:
     copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
     copy(ROOT / name, folder / name)
-  command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w', 'dist', '.']
+  command = [
+    sys.executable,
+    '-m',
+    'pip',
+    'wheel',
+    '--no-deps',
+    '--no-build-isolation',
+    '--no-index',
+    '-w',
+    'dist',
+    '.',
+  ]
   done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
   assert done.returncode == 0, done.stdout + done.stderr
   (built,) = (folder / 'dist').glob('*.whl')
@@ -52,7 +67,9 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_every_package_is_listed(setup):
   listed = setup['options']['packages'].split()
-  assert set(listed) == packages(ROOT / 'kd_jax', 'kd_jax') | packages(ROOT / 'configs', 'kd_jax.configs')
+  assert set(listed) == packages(ROOT / 'kd_jax', 'kd_jax') | packages(
+    ROOT / 'configs', 'kd_jax.configs'
+  )
   assert len(set(listed)) == len(listed)
 
 
@@ -71,7 +88,9 @@ def test_the_wheel_holds_the_package_and_the_configurations(wheel):
 
 
 def test_the_wheel_has_the_command(wheel):
-  (entry_points,) = (name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt'))
+  (entry_points,) = (
+    name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt')
+  )
   assert '[console_scripts]\nkd-jax = kd_jax.main:command\n' in wheel.read(entry_points).decode()
 
 
@@ -79,6 +98,11 @@ def test_the_package_in_a_wheel_finds_its_configurations(wheel, tmp_path):
   """Unpacked, away from the checkout; the dependencies are this environment's."""
   wheel.extractall(tmp_path / 'site')
   code = 'from kd_jax import main; print(main.CONFIGS, *main.names(), sep="\\n")'
-  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path / 'site', capture_output=True, text=True, timeout=60)
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=tmp_path / 'site', capture_output=True, text=True, timeout=60
+  )
   folder, *names = done.stdout.splitlines()
-  assert folder == str(tmp_path / 'site' / 'kd_jax' / 'configs') and {'quickstart', 'paper/digits'} <= set(names), done.stderr
+  assert folder == str(tmp_path / 'site' / 'kd_jax' / 'configs') and {
+    'quickstart',
+    'paper/digits',
+  } <= set(names), done.stderr

@@ -14,9 +14,19 @@ needs_browser = pytest.mark.skipif(not BROWSER, reason='no chromium on the PATH'
 
 
 def opened(path: Path) -> subprocess.CompletedProcess:
-  """A page as a browser makes it of a file: the document on standard output, ':CONSOLE' with each fault on standard error."""
-  command = [BROWSER, '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={path.parent / "profile"}',
-             '--enable-logging=stderr', '--dump-dom', path.absolute().as_uri()]  # fmt: skip
+  """A page as a browser makes it of a file: the document on standard output, ':CONSOLE' with each
+  fault on standard error.
+  """
+  command = [
+    BROWSER,
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    f'--user-data-dir={path.parent / "profile"}',
+    '--enable-logging=stderr',
+    '--dump-dom',
+    path.absolute().as_uri(),
+  ]
   return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -31,12 +41,16 @@ class Parser(html.parser.HTMLParser):
 
   def handle_starttag(self, tag, attributes):
     self.tags.append(tag)
-    self.fetched += [v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')]
+    self.fetched += [
+      v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')
+    ]
     if tag not in self.VOID:
       self.open.append(tag)
 
   def handle_startendtag(self, tag, attributes):
-    self.fetched += [v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')]
+    self.fetched += [
+      v for k, v in attributes if k in ('src', 'href', 'xlink:href') and v and not v.startswith('#')
+    ]
 
   def handle_endtag(self, tag):
     assert self.open.pop() == tag

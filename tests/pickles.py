@@ -1,4 +1,6 @@
-"""A pickle assembler, and torch.save's two containers: files that neither torch.save nor torch_writer would write. No tests here."""
+"""A pickle assembler, and torch.save's two containers: files that neither torch.save nor
+torch_writer would write. No tests here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ import zipfile
 import numpy as np
 
 MAGIC = 0x1950A86A20F9469CFC6C
-SYSTEM = {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {'short': 2, 'int': 4, 'long': 4}}
+SYSTEM = {
+  'protocol_version': 1001,
+  'little_endian': True,
+  'type_sizes': {'short': 2, 'int': 4, 'long': 4},
+}
 
 
 def text(value: str) -> bytes:
@@ -35,13 +41,29 @@ def call(module: str, name: str, *arguments: bytes) -> bytes:
 
 def storage(key: str, size: int, kind: str = 'Float') -> bytes:
   return (
-    group(text('storage'), f'ctorch\n{kind}Storage\n'.encode(), text(key), text('cuda:0'), integer(size), b'N') + b'Q'
+    group(
+      text('storage'),
+      f'ctorch\n{kind}Storage\n'.encode(),
+      text(key),
+      text('cuda:0'),
+      integer(size),
+      b'N',
+    )
+    + b'Q'
   )
 
 
 def tensor(stored: bytes, shape: tuple, strides: tuple, offset: int = 0) -> bytes:
-  return call('torch._utils', '_rebuild_tensor_v2', stored, integer(offset), group(*map(integer, shape)),
-              group(*map(integer, strides)), b'\x89', call('collections', 'OrderedDict'))  # fmt: skip
+  return call(
+    'torch._utils',
+    '_rebuild_tensor_v2',
+    stored,
+    integer(offset),
+    group(*map(integer, shape)),
+    group(*map(integer, strides)),
+    b'\x89',
+    call('collections', 'OrderedDict'),
+  )
 
 
 def dictionary(**entries: bytes) -> bytes:
@@ -53,17 +75,31 @@ def whole(value: bytes) -> bytes:
 
 
 def zipped(
-  value: bytes, storages: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED, **others: bytes
+  value: bytes,
+  storages: dict[str, bytes],
+  *,
+  compression: int = zipfile.ZIP_STORED,
+  **others: bytes,
 ) -> bytes:
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, 'w', compression) as archive:
-    for name, content in {'data.pkl': whole(value), **{f'data/{k}': v for k, v in storages.items()}, **others}.items():
+    for name, content in {
+      'data.pkl': whole(value),
+      **{f'data/{k}': v for k, v in storages.items()},
+      **others,
+    }.items():
       archive.writestr(f'archive/{name}', content)
   return buffer.getvalue()
 
 
 def streamed(
-  value: bytes, storages: dict[str, tuple[int, bytes]], *, magic=MAGIC, version=1001, system=SYSTEM, keys=None
+  value: bytes,
+  storages: dict[str, tuple[int, bytes]],
+  *,
+  magic=MAGIC,
+  version=1001,
+  system=SYSTEM,
+  keys=None,
 ) -> bytes:
   head = [pickle.dumps(item, 2) for item in (magic, version, system)]
   listed = pickle.dumps(sorted(storages) if keys is None else keys, 2)

@@ -1,4 +1,6 @@
-"""The study under results/ goes on without training: what a phase computes has not changed where its hash has not."""
+"""The study under results/ goes on without training: what a phase computes has not changed where
+its hash has not.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def test_every_row_finds_its_phases(data_dir, pretrained_dir, monkeypatch):
   """A run of each row, by the hashes of its phases."""
   monkeypatch.setenv('KD_JAX_PRETRAINED', pretrained_dir)
   of = definition(data_dir)
-  first = {run['row']: run for run in json.loads((RECORDED / 'study.json').read_text())['runs'] if run['kind'] == 'final'}
+  first = {
+    run['row']: run
+    for run in json.loads((RECORDED / 'study.json').read_text())['runs']
+    if run['kind'] == 'final'
+  }
   assert set(first) == {row.name for row in of.definition.rows}
   for row in of.definition.rows:
     last = max(of.finals(row, first[row.name]['setting']), key=lambda run: run.seed)
@@ -41,10 +47,24 @@ def test_every_row_finds_its_phases(data_dir, pretrained_dir, monkeypatch):
     assert [task.phase.name for task in made if not task.result(RECORDED).exists()] == [], row.name
 
 
-def identity(method: str, recipe: str = 'written', student: str = 'resnet8', **options) -> list[str]:
+def identity(
+  method: str, recipe: str = 'written', student: str = 'resnet8', **options
+) -> list[str]:
   """The hashes of what a student's phases compute, whatever its data."""
-  wanted = plans.Wanted(method, recipe, {method: options}, SPEC._replace(name=student), SPEC, 'block', ('teacher',), False, 20, 0, 128,
-                        Optimiser())  # fmt: skip
+  wanted = plans.Wanted(
+    method,
+    recipe,
+    {method: options},
+    SPEC._replace(name=student),
+    SPEC,
+    'block',
+    ('teacher',),
+    False,
+    20,
+    0,
+    128,
+    Optimiser(),
+  )
   known = {'teacher': 'teacher', 'boundary': 'boundary'}
   return [tasks.hashed(tasks.described_phase(phase, known)) for phase in plans.make(wanted)]
 
@@ -64,7 +84,12 @@ BEFORE = {
   ('stl', 'written', 'resnet8'): ['dc2ad57656428f18'],
   ('stl', 'published', 'resnet8'): ['9e5c22bb68c6c220'],
 }
-SAME = {('ab', 'written', 'resnet8'), ('oh', 'written', 'resnet8'), ('sfd', 'written', 'resnet8'), ('stl', 'written', 'resnet8')}
+SAME = {
+  ('ab', 'written', 'resnet8'),
+  ('oh', 'written', 'resnet8'),
+  ('sfd', 'written', 'resnet8'),
+  ('stl', 'written', 'resnet8'),
+}
 
 
 @pytest.mark.parametrize('of', BEFORE, ids=', '.join)
@@ -73,9 +98,13 @@ def test_the_hash_is_another_where_what_is_computed_is_and_only_there(of):
   assert not set(identity(*of)) & set(BEFORE[of]) or of in SAME
 
 
-@pytest.mark.parametrize(('method', 'recipe', 'chosen'), [
-  ('oh', 'published', {'connector_weights': 'uniform'}), ('pkd', 'written', {'reduction': 'mean', 'beta': 10.0}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('method', 'recipe', 'chosen'),
+  [
+    ('oh', 'published', {'connector_weights': 'uniform'}),
+    ('pkd', 'written', {'reduction': 'mean', 'beta': 10.0}),
+  ],
+)
 def test_options_that_give_back_what_was_done_give_back_its_hash(method, recipe, chosen):
   assert identity(method, recipe, **chosen) == BEFORE[method, recipe, 'resnet8']
 

@@ -1,4 +1,6 @@
-"""What results/README.md says of the study of the methods follows from its records, by the lines that stand there."""
+"""What results/README.md says of the study of the methods follows from its records, by the lines
+that stand there.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,14 @@ FOLDER = study_table.read(ROOT / 'results' / 'methods')
 
 def test_the_lines_recompute_the_comparisons():
   (code,) = re.findall(r'^```python\n(.*?)^```', TEXT, re.MULTILINE | re.DOTALL)
-  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120,
-                        env={**os.environ, 'PYTHONIOENCODING': 'utf-8'})  # fmt: skip
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    env={**os.environ, 'PYTHONIOENCODING': 'utf-8'},
+  )
   assert done.returncode == 0, done.stderr
   printed = done.stdout.splitlines()
   assert len(printed) >= 7 and all(line in TEXT for line in printed)
@@ -27,7 +35,11 @@ def test_the_lines_recompute_the_comparisons():
 def test_the_verdicts_are_those_of_the_report():
   for c in study_table.comparisons(FOLDER):
     if c.found.n >= 3:
-      (line,) = [line for line in TEXT.splitlines() if line.startswith(f'| {c.first} − {c.second} | {c.found.value:+.2f}')]
+      (line,) = [
+        line
+        for line in TEXT.splitlines()
+        if line.startswith(f'| {c.first} − {c.second} | {c.found.value:+.2f}')
+      ]
       assert line.endswith(f'| {c.verdict} |') and f'{c.found.half_width:.2f}' in line
 
 
@@ -41,4 +53,7 @@ def test_the_accuracies_are_those_of_the_report():
 
 def test_the_page_is_the_current_one():
   page = (ROOT / 'results' / 'methods' / 'report' / 'table.md').read_text(encoding='utf-8')
-  assert study_table.markdown(*study_table.results_table(FOLDER), under=study_table.groups(FOLDER)) in page
+  assert (
+    study_table.markdown(*study_table.results_table(FOLDER), under=study_table.groups(FOLDER))
+    in page
+  )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
-  """(tag, step, value) of a folder's files as TensorBoard reads them: in the order of their names, a restart hiding its step and
-  later ones, and what a kill cut short left out."""
+  """(tag, step, value) of a folder's files as TensorBoard reads them: in the order of their names,
+  a restart hiding its step and later ones, and what a kill cut short left out."""
   from tensorboardX.proto.event_pb2 import Event, SessionLog
 
   found = []

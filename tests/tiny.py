@@ -1,4 +1,7 @@
-"""Networks so small that a training step compiles in a second, and all that such a step takes. No tests here."""
+"""Networks so small that a training step compiles in a second, and all that such a step takes.
+
+No tests here.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,17 @@ from kd_jax.data import pipeline
 from kd_jax.methods import METHODS
 from kd_jax.models.resnet import resnet
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Frozen, Known, Method, Network, NetworkSpec, Optimiser, PyTree, Source, TrainState
+from kd_jax.types import (
+  Frozen,
+  Known,
+  Method,
+  Network,
+  NetworkSpec,
+  Optimiser,
+  PyTree,
+  Source,
+  TrainState,
+)
 
 SIDE, CLASSES, BATCH, EXAMPLES, STEPS = 8, 5, 16, 48, 5
 PAPER = Optimiser()
@@ -43,7 +56,9 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
-  """Every row of METHODS in every recipe, with the fewest teachers and with two where it takes them; what is the same, once."""
+  """Every row of METHODS in every recipe, with the fewest teachers and with two where it takes
+  them; what is the same, once.
+  """
   found: dict[Any, Case] = {}
   for name, row in METHODS.items():
     fewest, most = row.teachers
@@ -56,9 +71,16 @@ def cases() -> list[Case]:
   return [*found.values(), Case(JOIN, 'written', 1)]
 
 
-def network(*, dtype: str = 'float32', blocks: tuple[int, ...] = (1, 1), widths: tuple[int, ...] = (4, 8),
-            placement: str = 'block') -> Network:  # fmt: skip
-  spec = NetworkSpec('tiny', CLASSES, (SIDE, SIDE, 3), placement, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), dtype)
+def network(
+  *,
+  dtype: str = 'float32',
+  blocks: tuple[int, ...] = (1, 1),
+  widths: tuple[int, ...] = (4, 8),
+  placement: str = 'block',
+) -> Network:
+  spec = NetworkSpec(
+    'tiny', CLASSES, (SIDE, SIDE, 3), placement, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), dtype
+  )
   return Network(spec, *resnet(spec, blocks=blocks, widths=widths, stem_width=4))
 
 
@@ -67,7 +89,10 @@ def variables(net: Network, *, seed: int = 0) -> PyTree:
 
 
 def drawn(shapes: PyTree, *, seed: int = 0) -> PyTree:
-  """Weights drawn by numpy: nothing is compiled. BatchNorm's are away from 0 and 1, so that they count."""
+  """Weights drawn by numpy: nothing is compiled.
+
+  BatchNorm's are away from 0 and 1, so that they count.
+  """
   draw = np.random.default_rng(seed)
 
   def leaf(path, shape):
@@ -98,7 +123,12 @@ def source(*, seed: int = 0, side: int = SIDE) -> Source:
 
 def rolled(views) -> Any:
   """Views that differ, draw nothing and so cost nothing to compile."""
-  return pipeline.preprocess({view: lambda keys, images, by=number: jnp.roll(images, by, 2) for number, view in enumerate(views)})
+  return pipeline.preprocess(
+    {
+      view: lambda keys, images, by=number: jnp.roll(images, by, 2)
+      for number, view in enumerate(views)
+    }
+  )
 
 
 def augmented(views) -> Any:
@@ -134,26 +164,48 @@ class Ready(NamedTuple):
     return self.parallel.split((np.arange(first, first + BATCH, dtype=np.int32),))
 
 
-def ready(method: Method, *, teachers: int = 0, kind: str = 'jit', devices: int = 1, dtype: str = 'float32', placement: str = 'block',
-          preprocess=rolled, optimiser: Optimiser = PAPER, around=lambda step: step, steps: int | None = None,
-          pair: tuple[Network, Network] | None = None) -> Ready:  # fmt: skip
-  """A tiny student and its teachers, or a pair of others, under a method, at the start of a phase of STEPS steps.
+def ready(
+  method: Method,
+  *,
+  teachers: int = 0,
+  kind: str = 'jit',
+  devices: int = 1,
+  dtype: str = 'float32',
+  placement: str = 'block',
+  preprocess=rolled,
+  optimiser: Optimiser = PAPER,
+  around=lambda step: step,
+  steps: int | None = None,
+  pair: tuple[Network, Network] | None = None,
+) -> Ready:
+  """A tiny student and its teachers, or a pair of others, under a method, at the start of a phase
+  of STEPS steps.
 
   `around` wraps the step; `steps` are those of a call.
   """
-  student, taught_by = pair or (network(dtype=dtype, placement=placement),
-                                network(dtype=dtype, blocks=(2, 1), placement=placement))  # fmt: skip
+  student, taught_by = pair or (
+    network(dtype=dtype, placement=placement),
+    network(dtype=dtype, blocks=(2, 1), placement=placement),
+  )
   weights = tuple(variables(taught_by, seed=100 + number) for number in range(teachers))
   own = method.init(jax.random.key(7), known(student), tuple(known(taught_by, w) for w in weights))
   own = own._replace(params=drawn(own.params, seed=200))
   sgd = recording(optim.sgd(optimiser, optim.learning_rate(optimiser, STEPS), method.trains))
   spread = parallel.make(kind, devices=devices, steps=steps)
-  made = step.train_step(student, (taught_by,) * teachers, method, sgd, preprocess(method.views), axis=spread.axis)
+  made = step.train_step(
+    student, (taught_by,) * teachers, method, sgd, preprocess(method.views), axis=spread.axis
+  )
   first = state.create(variables(student), own, sgd)
   first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
   frozen = spread.place(Frozen(weights, own.consts, jax.random.key(3)))
-  return Ready(spread.train(around(made), False), first, frozen, spread.place((source(side=student.spec.image_shape[0]),)),
-               spread.split(pipeline.positions((BATCH,))), spread)  # fmt: skip
+  return Ready(
+    spread.train(around(made), False),
+    first,
+    frozen,
+    spread.place((source(side=student.spec.image_shape[0]),)),
+    spread.split(pipeline.positions((BATCH,))),
+    spread,
+  )
 
 
 class Taken(NamedTuple):
@@ -179,11 +231,23 @@ def take(ready: Ready) -> Taken:
 
 
 @functools.cache
-def trained(case: Case, kind: str, devices: int, dtype: str, preprocess=rolled, optimiser: Optimiser = PAPER) -> Taken:
+def trained(
+  case: Case, kind: str, devices: int, dtype: str, preprocess=rolled, optimiser: Optimiser = PAPER
+) -> Taken:
   """Five steps of a case, computed once for all tests that look at them."""
   with jax.enable_x64(dtype == 'float64'), quick_compilation():
-    return take(ready(case.method(), teachers=case.teachers, kind=kind, devices=devices, dtype=dtype, placement=case.placement,
-                      preprocess=preprocess, optimiser=optimiser))  # fmt: skip
+    return take(
+      ready(
+        case.method(),
+        teachers=case.teachers,
+        kind=kind,
+        devices=devices,
+        dtype=dtype,
+        placement=case.placement,
+        preprocess=preprocess,
+        optimiser=optimiser,
+      )
+    )
 
 
 @contextlib.contextmanager
@@ -204,7 +268,10 @@ def compilations():
 
 @contextlib.contextmanager
 def quick_compilation():
-  """XLA without most of its optimisations: compiles in half the time, computes the same. May be nested."""
+  """XLA without most of its optimisations: compiles in half the time, computes the same.
+
+  May be nested.
+  """
   _quick.append(True)
   jax.config.update('jax_disable_most_optimizations', True)
   try:

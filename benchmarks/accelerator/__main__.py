@@ -1,8 +1,10 @@
-"""The first minutes on a GPU or TPU: what it is, whether it computes what it should, how fast; then a study.
+"""The first minutes on a GPU or TPU: what it is, whether it computes what it should, how fast; then
+a study.
 
   python -m benchmarks.accelerator --minutes=12 --out=DIR [--study='CONFIG FLAG …']…
 
-Each result is written at once, as a line of DIR/results.jsonl and in DIR/summary.md. The same command goes on where it was
+Each result is written at once, as a line of DIR/results.jsonl and in DIR/summary.md. The same
+command goes on where it was
 stopped: what is written down is not measured again. The order is
   machine     device, memory, driver, versions
   correct     losses and published networks against reference numbers, in float32 and as the device takes it (TF32)
@@ -36,14 +38,28 @@ FLAGS = flags.FLAGS
 flags.DEFINE_float('minutes', 12, 'of this sitting, at most', lower_bound=0.1)
 flags.DEFINE_float('measuring', 4, 'of them, at most, before the study begins', lower_bound=0.1)
 flags.DEFINE_string('out', None, 'where the results are kept', required=True)
-flags.DEFINE_multi_string('study', [], "a configuration of a study and flags of its own, such as 'paper/table3 --config.seeds=1'; of "
-                          'several, one after the other')
-flags.DEFINE_integer('study_workers', 0, 'processes that work on it; 0: as many as were fastest', lower_bound=0)
+flags.DEFINE_multi_string(
+  'study',
+  [],
+  "a configuration of a study and flags of its own, such as 'paper/table3 --config.seeds=1'; of "
+  'several, one after the other',
+)
+flags.DEFINE_integer(
+  'study_workers', 0, 'processes that work on it; 0: as many as were fastest', lower_bound=0
+)
 flags.DEFINE_bool('mps', True, "also try several processes under CUDA's MPS, where it is there")
-flags.DEFINE_bool('rehearse', False, 'on a CPU, at a hundredth of the size: whether all of this runs')
+flags.DEFINE_bool(
+  'rehearse', False, 'on a CPU, at a hundredth of the size: whether all of this runs'
+)
 flags.DEFINE_string('data_dir', os.environ.get('KD_JAX_DATA', ''), 'prepared data with cifar10')
-flags.DEFINE_string('pretrained', os.environ.get('KD_JAX_PRETRAINED', ''), 'folder of the published networks')
-flags.DEFINE_string('reference', os.environ.get('KD_JAX_REFERENCE', ''), 'folder of the reference numbers of kd_jax.crosscheck')
+flags.DEFINE_string(
+  'pretrained', os.environ.get('KD_JAX_PRETRAINED', ''), 'folder of the published networks'
+)
+flags.DEFINE_string(
+  'reference',
+  os.environ.get('KD_JAX_REFERENCE', ''),
+  'folder of the reference numbers of kd_jax.crosscheck',
+)
 
 
 def main(argv: list[str]) -> None:
@@ -52,11 +68,21 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     sys.exit(f"benchmarks.accelerator takes flags alone, and '{argv[1]}' is none; see --help")
   began, out = time.monotonic(), Path(FLAGS.out).absolute()
-  until, measured = (began + 60 * minutes for minutes in (FLAGS.minutes, min(FLAGS.minutes, FLAGS.measuring)))
+  until, measured = (
+    began + 60 * minutes for minutes in (FLAGS.minutes, min(FLAGS.minutes, FLAGS.measuring))
+  )
   wanted = plan.rehearsal() if FLAGS.rehearse else plan.full(FLAGS.pretrained, FLAGS.data_dir)
-  record, base = Record(out), environment(out) | ({'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''} if FLAGS.rehearse else {})
+  record, base = (
+    Record(out),
+    environment(out)
+    | ({'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''} if FLAGS.rehearse else {}),
+  )
   signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(130))
-  places = {'reference': FLAGS.reference, 'pretrained': FLAGS.pretrained, 'data_dir': FLAGS.data_dir}
+  places = {
+    'reference': FLAGS.reference,
+    'pretrained': FLAGS.pretrained,
+    'data_dir': FLAGS.data_dir,
+  }
   with steps.Measuring(record, wanted, base, out, places, measured) as measuring:
     measuring.machine()
     measuring.prepare()
@@ -70,9 +96,14 @@ def main(argv: list[str]) -> None:
 
 
 def _study(record: Record, text: str, base: Mapping[str, str], out: Path, until: float) -> None:
-  """Work on a study, 'NAME FLAG FLAG …', unless an earlier sitting finished it or too little time is left to begin."""
+  """Work on a study, 'NAME FLAG FLAG …', unless an earlier sitting finished it or too little time
+  is left to begin.
+  """
   sittings = [line for line in record.of('study').values() if line['study'] == text]
-  if any(line['status'] == 0 for line in sittings) or until - time.monotonic() < studying.SAVING + studying.ARCHIVING:
+  if (
+    any(line['status'] == 0 for line in sittings)
+    or until - time.monotonic() < studying.SAVING + studying.ARCHIVING
+  ):
     return
   fastest, (name, *given) = steps.fastest(record), text.split()
   workers = FLAGS.study_workers or fastest.processes

@@ -1,4 +1,6 @@
-"""Processes that the driver starts, with a time limit on each of their answers; what goes wrong in one is its answer."""
+"""Processes that the driver starts, with a time limit on each of their answers; what goes wrong in
+one is its answer.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,14 @@ class Job:
     self._left: str = ''  # why it gives no more answers
 
   def answer(self, until: float) -> dict[str, Any]:
-    """Return its next answer, or {'fault': why} where it has ended, or has none at `until` (time.monotonic) and is ended."""
+    """Return its next answer, or {'fault': why} where it has ended, or has none at `until`
+    (time.monotonic) and is ended.
+    """
     if self._left:
       return {'fault': self._left}
-    ready, _, _ = select.select([self._worker._process.stdout], [], [], max(0.0, until - time.monotonic()))
+    ready, _, _ = select.select(
+      [self._worker._process.stdout], [], [], max(0.0, until - time.monotonic())
+    )
     if not ready:
       self._left = 'it was not ready in time, and was ended'
       self._worker.close()
@@ -59,7 +65,9 @@ class Job:
 
 
 def answering(prepare: Callable[..., Prepared]) -> Callable[..., Prepared]:
-  """A `prepare` for benchmarks.workers.serve whose errors are answers, {'fault': …}; those of its measurements, too."""
+  """A `prepare` for benchmarks.workers.serve whose errors are answers, {'fault': …}; those of its
+  measurements, too.
+  """
 
   def named(fault: Exception) -> dict[str, str]:
     text = ' '.join(str(fault).split())
@@ -87,16 +95,24 @@ def answering(prepare: Callable[..., Prepared]) -> Callable[..., Prepared]:
 
 
 def wait_for(file: str, *, at_most: float = 120.0) -> None:
-  """Return once a file is there; '' is no file. What other processes tune on the device is not disturbed until then."""
+  """Return once a file is there; '' is no file.
+
+  What other processes tune on the device is not disturbed until then.
+  """
   began = time.monotonic()
   while file and not os.path.exists(file) and time.monotonic() - began < at_most:
     time.sleep(0.05)
 
 
 def environment(out: Path) -> dict[str, str]:
-  """The variables of all processes: they share compiled programs, and the memory of the device is taken as it is needed."""
+  """The variables of all processes: they share compiled programs, and the memory of the device is
+  taken as it is needed.
+  """
   return {
-    'JAX_COMPILATION_CACHE_DIR': str(out / 'compiled'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'XLA_PYTHON_CLIENT_PREALLOCATE': 'false', 'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES', TUNABLES),
-    'TF_CPP_MIN_LOG_LEVEL': '2', 'TORCHINDUCTOR_COMPILE_THREADS': '4',
-  }  # fmt: skip
+    'JAX_COMPILATION_CACHE_DIR': str(out / 'compiled'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
+    'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES', TUNABLES),
+    'TF_CPP_MIN_LOG_LEVEL': '2',
+    'TORCHINDUCTOR_COMPILE_THREADS': '4',
+  }

@@ -1,10 +1,12 @@
 """Packs what a machine without a network lacks into parts that may travel one after the other.
 
-  python -m benchmarks.accelerator.pack --data_dir=DIR --pretrained=DIR --reference=DIR --out=.accelerator
+  python -m benchmarks.accelerator.pack --data_dir=DIR --pretrained=DIR --reference=DIR
+  --out=.accelerator
 
-The machine has Python 3.12, jax with CUDA, flax, optax, orbax, torch and the usual packages; WHEELS are what it lacks. CIFAR-10 goes
-as prepared data of tensorflow_datasets, its pictures written anew as lossless WebP: every pixel is compared, and they take 30 % less.
-benchmarks.accelerator.unpack puts the parts together there.
+The machine has Python 3.12, jax with CUDA, flax, optax, orbax, torch and the usual packages; WHEELS
+are what it lacks. CIFAR-10 goes as prepared data of tensorflow_datasets, its pictures written anew
+as lossless WebP: every pixel is compared, and they take 30 % less. benchmarks.accelerator.unpack
+puts the parts together there.
 """
 
 from __future__ import annotations
@@ -22,20 +24,51 @@ from pathlib import Path
 from benchmarks.accelerator.unpack import CHUNK, DESCRIPTION, sha256
 from kd_jax.commands.command_line import Parser
 
-# Of kd_jax's requirements, and of what these require, what the machine lacks; protobuf is there, in a version that is not known.
-WHEELS = ('array_record', 'dm-tree', 'docstring-parser', 'googleapis-common-protos', 'immutabledict', 'importlib_resources',
-          'ml_collections', 'promise', 'protobuf', 'simple-parsing', 'six', 'tensorboardX', 'tensorflow-datasets',
-          'tensorflow-metadata', 'termcolor', 'toml')  # fmt: skip
+# Of kd_jax's requirements, and of what these require, what the machine lacks; protobuf is there, in
+# a version that is not known.
+WHEELS = (
+  'array_record',
+  'dm-tree',
+  'docstring-parser',
+  'googleapis-common-protos',
+  'immutabledict',
+  'importlib_resources',
+  'ml_collections',
+  'promise',
+  'protobuf',
+  'simple-parsing',
+  'six',
+  'tensorboardX',
+  'tensorflow-datasets',
+  'tensorflow-metadata',
+  'termcolor',
+  'toml',
+)
 PYTHON = '3.12'
-PLATFORMS = ('manylinux_2_28_x86_64', 'manylinux_2_24_x86_64', 'manylinux_2_17_x86_64', 'manylinux2014_x86_64', 'manylinux1_x86_64')
-# The published networks, which studies have as teachers, and those of them whose reference numbers are packed, too.
-NETWORKS = ('resnet8_cifar10', 'resnet20_cifar10', 'resnet26_cifar10', 'WRN10_1_cifar10', 'WRN16_1_cifar10')
+PLATFORMS = (
+  'manylinux_2_28_x86_64',
+  'manylinux_2_24_x86_64',
+  'manylinux_2_17_x86_64',
+  'manylinux2014_x86_64',
+  'manylinux1_x86_64',
+)
+# The published networks, which studies have as teachers, and those of them whose reference numbers
+# are packed, too.
+NETWORKS = (
+  'resnet8_cifar10',
+  'resnet20_cifar10',
+  'resnet26_cifar10',
+  'WRN10_1_cifar10',
+  'WRN16_1_cifar10',
+)
 CHECKED = ('resnet26_cifar10', 'resnet8_cifar10', 'WRN16_1_cifar10')
 _MIB = 2**20
 
 
 def split(stage: Path, out: Path, *, size: int) -> list[Path]:
-  """Write a folder as parts of at most `size` bytes under `out`, part1, part2, …, and return them."""
+  """Write a folder as parts of at most `size` bytes under `out`, part1, part2, …, and
+  return them.
+  """
   out.mkdir(parents=True, exist_ok=True)
   whole = out / 'whole.tar'
   with tarfile.open(whole, 'w') as archive:
@@ -60,7 +93,9 @@ def split(stage: Path, out: Path, *, size: int) -> list[Path]:
 
 
 def repack(folder: Path, out: Path) -> None:
-  """Write a data set of tfds with lossless WebP pictures; the order, the labels and every pixel stay. Raise ValueError where not."""
+  """Write a data set of tfds with lossless WebP pictures; the order, the labels and every pixel
+  stay. Raise ValueError where not.
+  """
   import numpy as np
   import tensorflow_datasets as tfds
   from array_record.python import array_record_module
@@ -95,21 +130,52 @@ def _wheels(to: Path) -> None:
   pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '-q']
   platforms = [argument for name in PLATFORMS for argument in ('--platform', name)]
   for name in WHEELS:
-    fetched = subprocess.run([*pip, 'download', '--no-deps', '--only-binary=:all:', '--python-version', PYTHON, '--implementation',
-                              'cp', *platforms, '-d', str(to), name], capture_output=True, check=False)  # fmt: skip
+    fetched = subprocess.run(
+      [
+        *pip,
+        'download',
+        '--no-deps',
+        '--only-binary=:all:',
+        '--python-version',
+        PYTHON,
+        '--implementation',
+        'cp',
+        *platforms,
+        '-d',
+        str(to),
+        name,
+      ],
+      capture_output=True,
+      check=False,
+    )
     if fetched.returncode:
       subprocess.run([*pip, 'wheel', '--no-deps', '-w', str(to), name], check=True)
-  if foreign := [path.name for path in to.iterdir() if not (path.name.endswith('-none-any.whl') or 'manylinux' in path.name)]:
+  if foreign := [
+    path.name
+    for path in to.iterdir()
+    if not (path.name.endswith('-none-any.whl') or 'manylinux' in path.name)
+  ]:
     raise ValueError(f'{foreign[0]} was built for this machine alone, and will not run there')
 
 
 def main() -> None:
   """The command."""
   parser = Parser('accelerator.pack', __doc__, package='benchmarks')
-  parser.add_argument('--data_dir', required=True, type=Path, help='prepared data of tensorflow_datasets, with cifar10')
-  parser.add_argument('--pretrained', required=True, type=Path, help='folder of the published networks')
-  parser.add_argument('--reference', type=Path, help='folder of the reference numbers of kd_jax.crosscheck')
-  parser.add_argument('--out', default=Path('.accelerator'), type=Path, help='folder that gets part1, part2, …')
+  parser.add_argument(
+    '--data_dir',
+    required=True,
+    type=Path,
+    help='prepared data of tensorflow_datasets, with cifar10',
+  )
+  parser.add_argument(
+    '--pretrained', required=True, type=Path, help='folder of the published networks'
+  )
+  parser.add_argument(
+    '--reference', type=Path, help='folder of the reference numbers of kd_jax.crosscheck'
+  )
+  parser.add_argument(
+    '--out', default=Path('.accelerator'), type=Path, help='folder that gets part1, part2, …'
+  )
   parser.add_argument('--size', default=55.0, type=float, help='MiB of a part, at most')
   arguments = parser.parse_args()
   (version,) = sorted((arguments.data_dir / 'cifar10').iterdir())[-1:]

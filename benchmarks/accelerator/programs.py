@@ -1,6 +1,8 @@
-"""The process that compiles training steps and times them: as kd_jax.runs.training puts a phase together, on random images.
+"""The process that compiles training steps and times them: as kd_jax.runs.training puts a phase
+together, on random images.
 
-A step holds what benchmarks.ours says of one. Several steps a call are one program, as the loop runs them on accelerators.
+A step holds what benchmarks.ours says of one. Several steps a call are one program, as the loop
+runs them on accelerators.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ class Program(NamedTuple):
   steps: int = 100  # in one call
   students: int = 1
   how: str = 'unrolled'  # of several students, or 'vmapped' over their weights
-  precision: str = ''  # of products of float32: '' is the device's own choice, 'highest' leaves TF32 out
-  epoch: bool = False  # time the training loop over a whole epoch, with evaluation and a checkpoint, too
+  # of products of float32: '' is the device's own choice, 'highest' leaves TF32 out
+  precision: str = ''
+  # time the training loop over a whole epoch, with evaluation and a checkpoint, too
+  epoch: bool = False
   student: str = 'resnet8'
   teacher: str = 'resnet26'
   examples: int = 45_000
@@ -42,7 +46,10 @@ class Program(NamedTuple):
 
 
 class Built(NamedTuple):
-  """A program that is compiled: `call` takes the next steps and returns once they are done; `epoch` trains an epoch."""
+  """A program that is compiled:
+
+  `call` takes the next steps and returns once they are done; `epoch` trains an epoch.
+  """
 
   call: Callable[[], None]
   epoch: Callable[[], dict[str, float]]
@@ -52,7 +59,9 @@ class Built(NamedTuple):
 
 @jobs.answering
 def prepare(threads: int, programs: Sequence[Sequence[Any]], after: str) -> jobs.Prepared:
-  """Compiles the programs one after the other and runs each once, once the file `after` is there."""
+  """Compiles the programs one after the other and runs each once, once the file `after`
+  is there.
+  """
   del threads
   built: dict[str, Built | str] = {}
   wanted = [Program(*values) for values in programs]
@@ -74,9 +83,15 @@ def prepare(threads: int, programs: Sequence[Sequence[Any]], after: str) -> jobs
       spent.append(time.perf_counter() - start)
     each = sorted(spent)[len(spent) // 2] / made.steps
     images = program.batch * program.students
-    found = {'milliseconds': 1e3 * each, 'images_per_second': images / each, 'calls': len(spent), 'steps_a_call': program.steps,
-             'seconds_to_build': made.seconds, 'spread': (max(spent) - min(spent)) / sorted(spent)[len(spent) // 2],
-             'all_images_per_second': images * made.steps * len(spent) / sum(spent)}  # fmt: skip
+    found = {
+      'milliseconds': 1e3 * each,
+      'images_per_second': images / each,
+      'calls': len(spent),
+      'steps_a_call': program.steps,
+      'seconds_to_build': made.seconds,
+      'spread': (max(spent) - min(spent)) / sorted(spent)[len(spent) // 2],
+      'all_images_per_second': images * made.steps * len(spent) / sum(spent),
+    }
     return found | (made.epoch() if program.epoch else {})
 
   return {'ready': [p.name for p in wanted]}, {'run': run}
@@ -94,33 +109,69 @@ def build(program: Program, after: str = '') -> Built:
   from kd_jax.train import loop, parallel, state, step
   from kd_jax.types import Source, Trained
 
-  began, random, per_epoch = time.perf_counter(), np.random.default_rng(0), program.examples // program.batch
+  began, random, per_epoch = (
+    time.perf_counter(),
+    np.random.default_rng(0),
+    program.examples // program.batch,
+  )
   count, channels = min(program.steps, per_epoch), program.image_shape[-1]
 
   def images(number: int) -> Source:
-    return Source(random.integers(0, 256, (number, *program.image_shape), dtype=np.uint8), np.arange(number, dtype=np.int32) % 10)
+    return Source(
+      random.integers(0, 256, (number, *program.image_shape), dtype=np.uint8),
+      np.arange(number, dtype=np.int32) % 10,
+    )
 
-  dataset = sources.Dataset('random', images(program.examples + program.evaluated), images(100), tuple('0123456789'))
+  dataset = sources.Dataset(
+    'random', images(program.examples + program.evaluated), images(100), tuple('0123456789')
+  )
   chosen = config.default(**config.PAPER)
-  chosen.update(method=program.method, student=program.student, teacher=program.teacher, batch_size=program.batch, epochs=EPOCHS,
-                validation_examples=program.evaluated, compute_dtype=program.dtype, mean=(0.5,) * channels, std=(0.25,) * channels)
+  chosen.update(
+    method=program.method,
+    student=program.student,
+    teacher=program.teacher,
+    batch_size=program.batch,
+    epochs=EPOCHS,
+    validation_examples=program.evaluated,
+    compute_dtype=program.dtype,
+    mean=(0.5,) * channels,
+    std=(0.25,) * channels,
+  )
   devices = parallel.make('jit', devices=1, steps=count)
   prepared = run.prepare(config.resolve(chosen), dataset=dataset)._replace(devices=devices)
   phase = prepared.phases[-1]
-  zoo = {p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net)) for p in prepared.phases[:-1]}
+  zoo = {
+    p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net))
+    for p in prepared.phases[:-1]
+  }
   context = run.context(prepared, Path(os.devnull), stop=lambda: False, say=lambda text: None)
   unrolled = program.students if program.how == 'unrolled' else 1
   made = assembly.assemble([assembly.Student(context, phase)] * unrolled, zoo)
   work, take, firsts, frozen = made.work, made.work.step, made.firsts, made.frozen
   if program.how == 'vmapped':
     learner, (first,) = made.learners[0], made.firsts
-    one = step.train_step(learner.student, tuple(t.network for t in made.teaching), learner.method, learner.optimiser,
-                          pipeline.preprocess(assembly.policies(prepared.config, phase)))  # fmt: skip
+    one = step.train_step(
+      learner.student,
+      tuple(t.network for t in made.teaching),
+      learner.method,
+      learner.optimiser,
+      pipeline.preprocess(assembly.policies(prepared.config, phase)),
+    )
     take = devices.train(jax.vmap(one, in_axes=(0, None, None, None, None)), False)
-    firsts = jax.tree.map(lambda leaf: np.stack([np.asarray(leaf)] * program.students), jax.device_get(first))
+    firsts = jax.tree.map(
+      lambda leaf: np.stack([np.asarray(leaf)] * program.students), jax.device_get(first)
+    )
     frozen = frozen._replace(consts=frozen.consts[0])
-  precise = partial(jax.default_matmul_precision, program.precision) if program.precision else contextlib.nullcontext
-  now, placed, done = work.place(jax.tree.map(np.array, jax.device_get(firsts))), work.place(frozen), 0
+  precise = (
+    partial(jax.default_matmul_precision, program.precision)
+    if program.precision
+    else contextlib.nullcontext
+  )
+  now, placed, done = (
+    work.place(jax.tree.map(np.array, jax.device_get(firsts))),
+    work.place(frozen),
+    0,
+  )
   repeats = REPEATED if count == 1 else 1
 
   def call() -> None:
@@ -135,14 +186,29 @@ def build(program: Program, after: str = '') -> Built:
 
   def epoch() -> dict[str, float]:
     evaluate, began = made.evaluators[phase.student], time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place, checkpoints.Checkpoints(place) as saved:
-      member = loop.Member(phase._replace(epochs=4), made.firsts[0], lambda state_now: {
-        f'validation_{name}': value for name, value in evaluate(state.student_variables(state_now), context.parts.validation).items()},
-        made.schedules[0], Silent())  # fmt: skip
+    with (
+      tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place,
+      checkpoints.Checkpoints(place) as saved,
+    ):
+      member = loop.Member(
+        phase._replace(epochs=4),
+        made.firsts[0],
+        lambda state_now: {
+          f'validation_{name}': value
+          for name, value in evaluate(
+            state.student_variables(state_now), context.parts.validation
+          ).items()
+        },
+        made.schedules[0],
+        Silent(),
+      )
       (ended,) = loop.run([member], made.frozen, work, saved, log_every=50)
     seconds = [row['seconds'] for row in ended.history]
-    return {'epoch_seconds': (seconds[-1] - seconds[0]) / (len(seconds) - 1), 'first_epoch_seconds': seconds[0],
-            'four_epochs_seconds': time.perf_counter() - began}  # fmt: skip
+    return {
+      'epoch_seconds': (seconds[-1] - seconds[0]) / (len(seconds) - 1),
+      'first_epoch_seconds': seconds[0],
+      'four_epochs_seconds': time.perf_counter() - began,
+    }
 
   with precise():
     take.lower(now, placed, *work.feed(0, count), work.position)  # needs the host alone

@@ -1,4 +1,6 @@
-"""What has been measured: a line of JSON for each result, written as soon as it is there, and a page that is made from the lines."""
+"""What has been measured: a line of JSON for each result, written as soon as it is there, and a
+page that is made from the lines.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ RESULTS, PAGE = 'results.jsonl', 'summary.md'
 
 
 class Record:
-  """The results under a folder. Those of an earlier sitting are there again, but for faults, which are tried anew, and a line
-  that a kill cut short."""
+  """The results under a folder. Those of an earlier sitting are there again, but for faults, which
+  are tried anew, and a line that a kill cut short."""
 
   def __init__(self, out: Path):
     out.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,10 @@ class Record:
     return {line['name']: line for line in self.lines if line['step'] == step}
 
   def add(self, step: str, name: str, result: Mapping[str, Any]) -> None:
-    """Write a result down. Each is there once: a second of the same name is a mistake of the caller."""
+    """Write a result down.
+
+    Each is there once: a second of the same name is a mistake of the caller.
+    """
     assert not self.has(step, name), (step, name)
     line = {'step': step, 'name': name, **result}
     with self._file.open('a') as file:
@@ -58,7 +63,9 @@ class Record:
       text += [f'## {step}', '']
       for name, line in self.of(step).items():
         figures = {key: value for key, value in line.items() if key not in ('step', 'name')}
-        text.append(f'- **{name}**: ' + ', '.join(f'{key} {_shown(value)}' for key, value in figures.items()))
+        text.append(
+          f'- **{name}**: ' + ', '.join(f'{key} {_shown(value)}' for key, value in figures.items())
+        )
       text.append('')
     return '\n'.join(text)
 

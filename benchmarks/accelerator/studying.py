@@ -1,4 +1,6 @@
-"""A study for the time that is left: its workers share the device, stop when the time is over, and go on in the next sitting."""
+"""A study for the time that is left: its workers share the device, stop when the time is over, and
+go on in the next sitting.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,54 @@ from typing import Any
 
 from benchmarks.workers import REPOSITORY
 
-SAVING = 15.0  # seconds that the workers have to save and stop; one that still compiles is ended, and goes on from its last epoch
-KEPT = ('log.txt', 'results.json', 'sweeps.json', 'study.json', 'versions.json', 'result.json', 'history.csv', 'data.json')
+# seconds that the workers have to save and stop; one that still compiles is ended, and goes on from
+# its last epoch
+SAVING = 15.0
+KEPT = (
+  'log.txt',
+  'results.json',
+  'sweeps.json',
+  'study.json',
+  'versions.json',
+  'result.json',
+  'history.csv',
+  'data.json',
+)
 ARCHIVING = 5.0  # seconds
 ARCHIVE = 'study.tar.gz'
 
 
-def run(name: str, flags: Iterable[str], workers: int, workdir: Path, environment: Mapping[str, str], until: float) -> dict[str, Any]:
-  """Work on a study until it is finished or `until` (time.monotonic) is near; return how it ended and how much is finished."""
-  command = [sys.executable, 'launch.py', f'--config={name}', f'--workdir={workdir}', f'--workers={workers}', *flags]
+def run(
+  name: str,
+  flags: Iterable[str],
+  workers: int,
+  workdir: Path,
+  environment: Mapping[str, str],
+  until: float,
+) -> dict[str, Any]:
+  """Work on a study until it is finished or `until` (time.monotonic) is near; return how it ended
+  and how much is finished.
+  """
+  command = [
+    sys.executable,
+    'launch.py',
+    f'--config={name}',
+    f'--workdir={workdir}',
+    f'--workers={workers}',
+    *flags,
+  ]
   workdir.mkdir(parents=True, exist_ok=True)
   began = time.monotonic()
   with (workdir.parent / 'log.txt').open('a') as log:
     print(*command, file=log, flush=True)
-    process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **environment}, stdout=log, stderr=log,
-                               start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+      command,
+      cwd=REPOSITORY,
+      env={**os.environ, **environment},
+      stdout=log,
+      stderr=log,
+      start_new_session=True,
+    )
     try:
       process.wait(timeout=max(0.0, until - SAVING - time.monotonic()))
     except subprocess.TimeoutExpired:
@@ -42,7 +77,10 @@ def run(name: str, flags: Iterable[str], workers: int, workdir: Path, environmen
 
 
 def _stop(process: subprocess.Popen, seconds: float) -> None:
-  """Ask a study to save and stop; it hands that on to its workers. End all of them where they have not done so in time."""
+  """Ask a study to save and stop; it hands that on to its workers.
+
+  End all of them where they have not done so in time.
+  """
   if process.poll() is not None:
     return
   process.send_signal(signal.SIGTERM)
@@ -54,7 +92,9 @@ def _stop(process: subprocess.Popen, seconds: float) -> None:
 
 
 def _end(leader: int) -> None:
-  """Kill a process that leads a session, and the workers that it started, which lead sessions of their own."""
+  """Kill a process that leads a session, and the workers that it started, which lead sessions of
+  their own.
+  """
   children = Path(f'/proc/{leader}/task/{leader}/children')
   started = [int(child) for child in children.read_text().split()] if children.exists() else []
   for process in [leader, *started]:
@@ -72,7 +112,9 @@ def progress(workdir: Path) -> dict[str, Any]:
 
 
 def archive(studies: Path, out: Path) -> int:
-  """Write the records of the studies in a folder, without networks and checkpoints, into one file under `out`; return its bytes."""
+  """Write the records of the studies in a folder, without networks and checkpoints, into one file
+  under `out`; return its bytes.
+  """
   new = out / f'{ARCHIVE}.new'
   with tarfile.open(new, 'w:gz') as packed:
     for path in sorted(studies.rglob('*')):

@@ -1,4 +1,6 @@
-"""The process that times PyTorch's steps on the same device, by benchmarks.peer: eager, compiled, and compiled into CUDA graphs."""
+"""The process that times PyTorch's steps on the same device, by benchmarks.peer: eager, compiled,
+and compiled into CUDA graphs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Peer(NamedTuple):
 
 @jobs.answering
 def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Prepared:
-  """Builds and compiles the steps one after the other and takes each once, once the file `after` is there."""
+  """Builds and compiles the steps one after the other and takes each once, once the file `after` is
+  there.
+  """
   wanted, built = [Peer(*values) for values in peers], {}
   try:
     import torch
@@ -40,9 +44,14 @@ def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Pr
   for one in wanted:
     row = Row('step', one.method, student=one.student, teacher=one.teacher, batch=one.batch)
     try:
-      built[one.name] = peer.prepare(row, threads, True, one.compiled, device=one.device, dtype=one.dtype, mode=one.mode)
+      built[one.name] = peer.prepare(
+        row, threads, True, one.compiled, device=one.device, dtype=one.dtype, mode=one.mode
+      )
     except Exception as fault:  # the others are timed
-      built[one.name] = {'missing': f'{type(fault).__name__}: {" ".join(str(fault).split())[:300]}'}, {}
+      built[one.name] = (
+        {'missing': f'{type(fault).__name__}: {" ".join(str(fault).split())[:300]}'},
+        {},
+      )
 
   def run(name: str, seconds: float) -> dict[str, Any]:
     (one,) = (p for p in wanted if p.name == name)
@@ -52,7 +61,11 @@ def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Pr
     measurements['whole'](count=SETTLING)
     once = measurements['whole'](count=SETTLING)['seconds']
     each = measurements['whole'](count=max(SETTLING, int(seconds / once)))['seconds']
-    return {'milliseconds': 1e3 * each, 'images_per_second': one.batch / each, 'torch': facts['torch']}
+    return {
+      'milliseconds': 1e3 * each,
+      'images_per_second': one.batch / each,
+      'torch': facts['torch'],
+    }
 
   return {'ready': [p.name for p in wanted]}, {'run': run}
 

@@ -2,7 +2,8 @@
 
   python3 -m benchmarks.accelerator.unpack PART... --into=DIR
 
-The parts may arrive one after the other, in any order, each by a call of its own. Once all are there, DIR holds
+The parts may arrive one after the other, in any order, each by a call of its own. Once all are
+there, DIR holds
   site/         the packages that the machine lacked
   data/ pretrained/ reference/
   environment   what a shell reads (`. DIR/environment`) so that kd_jax finds all of these
@@ -21,7 +22,8 @@ from pathlib import Path
 
 from kd_jax.commands.command_line import Parser
 
-DESCRIPTION = 'pack.json'  # in every part: how many parts there are, and the sha256 of each and of the whole
+# in every part: how many parts there are, and the sha256 of each and of the whole
+DESCRIPTION = 'pack.json'
 CHUNK = 'chunk'
 
 
@@ -37,7 +39,9 @@ def unpack(parts: list[Path], into: Path, *, install: bool = True) -> bool:
     description = json.loads((part / DESCRIPTION).read_text())
     noted = kept / DESCRIPTION
     if noted.exists() and json.loads(noted.read_text())['chunks'] != description['chunks']:
-      raise ValueError(f'{part} is of another pack than the parts in {kept}: empty {into}, and begin again')
+      raise ValueError(
+        f'{part} is of another pack than the parts in {kept}: empty {into}, and begin again'
+      )
     noted.write_text(json.dumps({'chunks': description['chunks'], 'sha256': description['sha256']}))
     shutil.copyfile(part / CHUNK, kept / str(description['number']))
     if sha256(kept / str(description['number'])) != description['chunks'][description['number']]:
@@ -60,9 +64,15 @@ def unpack(parts: list[Path], into: Path, *, install: bool = True) -> bool:
   whole.unlink()
   if install:
     _install(into)
-  names = {'PYTHONPATH': into / 'site', 'KD_JAX_DATA': into / 'data', 'KD_JAX_PRETRAINED': into / 'pretrained',
-           'KD_JAX_REFERENCE': into / 'reference'}  # fmt: skip
-  (into / 'environment').write_text(''.join(f'export {name}={path.absolute()}\n' for name, path in names.items()))
+  names = {
+    'PYTHONPATH': into / 'site',
+    'KD_JAX_DATA': into / 'data',
+    'KD_JAX_PRETRAINED': into / 'pretrained',
+    'KD_JAX_REFERENCE': into / 'reference',
+  }
+  (into / 'environment').write_text(
+    ''.join(f'export {name}={path.absolute()}\n' for name, path in names.items())
+  )
   print(f'All {len(chunks)} parts are there and put together in {into}.')
   return True
 
@@ -76,8 +86,25 @@ def sha256(path: Path) -> str:
 def _install(into: Path) -> None:
   wheels = sorted(map(str, (into / 'wheels').glob('*.whl')))
   if wheels:
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps', '--no-compile', '--no-cache-dir',
-                    '--disable-pip-version-check', '--upgrade', '--target', str(into / 'site'), *wheels], check=True)  # fmt: skip
+    subprocess.run(
+      [
+        sys.executable,
+        '-m',
+        'pip',
+        'install',
+        '-q',
+        '--no-index',
+        '--no-deps',
+        '--no-compile',
+        '--no-cache-dir',
+        '--disable-pip-version-check',
+        '--upgrade',
+        '--target',
+        str(into / 'site'),
+        *wheels,
+      ],
+      check=True,
+    )
 
 
 def main() -> None:

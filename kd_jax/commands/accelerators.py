@@ -6,10 +6,12 @@ import importlib.metadata
 import importlib.util
 import os
 
-# XLA's fusion of matrix products by Triton ended the process on an H200 (jax 0.11.2: triton_tiling_propagation.cc, "Check failed:
-# subdim_size_accumulator == dim_size"), as it compiled any of these networks. cuBLAS takes the products then.
+# XLA's fusion of matrix products by Triton ended the process on an H200 (jax 0.11.2:
+# triton_tiling_propagation.cc, "Check failed: subdim_size_accumulator == dim_size"), as it compiled
+# any of these networks. cuBLAS takes the products then.
 NO_TRITON = '--xla_gpu_enable_triton_gemm=false'
-TRIED = (0, 8), (0, 12)  # versions of jaxlib that know the flag; XLA ends the process where it does not
+# versions of jaxlib that know the flag; XLA ends the process where it does not
+TRIED = (0, 8), (0, 12)
 
 
 def present() -> bool:
@@ -30,6 +32,8 @@ def settle() -> None:
 
 
 def is_tried() -> bool:
-  """Return whether flags of XLA may be set: this jaxlib is one of the versions that they were tried with."""
+  """Return whether flags of XLA may be set: this jaxlib is one of the versions that they were tried
+  with.
+  """
   version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
   return TRIED[0] <= version <= TRIED[1]

@@ -1,4 +1,6 @@
-"""What commands have in common: every mistake is one line, and exit code 2; who reads a part of what they print sees no fault."""
+"""What commands have in common: every mistake is one line, and exit code 2; who reads a part of
+what they print sees no fault.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,33 @@ _LONGEST = 1000  # characters; a message is longer only where it repeats what it
 
 
 def complain(command: str, message: str) -> None:
-  """One line on standard error. What would steer a terminal is written as an escape, and what is too long is cut in its middle."""
-  line = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in ' '.join(message.split()))
+  """One line on standard error.
+
+  What would steer a terminal is written as an escape, and what is too long is cut in its middle.
+  """
+  line = ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in ' '.join(message.split())
+  )
   if len(line) > _LONGEST:
     line = f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'
   print(f'{command}: {line}', file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):
-  """The arguments of `python -m kd_jax.<command>`, or of another package. The description is shown as it is written."""
+  """The arguments of `python -m kd_jax.<command>`, or of another package.
+
+  The description is shown as it is written.
+  """
 
   def __init__(self, command: str, description: str, *, package: str = 'kd_jax'):
     output.settle()
     accelerators.settle()
-    super().__init__(prog=f'python -m {package}.{command}', description=description, allow_abbrev=False,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    super().__init__(
+      prog=f'python -m {package}.{command}',
+      description=description,
+      allow_abbrev=False,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     self._command = f'{package}.{command}'
 
   def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
@@ -46,7 +60,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def refusal(arguments: Sequence[str]) -> str:
-  """Return why an argument of a command, or the value of a flag, is no local path; '' where none is a URL."""
+  """Return why an argument of a command, or the value of a flag, is no local path; '' where none is
+  a URL.
+  """
   for argument in arguments:
     flag, equals, value = argument.partition('=')
     is_flag = bool(equals) and flag.startswith('-')
@@ -56,32 +72,63 @@ def refusal(arguments: Sequence[str]) -> str:
 
 
 def add_unstated(parser: argparse.ArgumentParser) -> None:
-  """Add the arguments that say of a PyTorch checkpoint what it does not state; `unstated` reads them."""
+  """Add the arguments that say of a PyTorch checkpoint what it does not state; `unstated` reads
+  them.
+  """
   of_pth = 'of a .pth that does not state it'
-  parser.add_argument('--mean', default='', metavar='A,B,C', help=f'normalisation, a value a channel, pixels in [0, 1], {of_pth}')
-  parser.add_argument('--std', default='', metavar='A,B,C', help='as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are')
-  parser.add_argument('--relu_placement', default='', choices=('block', 'stage', 'stem', 'pool'),
-                      help=f'where the ReLUs of a residual network stand, {of_pth}')  # fmt: skip
-  parser.add_argument('--weights', default='raw', choices=('raw', 'ema'), help='ema: the moving averages of a .pth that holds both')
+  parser.add_argument(
+    '--mean',
+    default='',
+    metavar='A,B,C',
+    help=f'normalisation, a value a channel, pixels in [0, 1], {of_pth}',
+  )
+  parser.add_argument(
+    '--std',
+    default='',
+    metavar='A,B,C',
+    help='as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are',
+  )
+  parser.add_argument(
+    '--relu_placement',
+    default='',
+    choices=('block', 'stage', 'stem', 'pool'),
+    help=f'where the ReLUs of a residual network stand, {of_pth}',
+  )
+  parser.add_argument(
+    '--weights',
+    default='raw',
+    choices=('raw', 'ema'),
+    help='ema: the moving averages of a .pth that holds both',
+  )
 
 
 def unstated(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
-  """Return these arguments as fields of a NetworkSpec, those that were given. What is wrong with them ends the command in one line."""
+  """Return these arguments as fields of a NetworkSpec, those that were given.
+
+  What is wrong with them ends the command in one line.
+  """
   found: dict[str, Any] = {}
   for name in ('mean', 'std'):
     if text := getattr(arguments, name):
       found[name] = _numbers(text)
       if not found[name]:
-        parser.error(f"--{name} is numbers with commas between them, such as .5,.5,.5, not '{text}'")
+        parser.error(
+          f"--{name} is numbers with commas between them, such as .5,.5,.5, not '{text}'"
+        )
   if len(found.get('mean', ())) != len(found.get('std', ())):
-    parser.error('--mean and --std go together, a value of each a channel, such as --mean=.5,.5,.5 --std=.5,.5,.5')
+    parser.error(
+      '--mean and --std go together, a value of each a channel, such as --mean=.5,.5,.5 '
+      '--std=.5,.5,.5'
+    )
   if any(value <= 0 for value in found.get('std', ())):
     parser.error(f'--std holds {min(found["std"]):g}; standard deviations are greater than 0')
   return found | ({'relu_placement': arguments.relu_placement} if arguments.relu_placement else {})
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-  """Return the numbers of '(0.5, 0.4)' or '.5,.4'; () where it is none of that, or they are more than 32 bits hold."""
+  """Return the numbers of '(0.5, 0.4)' or '.5,.4'; () where it is none of that, or they are more
+  than 32 bits hold.
+  """
   try:
     values = tuple(float(part) for part in text.strip('()[] ').rstrip(',').split(','))
   except ValueError:

@@ -25,8 +25,14 @@ class Next(NamedTuple):
   command: str
 
 
-def of_run(workdir: str, config: Config, *, start: Sequence[str], arguments: Sequence[str] | None,
-           resolves: Callable[[Sequence[str]], bool]) -> list[Next]:  # fmt: skip
+def of_run(
+  workdir: str,
+  config: Config,
+  *,
+  start: Sequence[str],
+  arguments: Sequence[str] | None,
+  resolves: Callable[[Sequence[str]], bool],
+) -> list[Next]:
   """Return commands for a finished run.
 
   Args:
@@ -36,11 +42,23 @@ def of_run(workdir: str, config: Config, *, start: Sequence[str], arguments: Seq
     arguments: that it was started with; None where one command does not start it.
     resolves: whether arguments give a valid configuration.
   """
-  found = [Next('The page of the run, with confusions, calibration and the images that divide student and teacher',
-                _module('report', workdir)),
-           Next('The student alone, as a file for other programs, with a model card', _module('export', workdir))]  # fmt: skip
+  found = [
+    Next(
+      'The page of the run, with confusions, calibration and the images that divide student and '
+      'teacher',
+      _module('report', workdir),
+    ),
+    Next(
+      'The student alone, as a file for other programs, with a model card',
+      _module('export', workdir),
+    ),
+  ]
   if os.path.isdir(examples := os.path.join(workdir, 'examples')):
-    found.append(Next('What it says of pictures, here of some test images', _module('predict', workdir, examples)))
+    found.append(
+      Next(
+        'What it says of pictures, here of some test images', _module('predict', workdir, examples)
+      )
+    )
   if arguments is None:
     return found
   given = [argument for argument in joined(arguments) if _key(argument) != '--workdir']
@@ -68,15 +86,27 @@ def of_study(workdir: str, *, start: Sequence[str], arguments: Sequence[str]) ->
   runs = records.read_object(Path(os.path.expanduser(workdir)) / 'study.json')['runs']
   finals = [run for run in runs if run['kind'] == 'final']
   seeds = max(10, 2 * len({run['seed'] for run in finals}))
-  found = [Next('The page of the study, with its curves, nearness to the teacher and every configuration', _module('report', workdir)),
-           Next(f'{seeds} seeds, of which those that are there are not repeated',
-                shlex.join([*start, *_set(joined(arguments), 'seeds', seeds)]))]  # fmt: skip
+  found = [
+    Next(
+      'The page of the study, with its curves, nearness to the teacher and every configuration',
+      _module('report', workdir),
+    ),
+    Next(
+      f'{seeds} seeds, of which those that are there are not repeated',
+      shlex.join([*start, *_set(joined(arguments), 'seeds', seeds)]),
+    ),
+  ]
   if {run['config'].get('dataset') for run in finals} <= set(_DIGITS):
     return [*found, _real(start)]
   students = sorted(Path(os.path.expanduser(workdir)).glob('phases/*/networks/student'))
   if students:
     phase = os.path.join(workdir, 'phases', students[0].parents[1].name)
-    found.append(Next('One of its students as a file for other programs; the others lie beside it', _module('export', phase)))
+    found.append(
+      Next(
+        'One of its students as a file for other programs; the others lie beside it',
+        _module('export', phase),
+      )
+    )
   return found
 
 
@@ -93,11 +123,17 @@ def joined(arguments: Sequence[str]) -> list[str]:
       found[-1] += f'={argument}'
     else:
       found.append(argument)
-  return [f'-{argument}' if argument.startswith('-') and not argument.startswith('--') else argument for argument in found]
+  return [
+    f'-{argument}' if argument.startswith('-') and not argument.startswith('--') else argument
+    for argument in found
+  ]
 
 
 def _real(start: Sequence[str]) -> Next:
-  return Next('Real images, which it fetches', shlex.join([*start, '--config=cifar10_kd', '--workdir=runs/cifar10_kd']))
+  return Next(
+    'Real images, which it fetches',
+    shlex.join([*start, '--config=cifar10_kd', '--workdir=runs/cifar10_kd']),
+  )
 
 
 def _module(name: str, *words: str) -> str:
@@ -113,20 +149,34 @@ def _set(arguments: Sequence[str], key: str, value: object) -> list[str]:
   return [*(argument for argument in arguments if _key(argument) != flag), f'{flag}={value}']
 
 
-def _another_method(arguments: Sequence[str], config: Config, resolves: Callable[[Sequence[str]], bool],
-                    ) -> tuple[str, list[str] | None]:  # fmt: skip
-  """Return a method and arguments that start it in place of the run's; None where none is sure to be right."""
-  whole = not config.teacher_checkpoint or os.path.isdir(config.teacher_checkpoint) or config.teacher_checkpoint.endswith(_WHOLE)
+def _another_method(
+  arguments: Sequence[str], config: Config, resolves: Callable[[Sequence[str]], bool]
+) -> tuple[str, list[str] | None]:
+  """Return a method and arguments that start it in place of the run's; None where none is sure to
+  be right.
+  """
+  whole = (
+    not config.teacher_checkpoint
+    or os.path.isdir(config.teacher_checkpoint)
+    or config.teacher_checkpoint.endswith(_WHOLE)
+  )
   if ',' in config.teacher_checkpoint:
     return '', None
   options = tuple(f'--config.{part}.' for part in config.options)
   kept = [argument for argument in arguments if not argument.startswith(options)]
   for method in _METHODS:
-    if method in config.options or (method == 'rkd' and (not whole or custom.is_own(config.student) or custom.is_own(config.teacher))):
+    if method in config.options or (
+      method == 'rkd'
+      and (not whole or custom.is_own(config.student) or custom.is_own(config.teacher))
+    ):
       continue
-    # A file that sets options of its method refuses another one; of the methods on CIFAR-10 each has a file.
-    own_file = [re.sub(r'^(--config=)(configs/)?cifar10_\w+(\.py)?$', rf'\g<1>cifar10_{method}', argument) for argument in kept
-                if _key(argument) != '--config.method']  # fmt: skip
+    # A file that sets options of its method refuses another one; of the methods on CIFAR-10 each
+    # has a file.
+    own_file = [
+      re.sub(r'^(--config=)(configs/)?cifar10_\w+(\.py)?$', rf'\g<1>cifar10_{method}', argument)
+      for argument in kept
+      if _key(argument) != '--config.method'
+    ]
     for changed in (_set(kept, 'method', method), own_file):
       if changed != kept and resolves(changed):
         return method, changed

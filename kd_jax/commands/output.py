@@ -7,23 +7,50 @@ import contextlib
 import sys
 
 HANDLER = 'kd_jax.plain'  # the name under which Python's codecs know `_plain`
-# How a reader understands a character that an encoding lacks; every other one is written as JSON and Python write it.
-_PLAIN = {'─': '-', '━': '-', '╸': '-', '╺': '-', '–': '-', '−': '-', '…': '...', '×': 'x', '±': '+-', '→': '->', '↔': '<->',
-          '≤': '<=', '≥': '>=', '·': '*', '²': '^2', '³': '^3', '½': '1/2', '’': "'", '‘': "'", '“': '"', '”': '"'}  # fmt: skip
+# How a reader understands a character that an encoding lacks; every other one is written as JSON
+# and Python write it.
+_PLAIN = {
+  '─': '-',
+  '━': '-',
+  '╸': '-',
+  '╺': '-',
+  '–': '-',
+  '−': '-',
+  '…': '...',
+  '×': 'x',
+  '±': '+-',
+  '→': '->',
+  '↔': '<->',
+  '≤': '<=',
+  '≥': '>=',
+  '·': '*',
+  '²': '^2',
+  '³': '^3',
+  '½': '1/2',
+  '’': "'",
+  '‘': "'",
+  '“': '"',
+  '”': '"',
+}
 
 
 def settle() -> None:
-  """Let standard output and standard error take every text, whatever their encoding: what it lacks is written in plain characters.
+  """Let standard output and standard error take every text, whatever their encoding: what it lacks
+  is written in plain characters.
 
-  Names of files whose bytes are no text are printed as these bytes. A command calls this before it prints anything.
+  Names of files whose bytes are no text are printed as these bytes. A command calls this before it
+  prints anything.
   """
   for stream in (sys.stdout, sys.stderr):
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # none, one of another kind (a notebook's), or closed
+    # none, one of another kind (a notebook's), or closed
+    with contextlib.suppress(AttributeError, ValueError, OSError):
       stream.reconfigure(errors=HANDLER)
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-  """Return what stands for one character that cannot be encoded, and where to go on: an error handler of Python's codecs."""
+  """Return what stands for one character that cannot be encoded, and where to go on: an error
+  handler of Python's codecs.
+  """
   if not isinstance(error, UnicodeEncodeError):
     raise error
   character, following = error.object[error.start], error.start + 1

@@ -53,8 +53,11 @@ class Prediction(NamedTuple):
   ranked: tuple[tuple[str, float], ...]
 
 
-def load(path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({}), weights: str = 'raw') -> Classifier:
-  """The network of a run, or of an exported file. Raises KdJaxError where there is none, or it is damaged.
+def load(
+  path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({}), weights: str = 'raw'
+) -> Classifier:
+  """The network of a run, or of an exported file. Raises KdJaxError where there is none, or it is
+  damaged.
 
   Args:
     path: what kd_jax.runs.network_files.find takes, or an exported file.
@@ -65,10 +68,17 @@ def load(path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({})
   if path.suffix not in EXPORTED or not os.path.isfile(path):
     found = network_files.find(path, unstated=unstated, weights=weights)
     trained = network_files.float32(found.trained)
-    return Classifier(runners.in_jax(trained), found.classes or _numbered(trained.network.spec.classes), found.assumed)
+    return Classifier(
+      runners.in_jax(trained),
+      found.classes or _numbered(trained.network.spec.classes),
+      found.assumed,
+    )
   if unstated or weights != 'raw':
-    raise KdJaxError(f'--{next(iter(unstated), "weights")} is for a .pth that does not state it, and {path} holds all of its network: '
-                     'leave it out')  # fmt: skip
+    raise KdJaxError(
+      f'--{next(iter(unstated), "weights")} is for a .pth that does not state it, and {path} holds '
+      f'all of its network: '
+      'leave it out'
+    )
   described = network_files.described(path)
   runner = formats.load(path)
   if described:
@@ -81,7 +91,9 @@ def _numbered(classes: int) -> tuple[str, ...]:
   return tuple(map(str, range(classes)))
 
 
-def predict(classifier: Classifier, paths: Sequence[Path], *, top: int, say: Callable[[str], None]) -> Iterator[Prediction]:
+def predict(
+  classifier: Classifier, paths: Sequence[Path], *, top: int, say: Callable[[str], None]
+) -> Iterator[Prediction]:
   """The `top` classes of each image, in the order of `paths`.
 
   `say` is given a line every few seconds. Raises KdJaxError at the first file that is no image.
@@ -91,14 +103,20 @@ def predict(classifier: Classifier, paths: Sequence[Path], *, top: int, say: Cal
   for start in range(0, len(paths), size):
     batch = paths[start : start + size]
     pixels = np.stack([pictures.read(path, runner.image_shape) for path in batch])
-    padding = np.zeros((size - len(batch), *runner.image_shape), np.uint8)  # one size: one compilation
+    # one size: one compilation
+    padding = np.zeros((size - len(batch), *runner.image_shape), np.uint8)
     images = np.asarray(pipeline.to_unit(np.concatenate([pixels, padding])))
     logits = runner.run(images)
     if logits.shape[-1] != len(classes):
-      raise KdJaxError(f'the network has {logits.shape[-1]} classes, and {len(classes)} names of classes are known; export it again')
+      raise KdJaxError(
+        f'the network has {logits.shape[-1]} classes, and {len(classes)} names of classes are '
+        f'known; export it again'
+      )
     for path, probabilities in zip(batch, runners.softmax(logits), strict=False):
       order = np.argsort(-probabilities, kind='stable')[:top]
-      yield Prediction(path, tuple((classes[place], float(probabilities[place])) for place in order))
+      yield Prediction(
+        path, tuple((classes[place], float(probabilities[place])) for place in order)
+      )
     if time.monotonic() - told > _PROGRESS and start + size < len(paths):
       told = time.monotonic()
       say(f'{start + size:,} of {len(paths):,} images')
@@ -109,15 +127,23 @@ def show(predictions: Iterator[Prediction], form: str, paths: Sequence[Path]) ->
   if form == 'text':
     width = max(len(str(path)) for path in paths)
     for path, ranked in predictions:
-      print(f'{str(path):{width}}  {",  ".join(f"{name} {100 * probability:.1f} %" for name, probability in ranked)}', flush=True)
+      print(
+        f'{str(path):{width}}  '
+        f'{",  ".join(f"{name} {100 * probability:.1f} %" for name, probability in ranked)}',
+        flush=True,
+      )
   elif form == 'csv':
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(('image', 'rank', 'class', 'probability'))
     for path, ranked in predictions:
       writer.writerows((path, rank, *pair) for rank, pair in enumerate(ranked, 1))
   else:
+
     def one(prediction: Prediction) -> dict[str, Any]:
-      return {'image': str(prediction.path), 'classes': [{'class': name, 'probability': p} for name, p in prediction.ranked]}
+      return {
+        'image': str(prediction.path),
+        'classes': [{'class': name, 'probability': p} for name, p in prediction.ranked],
+      }
 
     print(json.dumps([one(prediction) for prediction in predictions], indent=2, ensure_ascii=False))
 
@@ -127,8 +153,12 @@ def main(argv: list[str] | None = None) -> int:
   parser = Parser('predict', USAGE)
   parser.add_argument('network', metavar='RUN_OR_FILE', help='what classifies')
   parser.add_argument('images', metavar='IMAGES', nargs='+', help='image files, or folders of them')
-  parser.add_argument('--top', type=int, default=3, help='how many classes of each image (default: 3)')
-  parser.add_argument('--format', choices=('text', 'json', 'csv'), default='text', help='default: text')
+  parser.add_argument(
+    '--top', type=int, default=3, help='how many classes of each image (default: 3)'
+  )
+  parser.add_argument(
+    '--format', choices=('text', 'json', 'csv'), default='text', help='default: text'
+  )
   add_unstated(parser)
   arguments = parser.parse_args(argv)
   if arguments.top < 1:
@@ -139,7 +169,12 @@ def main(argv: list[str] | None = None) -> int:
     classifier = load(arguments.network, unstated=given, weights=arguments.weights)
     if classifier.assumed:
       print(classifier.assumed, file=sys.stderr, flush=True)
-    found = predict(classifier, paths, top=arguments.top, say=lambda line: print(line, file=sys.stderr, flush=True))
+    found = predict(
+      classifier,
+      paths,
+      top=arguments.top,
+      say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
     first = next(found)  # so that a first image that is none leaves no half of a table
     show(itertools.chain([first], found), arguments.format, paths)
   except KdJaxError as error:

@@ -62,7 +62,10 @@ def main(argv: list[str]) -> None:
     elif run_records.is_run(folder):
       of_run(folder, out)
     else:
-      fail(f'{folder} holds neither a study nor a run (no study.json and no config.json is there); give the --workdir of one')
+      fail(
+        f'{folder} holds neither a study nor a run (no study.json and no config.json is there); '
+        f'give the --workdir of one'
+      )
   except KdJaxError as error:
     fail(str(error))
   except KeyboardInterrupt:
@@ -77,10 +80,18 @@ def of_study(path: Path, out: Path) -> None:
 
   folder = study_table.read(path)
   results, groups = study_table.results_table(folder), study_table.groups(folder)
-  text = '\n'.join([study_table.markdown(*results, under=groups),
-                    *(study_table.markdown(*table) for table in study_table.further_tables(folder))])  # fmt: skip
-  html = page.page(folder)  # before anything is written: a damaged history leaves no half of a report
-  drawn = {'accuracies': study_figures.accuracies(folder), 'differences': study_figures.differences(folder)}
+  text = '\n'.join(
+    [
+      study_table.markdown(*results, under=groups),
+      *(study_table.markdown(*table) for table in study_table.further_tables(folder)),
+    ]
+  )
+  # before anything is written: a damaged history leaves no half of a report
+  html = page.page(folder)
+  drawn = {
+    'accuracies': study_figures.accuracies(folder),
+    'differences': study_figures.differences(folder),
+  }
   figures = {name: figure for name, figure in drawn.items() if figure}
   records.write_bytes(out / 'table.md', text.encode())
   records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
@@ -88,10 +99,16 @@ def of_study(path: Path, out: Path) -> None:
   for name, figure in figures.items():
     records.write_bytes(out / f'{name}.svg', svg.alone(figure).encode())
   width = terminal.width()
-  print(text if width is None or max(map(len, text.splitlines())) <= width else terminal.study_tables(folder, width))
+  print(
+    text
+    if width is None or max(map(len, text.splitlines())) <= width
+    else terminal.study_tables(folder, width)
+  )
   for line in study_table.warnings(folder):
     print(f'Note: {line}')
-  print(f'The page is {out / "index.html"}; table.md, table.csv and the figures as .svg lie beside it.')
+  print(
+    f'The page is {out / "index.html"}; table.md, table.csv and the figures as .svg lie beside it.'
+  )
 
 
 def of_run(path: Path, out: Path) -> None:
@@ -101,7 +118,9 @@ def of_run(path: Path, out: Path) -> None:
   from kd_jax.runs import inference
 
   found = run_records.read(path)
-  predictions, lacking = inference.predict(found, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True))
+  predictions, lacking = inference.predict(
+    found, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True)
+  )
   records.write_bytes(out / 'index.html', run_page.page(found, predictions, lacking).encode())
   print(table.results_table(found.rows, width=terminal.width()))
   for line in lacking:

@@ -32,6 +32,10 @@ The same command again goes on where the last one was stopped. A study is many r
 
 
 def text(program: str, names: Sequence[str]) -> str:
-  """Return the usage of the command, which the user calls `program`, with the names of the configurations that come with kd_jax."""
-  shown = textwrap.fill(', '.join(names), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' ').lstrip()
+  """Return the usage of the command, which the user calls `program`, with the names of the
+  configurations that come with kd_jax.
+  """
+  shown = textwrap.fill(
+    ', '.join(names), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' '
+  ).lstrip()
   return _TEXT.format(program=program, names=shown)

@@ -1,6 +1,8 @@
-"""Augmentation on the device: pure functions of (keys, images), a key an image, each a random wrapper of a deterministic core.
+"""Augmentation on the device: pure functions of (keys, images), a key an image, each a random
+wrapper of a deterministic core.
 
-A key an example, made from its position in the global batch, makes the draws independent of the number of devices.
+A key an example, made from its position in the global batch, makes the draws independent of the
+number of devices.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ Policy = Callable[[Array, Array], Array]  # (keys, u8[B, H, W, C]) → u8[B, H, 
 
 
 def random_crop(keys: Array, images: Array, *, padding: int) -> Array:
-  """Pads each image by `padding` black pixels on every side and cuts a window of the old size at a random place.
+  """Pads each image by `padding` black pixels on every side and cuts a window of the old size at a
+  random place.
 
   Args:
     keys: [B], one key an image.
@@ -28,11 +31,15 @@ def random_crop(keys: Array, images: Array, *, padding: int) -> Array:
 
 
 def crop(images: Array, offsets: Array, *, padding: int) -> Array:
-  """The window of the padded images that starts at `offsets`, i32[B, 2] in [0, 2 · padding]; `padding` gives the image itself."""
+  """The window of the padded images that starts at `offsets`, i32[B, 2] in [0, 2 · padding];
+  `padding` gives the image itself.
+  """
   _, height, width, channels = images.shape
   padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   starts = jnp.pad(offsets, ((0, 0), (0, 1)))
-  return jax.vmap(lambda image, start: jax.lax.dynamic_slice(image, start, (height, width, channels)))(padded, starts)
+  return jax.vmap(
+    lambda image, start: jax.lax.dynamic_slice(image, start, (height, width, channels))
+  )(padded, starts)
 
 
 def random_flip(keys: Array, images: Array) -> Array:

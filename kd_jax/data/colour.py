@@ -1,11 +1,14 @@
-"""Colour operations on u8 images as Pillow's ImageOps and ImageEnhance do them, another one for each image of a batch.
+"""Colour operations on u8 images as Pillow's ImageOps and ImageEnhance do them, another one for
+each image of a batch.
 
-A pointwise operation is a table of 256 values for each image and channel, so all of them together cost one look-up.
-Colour and sharpness blend the image with a degenerate one (Pillow's word): its greys, its smoothed self.
+A pointwise operation is a table of 256 values for each image and channel, so all of them together
+cost one look-up. Colour and sharpness blend the image with a degenerate one (Pillow's word): its
+greys, its smoothed self.
 
-Images are u8[B, H, W, C] with one channel, grey, or three, RGB. The results are Pillow's on every pixel, but for
-autocontrast: where 255 · (x − low) / (high − low) is a whole number, Pillow's float64 arithmetic sometimes falls short
-of it and gives one grey level less (1 table entry in 230).
+Images are u8[B, H, W, C] with one channel, grey, or three, RGB. The results are Pillow's on every
+pixel, but for
+autocontrast: where 255 · (x − low) / (high − low) is a whole number, Pillow's float64 arithmetic
+sometimes falls short of it and gives one grey level less (1 table entry in 230).
 """
 
 from __future__ import annotations
@@ -14,7 +17,15 @@ import jax.numpy as jnp
 
 from kd_jax.types import Array
 
-POINTWISE = ('invert', 'posterise', 'solarise', 'brightness', 'contrast', 'autocontrast', 'equalise')
+POINTWISE = (
+  'invert',
+  'posterise',
+  'solarise',
+  'brightness',
+  'contrast',
+  'autocontrast',
+  'equalise',
+)
 BLENDS = ('colour', 'sharpness')
 VALUES = 256
 
@@ -25,8 +36,10 @@ def tables(images: Array, ops: Array, amounts: Array) -> Array:
   Args:
     images: u8[B, H, W, C].
     ops: i32[B], places in POINTWISE; any other number leaves the image as it is.
-    amounts: f32[B]; posterise: bits that are kept, 1 … 8; solarise: the value from which on values are inverted;
-      brightness and contrast: the factor of ImageEnhance, 0 … 2, where 1 changes nothing. The others have none.
+    amounts: f32[B]; posterise: bits that are kept, 1 … 8; solarise: the value from which on values
+      are inverted;
+      brightness and contrast: the factor of ImageEnhance, 0 … 2, where 1 changes nothing. The
+        others have none.
   """
   value = jnp.arange(VALUES, dtype=jnp.int32)[None, None, :]
   amount = amounts[:, None, None]
@@ -49,11 +62,15 @@ def tables(images: Array, ops: Array, amounts: Array) -> Array:
 
 def identity_tables(images: Array, *_: Array) -> Array:
   """Tables that leave the images as they are, u8[B, C, 256]."""
-  return jnp.broadcast_to(jnp.arange(VALUES, dtype=jnp.uint8), (images.shape[0], images.shape[-1], VALUES))
+  return jnp.broadcast_to(
+    jnp.arange(VALUES, dtype=jnp.uint8), (images.shape[0], images.shape[-1], VALUES)
+  )
 
 
 def lookup(images: Array, table: Array) -> Array:
-  """Each pixel, u8[B, H, W, C], replaced by the entry of `table`, u8[B, C, 256], of its image and channel."""
+  """Each pixel, u8[B, H, W, C], replaced by the entry of `table`, u8[B, C, 256], of its image and
+  channel.
+  """
   return table.reshape(-1).at[_entries(images)].get(mode='promise_in_bounds')
 
 
@@ -72,11 +89,12 @@ def enhance(images: Array, ops: Array, factors: Array) -> Array:
 
 
 def blend(degenerate: Array, images: Array, factor: Array) -> Array:
-  """Image.blend: degenerate + factor · (images − degenerate), cut off to whole numbers in 0 … 255, i32[…].
+  """Image.blend: degenerate + factor · (images − degenerate), cut off to whole numbers in 0 … 255,
+  i32[…].
 
-  Pillow rounds the product to float32, then the sum. Compilers contract the two to one operation with one rounding,
-  which moves one pixel in a thousand by a level. Adding in whole numbers keeps the product's rounding; the conversion
-  back to float32 is the sum's.
+  Pillow rounds the product to float32, then the sum. Compilers contract the two to one operation
+  with one rounding, which moves one pixel in a thousand by a level. Adding in whole numbers keeps
+  the product's rounding; the conversion back to float32 is the sum's.
   """
   degenerate, images = degenerate.astype(jnp.int32), images.astype(jnp.int32)
   part = (factor * jnp.float32(2**21) * (images - degenerate).astype(jnp.float32)).astype(jnp.int32)
@@ -93,14 +111,19 @@ def greys(images: Array) -> Array:
 
 
 def smoothed(images: Array) -> Array:
-  """ImageFilter.SMOOTH, i32[B, H, W, C]: means of 3×3 pixels, the middle one counting fivefold; not on the border."""
+  """ImageFilter.SMOOTH, i32[B, H, W, C]: means of 3×3 pixels, the middle one counting fivefold; not
+  on the border.
+  """
   _, height, width, _ = images.shape
   middle = images.astype(jnp.int32)
   padded = jnp.pad(middle, ((0, 0), (1, 1), (1, 1), (0, 0)))
   rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
   box = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
   down, across = jnp.arange(height, dtype=jnp.int32), jnp.arange(width, dtype=jnp.int32)
-  rows_inside, columns_inside = (down > 0) & (down < height - 1), (across > 0) & (across < width - 1)
+  rows_inside, columns_inside = (
+    (down > 0) & (down < height - 1),
+    (across > 0) & (across < width - 1),
+  )
   inside = rows_inside[None, :, None, None] & columns_inside[None, None, :, None]
   return jnp.where(inside, (2 * (box + 4 * middle) + 13) // 26, middle)
 
@@ -109,7 +132,9 @@ def histograms(images: Array) -> Array:
   """How often each value occurs in each image and channel, i32[B, C, 256]."""
   batch, _, _, channels = images.shape
   zeros = jnp.zeros(batch * channels * VALUES, jnp.int32)
-  return zeros.at[_entries(images)].add(1, mode='promise_in_bounds').reshape(batch, channels, VALUES)
+  return (
+    zeros.at[_entries(images)].add(1, mode='promise_in_bounds').reshape(batch, channels, VALUES)
+  )
 
 
 def _entries(images: Array) -> Array:
@@ -134,7 +159,9 @@ def _autocontrast(counts: Array, value: Array) -> Array:
 
 
 def _equalise(counts: Array, value: Array) -> Array:
-  """Spreads the values so that each range of them is as frequent; Pillow leaves the top value out of the count."""
+  """Spreads the values so that each range of them is as frequent; Pillow leaves the top value out
+  of the count.
+  """
   top = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
   at_top = jnp.where(value == top, counts, 0).sum(-1, keepdims=True, dtype=jnp.int32)
   step = (counts.sum(-1, keepdims=True, dtype=jnp.int32) - at_top) // 255
@@ -144,7 +171,8 @@ def _equalise(counts: Array, value: Array) -> Array:
 
 
 def _quotient(dividend: Array, divisor: Array) -> Array:
-  """dividend // divisor of positive i32, exact for quotients up to 256 in images of up to two million pixels.
+  """dividend // divisor of positive i32, exact for quotients up to 256 in images of up to two
+  million pixels.
 
   XLA divides whole numbers one by one, floats several at a time.
   """

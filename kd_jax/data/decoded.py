@@ -21,17 +21,26 @@ from kd_jax.types import KdJaxError, Source
 
 Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]
 
-_FORMAT = 1  # to be raised when decoding changes, so that older files are not taken for current ones
+# to be raised when decoding changes, so that older files are not taken for current ones
+_FORMAT = 1
 _EVERY = 5.0  # seconds between two lines about how far it is
 
 
-def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, decode: Callable[[], Iterable[Block]], *,
-                      key: Any = None, under: str = 'decoded') -> Source:  # fmt: skip
+def mapped_or_decoded(
+  folder: pathlib.Path,
+  name: str,
+  split: str,
+  count: int,
+  decode: Callable[[], Iterable[Block]],
+  *,
+  key: Any = None,
+  under: str = 'decoded',
+) -> Source:
   """The arrays of a split: mapped from an earlier call's files, or else decoded and kept.
 
-  The files lie in `under` in `folder` where that may be written, otherwise in the user's cache folder
-  ($XDG_CACHE_HOME or ~/.cache). They are found again only while the files in `folder` keep their names, sizes
-  and times, or the key is the same.
+  The files lie in `under` in `folder` where that may be written, otherwise in the user's cache
+  folder ($XDG_CACHE_HOME or ~/.cache). They are found again only while the files in `folder` keep
+  their names, sizes and times, or the key is the same.
 
   Args:
     folder: what the split is decoded from.
@@ -39,7 +48,8 @@ def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, d
     split: becomes part of the files' names.
     count: N, the number of examples in the split.
     decode: called if need be; yields the split in blocks, in order, whose images all have one size.
-    key: all that determines the arrays, as JSON takes it; None: names, sizes and times of the files in `folder`.
+    key: all that determines the arrays, as JSON takes it; None: names, sizes and times of the files
+      in `folder`.
     under: a name.
 
   Returns:
@@ -53,22 +63,43 @@ def mapped_or_decoded(folder: pathlib.Path, name: str, split: str, count: int, d
     return source
   place = _first_writable(*_places(folder, name, _files(folder) if key is None else key, under))
   try:
-    _write(place, split, count, decode(), Ticker(f"{name}, split '{split}': decoding images, once", count))
+    _write(
+      place,
+      split,
+      count,
+      decode(),
+      Ticker(f"{name}, split '{split}': decoding images, once", count),
+    )
   except OSError as error:
     raise KdJaxError(
-      f"cannot keep the decoded split '{split}' in {place} ({error.strerror or error}): make room, or set "
+      f"cannot keep the decoded split '{split}' in {place} ({error.strerror or error}): make room, "
+      f'or set '
       'XDG_CACHE_HOME to a folder that can take it'
     ) from error
   source = _mapped(place, split, count)
   if source is None:
-    raise KdJaxError(f"the decoded split '{split}' in {place} was changed from outside while in use: try again")
+    raise KdJaxError(
+      f"the decoded split '{split}' in {place} was changed from outside while in use: try again"
+    )
   return source
 
 
-def mapped(folder: pathlib.Path, name: str, split: str, count: int, *, key: Any = None, under: str = 'decoded') -> Source | None:
-  """Return the arrays of a split as an earlier call of `mapped_or_decoded` has kept them, or None."""
+def mapped(
+  folder: pathlib.Path,
+  name: str,
+  split: str,
+  count: int,
+  *,
+  key: Any = None,
+  under: str = 'decoded',
+) -> Source | None:
+  """Return the arrays of a split as an earlier call of `mapped_or_decoded` has kept
+  them, or None.
+  """
   places = _places(folder, name, _files(folder) if key is None else key, under)
-  return next((source for place in places if (source := _mapped(place, split, count)) is not None), None)
+  return next(
+    (source for place in places if (source := _mapped(place, split, count)) is not None), None
+  )
 
 
 class Ticker:
@@ -96,17 +127,25 @@ def _files(folder: pathlib.Path) -> list[tuple[str, int, int]]:
   return [(file, status.st_size, status.st_mtime_ns) for file, status in files]
 
 
-def _places(folder: pathlib.Path, name: str, key: Any, under: str) -> tuple[pathlib.Path, pathlib.Path]:
-  """Where decoded arrays may lie: beside the data, and in the user's cache. Data that has changed has other places."""
+def _places(
+  folder: pathlib.Path, name: str, key: Any, under: str
+) -> tuple[pathlib.Path, pathlib.Path]:
+  """Where decoded arrays may lie: beside the data, and in the user's cache.
+
+  Data that has changed has other places.
+  """
   key = _digest([_FORMAT, key])
   cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
   return folder / under / key, cache / 'kd_jax' / f'{name}-{_digest([str(folder.resolve()), key])}'
 
 
 def _first_writable(beside: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
-  # Root passes every access check, yet a folder whose owner took all write permission away is to stay as it is.
+  # Root passes every access check, yet a folder whose owner took all write permission away is to
+  # stay as it is.
   data = beside.parent.parent
-  if os.access(data, os.W_OK) and data.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+  if os.access(data, os.W_OK) and data.stat().st_mode & (
+    stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+  ):
     with contextlib.suppress(OSError):
       beside.mkdir(parents=True, exist_ok=True)
       return beside
@@ -114,7 +153,8 @@ def _first_writable(beside: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
     cache.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise KdJaxError(
-      f'decoded images can be kept neither in {beside} nor in {cache} ({error.strerror}): set XDG_CACHE_HOME to a '
+      f'decoded images can be kept neither in {beside} nor in {cache} ({error.strerror}): set '
+      f'XDG_CACHE_HOME to a '
       'folder that you may write'
     ) from error
   return cache
@@ -134,8 +174,11 @@ def _mapped(place: pathlib.Path, split: str, count: int) -> Source | None:
   return Source(np.asarray(image), label)
 
 
-def _write(place: pathlib.Path, split: str, count: int, blocks: Iterable[Block], ticker: Ticker) -> None:
-  # Written in pieces, not through a map: on a full disk a write raises, where a map would kill the process.
+def _write(
+  place: pathlib.Path, split: str, count: int, blocks: Iterable[Block], ticker: Ticker
+) -> None:
+  # Written in pieces, not through a map: on a full disk a write raises, where a map would kill the
+  # process.
   labels = []
   with _atomic(place / f'{split}-image.npy') as file:
     done = 0
@@ -153,16 +196,22 @@ def _write(place: pathlib.Path, split: str, count: int, blocks: Iterable[Block],
 
 
 def _check_room(place: pathlib.Path, split: str, size: int) -> None:
-  """Raises KdJaxError where an array of `size` bytes does not fit the disk, before hours are spent on it."""
+  """Raises KdJaxError where an array of `size` bytes does not fit the disk, before hours are spent
+  on it.
+  """
   free = shutil.disk_usage(place).free
   if size > free:
-    raise KdJaxError(f"the decoded split '{split}' takes {size / 1e9:.1f} GB, and {place} has room for {free / 1e9:.1f} GB: make room, "
-                     'take fewer or smaller images, or set XDG_CACHE_HOME to a larger disk')  # fmt: skip
+    raise KdJaxError(
+      f"the decoded split '{split}' takes {size / 1e9:.1f} GB, and {place} has room for "
+      f'{free / 1e9:.1f} GB: make room, '
+      'take fewer or smaller images, or set XDG_CACHE_HOME to a larger disk'
+    )
 
 
 @contextlib.contextmanager
 def _atomic(path: pathlib.Path) -> Iterator[Any]:
-  """A file that appears under its name only when it is whole, also where two processes write it at once.
+  """A file that appears under its name only when it is whole, also where two processes write it at
+  once.
 
   What a killed process left of it is removed; one that still writes holds the lock of its own.
   """
@@ -180,6 +229,7 @@ def _atomic(path: pathlib.Path) -> Iterator[Any]:
       yield file
       file.flush()
       os.fsync(file.fileno())
-      os.replace(temporary, path)  # while it is locked: another process may be looking for what was left
+      # while it is locked: another process may be looking for what was left
+      os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)

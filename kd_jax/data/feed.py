@@ -1,4 +1,5 @@
-"""How images reach the compiled step: from one array that lives on the device, or block by block from the host.
+"""How images reach the compiled step: from one array that lives on the device, or block by block
+from the host.
 
 Both give the same step the same pixels, so where the data lives changes no result.
 """
@@ -15,7 +16,8 @@ import numpy as np
 from kd_jax.types import PyTree, Source
 
 AHEAD = 2  # blocks that the host prepares while the device computes
-Fed = tuple[tuple[Source, ...], tuple]  # what a step takes: sources, and the images to take from each
+# what a step takes: sources, and the images to take from each
+Fed = tuple[tuple[Source, ...], tuple]
 
 
 class Part(NamedTuple):
@@ -26,9 +28,11 @@ class Part(NamedTuple):
 
 
 class Feed(NamedTuple):
-  """at(step) → (sources, index) for a training step; close() ends the background work of a streamed feed.
+  """at(step) → (sources, index) for a training step; close() ends the background work of a streamed
+  feed.
 
-  several(step, count) is the same for as many steps at once, index i32[count, b]; None where images are streamed.
+  several(step, count) is the same for as many steps at once, index i32[count, b]; None where images
+  are streamed.
   """
 
   at: Callable[[int], Fed]
@@ -36,21 +40,36 @@ class Feed(NamedTuple):
   several: Callable[[int, int], Fed] | None = None
 
 
-def resident(sources: tuple[Source, ...], parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, ...]],
-             split: Callable[[PyTree], PyTree], split_steps: Callable[[PyTree], PyTree]) -> Feed:  # fmt: skip
-  """Images stay on the device (`sources`, placed there once); a step is sent its index alone, the places that `order` gives."""
+def resident(
+  sources: tuple[Source, ...],
+  parts: tuple[Part, ...],
+  order: Callable[[int], tuple[np.ndarray, ...]],
+  split: Callable[[PyTree], PyTree],
+  split_steps: Callable[[PyTree], PyTree],
+) -> Feed:
+  """Images stay on the device (`sources`, placed there once); a step is sent its index alone, the
+  places that `order` gives.
+  """
 
   def index(step: int) -> tuple[np.ndarray, ...]:
     return tuple(part.index[chosen] for part, chosen in zip(parts, order(step), strict=True))
 
   def several(step: int, count: int) -> Fed:
-    return sources, split_steps(tuple(map(np.stack, zip(*map(index, range(step, step + count)), strict=True))))
+    return sources, split_steps(
+      tuple(map(np.stack, zip(*map(index, range(step, step + count)), strict=True)))
+    )
 
   return Feed(lambda step: (sources, split(index(step))), lambda: None, several)
 
 
-def streamed(parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, ...]], split: Callable[[PyTree], PyTree]) -> Feed:
-  """Images stay on the host, perhaps in a memory-mapped file; a thread gathers the next blocks while the device computes."""
+def streamed(
+  parts: tuple[Part, ...],
+  order: Callable[[int], tuple[np.ndarray, ...]],
+  split: Callable[[PyTree], PyTree],
+) -> Feed:
+  """Images stay on the host, perhaps in a memory-mapped file; a thread gathers the next blocks
+  while the device computes.
+  """
   pool = ThreadPoolExecutor(1, thread_name_prefix='kd_jax-feed')
   waiting: dict[int, Future] = {}
 
@@ -69,10 +88,16 @@ def streamed(parts: tuple[Part, ...], order: Callable[[int], tuple[np.ndarray, .
   return Feed(at, lambda: pool.shutdown(cancel_futures=True))
 
 
-def evaluation(part: Part, batch: int, *, placed: Source | None,
-               own: Callable[[PyTree], PyTree],
-             split: Callable[[PyTree], PyTree]) -> Iterator[tuple[tuple[Source, ...], tuple, jax.Array]]:  # fmt: skip
-  """Every image of the part once: (sources, index, mask). The last block is padded with its first image and masked.
+def evaluation(
+  part: Part,
+  batch: int,
+  *,
+  placed: Source | None,
+  own: Callable[[PyTree], PyTree],
+  split: Callable[[PyTree], PyTree],
+) -> Iterator[tuple[tuple[Source, ...], tuple, jax.Array]]:
+  """Every image of the part once: (sources, index, mask). The last block is padded with its first
+  image and masked.
 
   Args:
     placed: the part's source on the device, or None to send the pixels block by block.

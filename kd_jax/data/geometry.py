@@ -1,9 +1,11 @@
-"""Shear, translation and rotation of u8 images as one affine warp, with a matrix for each image; and cut squares.
+"""Shear, translation and rotation of u8 images as one affine warp, with a matrix for each image;
+and cut squares.
 
-Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are Pillow's on every pixel
-(unless an image is moved by a number of pixels within 2^-17 of a half). The bilinear ones, which Pillow computes in
-float64 from unrounded matrices, differ by a grey level on one pixel in a thousand (on three in a hundred for shears by
-a round slope, whose results are often whole numbers), and on the very border by whether a pixel still lies inside.
+Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are
+Pillow's on every pixel (unless an image is moved by a number of pixels within 2^-17 of a half). The
+bilinear ones, which Pillow computes in float64 from unrounded matrices, differ by a grey level on
+one pixel in a thousand (on three in a hundred for shears by a round slope, whose results are often
+whole numbers), and on the very border by whether a pixel still lies inside.
 
 What lies outside the image is `fill`: black, Pillow's default, unless told otherwise.
 """
@@ -28,7 +30,8 @@ def matrix(op: str, amount: float, *, height: int, width: int) -> np.ndarray:
 
   With a = amount these are Pillow's
     shear_x: image.transform(image.size, Image.AFFINE, (1, a, 0, 0, 1, 0));    shear_y: (1, 0, 0, a, 1, 0)
-    translate_x: (1, 0, a, 0, 1, 0), a in pixels, to the left where positive;  translate_y: (1, 0, 0, 0, 1, a), upwards
+    translate_x: (1, 0, a, 0, 1, 0), a in pixels, to the left where positive;  translate_y: (1, 0,
+      0, 0, 1, a), upwards
     rotate: image.rotate(a), a in degrees, anticlockwise, about the centre.
   """
   affine = np.array([1, 0, 0, 0, 1, 0], np.float64)
@@ -37,14 +40,24 @@ def matrix(op: str, amount: float, *, height: int, width: int) -> np.ndarray:
   elif op == 'rotate':
     cos, sin = math.cos(math.radians(amount)), math.sin(math.radians(amount))
     across, down = width / 2, height / 2
-    affine[:] = cos, -sin, across - cos * across + sin * down, sin, cos, down - sin * across - cos * down
+    affine[:] = (
+      cos,
+      -sin,
+      across - cos * across + sin * down,
+      sin,
+      cos,
+      down - sin * across - cos * down,
+    )
   # The last of each row is the place that the middle of the first pixel is taken from.
   affine[[2, 5]] += (affine[[0, 3]] + affine[[1, 4]]) / 2
   return np.floor(affine * _ONE + 0.5).astype(np.int32)
 
 
-def warp(images: Array, matrices: Array, *, interpolation: str = 'nearest', fill: Fill = 0) -> Array:
-  """Takes the pixel at row y and column x from column a·x + b·y + c and row d·x + e·y + f of the image.
+def warp(
+  images: Array, matrices: Array, *, interpolation: str = 'nearest', fill: Fill = 0
+) -> Array:
+  """Takes the pixel at row y and column x from column a·x + b·y + c and row d·x + e·y + f of the
+  image.
 
   Args:
     images: u8[B, H, W, C], H and W below 32768.
@@ -73,7 +86,8 @@ def cut(images: Array, centres: Array, sizes: Array, *, fill: Fill = 0) -> Array
 
   Args:
     images: u8[B, H, W, C].
-    centres: i32[B, 2], row and column of the square's middle (of an even size: of the pixel right and below of it).
+    centres: i32[B, 2], row and column of the square's middle (of an even size: of the pixel right
+      and below of it).
     sizes: i32[B], the side of the square in pixels; 0 cuts nothing.
   """
   _, height, width, channels = images.shape
@@ -91,13 +105,17 @@ def fill_pixel(fill: Fill, channels: int) -> np.ndarray:
   """What fills gaps, u8[1, 1, 1, C]. Raises KdJaxError where `fill` does not fit the channels."""
   values = fill if isinstance(fill, tuple) else (fill,) * channels
   if len(values) != channels or not all(0 <= value <= 255 for value in values):
-    raise KdJaxError(f'fill is a grey level from 0 to 255, or a tuple of one for each of the {channels} channels, '
-                     f'not {fill}')  # fmt: skip
+    raise KdJaxError(
+      f'fill is a grey level from 0 to 255, or a tuple of one for each of the {channels} channels, '
+      f'not {fill}'
+    )
   return np.array(values, np.uint8)[None, None, None, :]
 
 
 def _take(images: Array, x: Array, y: Array) -> Array:
-  """The pixels at columns x and rows y, i32[B, H, W]; where they lie outside, those of the border: u8[B, H, W, C]."""
+  """The pixels at columns x and rows y, i32[B, H, W]; where they lie outside, those of the border:
+  u8[B, H, W, C].
+  """
   batch, height, width, channels = images.shape
   starts = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (height * width)
   place = starts + jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)

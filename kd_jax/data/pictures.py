@@ -12,64 +12,88 @@ import numpy as np
 
 from kd_jax.types import KdJaxError
 
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # of what a folder holds
+# of what a folder holds
+SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 DEEP = ('I', 'F')  # Pillow's modes of more than 8 bits a channel; they may go on, as I;16
 _MODES = {1: 'L', 3: 'RGB'}
 
 
 def paths(given: Iterable[str | Path]) -> list[Path]:
-  """Files as they are, and for each folder the image files in it, by name. Raises KdJaxError where there is none."""
+  """Files as they are, and for each folder the image files in it, by name.
+
+  Raises KdJaxError where there is none.
+  """
   found = []
   for path in map(Path, given):
     if os.path.isdir(path):
       try:
-        inside = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES and os.path.isfile(child))
+        inside = sorted(
+          child
+          for child in path.iterdir()
+          if child.suffix.lower() in SUFFIXES and os.path.isfile(child)
+        )
       except OSError as error:
-        raise KdJaxError(f'{path} cannot be read ({error.strerror}); change its permissions, or give another folder') from error
+        raise KdJaxError(
+          f'{path} cannot be read ({error.strerror}); change its permissions, or give another '
+          f'folder'
+        ) from error
       if not inside:
         raise KdJaxError(f'{path} holds no image; looked for {", ".join(SUFFIXES)}')
       found += inside
     elif os.path.exists(path):
       found.append(path)
     else:
-      raise KdJaxError(f'{path} does not exist or may not be read; give image files, or folders of them')
+      raise KdJaxError(
+        f'{path} does not exist or may not be read; give image files, or folders of them'
+      )
   return found
 
 
 def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
-  """The pixels of an image file, u8[H, W, C], as a folder of images is read to train on (see `fitted`).
+  """The pixels of an image file, u8[H, W, C], as a folder of images is read to train on (see
+  `fitted`).
 
   Args:
     path: of any kind that Pillow reads, with 8 bits a channel; of several frames the first counts.
     image_shape: height, width and channels of the network's images.
 
   Raises:
-    KdJaxError: the file is no image or is damaged, has more than 8 bits a channel, or the network's images have neither 1 nor 3
-      channels.
+    KdJaxError: the file is no image or is damaged, has more than 8 bits a channel, or the network's
+      images have neither 1 nor 3 channels.
   """
   from PIL import Image, UnidentifiedImageError
 
   height, width, channels = image_shape
   if channels not in _MODES:
-    raise KdJaxError(f'the network takes images of {channels} channels, and image files have 1 or 3; call it from Python')
+    raise KdJaxError(
+      f'the network takes images of {channels} channels, and image files have 1 or 3; call it from '
+      f'Python'
+    )
   try:
     with Image.open(path) as file:
       if file.mode.startswith(DEEP):
-        raise KdJaxError(f'{path} has more than 8 bits a channel (mode {file.mode}); save it with 8')
+        raise KdJaxError(
+          f'{path} has more than 8 bits a channel (mode {file.mode}); save it with 8'
+        )
       return fitted(file, (height, width), _MODES[channels]).reshape(image_shape)
   except KdJaxError:
     raise
   except Exception as fault:  # Pillow raises nearly any, by the kind of file and of damage
     unknown = isinstance(fault, UnidentifiedImageError)  # whose text is the path again
-    reason = 'of no kind that Pillow knows' if unknown else getattr(fault, 'strerror', None) or ' '.join(str(fault).split())
+    reason = (
+      'of no kind that Pillow knows'
+      if unknown
+      else getattr(fault, 'strerror', None) or ' '.join(str(fault).split())
+    )
     raise KdJaxError(f'{path} is no image that can be read ({reason})') from fault
 
 
 def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:
   """A freshly opened Pillow image at a size, u8[height, width] or u8[height, width, 3].
 
-  It is turned upright as the camera noted; what is transparent lies on white; its middle, as large as the proportions of the size
-  allow, is cut out and scaled by Pillow's bilinear filter, which averages where it shrinks. An image of that size stays as it is.
+  It is turned upright as the camera noted; what is transparent lies on white; its middle, as large
+  as the proportions of the size allow, is cut out and scaled by Pillow's bilinear filter, which
+  averages where it shrinks. An image of that size stays as it is.
 
   Args:
     image: as Image.open gives it.
@@ -79,16 +103,25 @@ def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:
   from PIL import Image, ImageOps
 
   height, width = size
-  image.draft(None, (3 * width, 3 * height))  # a JPEG of a larger size is decoded at a half, a quarter or an eighth of it
+  # a JPEG of a larger size is decoded at a half, a quarter or an eighth of it
+  image.draft(None, (3 * width, 3 * height))
   picture = ImageOps.exif_transpose(image)
   if picture.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in picture.info:
     picture = picture.convert('RGBA')
     picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)
   picture = picture.convert(mode)
   wide, high = picture.size
-  across, down = min(wide, max(1, high * width // height)), min(high, max(1, wide * height // width))
+  across, down = (
+    min(wide, max(1, high * width // height)),
+    min(high, max(1, wide * height // width)),
+  )
   left, top = (wide - across) // 2, (high - down) // 2
-  return np.asarray(picture.crop((left, top, left + across, top + down)).resize((width, height), Image.Resampling.BILINEAR), np.uint8)
+  return np.asarray(
+    picture.crop((left, top, left + across, top + down)).resize(
+      (width, height), Image.Resampling.BILINEAR
+    ),
+    np.uint8,
+  )
 
 
 def png(pixels: np.ndarray) -> bytes:

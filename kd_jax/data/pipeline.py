@@ -1,7 +1,8 @@
 """From stored pixels to the views that a loss sees, and the order in which images come.
 
-The order is a function of (key, step) and the augmentation one of (key, position in the global batch): nothing random is
-stored, so a resumed run sees what the undisturbed run would have seen, on any number of devices.
+The order is a function of (key, step) and the augmentation one of (key, position in the global
+batch): nothing random is stored, so a resumed run sees what the undisturbed run would have seen, on
+any number of devices.
 """
 
 from __future__ import annotations
@@ -44,15 +45,23 @@ def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
     'autoaugment_published': (0, lambda: policies.autoaugment(published=True)),
     'uda': (0, policies.uda),
     'cutout': (1, policies.cutout),
-  }  # fmt: skip
-  if name not in makers or len(numbers) != makers[name][0] or not all(re.fullmatch('[0-9]{1,9}', number) for number in numbers):
-    raise KdJaxError(f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
-                     'autoaugment_published, uda, cutout:S; join several by +')  # fmt: skip
+  }
+  if (
+    name not in makers
+    or len(numbers) != makers[name][0]
+    or not all(re.fullmatch('[0-9]{1,9}', number) for number in numbers)
+  ):
+    raise KdJaxError(
+      f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
+      'autoaugment_published, uda, cutout:S; join several by +'
+    )
   return makers[name][1](*map(int, numbers))
 
 
 def weak(*, crop_padding: int, flip: bool) -> Policy:
-  """The paper's augmentation: a random crop of the padded image and a random horizontal flip; 0 and False leave them out."""
+  """The paper's augmentation: a random crop of the padded image and a random horizontal flip; 0 and
+  False leave them out.
+  """
 
   def policy(keys: Array, images: Array) -> Array:
     crop_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key), out_axes=1)(keys)
@@ -71,13 +80,17 @@ def to_unit(images: Array) -> Array:
 
 
 def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array], dict[str, Array]]:
-  """A function (key, u8[B, H, W, C], position i32[B]) → {view: f32[B, H, W, C] in [0, 1]}, a view a policy, to be compiled."""
+  """A function (key, u8[B, H, W, C], position i32[B]) → {view: f32[B, H, W, C] in [0, 1]}, a view a
+  policy, to be compiled.
+  """
 
   def views(key: Array, images: Array, position: Array) -> dict[str, Array]:
     made = {}
     for number, (view, policy) in enumerate(policies.items()):
       view_key = jax.random.fold_in(key, number)
-      keys = jax.vmap(lambda place, view_key=view_key: jax.random.fold_in(view_key, place))(position)
+      keys = jax.vmap(lambda place, view_key=view_key: jax.random.fold_in(view_key, place))(
+        position
+      )
       made[view] = to_unit(policy(keys, images))
     return made
 
@@ -85,16 +98,25 @@ def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array]
 
 
 def steps_per_epoch(examples: int, batch: int) -> int:
-  """Full batches in a pass. The few images left over are others in each pass, since each pass has its own order."""
+  """Full batches in a pass.
+
+  The few images left over are others in each pass, since each pass has its own order.
+  """
   if batch > examples:
-    raise KdJaxError(f'a batch of {batch} needs at least as many images, and there are {examples}; lower batch_size')
+    raise KdJaxError(
+      f'a batch of {batch} needs at least as many images, and there are {examples}; lower '
+      f'batch_size'
+    )
   return examples // batch
 
 
-def order(key: Array, sizes: tuple[int, ...], shares: tuple[int, ...]) -> Callable[[int], tuple[np.ndarray, ...]]:
+def order(
+  key: Array, sizes: tuple[int, ...], shares: tuple[int, ...]
+) -> Callable[[int], tuple[np.ndarray, ...]]:
   """A function step → the images of that batch, i32[share] for each source.
 
-  Each source is passed through in a new random order each time; the first source's pass is the epoch.
+  Each source is passed through in a new random order each time; the first source's pass is the
+  epoch.
   """
   passes = tuple(steps_per_epoch(size, share) for size, share in zip(sizes, shares, strict=True))
 
@@ -114,6 +136,11 @@ def order(key: Array, sizes: tuple[int, ...], shares: tuple[int, ...]) -> Callab
 
 
 def positions(shares: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-  """The place of each image in the global batch, i32[share] for each source: what its augmentation is drawn by."""
+  """The place of each image in the global batch, i32[share] for each source: what its augmentation
+  is drawn by.
+  """
   starts = np.cumsum((0, *shares[:-1]))
-  return tuple(np.arange(start, start + share, dtype=np.int32) for start, share in zip(starts, shares, strict=True))
+  return tuple(
+    np.arange(start, start + share, dtype=np.int32)
+    for start, share in zip(starts, shares, strict=True)
+  )

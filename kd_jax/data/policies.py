@@ -1,11 +1,12 @@
 """Strong augmentation: RandAugment, AutoAugment, UDA's variant and Cutout, as policies.
 
-A policy draws, for each image by its own key, steps of operation, level and sign, and `apply` carries them out on the
-whole batch: in each step one warp, one table look-up and one blend for all images, which do nothing to those whose
-operation is another.
+A policy draws, for each image by its own key, steps of operation, level and sign, and `apply`
+carries them out on the
+whole batch: in each step one warp, one table look-up and one blend for all images, which do nothing
+to those whose operation is another.
 
-None of them crops or flips: `chain(pipeline.weak(…), randaugment())` does that first. The level of an operation is a
-whole number from 0 to 9; what it stands for is a Scale.
+None of them crops or flips: `chain(pipeline.weak(…), randaugment())` does that first. The level of
+an operation is a whole number from 0 to 9; what it stands for is a Scale.
 """
 
 from __future__ import annotations
@@ -25,11 +26,41 @@ from kd_jax.types import Array, KdJaxError
 
 MOST_OPS = 100  # on an image, each a part of the program
 # The 14 of the RandAugment paper.
-RANDAUGMENT_OPS = ('identity', 'autocontrast', 'equalise', 'rotate', 'solarise', 'colour', 'posterise', 'contrast',
-                   'brightness', 'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y')  # fmt: skip
-UDA_OPS = ('invert', 'cutout', 'sharpness', 'autocontrast', 'posterise', 'shear_x', 'translate_x', 'translate_y',
-           'shear_y', 'rotate', 'equalise', 'contrast', 'colour', 'solarise', 'brightness')  # fmt: skip
-CIFAR10_MEAN = {1: (123,), 3: (125, 123, 114)}  # the mean pixel by the number of channels: of the greys, of RGB
+RANDAUGMENT_OPS = (
+  'identity',
+  'autocontrast',
+  'equalise',
+  'rotate',
+  'solarise',
+  'colour',
+  'posterise',
+  'contrast',
+  'brightness',
+  'sharpness',
+  'shear_x',
+  'shear_y',
+  'translate_x',
+  'translate_y',
+)
+UDA_OPS = (
+  'invert',
+  'cutout',
+  'sharpness',
+  'autocontrast',
+  'posterise',
+  'shear_x',
+  'translate_x',
+  'translate_y',
+  'shear_y',
+  'rotate',
+  'equalise',
+  'contrast',
+  'colour',
+  'solarise',
+  'brightness',
+)
+# the mean pixel by the number of channels: of the greys, of RGB
+CIFAR10_MEAN = {1: (123,), 3: (125, 123, 114)}
 
 # Operation, probability, level; twice.
 AUTOAUGMENT_CIFAR10 = (
@@ -70,8 +101,14 @@ class Steps(NamedTuple):
   centre: Array  # i32[B, N, 2], row and column of the middle of what cutout cuts
 
 
-def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: str = 'nearest',
-          fill: Fill = 0) -> Array:  # fmt: skip
+def apply(
+  images: Array,
+  steps: Steps,
+  *,
+  scale: Scale = LINEAR,
+  interpolation: str = 'nearest',
+  fill: Fill = 0,
+) -> Array:
   """Carries out the steps on the images, u8[B, H, W, C] with C 1 or 3.
 
   Args:
@@ -79,14 +116,18 @@ def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: 
     steps: an operation that `scale` does not know is none.
     scale: what the levels stand for.
     interpolation: 'nearest', Pillow's default, or 'bilinear', of shear, translation and rotation.
-    fill: 0 … 255, or a tuple of one a channel: what comes into the image from outside, and what cutout leaves.
+    fill: 0 … 255, or a tuple of one a channel: what comes into the image from outside, and what
+      cutout leaves.
 
   Raises:
     KdJaxError: the images are no u8 or have 2 or more than 3 channels, or an option does not fit.
   """
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-    raise KdJaxError(f'strong augmentation takes images uint8[B, H, W, 1 or 3], not {images.dtype}{list(images.shape)}'
-                     '; take grey or RGB images, or train without it')  # fmt: skip
+    raise KdJaxError(
+      f'strong augmentation takes images uint8[B, H, W, 1 or 3], not '
+      f'{images.dtype}{list(images.shape)}'
+      '; take grey or RGB images, or train without it'
+    )
   _, height, width, _ = images.shape
   amounts, matrices = amounts_and_matrices(scale, height, width)
   choice = (steps.op, steps.level, (steps.sign > 0).astype(jnp.int32))
@@ -95,42 +136,63 @@ def apply(images: Array, steps: Steps, *, scale: Scale = LINEAR, interpolation: 
     op, amount = steps.op[:, place], amounts[:, place]
     images = geometry.warp(images, matrices[:, place], interpolation=interpolation, fill=fill)
     pointwise, blended = op - OPS.index(colour.POINTWISE[0]), op - OPS.index(colour.BLENDS[0])
-    table = _if_any(pointwise, colour.POINTWISE, colour.tables, colour.identity_tables, images, pointwise, amount)
+    table = _if_any(
+      pointwise, colour.POINTWISE, colour.tables, colour.identity_tables, images, pointwise, amount
+    )
     images = colour.lookup(images, table)
-    images = _if_any(blended, colour.BLENDS, colour.enhance, lambda images, *_: images, images, blended, amount)
+    images = _if_any(
+      blended, colour.BLENDS, colour.enhance, lambda images, *_: images, images, blended, amount
+    )
     if 'cutout' in scale:
       sizes = jnp.where(op == OPS.index('cutout'), amount, 0).astype(jnp.int32)
       images = geometry.cut(images, steps.centre[:, place], sizes, fill=fill)
   return images
 
 
-def _if_any(ops: Array, names: tuple[str, ...], work: Callable[..., Array], otherwise: Callable[..., Array],
-            *args: Array) -> Array:  # fmt: skip
+def _if_any(
+  ops: Array,
+  names: tuple[str, ...],
+  work: Callable[..., Array],
+  otherwise: Callable[..., Array],
+  *args: Array,
+) -> Array:
   """`work` if an image of the batch needs it.
 
-  The branch also keeps XLA from fusing the work into what reads it: on a CPU it would be done anew for every pixel,
-  which makes a policy three to ten times as slow.
+  The branch also keeps XLA from fusing the work into what reads it: on a CPU it would be done anew
+  for every pixel, which makes a policy three to ten times as slow.
   """
   return jax.lax.cond(((ops >= 0) & (ops < len(names))).any(), work, otherwise, *args)
 
 
-def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDAUGMENT_OPS,
-                interpolation: str = 'nearest', fill: Fill = 0) -> Policy:  # fmt: skip
+def randaugment(
+  *,
+  number: int = 2,
+  level: int = 5,
+  ops: tuple[str, ...] = RANDAUGMENT_OPS,
+  interpolation: str = 'nearest',
+  fill: Fill = 0,
+) -> Policy:
   """RandAugment (Cubuk et al. 2020): operations drawn uniformly, all at one level.
 
   Args:
     number: of operations on an image, the paper's N.
-    level: 0 … 9 on the scale LINEAR, the paper's M. Shear, translation, rotation, enhancements have a random sign.
+    level: 0 … 9 on the scale LINEAR, the paper's M. Shear, translation, rotation, enhancements have
+      a random sign.
     ops: the operations that are drawn from.
     interpolation: of shear, translation and rotation.
     fill: what comes into the image from outside.
   """
   if not 1 <= number <= MOST_OPS:
-    raise KdJaxError(f'randaugment.number is the number of operations on an image, from 1 to {MOST_OPS}, not {number}')
+    raise KdJaxError(
+      f'randaugment.number is the number of operations on an image, from 1 to {MOST_OPS}, not '
+      f'{number}'
+    )
   if level not in range(LEVELS):
     raise KdJaxError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
   if unknown := [op for op in ops if op not in LINEAR]:
-    raise KdJaxError(f"randaugment.ops: there is no operation '{unknown[0]}'; there are {', '.join(LINEAR)}")
+    raise KdJaxError(
+      f"randaugment.ops: there is no operation '{unknown[0]}'; there are {', '.join(LINEAR)}"
+    )
   if not ops:
     raise KdJaxError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
 
@@ -141,37 +203,50 @@ def randaugment(*, number: int = 2, level: int = 5, ops: tuple[str, ...] = RANDA
   return policy
 
 
-def autoaugment(*, published: bool = False, interpolation: str = 'nearest', fill: Fill | None = None) -> Policy:
-  """AutoAugment's CIFAR-10 policy (Cubuk et al. 2019): one of 25 pairs of operations, each with its chance.
+def autoaugment(
+  *, published: bool = False, interpolation: str = 'nearest', fill: Fill | None = None
+) -> Policy:
+  """AutoAugment's CIFAR-10 policy (Cubuk et al. 2019): one of 25 pairs of operations, each with its
+  chance.
 
   Args:
-    published: as in the code released with the distillation paper: the second equalise of sub-policy 17 has probability
-      .8, not .6, and rotation only goes one way. (There, shears are bicubic.)
+    published: as in the code released with the distillation paper: the second equalise of
+      sub-policy 17 has probability .8, not .6, and rotation only goes one way. (There, shears are
+      bicubic.)
     interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside; None: black, with `published` mid-grey, the default of that code.
+    fill: what comes into the image from outside; None: black, with `published` mid-grey, the
+      default of that code.
   """
   filler = (128 if published else 0) if fill is None else fill
 
   def policy(keys: Array, images: Array) -> Array:
-    return apply(images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=filler)
+    return apply(
+      images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=filler
+    )
 
   return policy
 
 
-def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | None = None) -> Policy:
+def uda(
+  *, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | None = None
+) -> Policy:
   """The RandAugment of the code that Xie et al. 2020 released for CIFAR-10.
 
-  Two operations, each drawn uniformly from 15 (UDA_OPS), applied with probability ½ at a level uniform in 1 … 9 on the
-  scale UDA; then always Cutout. That code crops and flips afterwards, crops from reflected borders, and gives what came
-  from outside the mean pixel only at the end; here it is filled at once, and crop and flip are the caller's.
+  Two operations, each drawn uniformly from 15 (UDA_OPS), applied with probability ½ at a level
+  uniform in 1 … 9 on the scale UDA; then always Cutout. That code crops and flips afterwards, crops
+  from reflected borders, and gives what came from outside the mean pixel only at the end; here it
+  is filled at once, and crop and flip are the caller's.
 
   Args:
     cutout_size: side of the square that Cutout removes at the end.
     interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside and what is cut out: the mean pixel of the data; None: CIFAR-10's.
+    fill: what comes into the image from outside and what is cut out: the mean pixel of the data;
+      None: CIFAR-10's.
   """
   if cutout_size < 1:
-    raise KdJaxError(f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}')
+    raise KdJaxError(
+      f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}'
+    )
 
   def policy(keys: Array, images: Array) -> Array:
     batch, height, width, channels = images.shape
@@ -184,7 +259,9 @@ def uda(*, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | N
 
 
 def cutout(size: int, *, fill: Fill = 0) -> Policy:
-  """Cutout (DeVries and Taylor 2017): a square of side `size` around a uniformly drawn pixel becomes `fill`."""
+  """Cutout (DeVries and Taylor 2017): a square of side `size` around a uniformly drawn pixel
+  becomes `fill`.
+  """
   if size < 1:
     raise KdJaxError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
 
@@ -228,12 +305,17 @@ def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
   signs = _signs(signs)
   if published:
     signs = jnp.where(op == OPS.index('rotate'), 1, signs)
-  op = jnp.where(_happens(applied, jnp.asarray(chances.astype(np.float32))[chosen]), op, OPS.index('identity'))
+  op = jnp.where(
+    _happens(applied, jnp.asarray(chances.astype(np.float32))[chosen]), op, OPS.index('identity')
+  )
   return _without_centres(op, jnp.asarray(levels.astype(np.int32))[chosen], signs)
 
 
 def uda_steps(keys: Array, *, height: int, width: int) -> tuple[Steps, Array]:
-  """The draws of `uda`: B × 2 steps, the identity where none is applied, and centres i32[B, 2] of the last Cutout."""
+  """The draws of `uda`:
+
+  B × 2 steps, the identity where none is applied, and centres i32[B, 2] of the last Cutout.
+  """
   drawn, applied, levels, signs, centres = jnp.split(_bits(keys, 14), (2, 4, 6, 8), axis=1)
   op = jnp.asarray(_numbers(UDA_OPS))[_below(drawn, len(UDA_OPS))]
   op = jnp.where(_happens(applied, jnp.float32(0.5)), op, OPS.index('identity'))
@@ -251,7 +333,10 @@ def _split(keys: Array, parts: int) -> Array:
 
 
 def _bits(keys: Array, count: int) -> Array:
-  """u32[B, count]. All draws come from one call: each further one costs half a second of compilation on a CPU."""
+  """u32[B, count].
+
+  All draws come from one call: each further one costs half a second of compilation on a CPU.
+  """
   return jax.vmap(lambda key: jax.random.bits(key, (count,), jnp.uint32))(keys)
 
 

@@ -1,6 +1,7 @@
 """Downloads archives, and prepares CIFAR in tfds's own form, without TensorFlow.
 
-The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass replaces these two steps
+The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass
+replaces these two steps
 alone: version, features, order of the records and pixels are those of the stock data set.
 """
 
@@ -31,25 +32,31 @@ _LOOK_UP_SECONDS = 4.0  # a resolver without network may take minutes, and heeds
 def prepare(name: str, data_dir: pathlib.Path) -> None:
   """Downloads `name`, one of PREPARABLE, and writes it under `data_dir` as ARRAY_RECORD files.
 
-  An archive that the user has put into `data_dir`/downloads/manual is taken from there, without network.
+  An archive that the user has put into `data_dir`/downloads/manual is taken from there, without
+  network.
 
   Raises:
-    KdJaxError: the download host cannot be reached (known within seconds), the archive is damaged, or `data_dir` cannot
-      be written.
+    KdJaxError: the download host cannot be reached (known within seconds), the archive is damaged,
+      or `data_dir` cannot be written.
   """
   import tensorflow_datasets as tfds
 
   with explained(name, data_dir):
     builder = _builder_class(name)(data_dir=data_dir, file_format='array_record')
-  with explained(name, data_dir, unless=builder.data_path.exists):  # another process prepared it at the same time, and was first
+  # another process prepared it at the same time, and was first
+  with explained(name, data_dir, unless=builder.data_path.exists):
     _check_reachable(name, builder._cifar_info.url, data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
 
 
 def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
-  """Return the file at `url`: from `data_dir`/downloads/manual, from an earlier download, or downloaded into `data_dir`/downloads.
+  """Return the file at `url`: from `data_dir`/downloads/manual, from an earlier download, or
+  downloaded into `data_dir`/downloads.
 
-  Its checksum is compared with the one that tfds has noted of the data set `name`. Raises KdJaxError as `prepare`.
+  Its checksum is compared with the one that tfds has noted of the data set `name`. Raises
+  KdJaxError as `prepare`.
   """
   import tensorflow_datasets as tfds
 
@@ -59,13 +66,19 @@ def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
     if not _manual(url, data_dir).exists() and not _downloaded(folder, url):
       _check_reachable(name, url, data_dir)
       _check_room(name, known[url].size if url in known else 0, data_dir)
-    manager = tfds.download.DownloadManager(download_dir=folder, manual_dir=folder / 'manual', url_infos=known, dataset_name=name)
+    manager = tfds.download.DownloadManager(
+      download_dir=folder, manual_dir=folder / 'manual', url_infos=known, dataset_name=name
+    )
     return pathlib.Path(manager.download(url))
 
 
 @contextlib.contextmanager
-def explained(name: str, data_dir: pathlib.Path, *, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
-  """Turn what goes wrong with an archive, a download or a disk into a KdJaxError of one line, unless `unless` is true then."""
+def explained(
+  name: str, data_dir: pathlib.Path, *, unless: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+  """Turn what goes wrong with an archive, a download or a disk into a KdJaxError of one line,
+  unless `unless` is true then.
+  """
   from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
   from tensorflow_datasets.core.download.util import DownloadError
 
@@ -73,18 +86,30 @@ def explained(name: str, data_dir: pathlib.Path, *, unless: Callable[[], bool] =
     yield
   except ImportError as error:
     raise KdJaxError(
-      f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on a machine that has it'
+      f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on '
+      f'a machine that has it'
     ) from error
-  except (OSError, tarfile.TarError, EOFError, zlib.error, DownloadError, NonMatchingChecksumError) as error:
+  except (
+    OSError,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    DownloadError,
+    NonMatchingChecksumError,
+  ) as error:
     if unless():
       return
     text = ' '.join(str(error).split())
-    raise KdJaxError(f'cannot prepare {name} in {data_dir} ({text}): mend that and try again') from error
+    raise KdJaxError(
+      f'cannot prepare {name} in {data_dir} ({text}): mend that and try again'
+    ) from error
 
 
 def _manual(url: str, data_dir: pathlib.Path) -> pathlib.Path:
   """Return where a user puts an archive that is downloaded by hand."""
-  return data_dir / 'downloads' / 'manual' / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+  return (
+    data_dir / 'downloads' / 'manual' / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+  )
 
 
 def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
@@ -92,7 +117,8 @@ def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
   manual = _manual(url, data_dir)
   if not manual.exists() and (fault := _connection_fault(url)):
     raise KdJaxError(
-      f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, or give a '
+      f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, '
+      f'or give a '
       f'data_dir where {name} is prepared'
     )
 
@@ -100,7 +126,9 @@ def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
 def _downloaded(folder: pathlib.Path, url: str) -> bool:
   """Return whether an earlier call has downloaded an archive."""
   notes = folder.rglob('*.INFO')  # which tfds writes beside what it has downloaded
-  return any(url in note.read_text(encoding='utf-8') and note.with_suffix('').exists() for note in notes)
+  return any(
+    url in note.read_text(encoding='utf-8') and note.with_suffix('').exists() for note in notes
+  )
 
 
 def _check_room(name: str, size: int, data_dir: pathlib.Path) -> None:
@@ -108,8 +136,11 @@ def _check_room(name: str, size: int, data_dir: pathlib.Path) -> None:
   place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
   free = shutil.disk_usage(place).free
   if size > free:
-    raise KdJaxError(f'cannot download {name}: its archive takes {size / 1e9:.1f} GB, and {data_dir} has room for {free / 1e9:.1f} GB; '
-                     'make room, or give a data_dir on a larger disk')  # fmt: skip
+    raise KdJaxError(
+      f'cannot download {name}: its archive takes {size / 1e9:.1f} GB, and {data_dir} has room for '
+      f'{free / 1e9:.1f} GB; '
+      'make room, or give a data_dir on a larger disk'
+    )
 
 
 def _builder_class(name: str) -> Any:
@@ -117,7 +148,8 @@ def _builder_class(name: str) -> Any:
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core import registered
 
-  stock = tfds.builder_cls(name)  # outside skip_registration, or its own registration would be skipped for good
+  # outside skip_registration, or its own registration would be skipped for good
+  stock = tfds.builder_cls(name)
   with registered.skip_registration():
 
     class Builder(stock):
@@ -129,8 +161,12 @@ def _builder_class(name: str) -> Any:
         for key, file in zip(info.label_keys, info.label_files, strict=True):
           self.info.features[key].names = _member(files, file).decode().split()
         return {
-          'train': _examples('train_', [_member(files, file) for file in info.train_files], info.label_keys),
-          'test': _examples('test_', [_member(files, file) for file in info.test_files], info.label_keys),
+          'train': _examples(
+            'train_', [_member(files, file) for file in info.train_files], info.label_keys
+          ),
+          'test': _examples(
+            'test_', [_member(files, file) for file in info.test_files], info.label_keys
+          ),
         }
 
   return Builder
@@ -152,10 +188,13 @@ def _member(files: dict[str, bytes], name: str) -> bytes:
   return files[name]
 
 
-def _examples(prefix: str, blobs: list[bytes], label_keys: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _examples(
+  prefix: str, blobs: list[bytes], label_keys: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
   """The records of CIFAR's binary files: the labels, a byte each, then 3072 bytes of colour planes.
 
-  The number of a record is its key, as in the stock builder: tfds derives the order on disk from it.
+  The number of a record is its key, as in the stock builder: tfds derives the order on disk from
+  it.
   """
   from PIL import Image
 
@@ -163,9 +202,11 @@ def _examples(prefix: str, blobs: list[bytes], label_keys: list[str]) -> Iterato
   number = 0
   for blob in blobs:
     if len(blob) % size:
-      raise tarfile.TarError(f'a file in the archive is {len(blob)} bytes long, which is no multiple of {size}')
+      raise tarfile.TarError(
+        f'a file in the archive is {len(blob)} bytes long, which is no multiple of {size}'
+      )
     for record in np.frombuffer(blob, np.uint8).reshape(-1, size):
-      pixels = record[len(label_keys):].reshape(3, 32, 32).transpose(1, 2, 0)
+      pixels = record[len(label_keys) :].reshape(3, 32, 32).transpose(1, 2, 0)
       png = io.BytesIO()
       Image.fromarray(pixels).save(png, 'PNG')
       labels = {key: int(label) for key, label in zip(label_keys, record, strict=False)}
@@ -174,7 +215,9 @@ def _examples(prefix: str, blobs: list[bytes], label_keys: list[str]) -> Iterato
 
 
 def _connection_fault(url: str) -> str:
-  """Why the host of `url`, or the proxy that stands before it, cannot be reached; empty where it can."""
+  """Why the host of `url`, or the proxy that stands before it, cannot be reached; empty where it
+  can.
+  """
   parts = urllib.parse.urlsplit(url)
   proxy = urllib.request.getproxies().get(parts.scheme)
   if proxy and not urllib.request.proxy_bypass(parts.hostname):

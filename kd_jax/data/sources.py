@@ -1,8 +1,9 @@
 """Data sets by name, as NumPy arrays of uint8 pixels. TensorFlow is never imported.
 
-'digits' and 'digits32' need no download. A folder of images is one's own data set (see kd_jax.data.folders). Any other name
-is that of a tfds data set: cifar10, cifar100 and stl10 are downloaded and prepared on demand, every other one is read from where
-tfds has prepared it.
+'digits' and 'digits32' need no download. A folder of images is one's own data set (see
+kd_jax.data.folders). Any other name
+is that of a tfds data set: cifar10, cifar100 and stl10 are downloaded and prepared on demand, every
+other one is read from where tfds has prepared it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Dataset(NamedTuple):
   test: Source
   classes: tuple[str, ...]  # the classes' names in the order of the labels
   validation: Source | None = None  # where the data set brings images for this
-  sha256: str = ''  # of the pixels and labels of a folder, which may change from one run to the next
+  # of the pixels and labels of a folder, which may change from one run to the next
+  sha256: str = ''
 
 
 _DIGITS_TEST = 360  # 36 of each class, a fifth
@@ -40,25 +42,31 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
   """Loads a labelled data set.
 
   Args:
-    name: 'digits' (16×16×1), 'digits32' (32×32×1), a folder, or a tfds name: 'cifar10', 'name/config', 'name:1.2.3'. Without a
-      version the highest one on disk is taken. A folder whose name tfds knows is written './cifar10'.
-    data_dir: tfds's data directory; empty means $TFDS_DATA_DIR or ~/tensorflow_datasets. Unused by the digits.
+    name: 'digits' (16×16×1), 'digits32' (32×32×1), a folder, or a tfds name: 'cifar10',
+      'name/config', 'name:1.2.3'. Without a version the highest one on disk is taken. A folder
+      whose name tfds knows is written './cifar10'.
+    data_dir: tfds's data directory; empty means $TFDS_DATA_DIR or ~/tensorflow_datasets. Unused by
+      the digits.
     download: whether cifar10, cifar100 and stl10 may be downloaded where they are not prepared.
-    image_size: side of a folder's images; 0 is that of kd_jax.data.folders. Other data sets have sizes of their own.
+    image_size: side of a folder's images; 0 is that of kd_jax.data.folders. Other data sets have
+      sizes of their own.
 
   Returns:
-    Dataset. The test images are the split 'test', or 'validation' where there is no 'test'. Those of the digits, which
-    have no official split, are 360 images held out with a constant seed.
+    Dataset. The test images are the split 'test', or 'validation' where there is no 'test'. Those
+    of the digits, which have no official split, are 360 images held out with a constant seed.
 
   Raises:
-    KdJaxError: the name is unknown, the data set is not there and cannot be had, it is no image classification, or its
-      files are damaged.
+    KdJaxError: the name is unknown, the data set is not there and cannot be had, it is no image
+      classification, or its files are damaged.
   """
   if folder := own_folder(name, data_dir=data_dir):
     read = folders.read(folder, side=image_size or folders.SIDE)
     return Dataset(name, read.train, read.test, read.classes, read.validation, read.sha256)
   if image_size:
-    raise KdJaxError(f"image_size is for folders of images, and '{name}' is none: its images keep their size; leave image_size out")
+    raise KdJaxError(
+      f"image_size is for folders of images, and '{name}' is none: its images keep their size; "
+      f'leave image_size out'
+    )
   if name in _DIGITS_SIDES:
     return _digits(name, _DIGITS_SIDES[name])
   if root := _stl10(name, data_dir):
@@ -69,7 +77,8 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
   classes = tfds_reader.class_names(builder)
   if not classes:
     raise KdJaxError(
-      f"data set '{name}' has no feature 'label' with classes (its features: {', '.join(sorted(builder.info.features))}"
+      f"data set '{name}' has no feature 'label' with classes (its features: "
+      f'{", ".join(sorted(builder.info.features))}'
       '): it can serve as unlabelled data only; choose an image-classification data set'
     )
   test = 'test' if 'test' in builder.info.splits else 'validation'
@@ -77,34 +86,41 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
   for split in ('train', test):
     if split not in builder.info.splits:
       raise KdJaxError(
-        f"data set '{name}' has no split '{split}' (its splits: {', '.join(builder.info.splits)}): training needs "
+        f"data set '{name}' has no split '{split}' (its splits: {', '.join(builder.info.splits)}): "
+        f'training needs '
         "'train' and 'test' or 'validation'; choose another data set"
       )
     sources[split] = tfds_reader.read_split(builder, split)
     label = sources[split].label
     if label.min() < 0 or label.max() >= len(classes):
       raise KdJaxError(
-        f"split '{split}' of '{name}' has labels from {label.min()} to {label.max()}, outside its {len(classes)} "
+        f"split '{split}' of '{name}' has labels from {label.min()} to {label.max()}, outside its "
+        f'{len(classes)} '
         'classes: choose a data set whose labels are public'
       )
   train_shape, test_shape = (sources[split].image.shape[1:] for split in ('train', test))
   if train_shape != test_shape:
     raise KdJaxError(
-      f"data set '{name}' has training images of {_size(train_shape)} and test images of {_size(test_shape)}: kd_jax "
+      f"data set '{name}' has training images of {_size(train_shape)} and test images of "
+      f'{_size(test_shape)}: kd_jax '
       'needs one size; choose another data set'
     )
   return Dataset(name, sources['train'], sources[test], classes)
 
 
-def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, side: int = 0) -> Source:
-  """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else 'train'; all in a folder.
+def load_unlabelled(
+  name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, side: int = 0
+) -> Source:
+  """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else
+  'train'; all in a folder.
 
   Args:
     name: as in `load`; the data set need not have labels.
     data_dir: as in `load`.
     download: as in `load`.
     image_size: as in `load`; of no concern to other data sets than folders.
-    side: height and width that are needed, to which STL-10's images are brought as its archive is read; 0: as they are.
+    side: height and width that are needed, to which STL-10's images are brought as its archive is
+      read; 0: as they are.
 
   Returns:
     Source of NumPy arrays whose labels are all −1.
@@ -125,7 +141,8 @@ def load_unlabelled(name: str, *, data_dir: str = '', download: bool = True, ima
     split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'
     if split not in builder.info.splits:
       raise KdJaxError(
-        f"data set '{name}' has neither a split 'unlabelled' nor 'train' (its splits: {', '.join(builder.info.splits)}"
+        f"data set '{name}' has neither a split 'unlabelled' nor 'train' (its splits: "
+        f'{", ".join(builder.info.splits)}'
         '): choose another data set'
       )
     image = tfds_reader.read_split(builder, split).image
@@ -142,11 +159,15 @@ def _digits(name: str, side: int) -> Dataset:
 
   bunch = datasets.load_digits()
   small = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 8×8, values 0 to 16
-  resized = [Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in small]
+  resized = [
+    Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in small
+  ]
   image = np.stack([np.asarray(picture) for picture in resized])[..., None]
   label = bunch.target.astype(np.int32)
   kept, held = splits.hold_out(label, _DIGITS_TEST, classes=10)
-  return Dataset(name, Source(image[kept], label[kept]), Source(image[held], label[held]), tuple('0123456789'))
+  return Dataset(
+    name, Source(image[kept], label[kept]), Source(image[held], label[held]), tuple('0123456789')
+  )
 
 
 _NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
@@ -154,12 +175,20 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
-  """The folder of images that a name means, or None. What tfds knows or has prepared is not taken for a folder of that name."""
+  """The folder of images that a name means, or None.
+
+  What tfds knows or has prepared is not taken for a folder of that name.
+  """
   path = pathlib.Path(os.path.expanduser(name))
   if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):
     return path
   base = name.split('/')[0]
-  if not name or not os.path.isdir(path) or base in _DIGITS_SIDES or os.path.isdir(_root(data_dir) / base):
+  if (
+    not name
+    or not os.path.isdir(path)
+    or base in _DIGITS_SIDES
+    or os.path.isdir(_root(data_dir) / base)
+  ):
     return None
   import tensorflow_datasets as tfds
 
@@ -174,7 +203,9 @@ def _root(data_dir: str) -> pathlib.Path:
 
 
 def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
-  """Return the data directory where `name` is STL-10 and tfds has not prepared it there; else None."""
+  """Return the data directory where `name` is STL-10 and tfds has not prepared it there;
+  else None.
+  """
   if name != stl10.NAME:
     return None
   root = _checked_root(data_dir)
@@ -184,12 +215,17 @@ def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
 def _checked_root(data_dir: str) -> pathlib.Path:
   root = _root(data_dir)
   if data_dir and not os.path.isdir(root):
-    raise KdJaxError(f'the data directory {root} does not exist: create it, or give the one that holds your tfds data')
+    raise KdJaxError(
+      f'the data directory {root} does not exist: create it, or give the one that holds your tfds '
+      f'data'
+    )
   return root
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
-  """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if need be."""
+  """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if
+  need be.
+  """
   root = _checked_root(data_dir)
   match = _NAME.fullmatch(name)
   if not match:
@@ -205,7 +241,9 @@ def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
 
 
 def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | None:
-  """The wanted version, or the highest, under `folder`; without a config the only one there is will do."""
+  """The wanted version, or the highest, under `folder`; without a config the only one there is will
+  do.
+  """
   try:
     places = [folder / config] if config else [folder, *sorted(_folders(folder))]
     found = [highest for place in places if (highest := _highest_version(place, version))]
@@ -214,15 +252,19 @@ def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | Non
   if len(found) > 1 and found[0].parent != folder:
     configs = [path.parent.name for path in found]
     raise KdJaxError(
-      f"several configurations lie in {folder} ({', '.join(configs)}): name one, as in '{folder.name}/{configs[0]}'"
+      f'several configurations lie in {folder} ({", ".join(configs)}): name one, as in '
+      f"'{folder.name}/{configs[0]}'"
     )
   return found[0] if found else None
 
 
 def _highest_version(folder: pathlib.Path, version: str) -> pathlib.Path | None:
   versions = [
-    path for path in _folders(folder)
-    if _VERSION.fullmatch(path.name) and (path / 'dataset_info.json').exists() and version in ('', path.name)
+    path
+    for path in _folders(folder)
+    if _VERSION.fullmatch(path.name)
+    and (path / 'dataset_info.json').exists()
+    and version in ('', path.name)
   ]
   return max(versions, key=lambda path: tuple(map(int, path.name.split('.'))), default=None)
 
@@ -236,7 +278,8 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
 
   if base in _PREPARABLE:
     return KdJaxError(
-      f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without version or "
+      f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without "
+      f'version or '
       'configuration), or give the data_dir that holds it'
     )
   if base in tfds.list_builders(with_community_datasets=False):
@@ -246,14 +289,26 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
       f'tfds build {name} --data_dir={root} --file_format=array_record'
     )
   if os.path.isdir(root / base):
-    return KdJaxError(f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds")
+    return KdJaxError(
+      f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds"
+    )
   return _unknown(name, root)
 
 
 def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
   import tensorflow_datasets as tfds
 
-  known = {*_DIGITS_SIDES, *tfds.list_builders(with_community_datasets=False), *(path.name for path in _folders(root))}
+  known = {
+    *_DIGITS_SIDES,
+    *tfds.list_builders(with_community_datasets=False),
+    *(path.name for path in _folders(root)),
+  }
   close = difflib.get_close_matches(name.lower(), sorted(known), n=3)
-  hint = f'did you mean {" or ".join(close)}?' if close else 'see https://www.tensorflow.org/datasets/catalog/overview'
-  return KdJaxError(f"unknown data set '{name}': no folder, not known to tfds, and not prepared in {root}; {hint}")
+  hint = (
+    f'did you mean {" or ".join(close)}?'
+    if close
+    else 'see https://www.tensorflow.org/datasets/catalog/overview'
+  )
+  return KdJaxError(
+    f"unknown data set '{name}': no folder, not known to tfds, and not prepared in {root}; {hint}"
+  )

@@ -1,7 +1,7 @@
 """Splits of a data set that are balanced over its classes and the same on every machine.
 
-Only the raw bit stream of PCG64 is drawn on: numpy promises that it never changes, and promises no such thing of
-`Generator.permutation` and its kin.
+Only the raw bit stream of PCG64 is drawn on: numpy promises that it never changes, and promises no
+such thing of `Generator.permutation` and its kin.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import numpy as np
 
 from kd_jax.types import KdJaxError
 
-# Every run holds out the same images, whatever its own seed: results of several seeds are then comparable.
+# Every run holds out the same images, whatever its own seed: results of several seeds are then
+# comparable.
 HOLD_OUT_SEED = 20_190_407
 _SUBSET_STREAM = 1  # keeps balanced_subset(seed=HOLD_OUT_SEED) from repeating the draws of hold_out
 
@@ -27,22 +28,28 @@ def hold_out(labels: np.ndarray, count: int, *, classes: int) -> tuple[np.ndarra
     (kept, held): i32[N − count] and i32[count], indices into `labels`, each sorted.
 
   Raises:
-    KdJaxError: `count` is below `classes`, or would take the last example of a class; a label is out of range.
+    KdJaxError: `count` is below `classes`, or would take the last example of a class; a label is
+      out of range.
   """
   labels = np.asarray(labels, np.int64)
   if labels.size and not (labels.min() >= 0 and labels.max() < classes):
     raise KdJaxError(
-      f'cannot hold out examples: labels run from {labels.min()} to {labels.max()}, outside [0, {classes}); '
+      f'cannot hold out examples: labels run from {labels.min()} to {labels.max()}, outside [0, '
+      f'{classes}); '
       'hold out of a labelled data set'
     )
   # One example of each class stays behind, or a class could not be trained on.
   available = np.maximum(np.bincount(labels, minlength=classes) - 1, 0)
   bits = np.random.PCG64(HOLD_OUT_SEED)
-  held = _draw(bits, labels, np.arange(len(labels)), count, np.arange(classes), available, 'hold out')
+  held = _draw(
+    bits, labels, np.arange(len(labels)), count, np.arange(classes), available, 'hold out'
+  )
   return np.setdiff1d(np.arange(len(labels), dtype=np.int32), held), held
 
 
-def balanced_subset(labels: np.ndarray, indices: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+def balanced_subset(
+  labels: np.ndarray, indices: np.ndarray, count: int, *, seed: int
+) -> np.ndarray:
   """Chooses `count` of `indices`, balanced over the classes that occur there.
 
   Args:
@@ -55,15 +62,16 @@ def balanced_subset(labels: np.ndarray, indices: np.ndarray, count: int, *, seed
     i32[count], sorted: a subset of `indices`.
 
   Raises:
-    KdJaxError: `count` is below the number of classes or more than can be balanced; `seed` is negative; an index is out
-      of range or occurs twice.
+    KdJaxError: `count` is below the number of classes or more than can be balanced; `seed` is
+      negative; an index is out of range or occurs twice.
   """
   labels, indices = np.asarray(labels, np.int64), np.asarray(indices, np.int64)
   if seed < 0:
     raise KdJaxError(f'cannot choose a subset: the seed {seed} is negative; give 0 or above')
   if indices.size and not (indices.min() >= 0 and indices.max() < len(labels)):
     raise KdJaxError(
-      f'cannot choose a subset: indices run from {indices.min()} to {indices.max()}, outside [0, {len(labels)}); '
+      f'cannot choose a subset: indices run from {indices.min()} to {indices.max()}, outside [0, '
+      f'{len(labels)}); '
       'give indices into the labels'
     )
   if len(np.unique(indices)) != len(indices):
@@ -79,7 +87,8 @@ def _draw(bits, labels, indices, count: int, names, available, verb: str) -> np.
     raise KdJaxError(f'cannot {verb} {count} examples: there are none to choose from')
   if count < len(names):
     raise KdJaxError(
-      f'cannot {verb} {count} examples of {len(names)} classes: a balanced set has at least one of each class; '
+      f'cannot {verb} {count} examples of {len(names)} classes: a balanced set has at least one of '
+      f'each class; '
       f'ask for {len(names)} or more'
     )
   each, extra = divmod(count, len(names))
@@ -87,13 +96,16 @@ def _draw(bits, labels, indices, count: int, names, available, verb: str) -> np.
   most = len(names) * scarcest + int((available > scarcest).sum())
   if count > most:
     raise KdJaxError(
-      f'cannot {verb} {count} examples, balanced over {len(names)} classes: at most {most} can be had, as one class '
+      f'cannot {verb} {count} examples, balanced over {len(names)} classes: at most {most} can be '
+      f'had, as one class '
       f'has no more than {scarcest} to give; ask for fewer'
     )
-  # The whole data set draws, so that an example's rank in its class does not hang on which others may be chosen.
+  # The whole data set draws, so that an example's rank in its class does not hang on which others
+  # may be chosen.
   rank = bits.random_raw(len(labels))[indices]
   class_rank = bits.random_raw(len(names))
-  class_rank[available <= each] = np.iinfo(np.uint64).max  # a class that has no extra one to give comes last
+  # a class that has no extra one to give comes last
+  class_rank[available <= each] = np.iinfo(np.uint64).max
   favoured = np.argsort(class_rank, kind='stable')[:extra]
   quota = np.full(len(names), each)
   quota[favoured] += 1

@@ -1,7 +1,9 @@
-"""STL-10 from its binary archive, without TensorFlow: 13,000 labelled images and 100,000 without labels, of 96×96 pixels.
+"""STL-10 from its binary archive, without TensorFlow: 13,000 labelled images and 100,000 without
+labels, of 96×96 pixels.
 
-The archive has 2.6 GB. It is read as a stream, and what is kept of it are the images in the size that is needed: those without labels
-take 0.3 GB at 32×32. After that the archive is no longer needed.
+The archive has 2.6 GB. It is read as a stream, and what is kept of it are the images in the size
+that is needed: those without labels take 0.3 GB at 32×32. After that the archive is no longer
+needed.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from kd_jax.types import Array, Source
 
 NAME, URL = 'stl10', 'http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz'
 SIDE, CHANNELS = 96, 3
-CLASSES = ('airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse', 'monkey', 'ship', 'truck')  # labels 1 to 10 of the archive
+# labels 1 to 10 of the archive
+CLASSES = ('airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse', 'monkey', 'ship', 'truck')
 COUNTS = {'train': 5_000, 'test': 8_000, 'unlabelled': 100_000}
 _FILES = {'train': 'train', 'test': 'test', 'unlabelled': 'unlabeled'}  # the archive's spelling
 _BYTES = SIDE * SIDE * CHANNELS  # of an image
@@ -38,15 +41,19 @@ def unlabelled(root: pathlib.Path, *, side: int = SIDE, download: bool = True) -
   """Return the images without labels (−1), in the archive's order.
 
   Args:
-    root: tfds's data directory: the archive is looked for in downloads/manual in it, and downloaded into downloads.
-    side: height and width to which the images are brought, as a training step would bring them to it.
+    root: tfds's data directory: the archive is looked for in downloads/manual in it, and downloaded
+      into downloads.
+    side: height and width to which the images are brought, as a training step would bring them to
+      it.
     download: whether the archive may be looked for where its images are not there yet in this size.
 
   Returns:
-    Source of NumPy arrays, mapped and read-only; None where it would have to be downloaded, and may not be.
+    Source of NumPy arrays, mapped and read-only; None where it would have to be downloaded, and may
+    not be.
 
   Raises:
-    KdJaxError: the archive cannot be had, has another checksum or is damaged, or the arrays cannot be kept.
+    KdJaxError: the archive cannot be had, has another checksum or is damaged, or the arrays cannot
+      be kept.
   """
   return _split(root, 'unlabelled', side, download)
 
@@ -59,17 +66,23 @@ def _split(root: pathlib.Path, split: str, side: int, download: bool) -> Source 
   path = prepare.archive(NAME, URL, root)
   with prepare.explained(NAME, root):
     folder.mkdir(parents=True, exist_ok=True)
-  return decoded.mapped_or_decoded(folder, NAME, split, COUNTS[split], lambda: _blocks(root, path, split, side), **place)
+  return decoded.mapped_or_decoded(
+    folder, NAME, split, COUNTS[split], lambda: _blocks(root, path, split, side), **place
+  )
 
 
-def _blocks(root: pathlib.Path, path: pathlib.Path, split: str, side: int) -> Iterator[decoded.Block]:
+def _blocks(
+  root: pathlib.Path, path: pathlib.Path, split: str, side: int
+) -> Iterator[decoded.Block]:
   """Yield the images of a split with their labels, a chunk at a time."""
   count, done = COUNTS[split], 0
   with prepare.explained(NAME, root):
     labels = np.full(count, -1, np.int32) if split == 'unlabelled' else _labels(path, split)
     for pixels in _chunks(path, f'{_FILES[split]}_X.bin', _CHUNK * _BYTES, size=count * _BYTES):
       # A column after the other, and a colour after the other.
-      images = np.frombuffer(pixels, np.uint8).reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 3, 2, 1)
+      images = (
+        np.frombuffer(pixels, np.uint8).reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 3, 2, 1)
+      )
       yield _resized(images, side), labels[done : done + len(images)]
       done += len(images)
 
@@ -80,17 +93,23 @@ def _labels(path: pathlib.Path, split: str) -> np.ndarray:
   labels = np.frombuffer(data, np.uint8).astype(np.int32) - 1
   lowest, highest = labels.min() + 1, labels.max() + 1
   if lowest < 1 or highest > len(CLASSES):
-    raise tarfile.TarError(f'{name} in the archive has labels from {lowest} to {highest}, outside 1 to {len(CLASSES)}')
+    raise tarfile.TarError(
+      f'{name} in the archive has labels from {lowest} to {highest}, outside 1 to {len(CLASSES)}'
+    )
   return labels
 
 
 def _chunks(path: pathlib.Path, name: str, chunk: int, *, size: int) -> Iterator[bytes]:
-  """Yield the bytes of a file in a tar archive, which is read from its beginning and no further than this file."""
+  """Yield the bytes of a file in a tar archive, which is read from its beginning and no further
+  than this file.
+  """
   with tarfile.open(path, 'r|*') as archive:
     for member in archive:
       if member.isfile() and pathlib.PurePosixPath(member.name).name == name:
         if member.size != size:
-          raise tarfile.TarError(f'{name} in the archive is {member.size} bytes long, and not {size}')
+          raise tarfile.TarError(
+            f'{name} in the archive is {member.size} bytes long, and not {size}'
+          )
         yield from iter(functools.partial(archive.extractfile(member).read, chunk), b'')
         return
   raise tarfile.TarError(f'the archive has no file {name}')
@@ -105,5 +124,7 @@ def _resized(images: np.ndarray, side: int) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=1)
 def _resize(images: Array, side: int) -> Array:
   """u8[n, side, side, 3], as kd_jax.train.step.gather makes them."""
-  resized = jax.image.resize(images.astype(jnp.float32), (images.shape[0], side, side, CHANNELS), 'linear')
+  resized = jax.image.resize(
+    images.astype(jnp.float32), (images.shape[0], side, side, CHANNELS), 'linear'
+  )
   return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)

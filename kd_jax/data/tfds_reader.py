@@ -1,8 +1,8 @@
 """Reads a prepared tfds folder into uint8 arrays, without TensorFlow.
 
-Both of tfds's usual file formats, ARRAY_RECORD and TFRECORD, hold the same tf.train.Example messages, so one decoder
-serves both. Images are decoded with Pillow; tfds's stored PNGs are lossless, JPEGs may differ from TensorFlow's decoder
-by a grey level.
+Both of tfds's usual file formats, ARRAY_RECORD and TFRECORD, hold the same tf.train.Example
+messages, so one decoder serves both. Images are decoded with Pillow; tfds's stored PNGs are
+lossless, JPEGs may differ from TensorFlow's decoder by a grey level.
 """
 
 from __future__ import annotations
@@ -33,35 +33,44 @@ def one_line(error: BaseException) -> str:
 
 
 def open_folder(folder: pathlib.Path) -> Any:
-  """Opens a prepared folder, such as `…/cifar10/3.0.2`, as a tfds builder; the data set's own code is not needed.
+  """Opens a prepared folder, such as `…/cifar10/3.0.2`, as a tfds builder; the data set's own code
+  is not needed.
 
   Raises:
-    KdJaxError: the metadata cannot be read, or the data set does not hold 8-bit images under 'image'.
+    KdJaxError: the metadata cannot be read, or the data set does not hold 8-bit images under
+      'image'.
   """
   import tensorflow_datasets as tfds
 
   try:
     builder = tfds.builder_from_directory(folder)
     features = builder.info.features
-  except Exception as error:  # damaged metadata surfaces as almost any error, and all of them mean the same
-    raise KdJaxError(f'cannot read the metadata in {folder} ({one_line(error)}): prepare the data set again') from error
+  # damaged metadata surfaces as almost any error, and all of them mean the same
+  except Exception as error:
+    raise KdJaxError(
+      f'cannot read the metadata in {folder} ({one_line(error)}): prepare the data set again'
+    ) from error
   names = sorted(features) if isinstance(features, tfds.features.FeaturesDict) else []
   if 'image' not in names or not isinstance(features['image'], tfds.features.Image):
     raise KdJaxError(
-      f"data set '{builder.name}' has no feature 'image' (its features: {', '.join(names) or 'none'}): choose an "
+      f"data set '{builder.name}' has no feature 'image' (its features: "
+      f'{", ".join(names) or "none"}): choose an '
       'image-classification data set'
     )
   image = features['image']
   if image.np_dtype != np.uint8 or (image.shape[-1] or 3) not in _MODES:
     raise KdJaxError(
-      f"data set '{builder.name}' stores images of {np.dtype(image.np_dtype)} with {image.shape[-1]} channels: kd_jax "
+      f"data set '{builder.name}' stores images of {np.dtype(image.np_dtype)} with "
+      f'{image.shape[-1]} channels: kd_jax '
       'reads 8-bit images of 1, 3 or 4 channels; choose another data set'
     )
   return builder
 
 
 def class_names(builder: Any) -> tuple[str, ...]:
-  """The names of the classes in the order of the labels; empty where there is no feature 'label' of classes."""
+  """The names of the classes in the order of the labels; empty where there is no feature 'label' of
+  classes.
+  """
   import tensorflow_datasets as tfds
 
   features = builder.info.features
@@ -71,24 +80,28 @@ def class_names(builder: Any) -> tuple[str, ...]:
 
 
 def read_split(builder: Any, split: str) -> Source:
-  """Reads one split: decoded at the first call, mapped from files afterwards (see kd_jax.data.decoded).
+  """Reads one split: decoded at the first call, mapped from files afterwards (see
+  kd_jax.data.decoded).
 
   Args:
     builder: from `open_folder`.
     split: a key of `builder.info.splits`.
 
   Returns:
-    Source of NumPy arrays: image u8[N, H, W, C], mapped and read-only; label i32[N], −1 where the data set has none.
+    Source of NumPy arrays: image u8[N, H, W, C], mapped and read-only; label i32[N], −1 where the
+      data set has none.
 
   Raises:
-    KdJaxError: a file is missing or damaged, a record cannot be decoded, images differ in size, or the decoded arrays
-      cannot be kept.
+    KdJaxError: a file is missing or damaged, a record cannot be decoded, images differ in size, or
+      the decoded arrays cannot be kept.
   """
   folder = pathlib.Path(builder.data_path)
   count = builder.info.splits[split].num_examples
   if not count:
     raise KdJaxError(f"split '{split}' in {folder} has no records: prepare the data set again")
-  return decoded.mapped_or_decoded(folder, builder.name, split, count, lambda: _decode_split(builder, split, count))
+  return decoded.mapped_or_decoded(
+    folder, builder.name, split, count, lambda: _decode_split(builder, split, count)
+  )
 
 
 def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Block]:
@@ -97,26 +110,35 @@ def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Bloc
   labelled = bool(class_names(builder))
 
   def decode_chunk(chunk: list[tuple[int, bytes]]) -> list[tuple[np.ndarray, int]]:
-    return [_decode_record(record, mode, labelled, f'record {number} of {where}') for number, record in chunk]
+    return [
+      _decode_record(record, mode, labelled, f'record {number} of {where}')
+      for number, record in chunk
+    ]
 
   shape, done = None, 0
   records = enumerate(_records(builder, split, where))
   with ThreadPoolExecutor(_THREADS) as pool:
     # A few chunks at a time: Executor.map would read the whole split ahead.
-    while chunks := [chunk for _ in range(_THREADS) if (chunk := list(itertools.islice(records, _CHUNK)))]:
+    while chunks := [
+      chunk for _ in range(_THREADS) if (chunk := list(itertools.islice(records, _CHUNK)))
+    ]:
       for block in pool.map(decode_chunk, chunks):
         images, labels = zip(*block, strict=True)
         shape = shape or images[0].shape
         for number, image in enumerate(images, start=done):
           if image.shape != shape:
             raise KdJaxError(
-              f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} is '
-              f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set whose images have one'
+              f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} '
+              f'is '
+              f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set whose '
+              f'images have one'
             )
         done += len(images)
         yield np.stack(images), np.asarray(labels, np.int32)
   if done != count:
-    raise KdJaxError(f'{where} holds {done} records where its metadata says {count}: prepare the data set again')
+    raise KdJaxError(
+      f'{where} holds {done} records where its metadata says {count}: prepare the data set again'
+    )
 
 
 def _decode_record(record: bytes, mode: str, labelled: bool, where: str) -> tuple[np.ndarray, int]:
@@ -129,7 +151,9 @@ def _decode_record(record: bytes, mode: str, labelled: bool, where: str) -> tupl
       pixels = np.asarray(image.convert(mode))
     label = features['label'].int64_list.value[0] if labelled else -1
   except Exception as error:  # whatever a damaged picture makes its decoder raise
-    raise KdJaxError(f'cannot decode {where} ({one_line(error)}): prepare the data set again') from error
+    raise KdJaxError(
+      f'cannot decode {where} ({one_line(error)}): prepare the data set again'
+    ) from error
   return pixels.reshape(*pixels.shape[:2], -1), label
 
 
@@ -145,7 +169,9 @@ def _records(builder: Any, split: str, where: str) -> Iterator[bytes]:
       yield from _tfrecords(pathlib.Path(path), where)
   else:
     found = ', '.join(sorted(format.value for format in formats)) or 'none named'
-    raise KdJaxError(f'cannot read {where}: its format is {found}; prepare it as array_record or tfrecord')
+    raise KdJaxError(
+      f'cannot read {where}: its format is {found}; prepare it as array_record or tfrecord'
+    )
 
 
 def _array_records(builder: Any, split: str, where: str) -> Iterator[bytes]:
@@ -155,7 +181,8 @@ def _array_records(builder: Any, split: str, where: str) -> Iterator[bytes]:
     import array_record  # noqa: F401
   except ImportError as error:
     raise KdJaxError(
-      f'cannot read {where}: the package array_record is not installed; install it, or, where it has no wheel for this '
+      f'cannot read {where}: the package array_record is not installed; install it, or, where it '
+      f'has no wheel for this '
       'platform, prepare the data set with file_format=tfrecord'
     ) from error
   method = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -181,9 +208,11 @@ def _readable(source: Any, number: int) -> bool:
 
 
 def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
-  """The records of a TFRECORD file: length u64, its masked CRC-32C u32, the data, the data's masked CRC-32C u32.
+  """The records of a TFRECORD file: length u64, its masked CRC-32C u32, the data, the data's masked
+  CRC-32C u32.
 
-  The lengths are checked by their checksums and the file's end; the data by their decoder (a PNG has its own checksum).
+  The lengths are checked by their checksums and the file's end; the data by their decoder (a PNG
+  has its own checksum).
   """
   try:
     with open(path, 'rb') as file:
@@ -193,13 +222,20 @@ def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
           return
         length, checksum = struct.unpack('<QI', header) if len(header) == 12 else (0, None)
         if checksum != _masked_crc32c(header[:8]):
-          raise KdJaxError(f'cannot read record {number} of {path.name} (damaged), {where}: prepare the data again')
+          raise KdJaxError(
+            f'cannot read record {number} of {path.name} (damaged), {where}: prepare the data again'
+          )
         body = file.read(length + 4)
         if len(body) != length + 4:
-          raise KdJaxError(f'cannot read record {number} of {path.name} (cut short), {where}: prepare the data again')
+          raise KdJaxError(
+            f'cannot read record {number} of {path.name} (cut short), {where}: prepare the data '
+            f'again'
+          )
         yield body[:-4]
   except OSError as error:
-    raise KdJaxError(f'cannot read {path} ({error.strerror}), {where}: prepare the data set again') from error
+    raise KdJaxError(
+      f'cannot read {path} ({error.strerror}), {where}: prepare the data set again'
+    ) from error
 
 
 def _crc32c_table() -> tuple[int, ...]:

@@ -11,7 +11,12 @@ from kd_jax.report.table import interval, percent
 from kd_jax.text import MISSING
 
 _SHAPES = {
-  'config.json': {'batch_size': int, 'learning_rate': float, 'weight_decay': float, 'options': {...: {}}},
+  'config.json': {
+    'batch_size': int,
+    'learning_rate': float,
+    'weight_decay': float,
+    'options': {...: {}},
+  },
   'versions.json': {'python': str, 'platform': str, 'processor': str, 'libraries': {...: str}},
 }
 _CODE = """import numpy as np
@@ -26,20 +31,36 @@ image = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels}
 {run}
 print(classes[int(np.argmax(logits))])"""
 _LINES = {  # import, load, run
-  'stablehlo': ('from jax import export', "network = export.deserialize(bytearray(open('{file}', 'rb').read()))",
-                'logits = network.call(image)'),
-  'torch': ('import torch', "network = torch.export.load('{file}').module()",
-            'with torch.inference_mode():\n  logits = network(torch.from_numpy(image).permute(0, 3, 1, 2))'),
-  'onnx': ('import onnxruntime', "network = onnxruntime.InferenceSession('{file}')",
-           "logits = network.run(None, {'image': image.transpose(0, 3, 1, 2)})[0]"),
-}  # fmt: skip
+  'stablehlo': (
+    'from jax import export',
+    "network = export.deserialize(bytearray(open('{file}', 'rb').read()))",
+    'logits = network.call(image)',
+  ),
+  'torch': (
+    'import torch',
+    "network = torch.export.load('{file}').module()",
+    'with torch.inference_mode():\n  logits = network(torch.from_numpy(image).permute(0, 3, 1, 2))',
+  ),
+  'onnx': (
+    'import onnxruntime',
+    "network = onnxruntime.InferenceSession('{file}')",
+    "logits = network.run(None, {'image': image.transpose(0, 3, 1, 2)})[0]",
+  ),
+}
 
 
 def check(config: Mapping[str, Any], versions: Mapping[str, Any], where: Any) -> None:
-  """Raises KdJaxError where the records of the run of a network in `where`, if there are any, lack what a card shows."""
+  """Raises KdJaxError where the records of the run of a network in `where`, if there are any, lack
+  what a card shows.
+  """
   for name, record in (('config.json', config), ('versions.json', versions)):
     if record:
-      shapes.check(f'{name} of the run of {where}', record, _SHAPES[name], 'restore it from a copy, or delete it to do without')
+      shapes.check(
+        f'{name} of the run of {where}',
+        record,
+        _SHAPES[name],
+        'restore it from a copy, or delete it to do without',
+      )
 
 
 def caveats(card: Mapping[str, Any]) -> list[str]:
@@ -47,63 +68,121 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
   row, said = card['training'], []
   accuracy, images = row.get('test_accuracy'), row.get('test_examples')
   if accuracy is None:
-    said.append('The weights were imported. How they were trained, and how accurate they are, is not known here.')
+    said.append(
+      'The weights were imported. How they were trained, and how accurate they are, is not known '
+      'here.'
+    )
   elif images:
-    said.append(f'{images:,} test images: by their choice alone, the 95 % interval of an accuracy of {accuracy:.1%} is '
-                f'{interval(accuracy, images)} % (Wilson). This is one seed; others would differ, too.')  # fmt: skip
+    said.append(
+      f'{images:,} test images: by their choice alone, the 95 % interval of an accuracy of '
+      f'{accuracy:.1%} is '
+      f'{interval(accuracy, images)} % (Wilson). This is one seed; others would differ, too.'
+    )
   else:
-    said.append('The number of test images was not recorded, so that no interval is given. This is one seed; others would '
-                'differ.')  # fmt: skip
+    said.append(
+      'The number of test images was not recorded, so that no interval is given. This is one seed; '
+      'others would '
+      'differ.'
+    )
   if row.get('selection') == 'test':
-    said.append('The epoch was selected on the test images, so that the test accuracy is optimistic.')
+    said.append(
+      'The epoch was selected on the test images, so that the test accuracy is optimistic.'
+    )
   elif row.get('selection'):
-    said.append('The epoch was selected on the validation images, so that the validation accuracy is optimistic.')
+    said.append(
+      'The epoch was selected on the validation images, so that the validation accuracy is '
+      'optimistic.'
+    )
   if card['config'].get('eval_examples'):
-    said.append('Accuracies are of a subset of the validation and test images (eval_examples), drawn the same for every run.')
+    said.append(
+      'Accuracies are of a subset of the validation and test images (eval_examples), drawn the '
+      'same for every run.'
+    )
   if card['network']['compute_dtype'] != 'float32':
-    said.append(f"Trained and evaluated in {card['network']['compute_dtype']}; this file computes in float32, so that its accuracy may "
-                'differ in the last digits.')  # fmt: skip
+    said.append(
+      f'Trained and evaluated in {card["network"]["compute_dtype"]}; this file computes in '
+      f'float32, so that its accuracy may '
+      'differ in the last digits.'
+    )
   said += [
     'The softmax of the logits was not calibrated: 90 % need not be right nine times in ten.',
-    'Any image gets one of the classes, also one that shows none of them. Images unlike the training data, and images that were '
+    'Any image gets one of the classes, also one that shows none of them. Images unlike the '
+    'training data, and images that were '
     'resized, were not tested.',
-    f"The file was checked on a CPU with {card['runtime']}: an older version may not read it, and accelerators may multiply with fewer "
+    f'The file was checked on a CPU with {card["runtime"]}: an older version may not read it, and '
+    f'accelerators may multiply with fewer '
     'digits than float32 has.',
-    'Times are of one machine that may have had other work; they tell networks apart, not machines.',
+    'Times are of one machine that may have had other work; they tell networks apart, not '
+    'machines.',
   ]
   return said
 
 
 def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
-  """Student and teachers side by side, in Markdown: parameters, size of the file, and the time for a batch."""
-  batches = [f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)' for timed in sizes[0]['latency']]
-  return markdown(['network', 'parameters', 'MB', *batches], [
-    [f'{size["role"]}: {size["network"]}', MISSING if size['parameters'] is None else f'{size["parameters"]:,}',
-     _megabytes(size['bytes']),
-     *([f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']] or [MISSING] * len(batches))]
-    for size in sizes])  # fmt: skip
+  """Student and teachers side by side, in Markdown: parameters, size of the file, and the time for
+  a batch.
+  """
+  batches = [
+    f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)'
+    for timed in sizes[0]['latency']
+  ]
+  return markdown(
+    ['network', 'parameters', 'MB', *batches],
+    [
+      [
+        f'{size["role"]}: {size["network"]}',
+        MISSING if size['parameters'] is None else f'{size["parameters"]:,}',
+        _megabytes(size['bytes']),
+        *(
+          [f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']]
+          or [MISSING] * len(batches)
+        ),
+      ]
+      for size in sizes
+    ],
+  )
 
 
 def render(card: Mapping[str, Any]) -> str:
   """The card in Markdown."""
   network, check, given = card['network'], card['check'], card['input']
   height, width, channels = network['image_shape']
-  parts = [f"# {card['file']}\n\n{network['name']}, a classifier of {height}×{width}×{channels} images into {network['classes']} "
-           f"classes, {_origin(card)}.\n"]  # fmt: skip
+  parts = [
+    f'# {card["file"]}\n\n{network["name"]}, a classifier of {height}×{width}×{channels} images '
+    f'into {network["classes"]} '
+    f'classes, {_origin(card)}.\n'
+  ]
   parts.append(f'## Use\n\n```python\n{_code(card)}\n```\n')
   shape = ', '.join(map(str, given['shape']))
-  parts.append(f"Input: {given['dtype']} [{shape}] ({given['layout']}), {given['range']}; {given['resize']}. Normalisation is inside. "
-               f"Output: {card['output']}.\n\nClasses, in order: {', '.join(card['classes'])}.\n")  # fmt: skip
+  parts.append(
+    f'Input: {given["dtype"]} [{shape}] ({given["layout"]}), {given["range"]}; {given["resize"]}. '
+    f'Normalisation is inside. '
+    f'Output: {card["output"]}.\n\nClasses, in order: {", ".join(card["classes"])}.\n'
+  )
   if card['also']:
-    parts.append(f"Beside it lies {', '.join(card['also'])}: the weights alone, under the names of the published code.\n")
+    parts.append(
+      f'Beside it lies {", ".join(card["also"])}: the weights alone, under the names of the '
+      f'published code.\n'
+    )
   parts.append('## Training\n\n' + markdown(['what', 'value'], _facts(card)))
-  parts.append('## Size and time\n\n' + size_table(card['sizes']) + f"\n{card['timing']}\n")
-  parts.append(f"## Check\n\nThe file was loaded again and compared with the Flax network on {check['images']} random images, in "
-               f"batches of {' and '.join(map(str, check['batches']))}: probabilities differ by at most {check['probabilities']:.1e}, "
-               f"logits by {check['logits']:.1e} of the largest; the limit for both is {check['tolerance']:.0e}. "
-               f"SHA-256 of {card['file']}: {card['sha256']}.\n")  # fmt: skip
-  parts.append('## What to keep in mind\n\n' + '\n'.join(f'- {caveat}' for caveat in card['caveats']) + '\n')
-  made = [f'{what}: {_versions(card["versions"][what])}' for what in ('training', 'export') if card['versions'][what]]
+  parts.append('## Size and time\n\n' + size_table(card['sizes']) + f'\n{card["timing"]}\n')
+  parts.append(
+    f'## Check\n\nThe file was loaded again and compared with the Flax network on '
+    f'{check["images"]} random images, in '
+    f'batches of {" and ".join(map(str, check["batches"]))}: probabilities differ by at most '
+    f'{check["probabilities"]:.1e}, '
+    f'logits by {check["logits"]:.1e} of the largest; the limit for both is '
+    f'{check["tolerance"]:.0e}. '
+    f'SHA-256 of {card["file"]}: {card["sha256"]}.\n'
+  )
+  parts.append(
+    '## What to keep in mind\n\n' + '\n'.join(f'- {caveat}' for caveat in card['caveats']) + '\n'
+  )
+  made = [
+    f'{what}: {_versions(card["versions"][what])}'
+    for what in ('training', 'export')
+    if card['versions'][what]
+  ]
   parts.append('## Versions\n\n' + '\n'.join(f'- {line}' for line in made) + '\n')
   return '\n'.join(parts)
 
@@ -112,53 +191,83 @@ def _code(card: Mapping[str, Any]) -> str:
   """A program that classifies a picture, for the reader to copy."""
   height, width, channels = card['network']['image_shape']
   runtime, load, run = (line.replace('{file}', card['file']) for line in _LINES[card['format']])
-  load = f"classes = {list(card['classes'])}\n{load}"
-  return _CODE.format(runtime=runtime, load=load, run=run, height=height, width=width, channels=channels,
-                      mode='L' if channels == 1 else 'RGB')  # fmt: skip
+  load = f'classes = {list(card["classes"])}\n{load}'
+  return _CODE.format(
+    runtime=runtime,
+    load=load,
+    run=run,
+    height=height,
+    width=width,
+    channels=channels,
+    mode='L' if channels == 1 else 'RGB',
+  )
 
 
 def _origin(card: Mapping[str, Any]) -> str:
   row = card['training']
   if not row:
-    return f"imported from {card['source']}"
-  taught = f", taught by {' and '.join(row['teachers'])}" if row.get('teachers') else ''
-  return f"trained on {row['dataset']} by the method {row['method']}{taught}"
+    return f'imported from {card["source"]}'
+  taught = f', taught by {" and ".join(row["teachers"])}' if row.get('teachers') else ''
+  return f'trained on {row["dataset"]} by the method {row["method"]}{taught}'
 
 
 def _facts(card: Mapping[str, Any]) -> list[list[str]]:
   """Rows of two cells; what is not known is left out."""
   row, config = card['training'], card['config']
   images = row.get('test_examples')
-  between = f" ({interval(row['test_accuracy'], images, decimals=2)}, 95 % interval by the choice of the images)" if images else ''
+  between = (
+    f' ({interval(row["test_accuracy"], images, decimals=2)}, 95 % interval by the choice of the '
+    f'images)'
+    if images
+    else ''
+  )
   facts = [
-    ('data', row.get('dataset')), ('training images', row.get('train_examples')),
-    ('method', row.get('method')), ('recipe', row.get('recipe')), ('options of the method', _options(config, row)),
+    ('data', row.get('dataset')),
+    ('training images', row.get('train_examples')),
+    ('method', row.get('method')),
+    ('recipe', row.get('recipe')),
+    ('options of the method', _options(config, row)),
     ('teachers', ', '.join(_teacher(teacher) for teacher in card['teachers'])),
-    ('seed', row.get('seed')), ('epochs', row.get('epochs')), ('selected epoch', row.get('best_epoch')),
-    ('selected by', row.get('selection') and f"accuracy on the {row['selection']} images"),
-    ('batch, learning rate, weight decay', config and f"{config['batch_size']}, {config['learning_rate']}, {config['weight_decay']}"),
-    ('parameters', f"{card['sizes'][0]['parameters']:,}"), ('ReLUs after each', card['network']['relu_placement']),
+    ('seed', row.get('seed')),
+    ('epochs', row.get('epochs')),
+    ('selected epoch', row.get('best_epoch')),
+    ('selected by', row.get('selection') and f'accuracy on the {row["selection"]} images'),
+    (
+      'batch, learning rate, weight decay',
+      config and f'{config["batch_size"]}, {config["learning_rate"]}, {config["weight_decay"]}',
+    ),
+    ('parameters', f'{card["sizes"][0]["parameters"]:,}'),
+    ('ReLUs after each', card['network']['relu_placement']),
     ('validation accuracy %', row and percent(row.get('validation_accuracy'))),
     ('test accuracy %', row and percent(row.get('test_accuracy')) + between),
     ('test accuracy of the last epoch %', row and percent(row.get('test_accuracy_last'))),
-    ('test images', images and f'{images:,}'), ('source', card['source']),
-  ]  # fmt: skip
+    ('test images', images and f'{images:,}'),
+    ('source', card['source']),
+  ]
   return [[name, str(value)] for name, value in facts if value not in (None, '', {}, ())]
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
   known = teacher['test_accuracy']
-  return teacher['network'] + (f' ({percent(known)} % on the test images)' if known is not None else '')
+  return teacher['network'] + (
+    f' ({percent(known)} % on the test images)' if known is not None else ''
+  )
 
 
 def _options(config: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-  chosen = {f'{part}.{name}': value for part, options in config.get('options', {}).items() for name, value in options.items()}
+  chosen = {
+    f'{part}.{name}': value
+    for part, options in config.get('options', {}).items()
+    for name, value in options.items()
+  }
   return ', '.join(f'{name}={value}' for name, value in chosen.items()) or (row and "the recipe's")
 
 
 def _versions(versions: Mapping[str, Any]) -> str:
   libraries = ', '.join(f'{name} {version}' for name, version in versions['libraries'].items())
-  return f"Python {versions['python']}, {libraries}; {versions['platform']}, {versions['processor']}"
+  return (
+    f'Python {versions["python"]}, {libraries}; {versions["platform"]}, {versions["processor"]}'
+  )
 
 
 def _short(number: float) -> str:

@@ -1,4 +1,5 @@
-"""The forms in which a network leaves kd_jax: files that other programs run, each with its normalisation inside.
+"""The forms in which a network leaves kd_jax: files that other programs run, each with its
+normalisation inside.
 
 | format    | files       | made by                       | run by                      | images                            |
 |-----------|-------------|-------------------------------|-----------------------------|-----------------------------------|
@@ -6,9 +7,10 @@
 | torch     | .pt2, .pth  | torch.export                  | torch, without kd_jax       | f32[B, C, H, W] in [0, 1]         |
 | onnx      | .onnx       | torch.onnx                    | onnxruntime and its like    | f32[B, C, H, W] in [0, 1]         |
 
-All give logits f32[B, K] for any B. A `.pth` is a state dict under the names of the published code, for training on in PyTorch; it
-needs the code of its network, here kd_jax.pytorch.rendering. Torch and ONNX go through that rendering, so that they have the
-families which it has; StableHLO has every network.
+All give logits f32[B, K] for any B. A `.pth` is a state dict under the names of the published code,
+for training on in PyTorch; it needs the code of its network, here kd_jax.pytorch.rendering. Torch
+and ONNX go through that rendering, so that they have the families which it has; StableHLO has every
+network.
 """
 
 from __future__ import annotations
@@ -43,9 +45,11 @@ class Format(NamedTuple):
 
 
 def write(trained: Trained, name: str, stem: Path) -> list[Path]:
-  """Writes a network in the format called `name`, and returns the paths: `stem` with each of its suffixes.
+  """Writes a network in the format called `name`, and returns the paths: `stem` with each of its
+  suffixes.
 
-  Raises KdJaxError where the format cannot have this network, or what it takes is not installed, and OSError where the disk refuses.
+  Raises KdJaxError where the format cannot have this network, or what it takes is not installed,
+  and OSError where the disk refuses.
   """
   chosen = FORMATS[name]
   require(name, chosen.writer)
@@ -54,8 +58,11 @@ def write(trained: Trained, name: str, stem: Path) -> list[Path]:
       chosen.write(trained, stem)
   except (KdJaxError, OSError):
     raise
-  except Exception as fault:  # of an exporter's own kind, as for a module that needs to know the size of its batch
-    raise KdJaxError(f'{trained.network.spec.name} cannot be written as {name} for any batch size: {_brief(fault)}') from fault
+  # of an exporter's own kind, as for a module that needs to know the size of its batch
+  except Exception as fault:
+    raise KdJaxError(
+      f'{trained.network.spec.name} cannot be written as {name} for any batch size: {_brief(fault)}'
+    ) from fault
   return [stem.with_name(stem.name + suffix) for suffix in chosen.suffixes]
 
 
@@ -75,8 +82,11 @@ def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = N
   try:
     with _quiet():
       return _LOADERS[path.suffix](path, spec, threads)
-  except Exception as fault:  # each runtime has its own kinds, for a file that is damaged or of a newer version
-    raise KdJaxError(f'{path} cannot be read as {name}: {_brief(fault)}; export it again') from fault
+  # each runtime has its own kinds, for a file that is damaged or of a newer version
+  except Exception as fault:
+    raise KdJaxError(
+      f'{path} cannot be read as {name}: {_brief(fault)}; export it again'
+    ) from fault
 
 
 def require(name: str, packages: Iterable[str]) -> None:
@@ -85,8 +95,10 @@ def require(name: str, packages: Iterable[str]) -> None:
     try:
       importlib.import_module(package)
     except ImportError:
-      raise KdJaxError(f"the format {name} needs {package}, which is not installed: "
-                       f"pip install -e '.[{FORMATS[name].extra}]'") from None  # fmt: skip
+      raise KdJaxError(
+        f'the format {name} needs {package}, which is not installed: '
+        f"pip install -e '.[{FORMATS[name].extra}]'"
+      ) from None
 
 
 def _write_stablehlo(trained: Trained, stem: Path) -> None:
@@ -97,7 +109,9 @@ def _write_stablehlo(trained: Trained, stem: Path) -> None:
   def logits(image: jax.Array) -> jax.Array:
     return network.module.apply(variables, image, train=False).logits
 
-  image = jax.ShapeDtypeStruct((*export.symbolic_shape('batch'), *network.spec.image_shape), jnp.float32)
+  image = jax.ShapeDtypeStruct(
+    (*export.symbolic_shape('batch'), *network.spec.image_shape), jnp.float32
+  )
   exported = export.export(jax.jit(logits), platforms=('cpu', 'cuda', 'tpu'))(image)
   stem.with_name(f'{stem.name}.stablehlo').write_bytes(exported.serialize())
 
@@ -108,7 +122,11 @@ def _load_stablehlo(path: Path, spec: NetworkSpec | None, threads: int | None) -
 
   exported = export.deserialize(bytearray(path.read_bytes()))
   taken, given = exported.in_avals, exported.out_avals
-  if [len(aval.shape) for aval in (*taken, *given)] != [4, 2] or isinstance(taken[0].shape[0], int) or taken[0].dtype != jnp.float32:
+  if (
+    [len(aval.shape) for aval in (*taken, *given)] != [4, 2]
+    or isinstance(taken[0].shape[0], int)
+    or taken[0].dtype != jnp.float32
+  ):
     raise KdJaxError('it is no function of images float32[b, H, W, C], for any b, to logits [b, K]')
   compiled = jax.jit(exported.call)
   return Runner(lambda image: np.asarray(compiled(image)), tuple(exported.in_avals[0].shape[1:]))
@@ -118,13 +136,17 @@ def _write_torch(trained: Trained, stem: Path) -> None:
   import torch
 
   torch.export.save(_program(trained), stem.with_name(f'{stem.name}.pt2'))
-  torch_names.export_file(stem.with_name(f'{stem.name}.pth'), trained.variables, trained.network.spec)
+  torch_names.export_file(
+    stem.with_name(f'{stem.name}.pth'), trained.variables, trained.network.spec
+  )
 
 
 def _write_onnx(trained: Trained, stem: Path) -> None:
   import torch
 
-  made = torch.onnx.export(_program(trained), dynamo=True, input_names=['image'], output_names=['logits'], verbose=False)
+  made = torch.onnx.export(
+    _program(trained), dynamo=True, input_names=['image'], output_names=['logits'], verbose=False
+  )
   made.save(stem.with_name(f'{stem.name}.onnx'), external_data=False)
 
 
@@ -151,22 +173,38 @@ def _rendering(spec: NetworkSpec) -> Any:
   from kd_jax.pytorch import rendering
 
   try:
-    return rendering.build(spec.name, classes=spec.classes, image_shape=spec.image_shape, relu_placement=spec.relu_placement,
-                            mean=spec.mean, std=spec.std)  # fmt: skip
+    return rendering.build(
+      spec.name,
+      classes=spec.classes,
+      image_shape=spec.image_shape,
+      relu_placement=spec.relu_placement,
+      mean=spec.mean,
+      std=spec.std,
+    )
   except ValueError:
-    raise KdJaxError(f'{spec.name} is not written in PyTorch here, and the formats torch and onnx go through PyTorch; use '
-                     '--format=stablehlo, which takes every network') from None  # fmt: skip
+    raise KdJaxError(
+      f'{spec.name} is not written in PyTorch here, and the formats torch and onnx go through '
+      f'PyTorch; use '
+      '--format=stablehlo, which takes every network'
+    ) from None
 
 
 def _program(trained: Trained) -> Any:
   import torch
 
   spec = trained.network.spec
-  _rendering(spec)  # before the names of its weights are asked for, which an unknown network has not
-  state = {name: torch.from_numpy(array) for name, array in torch_names.to_torch(trained.variables, spec).items()}
+  # before the names of its weights are asked for, which an unknown network has not
+  _rendering(spec)
+  state = {
+    name: torch.from_numpy(array)
+    for name, array in torch_names.to_torch(trained.variables, spec).items()
+  }
   height, width, channels = spec.image_shape
-  return torch.export.export(_peer(spec, state), (torch.zeros(2, channels, height, width),),
-                             dynamic_shapes=({0: torch.export.Dim('batch')},))  # fmt: skip
+  return torch.export.export(
+    _peer(spec, state),
+    (torch.zeros(2, channels, height, width),),
+    dynamic_shapes=({0: torch.export.Dim('batch')},),
+  )
 
 
 def _in_torch(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -208,11 +246,18 @@ def _load_onnx(path: Path, spec: NetworkSpec | None, threads: int | None) -> Run
   session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
   taken, (logits, *_) = session.get_inputs(), session.get_outputs()
   kinds = [(value.type, [type(side) is int for side in value.shape]) for value in taken]
-  if kinds != [('tensor(float)', [False, True, True, True])] or len(logits.shape or ()) not in (0, 2):  # it may be left open
+  # it may be left open
+  if kinds != [('tensor(float)', [False, True, True, True])] or len(logits.shape or ()) not in (
+    0,
+    2,
+  ):
     raise KdJaxError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
   (given,) = taken
   _, channels, height, width = given.shape
-  return Runner(lambda image: session.run(None, {given.name: _channels_first(image)})[0], (height, width, channels))
+  return Runner(
+    lambda image: session.run(None, {given.name: _channels_first(image)})[0],
+    (height, width, channels),
+  )
 
 
 def _channels_first(image: np.ndarray) -> np.ndarray:
@@ -221,7 +266,9 @@ def _channels_first(image: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Hides what the exporters say of themselves (deprecations within them, optional packages that they miss)."""
+  """Hides what the exporters say of themselves (deprecations within them, optional packages that
+  they miss).
+  """
   logger = logging.getLogger('torch.onnx')
   before = logger.level
   logger.setLevel(logging.ERROR)
@@ -241,6 +288,18 @@ def _brief(fault: BaseException) -> str:
 FORMATS = {
   'stablehlo': Format(EXPORTS['stablehlo'], 'NHWC', (), (), '', _write_stablehlo),
   'torch': Format(EXPORTS['torch'], 'NCHW', ('torch',), ('torch',), 'torch', _write_torch),
-  'onnx': Format(EXPORTS['onnx'], 'NCHW', ('torch', 'onnx', 'onnxscript', 'onnxruntime'), ('onnxruntime',), 'onnx', _write_onnx),
+  'onnx': Format(
+    EXPORTS['onnx'],
+    'NCHW',
+    ('torch', 'onnx', 'onnxscript', 'onnxruntime'),
+    ('onnxruntime',),
+    'onnx',
+    _write_onnx,
+  ),
 }
-_LOADERS = {'.stablehlo': _load_stablehlo, '.pt2': _load_program, '.pth': _load_state, '.onnx': _load_onnx}
+_LOADERS = {
+  '.stablehlo': _load_stablehlo,
+  '.pt2': _load_program,
+  '.pth': _load_state,
+  '.onnx': _load_onnx,
+}

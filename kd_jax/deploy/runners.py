@@ -27,7 +27,9 @@ class Runner(NamedTuple):
 def in_jax(trained: Trained) -> Runner:
   """A network as it is, compiled by JAX."""
   network, variables = trained
-  compiled = jax.jit(lambda variables, image: network.module.apply(variables, image, train=False).logits)
+  compiled = jax.jit(
+    lambda variables, image: network.module.apply(variables, image, train=False).logits
+  )
   return Runner(lambda image: np.asarray(compiled(variables, image)), network.spec.image_shape)
 
 
@@ -38,11 +40,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
-  """The largest differences of a network's outputs from those of another, on random images in batches of 1 and more.
+  """The largest differences of a network's outputs from those of another, on random images in
+  batches of 1 and more.
 
-  Probabilities are held to TOLERANCE as they are: they are what is used, and lie in [0, 1]. Where they are near 0 and 1 they hide
-  an error, so that logits are held to it, too, relative to the largest (or to 1 where all are smaller): float32 keeps 7 digits of
-  a number, and runtimes add in different orders.
+  Probabilities are held to TOLERANCE as they are: they are what is used, and lie in [0, 1]. Where
+  they are near 0 and 1 they hide an error, so that logits are held to it, too, relative to the
+  largest (or to 1 where all are smaller): float32 keeps 7 digits of a number, and runtimes add in
+  different orders.
 
   Returns:
     The differences of 'probabilities' and 'logits', and what they were measured on.
@@ -56,33 +60,50 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
   for batch in (1, IMAGES):
     logits, wanted = runner.run(image[:batch]), expected[:batch]
     if logits.shape != wanted.shape:
-      raise KdJaxError(f'{batch} images give an array of shape {logits.shape}, where the Flax network gives {wanted.shape}')
-    found = {'probabilities': np.abs(softmax(logits) - softmax(wanted)).max(),
-             'logits': np.abs(logits - wanted).max() / max(1, np.abs(expected).max())}  # fmt: skip
-    worst = {what: float(np.maximum(worst[what], value)) for what, value in found.items()}  # keeps NaN
+      raise KdJaxError(
+        f'{batch} images give an array of shape {logits.shape}, where the Flax network gives '
+        f'{wanted.shape}'
+      )
+    found = {
+      'probabilities': np.abs(softmax(logits) - softmax(wanted)).max(),
+      'logits': np.abs(logits - wanted).max() / max(1, np.abs(expected).max()),
+    }
+    # keeps NaN
+    worst = {what: float(np.maximum(worst[what], value)) for what, value in found.items()}
   for what, value in worst.items():
     if not value <= TOLERANCE:
-      raise KdJaxError(f"its {what} differ by {value:.1e} from the Flax network's, more than {TOLERANCE:.0e}")
+      raise KdJaxError(
+        f"its {what} differ by {value:.1e} from the Flax network's, more than {TOLERANCE:.0e}"
+      )
   return {**worst, 'tolerance': TOLERANCE, 'images': IMAGES, 'batches': [1, IMAGES]}
 
 
 def latencies(runners: Sequence[Runner], batch: int) -> list[dict[str, Any]]:
-  """For each, the median time of a batch in ms, and of how many runs. They take turns, so that other work hits all alike."""
+  """For each, the median time of a batch in ms, and of how many runs.
+
+  They take turns, so that other work hits all alike.
+  """
   images = [np.zeros((batch, *runner.image_shape), np.float32) for runner in runners]
   for runner, image in zip(runners, images, strict=True):
     runner.run(image)  # compiles
   times: list[list[float]] = [[] for _ in runners]
   started = time.perf_counter()
-  while len(times[0]) < _LEAST or (len(times[0]) < _MOST and time.perf_counter() - started < _SECONDS * len(runners)):
+  while len(times[0]) < _LEAST or (
+    len(times[0]) < _MOST and time.perf_counter() - started < _SECONDS * len(runners)
+  ):
     for runner, image, own in zip(runners, images, times, strict=True):
       before = time.perf_counter()
       runner.run(image)
       own.append(time.perf_counter() - before)
-  return [{'batch': batch, 'median_ms': 1000 * statistics.median(own), 'runs': len(own)} for own in times]
+  return [
+    {'batch': batch, 'median_ms': 1000 * statistics.median(own), 'runs': len(own)} for own in times
+  ]
 
 
 def _random_images(image_shape: tuple[int, int, int]) -> np.ndarray:
-  """Half of them noise, half coarse patches, which drive a network further: f32[IMAGES, H, W, C]."""
+  """Half of them noise, half coarse patches, which drive a network further: f32[IMAGES,
+  H, W, C].
+  """
   draw = np.random.default_rng(0)
   height, width, channels = image_shape
   noise = draw.random((IMAGES // 2, height, width, channels))

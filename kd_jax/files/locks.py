@@ -1,4 +1,7 @@
-"""The lock of a file, which the kernel gives up with its process. POSIX has it (Linux and macOS); Windows does not."""
+"""The lock of a file, which the kernel gives up with its process.
+
+POSIX has it (Linux and macOS); Windows does not.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,11 @@ def available() -> bool:
 def check() -> None:
   """Raise KdJaxError where this system has no such locks."""
   if not available():
-    raise KdJaxError('a run locks its folder, and this system has no such locks (the module fcntl is missing): use Linux or macOS, on '
-                     'Windows WSL')  # fmt: skip
+    raise KdJaxError(
+      'a run locks its folder, and this system has no such locks (the module fcntl is missing): '
+      'use Linux or macOS, on '
+      'Windows WSL'
+    )
 
 
 def take(file: IO, *, wait: bool = True) -> None:

@@ -1,4 +1,6 @@
-"""Trees of arrays as one run of bytes with a description: what checkpoints and networks keep, and what is hashed."""
+"""Trees of arrays as one run of bytes with a description: what checkpoints and networks keep, and
+what is hashed.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ DIFFERENCES_SHOWN = 5
 
 
 def fingerprint(tree: PyTree) -> str:
-  """sha256 over the names, types, shapes and bytes of all leaves: equal for two runs exactly where every bit is."""
+  """sha256 over the names, types, shapes and bytes of all leaves: equal for two runs exactly where
+  every bit is.
+  """
   packed, described, _ = pack(tree)
   return digest(packed, described)
 
 
 def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
-  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order; its structure."""
+  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order;
+  its structure.
+  """
   leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
   named = {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
   if len(named) != len(leaves):
@@ -32,15 +38,21 @@ def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
 
 
 def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
-  """All leaves in one u8 array of its own memory; the type and shape of each; what kind each typed PRNG key is."""
+  """All leaves in one u8 array of its own memory; the type and shape of each; what kind each typed
+  PRNG key is.
+  """
   named, _ = _named_leaves(tree)
   keys = {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
-  plain = {name: jax.random.key_data(leaf) if name in keys else leaf for name, leaf in sorted(named.items())}
+  plain = {
+    name: jax.random.key_data(leaf) if name in keys else leaf
+    for name, leaf in sorted(named.items())
+  }
   host = {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
   for name, array in host.items():
     if array.dtype.hasobject:
       raise TypeError(f'{name} is not an array of numbers')
-  # On a CPU, `host` are views of the device's own memory, which is overwritten once the caller donates it: copy.
+  # On a CPU, `host` are views of the device's own memory, which is overwritten once the caller
+  # donates it: copy.
   size = max(1, sum(array.nbytes for array in host.values()))  # orbax refuses an array of no bytes
   packed = np.zeros(size, np.uint8)
   start = 0
@@ -50,8 +62,12 @@ def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
   return packed, {name: _describe(array) for name, array in host.items()}, keys
 
 
-def unpack(packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
-  """The leaves that `pack` packed, under their paths: arrays of their own memory, and typed PRNG keys."""
+def unpack(
+  packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]
+) -> dict[str, Any]:
+  """The leaves that `pack` packed, under their paths: arrays of their own memory, and typed PRNG
+  keys.
+  """
   leaves: dict[str, Any] = {}
   start = 0
   for name, description in sorted(described.items()):
@@ -85,7 +101,10 @@ def as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> d
   if differences:
     more = len(differences) - DIFFERENCES_SHOWN
     shown = '; '.join(differences[:DIFFERENCES_SHOWN]) + (f'; and {more} more' if more > 0 else '')
-    raise KdJaxError(f'{what} does not fit this run: {shown}; use the settings it was saved with, or another folder')
+    raise KdJaxError(
+      f'{what} does not fit this run: {shown}; use the settings it was saved with, or another '
+      f'folder'
+    )
   return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in wanted])
 
 
@@ -123,7 +142,9 @@ def nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
 
 
 def digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:
-  """sha256 over the bytes and everything in the record (but the sha256 itself, where it is there already)."""
+  """sha256 over the bytes and everything in the record (but the sha256 itself, where it is there
+  already).
+  """
   content = {name: value for name, value in record.items() if name != 'sha256'}
   digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
   digest.update(packed)

@@ -1,20 +1,28 @@
-"""Which texts name a place on this machine: kd_jax reads and writes files and folders, and no URLs."""
+"""Which texts name a place on this machine: kd_jax reads and writes files and folders,
+and no URLs.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 
-# Two letters at least: `C:/runs` is a folder of Windows. One slash is enough: pathlib makes `s3:/bucket` of `s3://bucket`.
+# Two letters at least: `C:/runs` is a folder of Windows. One slash is enough: pathlib makes
+# `s3:/bucket` of `s3://bucket`.
 _URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 
 
 def refusal(what: str, text: str | os.PathLike) -> str:
-  """Return why the value of `what` (a flag or a key; '' for none) is no place here, and what to do; '' where it is one."""
+  """Return why the value of `what` (a flag or a key; '' for none) is no place here, and what to do;
+  '' where it is one.
+  """
   if not _URL.match(os.fspath(text)):
     return ''
-  return (f'{f"{what}=" if what else ""}{os.fspath(text)} is a URL, and kd_jax reads and writes local files alone: give a path on this '
-          'machine, and copy the files to or from there, or mount the storage as a folder')  # fmt: skip
+  return (
+    f'{f"{what}=" if what else ""}{os.fspath(text)} is a URL, and kd_jax reads and writes local '
+    f'files alone: give a path on this '
+    'machine, and copy the files to or from there, or mount the storage as a folder'
+  )
 
 
 def check_local(what: str, text: str | os.PathLike) -> None:

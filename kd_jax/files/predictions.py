@@ -1,4 +1,5 @@
-"""What the networks of a run say of its validation and test images: predictions.npz in the folder of the run.
+"""What the networks of a run say of its validation and test images: predictions.npz in the folder
+of the run.
 
   about                    JSON: format, classes, and of each network the hash of its weights ('' where none is known)
   <part>/label             i32[n]; <part> is 'validation' or 'test'
@@ -46,7 +47,9 @@ class Predictions(NamedTuple):
 
 
 def read(path: str | Path) -> Predictions | None:
-  """None where the file is not there, is damaged or is of another version: it can be computed anew."""
+  """None where the file is not there, is damaged or is of another version: it can be
+  computed anew.
+  """
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
       stored = dict(arrays)
@@ -65,9 +68,17 @@ def read(path: str | Path) -> Predictions | None:
 
 def write(path: str | Path, predictions: Predictions) -> None:
   """Writes the file atomically. Raises KdJaxError where the disk refuses."""
-  about = {'format': _FORMAT, 'classes': predictions.classes, 'networks': predictions.networks, 'parts': list(predictions.parts)}
-  arrays = {'about': np.array(json.dumps(about)), 'image/place': np.array(list(predictions.images), np.int32),
-            'image/pixels': np.array(list(predictions.images.values()), np.uint8)}  # fmt: skip
+  about = {
+    'format': _FORMAT,
+    'classes': predictions.classes,
+    'networks': predictions.networks,
+    'parts': list(predictions.parts),
+  }
+  arrays = {
+    'about': np.array(json.dumps(about)),
+    'image/place': np.array(list(predictions.images), np.int32),
+    'image/pixels': np.array(list(predictions.images.values()), np.uint8),
+  }
   for name, part in predictions.parts.items():
     arrays |= {f'{name}/label': part.label, f'{name}/index': part.index}
     arrays |= {f'{name}/logits/{network}': logits for network, logits in part.logits.items()}

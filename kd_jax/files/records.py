@@ -1,9 +1,9 @@
 """The records of a run: history.csv, JSON files and results.json.
 
-A *history* is a list of rows, one an epoch. A row maps names to numbers or short strings; 'epoch' counts from 1,
-accuracies are fractions, and 'terms' maps the name of each loss term to its mean over the epoch. The rows of a history
-need not have the same names. Every file is written beside its place and then moved there: a reader sees the old file
-or the new one, never half.
+A *history* is a list of rows, one an epoch. A row maps names to numbers or short strings; 'epoch'
+counts from 1, accuracies are fractions, and 'terms' maps the name of each loss term to its mean
+over the epoch. The rows of a history need not have the same names. Every file is written beside its
+place and then moved there: a reader sees the old file or the new one, never half.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _TERM = 'term/'
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-  """Writes a file atomically and makes its folder where that is missing. Raises KdJaxError where the disk refuses."""
+  """Writes a file atomically and makes its folder where that is missing.
+
+  Raises KdJaxError where the disk refuses.
+  """
   path = Path(path)
   # Not tempfile: its files are private to the user, and the finished record would stay so.
   draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -42,12 +45,15 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     with contextlib.suppress(OSError):
       draft.unlink(missing_ok=True)
     raise KdJaxError(
-      f"The file '{path}' cannot be written ({error.strerror or error}): free some space, or choose another folder."
+      f"The file '{path}' cannot be written ({error.strerror or error}): free some space, or "
+      f'choose another folder.'
     ) from error
 
 
 def flatten(row: Row) -> dict[str, Any]:
-  """Gives a row of a history as plain Python values under flat names: the terms become 'term/<name>'."""
+  """Gives a row of a history as plain Python values under flat names: the terms become
+  'term/<name>'.
+  """
   flat = {}
   for name, value in row.items():
     if name == 'terms':
@@ -60,8 +66,9 @@ def flatten(row: Row) -> dict[str, Any]:
 def write_history(path_csv: str | Path, history: Sequence[Row]) -> None:
   """Writes a history as CSV, whole, so that a resumed run leaves no duplicates.
 
-  The columns are those of all rows, in the order in which they are first seen; a cell is empty where a row lacks the
-  column or holds None. Floats are written so that reading gives the same number, NaN and infinities included.
+  The columns are those of all rows, in the order in which they are first seen; a cell is empty
+  where a row lacks the column or holds None. Floats are written so that reading gives the same
+  number, NaN and infinities included.
   """
   rows = [flatten(row) for row in history]
   columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -74,7 +81,8 @@ def write_history(path_csv: str | Path, history: Sequence[Row]) -> None:
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
-  """Reads what write_history wrote: empty cells are left out, and the columns 'term/<name>' come back under 'terms'.
+  """Reads what write_history wrote: empty cells are left out, and the columns 'term/<name>' come
+  back under 'terms'.
 
   Raises KdJaxError where the file is missing or damaged.
   """
@@ -85,10 +93,13 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
     for cells in lines:
       if len(cells) != len(columns):
         raise KdJaxError(
-          f"The history '{path}' is damaged: line {lines.line_num} has {len(cells)} cells and the header "
+          f"The history '{path}' is damaged: line {lines.line_num} has {len(cells)} cells and the "
+          f'header '
           f'{len(columns)}; delete the line, or restore the file from a copy.'
         )
-      history.append(_nest({name: _parse(cell) for name, cell in zip(columns, cells, strict=True) if cell}))
+      history.append(
+        _nest({name: _parse(cell) for name, cell in zip(columns, cells, strict=True) if cell})
+      )
   except csv.Error as error:
     raise KdJaxError(
       f"The history '{path}' is damaged at line {lines.line_num} ({error}): restore it from a copy."
@@ -97,34 +108,48 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 
 def read_curves(path: str | Path) -> list[dict[str, Any]]:
-  """Reads a history of numbers alone, with an epoch in each row. Raises KdJaxError where it is not so."""
+  """Reads a history of numbers alone, with an epoch in each row.
+
+  Raises KdJaxError where it is not so.
+  """
   history = read_history(path)
   for number, row in enumerate(history, 2):
     if not isinstance(row.get('epoch'), int):
       raise KdJaxError(f'{path} is damaged (a line has no epoch): restore it from a copy')
     for name, value in flatten(row).items():
-      if not shapes.is_number(value) and not (isinstance(value, float) and not math.isfinite(value)):
-        raise KdJaxError(f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from a copy")
+      if not shapes.is_number(value) and not (
+        isinstance(value, float) and not math.isfinite(value)
+      ):
+        raise KdJaxError(
+          f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from "
+          f'a copy'
+        )
   return history
 
 
 def write_json(path: str | Path, value: Any) -> None:
   """Writes a value as JSON, atomically.
 
-  Scalars and arrays of numpy and jax become numbers and lists, tuples become lists, paths become strings. JSON has no
-  NaN and no infinity: they are written as null, because a file that other tools refuse is worth less than a gap.
+  Scalars and arrays of numpy and jax become numbers and lists, tuples become lists, paths become
+  strings. JSON has no
+  NaN and no infinity: they are written as null, because a file that other tools refuse is worth
+  less than a gap.
   """
   text = json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
   write_bytes(path, (text + '\n').encode())
 
 
 def read_json(path: str | Path) -> Any:
-  """Reads a JSON file. Raises KdJaxError where it is missing, damaged or holds NaN, which is not JSON."""
+  """Reads a JSON file.
+
+  Raises KdJaxError where it is missing, damaged or holds NaN, which is not JSON.
+  """
   try:
     return json.loads(_read_text(path), parse_constant=_refuse_constant)
   except (ValueError, RecursionError) as error:
     raise Damaged(
-      f"The file '{path}' is not valid JSON ({error}): restore it from a copy, or delete it and run again."
+      f"The file '{path}' is not valid JSON ({error}): restore it from a copy, or delete it and "
+      f'run again.'
     ) from error
 
 
@@ -135,12 +160,16 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
-  """Reads what `write_sealed` wrote, without the hash. Raises KdJaxError where it is missing, Damaged where a bit has changed."""
+  """Reads what `write_sealed` wrote, without the hash.
+
+  Raises KdJaxError where it is missing, Damaged where a bit has changed.
+  """
   content = read_json(path)
   sealed = content.pop('sha256', None) if isinstance(content, dict) else None
   if sealed != _seal(content):
     raise Damaged(
-      f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or delete it and run again."
+      f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or "
+      f'delete it and run again.'
     )
   return content
 
@@ -154,7 +183,10 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:
-  """Reads results.json, [] where there is none. Raises KdJaxError where it is no list of objects."""
+  """Reads results.json, [] where there is none.
+
+  Raises KdJaxError where it is no list of objects.
+  """
   results = read_json(path) if os.path.exists(path) else []
   shapes.check(path, results, [{}], 'delete it, or move it away, and run again, which rewrites it')
   return results
@@ -163,8 +195,9 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
 def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
   """Adds rows to results.json, a list of objects, and returns the whole list.
 
-  A row replaces, in its place, the one with the same 'name' and 'seed'; new rows go to the end; all others stay.
-  Raises KdJaxError where the file exists and is not a list of objects: results are never overwritten by accident.
+  A row replaces, in its place, the one with the same 'name' and 'seed'; new rows go to the end; all
+  others stay. Raises KdJaxError where the file exists and is not a list of objects: results are
+  never overwritten by accident.
   """
   results = read_results(path)
   place = {(row.get('name'), row.get('seed')): index for index, row in enumerate(results)}
@@ -183,10 +216,13 @@ def _read_text(path: str | Path) -> str:
   try:
     return Path(path).read_bytes().decode()
   except OSError as error:
-    raise KdJaxError(f"The file '{path}' cannot be read ({error.strerror or error}): check the path.") from error
+    raise KdJaxError(
+      f"The file '{path}' cannot be read ({error.strerror or error}): check the path."
+    ) from error
   except UnicodeDecodeError as error:
     raise Damaged(
-      f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it and run again."
+      f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it "
+      f'and run again.'
     ) from error
 
 
@@ -199,7 +235,9 @@ def _scalar(name: str, value: Any) -> Any:
     value = value.item()
   if value is None or isinstance(value, (str, int, float)):
     return value
-  raise TypeError(f'A row of a history holds numbers and strings, but {name!r} is of type {type(value).__name__}.')
+  raise TypeError(
+    f'A row of a history holds numbers and strings, but {name!r} is of type {type(value).__name__}.'
+  )
 
 
 def _parse(cell: str) -> Any:

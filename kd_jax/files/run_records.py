@@ -11,10 +11,29 @@ from kd_jax.files import records, shapes
 from kd_jax.files.records import Row
 from kd_jax.types import KdJaxError
 
-_NUMBERS = ('parameters', 'best_epoch', 'train_examples', 'test_examples', 'passes', 'flops_alone', 'images_per_second', 'seconds')
-_ROW = {'name': str, 'role': str, 'method': str, 'student': str, 'seed': (int, None), 'test_accuracy': shapes.is_share,
-        'teachers': ([str], None), 'validation_accuracy': (shapes.is_share, None), 'test_accuracy_last': (shapes.is_share, None),
-        'selection': (str, None), **dict.fromkeys(_NUMBERS, (float, None))}  # fmt: skip
+_NUMBERS = (
+  'parameters',
+  'best_epoch',
+  'train_examples',
+  'test_examples',
+  'passes',
+  'flops_alone',
+  'images_per_second',
+  'seconds',
+)
+_ROW = {
+  'name': str,
+  'role': str,
+  'method': str,
+  'student': str,
+  'seed': (int, None),
+  'test_accuracy': shapes.is_share,
+  'teachers': ([str], None),
+  'validation_accuracy': (shapes.is_share, None),
+  'test_accuracy_last': (shapes.is_share, None),
+  'selection': (str, None),
+  **dict.fromkeys(_NUMBERS, (float, None)),
+}
 
 
 class Run(NamedTuple):
@@ -42,7 +61,9 @@ class Run(NamedTuple):
     The last networks of these architectures before the student: of a chain, its last assistant.
     """
     taught_by = self.student.get('teachers') or []
-    found = [row['name'] for row in self.rows if row['role'] == 'teacher' and row['student'] in taught_by]
+    found = [
+      row['name'] for row in self.rows if row['role'] == 'teacher' and row['student'] in taught_by
+    ]
     return found[-len(taught_by) :] if taught_by else []
 
 
@@ -52,17 +73,29 @@ def is_run(path: str | Path) -> bool:
 
 
 def read(path: str | Path) -> Run:
-  """Raises KdJaxError where the folder holds no run, or one that is not finished, or where a file of it is damaged."""
+  """Raises KdJaxError where the folder holds no run, or one that is not finished, or where a file
+  of it is damaged.
+  """
   path = Path(path)
   if not is_run(path):
     raise KdJaxError(f'{path} holds no run (no config.json is there); give the --workdir of a run')
   rows = records.read_results(path / 'results.json')
-  shapes.check(path / 'results.json', rows, [_ROW], 'delete it and give the command of the run again, which rewrites it')
+  shapes.check(
+    path / 'results.json',
+    rows,
+    [_ROW],
+    'delete it and give the command of the run again, which rewrites it',
+  )
   if not any(row['role'] == 'student' for row in rows):
-    raise KdJaxError(f'the run in {path} is not finished: results.json has no student yet; give its command again, which goes on '
-                     'with it')  # fmt: skip
+    raise KdJaxError(
+      f'the run in {path} is not finished: results.json has no student yet; give its command '
+      f'again, which goes on '
+      'with it'
+    )
   config, versions = (records.read_object(path / name) for name in ('config.json', 'versions.json'))
   found = {p.parent.name: p for p in path.glob('phases/*/history.csv')}
   names = [row['name'] for row in rows if row['name'] in found]
   histories = {name: records.read_curves(found[name]) for name in names}
-  return Run(path, config, versions, rows, {name: history for name, history in histories.items() if history})
+  return Run(
+    path, config, versions, rows, {name: history for name, history in histories.items() if history}
+  )

@@ -1,4 +1,7 @@
-"""What a record has to look like before it is read: JSON may have been written by hand, by another version, or by nobody."""
+"""What a record has to look like before it is read:
+
+JSON may have been written by hand, by another version, or by nobody.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from kd_jax.types import KdJaxError
 
 _LARGEST = 1e100  # a larger number is none of ours, and sums of some would overflow
 
-# A type; None for null, or a key that is not there; a function that tells; [shape] for a list; {key: shape} for an object with these
-# keys among others; {...: shape} for one whose values are all so; (shape, shape) for one of several. float is any number.
+# A type; None for null, or a key that is not there; a function that tells; [shape] for a list;
+# {key: shape} for an object with these keys among others; {...: shape} for one whose values are all
+# so; (shape, shape) for one of several. float is any number.
 Shape = type | None | Callable[[Any], bool] | list | dict | tuple
 
 
@@ -26,10 +30,24 @@ def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
   if isinstance(shape, tuple):
     return min((mismatch(value, one, where=where) for one in shape), key=len)
   if isinstance(shape, list) and isinstance(value, list):
-    return next((found for number, item in enumerate(value) if (found := mismatch(item, shape[0], where=f'{where}[{number}]'))), '')
+    return next(
+      (
+        found
+        for number, item in enumerate(value)
+        if (found := mismatch(item, shape[0], where=f'{where}[{number}]'))
+      ),
+      '',
+    )
   if isinstance(shape, dict) and isinstance(value, Mapping):
     of = dict.fromkeys(value, shape[...]) if ... in shape else shape
-    return next((found for key, one in of.items() if (found := mismatch(value.get(key), one, where=f'{where}.{key}'.lstrip('.')))), '')
+    return next(
+      (
+        found
+        for key, one in of.items()
+        if (found := mismatch(value.get(key), one, where=f'{where}.{key}'.lstrip('.')))
+      ),
+      '',
+    )
   return '' if _fits(value, shape) else f'{where or "all of it"} is {_brief(value)}'
 
 

@@ -1,4 +1,6 @@
-"""The Kullback–Leibler divergence from logarithms of probabilities, without loss where both are nearly equal."""
+"""The Kullback–Leibler divergence from logarithms of probabilities, without loss where both are
+nearly equal.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,13 @@ from kd_jax.types import Array
 
 
 def terms(log_target: Array, log_prediction: Array) -> Array:
-  """Return p (log p − log q) − p + q for each element, p the target and q the prediction; each is ≥ 0.
+  """Return p (log p − log q) − p + q for each element, p the target and q the prediction; each is ≥
+  0.
 
-  Where p and q each sum to 1 over the same elements, these sum to KL(p ‖ q). Without − p + q the elements have both signs and
-  cancel: at a high temperature, where every p is near every q, float32 then leaves a sum that may be negative. Here each element
-  is of the size of the difference squared, and so are its roundings.
+  Where p and q each sum to 1 over the same elements, these sum to KL(p ‖ q). Without − p + q the
+  elements have both signs and
+  cancel: at a high temperature, where every p is near every q, float32 then leaves a sum that may
+  be negative. Here each element is of the size of the difference squared, and so are its roundings.
 
   Args:
     log_target: log p, of any shape.
@@ -21,6 +25,9 @@ def terms(log_target: Array, log_prediction: Array) -> Array:
   ratio = log_target - log_prediction
   target = jnp.exp(log_target)
   near = jnp.clip(ratio, -1, 1)
-  # p (e^−r − 1) is exact for p and q that are close; where they are far apart e^−r could overflow, and q − p loses nothing.
-  difference = jnp.where(jnp.abs(ratio) < 1, target * jnp.expm1(-near), jnp.exp(log_prediction) - target)
+  # p (e^−r − 1) is exact for p and q that are close; where they are far apart e^−r could overflow,
+  # and q − p loses nothing.
+  difference = jnp.where(
+    jnp.abs(ratio) < 1, target * jnp.expm1(-near), jnp.exp(log_prediction) - target
+  )
   return jnp.maximum(target * ratio + difference, 0)

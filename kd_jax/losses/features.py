@@ -1,7 +1,9 @@
-"""Losses on feature maps [B, H, W, C]. Each takes two maps of one shape and returns one value an example: no mean, no weight.
+"""Losses on feature maps [B, H, W, C]. Each takes two maps of one shape and returns one value an
+example: no mean, no weight.
 
-Where shapes differ, match them first: `resize` matches heights and widths; a 1×1 or transposed convolution, which matches
-channels or learns to resize, has parameters and so is a connector of the method, not a loss.
+Where shapes differ, match them first: `resize` matches heights and widths; a 1×1 or transposed
+convolution, which matches channels or learns to resize, has parameters and so is a connector of the
+method, not a loss.
 No loss stops a gradient: where the teacher must not learn, stop its gradient first.
 """
 
@@ -27,7 +29,10 @@ def unit_length(vectors: Array) -> Array:
 
 
 def stage_weights(stages: int) -> tuple[float, ...]:
-  """1 / 2^(n−1−i) for the stages i = 0 … n−1: the deepest has weight 1. (Activation boundary and overhaul.)"""
+  """1 / 2^(n−1−i) for the stages i = 0 … n−1: the deepest has weight 1.
+
+  (Activation boundary and overhaul.)
+  """
   return tuple(2.0 ** (i + 1 - stages) for i in range(stages))
 
 
@@ -43,17 +48,20 @@ def activation_boundary(student: Array, teacher: Array, *, margin: float = 1.0) 
     [B], ≥ 0.
 
   References:
-    Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries", equation 7 with the connector of
-    equation 8. As in their code; it divides the sum by the batch and by 1000 and weighs the stages as `stage_weights` does.
+    Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries", equation 7 with
+    the connector of equation 8. As in their code; it divides the sum by the batch and by 1000 and
+    weighs the stages as `stage_weights` does.
   """
   off = jnp.maximum(jnp.where(teacher > 0, margin - student, margin + student), 0)
   return jnp.square(off).sum((1, 2, 3))
 
 
 def overhaul_margin(scale: Array, bias: Array) -> Array:
-  """The mean of the negative part of N(β, γ²), a value a channel: m = β − γ φ(β/γ) / Φ(−β/γ), γ = |scale|, β = bias.
+  """The mean of the negative part of N(β, γ²), a value a channel: m = β − γ φ(β/γ) / Φ(−β/γ), γ =
+  |scale|, β = bias.
 
-  Where next to nothing is negative, Φ(−β/γ) ≤ .001, m = −3γ. Where γ = 0 the limit is taken: min(β, 0).
+  Where next to nothing is negative, Φ(−β/γ) ≤ .001, m = −3γ. Where γ = 0 the limit is taken: min(β,
+  0).
 
   Args:
     scale: [C], of the last BatchNorm before the teacher's ReLU. Its sign does not matter.
@@ -63,8 +71,8 @@ def overhaul_margin(scale: Array, bias: Array) -> Array:
     [C], ≤ 0.
 
   References:
-    Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", equations 2 and 3. The −3γ is their code's; it divides
-    by zero where γ = 0.
+    Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", equations 2 and 3. The −3γ
+    is their code's; it divides by zero where γ = 0.
   """
   gamma = jnp.abs(scale)
   ratio = bias / jnp.where(gamma > 0, gamma, 1)
@@ -75,7 +83,8 @@ def overhaul_margin(scale: Array, bias: Array) -> Array:
 
 
 def overhaul_partial_l2(student: Array, teacher: Array, margin: Array) -> Array:
-  """Σ over elements of (s − t')², t' = max(t, m), but 0 where s ≤ t' ≤ 0: there the student is as inactive as the teacher.
+  """Σ over elements of (s − t')², t' = max(t, m), but 0 where s ≤ t' ≤ 0: there the student is as
+  inactive as the teacher.
 
   Args:
     student: [B, H, W, C], the connector's output, before any ReLU.
@@ -86,8 +95,9 @@ def overhaul_partial_l2(student: Array, teacher: Array, margin: Array) -> Array:
     [B], ≥ 0.
 
   References:
-    Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", equations 1 and 4. As in their code; it divides the
-    sum by the batch, weighs the stages as `stage_weights` does, and multiplies by 1e-3 on CIFAR.
+    Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", equations 1 and 4. As in
+    their code; it divides the sum by the batch, weighs the stages as `stage_weights` does, and
+    multiplies by 1e-3 on CIFAR.
   """
   target = jnp.maximum(teacher, margin[None, None, None, :])
   counts = (student > target) | (target > 0)
@@ -95,7 +105,10 @@ def overhaul_partial_l2(student: Array, teacher: Array, margin: Array) -> Array:
 
 
 def attention_map(feature: Array) -> Array:
-  """The mean of the squared channels at each place, as a vector of length 1: [B, H, W, C] → [B, H·W]; 0 for a map of zeros."""
+  """The mean of the squared channels at each place, as a vector of length 1:
+
+  [B, H, W, C] → [B, H·W]; 0 for a map of zeros.
+  """
   energy = jnp.square(feature).mean(-1)
   return unit_length(energy.reshape(energy.shape[0], -1))
 
@@ -111,8 +124,8 @@ def attention_transfer(student: Array, teacher: Array) -> Array:
     [B], ≥ 0.
 
   References:
-    Zagoruyko and Komodakis 2017, "Paying More Attention to Attention", equation 2 with p = 2. The paper adds up the lengths of
-    the differences; this is their code's mean of squares.
+    Zagoruyko and Komodakis 2017, "Paying More Attention to Attention", equation 2 with p = 2. The
+    paper adds up the lengths of the differences; this is their code's mean of squares.
   """
   return jnp.square(attention_map(student) - attention_map(teacher)).mean(-1)
 
@@ -128,15 +141,16 @@ def mean_squared_error(student: Array, teacher: Array) -> Array:
     [B], ≥ 0.
 
   References:
-    Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", equation 3, which has half the sum; the mean is what the codes that
-    followed it take. Ruffy and Chahal 2019, "The State of Knowledge Distillation for Classification", for simple feature
-    distillation.
+    Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", equation 3, which has half the sum; the
+    mean is what the codes that followed it take. Ruffy and Chahal 2019, "The State of Knowledge
+    Distillation for Classification", for simple feature distillation.
   """
   return jnp.square(_flat(student) - _flat(teacher)).mean(-1)
 
 
 def normalised_mean_squared_error(student: Array, teacher: Array) -> Array:
-  """The mean over elements of (s/|s| − t/|t|)², each example's features as one vector; a vector of zeros stays one.
+  """The mean over elements of (s/|s| − t/|t|)², each example's features as one vector; a vector of
+  zeros stays one.
 
   Args:
     student: [B, …].
@@ -146,8 +160,8 @@ def normalised_mean_squared_error(student: Array, teacher: Array) -> Array:
     [B], ≥ 0.
 
   References:
-    Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression", equation 7, which has the sum over elements;
-    the mean is their code's.
+    Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression", equation 7, which
+    has the sum over elements; the mean is their code's.
   """
   return jnp.square(unit_length(_flat(student)) - unit_length(_flat(teacher))).mean(-1)
 
@@ -163,8 +177,8 @@ def cosine_distance(student: Array, teacher: Array) -> Array:
     [B], in [0, 2].
 
   References:
-    An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge Distillation for Classification".
-    The definition is ours.
+    An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
+    Distillation for Classification". The definition is ours.
   """
   return 1 - (unit_length(_flat(student)) * unit_length(_flat(teacher))).sum(-1)
 
@@ -180,8 +194,8 @@ def map_kl_divergence(student: Array, teacher: Array) -> Array:
     [B], ≥ 0.
 
   References:
-    An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge Distillation for Classification".
-    The definition is ours.
+    An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
+    Distillation for Classification". The definition is ours.
   """
   ours, theirs = jax.nn.log_softmax(_flat(student)), jax.nn.log_softmax(_flat(teacher))
   return divergence.terms(theirs, ours).sum(-1)
@@ -195,11 +209,12 @@ def largest_pooled_difference(student: Array, teacher: Array) -> Array:
     teacher: [B, H', W', C]; heights and widths may differ.
 
   Returns:
-    [B], ≥ 0. The published loss is the *largest* of these over the batch, not their mean: one element of the map learns.
+    [B], ≥ 0. The published loss is the *largest* of these over the batch, not their mean: one
+    element of the map learns.
 
   References:
-    The code published with Ruffy and Chahal 2019, "The State of Knowledge Distillation for Classification". The paper's simple
-    feature distillation is `mean_squared_error`.
+    The code published with Ruffy and Chahal 2019, "The State of Knowledge Distillation for
+    Classification". The paper's simple feature distillation is `mean_squared_error`.
   """
   student, teacher = (_max(_max(x, axis=1), axis=1) for x in (student, teacher))
   return _max(jnp.abs(student - teacher), axis=-1)
@@ -211,9 +226,9 @@ def resize(feature: Array, size: tuple[int, int], *, how: str = 'max_pool') -> A
   Args:
     feature: [B, H, W, C].
     size: height and width.
-    how: 'max_pool' and 'avg_pool' take the windows of torch's adaptive pooling: equal ones where the sizes divide, else
-      overlapping; a smaller map is repeated. 'interpolate' is bilinear between pixel centres, without antialiasing, as torch's
-      `interpolate(mode='bilinear')`.
+    how: 'max_pool' and 'avg_pool' take the windows of torch's adaptive pooling: equal ones where
+      the sizes divide, else overlapping; a smaller map is repeated. 'interpolate' is bilinear
+      between pixel centres, without antialiasing, as torch's `interpolate(mode='bilinear')`.
 
   Raises:
     KdJaxError: for any other `how`.
@@ -229,7 +244,8 @@ def resize(feature: Array, size: tuple[int, int], *, how: str = 'max_pool') -> A
 def _max(x: Array, *, axis: int, keepdims: bool = False) -> Array:
   """The largest element along an axis, with its gradient to the first such element alone.
 
-  The gradient of jnp.max asks which elements equal the result, and is NaN where XLA computes them twice and rounds differently.
+  The gradient of jnp.max asks which elements equal the result, and is NaN where XLA computes them
+  twice and rounds differently.
   """
   largest = jnp.take_along_axis(x, jnp.argmax(x, axis, keepdims=True), axis)
   return largest if keepdims else largest.squeeze(axis)
@@ -241,7 +257,9 @@ POOLS: dict[str, Callable[..., Array]] = {'max_pool': _max, 'avg_pool': jnp.mean
 def _pool(x: Array, size: int, axis: int, reduce: Callable[..., Array]) -> Array:
   length = x.shape[axis]
   if length % size == 0:
-    return reduce(x.reshape(*x.shape[:axis], size, length // size, *x.shape[axis + 1 :]), axis=axis + 1)
+    return reduce(
+      x.reshape(*x.shape[:axis], size, length // size, *x.shape[axis + 1 :]), axis=axis + 1
+    )
   windows = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
   slices = [jax.lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in windows]
   return jnp.concatenate([reduce(s, axis=axis, keepdims=True) for s in slices], axis)

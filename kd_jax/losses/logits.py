@@ -25,8 +25,11 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
   return jnp.where(labels >= 0, -picked, 0)
 
 
-def kl_divergence(student_logits: Array, teacher_logits: Array, *, temperature: float = 1.0) -> Array:
-  """Σ_c p_t (log p_t − log p_s) with p = softmax(z / T), one value an example; not multiplied by T².
+def kl_divergence(
+  student_logits: Array, teacher_logits: Array, *, temperature: float = 1.0
+) -> Array:
+  """Σ_c p_t (log p_t − log p_s) with p = softmax(z / T), one value an example; not multiplied by
+  T².
 
   Args:
     student_logits: [B, K].
@@ -37,16 +40,19 @@ def kl_divergence(student_logits: Array, teacher_logits: Array, *, temperature: 
     [B], ≥ 0; exactly 0 where both are equal.
 
   References:
-    Hinton et al. 2015, "Distilling the Knowledge in a Neural Network". Summed over classes as there. A mean over B·K elements
-    (torch's `reduction='mean'`) is this divided by K.
+    Hinton et al. 2015, "Distilling the Knowledge in a Neural Network". Summed over classes as
+    there. A mean over B·K elements (torch's `reduction='mean'`) is this divided by K.
   """
   student = jax.nn.log_softmax(student_logits / temperature)
   teacher = jax.nn.log_softmax(teacher_logits / temperature)
   return divergence.terms(teacher, student).sum(-1)
 
 
-def target_class_kl(student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0) -> Array:
-  """KL(b_t ‖ b_s) of b = (p_y, 1 − p_y), p = softmax(z / T): is it the label's class or not. Not multiplied by T².
+def target_class_kl(
+  student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0
+) -> Array:
+  """KL(b_t ‖ b_s) of b = (p_y, 1 − p_y), p = softmax(z / T): is it the label's class or not. Not
+  multiplied by T².
 
   Args:
     student_logits: [B, K], K ≥ 2.
@@ -58,14 +64,19 @@ def target_class_kl(student_logits: Array, teacher_logits: Array, labels: Array,
     [B], ≥ 0; 0 for a label of −1.
 
   References:
-    Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, TCKD. `kl_divergence` = this + (1 − p_y of the teacher) ·
-    `other_classes_kl`. As in their code, whose T² and weights α and β are the caller's.
+    Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, TCKD. `kl_divergence` = this +
+    (1 − p_y of the teacher) · `other_classes_kl`. As in their code, whose T² and weights α and β
+    are the caller's.
   """
-  student, teacher = (_target_or_not(z / temperature, labels) for z in (student_logits, teacher_logits))
+  student, teacher = (
+    _target_or_not(z / temperature, labels) for z in (student_logits, teacher_logits)
+  )
   return jnp.where(labels >= 0, divergence.terms(teacher, student).sum(-1), 0)
 
 
-def other_classes_kl(student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0) -> Array:
+def other_classes_kl(
+  student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0
+) -> Array:
   """KL(q_t ‖ q_s), q the softmax of z / T over all classes but the label's. Not multiplied by T².
 
   Args:
@@ -78,11 +89,13 @@ def other_classes_kl(student_logits: Array, teacher_logits: Array, labels: Array
     [B], ≥ 0; 0 for a label of −1.
 
   References:
-    Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, NCKD. Their code subtracts 1000 from the label's logit;
-    here it is left out.
+    Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, NCKD. Their code subtracts
+    1000 from the label's logit; here it is left out.
   """
   other = ~jax.nn.one_hot(labels, student_logits.shape[-1], dtype=bool)
-  student, teacher = (_log_softmax_of(z / temperature, other) for z in (student_logits, teacher_logits))
+  student, teacher = (
+    _log_softmax_of(z / temperature, other) for z in (student_logits, teacher_logits)
+  )
   return jnp.where(labels >= 0, jnp.where(other, divergence.terms(teacher, student), 0).sum(-1), 0)
 
 
@@ -97,14 +110,18 @@ def cosine_embedding(student_logits: Array, teacher_logits: Array) -> Array:
     [B], in [0, 2].
 
   References:
-    torch's `cosine_embedding_loss` with a target of 1, which the code published with Ruffy and Chahal 2019, "The State of
-    Knowledge Distillation for Classification", calls a triplet loss. torch adds 1e-12 to each squared length.
+    torch's `cosine_embedding_loss` with a target of 1, which the code published with Ruffy and
+    Chahal 2019, "The State of Knowledge Distillation for Classification", calls a triplet loss.
+    torch adds 1e-12 to each squared length.
   """
   return 1 - (unit_length(student_logits) * unit_length(teacher_logits)).sum(-1)
 
 
-def consistency_kl(logits: Array, augmented_logits: Array, *, sharpening: float = 0.4, confidence: float = 0.8) -> Array:
-  """KL(p ‖ softmax(z(x̂))), p = softmax(z(x) / τ) without gradient; 0 where max softmax(z(x)) ≤ the confidence.
+def consistency_kl(
+  logits: Array, augmented_logits: Array, *, sharpening: float = 0.4, confidence: float = 0.8
+) -> Array:
+  """KL(p ‖ softmax(z(x̂))), p = softmax(z(x) / τ) without gradient; 0 where max softmax(z(x)) ≤ the
+  confidence.
 
   Args:
     logits: [B, K], z(x), of the plain view. Gets no gradient.
@@ -116,8 +133,9 @@ def consistency_kl(logits: Array, augmented_logits: Array, *, sharpening: float 
     [B], ≥ 0. Its mean goes over all examples, also those that this leaves out.
 
   References:
-    Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", section 2.4 with τ = .4 and β = .8. As in their
-    code, in which the confidence is that of the prediction before sharpening.
+    Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", section 2.4 with τ =
+    .4 and β = .8. As in their code, in which the confidence is that of the prediction before
+    sharpening.
   """
   logits = jax.lax.stop_gradient(logits)
   target = jax.nn.log_softmax(logits / sharpening)
@@ -126,7 +144,9 @@ def consistency_kl(logits: Array, augmented_logits: Array, *, sharpening: float 
 
 
 def _log_softmax_of(logits: Array, kept: Array) -> Array:
-  """log softmax over the classes that `kept` [B, K] names; 0 elsewhere, so that no infinity enters the gradient."""
+  """log softmax over the classes that `kept` [B, K] names; 0 elsewhere, so that no infinity enters
+  the gradient.
+  """
   return jnp.where(kept, logits - jax.nn.logsumexp(logits, axis=-1, where=kept, keepdims=True), 0)
 
 
@@ -134,4 +154,6 @@ def _target_or_not(logits: Array, labels: Array) -> Array:
   """[B, 2], log p_y and log(1 − p_y), also where p_y rounds to 1."""
   log_probabilities = jax.nn.log_softmax(logits)
   target = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-  return jnp.stack([jax.nn.logsumexp(log_probabilities, axis=-1, where=w) for w in (target, ~target)], axis=-1)
+  return jnp.stack(
+    [jax.nn.logsumexp(log_probabilities, axis=-1, where=w) for w in (target, ~target)], axis=-1
+  )

@@ -1,7 +1,8 @@
 """From one value an example to the scalar that is trained on, alike on one device and on many.
 
-Under a named device axis a term is scaled so that its *mean over the devices* is its value on the global batch. Gradients are
-averaged over the devices, too, so that the rule holds for both: every method keeps it by ending in `mean`.
+Under a named device axis a term is scaled so that its *mean over the devices* is its value on the
+global batch. Gradients are averaged over the devices, too, so that the rule holds for both: every
+method keeps it by ending in `mean`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What predictions tell of networks: confusions, calibration, and how two networks agree. Arrays in, numbers out; no files."""
+"""What predictions tell of networks: confusions, calibration, and how two networks agree.
+
+Arrays in, numbers out; no files.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ class Bin(NamedTuple):
 
 
 class Reliability(NamedTuple):
-  """How confidence and accuracy go together at one temperature; confidence is the probability of the predicted class."""
+  """How confidence and accuracy go together at one temperature; confidence is the probability of
+  the predicted class.
+  """
 
   bins: tuple[Bin, ...]  # those that are not empty
   ece: float  # Σ share · |accuracy − confidence|
@@ -32,12 +37,15 @@ class Reliability(NamedTuple):
 
 
 class Calibration(NamedTuple):
-  """A network on the test images; `temperature` and `after` are None where there are no validation images to fit it on."""
+  """A network on the test images; `temperature` and `after` are None where there are no validation
+  images to fit it on.
+  """
 
   before: Reliability
   temperature: float | None
   after: Reliability | None
-  by_chance: float  # the ECE, on average, of a network with the last of these confidences that are all deserved
+  # the ECE, on average, of a network with the last of these confidences that are all deserved
+  by_chance: float
 
 
 class Agreement(NamedTuple):
@@ -62,17 +70,27 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def mean_of(several: Sequence[np.ndarray]) -> np.ndarray:
-  """The log of the mean of several networks' probabilities: logits of the network that they are together. All are [n, K].
+  """The log of the mean of several networks' probabilities: logits of the network that they are
+  together. All are [n, K].
 
-  It is what a mean of divergences to each of them, as MKD has it, is least for. Of one network, its logits.
+  It is what a mean of divergences to each of them, as MKD has it, is least for. Of one network, its
+  logits.
   """
   if len(several) == 1:
     return several[0]
-  return np.log(np.maximum(np.mean([np.exp(log_probabilities(logits)) for logits in several], 0), np.finfo(np.float64).tiny))
+  return np.log(
+    np.maximum(
+      np.mean([np.exp(log_probabilities(logits)) for logits in several], 0),
+      np.finfo(np.float64).tiny,
+    )
+  )
 
 
 def divergence(target: np.ndarray, logits: np.ndarray) -> float:
-  """Return the mean over images of KL(softmax(target) ‖ softmax(logits)), in nats. Both are [n, K]."""
+  """Return the mean over images of KL(softmax(target) ‖ softmax(logits)), in nats.
+
+  Both are [n, K].
+  """
   p, q = log_probabilities(target), log_probabilities(logits)
   return float((np.exp(p) * (p - q)).sum(-1).mean())
 
@@ -85,10 +103,14 @@ def right(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
   """i64[K, K]: how many images of the class of a row are taken for that of a column."""
   classes = logits.shape[-1]
-  return np.bincount(label.astype(np.int64) * classes + logits.argmax(-1), minlength=classes**2).reshape(classes, classes)
+  return np.bincount(
+    label.astype(np.int64) * classes + logits.argmax(-1), minlength=classes**2
+  ).reshape(classes, classes)
 
 
-def calibration(test: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray] | None) -> Calibration:
+def calibration(
+  test: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray] | None
+) -> Calibration:
   """A network's calibration on test images before and after temperature scaling.
 
   Args:
@@ -103,7 +125,9 @@ def calibration(test: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarra
   if validation is None:
     return Calibration(before, None, None, _by_chance(logits))
   temperature = fitted(*validation)
-  return Calibration(before, temperature, reliability(logits / temperature, label), _by_chance(logits / temperature))
+  return Calibration(
+    before, temperature, reliability(logits / temperature, label), _by_chance(logits / temperature)
+  )
 
 
 def fitted(logits: np.ndarray, label: np.ndarray) -> float:
@@ -114,31 +138,51 @@ def fitted(logits: np.ndarray, label: np.ndarray) -> float:
     return _cross_entropy(log_probabilities(logits / np.exp(log_temperature)), label)
 
   # The loss is convex in 1 / T, and so falls, then rises.
-  return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(TEMPERATURES), method='bounded', options={'xatol': 1e-5}).x))
+  return float(
+    np.exp(
+      optimize.minimize_scalar(
+        loss, bounds=np.log(TEMPERATURES), method='bounded', options={'xatol': 1e-5}
+      ).x
+    )
+  )
 
 
 def reliability(logits: np.ndarray, label: np.ndarray) -> Reliability:
   """See Reliability."""
   log_probability = log_probabilities(logits)
   confidence, place = np.exp(log_probability.max(-1)), _bin(logits)
-  count, certain, correct = (np.bincount(place, weights=weights, minlength=BINS)
-                             for weights in (None, confidence, right(logits, label).astype(np.float64)))  # fmt: skip
+  count, certain, correct = (
+    np.bincount(place, weights=weights, minlength=BINS)
+    for weights in (None, confidence, right(logits, label).astype(np.float64))
+  )
   each = zip(count.tolist(), certain.tolist(), correct.tolist(), strict=True)
   bins = tuple(Bin(c / n, r / n, n / len(label)) for n, c, r in each if n)
-  return Reliability(bins, sum(b.share * abs(b.accuracy - b.confidence) for b in bins), _cross_entropy(log_probability, label))
+  return Reliability(
+    bins,
+    sum(b.share * abs(b.accuracy - b.confidence) for b in bins),
+    _cross_entropy(log_probability, label),
+  )
 
 
 def agreement(first: np.ndarray, second: np.ndarray, label: np.ndarray) -> Agreement:
   """Two networks' logits, [n, K] each, on the same images."""
   one, other = right(first, label), right(second, label)
-  counts = (one & other, one & ~other, ~one & other, ~one & ~other, first.argmax(-1) == second.argmax(-1))
+  counts = (
+    one & other,
+    one & ~other,
+    ~one & other,
+    ~one & ~other,
+    first.argmax(-1) == second.argmax(-1),
+  )
   return Agreement(*(int(c.sum()) for c in counts), statistics.on_same_images(one, other))
 
 
 def differing(student: np.ndarray, teacher: np.ndarray, label: np.ndarray) -> dict[str, list[int]]:
-  """Places of images on which the two predict different classes, by who is right: 'teacher', 'student' or 'neither'.
+  """Places of images on which the two predict different classes, by who is right: 'teacher',
+  'student' or 'neither'.
 
-  Of each kind at most SHOWN, first those on which the two are surest (the sum of their predictions' probabilities).
+  Of each kind at most SHOWN, first those on which the two are surest (the sum of their predictions'
+  probabilities).
   """
   one, other = right(student, label), right(teacher, label)
   differ = student.argmax(-1) != teacher.argmax(-1)
@@ -158,8 +202,13 @@ def _bin(logits: np.ndarray) -> np.ndarray:
 
 
 def _by_chance(logits: np.ndarray) -> float:
-  """The ECE is a sum of absolute values, so that the choice of images alone keeps it from 0: its mean over simulated labels."""
+  """The ECE is a sum of absolute values, so that the choice of images alone keeps it from 0: its
+  mean over simulated labels.
+  """
   confidence, place = np.exp(log_probabilities(logits).max(-1)), _bin(logits)
   draw = np.random.default_rng(0)
-  gaps = [np.bincount(place, weights=(draw.random(len(place)) < confidence) - confidence, minlength=BINS) for _ in range(_DRAWS)]
+  gaps = [
+    np.bincount(place, weights=(draw.random(len(place)) < confidence) - confidence, minlength=BINS)
+    for _ in range(_DRAWS)
+  ]
   return float(np.abs(gaps).sum(-1).mean() / len(place))

@@ -1,4 +1,6 @@
-"""Means with intervals, differences between two rows of a study, and the correction for many comparisons."""
+"""Means with intervals, differences between two rows of a study, and the correction for many
+comparisons.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
-_ROUNDING = 1e-12  # of the largest value: what the arithmetic of floats may leave of a deviation of 0
+# of the largest value: what the arithmetic of floats may leave of a deviation of 0
+_ROUNDING = 1e-12
 
 
 class Mean(NamedTuple):
@@ -45,11 +48,13 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
-  """The difference of two rows, {seed: value}: paired by seed where at least two are in common, else Welch's.
+  """The difference of two rows, {seed: value}: paired by seed where at least two are in common,
+  else Welch's.
 
-  Runs at one seed share their images, weights and order, so that pairs leave out what these have in common. Where nothing varies
-  (`exact`) there is no error to test against: p is 1 where the difference is 0, else 0. Where a row has one seed, the difference is
-  at that seed if the other has it. None where a row is empty.
+  Runs at one seed share their images, weights and order, so that pairs leave out what these have in
+  common. Where nothing varies (`exact`) there is no error to test against: p is 1 where the
+  difference is 0, else 0. Where a row has one seed, the difference is at that seed if the other has
+  it. None where a row is empty.
   """
   from scipy import stats
 
@@ -65,21 +70,28 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   else:
     value, n = mean(ours).value - mean(theirs).value, min(len(ours), len(theirs))
     if n < 2:
-      return Difference(first[common[0]] - second[common[0]] if common else value, None, None, n, bool(common))
+      return Difference(
+        first[common[0]] - second[common[0]] if common else value, None, None, n, bool(common)
+      )
     parts = [(_deviation(values) ** 2 / len(values), len(values) - 1) for values in (ours, theirs)]
     error = math.sqrt(sum(square for square, _ in parts))
     freedom = error**4 / (sum(square**2 / free for square, free in parts) or 1.0)
-  rounding = _ROUNDING * max(map(abs, [*ours, *theirs]))  # 71.5 − 70.5 and 62.1 − 61.1 differ in their last bits only
+  # 71.5 − 70.5 and 62.1 − 61.1 differ in their last bits only
+  rounding = _ROUNDING * max(map(abs, [*ours, *theirs]))
   if error <= rounding:
     value = 0.0 if abs(value) <= rounding else value
     return Difference(value, 0.0, float(value == 0), n, paired)
-  return Difference(value, _quantile(freedom) * error, float(2 * stats.t.sf(abs(value) / error, freedom)), n, paired)
+  return Difference(
+    value, _quantile(freedom) * error, float(2 * stats.t.sf(abs(value) / error, freedom)), n, paired
+  )
 
 
 def wilson(accuracy: float, n: int, *, level: float = CONFIDENCE) -> tuple[float, float]:
-  """Return Wilson's interval of an accuracy, a share of n images, as their choice alone lets it vary: (lowest, highest).
+  """Return Wilson's interval of an accuracy, a share of n images, as their choice alone lets it
+  vary: (lowest, highest).
 
-  It lies within [0, 1] and has a width also where all images are right, or none: 20 of 20 gives 0.839 to 1.
+  It lies within [0, 1] and has a width also where all images are right, or none: 20 of 20 gives
+  0.839 to 1.
 
   Args:
     accuracy: in [0, 1].
@@ -90,27 +102,37 @@ def wilson(accuracy: float, n: int, *, level: float = CONFIDENCE) -> tuple[float
     Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
   """
   if not (n >= 1 and 0 <= accuracy <= 1):
-    raise ValueError(f'an interval needs an accuracy between 0 and 1 and at least 1 image, not {accuracy} and {n}')
+    raise ValueError(
+      f'an interval needs an accuracy between 0 and 1 and at least 1 image, not {accuracy} and {n}'
+    )
   z = _normal_quantile(level)
   weight = 1 + z**2 / n
   centre = (accuracy + z**2 / (2 * n)) / weight
   half_width = z / weight * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
   # Rounding must leave no trace at the ends, where the interval is exact.
-  return (0.0 if accuracy == 0 else max(0.0, centre - half_width)), (1.0 if accuracy == 1 else min(1.0, centre + half_width))
+  return (0.0 if accuracy == 0 else max(0.0, centre - half_width)), (
+    1.0 if accuracy == 1 else min(1.0, centre + half_width)
+  )
 
 
 def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
-  """The difference of two networks' shares of right answers on the same images, as the choice of images alone lets it vary.
+  """The difference of two networks' shares of right answers on the same images, as the choice of
+  images alone lets it vary.
 
-  `half_width` is by the normal approximation. p is McNemar's, exact: of the images that one of the two alone gets right, how unequal
-  their shares are. Neither says anything of what another seed would train.
+  `half_width` is by the normal approximation. p is McNemar's, exact: of the images that one of the
+  two alone gets right, how unequal their shares are. Neither says anything of what another seed
+  would train.
 
   References:
-    McNemar 1947, "Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages".
+    McNemar 1947, "Note on the Sampling Error of the Difference Between Correlated Proportions or
+    Percentages".
   """
   from scipy import stats
 
-  alone, other = (sum(a and not b for a, b in zip(*pair, strict=True)) for pair in ((first, second), (second, first)))
+  alone, other = (
+    sum(a and not b for a, b in zip(*pair, strict=True))
+    for pair in ((first, second), (second, first))
+  )
   n, value = len(first), (alone - other) / len(first)
   error = math.sqrt(max(0.0, (alone + other) / n - value**2) / n)
   p = float(stats.binomtest(alone, alone + other).pvalue) if alone + other else 1.0
@@ -118,9 +140,11 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-  """Holm's adjusted p of a family of comparisons, in the given order; those without a p yet count as its largest.
+  """Holm's adjusted p of a family of comparisons, in the given order; those without a p yet count
+  as its largest.
 
-  So the family is what was to be compared, not what happens to be finished, and no p grows by what is finished later.
+  So the family is what was to be compared, not what happens to be finished, and no p grows by what
+  is finished later.
 
   References:
     Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".

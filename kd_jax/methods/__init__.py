@@ -1,4 +1,7 @@
-"""The table of methods: a row a method. Its factory's keyword arguments are its options; a recipe sets some of them."""
+"""The table of methods: a row a method.
+
+Its factory's keyword arguments are its options; a recipe sets some of them.
+"""
 
 from __future__ import annotations
 
@@ -25,94 +28,185 @@ RECIPES = ('written', 'published', 'official')
 
 
 class Row(NamedTuple):
-  """A method's factory, how many teachers it takes, and what a recipe changes; one that is not named changes nothing."""
+  """A method's factory, how many teachers it takes, and what a recipe changes; one that is not
+  named changes nothing.
+  """
 
   factory: Callable[..., Method]
   teachers: tuple[int, int] = (1, 1)  # fewest, most
-  recipes: Mapping[str, Mapping[str, Any]] = {}  # recipe → options that differ from the factory's defaults
-  relu_placement: Mapping[str, str] = {}  # recipe → where student's and teacher's ReLUs stand while this method trains
-  older: Mapping[str, Any] = {}  # options that recorded studies did not have yet → what was done then
-  noted: Callable[[str], Mapping[str, Any]] = lambda student: {}  # what else sets it apart from what older studies ran, by student
+  # recipe → options that differ from the factory's defaults
+  recipes: Mapping[str, Mapping[str, Any]] = {}
+  # recipe → where student's and teacher's ReLUs stand while this method trains
+  relu_placement: Mapping[str, str] = {}
+  # options that recorded studies did not have yet → what was done then
+  older: Mapping[str, Any] = {}
+  # what else sets it apart from what older studies ran, by student
+  noted: Callable[[str], Mapping[str, Any]] = lambda student: {}
 
 
 _KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}  # RepDistiller
-_HEO = {'teacher_statistics': 'batch', 'connector_weights': 'normal'}  # of the authors of AB and overhaul
+# of the authors of AB and overhaul
+_HEO = {'teacher_statistics': 'batch', 'connector_weights': 'normal'}
 _AUTOAUGMENT = {'policy': 'autoaugment_published', 'joint': False}
 
 METHODS: dict[str, Row] = {
   'nokd': Row(nokd, (0, 0)),
   'kd': Row(kd, recipes={'official': _KD_OFFICIAL}),
-  'ab': Row(ab, recipes={'published': {'identity': True, 'connector_weights': 'normal', 'boundary_epochs': 10, 'boundary_drops': True,
-                                       'boundary_added': True},
-                         'official': {'identity': True, **_HEO, 'alpha': 1.0, 'temperature': 3.0, 'scaled': False}},
-            relu_placement={'published': 'stem'},
-            older={'connector_weights': 'uniform', 'teacher_statistics': 'running', 'boundary_drops': False, 'boundary_added': False}),
-  'oh': Row(oh, recipes={'published': _HEO, 'official': _HEO}, relu_placement={'published': 'pool'},
-            older={'connector_weights': 'uniform'}),
-  'rkd': Row(rkd, recipes={'official': {'cross_entropy_weight': 1.0, 'distillation_weight': 1.0, 'temperature': 4.0,
-                                        'embedding': 'global', 'normalised': True}}),
+  'ab': Row(
+    ab,
+    recipes={
+      'published': {
+        'identity': True,
+        'connector_weights': 'normal',
+        'boundary_epochs': 10,
+        'boundary_drops': True,
+        'boundary_added': True,
+      },
+      'official': {'identity': True, **_HEO, 'alpha': 1.0, 'temperature': 3.0, 'scaled': False},
+    },
+    relu_placement={'published': 'stem'},
+    older={
+      'connector_weights': 'uniform',
+      'teacher_statistics': 'running',
+      'boundary_drops': False,
+      'boundary_added': False,
+    },
+  ),
+  'oh': Row(
+    oh,
+    recipes={'published': _HEO, 'official': _HEO},
+    relu_placement={'published': 'pool'},
+    older={'connector_weights': 'uniform'},
+  ),
+  'rkd': Row(
+    rkd,
+    recipes={
+      'official': {
+        'cross_entropy_weight': 1.0,
+        'distillation_weight': 1.0,
+        'temperature': 4.0,
+        'embedding': 'global',
+        'normalised': True,
+      }
+    },
+  ),
   'takd': Row(kd, recipes={'official': _KD_OFFICIAL}),
-  'sfd': Row(sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}, noted=unpaired_before),
-  'pkd': Row(pkd, recipes={'published': {'beta': 10.0, 'reduction': 'concatenated', 'normalised': False, 'last': True, 'relu': True}},
-             older={'reduction': 'mean', 'relu': False}),
+  'sfd': Row(
+    sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}, noted=unpaired_before
+  ),
+  'pkd': Row(
+    pkd,
+    recipes={
+      'published': {
+        'beta': 10.0,
+        'reduction': 'concatenated',
+        'normalised': False,
+        'last': True,
+        'relu': True,
+      }
+    },
+    older={'reduction': 'mean', 'relu': False},
+  ),
   'mkd': Row(kd, (1, 16), recipes={'official': _KD_OFFICIAL}),
   'uda': Row(uda, recipes={'published': {'averaged': True, **_AUTOAUGMENT}}),
   'uda_nokd': Row(uda_nokd, (0, 0), recipes={'published': _AUTOAUGMENT}),
-  'stl': Row(stl, recipes={'published': {'consistency': 0.0, 'unlabelled': 1.0, 'unlabelled_strong': True, 'averaged': True,
-                                         'policy': 'weak+autoaugment_published', 'joint': False}},
-             older={'unlabelled_strong': False, 'averaged': False, 'joint': True}),
+  'stl': Row(
+    stl,
+    recipes={
+      'published': {
+        'consistency': 0.0,
+        'unlabelled': 1.0,
+        'unlabelled_strong': True,
+        'averaged': True,
+        'policy': 'weak+autoaugment_published',
+        'joint': False,
+      }
+    },
+    older={'unlabelled_strong': False, 'averaged': False, 'joint': True},
+  ),
   'unsupervised': Row(unsupervised),
   'dual': Row(kd, recipes={'official': _KD_OFFICIAL}),
   'triplet': Row(triplet),
   'dkd': Row(dkd),
-}  # fmt: skip
+}
 
 
 def options(name: str) -> dict[str, Any]:
-  """The options of a method with their defaults, read from its factory: the one place where they are written."""
+  """The options of a method with their defaults, read from its factory: the one place where they
+  are written.
+  """
   return {k: p.default for k, p in inspect.signature(METHODS[name].factory).parameters.items()}
 
 
 def parse(text: str) -> tuple[tuple[float, str], ...]:
-  """'kd+0.5*oh' → ((1.0, 'kd'), (0.5, 'oh')). Raises KdJaxError where a part is no method, or stands there twice."""
+  """'kd+0.5*oh' → ((1.0, 'kd'), (0.5, 'oh')).
+
+  Raises KdJaxError where a part is no method, or stands there twice.
+  """
   parts = []
   for part in text.split('+'):
     weight, star, name = part.rpartition('*')
     try:
       factor = float(weight) if star else 1.0
     except ValueError:
-      raise KdJaxError(f"method '{text}': '{weight}' is no weight; write such as kd+0.5*oh") from None
+      raise KdJaxError(
+        f"method '{text}': '{weight}' is no weight; write such as kd+0.5*oh"
+      ) from None
     if not 0 < factor < float('inf'):
-      raise KdJaxError(f"method '{text}': the weight {weight} is not greater than 0; leave the part out")
+      raise KdJaxError(
+        f"method '{text}': the weight {weight} is not greater than 0; leave the part out"
+      )
     parts.append((factor, name.strip()))
   names = [name for _, name in parts]
   for name in names:
     if name not in METHODS:
-      raise KdJaxError(f"unknown method '{name}'.{closest(name, METHODS)} Valid: {', '.join(METHODS)}, and joins such as kd+0.5*oh")
+      raise KdJaxError(
+        f"unknown method '{name}'.{closest(name, METHODS)} Valid: {', '.join(METHODS)}, and joins "
+        f'such as kd+0.5*oh'
+      )
     if names.count(name) > 1:
       raise KdJaxError(f"method '{text}' names {name} twice; give it one weight")
   return tuple(parts)
 
 
 def settled(name: str, recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-  """The options that a recipe and the user set, the user's before the recipe's; those of the method's plan among them."""
+  """The options that a recipe and the user set, the user's before the recipe's; those of the
+  method's plan among them.
+  """
   return {**METHODS[name].recipes.get(recipe, {}), **chosen}
 
 
-def make(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None) -> Method:
-  """The method of a row, or of a join of rows, in a recipe; `chosen` maps a row's name to options that go before the recipe's."""
+def make(
+  text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None
+) -> Method:
+  """The method of a row, or of a join of rows, in a recipe; `chosen` maps a row's name to options
+  that go before the recipe's.
+  """
   made = []
   for weight, name in parse(text):
     wanted = settled(name, recipe, (chosen or {}).get(name, {}))
-    made.append((weight, name, METHODS[name].factory(**{k: v for k, v in wanted.items() if k in options(name)})))
+    made.append(
+      (
+        weight,
+        name,
+        METHODS[name].factory(**{k: v for k, v in wanted.items() if k in options(name)}),
+      )
+    )
   return made[0][2] if len(made) == 1 and made[0][0] == 1 else join(tuple(made))
 
 
-def settings(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None,
-             student: str = '') -> dict[str, Any]:  # fmt: skip
-  """{part: its weight and every option} of what `make` makes for a student, defaults written out: of equal settings, methods are equal.
+def settings(
+  text: str,
+  *,
+  recipe: str = 'written',
+  chosen: Mapping[str, Mapping[str, Any]] | None = None,
+  student: str = '',
+) -> dict[str, Any]:
+  """{part: its weight and every option} of what `make` makes for a student, defaults written out:
+  of equal settings, methods are equal.
 
-  An option that recorded studies did not have yet is left out where it stands for what was done then: they are known again.
+  An option that recorded studies did not have yet is left out where it stands for what was done
+  then: they are known again.
   """
   found = {}
   for weight, name in parse(text):
@@ -123,17 +217,25 @@ def settings(text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping
 
 
 def since(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-  """Options of a row without those that stand for what was done before there were any of their name."""
+  """Options of a row without those that stand for what was done before there were any of their
+  name.
+  """
   older = METHODS[name].older
   return {k: v for k, v in chosen.items() if k not in older or older[k] != v}
 
 
 def came_later(phase: Phase) -> bool:
-  """Return whether kd_jax computed a phase of this configuration otherwise before it noted its methods beside a run."""
+  """Return whether kd_jax computed a phase of this configuration otherwise before it noted its
+  methods beside a run.
+  """
   made = phase.settings
   rows = {name: METHODS[name] for name in made if name in METHODS}
-  options = any(row.older.keys() & {*made[name], *made.get('plan', {})} for name, row in rows.items())
-  return bool(phase.draws_as) or options or any(row.noted(phase.student.name) for row in rows.values())
+  options = any(
+    row.older.keys() & {*made[name], *made.get('plan', {})} for name, row in rows.items()
+  )
+  return (
+    bool(phase.draws_as) or options or any(row.noted(phase.student.name) for row in rows.values())
+  )
 
 
 def teachers(text: str) -> tuple[int, int]:

@@ -1,4 +1,7 @@
-"""Activation boundaries: Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries"."""
+"""Activation boundaries:
+
+Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries".
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,30 @@ from kd_jax.methods.base import check_connectors, connect, connectors
 from kd_jax.types import KdJaxError, Method, MethodState
 
 
-def ab(*, margin: float = 1.0, weight: float = 0.003, identity: bool = False, connector_weights: str = 'uniform',
-       teacher_statistics: str = 'running') -> Method:  # fmt: skip
-  """L = w · (1/B) Σ_i ℓ_i / 2^(n−1−i), ℓ = Σ [(s+m)²·1(s>−m ∧ t≤0) + (s−m)²·1(s≤m ∧ t>0)] over a stage's elements.
+def ab(
+  *,
+  margin: float = 1.0,
+  weight: float = 0.003,
+  identity: bool = False,
+  connector_weights: str = 'uniform',
+  teacher_statistics: str = 'running',
+) -> Method:
+  """L = w · (1/B) Σ_i ℓ_i / 2^(n−1−i), ℓ = Σ [(s+m)²·1(s>−m ∧ t≤0) + (s−m)²·1(s≤m ∧ t>0)] over a
+  stage's elements.
 
-  s is the student's feature after a connector (1×1 convolution, BatchNorm), t the teacher's, both before the ReLU. This is
-  the first of two phases (see kd_jax.methods.plans.ab): the student's body and the connectors learn by it alone, at the first learning
-  rate, then the student learns by Hinton's loss. The classifier, which this loss does not reach, is left untouched. In a join,
-  such as `kd+ab`, the boundaries are a term beside the others.
+  s is the student's feature after a connector (1×1 convolution, BatchNorm), t the teacher's, both
+  before the ReLU. This is the first of two phases (see kd_jax.methods.plans.ab): the student's body
+  and the connectors learn by it alone, at the first learning rate, then the student learns by
+  Hinton's loss. The classifier, which this loss does not reach, is left untouched. In a join, such
+  as `kd+ab`, the boundaries are a term beside the others.
 
-  Recipes: `written` trains phase 1 for 60 % of the epochs, then Hinton's loss with its own drops of the rate. `published` trains
-  phase 1 for 10 epochs, with drops at its own fractions of them and without the ReLUs but the stem's, in student and teacher;
-  then Hinton's loss for all of the epochs, by the ordinary networks. (As released it stops with a shape error: what its losses
-  and loops say is computed.) `official` keeps the rate of phase 1, runs its teacher on the statistics of the batch, and its phase
-  2 is the KL at T = 3 alone, without T². Both have no connector where the widths match, and draw the others by the authors' rule.
+  Recipes: `written` trains phase 1 for 60 % of the epochs, then Hinton's loss with its own drops of
+  the rate. `published` trains phase 1 for 10 epochs, with drops at its own fractions of them and
+  without the ReLUs but the stem's, in student and teacher; then Hinton's loss for all of the
+  epochs, by the ordinary networks. (As released it stops with a shape error: what its losses and
+  loops say is computed.) `official` keeps the rate of phase 1, runs its teacher on the statistics
+  of the batch, and its phase 2 is the KL at T = 3 alone, without T². Both have no connector where
+  the widths match, and draw the others by the authors' rule.
 
   Args:
     margin: m.
@@ -33,15 +46,30 @@ def ab(*, margin: float = 1.0, weight: float = 0.003, identity: bool = False, co
 
   def init(key, student, teachers):
     if 'head' not in student.variables['params']:
-      raise KdJaxError(f"ab leaves the student's classifier untouched, and knows it by the name 'head', which no part of "
-                       f'{student.network.spec.name} has: name its last layer so')  # fmt: skip
-    return MethodState(*connectors(key, student, teachers[0], identity=identity, drawn=connector_weights), {})
+      raise KdJaxError(
+        f"ab leaves the student's classifier untouched, and knows it by the name 'head', which no "
+        f'part of '
+        f'{student.network.spec.name} has: name its last layer so'
+      )
+    return MethodState(
+      *connectors(key, student, teachers[0], identity=identity, drawn=connector_weights), {}
+    )
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del consts, key
-    theirs, ours, stats = connect(params, stats, student['weak'], teachers[0]['weak'], axis, identity=identity)
+    theirs, ours, stats = connect(
+      params, stats, student['weak'], teachers[0]['weak'], axis, identity=identity
+    )
     weights = features.stage_weights(len(ours))
-    terms = [w * features.activation_boundary(s, t, margin=margin) for w, s, t in zip(weights, ours, theirs, strict=True)]
+    terms = [
+      w * features.activation_boundary(s, t, margin=margin)
+      for w, s, t in zip(weights, ours, theirs, strict=True)
+    ]
     return {'boundary': weight * reduce.mean(sum(terms), batch.mask, axis=axis)}, stats
 
-  return Method(init, loss, trains=lambda path: path[:2] != ('student', 'head'), teacher_statistics=teacher_statistics)
+  return Method(
+    init,
+    loss,
+    trains=lambda path: path[:2] != ('student', 'head'),
+    teacher_statistics=teacher_statistics,
+  )

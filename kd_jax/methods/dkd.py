@@ -1,4 +1,7 @@
-"""Decoupled knowledge distillation: Zhao et al. 2022. Not in the paper; here to show what adding a method takes."""
+"""Decoupled knowledge distillation:
+
+Zhao et al. 2022. Not in the paper; here to show what adding a method takes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from kd_jax.types import KdJaxError, Method
 
 
 def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -> Method:
-  """L = CE + T² · (α · KL(b_t ‖ b_s) + β · KL(q_t ‖ q_s)): b is the label's class or not, q the other classes among themselves.
+  """L = CE + T² · (α · KL(b_t ‖ b_s) + β · KL(q_t ‖ q_s)): b is the label's class or not, q the
+  other classes among themselves.
 
   As in the authors' code, but for its linear warm-up of the second part over the first 20 epochs.
 

@@ -1,4 +1,7 @@
-"""Knowledge distillation: Hinton et al. 2015. Also the loss of TAKD, a chain of teachers, and of MKD, several at once."""
+"""Knowledge distillation:
+
+Hinton et al. 2015. Also the loss of TAKD, a chain of teachers, and of MKD, several at once.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,23 @@ from kd_jax.types import KdJaxError, Method
 REDUCTIONS = ('classes', 'elements')
 
 
-def kd(*, alpha: float = 0.5, temperature: float = 5.0, reduction: str = 'classes', scaled: bool = True) -> Method:
+def kd(
+  *, alpha: float = 0.5, temperature: float = 5.0, reduction: str = 'classes', scaled: bool = True
+) -> Method:
   """L = (1 − α) · CE(z_s, y) + α · T² · (1/B) Σ_b Σ_c p_t (log p_t − log p_s), p = softmax(z / T).
 
-  With several teachers the KL is the mean over them (the paper's MKD). Student and teacher see the same view, so α = 1 is the
-  recipe of Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent".
+  With several teachers the KL is the mean over them (the paper's MKD). Student and teacher see the
+  same view, so α = 1 is the recipe of Beyer et al. 2022, "Knowledge distillation: A good teacher is
+  patient and consistent".
 
   Args:
-    alpha: weight of the teacher's part, in [0, 1]. The paper uses .5; RepDistiller .9 at a temperature of 4 (`official`).
+    alpha: weight of the teacher's part, in [0, 1]. The paper uses .5; RepDistiller .9 at a
+      temperature of 4 (`official`).
     temperature: T > 0.
-    reduction: 'classes' sums over the classes, as written. 'elements' takes the mean over them, too: torch's
-      `reduction='mean'`, the bug to which the paper ascribes a loss of 1 %.
-    scaled: whether the KL is multiplied by T², which keeps its gradient's size at every temperature.
+    reduction: 'classes' sums over the classes, as written. 'elements' takes the mean over them,
+      too: torch's `reduction='mean'`, the bug to which the paper ascribes a loss of 1 %.
+    scaled: whether the KL is multiplied by T², which keeps its gradient's size at every
+      temperature.
   """
   check_hinton(alpha, temperature)
   if reduction not in REDUCTIONS:
@@ -28,11 +36,16 @@ def kd(*, alpha: float = 0.5, temperature: float = 5.0, reduction: str = 'classe
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del params, consts, key
     own = student['weak']
-    divergence = distillation(own, [t['weak'] for t in teachers], batch.mask, axis, temperature=temperature)
+    divergence = distillation(
+      own, [t['weak'] for t in teachers], batch.mask, axis, temperature=temperature
+    )
     if reduction == 'elements':
       divergence = divergence / own.logits.shape[-1]
     if not scaled:
       divergence = divergence / temperature**2
-    return {'cross_entropy': (1 - alpha) * cross_entropy(own, batch, axis), 'distillation': alpha * divergence}, stats
+    return {
+      'cross_entropy': (1 - alpha) * cross_entropy(own, batch, axis),
+      'distillation': alpha * divergence,
+    }, stats
 
   return Method(no_modules, loss)

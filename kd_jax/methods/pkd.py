@@ -5,30 +5,53 @@ from __future__ import annotations
 import math
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import after_relu, check_hinton, cross_entropy, distillation, match_channels, no_modules, pair_stages, paired
+from kd_jax.methods.base import (
+  after_relu,
+  check_hinton,
+  cross_entropy,
+  distillation,
+  match_channels,
+  no_modules,
+  pair_stages,
+  paired,
+)
 from kd_jax.types import KdJaxError, Method
 
 REDUCTIONS = ('sum', 'mean', 'concatenated')
 _AUTHORS = 500 / 768  # their β over the length of their vectors
 
 
-def pkd(*, beta: float = _AUTHORS, alpha: float = 0.5, temperature: float = 5.0, reduction: str = 'sum', normalised: bool = True,
-        last: bool = False, relu: bool = False) -> Method:  # fmt: skip
-  """L = Hinton + β · Σ_i |s_i/|s_i| − t_i/|t_i||², s_i and t_i a stage's feature as one vector, every stage but the last.
+def pkd(
+  *,
+  beta: float = _AUTHORS,
+  alpha: float = 0.5,
+  temperature: float = 5.0,
+  reduction: str = 'sum',
+  normalised: bool = True,
+  last: bool = False,
+  relu: bool = False,
+) -> Method:
+  """L = Hinton + β · Σ_i |s_i/|s_i| − t_i/|t_i||², s_i and t_i a stage's feature as one vector,
+  every stage but the last.
 
-  The authors multiply a mean over D = 768 values by 500. The features of images have other sizes, 16,384 and less, and a mean over
-  vectors of length 1 shrinks as 1/D: under their 500, or the paper's 10, the term would vanish beside Hinton's. What is kept is
-  therefore β/D, the weight of the squared distance itself, which lies between 0 and 4 whatever the size: β = 500/768 = 0.65. The
-  stages are added up, as in the authors' equation 7; their code takes the mean over its layers, too. Sweep β.
+  The authors multiply a mean over D = 768 values by 500. The features of images have other sizes,
+  16,384 and less, and a mean over vectors of length 1 shrinks as 1/D: under their 500, or the
+  paper's 10, the term would vanish beside Hinton's. What is kept is therefore β/D, the weight of
+  the squared distance itself, which lies between 0 and 4 whatever the size: β = 500/768 = 0.65. The
+  stages are added up, as in the authors' equation 7; their code takes the mean over its layers,
+  too. Sweep β.
 
-  Where the widths differ, the wider map's channels are averaged down to the other's (`match_channels`).
+  Where the widths differ, the wider map's channels are averaged down to the other's
+  (`match_channels`).
 
-  Recipes: `published` compares what comes out of the ReLUs, unnormalised, of all stages as one vector: 10 · its mean squared error.
+  Recipes: `published` compares what comes out of the ReLUs, unnormalised, of all stages as one
+  vector: 10 · its mean squared error.
 
   Args:
     beta: β.
     alpha, temperature: Hinton's.
-    reduction: 'sum' of the squares, as above; 'mean' over the values of each stage; 'concatenated', one mean over those of all.
+    reduction: 'sum' of the squares, as above; 'mean' over the values of each stage; 'concatenated',
+      one mean over those of all.
     normalised: whether the vectors are brought to length 1.
     last: whether the last stage counts, too.
     relu: whether features are compared after their ReLU.
@@ -48,11 +71,16 @@ def pkd(*, beta: float = _AUTHORS, alpha: float = 0.5, temperature: float = 5.0,
     pairs = [match_channels(own.features[i], teacher.features[j]) for i, j in paired(own, teacher)]
     pairs = [after_relu(pair) if relu else pair for pair in (pairs if last else pairs[:-1])]
     sizes = [math.prod(s.shape[1:]) for s, _ in pairs]
-    shares = {'sum': sizes, 'mean': [1] * len(sizes), 'concatenated': [size / sum(sizes) for size in sizes]}[reduction]
+    shares = {
+      'sum': sizes,
+      'mean': [1] * len(sizes),
+      'concatenated': [size / sum(sizes) for size in sizes],
+    }[reduction]
     patient = sum(share * compare(s, t) for share, (s, t) in zip(shares, pairs, strict=True))
     return {
       'cross_entropy': (1 - alpha) * cross_entropy(own, batch, axis),
-      'distillation': alpha * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
+      'distillation': alpha
+      * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
       'patient': beta * reduce.mean(patient, batch.mask, axis=axis),
     }, stats
 

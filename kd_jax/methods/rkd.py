@@ -1,29 +1,55 @@
-"""Relational knowledge distillation: Park et al. 2019; with DarkRank, attention transfer and FitNet's hints as options."""
+"""Relational knowledge distillation:
+
+Park et al. 2019; with DarkRank, attention transfer and FitNet's hints as options.
+"""
 
 from __future__ import annotations
 
 from kd_jax.losses import features, reduce, relational
-from kd_jax.methods.base import after_relu, connect, connectors, cross_entropy, distillation, no_modules, paired, whole
+from kd_jax.methods.base import (
+  after_relu,
+  connect,
+  connectors,
+  cross_entropy,
+  distillation,
+  no_modules,
+  paired,
+  whole,
+)
 from kd_jax.types import KdJaxError, Method, MethodState
 
 EMBEDDINGS = ('classifier', 'global')
 
 
-def rkd(*, distance: float = 25.0, angle: float = 50.0, cross_entropy_weight: float = 0.5, distillation_weight: float = 0.5,
-        temperature: float = 5.0, embedding: str = 'classifier', normalised: bool = False, rank: float = 0.0,
-        rank_scale: float = 3.0, attention: float = 0.0, hint: float = 0.0) -> Method:  # fmt: skip
+def rkd(
+  *,
+  distance: float = 25.0,
+  angle: float = 50.0,
+  cross_entropy_weight: float = 0.5,
+  distillation_weight: float = 0.5,
+  temperature: float = 5.0,
+  embedding: str = 'classifier',
+  normalised: bool = False,
+  rank: float = 0.0,
+  rank_scale: float = 3.0,
+  attention: float = 0.0,
+  hint: float = 0.0,
+) -> Method:
   """L = w_c·CE + w_k·T²·KL + w_d·L_D + w_a·L_A (+ w_r·HardDarkRank + w_t·AT + w_h·FitNet).
 
-  L_D compares the pairwise distances of the batch's embeddings, L_A the angles of its triples; both over the global batch.
+  L_D compares the pairwise distances of the batch's embeddings, L_A the angles of its triples; both
+  over the global batch.
 
-  Recipes: `written`, the paper: Hinton's loss (α = .5, T = 5) + 25·L_D + 50·L_A on what the classifier sees (256 values, not
-  normalised, for its ResNets). `official`, the authors' CIFAR settings: the globally pooled embedding, L2-normalised, CE +
-  16·KL at T = 4 + 25·L_D + 50·L_A. The released code stops with a shape error for every pair, so `published` is `written`.
+  Recipes: `written`, the paper: Hinton's loss (α = .5, T = 5) + 25·L_D + 50·L_A on what the
+  classifier sees (256 values, not normalised, for its ResNets). `official`, the authors' CIFAR
+  settings: the globally pooled embedding, L2-normalised, CE + 16·KL at T = 4 + 25·L_D + 50·L_A. The
+  released code stops with a shape error for every pair, so `published` is `written`.
 
   Args:
     distance, angle: w_d, w_a.
     cross_entropy_weight, distillation_weight, temperature: w_c, w_k, T.
-    embedding: 'classifier', what the dense layer sees, or 'global', the last feature's global average after the ReLU.
+    embedding: 'classifier', what the dense layer sees, or 'global', the last feature's global
+      average after the ReLU.
     normalised: whether embeddings are brought to length 1.
     rank: w_r, HardDarkRank's weight; `rank_scale` is its α (2 or 3), its β is 3 and its length 4.
     attention: w_t, attention transfer on the features after the ReLU, summed over the stages.
@@ -41,7 +67,11 @@ def rkd(*, distance: float = 25.0, angle: float = 50.0, cross_entropy_weight: fl
     return MethodState(*connectors(key, student, teachers[0], normalised=False), {})
 
   def embed(outputs, axis):
-    vectors = outputs.embedding if embedding == 'classifier' else after_relu(outputs.features)[-1].mean((1, 2))
+    vectors = (
+      outputs.embedding
+      if embedding == 'classifier'
+      else after_relu(outputs.features)[-1].mean((1, 2))
+    )
     return whole(features.unit_length(vectors) if normalised else vectors, axis)
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
@@ -50,7 +80,8 @@ def rkd(*, distance: float = 25.0, angle: float = 50.0, cross_entropy_weight: fl
     ours, theirs, mask = embed(own, axis), embed(teacher, axis), whole(batch.mask, axis)
     terms = {
       'cross_entropy': cross_entropy_weight * cross_entropy(own, batch, axis),
-      'distillation': distillation_weight * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
+      'distillation': distillation_weight
+      * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
     }
     if distance:
       terms['distance'] = distance * relational.rkd_distance(ours, theirs, mask)

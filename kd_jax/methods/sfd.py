@@ -1,4 +1,6 @@
-"""Simple feature distillation: the paper's own baseline, every layer of the student against one of the teacher's."""
+"""Simple feature distillation: the paper's own baseline, every layer of the student against one of
+the teacher's.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +15,50 @@ from kd_jax.methods.base import check_classes, cross_entropy, match_channels, wh
 from kd_jax.models.connectors import Enlargers
 from kd_jax.types import Array, KdJaxError, Method, MethodState, Outputs
 
-COMPARISONS = {'mse': features.mean_squared_error, 'cosine': features.cosine_distance, 'kl': features.map_kl_divergence}
+COMPARISONS = {
+  'mse': features.mean_squared_error,
+  'cosine': features.cosine_distance,
+  'kl': features.map_kl_divergence,
+}
 RESIZES = ('max_pool', 'avg_pool', 'interpolate', 'transposed_convolution')
 FINAL = 'final_norm'
 _BLOCK = re.compile(r'stage(\d+)_block(\d+)')
 
 
-def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resize: str = 'max_pool',
-        largest: bool = False) -> Method:  # fmt: skip
-  """L = CE + w · Σ over layers of mean (s − t)², t the paired layer of the teacher, brought to the student's size and width.
+def sfd(
+  *,
+  weight: float = 1.0,
+  compare: str = 'mse',
+  layers: str = 'all',
+  resize: str = 'max_pool',
+  largest: bool = False,
+) -> Method:
+  """L = CE + w · Σ over layers of mean (s − t)², t the paired layer of the teacher, brought to the
+  student's size and width.
 
-  Pairs: stem with stem, where both have it; a stage's blocks are spread evenly over those of the teacher's stage of the same
-  size, so that the last meets the last; where no stage has this size, over those of the next larger one, or else of the largest;
-  the final BatchNorm of a pre-activation student with the teacher's, or else with its last block, the map before the same ReLU.
-  A block's map is taken before its ReLU. A larger teacher's map is pooled to the student's size, a smaller one has the
-  student's pooled to its own; where the widths differ, the wider map's channels are averaged in neighbouring bins to the other's.
+  Pairs: stem with stem, where both have it; a stage's blocks are spread evenly over those of the
+  teacher's stage of the same size, so that the last meets the last; where no stage has this size,
+  over those of the next larger one, or else of the largest; the final BatchNorm of a pre-activation
+  student with the teacher's, or else with its last block, the map before the same ReLU. A block's
+  map is taken before its ReLU. A larger teacher's map is pooled to the student's size, a smaller
+  one has the student's pooled to its own; where the widths differ, the wider map's channels are
+  averaged in neighbouring bins to the other's.
 
-  Recipes: `published` takes one number a layer, the largest absolute difference of globally max-pooled maps, over the stem and
-  the last block of each stage: of all activations of a batch in a layer, 1 gets gradient. With the PyTorch of its time the released
-  code probably took the Euclidean distance over channels, at the image where it is largest: its `pairwise_distance` of [B, C, 1, 1]
-  then reduced dimension 1. `losses.npz` and this recipe follow a newer PyTorch.
+  Recipes: `published` takes one number a layer, the largest absolute difference of globally
+  max-pooled maps, over the stem and
+  the last block of each stage: of all activations of a batch in a layer, 1 gets gradient. With the
+  PyTorch of its time the released code probably took the Euclidean distance over channels, at the
+  image where it is largest: its `pairwise_distance` of [B, C, 1, 1] then reduced dimension 1.
+  `losses.npz` and this recipe follow a newer PyTorch.
 
   Args:
     weight: w of every layer. Sweep it.
     compare: 'mse', 'cosine' or 'kl'.
-    layers: 'all', 'last:N', 'first:N', 'every:N', or 'stages': all but the blocks before the last of a stage.
-    resize: 'max_pool', 'avg_pool' or 'interpolate'; 'transposed_convolution' enlarges a smaller map of the student to the teacher's
-      size and width by trained weights, and pools the student's larger ones.
+    layers: 'all', 'last:N', 'first:N', 'every:N', or 'stages': all but the blocks before the last
+      of a stage.
+    resize: 'max_pool', 'avg_pool' or 'interpolate'; 'transposed_convolution' enlarges a smaller map
+      of the student to the teacher's size and width by trained weights, and pools the student's
+      larger ones.
     largest: the published comparison in place of `compare`.
   """
   if compare not in COMPARISONS:
@@ -51,21 +70,31 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
   def init(key, student, teachers):
     pairs = pair_layers(student.outputs, teachers[0].outputs)
     if not select(layers, tuple(pairs)):
-      raise KdJaxError(f"sfd.layers='{layers}' leaves none of the layers {', '.join(pairs)}; choose another")
+      raise KdJaxError(
+        f"sfd.layers='{layers}' leaves none of the layers {', '.join(pairs)}; choose another"
+      )
     check_classes(student, teachers)
     module = enlargers(student.outputs, teachers[0].outputs, pairs)
     maps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), student.outputs.layers)
     return MethodState(module.init(key, maps)['params'] if module.shapes else {}, {}, {})
 
   def enlargers(own, teacher, pairs) -> Enlargers:
-    """For every selected map of the student that has to grow; none of them under the other ways of resizing."""
+    """For every selected map of the student that has to grow; none of them under the other ways of
+    resizing.
+    """
     shapes = []
     for name in select(layers, tuple(pairs)) if resize == 'transposed_convolution' else ():
-      (height, width, _), (high, wide, channels) = own.layers[name].shape[1:], teacher.layers[pairs[name]].shape[1:]
+      (height, width, _), (high, wide, channels) = (
+        own.layers[name].shape[1:],
+        teacher.layers[pairs[name]].shape[1:],
+      )
       if high > height:
         if (high // height * height, high // height * width) != (high, wide):
-          raise KdJaxError(f"sfd.resize=transposed_convolution enlarges a map by a whole number, and {name} is {height}×{width} where "
-                           f"the teacher's {pairs[name]} is {high}×{wide}; take interpolate")  # fmt: skip
+          raise KdJaxError(
+            f'sfd.resize=transposed_convolution enlarges a map by a whole number, and {name} is '
+            f'{height}×{width} where '
+            f"the teacher's {pairs[name]} is {high}×{wide}; take interpolate"
+          )
         shapes.append((name, (high // height, channels)))
     return Enlargers(tuple(shapes), str(own.logits.dtype))
 
@@ -83,7 +112,9 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
         differences = whole(features.largest_pooled_difference(ours, theirs) * batch.mask, axis)
         terms[name] = weight * differences[jnp.argmax(differences)]
       else:
-        terms[name] = weight * reduce.mean(COMPARISONS[compare](ours, theirs), batch.mask, axis=axis)
+        terms[name] = weight * reduce.mean(
+          COMPARISONS[compare](ours, theirs), batch.mask, axis=axis
+        )
     return {'cross_entropy': cross_entropy(own, batch, axis), 'feature': sum(terms.values())}, stats
 
   return Method(init, loss)
@@ -91,11 +122,18 @@ def sfd(*, weight: float = 1.0, compare: str = 'mse', layers: str = 'all', resiz
 
 def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
   """{student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
-  pairs = {name: name for name in ('stem_conv', 'stem_norm') if name in student.layers and name in teacher.layers}
+  pairs = {
+    name: name
+    for name in ('stem_conv', 'stem_norm')
+    if name in student.layers and name in teacher.layers
+  }
   ours, theirs = _blocks(student.layers), _blocks(teacher.layers)
   if len(ours) != len(student.features) or len(theirs) != len(teacher.features):
-    raise KdJaxError('sfd pairs the blocks of each stage, layers that are called stage1_block1 and so on, and a network has others: '
-                     'name them so, a stage for each feature')  # fmt: skip
+    raise KdJaxError(
+      'sfd pairs the blocks of each stage, layers that are called stage1_block1 and so on, and a '
+      'network has others: '
+      'name them so, a stage for each feature'
+    )
   for stage, other in enumerate(_counterparts(student, teacher)):
     few, many = ours[stage + 1], theirs[other + 1]
     for block in range(1, few + 1):
@@ -107,27 +145,42 @@ def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
 
 
 def unpaired_before(student: str) -> dict[str, str]:
-  """What sets a phase apart from those of older studies, in which `FINAL`, that a ResNet has not, had no counterpart."""
+  """What sets a phase apart from those of older studies, in which `FINAL`, that a ResNet has not,
+  had no counterpart.
+  """
   return {} if re.match('(thin_)?resnet', student) or not student else {FINAL: 'paired'}
 
 
 def _counterparts(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
-  """For every stage of the student a stage of the teacher: the last of its size, of the next larger size, or the first."""
+  """For every stage of the student a stage of the teacher: the last of its size, of the next larger
+  size, or the first.
+  """
   sides = [feature.shape[1:3] for feature in teacher.features]
-  at_least = [[side for side in sides if side >= feature.shape[1:3]] for feature in student.features]
+  at_least = [
+    [side for side in sides if side >= feature.shape[1:3]] for feature in student.features
+  ]
   return tuple(len(sides) - 1 - sides[::-1].index(min(found)) if found else 0 for found in at_least)
 
 
 def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
-  """The layers that the option names. Raises KdJaxError where it says none of what `sfd` documents."""
+  """The layers that the option names.
+
+  Raises KdJaxError where it says none of what `sfd` documents.
+  """
   if layers == 'all':
     return names
   if layers == 'stages':
     last = {f'stage{stage}_block{block}' for stage, block in _blocks(dict.fromkeys(names)).items()}
     return tuple(name for name in names if name in last or not _BLOCK.fullmatch(name))
   kind, _, number = layers.partition(':')
-  if kind not in ('first', 'last', 'every') or not re.fullmatch('[0-9]{1,9}', number) or int(number) == 0:
-    raise KdJaxError(f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'")
+  if (
+    kind not in ('first', 'last', 'every')
+    or not re.fullmatch('[0-9]{1,9}', number)
+    or int(number) == 0
+  ):
+    raise KdJaxError(
+      f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'"
+    )
   count = int(number)
   return {'first': names[:count], 'last': names[-count:], 'every': names[count - 1 :: count]}[kind]
 

@@ -1,4 +1,6 @@
-"""What the paper's released code calls triplet: a cosine embedding loss of the logits in place of the cross-entropy."""
+"""What the paper's released code calls triplet: a cosine embedding loss of the logits in place of
+the cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def triplet(*, alpha: float = 0.5, temperature: float = 5.0) -> Method:
     cosine = reduce.mean(logits.cosine_embedding(own.logits, teacher.logits), batch.mask, axis=axis)
     return {
       'cosine': (1 - alpha) * cosine,
-      'distillation': alpha * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
+      'distillation': alpha
+      * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
     }, stats
 
   return Method(no_modules, loss)

@@ -1,22 +1,34 @@
-"""Distillation on an augmented view beside the plain one: the paper's UDA, with and without a teacher."""
+"""Distillation on an augmented view beside the plain one: the paper's UDA, with and without a
+teacher.
+"""
 
 from __future__ import annotations
 
 from kd_jax.methods.base import check_hinton, cross_entropy, distillation, no_modules
 from kd_jax.types import Method
 
-STRONG = 'weak+randaugment:2:5'  # crop and flip, then RandAugment with N = 2 operations of magnitude M = 5
+# crop and flip, then RandAugment with N = 2 operations of magnitude M = 5
+STRONG = 'weak+randaugment:2:5'
 
 
-def uda(*, alpha: float = 0.5, temperature: float = 5.0, policy: str = STRONG, averaged: bool = False,
-        joint: bool = True) -> Method:  # fmt: skip
-  """L = Hinton(x) + Hinton(x̂), x̂ a strongly augmented view of x; the teacher sees the same view as the student.
+def uda(
+  *,
+  alpha: float = 0.5,
+  temperature: float = 5.0,
+  policy: str = STRONG,
+  averaged: bool = False,
+  joint: bool = True,
+) -> Method:
+  """L = Hinton(x) + Hinton(x̂), x̂ a strongly augmented view of x; the teacher sees the same view
+  as the student.
 
-  Student and BatchNorm see both views in one batch. The sum doubles the effective learning rate. Xie et al. 2020 ("Unsupervised
-  Data Augmentation") compare the two views with each other; the paper compares each with its teacher.
+  Student and BatchNorm see both views in one batch. The sum doubles the effective learning rate.
+  Xie et al. 2020 ("Unsupervised Data Augmentation") compare the two views with each other; the
+  paper compares each with its teacher.
 
-  Recipes: `published` averages the two losses, makes x̂ by AutoAugment without crop and flip, and sends the student through
-  the two views one after the other, so that BatchNorm's statistics see clean images, then augmented ones.
+  Recipes: `published` averages the two losses, makes x̂ by AutoAugment without crop and flip, and
+  sends the student through the two views one after the other, so that BatchNorm's statistics see
+  clean images, then augmented ones.
 
   Args:
     alpha, temperature: Hinton's.
@@ -30,9 +42,14 @@ def uda(*, alpha: float = 0.5, temperature: float = 5.0, policy: str = STRONG, a
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del params, consts, key
     hard = sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
-    soft = sum(distillation(outputs, [t[view] for t in teachers], batch.mask, axis, temperature=temperature)
-               for view, outputs in student.items())  # fmt: skip
-    return {'cross_entropy': share * (1 - alpha) * hard, 'distillation': share * alpha * soft}, stats
+    soft = sum(
+      distillation(outputs, [t[view] for t in teachers], batch.mask, axis, temperature=temperature)
+      for view, outputs in student.items()
+    )
+    return {
+      'cross_entropy': share * (1 - alpha) * hard,
+      'distillation': share * alpha * soft,
+    }, stats
 
   return Method(no_modules, loss, {'weak': 'weak', 'strong': policy}, joint)
 
@@ -47,6 +64,9 @@ def uda_nokd(*, policy: str = STRONG, joint: bool = True) -> Method:
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del params, teachers, consts, key
-    return {'cross_entropy': sum(cross_entropy(outputs, batch, axis) for outputs in student.values()) / len(student)}, stats
+    return {
+      'cross_entropy': sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
+      / len(student)
+    }, stats
 
   return Method(no_modules, loss, {'weak': 'weak', 'strong': policy}, joint)

@@ -1,4 +1,7 @@
-"""The table of networks. `build` makes a Network from a NetworkSpec; `initialise` draws its weights."""
+"""The table of networks.
+
+`build` makes a Network from a NetworkSpec; `initialise` draws its weights.
+"""
 
 from __future__ import annotations
 
@@ -12,100 +15,169 @@ import jax.numpy as jnp
 from kd_jax.models import custom
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree, Trained
+from kd_jax.types import (
+  Array,
+  KdJaxError,
+  LogitsOnly,
+  Network,
+  NetworkSpec,
+  Outputs,
+  PyTree,
+  Trained,
+)
 
 RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
 
 
 def _cifar(depth: int, *, stem_width: int, pool: int | None) -> partial:
-  return partial(resnet, blocks=((depth - 2) // 6,) * 3, widths=(16, 32, 64), stem_width=stem_width, pool=pool)
+  return partial(
+    resnet, blocks=((depth - 2) // 6,) * 3, widths=(16, 32, 64), stem_width=stem_width, pool=pool
+  )
 
 
 def _large(*blocks: int, bottleneck: bool = False) -> partial:
-  return partial(resnet, blocks=blocks, widths=(64, 128, 256, 512), stem_width=64, bottleneck=bottleneck)
+  return partial(
+    resnet, blocks=blocks, widths=(64, 128, 256, 512), stem_width=64, bottleneck=bottleneck
+  )
 
 
 MODELS: dict[str, Callable] = {
   **{f'resnet{d}': _cifar(d, stem_width=64, pool=4) for d in (8, 14, 20, 26, 32, 44, 56)},
-  **{f'thin_resnet{d}': _cifar(d, stem_width=16, pool=None) for d in (8, 14, 20, 26, 32, 44, 56, 110)},
+  **{
+    f'thin_resnet{d}': _cifar(d, stem_width=16, pool=None) for d in (8, 14, 20, 26, 32, 44, 56, 110)
+  },
   'resnet10': _large(1, 1, 1, 1),
   'resnet18': _large(2, 2, 2, 2),
   'resnet34': _large(3, 4, 6, 3),
   'resnet50': _large(3, 4, 6, 3, bottleneck=True),
   'resnet101': _large(3, 4, 23, 3, bottleneck=True),
   'resnet152': _large(3, 8, 36, 3, bottleneck=True),
-  **{f'wrn{d}_{k}': partial(wide_resnet, depth=d, factor=k)
-     for d, k in ((10, 1), (16, 1), (28, 1), (40, 1), (10, 2), (16, 2), (28, 2), (40, 2), (10, 4), (16, 4), (22, 4), (28, 4),
-                  (40, 4), (16, 8), (22, 8), (28, 10))},
-}  # fmt: skip
+  **{
+    f'wrn{d}_{k}': partial(wide_resnet, depth=d, factor=k)
+    for d, k in (
+      (10, 1),
+      (16, 1),
+      (28, 1),
+      (40, 1),
+      (10, 2),
+      (16, 2),
+      (28, 2),
+      (40, 2),
+      (10, 4),
+      (16, 4),
+      (22, 4),
+      (28, 4),
+      (40, 4),
+      (16, 8),
+      (22, 8),
+      (28, 10),
+    )
+  },
+}
 
 
 def build(spec: NetworkSpec) -> Network:
-  """The network of a spec. Raises KdJaxError where the family cannot have what the spec asks for, or an own network is at fault."""
+  """The network of a spec.
+
+  Raises KdJaxError where the family cannot have what the spec asks for, or an own network is at
+  fault.
+  """
   if custom.is_own(spec.name):
     return custom.build(spec)
   if spec.name not in MODELS:
-    raise KdJaxError(f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
-                     'and your own as package.module:factory')  # fmt: skip
+    raise KdJaxError(
+      f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
+      'and your own as package.module:factory'
+    )
   maker = MODELS[spec.name]
   if maker.func is wide_resnet:
     if spec.relu_placement != 'block':
-      raise KdJaxError(f'{spec.name} is a pre-activation network, whose ReLUs have one place: relu_placement '
-                       f"'{spec.relu_placement}' does not apply; use 'block'")  # fmt: skip
+      raise KdJaxError(
+        f'{spec.name} is a pre-activation network, whose ReLUs have one place: relu_placement '
+        f"'{spec.relu_placement}' does not apply; use 'block'"
+      )
     needed = 1
   else:
     needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
   if min(spec.image_shape[:2]) < needed:
-    raise KdJaxError(f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
-                     f'{spec.image_shape[0]}×{spec.image_shape[1]}; use a thin_resnet or wrn, which pool globally')  # fmt: skip
+    raise KdJaxError(
+      f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
+      f'{spec.image_shape[0]}×{spec.image_shape[1]}; use a thin_resnet or wrn, which pool globally'
+    )
   module, norms = maker(spec)
   return Network(spec, module, norms)
 
 
 def is_known(name: str) -> bool:
-  """Whether a spec of this name builds a network: a row of MODELS, or an own one; of a function or a table none does."""
+  """Whether a spec of this name builds a network: a row of MODELS, or an own one; of a function or
+  a table none does.
+  """
   return custom.is_name(name) or name in MODELS
 
 
 def assumed(spec: NetworkSpec) -> str:
-  """How a network takes its images, and where its ReLUs stand, in words; '' of a function or a table, of which nothing is known."""
+  """How a network takes its images, and where its ReLUs stand, in words; '' of a function or a
+  table, of which nothing is known.
+  """
   if not is_known(spec.name):
     return ''
   mean, std = (' '.join(f'{value:.4g}' for value in values) for values in (spec.mean, spec.std))
   image = f'mean {mean}, std {std}' if mean else 'pixels in [0, 1] as they are'
-  placed = spec.name in MODELS and MODELS[spec.name].func is resnet  # of the others the place is the family's own
+  # of the others the place is the family's own
+  placed = spec.name in MODELS and MODELS[spec.name].func is resnet
   return image + (f" and relu_placement '{spec.relu_placement}'" if placed else '')
 
 
 def relu_placement(name: str, wanted: str) -> str:
-  """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own networks have one place."""
+  """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own
+  networks have one place.
+  """
   return 'block' if name.startswith('wrn') or custom.is_own(name) else wanted
 
 
 def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
-  """A network and its saved weights. Raises KdJaxError where they are not those of an own network as its code is now."""
+  """A network and its saved weights.
+
+  Raises KdJaxError where they are not those of an own network as its code is now.
+  """
   network = build(spec)
   if custom.is_own(spec.name):
-    ours, theirs = ({jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-                     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (shapes(network), variables))  # fmt: skip
+    ours, theirs = (
+      {
+        jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+      }
+      for tree in (shapes(network), variables)
+    )
     if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):
       there, here = (found.get(odd[0], 'missing') for found in (theirs, ours))
-      raise KdJaxError(f'the weights in {where} are not those of {spec.name} as it is now: {odd[0]} is {there} there and {here} here; '
-                       'bring its code back, or train it again')  # fmt: skip
+      raise KdJaxError(
+        f'the weights in {where} are not those of {spec.name} as it is now: {odd[0]} is {there} '
+        f'there and {here} here; '
+        'bring its code back, or train it again'
+      )
   return Trained(network, variables)
 
 
 def changed(network: Network, changes: Mapping[str, str]) -> Network:
-  """The network with other fields of its spec. Raises KdJaxError where no spec builds it: a function, a table."""
+  """The network with other fields of its spec.
+
+  Raises KdJaxError where no spec builds it: a function, a table.
+  """
   name = network.spec.name
   if changes and not is_known(name):
-    raise KdJaxError(f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take another recipe")
+    raise KdJaxError(
+      f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
+      f'another recipe'
+    )
   return build(network.spec._replace(**changes)) if changes else network
 
 
 def initialise(key: Array, network: Network) -> PyTree:
-  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default; one's own network draws its own way."""
+  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default; one's own
+  network draws its own way.
+  """
   height, width, channels = network.spec.image_shape
   image = jnp.zeros((1, height, width, channels))
   return {'batch_stats': {}, **jax.jit(partial(network.module.init, train=False))(key, image)}
@@ -123,5 +195,8 @@ def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
 
 
 def count_parameters(params: PyTree) -> int:
-  """The number of trained values, as the literature counts them: BatchNorm's scale and bias, not its statistics."""
+  """The number of trained values, as the literature counts them:
+
+  BatchNorm's scale and bias, not its statistics.
+  """
   return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,4 +1,6 @@
-"""Small trained modules that bring a student's feature maps to a teacher's widths (AB, overhaul, FitNet) and sizes (SFD)."""
+"""Small trained modules that bring a student's feature maps to a teacher's widths (AB, overhaul,
+FitNet) and sizes (SFD).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ DRAWS = {'uniform': torch_uniform, 'normal': outward_normal}  # how a connector'
 class Connectors(nn.Module):
   """One 1×1 convolution a feature, without bias, followed by BatchNorm where `normalised`.
 
-  (f32[B, Hi, Wi, Ci], …) → (f32[B, Hi, Wi, widths[i]], …). `identity` names the features that pass as they are;
-  `drawn` is one of DRAWS.
+  (f32[B, Hi, Wi, Ci], …) → (f32[B, Hi, Wi, widths[i]], …). `identity` names the features that pass
+  as they are; `drawn` is one of DRAWS.
   """
 
   widths: tuple[int, ...]
@@ -33,17 +35,23 @@ class Connectors(nn.Module):
     made = []
     for number, (feature, width) in enumerate(zip(features, self.widths, strict=True)):
       if number not in self.identity:
-        feature = convolution(width, kernel=1, dtype=self.dtype, name=f'conv{number + 1}', drawn=DRAWS[self.drawn])(feature)
+        feature = convolution(
+          width, kernel=1, dtype=self.dtype, name=f'conv{number + 1}', drawn=DRAWS[self.drawn]
+        )(feature)
         if self.normalised:
-          feature = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')(feature, train=train)
+          feature = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')(
+            feature, train=train
+          )
       made.append(feature)
     return tuple(made)
 
 
 class Enlargers(nn.Module):
-  """A transposed convolution for each map that is smaller than it should be, without bias, its windows side by side.
+  """A transposed convolution for each map that is smaller than it should be, without bias, its
+  windows side by side.
 
-  {name: f32[B, H, W, C]} → {name: f32[B, H·r, W·r, C']} for those in `shapes`, which maps names to (r, C').
+  {name: f32[B, H, W, C]} → {name: f32[B, H·r, W·r, C']} for those in `shapes`, which maps names to
+  (r, C').
   """
 
   shapes: tuple[tuple[str, tuple[int, int]], ...]
@@ -51,6 +59,17 @@ class Enlargers(nn.Module):
 
   @nn.compact
   def __call__(self, maps: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: nn.ConvTranspose(width, (factor, factor), (factor, factor), 'VALID', use_bias=False, dtype=self.dtype,
-                                   param_dtype=wide(self.dtype), kernel_init=torch_uniform, name=name)(maps[name])
-            for name, (factor, width) in self.shapes}  # fmt: skip
+    return {
+      name: nn.ConvTranspose(
+        width,
+        (factor, factor),
+        (factor, factor),
+        'VALID',
+        use_bias=False,
+        dtype=self.dtype,
+        param_dtype=wide(self.dtype),
+        kernel_init=torch_uniform,
+        name=name,
+      )(maps[name])
+      for name, (factor, width) in self.shapes
+    }

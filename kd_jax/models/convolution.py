@@ -1,7 +1,9 @@
-"""Convolutions whose weight gradients are written as matrix products where XLA's own are slow on a CPU.
+"""Convolutions whose weight gradients are written as matrix products where XLA's own are slow on a
+CPU.
 
-XLA:CPU takes the weight gradient of a 1×1 convolution, and of one over few channels such as an image's three, at 10 to 30 GFLOP/s a
-core; as a product with the smaller side first they run at 80 to 100. On accelerators both are ordinary matrix products.
+XLA:CPU takes the weight gradient of a 1×1 convolution, and of one over few channels such as an
+image's three, at 10 to 30 GFLOP/s a core; as a product with the smaller side first they run at 80
+to 100. On accelerators both are ordinary matrix products.
 """
 
 from __future__ import annotations
@@ -18,9 +20,17 @@ from kd_jax.types import Array
 _FEW = 64  # values in a window up to which a weight gradient is taken from the windows themselves
 
 
-def convolution(width: int, *, kernel: int, stride: int = 1, dtype, name: str,
-                drawn: Callable[..., Array] = torch_uniform) -> nn.Module:  # fmt: skip
-  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`, also where the stride is 2.
+def convolution(
+  width: int,
+  *,
+  kernel: int,
+  stride: int = 1,
+  dtype,
+  name: str,
+  drawn: Callable[..., Array] = torch_uniform,
+) -> nn.Module:
+  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`, also where the
+  stride is 2.
 
   `drawn` is a function (key, shape, dtype) → the initial kernel.
   """
@@ -51,7 +61,9 @@ class Convolution(nn.Module):
 def windowed(x: Array, kernel: Array, *, stride: int = 1) -> Array:
   """[B, H, W, C], [k, k, C, O] → [B, ⌈H/stride⌉, ⌈W/stride⌉, O] for odd k."""
   padding = ((kernel.shape[0] // 2,) * 2,) * 2
-  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return jax.lax.conv_general_dilated(
+    x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
 
 
 @jax.custom_vjp
@@ -79,8 +91,11 @@ def _narrow_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array,
   side, (height, width) = kernel.shape[0], x.shape[1:3]
   padded = jnp.pad(jnp.moveaxis(x, -1, 1), ((0, 0), (0, 0), (side // 2,) * 2, (side // 2,) * 2))
   windows = [padded[:, :, i : i + height, j : j + width] for i in range(side) for j in range(side)]
-  windows = jax.lax.optimization_barrier(jnp.concatenate(windows, 1))  # else built anew for every element of the product
-  of_kernel = jnp.einsum('bkp,bpo->bko', windows.reshape(*windows.shape[:2], -1), _places(gradient)).sum(0)
+  # else built anew for every element of the product
+  windows = jax.lax.optimization_barrier(jnp.concatenate(windows, 1))
+  of_kernel = jnp.einsum(
+    'bkp,bpo->bko', windows.reshape(*windows.shape[:2], -1), _places(gradient)
+  ).sum(0)
   (of_x,) = jax.linear_transpose(lambda x: windowed(x, kernel), x)(gradient)
   return of_x, of_kernel.reshape(kernel.shape)
 
@@ -89,7 +104,8 @@ narrow.defvjp(lambda x, kernel: (narrow(x, kernel), (x, kernel)), _narrow_backwa
 
 
 def _product(x: Array, y: Array) -> Array:
-  """Σ over examples and places: [B, H, W, C], [B, H, W, O] → [C, O]. XLA:CPU is many times faster with the smaller side first.
+  """Σ over examples and places: [B, H, W, C], [B, H, W, O] → [C, O]. XLA:CPU is many times faster
+  with the smaller side first.
 
   Where that is the second, it is quicker by examples, whose products stay in the cache.
   """

@@ -1,14 +1,17 @@
-"""Networks of one's own: 'package.module:factory' where a row of the table would stand, checked before anything is trained.
+"""Networks of one's own: 'package.module:factory' where a row of the table would stand, checked
+before anything is trained.
 
 The factory takes a NetworkSpec and returns a Network of it, `Network(spec, module, norms)`:
   module   a flax.linen.Module; `module.apply(variables, image, train=…)` takes f32[B, H, W, C] in [0, 1], which it normalises by the
-           spec's mean and std, and returns Outputs, in float32 or wider; or LogitsOnly, for methods that need no more. It has variables
-           in 'params' and 'batch_stats' alone, draws nothing random, and has a field `axis_name: str | None = None`, which it
+           spec's mean and std, and returns Outputs, in float32 or wider; or LogitsOnly, for methods
+           that need no more. It has variables in 'params' and 'batch_stats' alone, draws nothing
+           random, and has a field `axis_name: str | None = None`, which it
            hands to its BatchNorms: the device axis over which they take their statistics
   norms    () or, for each feature, the path in the parameters of the last BatchNorm before it; overhaul asks for these
 
-AB leaves the classifier alone while it trains the body, and knows it by its name, `head`. SFD pairs layers by theirs, `stage1_block1`
-and so on. The module is looked for where Python looks, and in the current folder.
+AB leaves the classifier alone while it trains the body, and knows it by its name, `head`. SFD pairs
+layers by theirs, `stage1_block1` and so on. The module is looked for where Python looks, and in the
+current folder.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from kd_jax.types import KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, 
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
 _COLLECTIONS = ('params', 'batch_stats')
-_BATCH = 7  # images that are tried, as shapes: a number that is unlikely to be one of the network's own
+# images that are tried, as shapes: a number that is unlikely to be one of the network's own
+_BATCH = 7
 
 
 def is_name(name: str) -> bool:
@@ -43,7 +47,10 @@ def is_name(name: str) -> bool:
 def is_own(name: str) -> bool:
   """Whether a network's name is that of a factory. Raises KdJaxError where it only looks so."""
   if ':' in name and not is_name(name):
-    raise KdJaxError(f"'{name}' is no name of an own network: write package.module:factory, such as my_networks:small")
+    raise KdJaxError(
+      f"'{name}' is no name of an own network: write package.module:factory, such as "
+      f'my_networks:small'
+    )
   return ':' in name
 
 
@@ -55,18 +62,28 @@ def build(spec: NetworkSpec) -> Network:
     KdJaxError: the factory cannot be had, or what it makes is not what this module's text asks for.
   """
   if spec.relu_placement != 'block':
-    raise KdJaxError(f"{spec.name} is an own network, whose ReLUs stand where it puts them: relu_placement '{spec.relu_placement}', of "
-                     "the configuration or a recipe, does not apply to it; use 'block', or another recipe")  # fmt: skip
+    raise KdJaxError(
+      f'{spec.name} is an own network, whose ReLUs stand where it puts them: relu_placement '
+      f"'{spec.relu_placement}', of "
+      "the configuration or a recipe, does not apply to it; use 'block', or another recipe"
+    )
   factory = _factory(spec.name)
   try:
     inspect.signature(factory).bind(spec)
   except TypeError as error:
-    raise KdJaxError(f'{spec.name} cannot be called with a NetworkSpec alone ({error}): write def factory(spec) -> Network') from error
+    raise KdJaxError(
+      f'{spec.name} cannot be called with a NetworkSpec alone ({error}): write def factory(spec) '
+      f'-> Network'
+    ) from error
   network = _tried(spec.name, 'fails', lambda: factory(spec))
   if not isinstance(network, Network):
-    raise _fault(spec, f'returns {_kind(network)} and not a Network: return Network(spec, module, norms=())')
+    raise _fault(
+      spec, f'returns {_kind(network)} and not a Network: return Network(spec, module, norms=())'
+    )
   if network.spec != spec:
-    raise _fault(spec, 'returns a Network of another spec: hand the given one on, Network(spec, module, norms)')
+    raise _fault(
+      spec, 'returns a Network of another spec: hand the given one on, Network(spec, module, norms)'
+    )
   _check_module(spec, network.module)
   _check_norms(network, *_check_outputs(network))
   return network
@@ -74,34 +91,57 @@ def build(spec: NetworkSpec) -> Network:
 
 def _factory(name: str) -> Callable[..., Any]:
   module, _, attribute = name.partition(':')
-  if os.getcwd() not in sys.path:  # at the end, so that nothing there goes before an installed package
+  # at the end, so that nothing there goes before an installed package
+  if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())
   try:
     found = importlib.import_module(module)
   except ModuleNotFoundError as error:
-    missing = f"its import of '{error.name}'" if error.name and not module.startswith(error.name) else 'it'
-    raise KdJaxError(f"the network {name} cannot be had: {missing} was not found in {os.getcwd()} or on Python's path; start from the "
-                     f"folder in which {module.split('.')[0]} lies, or set PYTHONPATH") from error  # fmt: skip
+    missing = (
+      f"its import of '{error.name}'" if error.name and not module.startswith(error.name) else 'it'
+    )
+    raise KdJaxError(
+      f"the network {name} cannot be had: {missing} was not found in {os.getcwd()} or on Python's "
+      f'path; start from the '
+      f'folder in which {module.split(".")[0]} lies, or set PYTHONPATH'
+    ) from error
   except Exception as error:  # the user's code may raise anything
     raise KdJaxError(f'the network {name} cannot be imported: {_line(error)}') from error
   if not hasattr(found, attribute):
-    made_there = [n for n, v in vars(found).items() if inspect.isfunction(v) and v.__module__ == module]
-    raise KdJaxError(f"{module} ({found.__file__}) has no '{attribute}'; its functions are {', '.join(made_there) or 'none'}")
+    made_there = [
+      n for n, v in vars(found).items() if inspect.isfunction(v) and v.__module__ == module
+    ]
+    raise KdJaxError(
+      f"{module} ({found.__file__}) has no '{attribute}'; its functions are "
+      f'{", ".join(made_there) or "none"}'
+    )
   factory = getattr(found, attribute)
   if not callable(factory):
-    raise KdJaxError(f'{name} is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network')
+    raise KdJaxError(
+      f'{name} is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network'
+    )
   return factory
 
 
 def _check_module(spec: NetworkSpec, module: Any) -> None:
   if not isinstance(module, nn.Module):
-    raise _fault(spec, f'returns a Network whose module is {_kind(module)} and not a flax.linen.Module')
+    raise _fault(
+      spec, f'returns a Network whose module is {_kind(module)} and not a flax.linen.Module'
+    )
   name = type(module).__name__
   parameters = inspect.signature(type(module).__call__).parameters
   if 'train' not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    raise _fault(spec, f"makes {name}, whose __call__ takes no argument 'train': write def __call__(self, image, *, train)")
+    raise _fault(
+      spec,
+      f"makes {name}, whose __call__ takes no argument 'train': write def __call__(self, image, *, "
+      f'train)',
+    )
   if 'axis_name' not in {field.name for field in dataclasses.fields(module)}:
-    raise _fault(spec, f"makes {name}, which has no field 'axis_name': add axis_name: str | None = None and hand it to BatchNorm")
+    raise _fault(
+      spec,
+      f"makes {name}, which has no field 'axis_name': add axis_name: str | None = None and hand it "
+      f'to BatchNorm',
+    )
 
 
 def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
@@ -109,9 +149,17 @@ def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
   spec, module = network.spec, network.module
   image = jax.ShapeDtypeStruct((_BATCH, *spec.image_shape), jnp.float32)
   first = functools.partial(module.init, train=False)
-  variables = _tried(spec.name, 'fails when its weights are drawn', lambda: jax.eval_shape(first, jax.random.key(0), image))
+  variables = _tried(
+    spec.name,
+    'fails when its weights are drawn',
+    lambda: jax.eval_shape(first, jax.random.key(0), image),
+  )
   if odd := set(variables) - set(_COLLECTIONS):
-    raise _fault(spec, f"keeps variables in '{min(odd)}': kd_jax trains 'params', keeps statistics in 'batch_stats', and has no others")
+    raise _fault(
+      spec,
+      f"keeps variables in '{min(odd)}': kd_jax trains 'params', keeps statistics in "
+      f"'batch_stats', and has no others",
+    )
   if not jax.tree.leaves(variables.get('params', {})):
     raise _fault(spec, 'makes a network without parameters: there is nothing to train')
   paths = jax.tree_util.tree_leaves_with_path(variables)
@@ -119,36 +167,72 @@ def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
     raise _fault(spec, f"names a variable '{odd[0]}': names without '/' can be saved")
   for train in (False, True):
     apply = functools.partial(module.apply, train=train, mutable=['batch_stats'])
-    outputs, changed = _tried(spec.name, f'fails at train={train}', lambda apply=apply: jax.eval_shape(apply, variables, image))
+    outputs, changed = _tried(
+      spec.name,
+      f'fails at train={train}',
+      lambda apply=apply: jax.eval_shape(apply, variables, image),
+    )
     _check_shapes(spec, outputs)
     if _shapes(changed.get('batch_stats', {})) != _shapes(variables.get('batch_stats', {})):
-      raise _fault(spec, f'changes the shapes of its statistics at train={train}: they must stay as they are drawn')
+      raise _fault(
+        spec,
+        f'changes the shapes of its statistics at train={train}: they must stay as they are drawn',
+      )
   return variables['params'], outputs
 
 
 def _check_shapes(spec: NetworkSpec, outputs: Any) -> None:
   if not isinstance(outputs, Outputs | LogitsOnly):
-    raise _fault(spec, f'returns {_kind(outputs)} from __call__ and not kd_jax.types.Outputs, nor LogitsOnly')
+    raise _fault(
+      spec, f'returns {_kind(outputs)} from __call__ and not kd_jax.types.Outputs, nor LogitsOnly'
+    )
   for path, leaf in jax.tree_util.tree_leaves_with_path(outputs):
     name = jax.tree_util.keystr(path).lstrip('.')
     if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize < 4:
-      raise _fault(spec, f'returns {name} in {leaf.dtype}: outputs are float32 or wider, also where it computes in bfloat16')
+      raise _fault(
+        spec,
+        f'returns {name} in {leaf.dtype}: outputs are float32 or wider, also where it computes in '
+        f'bfloat16',
+      )
     if not leaf.shape or leaf.shape[0] != _BATCH:
-      raise _fault(spec, f'returns {name} of shape {_letters(leaf)}: the images of the batch come first, [B, …]')
+      raise _fault(
+        spec,
+        f'returns {name} of shape {_letters(leaf)}: the images of the batch come first, [B, …]',
+      )
   if outputs.logits.shape != (_BATCH, spec.classes):
-    raise _fault(spec, f'returns logits of shape {_letters(outputs.logits)}: for {spec.classes} classes they are [B, {spec.classes}]')
+    raise _fault(
+      spec,
+      f'returns logits of shape {_letters(outputs.logits)}: for {spec.classes} classes they are '
+      f'[B, {spec.classes}]',
+    )
   if isinstance(outputs, LogitsOnly):
     return
   if not isinstance(outputs.features, tuple) or not outputs.features:
-    raise _fault(spec, 'returns no tuple of features: give a map for each stage, or LogitsOnly(logits), for methods that need no maps')
+    raise _fault(
+      spec,
+      'returns no tuple of features: give a map for each stage, or LogitsOnly(logits), for methods '
+      'that need no maps',
+    )
   if not isinstance(outputs.layers, dict):
-    raise _fault(spec, f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name, {{}} where there are none')
-  maps = {f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)} | outputs.layers
+    raise _fault(
+      spec,
+      f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name, {{}} where '
+      f'there are none',
+    )
+  maps = {
+    f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)
+  } | outputs.layers
   for name, leaf in maps.items():
     if getattr(leaf, 'ndim', 0) != 4:
-      raise _fault(spec, f'returns {name} of shape {_letters(leaf)}: a map is f32[B, height, width, channels]')
+      raise _fault(
+        spec, f'returns {name} of shape {_letters(leaf)}: a map is f32[B, height, width, channels]'
+      )
   if getattr(outputs.embedding, 'ndim', 0) != 2:
-    raise _fault(spec, f'returns an embedding of shape {_letters(outputs.embedding)}: it is f32[B, D], what the classifier sees')
+    raise _fault(
+      spec,
+      f'returns an embedding of shape {_letters(outputs.embedding)}: it is f32[B, D], what the '
+      f'classifier sees',
+    )
 
 
 def _check_norms(network: Network, params: PyTree, outputs: Outputs | LogitsOnly) -> None:
@@ -162,9 +246,15 @@ def _check_norms(network: Network, params: PyTree, outputs: Outputs | LogitsOnly
       found = functools.reduce(lambda node, name: node[name], path, params)
       shapes = {found['scale'].shape, found['bias'].shape}
     except (KeyError, TypeError) as error:
-      raise _fault(spec, f'names the norm {path}, and no scale and bias lie there in its parameters') from error
+      raise _fault(
+        spec, f'names the norm {path}, and no scale and bias lie there in its parameters'
+      ) from error
     if shapes != {feature.shape[-1:]}:
-      raise _fault(spec, f'names the norm {path}, which has other channels than the feature after it ({feature.shape[-1]})')
+      raise _fault(
+        spec,
+        f'names the norm {path}, which has other channels than the feature after it '
+        f'({feature.shape[-1]})',
+      )
 
 
 def _tried(name: str, what: str, function: Callable[[], Any]) -> Any:
@@ -183,13 +273,19 @@ def _fault(spec: NetworkSpec, what: str) -> KdJaxError:
 def _line(error: BaseException) -> str:
   """An error of the user's code in one line, with the line of it that is not a library's."""
   text = ' '.join(str(error).split())
-  frames = [f for f in traceback.extract_tb(error.__traceback__) if 'site-packages' not in f.filename and not _is_ours(f.filename)]
+  frames = [
+    f
+    for f in traceback.extract_tb(error.__traceback__)
+    if 'site-packages' not in f.filename and not _is_ours(f.filename)
+  ]
   at = f' ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})' if frames else ''
   return f'{type(error).__name__}: {text if len(text) <= 300 else text[:300] + "…"}{at}'
 
 
 def _is_ours(file: str) -> bool:
-  return file == __file__ or file.startswith(os.path.dirname(importlib.__file__)) or file.startswith('<')
+  return (
+    file == __file__ or file.startswith(os.path.dirname(importlib.__file__)) or file.startswith('<')
+  )
 
 
 def _kind(value: Any) -> str:
@@ -203,4 +299,8 @@ def _shapes(tree: PyTree) -> PyTree:
 
 def _letters(leaf: Any) -> str:
   shape = getattr(leaf, 'shape', None)
-  return _kind(leaf) if shape is None else '[' + ', '.join('B' if size == _BATCH else str(size) for size in shape) + ']'
+  return (
+    _kind(leaf)
+    if shape is None
+    else '[' + ', '.join('B' if size == _BATCH else str(size) for size in shape) + ']'
+  )

@@ -1,10 +1,12 @@
-"""Teachers from anywhere in JAX: a function that jax.export serialised, images → logits, its weights inside it.
+"""Teachers from anywhere in JAX: a function that jax.export serialised, images → logits, its
+weights inside it.
 
   exported = jax.export.export(jax.jit(logits), platforms=['cpu', 'cuda'])(jax.ShapeDtypeStruct(
     jax.export.symbolic_shape('b, 32, 32, 3'), jnp.float32))
   pathlib.Path('teacher.jax').write_bytes(exported.serialize())
 
-It takes the images as f32[b, H, W, C] in [0, 1], or as u8[b, H, W, C], not normalised, and returns f32[b, K].
+It takes the images as f32[b, H, W, C] in [0, 1], or as u8[b, H, W, C], not normalised, and returns
+f32[b, K].
 """
 
 from __future__ import annotations
@@ -31,42 +33,74 @@ class Exported(nn.Module):
 
   def __call__(self, image: Array, *, train: bool) -> LogitsOnly:
     if train:
-      raise KdJaxError('an exported function is as it was exported, and cannot run on the statistics of a batch: take '
-                       'teacher_statistics=running')  # fmt: skip
+      raise KdJaxError(
+        'an exported function is as it was exported, and cannot run on the statistics of a batch: '
+        'take '
+        'teacher_statistics=running'
+      )
     if self.integers:
       image = jnp.round(image * 255).astype(jnp.uint8)
     return LogitsOnly(self.call(image).astype(jnp.float32))
 
 
 def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trained:
-  """The function as a network without variables, which no spec builds again; its name holds a part of the file's sha256.
+  """The function as a network without variables, which no spec builds again; its name holds a part
+  of the file's sha256.
 
   Raises:
-    KdJaxError: the file is no such function, of a newer jax, for other devices, or for other images or classes.
+    KdJaxError: the file is no such function, of a newer jax, for other devices, or for other images
+      or classes.
   """
   try:
     data = path.read_bytes()
   except OSError as error:
-    raise KdJaxError(f'{path} cannot be read ({error.strerror}): change its permissions, or give another file') from error
+    raise KdJaxError(
+      f'{path} cannot be read ({error.strerror}): change its permissions, or give another file'
+    ) from error
   try:
     function = jax.export.deserialize(bytearray(data))
   except Exception as error:  # whatever the bytes of another kind of file make the library raise
     text = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
-    raise KdJaxError(f'{path} cannot be read as a function of jax.export ({text}): export it anew, with a jax no newer than '
-                     f'{jax.__version__}') from error  # fmt: skip
+    raise KdJaxError(
+      f'{path} cannot be read as a function of jax.export ({text}): export it anew, with a jax no '
+      f'newer than '
+      f'{jax.__version__}'
+    ) from error
   backend = jax.default_backend()
   if not set(_PLATFORMS.get(backend, (backend,))) & set(function.platforms):
-    raise KdJaxError(f'{path} was exported for {", ".join(function.platforms)}, and this machine computes on {backend}: export it with '
-                     f'platforms=[…] for both')  # fmt: skip
-  wanted = f'images [b, {", ".join(map(str, image_shape))}] of float32 or uint8 → logits [b, {classes}]'
+    raise KdJaxError(
+      f'{path} was exported for {", ".join(function.platforms)}, and this machine computes on '
+      f'{backend}: export it with '
+      f'platforms=[…] for both'
+    )
+  wanted = (
+    f'images [b, {", ".join(map(str, image_shape))}] of float32 or uint8 → logits [b, {classes}]'
+  )
   taken, given = function.in_avals, function.out_avals
   shown = ' → '.join(', '.join(aval.str_short() for aval in avals) for avals in (taken, given))
-  fits = (len(taken) == len(given) == 1 and len(taken[0].shape) == 4 and tuple(taken[0].shape[1:]) == tuple(image_shape)
-          and taken[0].dtype in (jnp.float32, jnp.uint8) and len(given[0].shape) == 2 and given[0].shape[1] == classes
-          and jnp.issubdtype(given[0].dtype, jnp.floating))  # fmt: skip
+  fits = (
+    len(taken) == len(given) == 1
+    and len(taken[0].shape) == 4
+    and tuple(taken[0].shape[1:]) == tuple(image_shape)
+    and taken[0].dtype in (jnp.float32, jnp.uint8)
+    and len(given[0].shape) == 2
+    and given[0].shape[1] == classes
+    and jnp.issubdtype(given[0].dtype, jnp.floating)
+  )
   if not fits:
-    raise KdJaxError(f'{path} maps {shown}, and this run needs {wanted}: export such a function, or choose the data that it is for')
+    raise KdJaxError(
+      f'{path} maps {shown}, and this run needs {wanted}: export such a function, or choose the '
+      f'data that it is for'
+    )
   if isinstance(taken[0].shape[0], int):
-    raise KdJaxError(f"{path} is for {taken[0].shape[0]} images at a time: export it for any number, jax.export.symbolic_shape('b, …')")
-  spec = NetworkSpec(f'{path.name}@{hashlib.sha256(data).hexdigest()[:12]}', classes, tuple(image_shape))
-  return Trained(Network(spec, Exported(function.call, taken[0].dtype == jnp.uint8), ()), {'params': {}, 'batch_stats': {}})
+    raise KdJaxError(
+      f'{path} is for {taken[0].shape[0]} images at a time: export it for any number, '
+      f"jax.export.symbolic_shape('b, …')"
+    )
+  spec = NetworkSpec(
+    f'{path.name}@{hashlib.sha256(data).hexdigest()[:12]}', classes, tuple(image_shape)
+  )
+  return Trained(
+    Network(spec, Exported(function.call, taken[0].dtype == jnp.uint8), ()),
+    {'params': {}, 'batch_stats': {}},
+  )

@@ -11,17 +11,19 @@ from kd_jax.types import Array
 
 
 def torch_uniform(key: Array, shape: tuple[int, ...], dtype, *, fan_in: int | None = None) -> Array:
-  """PyTorch's default for convolutions and dense layers, kernels and biases: uniform within ±1/√fan_in.
+  """PyTorch's default for convolutions and dense layers, kernels and biases: uniform within
+  ±1/√fan_in.
 
-  A kernel's fan_in follows from its shape (all axes but the last); a bias is told it. Drawn flat: XLA on CPUs takes ten times
-  as long to compile the same draw in four dimensions.
+  A kernel's fan_in follows from its shape (all axes but the last); a bias is told it. Drawn flat:
+  XLA on CPUs takes ten times as long to compile the same draw in four dimensions.
   """
   bound = (fan_in or math.prod(shape[:-1])) ** -0.5
   return jax.random.uniform(key, (math.prod(shape),), dtype, -bound, bound).reshape(shape)
 
 
 def outward_normal(key: Array, shape: tuple[int, ...], dtype) -> Array:
-  """N(0, 2 / (k² · C_out)) for a convolution's kernel [k, k, C_in, C_out], as the authors of AB and overhaul draw their connectors.
+  """N(0, 2 / (k² · C_out)) for a convolution's kernel [k, k, C_in, C_out], as the authors of AB and
+  overhaul draw their connectors.
 
   It does not depend on C_in: He et al. 2015's rule for the backward pass.
   """
@@ -30,5 +32,7 @@ def outward_normal(key: Array, shape: tuple[int, ...], dtype) -> Array:
 
 
 def wide(dtype) -> jnp.dtype:
-  """The type of parameters, statistics and losses for a compute type: float32, or float64 where that is asked for."""
+  """The type of parameters, statistics and losses for a compute type: float32, or float64 where
+  that is asked for.
+  """
   return jnp.promote_types(dtype, jnp.float32)

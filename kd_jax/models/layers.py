@@ -1,4 +1,6 @@
-"""The layers that all networks share, with PyTorch's conventions, so that weights and training traces carry over."""
+"""The layers that all networks share, with PyTorch's conventions, so that weights and training
+traces carry over.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,34 @@ from kd_jax.types import Array
 
 
 def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...], dtype) -> Array:
-  """[B, H, W, C] pixels in [0, 1] to the network's own scale, a mean and a standard deviation a channel; empty: as they are."""
+  """[B, H, W, C] pixels in [0, 1] to the network's own scale, a mean and a standard deviation a
+  channel; empty: as they are.
+  """
   image = image.astype(wide(dtype))
   if mean:
-    image = (image - jnp.asarray(mean, image.dtype).reshape(1, 1, 1, -1)) / jnp.asarray(std, image.dtype).reshape(1, 1, 1, -1)
+    image = (image - jnp.asarray(mean, image.dtype).reshape(1, 1, 1, -1)) / jnp.asarray(
+      std, image.dtype
+    ).reshape(1, 1, 1, -1)
   return image.astype(dtype)
 
 
 def relu(x: Array, *, train: bool) -> Array:
-  """max(x, 0). In training the result is kept: XLA would else compute BatchNorm and ReLU again for every weight gradient."""
+  """max(x, 0).
+
+  In training the result is kept: XLA would else compute BatchNorm and ReLU again for every weight
+  gradient.
+  """
   x = nn.relu(x)
   return jax.lax.optimization_barrier(x) if train else x
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation as torch.nn.BatchNorm2d: momentum .1 there is .9 here, and the running variance is the unbiased one.
+  """Batch normalisation as torch.nn.BatchNorm2d: momentum .1 there is .9 here, and the running
+  variance is the unbiased one.
 
-  flax.linen.BatchNorm keeps the biased variance, so that a training trace parts from PyTorch's at the first step.
-  Under `axis_name` the statistics are those of the whole batch over all devices. Statistics are computed in float32 or wider.
+  flax.linen.BatchNorm keeps the biased variance, so that a training trace parts from PyTorch's at
+  the first step. Under `axis_name` the statistics are those of the whole batch over all devices.
+  Statistics are computed in float32 or wider.
   """
 
   momentum: float = 0.9
@@ -51,21 +63,27 @@ class BatchNorm(nn.Module):
       if not self.is_initializing():
         keep = self.momentum
         running_mean.value = keep * running_mean.value + (1 - keep) * mean
-        running_var.value = keep * running_var.value + (1 - keep) * var * (count / max(count - 1, 1))
+        running_var.value = keep * running_var.value + (1 - keep) * var * (
+          count / max(count - 1, 1)
+        )
     else:
       mean, var = running_mean.value, running_var.value
     shape = (1,) * (x.ndim - 1) + (width,)
     gain = scale * jax.lax.rsqrt(var + self.epsilon)
-    # The mean is subtracted first: folded into the bias, a mean of many standard deviations would round them away.
-    return ((x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)).astype(self.dtype)
+    # The mean is subtracted first: folded into the bias, a mean of many standard deviations would
+    # round them away.
+    return ((x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)).astype(
+      self.dtype
+    )
 
 
 def moments(x: Array, *, axis_name: str | None = None) -> tuple[Array, Array, int]:
-  """Return mean and biased variance a channel, and over how many values, in one pass over the batch.
+  """Return mean and biased variance a channel, and over how many values, in one pass over the
+  batch.
 
-  E[x²] − E[x]² rounds the variance away where a mean is many standard deviations from 0. Here x is first moved by the mean of the
-  first example. That mean is at most √B standard deviations from the batch's, so that the variance loses at most 1 + B roundings,
-  wherever the channel lies.
+  E[x²] − E[x]² rounds the variance away where a mean is many standard deviations from 0. Here x is
+  first moved by the mean of the first example. That mean is at most √B standard deviations from the
+  batch's, so that the variance loses at most 1 + B roundings, wherever the channel lies.
 
   Args:
     x: [B, …, C].
@@ -88,6 +106,11 @@ def moments(x: Array, *, axis_name: str | None = None) -> tuple[Array, Array, in
 
 def dense(classes: int, *, fan_in: int, dtype, name: str) -> nn.Dense:
   """The classifier. PyTorch draws its bias, too, from ±1/√fan_in."""
-  return nn.Dense(classes, dtype=dtype, param_dtype=wide(dtype), kernel_init=torch_uniform,
-                  bias_init=partial(torch_uniform, fan_in=fan_in), name=name)
-
+  return nn.Dense(
+    classes,
+    dtype=dtype,
+    param_dtype=wide(dtype),
+    kernel_init=torch_uniform,
+    bias_init=partial(torch_uniform, fan_in=fan_in),
+    name=name,
+  )

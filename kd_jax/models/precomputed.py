@@ -1,7 +1,9 @@
-"""Teachers that are a table: logits that any program has computed, each found by the picture that it belongs to.
+"""Teachers that are a table: logits that any program has computed, each found by the picture that
+it belongs to.
 
 The file is a .npz of
-  fingerprint  u32[M, 2], `fingerprint` of each picture as the teacher would be shown it, crop and flip done, sorted
+  fingerprint  u32[M, 2], `fingerprint` of each picture as the teacher would be shown it, crop and
+    flip done, sorted
   logits       f32[M, K]
   image_shape  i64[3], height, width, channels of the pictures
 An example has a picture for each view of it; kd_jax.tables makes them all.
@@ -21,11 +23,17 @@ import numpy as np
 from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Trained
 
 SUFFIX = '.npz'
-_FIELDS = {'fingerprint': (np.uint32, 2), 'logits': (np.float32, 2), 'image_shape': (np.int64, 1)}  # type, dimensions
+_FIELDS = {
+  'fingerprint': (np.uint32, 2),
+  'logits': (np.float32, 2),
+  'image_shape': (np.int64, 1),
+}  # type, dimensions
 
 
 class Table(nn.Module):
-  """(image f32[B, H, W, C] in [0, 1]) → LogitsOnly, looked up; NaN where the table has no such picture."""
+  """(image f32[B, H, W, C] in [0, 1]) → LogitsOnly, looked up; NaN where the table has no such
+  picture.
+  """
 
   rows: int
   classes: int
@@ -34,20 +42,29 @@ class Table(nn.Module):
   @nn.compact
   def __call__(self, image: Array, *, train: bool) -> LogitsOnly:
     if train:
-      raise KdJaxError('precomputed logits are as they were computed, and cannot depend on the statistics of a batch: take '
-                       'teacher_statistics=running')  # fmt: skip
+      raise KdJaxError(
+        'precomputed logits are as they were computed, and cannot depend on the statistics of a '
+        'batch: take '
+        'teacher_statistics=running'
+      )
     known = self.variable('table', 'fingerprint', jnp.zeros, (self.rows, 2), jnp.uint32).value
-    logits = self.variable('table', 'logits', jnp.zeros, (self.rows, self.classes), jnp.float32).value
+    logits = self.variable(
+      'table', 'logits', jnp.zeros, (self.rows, self.classes), jnp.float32
+    ).value
     wanted = fingerprint(jnp.round(image * 255).astype(jnp.uint8))
     place = _search(known, wanted)
-    return LogitsOnly(jnp.where((known[place] == wanted).all(-1, keepdims=True), logits[place], jnp.nan))
+    return LogitsOnly(
+      jnp.where((known[place] == wanted).all(-1, keepdims=True), logits[place], jnp.nan)
+    )
 
 
 @jax.jit
 def fingerprint(images: Array) -> Array:
-  """u32[B, 2] of u8[B, H, W, C], the same on every device: two sums over the pixels, each hashed with its place.
+  """u32[B, 2] of u8[B, H, W, C], the same on every device: two sums over the pixels, each hashed
+  with its place.
 
-  Other pixels have other sums but by a chance of 2⁻⁶⁴. The hash is the finaliser of MurmurHash3 (Appleby 2011).
+  Other pixels have other sums but by a chance of 2⁻⁶⁴. The hash is the finaliser of MurmurHash3
+  (Appleby 2011).
   """
   pixels = images.reshape(len(images), -1)
   placed = pixels.astype(jnp.uint32) + jnp.arange(pixels.shape[1], dtype=jnp.uint32)[None] * 256
@@ -62,7 +79,9 @@ def fingerprint(images: Array) -> Array:
 
 
 def _search(known: Array, wanted: Array) -> Array:
-  """i32[B]: where `wanted`, u32[B, 2], would stand in `known`, u32[M, 2], sorted by the first word, then the second."""
+  """i32[B]: where `wanted`, u32[B, 2], would stand in `known`, u32[M, 2], sorted by the first word,
+  then the second.
+  """
 
   def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
     low, high = bounds
@@ -87,14 +106,21 @@ def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
   return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] != wanted
 
 
-def write(path: Path, fingerprints: np.ndarray, logits: np.ndarray, image_shape: tuple[int, ...]) -> int:
-  """Writes a table, whole or not at all; a picture that comes several times has a row, its first. Returns the number of rows.
+def write(
+  path: Path, fingerprints: np.ndarray, logits: np.ndarray, image_shape: tuple[int, ...]
+) -> int:
+  """Writes a table, whole or not at all; a picture that comes several times has a row, its first.
+  Returns the number of rows.
 
   Raises KdJaxError where the file cannot be written.
   """
   _, first = np.unique(words(fingerprints), return_index=True)
   new = path.with_name(f'{path.name}.new')
-  fields = {'fingerprint': fingerprints[first], 'logits': logits[first], 'image_shape': np.array(image_shape)}
+  fields = {
+    'fingerprint': fingerprints[first],
+    'logits': logits[first],
+    'image_shape': np.array(image_shape),
+  }
   try:
     with open(new, 'wb') as file:
       np.savez(file, **{name: fields[name].astype(kind) for name, (kind, _) in _FIELDS.items()})
@@ -102,7 +128,10 @@ def write(path: Path, fingerprints: np.ndarray, logits: np.ndarray, image_shape:
   except OSError as error:
     with contextlib.suppress(OSError):
       new.unlink()
-    raise KdJaxError(f'{path} cannot be written ({error.strerror or error}): free some space, or choose another place') from error
+    raise KdJaxError(
+      f'{path} cannot be written ({error.strerror or error}): free some space, or choose another '
+      f'place'
+    ) from error
   return len(first)
 
 
@@ -115,20 +144,39 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
       fields = {name: stored[name] for name in _FIELDS}
-  except Exception as error:  # whatever the bytes of another kind of file make NumPy, zipfile and zlib raise
-    raise KdJaxError(f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it with '
-                     'kd_jax.tables.write') from error  # fmt: skip
+  # whatever the bytes of another kind of file make NumPy, zipfile and zlib raise
+  except Exception as error:
+    raise KdJaxError(
+      f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it '
+      f'with '
+      'kd_jax.tables.write'
+    ) from error
   fingerprints, logits, shape = fields.values()
-  if any((array.dtype, array.ndim) != kind for array, kind in zip(fields.values(), _FIELDS.values(), strict=True)):
-    raise KdJaxError(f'{path} holds other arrays than a table of precomputed logits does: write it with kd_jax.tables.write')
+  if any(
+    (array.dtype, array.ndim) != kind
+    for array, kind in zip(fields.values(), _FIELDS.values(), strict=True)
+  ):
+    raise KdJaxError(
+      f'{path} holds other arrays than a table of precomputed logits does: write it with '
+      f'kd_jax.tables.write'
+    )
   if (tuple(shape), logits.shape[1]) != (tuple(image_shape), classes):
-    raise KdJaxError(f'{path} is for images of {tuple(map(int, shape))} and {logits.shape[1]} classes, and this run has '
-                     f'{tuple(image_shape)} and {classes}: compute it for this data')  # fmt: skip
+    raise KdJaxError(
+      f'{path} is for images of {tuple(map(int, shape))} and {logits.shape[1]} classes, and this '
+      f'run has '
+      f'{tuple(image_shape)} and {classes}: compute it for this data'
+    )
   order = words(fingerprints) if fingerprints.shape == (len(logits), 2) else np.zeros(2, np.uint64)
   if not len(logits) or not (order[1:] > order[:-1]).all() or not np.isfinite(logits).all():
-    raise KdJaxError(f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with kd_jax.tables.write')
+    raise KdJaxError(
+      f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with '
+      f'kd_jax.tables.write'
+    )
   with open(path, 'rb') as file:
     sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
   spec = NetworkSpec(f'{path.name}@{sha256[:12]}', classes, tuple(image_shape))
   table = {'fingerprint': fingerprints, 'logits': logits}
-  return Trained(Network(spec, Table(len(logits), classes), ()), {'params': {}, 'batch_stats': {}, 'table': table})
+  return Trained(
+    Network(spec, Table(len(logits), classes), ()),
+    {'params': {}, 'batch_stats': {}, 'table': table},
+  )

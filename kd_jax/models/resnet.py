@@ -1,4 +1,5 @@
-"""Residual networks for small images: He et al. 2016, "Deep Residual Learning", with the stems and widths of METHODS' tables.
+"""Residual networks for small images: He et al. 2016, "Deep Residual Learning", with the stems and
+widths of METHODS' tables.
 
 One module serves three families, which differ in their numbers alone:
   resnet8 … resnet56    the paper's: a stem of 64 filters, stages of 16, 32, 64, average pooling over 4×4 windows (32×32 → 2×2)
@@ -25,7 +26,10 @@ from kd_jax.types import Array, NetworkSpec, Outputs, Path
 
 
 class Block(nn.Module):
-  """A residual block without its last ReLU: [B, H, W, C] → [B, ⌈H/stride⌉, ⌈W/stride⌉, width × expansion]."""
+  """A residual block without its last ReLU:
+
+  [B, H, W, C] → [B, ⌈H/stride⌉, ⌈W/stride⌉, width × expansion].
+  """
 
   width: int
   stride: int
@@ -56,7 +60,10 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """(image f32[B, H, W, C] in [0, 1]) → Outputs. Layers are stem_conv, stem_norm and each block, before its ReLU."""
+  """(image f32[B, H, W, C] in [0, 1]) → Outputs.
+
+  Layers are stem_conv, stem_norm and each block, before its ReLU.
+  """
 
   classes: int
   blocks: tuple[int, ...]
@@ -74,35 +81,72 @@ class ResNet(nn.Module):
   def __call__(self, image: Array, *, train: bool) -> Outputs:
     x = normalise(image, self.mean, self.std, self.dtype)
     layers, features = {}, []
-    x = layers['stem_conv'] = convolution(self.stem_width, kernel=3, dtype=self.dtype, name='stem_conv')(x)
-    x = layers['stem_norm'] = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name='stem_norm')(x, train=train)
+    x = layers['stem_conv'] = convolution(
+      self.stem_width, kernel=3, dtype=self.dtype, name='stem_conv'
+    )(x)
+    x = layers['stem_norm'] = BatchNorm(
+      dtype=self.dtype, axis_name=self.axis_name, name='stem_norm'
+    )(x, train=train)
     if self.relu_placement != 'pool':
       x = relu(x, train=train)
     for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
       for block in range(count):
         name, last = f'stage{stage + 1}_block{block + 1}', block == count - 1
         stride = 2 if stage > 0 and block == 0 else 1
-        x = layers[name] = Block(width, stride, self.bottleneck, self.dtype, self.axis_name, name=name)(x, train=train)
+        x = layers[name] = Block(
+          width, stride, self.bottleneck, self.dtype, self.axis_name, name=name
+        )(x, train=train)
         if last:
           features.append(x)
         final = last and stage == len(self.blocks) - 1
         if final or self.relu_placement == 'block' or (last and self.relu_placement == 'stage'):
           x = relu(x, train=train)
-    x = x.mean((1, 2), keepdims=True) if self.pool is None else nn.avg_pool(x, (self.pool,) * 2, (self.pool,) * 2)
+    x = (
+      x.mean((1, 2), keepdims=True)
+      if self.pool is None
+      else nn.avg_pool(x, (self.pool,) * 2, (self.pool,) * 2)
+    )
     embedding = x.reshape(x.shape[0], -1)
-    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(embedding)
+    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(
+      embedding
+    )
     kept = wide(self.dtype)
-    return Outputs(logits.astype(kept), tuple(f.astype(kept) for f in features),
-                   {k: v.astype(kept) for k, v in layers.items()}, embedding.astype(kept))
+    return Outputs(
+      logits.astype(kept),
+      tuple(f.astype(kept) for f in features),
+      {k: v.astype(kept) for k, v in layers.items()},
+      embedding.astype(kept),
+    )
 
 
-def resnet(spec: NetworkSpec, *, blocks: tuple[int, ...], widths: tuple[int, ...], stem_width: int, bottleneck: bool = False,
-           pool: int | None = None) -> tuple[nn.Module, tuple[Path, ...]]:
-  """The module of a row of the table, and for each stage the path of the last BatchNorm before its feature."""
-  module = ResNet(classes=spec.classes, blocks=blocks, widths=widths, stem_width=stem_width, bottleneck=bottleneck, pool=pool,
-                  relu_placement=spec.relu_placement, mean=spec.mean, std=spec.std, dtype=spec.compute_dtype)
+def resnet(
+  spec: NetworkSpec,
+  *,
+  blocks: tuple[int, ...],
+  widths: tuple[int, ...],
+  stem_width: int,
+  bottleneck: bool = False,
+  pool: int | None = None,
+) -> tuple[nn.Module, tuple[Path, ...]]:
+  """The module of a row of the table, and for each stage the path of the last BatchNorm before its
+  feature.
+  """
+  module = ResNet(
+    classes=spec.classes,
+    blocks=blocks,
+    widths=widths,
+    stem_width=stem_width,
+    bottleneck=bottleneck,
+    pool=pool,
+    relu_placement=spec.relu_placement,
+    mean=spec.mean,
+    std=spec.std,
+    dtype=spec.compute_dtype,
+  )
   norm = 'norm3' if bottleneck else 'norm2'
-  return module, tuple((f'stage{stage}_block{count}', norm) for stage, count in enumerate(blocks, 1))
+  return module, tuple(
+    (f'stage{stage}_block{count}', norm) for stage, count in enumerate(blocks, 1)
+  )
 
 
 def smallest_side(stages: int, pool: int | None) -> int:
@@ -111,5 +155,3 @@ def smallest_side(stages: int, pool: int | None) -> int:
   for _ in range(stages - 1):
     side = 2 * side - 1
   return side
-
-

@@ -1,4 +1,7 @@
-"""Wide residual networks with pre-activation blocks: Zagoruyko & Komodakis 2016; WRN-d-k has (d − 4) / 6 blocks a stage."""
+"""Wide residual networks with pre-activation blocks:
+
+Zagoruyko & Komodakis 2016; WRN-d-k has (d − 4) / 6 blocks a stage.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from kd_jax.types import Array, NetworkSpec, Outputs, Path
 
 
 class PreActivationBlock(nn.Module):
-  """BatchNorm, ReLU, convolution, twice. Returns the block's sum and its first BatchNorm's output, before the ReLU.
+  """BatchNorm, ReLU, convolution, twice. Returns the block's sum and its first BatchNorm's output,
+  before the ReLU.
 
-  Where the width changes, the 1×1 shortcut takes the activated input, as in the authors' code; elsewhere the input itself.
+  Where the width changes, the 1×1 shortcut takes the activated input, as in the authors' code;
+  elsewhere the input itself.
   """
 
   width: int
@@ -28,18 +33,25 @@ class PreActivationBlock(nn.Module):
 
     entry = norm(x, 'norm1')
     activated = relu(entry, train=train)
-    y = convolution(self.width, kernel=3, stride=self.stride, dtype=self.dtype, name='conv1')(activated)
-    y = convolution(self.width, kernel=3, dtype=self.dtype, name='conv2')(relu(norm(y, 'norm2'), train=train))
+    y = convolution(self.width, kernel=3, stride=self.stride, dtype=self.dtype, name='conv1')(
+      activated
+    )
+    y = convolution(self.width, kernel=3, dtype=self.dtype, name='conv2')(
+      relu(norm(y, 'norm2'), train=train)
+    )
     if x.shape[-1] != self.width:
-      x = convolution(self.width, kernel=1, stride=self.stride, dtype=self.dtype, name='shortcut_conv')(activated)
+      x = convolution(
+        self.width, kernel=1, stride=self.stride, dtype=self.dtype, name='shortcut_conv'
+      )(activated)
     return x + y, entry
 
 
 class WideResNet(nn.Module):
   """(image f32[B, H, W, C] in [0, 1]) → Outputs.
 
-  A stage's feature is the input of the first ReLU after it (after that ReLU's BatchNorm), as Heo et al. 2019 take it for
-  pre-activation networks. Layers are stem_conv, each block's sum, and final_norm.
+  A stage's feature is the input of the first ReLU after it (after that ReLU's BatchNorm), as Heo et
+  al. 2019 take it for pre-activation networks. Layers are stem_conv, each block's sum, and
+  final_norm.
   """
 
   classes: int
@@ -59,21 +71,41 @@ class WideResNet(nn.Module):
       for block in range(self.blocks):
         name = f'stage{stage + 1}_block{block + 1}'
         stride = 2 if stage > 0 and block == 0 else 1
-        x, entry = PreActivationBlock(width, stride, self.dtype, self.axis_name, name=name)(x, train=train)
+        x, entry = PreActivationBlock(width, stride, self.dtype, self.axis_name, name=name)(
+          x, train=train
+        )
         layers[name] = x
         if stage > 0 and block == 0:
           features.append(entry)
-    x = layers['final_norm'] = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name='final_norm')(x, train=train)
+    x = layers['final_norm'] = BatchNorm(
+      dtype=self.dtype, axis_name=self.axis_name, name='final_norm'
+    )(x, train=train)
     features.append(x)
     embedding = relu(x, train=train).mean((1, 2))
-    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(embedding)
+    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(
+      embedding
+    )
     kept = wide(self.dtype)
-    return Outputs(logits.astype(kept), tuple(f.astype(kept) for f in features),
-                   {k: v.astype(kept) for k, v in layers.items()}, embedding.astype(kept))
+    return Outputs(
+      logits.astype(kept),
+      tuple(f.astype(kept) for f in features),
+      {k: v.astype(kept) for k, v in layers.items()},
+      embedding.astype(kept),
+    )
 
 
-def wide_resnet(spec: NetworkSpec, *, depth: int, factor: int) -> tuple[nn.Module, tuple[Path, ...]]:
-  """The module of WRN-depth-factor, and for each stage the path of the last BatchNorm before its feature."""
-  module = WideResNet(classes=spec.classes, blocks=(depth - 4) // 6, widths=(16 * factor, 32 * factor, 64 * factor),
-                      mean=spec.mean, std=spec.std, dtype=spec.compute_dtype)
+def wide_resnet(
+  spec: NetworkSpec, *, depth: int, factor: int
+) -> tuple[nn.Module, tuple[Path, ...]]:
+  """The module of WRN-depth-factor, and for each stage the path of the last BatchNorm before its
+  feature.
+  """
+  module = WideResNet(
+    classes=spec.classes,
+    blocks=(depth - 4) // 6,
+    widths=(16 * factor, 32 * factor, 64 * factor),
+    mean=spec.mean,
+    std=spec.std,
+    dtype=spec.compute_dtype,
+  )
   return module, (('stage2_block1', 'norm1'), ('stage3_block1', 'norm1'), ('final_norm',))

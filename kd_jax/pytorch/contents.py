@@ -1,4 +1,6 @@
-"""What lies in a PyTorch checkpoint: its weights, their moving averages, and the accuracy that it states."""
+"""What lies in a PyTorch checkpoint: its weights, their moving averages, and the accuracy that it
+states.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,30 @@ import numpy as np
 from kd_jax.types import KdJaxError
 
 WEIGHTS = ('raw', 'ema')
-UNSTATED = "pooling, activation, BatchNorm's ε or strides"  # what no weight says, and no key changes
+# what no weight says, and no key changes
+UNSTATED = "pooling, activation, BatchNorm's ε or strides"
 _RAW = ('model_state_dict', 'state_dict', 'model', 'net')
-_EMA = ('model_ema_state_dict', 'ema_model_state_dict', 'ema_state_dict', 'state_dict_ema', 'model_ema', 'ema_model', 'ema')
-_ACCURACIES = ('acc', 'acc1', 'accuracy', 'prec1', 'top1', 'test_acc', 'test_accuracy', 'val_acc', 'val_accuracy')  # or best_…
+_EMA = (
+  'model_ema_state_dict',
+  'ema_model_state_dict',
+  'ema_state_dict',
+  'state_dict_ema',
+  'model_ema',
+  'ema_model',
+  'ema',
+)
+# or best_…
+_ACCURACIES = (
+  'acc',
+  'acc1',
+  'accuracy',
+  'prec1',
+  'top1',
+  'test_acc',
+  'test_accuracy',
+  'val_acc',
+  'val_accuracy',
+)
 
 
 class Facts(NamedTuple):
@@ -26,7 +48,9 @@ class Facts(NamedTuple):
 
 
 def copies(checkpoint: Mapping) -> dict[str, Mapping]:
-  """Return the state dicts in a checkpoint: 'raw' as training left them, 'ema' their moving averages."""
+  """Return the state dicts in a checkpoint: 'raw' as training left them, 'ema' their moving
+  averages.
+  """
   raw = _first(checkpoint, _RAW)
   if raw is None and any(isinstance(name, str) and name.endswith('.weight') for name in checkpoint):
     raw = checkpoint
@@ -37,20 +61,29 @@ def copies(checkpoint: Mapping) -> dict[str, Mapping]:
 
 
 def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:
-  """Return the state dict of a checkpoint; where it holds moving averages alone, these are its 'raw' weights, too.
+  """Return the state dict of a checkpoint; where it holds moving averages alone, these are its
+  'raw' weights, too.
 
   Raises KdJaxError where there are no moving averages, and these are asked for.
   """
   found = copies(checkpoint)
   if weights == 'ema' and 'ema' not in found:
-    raise KdJaxError(f'it holds no moving average (EMA) of its weights, which would lie under {", ".join(_EMA)}; take the raw ones')
+    raise KdJaxError(
+      f'it holds no moving average (EMA) of its weights, which would lie under {", ".join(_EMA)}; '
+      f'take the raw ones'
+    )
   return next((found[kind] for kind in (weights, 'ema') if kind in found), checkpoint)
 
 
 def stated_accuracy(checkpoint: Mapping) -> float | None:
-  """Return the accuracy that a checkpoint states, as a fraction: the least, where it states a last and a best one."""
-  values = [_number(value) for name, value in checkpoint.items()
-            if isinstance(name, str) and name.casefold().removeprefix('best_') in _ACCURACIES]  # fmt: skip
+  """Return the accuracy that a checkpoint states, as a fraction: the least, where it states a last
+  and a best one.
+  """
+  values = [
+    _number(value)
+    for name, value in checkpoint.items()
+    if isinstance(name, str) and name.casefold().removeprefix('best_') in _ACCURACIES
+  ]
   # A percentage is greater than 1: nobody keeps a network that is right on 1 %.
   fractions = [value / 100 if value > 1 else value for value in values if 0 < value <= 100]
   return min(fractions, default=None)
@@ -67,7 +100,9 @@ def chosen(found: Iterable[str], weights: str) -> str:
 
 
 def _first(checkpoint: Mapping, names: Iterable[str]) -> Mapping | None:
-  return next((checkpoint[name] for name in names if isinstance(checkpoint.get(name), Mapping)), None)
+  return next(
+    (checkpoint[name] for name in names if isinstance(checkpoint.get(name), Mapping)), None
+  )
 
 
 def _has_arrays(values: Mapping) -> bool:

@@ -9,8 +9,9 @@
 | WRN: …/shortcut_conv, and final_norm  | ….convShortcut, and bn1      |                                  |
 | head                                  | linear                       | fc                               |
 
-Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, we channels last: the classifier's
-rows are permuted. `num_batches_tracked`, which nothing here needs, is dropped on import and written as 0 on export.
+Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, we channels last:
+the classifier's rows are permuted. `num_batches_tracked`, which nothing here needs, is dropped on
+import and written as 0 on export.
 """
 
 from __future__ import annotations
@@ -33,18 +34,33 @@ from kd_jax.pytorch.writer import write
 from kd_jax.types import KdJaxError, Network, NetworkSpec, Path, PyTree
 
 _MODULES = {
-  'stem_conv': 'conv1', 'stem_norm': 'bn1', 'final_norm': 'bn1', 'head': 'linear', 'norm1': 'bn1', 'norm2': 'bn2',
-  'norm3': 'bn3', 'shortcut_conv': 'shortcut.0', 'shortcut_norm': 'shortcut.1',
-}  # fmt: skip
-_LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+  'stem_conv': 'conv1',
+  'stem_norm': 'bn1',
+  'final_norm': 'bn1',
+  'head': 'linear',
+  'norm1': 'bn1',
+  'norm2': 'bn2',
+  'norm3': 'bn3',
+  'shortcut_conv': 'shortcut.0',
+  'shortcut_norm': 'shortcut.1',
+}
+_LEAVES = {
+  'kernel': 'weight',
+  'scale': 'weight',
+  'bias': 'bias',
+  'mean': 'running_mean',
+  'var': 'running_var',
+}
 _NAMED = 3  # how many differences of a kind a message names
 
 
 def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyTree:
-  """The weights of a PyTorch state dict (bare, wrapped or prefixed) as {'params', 'batch_stats'} of numpy arrays.
+  """The weights of a PyTorch state dict (bare, wrapped or prefixed) as {'params', 'batch_stats'} of
+  numpy arrays.
 
   Raises:
-    KdJaxError: the weights are of another architecture, number of classes or image size, no floats, or not finite.
+    KdJaxError: the weights are of another architecture, number of classes or image size, no floats,
+      or not finite.
   """
   state, _ = canonical(state)
   shapes = flatten_dict(models.shapes(network))
@@ -53,10 +69,13 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   faults = _differences({name: array.shape for name, array in state.items()}, wanted)
   if faults:
     raise KdJaxError(
-      f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they are of'
+      f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
+      f'are of'
     )
   pooled = _pooled(network, shapes)
-  variables = {path: _from_torch(_converted(names[path], state[names[path]], dtype), pooled) for path in shapes}
+  variables = {
+    path: _from_torch(_converted(names[path], state[names[path]], dtype), pooled) for path in shapes
+  }
   return unflatten_dict(variables)
 
 
@@ -68,16 +87,22 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
   network = models.build(spec)
   flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
   shapes = flatten_dict(models.shapes(network))
-  found, wanted = ({'/'.join(path): leaf.shape for path, leaf in tree.items()} for tree in (flat, shapes))
+  found, wanted = (
+    {'/'.join(path): leaf.shape for path, leaf in tree.items()} for tree in (flat, shapes)
+  )
   faults = _differences(found, wanted)
   if faults:
     raise KdJaxError(
-      f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were trained with'
+      f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were '
+      f'trained with'
     )
   pooled = _pooled(network, shapes)
   state = {_torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
-  counters = {name.replace('running_var', 'num_batches_tracked'): np.zeros((), np.int64)
-              for name in state if name.endswith('running_var')}  # fmt: skip
+  counters = {
+    name.replace('running_var', 'num_batches_tracked'): np.zeros((), np.int64)
+    for name in state
+    if name.endswith('running_var')
+  }
   state |= counters
   return {name: state[name] for name in sorted(state, key=_natural)}
 
@@ -93,15 +118,16 @@ def import_file(
 ) -> tuple[NetworkSpec, PyTree]:
   """The network in a PyTorch checkpoint, and its weights.
 
-  A file of `export_file` states its spec; of any other it is inferred (see `torch_specs.spec_from_state`).
+  A file of `export_file` states its spec; of any other it is inferred (see
+  `torch_specs.spec_from_state`).
 
   Args:
     path: a `.pth` or `.pt` file of torch.save, in either format.
     image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
-    unstated: fields of the spec that are known and need not be guessed where the file does not state them: relu_placement,
-      mean, std.
+    unstated: fields of the spec that are known and need not be guessed where the file does not
+      state them: relu_placement, mean, std.
     weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:
@@ -111,14 +137,20 @@ def import_file(
   try:
     spec, state = stated_spec(checkpoint), torch_contents.state(checkpoint, weights=weights)
     if spec is None:
-      spec = spec_from_state(state, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes)
+      spec = spec_from_state(
+        state, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes
+      )
       spec = spec._replace(**unstated)
       if len(spec.mean) not in (0, spec.image_shape[2]):
-        raise KdJaxError(f'{len(spec.mean)} values of mean and std are given, and its images have {spec.image_shape[2]} channels')
+        raise KdJaxError(
+          f'{len(spec.mean)} values of mean and std are given, and its images have '
+          f'{spec.image_shape[2]} channels'
+        )
     else:
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
         raise KdJaxError(
-          f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; ask for what it holds'
+          f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; '
+          f'ask for what it holds'
         )
       spec = spec._replace(image_shape=tuple(image_shape or spec.image_shape))
     return spec, to_flax(state, models.build(spec))
@@ -127,16 +159,23 @@ def import_file(
 
 
 def facts(path: str | os.PathLike) -> Facts:
-  """Return what a PyTorch checkpoint says beside its weights. Raises KdJaxError where it cannot be read."""
+  """Return what a PyTorch checkpoint says beside its weights.
+
+  Raises KdJaxError where it cannot be read.
+  """
   checkpoint = read(path)
   copies = tuple(torch_contents.copies(checkpoint))
-  return Facts(stated_spec(checkpoint) is not None, torch_contents.stated_accuracy(checkpoint), copies)
+  return Facts(
+    stated_spec(checkpoint) is not None, torch_contents.stated_accuracy(checkpoint), copies
+  )
 
 
 def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -> None:
-  """Writes a network for PyTorch: its state dict under 'model_state_dict', and its spec, for `import_file`, as JSON.
+  """Writes a network for PyTorch: its state dict under 'model_state_dict', and its spec, for
+  `import_file`, as JSON.
 
-  Raises KdJaxError where the file cannot be written, or the variables are not those of the spec's network.
+  Raises KdJaxError where the file cannot be written, or the variables are not those of the spec's
+  network.
   """
   write(path, to_torch(variables, spec), notes=note_of(spec))
 
@@ -182,32 +221,43 @@ def _to_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
     array = array.transpose(3, 2, 0, 1)
   elif array.ndim == 2:
     channels, height, width = pooled
-    array = array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
+    array = (
+      array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
+    )
   return np.ascontiguousarray(array)
 
 
 def _converted(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
   if array.dtype.kind != 'f':
     raise KdJaxError(
-      f'{name} is of type {array.dtype}, where weights are floats; save the network before quantising it'
+      f'{name} is of type {array.dtype}, where weights are floats; save the network before '
+      f'quantising it'
     )
   with np.errstate(over='ignore', under='ignore'):  # an overflow shows in the next line
     converted = array.astype(dtype)
   if not np.isfinite(converted).all():
     raise KdJaxError(
-      f'{name} holds values that are infinite or NaN; its training diverged or the file is damaged: take another'
+      f'{name} holds values that are infinite or NaN; its training diverged or the file is '
+      f'damaged: take another'
     )
   return converted
 
 
-def _differences(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
-  """'' where names and shapes are equal, else one line that names some of each kind and counts the rest."""
+def _differences(
+  found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> str:
+  """'' where names and shapes are equal, else one line that names some of each kind and counts the
+  rest.
+  """
   kinds = {
     'missing': sorted(wanted.keys() - found.keys(), key=_natural),
     'unexpected': sorted(found.keys() - wanted.keys(), key=_natural),
-    'of another shape': [f'{name} {list(found[name])} for {list(wanted[name])}'
-                         for name in sorted(wanted.keys() & found.keys(), key=_natural) if found[name] != wanted[name]],
-  }  # fmt: skip
+    'of another shape': [
+      f'{name} {list(found[name])} for {list(wanted[name])}'
+      for name in sorted(wanted.keys() & found.keys(), key=_natural)
+      if found[name] != wanted[name]
+    ],
+  }
   return '; '.join(f'{kind} {_some(names)}' for kind, names in kinds.items() if names)
 
 
@@ -218,8 +268,12 @@ def _some(names: list[str]) -> str:
 
 def _natural(name: str) -> list:
   """A key that sorts layer1.10 after layer1.9."""
-  return [(len(part), part) if part.isdigit() else (0, part) for part in re.split(r'([0-9]+)', name)]
+  return [
+    (len(part), part) if part.isdigit() else (0, part) for part in re.split(r'([0-9]+)', name)
+  ]
 
 
 def _describe(spec: NetworkSpec) -> str:
-  return f'{spec.name} with {spec.classes} classes for {"×".join(map(str, spec.image_shape))} images'
+  return (
+    f'{spec.name} with {spec.classes} classes for {"×".join(map(str, spec.image_shape))} images'
+  )

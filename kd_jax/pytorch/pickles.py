@@ -1,9 +1,10 @@
-"""Runs the pickle in a PyTorch checkpoint as data: no name in it is ever imported, nothing of its choosing is called.
+"""Runs the pickle in a PyTorch checkpoint as data: no name in it is ever imported, nothing of its
+choosing is called.
 
-Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as a file says. This
-machine knows only the opcodes that torch.save writes and the few names of `torch_values`, which answers those with
-functions of ours. Time and memory are bounded by the number of instructions, so nothing here may copy what the memo can
-repeat.
+Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as
+a file says. This machine knows only the opcodes that torch.save writes and the few names of
+`torch_values`, which answers those with functions of ours. Time and memory are bounded by the
+number of instructions, so nothing here may copy what the memo can repeat.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import Any
 
 from kd_jax.pytorch.values import SAVE_ALONE, Name, Storage, Unreadable, check_state, named, stored
 
-_MAX_OPCODES = 500_000  # a ResNet152 with its optimiser takes 60,000; bounds the memory at some 100 MB
+# a ResNet152 with its optimiser takes 60,000; bounds the memory at some 100 MB
+_MAX_OPCODES = 500_000
 
 
 def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
   """Runs the pickle at data[start:].
 
   Returns:
-    The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor (and whatever a hostile
-    file leaves: Name, Storage, numpy.dtype; containers that contain themselves); the position after the pickle; every
-    storage that it names, by key.
+    The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor (and
+    whatever a hostile
+    file leaves: Name, Storage, numpy.dtype; containers that contain themselves); the position after
+    the pickle; every storage that it names, by key.
   """
   reader, stack, marks, memo, storages = _Reader(data, start), [], [], {}, {}
 
@@ -154,7 +157,9 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
           raise Unreadable('two tensors disagree on the type or size of their storage')
         stack.append(known)
       case _:
-        raise Unreadable(f'its pickle holds the instruction {opcode!r}, which state dicts do not need', SAVE_ALONE)
+        raise Unreadable(
+          f'its pickle holds the instruction {opcode!r}, which state dicts do not need', SAVE_ALONE
+        )
   raise Unreadable(f'its pickle has more than {_MAX_OPCODES:,} instructions', SAVE_ALONE)
 
 
@@ -195,5 +200,7 @@ def _update(target: dict, flat: list) -> None:
     raise Unreadable('its pickle gives a dictionary a key without a value')
   for key, value in zip(flat[::2], flat[1::2], strict=True):
     if type(key) not in (str, int, float, bool, type(None)):
-      raise Unreadable(f'a dictionary in its pickle has a {type(key).__name__} for a key', SAVE_ALONE)
+      raise Unreadable(
+        f'a dictionary in its pickle has a {type(key).__name__} for a key', SAVE_ALONE
+      )
     target[key] = value

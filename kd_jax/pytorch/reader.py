@@ -1,7 +1,9 @@
-"""Reads PyTorch checkpoints, `.pth` or `.pt`, without PyTorch and without running anything that they hold.
+"""Reads PyTorch checkpoints, `.pth` or `.pt`, without PyTorch and without running anything that
+they hold.
 
-Both containers of torch.save are read: the zip file of PyTorch ≥ 1.6, and the older stream of pickles (magic number,
-protocol, system, object, keys of the storages) that the storages follow as raw bytes.
+Both containers of torch.save are read: the zip file of PyTorch ≥ 1.6, and the older stream of
+pickles (magic number, protocol, system, object, keys of the storages) that the storages follow as
+raw bytes.
 """
 
 from __future__ import annotations
@@ -40,12 +42,14 @@ def read(path: str | os.PathLike) -> dict:
   """The contents of a PyTorch checkpoint.
 
   Returns:
-    Nested dicts, lists, tuples and plain values, with a numpy array for each tensor, of its own type; bfloat16, which
-    numpy has not, becomes float32. Tensors that share a storage share it here. Memory is at most some four times the
-    file's size, and 100 MB for what a hostile file makes of its pickle.
+    Nested dicts, lists, tuples and plain values, with a numpy array for each tensor, of its own
+    type; bfloat16, which numpy has not, becomes float32. Tensors that share a storage share it
+    here. Memory is at most some four times the file's size, and 100 MB for what a hostile file
+    makes of its pickle.
 
   Raises:
-    KdJaxError: the file is missing, damaged or none of torch.save's, holds anything but data, or is no dictionary.
+    KdJaxError: the file is missing, damaged or none of torch.save's, holds anything but data, or is
+      no dictionary.
   """
   try:
     if not os.path.isfile(path):
@@ -60,7 +64,9 @@ def read(path: str | os.PathLike) -> dict:
   except Unreadable as fault:
     raise KdJaxError(f'{str(path)!r} cannot be read as a PyTorch checkpoint: {fault}') from None
   except OSError as fault:
-    raise KdJaxError(f'{str(path)!r} cannot be read: {fault.strerror}; check the path and its permissions') from None
+    raise KdJaxError(
+      f'{str(path)!r} cannot be read: {fault.strerror}; check the path and its permissions'
+    ) from None
 
 
 def _of_another_kind(path: str, data: bytes) -> Unreadable:
@@ -69,16 +75,28 @@ def _of_another_kind(path: str, data: bytes) -> Unreadable:
     return Unreadable('it is empty')
   header = int.from_bytes(data[:8], 'little')
   if path.endswith('.safetensors') or (data[8:9] == b'{' and 2 <= header <= len(data) - 8):
-    return Unreadable('it is a file of safetensors, which kd_jax does not read', 'in PyTorch, save its state dict: '
-                      "torch.save(safetensors.torch.load_file(path), 'network.pth')")  # fmt: skip
-  if path.endswith('.msgpack') or (b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'):  # a map, of texts
-    return Unreadable('it is a file of msgpack, as flax writes its weights', 'write its network by jax.export as a .jax file, or its '
-                      'logits by kd_jax.tables')  # fmt: skip
+    return Unreadable(
+      'it is a file of safetensors, which kd_jax does not read',
+      'in PyTorch, save its state dict: '
+      "torch.save(safetensors.torch.load_file(path), 'network.pth')",
+    )
+  # a map, of texts
+  if path.endswith('.msgpack') or (
+    b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'
+  ):
+    return Unreadable(
+      'it is a file of msgpack, as flax writes its weights',
+      'write its network by jax.export as a .jax file, or its logits by kd_jax.tables',
+    )
   if data[:8] == b'\x89HDF\r\n\x1a\n':
-    return Unreadable('it is a file of HDF5, as Keras writes its weights', 'write its logits by kd_jax.tables')
+    return Unreadable(
+      'it is a file of HDF5, as Keras writes its weights', 'write its logits by kd_jax.tables'
+    )
   if path.endswith('.onnx'):
-    return Unreadable('it is a program of ONNX, whose weights have no names that kd_jax knows', 'give the run or the .pth that it was '
-                      'made of, or write its logits by kd_jax.tables')  # fmt: skip
+    return Unreadable(
+      'it is a program of ONNX, whose weights have no names that kd_jax knows',
+      'give the run or the .pth that it was made of, or write its logits by kd_jax.tables',
+    )
   return Unreadable('it is no file of torch.save')
 
 
@@ -102,7 +120,9 @@ def _read_zip(data: bytes) -> dict:
     except _ZIP_FAULTS:
       raise Unreadable('its zip container is damaged') from None
 
-  roots = [name.removesuffix('data.pkl') for name in names if re.fullmatch(r'[^/]+/data\.pkl', name)]
+  roots = [
+    name.removesuffix('data.pkl') for name in names if re.fullmatch(r'[^/]+/data\.pkl', name)
+  ]
   if len(roots) != 1:
     raise Unreadable('it is a zip file without one data.pkl, so none of torch.save', SAVE_ALONE)
   root = roots[0]
@@ -135,7 +155,11 @@ def _read_stream(data: bytes) -> dict:
   value, position, storages = run(data, position)
   limit = 4 * (position - start)
   keys, position, _ = run(data, position)
-  if type(keys) is not list or not all(type(key) is str for key in keys) or sorted(keys) != sorted(storages):
+  if (
+    type(keys) is not list
+    or not all(type(key) is str for key in keys)
+    or sorted(keys) != sorted(storages)
+  ):
     raise Unreadable('its list of storages is not what its tensors name')
   arrays = {}
   for key in keys:
@@ -158,7 +182,9 @@ def _itemsize(storage: Storage) -> int:
 def _array(data: bytes, storage: Storage, offset: int) -> np.ndarray:
   """The values of a storage, copied out of the file: aligned and writable."""
   if storage.dtype == 'bfloat16':  # the upper half of a float32
-    return (np.frombuffer(data, '<u2', storage.size, offset).astype(np.uint32) << 16).view(np.float32)
+    return (np.frombuffer(data, '<u2', storage.size, offset).astype(np.uint32) << 16).view(
+      np.float32
+    )
   if storage.dtype == 'bool':  # any other byte than 0 and 1 would be no bool of numpy's
     return np.frombuffer(data, np.uint8, storage.size, offset) != 0
   stored = np.frombuffer(data, np.dtype(storage.dtype).newbyteorder('<'), storage.size, offset)
@@ -166,7 +192,9 @@ def _array(data: bytes, storage: Storage, offset: int) -> np.ndarray:
 
 
 def _plain(value: Any, arrays: Mapping[str, np.ndarray], *, limit: int) -> dict:
-  """The value as a tree of its own: no container twice, none inside itself, at most `limit` values in all."""
+  """The value as a tree of its own: no container twice, none inside itself, at most `limit` values
+  in all.
+  """
   left = limit
 
   def walk(node: Any, depth: int) -> Any:
@@ -194,8 +222,10 @@ def _view(tensor: Tensor, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
   flat = arrays[tensor.storage.key]
   if 0 in tensor.shape:
     return np.zeros(tensor.shape, flat.dtype)
-  # The stride of a side of 1 is never used and may be anything, also more than numpy's integers hold.
+  # The stride of a side of 1 is never used and may be anything, also more than numpy's integers
+  # hold.
   strides = tuple(
-    flat.itemsize * stride if side > 1 else 0 for side, stride in zip(tensor.shape, tensor.strides, strict=True)
+    flat.itemsize * stride if side > 1 else 0
+    for side, stride in zip(tensor.shape, tensor.strides, strict=True)
   )
   return np.ndarray(tensor.shape, flat.dtype, flat, tensor.offset * flat.itemsize, strides)

@@ -1,8 +1,9 @@
-"""The same networks and losses in PyTorch, written from the mathematics: what kd_jax is compared with.
+"""The same networks and losses in PyTorch, written from the mathematics: what kd_jax is compared
+with.
 
-Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy. Layout is NCHW, and
-parameters bear the names of the published checkpoints. A 4×4-pooled embedding is flattened channels first, as there;
-kd_jax has them last.
+Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy.
+Layout is NCHW, and parameters bear the names of the published checkpoints. A 4×4-pooled embedding
+is flattened channels first, as there; kd_jax has them last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
-LARGE = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+LARGE = {
+  10: (1, 1, 1, 1),
+  18: (2, 2, 2, 2),
+  34: (3, 4, 6, 3),
+  50: (3, 4, 6, 3),
+  101: (3, 4, 23, 3),
+  152: (3, 8, 36, 3),
+}
 
 
 class Outputs(NamedTuple):
@@ -27,16 +35,26 @@ class Outputs(NamedTuple):
   embedding: Tensor  # f32[B, D], what the classifier sees
 
 
-def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement: str = 'block',
-          mean: Sequence[float] = (), std: Sequence[float] = ()) -> nn.Module:  # fmt: skip
-  """A network of kd_jax.models.MODELS with PyTorch's initial weights: (image f32[B, C, H, W] in [0, 1]) → Outputs.
+def build(
+  name: str,
+  *,
+  classes: int,
+  image_shape: Sequence[int],
+  relu_placement: str = 'block',
+  mean: Sequence[float] = (),
+  std: Sequence[float] = (),
+) -> nn.Module:
+  """A network of kd_jax.models.MODELS with PyTorch's initial weights: (image f32[B, C, H, W] in [0,
+  1]) → Outputs.
 
   Args:
     name: such as 'resnet26', 'thin_resnet20', 'resnet50', 'wrn16_2'.
     classes: K.
     image_shape: (height, width, channels).
-    relu_placement: 'block', 'stage', 'stem' or 'pool', as kd_jax.models.resnet documents them; a WRN has only 'block'.
-    mean: a value a channel, for normalising inside forward; empty: the network sees the pixels as they are.
+    relu_placement: 'block', 'stage', 'stem' or 'pool', as kd_jax.models.resnet documents them; a
+      WRN has only 'block'.
+    mean: a value a channel, for normalising inside forward; empty: the network sees the pixels as
+      they are.
     std: as mean.
 
   Raises:
@@ -44,7 +62,9 @@ def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement
   """
   wide = re.fullmatch(r'wrn(\d+)_(\d+)', name)
   plain = re.fullmatch(r'(thin_)?resnet(\d+)', name)
-  if relu_placement not in (RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS) or not (wide or plain):
+  if relu_placement not in (RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS) or not (
+    wide or plain
+  ):
     raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
   common = {'classes': classes, 'image_shape': image_shape, 'mean': mean, 'std': std}
   if wide:
@@ -52,12 +72,26 @@ def build(name: str, *, classes: int, image_shape: Sequence[int], relu_placement
   thin, depth = bool(plain[1]), int(plain[2])
   common['relu_placement'] = relu_placement
   if not thin and depth in LARGE:
-    return ResNet(blocks=LARGE[depth], widths=(64, 128, 256, 512), stem_width=64, bottleneck=depth >= 50, pool=None,
-                  **common)  # fmt: skip
+    return ResNet(
+      blocks=LARGE[depth],
+      widths=(64, 128, 256, 512),
+      stem_width=64,
+      bottleneck=depth >= 50,
+      pool=None,
+      **common,
+    )
   if depth % 6 != 2:
-    raise ValueError(f"there is no network '{name}': three stages of basic blocks have a depth of 6 n + 2")
-  return ResNet(blocks=((depth - 2) // 6,) * 3, widths=(16, 32, 64), stem_width=16 if thin else 64, bottleneck=False,
-                pool=None if thin else 4, **common)  # fmt: skip
+    raise ValueError(
+      f"there is no network '{name}': three stages of basic blocks have a depth of 6 n + 2"
+    )
+  return ResNet(
+    blocks=((depth - 2) // 6,) * 3,
+    widths=(16, 32, 64),
+    stem_width=16 if thin else 64,
+    bottleneck=False,
+    pool=None if thin else 4,
+    **common,
+  )
 
 
 def nokd(logits: Tensor, label: Tensor) -> Tensor:
@@ -65,11 +99,21 @@ def nokd(logits: Tensor, label: Tensor) -> Tensor:
   return F.cross_entropy(logits, label)
 
 
-def kd(logits: Tensor, teacher_logits: Tensor, label: Tensor, *, alpha: float = 0.5,
-       temperature: float = 5.0) -> Tensor:  # fmt: skip
-  """(1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T, summed over classes, the mean over the batch."""
+def kd(
+  logits: Tensor,
+  teacher_logits: Tensor,
+  label: Tensor,
+  *,
+  alpha: float = 0.5,
+  temperature: float = 5.0,
+) -> Tensor:
+  """(1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T, summed over classes, the mean
+  over the batch.
+  """
   teacher = F.log_softmax(teacher_logits / temperature, 1)
-  divergence = F.kl_div(F.log_softmax(logits / temperature, 1), teacher, reduction='batchmean', log_target=True)
+  divergence = F.kl_div(
+    F.log_softmax(logits / temperature, 1), teacher, reduction='batchmean', log_target=True
+  )
   return (1 - alpha) * F.cross_entropy(logits, label) + alpha * temperature**2 * divergence
 
 
@@ -78,7 +122,10 @@ def _conv(inward: int, outward: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Normalised(nn.Module):
-  """Pixels in [0, 1] to the network's own scale. They are no buffers: the state dict has published names alone."""
+  """Pixels in [0, 1] to the network's own scale.
+
+  They are no buffers: the state dict has published names alone.
+  """
 
   def __init__(self, mean: Sequence[float], std: Sequence[float]):
     super().__init__()
@@ -87,7 +134,9 @@ class _Normalised(nn.Module):
   def normalise(self, image: Tensor) -> Tensor:
     if not self.mean:
       return image
-    return (image - image.new_tensor(self.mean).reshape(1, -1, 1, 1)) / image.new_tensor(self.std).reshape(1, -1, 1, 1)
+    return (image - image.new_tensor(self.mean).reshape(1, -1, 1, 1)) / image.new_tensor(
+      self.std
+    ).reshape(1, -1, 1, 1)
 
 
 class Block(nn.Module):
@@ -106,7 +155,9 @@ class Block(nn.Module):
       self.conv2, self.bn2 = _conv(width, width, 3), nn.BatchNorm2d(width)
     self.shortcut = nn.Sequential()
     if stride != 1 or inward != self.outward:
-      self.shortcut = nn.Sequential(_conv(inward, self.outward, 1, stride), nn.BatchNorm2d(self.outward))
+      self.shortcut = nn.Sequential(
+        _conv(inward, self.outward, 1, stride), nn.BatchNorm2d(self.outward)
+      )
 
   def forward(self, x: Tensor) -> Tensor:
     y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
@@ -118,9 +169,20 @@ class Block(nn.Module):
 class ResNet(_Normalised):
   """The paper's, the thin and the large residual networks, which differ in their numbers alone."""
 
-  def __init__(self, *, classes: int, image_shape: Sequence[int], blocks: Sequence[int], widths: Sequence[int],
-               stem_width: int, bottleneck: bool, pool: int | None, relu_placement: str, mean: Sequence[float],
-               std: Sequence[float]):  # fmt: skip
+  def __init__(
+    self,
+    *,
+    classes: int,
+    image_shape: Sequence[int],
+    blocks: Sequence[int],
+    widths: Sequence[int],
+    stem_width: int,
+    bottleneck: bool,
+    pool: int | None,
+    relu_placement: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+  ):
     super().__init__(mean, std)
     self.relu_placement, self.pool = relu_placement, pool
     self.conv1, self.bn1 = _conv(image_shape[2], stem_width, 3), nn.BatchNorm2d(stem_width)
@@ -135,7 +197,9 @@ class ResNet(_Normalised):
       self.add_module(f'layer{stage}', nn.Sequential(*made))
       self.stages.append(f'layer{stage}')
       self.widths.append(inward)
-    self.linear = nn.Linear(inward * (height // pool) * (width // pool) if pool else inward, classes)
+    self.linear = nn.Linear(
+      inward * (height // pool) * (width // pool) if pool else inward, classes
+    )
 
   def last_norms(self) -> list[nn.BatchNorm2d]:
     """Return the last BatchNorm before each feature."""
@@ -162,7 +226,10 @@ class ResNet(_Normalised):
 
 
 class PreActivationBlock(nn.Module):
-  """BatchNorm, ReLU, convolution, twice. Returns the block's sum and its first BatchNorm's output, before the ReLU."""
+  """BatchNorm, ReLU, convolution, twice.
+
+  Returns the block's sum and its first BatchNorm's output, before the ReLU.
+  """
 
   def __init__(self, inward: int, width: int, stride: int):
     super().__init__()
@@ -186,10 +253,21 @@ class Stage(nn.Module):
 
 
 class WideResNet(_Normalised):
-  """WRN-depth-factor. A stage's feature is the input of the first ReLU after it, after that ReLU's BatchNorm."""
+  """WRN-depth-factor.
 
-  def __init__(self, *, depth: int, factor: int, classes: int, image_shape: Sequence[int], mean: Sequence[float],
-               std: Sequence[float]):  # fmt: skip
+  A stage's feature is the input of the first ReLU after it, after that ReLU's BatchNorm.
+  """
+
+  def __init__(
+    self,
+    *,
+    depth: int,
+    factor: int,
+    classes: int,
+    image_shape: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+  ):
     super().__init__(mean, std)
     self.conv1, inward = _conv(image_shape[2], 16, 3), 16
     self.widths = [16 * factor, 32 * factor, 64 * factor]

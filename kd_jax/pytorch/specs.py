@@ -1,4 +1,6 @@
-"""Which network a PyTorch checkpoint holds: by the names and shapes of its arrays, or by our own note in the file."""
+"""Which network a PyTorch checkpoint holds: by the names and shapes of its arrays, or by our own
+note in the file.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +30,29 @@ _BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
 
 
 def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
-  """The arrays of a checkpoint under the published code's names, and whether it spelled them so itself.
+  """The arrays of a checkpoint under the published code's names, and whether it spelled them so
+  itself.
 
-  Takes a state dict, or a dictionary that holds one under model_state_dict, state_dict, model or net, with or without
-  DataParallel's prefix `module.`; num_batches_tracked is dropped, and so is the counter of averaged weights. Raises KdJaxError
-  where there is no state dict.
+  Takes a state dict, or a dictionary that holds one under model_state_dict, state_dict, model or
+  net, with or without DataParallel's prefix `module.`; num_batches_tracked is dropped, and so is
+  the counter of averaged weights. Raises KdJaxError where there is no state dict.
   """
   state = torch_contents.state(checkpoint)
-  state = {name: array for name, array in state.items() if isinstance(array, np.ndarray) and isinstance(name, str)}
+  state = {
+    name: array
+    for name, array in state.items()
+    if isinstance(array, np.ndarray) and isinstance(name, str)
+  }
   state.pop('n_averaged', None)
   while state and all(name.startswith('module.') for name in state):
     state = {name.removeprefix('module.'): array for name, array in state.items()}
   state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}
   renamed = {_respelt(name): array for name, array in state.items()}
   if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):
-    raise KdJaxError('there is no state dict of one network: it needs arrays named ….weight, each once; '
-                     "save {'model_state_dict': model.state_dict()}")  # fmt: skip
+    raise KdJaxError(
+      'there is no state dict of one network: it needs arrays named ….weight, each once; '
+      "save {'model_state_dict': model.state_dict()}"
+    )
   return renamed, list(renamed) == list(state)
 
 
@@ -62,9 +71,10 @@ def spec_from_state(
 ) -> NetworkSpec:
   """The spec of the network whose weights `state` holds.
 
-  No weight says where ReLUs stand and how images were normalised. Files in the published code's spelling (shortcut,
-  linear) are taken to be its networks: its ReLU placement `stage` where its ResNets of three stages have it, and for
-  32×32×3 images its normalisation. Others get `block` and pixels as they are. A `name` or `classes` that is given
+  No weight says where ReLUs stand and how images were normalised. Files in the published code's
+  spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage` where its
+  ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get `block` and
+  pixels as they are. A `name` or `classes` that is given
   goes into the spec unseen: `torch_names.to_flax` says where the weights do not fit.
 
   Raises:
@@ -73,8 +83,10 @@ def spec_from_state(
   state, published = canonical(state)
   head = state.get('linear.weight')
   if head is None or head.ndim != 2 or not head.size:
-    raise KdJaxError('the weights have no classifier: a dense layer named linear or fc is needed; '
-                     'save the whole network, not its body alone')  # fmt: skip
+    raise KdJaxError(
+      'the weights have no classifier: a dense layer named linear or fc is needed; '
+      'save the whole network, not its body alone'
+    )
   if name is None:
     name = _recognise(state)
   elif name not in models.MODELS:
@@ -90,20 +102,29 @@ def spec_from_state(
 
 
 def _recognise(state: Mapping[str, np.ndarray]) -> str:
-  """The row of the table with the state's stem width, blocks and widths of each stage and kind of block."""
+  """The row of the table with the state's stem width, blocks and widths of each stage and kind of
+  block.
+  """
   found = [match for match in map(_BLOCK.match, state) if match]
   pre_activation = any(match[2] for match in found)
   stages = sorted({int(match[1]) for match in found})
-  blocks = tuple(len({int(match[3]) for match in found if int(match[1]) == stage}) for stage in stages)
+  blocks = tuple(
+    len({int(match[3]) for match in found if int(match[1]) == stage}) for stage in stages
+  )
   inner = 'layer.' if pre_activation else ''
   firsts = ['conv1.weight', *(f'layer{stage}.{inner}0.conv1.weight' for stage in stages)]
-  stem, *widths = (state[first].shape[0] if first in state and state[first].ndim == 4 else 0 for first in firsts)
+  stem, *widths = (
+    state[first].shape[0] if first in state and state[first].ndim == 4 else 0 for first in firsts
+  )
   signature = (pre_activation, stem, blocks, tuple(widths), 'layer1.0.conv3.weight' in state)
   for name in models.MODELS:
     if _signature(name) == signature:
       return name
-  raise KdJaxError(f'the weights are of no network known here: a stem of {stem} filters, stages of {_brief(blocks)} '
-                   f'blocks with {_brief(widths)} filters; known are the rows of kd_jax.models.MODELS')  # fmt: skip
+  raise KdJaxError(
+    f'the weights are of no network known here: a stem of {stem} filters, stages of '
+    f'{_brief(blocks)} '
+    f'blocks with {_brief(widths)} filters; known are the rows of kd_jax.models.MODELS'
+  )
 
 
 def _signature(name: str) -> tuple:
@@ -117,7 +138,13 @@ def _signature(name: str) -> tuple:
       tuple(width * numbers['factor'] for width in (16, 32, 64)),
       False,
     )
-  return False, numbers['stem_width'], numbers['blocks'], numbers['widths'], numbers.get('bottleneck', False)
+  return (
+    False,
+    numbers['stem_width'],
+    numbers['blocks'],
+    numbers['widths'],
+    numbers.get('bottleneck', False),
+  )
 
 
 def _brief(numbers: tuple[int, ...]) -> str:
@@ -125,27 +152,36 @@ def _brief(numbers: tuple[int, ...]) -> str:
 
 
 def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
-  """The spec that our own export left in a checkpoint, or None; raises KdJaxError where the note is damaged."""
+  """The spec that our own export left in a checkpoint, or None; raises KdJaxError where the note is
+  damaged.
+  """
   if NOTE not in checkpoint:
     return None
   try:
     spec = NetworkSpec(**json.loads(checkpoint[NOTE]))
-    spec = spec._replace(image_shape=tuple(spec.image_shape), mean=tuple(spec.mean), std=tuple(spec.std))
+    spec = spec._replace(
+      image_shape=tuple(spec.image_shape), mean=tuple(spec.mean), std=tuple(spec.std)
+    )
     sound = (
       spec.name in models.MODELS
       and spec.relu_placement in models.RELU_PLACEMENTS
       and spec.compute_dtype in models.COMPUTE_DTYPES
       and len(spec.image_shape) == 3
       and all(type(side) is int and 0 < side <= 2**16 for side in (spec.classes, *spec.image_shape))
-      and len(spec.mean) == len(spec.std) and len(spec.mean) in (0, spec.image_shape[2])
-      and all(type(value) in (int, float) and math.isfinite(value) for value in spec.mean + spec.std)
+      and len(spec.mean) == len(spec.std)
+      and len(spec.mean) in (0, spec.image_shape[2])
+      and all(
+        type(value) in (int, float) and math.isfinite(value) for value in spec.mean + spec.std
+      )
       and all(value > 0 for value in spec.std)
-    )  # fmt: skip
+    )
   except (ValueError, TypeError, RecursionError, OverflowError):
     sound = False
   if not sound:
-    raise KdJaxError(f'its entry {NOTE!r} describes no network of this version; '
-                     'export it again, or remove the entry and import by the names of the weights')  # fmt: skip
+    raise KdJaxError(
+      f'its entry {NOTE!r} describes no network of this version; '
+      'export it again, or remove the entry and import by the names of the weights'
+    )
   return spec
 
 

@@ -1,4 +1,6 @@
-"""What the names in a PyTorch checkpoint stand for, and the values that its pickle may describe: storages, tensors, numbers."""
+"""What the names in a PyTorch checkpoint stand for, and the values that its pickle may describe:
+storages, tensors, numbers.
+"""
 
 from __future__ import annotations
 
@@ -52,34 +54,51 @@ class Tensor:
 
 
 def check_state(instance: Any, state: Any) -> None:
-  """BUILD sets attributes; the only ones in a state dict are the modules' version numbers, which nothing needs.
+  """BUILD sets attributes; the only ones in a state dict are the modules' version numbers, which
+  nothing needs.
 
   Raises Unreadable for any others.
   """
   if type(instance) is dict and type(state) is dict:
     return
-  if isinstance(instance, np.dtype) and type(state) is tuple and len(state) > 1 and _is_text(state[1], '<', '|'):
+  if (
+    isinstance(instance, np.dtype)
+    and type(state) is tuple
+    and len(state) > 1
+    and _is_text(state[1], '<', '|')
+  ):
     return
   raise Unreadable('its pickle sets attributes of an object', SAVE_ALONE)
 
 
 def stored(identity: Any) -> Storage:
-  """('storage', class, key, device, size), and in the old format the view of a storage, which is always None today.
+  """('storage', class, key, device, size), and in the old format the view of a storage, which is
+  always None today.
 
   Raises Unreadable for anything else.
   """
-  if type(identity) is not tuple or len(identity) not in (5, 6) or not _is_text(identity[0], 'storage'):
+  if (
+    type(identity) is not tuple
+    or len(identity) not in (5, 6)
+    or not _is_text(identity[0], 'storage')
+  ):
     raise Unreadable('its pickle names a stored object that is no storage', SAVE_ALONE)
   kind, key, size = identity[1], identity[2], identity[4]
-  if not isinstance(kind, Name) or kind.dtype is None or type(key) is not str or not _is_count(size):
+  if (
+    not isinstance(kind, Name) or kind.dtype is None or type(key) is not str or not _is_count(size)
+  ):
     raise Unreadable('its pickle describes a storage wrongly')
   if identity[-1] is not None and len(identity) == 6:
-    raise Unreadable('its pickle holds a view of a storage, as only PyTorch < 0.4 wrote it', SAVE_ALONE)
+    raise Unreadable(
+      'its pickle holds a view of a storage, as only PyTorch < 0.4 wrote it', SAVE_ALONE
+    )
   return Storage(key, kind.dtype, size)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
-  """torch._utils._rebuild_tensor_v2; what follows the strides (requires_grad, hooks, …) leaves the values alone."""
+  """torch._utils._rebuild_tensor_v2; what follows the strides (requires_grad, hooks, …) leaves the
+  values alone.
+  """
   del unused
   sides_known = _is_shape(shape) and _is_shape(strides) and len(shape) == len(strides)
   if not isinstance(storage, Storage) or not _is_count(offset) or not sides_known:
@@ -101,7 +120,9 @@ def _parameter(data: Any, *unused: Any) -> Tensor:
 
 
 def _ordered_dict() -> dict:
-  """Python 2 passed the items; that form is not read, since the memo could repeat them without end."""
+  """Python 2 passed the items; that form is not read, since the memo could repeat them
+  without end.
+  """
   return {}
 
 
@@ -148,7 +169,9 @@ def _is_shape(value: Any) -> bool:
 
 
 def _is_text(value: Any, *allowed: str) -> bool:
-  """Compares after a look at the type: a numpy type compared with text would try to understand the text."""
+  """Compares after a look at the type: a numpy type compared with text would try to understand the
+  text.
+  """
   return type(value) is str and value in allowed
 
 
@@ -164,13 +187,22 @@ _CALLS = {
   '_codecs encode': (_encode, (2,)),
 }
 _DTYPES = {
-  'Double': 'float64', 'Float': 'float32', 'Half': 'float16', 'BFloat16': 'bfloat16', 'Long': 'int64', 'Int': 'int32',
-  'Short': 'int16', 'Char': 'int8', 'Byte': 'uint8', 'Bool': 'bool',
-}  # fmt: skip
+  'Double': 'float64',
+  'Float': 'float32',
+  'Half': 'float16',
+  'BFloat16': 'bfloat16',
+  'Long': 'int64',
+  'Int': 'int32',
+  'Short': 'int16',
+  'Char': 'int8',
+  'Byte': 'uint8',
+  'Bool': 'bool',
+}
 _NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.items()} | {
   f'{module} {kind}Storage': Name(f'{module} {kind}Storage', dtype=dtype)
-  for module in ('torch', 'torch.cuda') for kind, dtype in _DTYPES.items()
-}  # fmt: skip
+  for module in ('torch', 'torch.cuda')
+  for kind, dtype in _DTYPES.items()
+}
 
 
 def named(module: Any, attribute: Any) -> Name:
@@ -180,6 +212,7 @@ def named(module: Any, attribute: Any) -> Name:
   known = _NAMES.get(f'{module} {attribute}')
   if known is None:
     raise Unreadable(
-      f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe', SAVE_ALONE
+      f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe',
+      SAVE_ALONE,
     )
   return known

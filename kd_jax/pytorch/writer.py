@@ -1,7 +1,8 @@
 """Writes a state dict as a PyTorch checkpoint, without PyTorch.
 
-The file is what `torch.save({'model_state_dict': OrderedDict(...)}, path)` makes: a zip archive, uncompressed, of one
-pickle (protocol 2, written here instruction by instruction) and the raw values of each tensor.
+The file is what `torch.save({'model_state_dict': OrderedDict(...)}, path)` makes: a zip archive,
+uncompressed, of one pickle (protocol 2, written here instruction by instruction) and the raw values
+of each tensor.
 """
 
 from __future__ import annotations
@@ -19,12 +20,24 @@ import numpy as np
 from kd_jax.types import KdJaxError
 
 _STORAGES = {
-  'float64': 'Double', 'float32': 'Float', 'float16': 'Half', 'int64': 'Long', 'int32': 'Int', 'int16': 'Short',
-  'int8': 'Char', 'uint8': 'Byte', 'bool': 'Bool',
-}  # fmt: skip
+  'float64': 'Double',
+  'float32': 'Float',
+  'float16': 'Half',
+  'int64': 'Long',
+  'int32': 'Int',
+  'int16': 'Short',
+  'int8': 'Char',
+  'uint8': 'Byte',
+  'bool': 'Bool',
+}
 
 
-def write(path: str | os.PathLike, state: Mapping[str, np.ndarray], *, notes: Mapping[str, str] | None = None) -> None:
+def write(
+  path: str | os.PathLike,
+  state: Mapping[str, np.ndarray],
+  *,
+  notes: Mapping[str, str] | None = None,
+) -> None:
   """Writes {'model_state_dict': state, **notes}, readable by `torch.load(path, weights_only=True)`.
 
   The file appears whole or not at all, and the same state makes the same bytes.
@@ -41,7 +54,8 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray], *, notes: Ma
   for name, array in arrays.items():
     if array.dtype.name not in _STORAGES:
       raise KdJaxError(
-        f'{name} cannot be written for PyTorch: its type is {array.dtype.name}; convert it to float32 first'
+        f'{name} cannot be written for PyTorch: its type is {array.dtype.name}; convert it to '
+        f'float32 first'
       )
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_STORED) as archive:
@@ -71,25 +85,50 @@ def _replace(path: Path, content: bytes) -> None:
       temporary.unlink(missing_ok=True)
   except OSError as fault:
     raise KdJaxError(
-      f'{str(path)!r} cannot be written: {fault.strerror}; check the folder, its permissions and its space'
+      f'{str(path)!r} cannot be written: {fault.strerror}; check the folder, its permissions and '
+      f'its space'
     ) from None
 
 
 def _pickled(arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:
-  entries = b''.join(_text(name) + _tensor(key, array) for key, (name, array) in enumerate(arrays.items()))
+  entries = b''.join(
+    _text(name) + _tensor(key, array) for key, (name, array) in enumerate(arrays.items())
+  )
   state = _ORDERED_DICT + pickle.MARK + entries + pickle.SETITEMS
   others = b''.join(_text(name) + _text(note) for name, note in notes.items())
-  return (pickle.PROTO + b'\x02' + pickle.EMPTY_DICT + pickle.MARK + _text('model_state_dict') + state + others
-          + pickle.SETITEMS + pickle.STOP)  # fmt: skip
+  return (
+    pickle.PROTO
+    + b'\x02'
+    + pickle.EMPTY_DICT
+    + pickle.MARK
+    + _text('model_state_dict')
+    + state
+    + others
+    + pickle.SETITEMS
+    + pickle.STOP
+  )
 
 
 def _tensor(key: int, array: np.ndarray) -> bytes:
-  """torch._utils._rebuild_tensor_v2(storage, offset 0, shape, strides, requires_grad False, hooks OrderedDict())."""
+  """torch._utils._rebuild_tensor_v2(storage, offset 0, shape, strides, requires_grad False, hooks
+  OrderedDict()).
+  """
   strides = [int(np.prod(array.shape[axis + 1 :], dtype=np.int64)) for axis in range(array.ndim)]
-  identity = [_text('storage'), _name('torch', f'{_STORAGES[array.dtype.name]}Storage'), _text(str(key)), _text('cpu'),
-              _integer(array.size)]  # fmt: skip
-  arguments = [_tuple(identity) + pickle.BINPERSID, _integer(0), _tuple(map(_integer, array.shape)),
-               _tuple(map(_integer, strides)), pickle.NEWFALSE, _ORDERED_DICT]  # fmt: skip
+  identity = [
+    _text('storage'),
+    _name('torch', f'{_STORAGES[array.dtype.name]}Storage'),
+    _text(str(key)),
+    _text('cpu'),
+    _integer(array.size),
+  ]
+  arguments = [
+    _tuple(identity) + pickle.BINPERSID,
+    _integer(0),
+    _tuple(map(_integer, array.shape)),
+    _tuple(map(_integer, strides)),
+    pickle.NEWFALSE,
+    _ORDERED_DICT,
+  ]
   return _name('torch._utils', '_rebuild_tensor_v2') + _tuple(arguments) + pickle.REDUCE
 
 
@@ -104,7 +143,9 @@ def _text(text: str) -> bytes:
 
 def _integer(value: int) -> bytes:
   return (
-    pickle.BININT + struct.pack('<i', value) if value < 2**31 else pickle.LONG1 + b'\x08' + struct.pack('<q', value)
+    pickle.BININT + struct.pack('<i', value)
+    if value < 2**31
+    else pickle.LONG1 + b'\x08' + struct.pack('<q', value)
   )
 
 

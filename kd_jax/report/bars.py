@@ -12,9 +12,15 @@ from kd_jax.report import colours
 from kd_jax.report.labels import percent_tick, shortened
 from kd_jax.report.table import percent
 
-_ROLES = {'teacher': colours.TEACHER, 'teacher assistant': colours.ASSISTANT, 'student alone': colours.BASELINE,
-          'student': colours.STUDENT, 'distilled student': colours.STUDENT}  # fmt: skip
-_FEWEST = 3  # seeds that an interval is drawn of: that of two may be six times as wide as they are apart
+_ROLES = {
+  'teacher': colours.TEACHER,
+  'teacher assistant': colours.ASSISTANT,
+  'student alone': colours.BASELINE,
+  'student': colours.STUDENT,
+  'distilled student': colours.STUDENT,
+}
+# seeds that an interval is drawn of: that of two may be six times as wide as they are apart
+_FEWEST = 3
 
 
 def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
@@ -26,7 +32,9 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
   low, high = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
   start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
   end = high + 0.3 * (high - start)  # room for the numbers
-  shades = {name: colour for name, colour in colours.of_phases(bars).items() if _is_phase(bars[name][0])}
+  shades = {
+    name: colour for name, colour in colours.of_phases(bars).items() if _is_phase(bars[name][0])
+  }
   distilled = any(_role(rows[0]) == 'distilled student' for rows in bars.values())
   shown, note = {}, ''
   for place, (name, rows) in enumerate(bars.items()):
@@ -39,9 +47,23 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
       cut = [start + share * (end - start) for share in (0.012, 0.022)]
       axis.plot(cut, [place + 0.36, place - 0.36], color='white', linewidth=2.5)
     if ends := _interval(rows):
-      axis.errorbar(mean, place, xerr=[[mean - ends[0]], [ends[1] - mean]], fmt='none', ecolor='black', capsize=4)
+      axis.errorbar(
+        mean,
+        place,
+        xerr=[[mean - ends[0]], [ends[1] - mean]],
+        fmt='none',
+        ecolor='black',
+        capsize=4,
+      )
     if len(rows) > 1:
-      axis.plot(values[name], [place] * len(rows), 'o', markersize=4.5, color='white', markeredgecolor='black')
+      axis.plot(
+        values[name],
+        [place] * len(rows),
+        'o',
+        markersize=4.5,
+        color='white',
+        markeredgecolor='black',
+      )
     optimistic = any(row.get('selection') == 'test' for row in rows)
     note = '\n* epoch selected on the test set: optimistic' if optimistic else note
     axis.annotate(
@@ -55,7 +77,9 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
   axis.set_yticks(range(len(bars)), [_bar_label(name, rows) for name, rows in bars.items()])
   axis.set_ylim(len(bars) - 0.45, -0.55)
   axis.tick_params(axis='y', length=0)
-  axis.set_xticks([start + step * count for count in range(100) if start + step * count <= min(end, 1.0) + 1e-9])
+  axis.set_xticks(
+    [start + step * count for count in range(100) if start + step * count <= min(end, 1.0) + 1e-9]
+  )
   axis.set_xlim(start, end)
   axis.xaxis.set_major_formatter(percent_tick)
   axis.xaxis.grid(True)
@@ -65,11 +89,15 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
 
 
 def _zoom(low: float, high: float) -> tuple[float, float]:
-  """The start of the axis and the step of its ticks: round numbers; the differences get about half of the width."""
+  """The start of the axis and the step of its ticks: round numbers; the differences get about half
+  of the width.
+  """
   start = low - max(high - low, 0.02)
   if start < low / 2:
     start = 0.0
-  step = next(step for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if high - start <= 6 * step or step == 0.2)
+  step = next(
+    step for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if high - start <= 6 * step or step == 0.2
+  )
   return math.floor(start / step + 1e-9) * step, step
 
 
@@ -83,7 +111,11 @@ def _role(row: Row) -> str:
 
 def _is_phase(row: Row) -> bool:
   """Whether a row is a network of a run, under its phase's name."""
-  return row.get('role') is not None and row['name'] in ('baseline', 'student') or row.get('role') == 'teacher'
+  return (
+    row.get('role') is not None
+    and row['name'] in ('baseline', 'student')
+    or row.get('role') == 'teacher'
+  )
 
 
 def _span(rows: Sequence[Row]) -> tuple[float, float]:
@@ -93,7 +125,10 @@ def _span(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _interval(rows: Sequence[Row]) -> tuple[float, float] | None:
-  """Return the 95 % interval of a bar: Wilson's of one accuracy, Student's t over seeds, as far as accuracies go; None of two."""
+  """Return the 95 % interval of a bar:
+
+  Wilson's of one accuracy, Student's t over seeds, as far as accuracies go; None of two.
+  """
   values = [float(row['test_accuracy']) for row in rows]
   images = rows[0].get('test_examples')
   if len(rows) == 1:
@@ -105,15 +140,27 @@ def _interval(rows: Sequence[Row]) -> tuple[float, float] | None:
 
 
 def _images(bars: Mapping[str, Sequence[Row]]) -> str:
-  """Return a line that says how many images the accuracies are of, and what their intervals are; '' where that is not noted."""
-  counts = sorted({rows[0]['test_examples'] for rows in bars.values() if rows[0].get('test_examples')})
+  """Return a line that says how many images the accuracies are of, and what their intervals are; ''
+  where that is not noted.
+  """
+  counts = sorted(
+    {rows[0]['test_examples'] for rows in bars.values() if rows[0].get('test_examples')}
+  )
   if not counts:
     return ''
   number = ' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))
   lines = '; lines: 95 % intervals '
-  single = f'{lines}by their choice alone (Wilson)' if any(len(rows) == 1 for rows in bars.values()) else ''
-  several = f'{lines}over seeds (Student)' if any(len(rows) >= _FEWEST for rows in bars.values()) else ''
-  return f'\nn = {number} test images' + (single + several.replace(lines, ', or ') if single else several)
+  single = (
+    f'{lines}by their choice alone (Wilson)'
+    if any(len(rows) == 1 for rows in bars.values())
+    else ''
+  )
+  several = (
+    f'{lines}over seeds (Student)' if any(len(rows) >= _FEWEST for rows in bars.values()) else ''
+  )
+  return f'\nn = {number} test images' + (
+    single + several.replace(lines, ', or ') if single else several
+  )
 
 
 def _bar_label(name: str, rows: Sequence[Row]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def percent_tick(value: float, *place: int | None) -> str:
-  """Return a fraction as a tick of an axis writes it; matplotlib gives the place of the tick, too."""
+  """Return a fraction as a tick of an axis writes it; matplotlib gives the place of the
+  tick, too.
+  """
   del place
   return f'{100 * value:.4g} %'
 

@@ -1,4 +1,7 @@
-"""What the pages have in common: their look, and the parts that they are made of. Everything that a reader sees is escaped."""
+"""What the pages have in common: their look, and the parts that they are made of.
+
+Everything that a reader sees is escaped.
+"""
 
 from __future__ import annotations
 
@@ -44,17 +47,28 @@ _NUMBER = re.compile(rf'[*≤≥]? ?[-+]?[\d.,]+(e[-+]?\d+)?|< \.001|(\d[\d.]* [
 
 def document(title: str, parts: Sequence[str]) -> str:
   """A whole page, whose body the parts are."""
-  return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-          f'initial-scale=1"><title>{text(title)}</title><style>{_STYLE}</style></head><body><main>\n'
-          + '\n'.join(parts) + '\n</main></body></html>\n')  # fmt: skip
+  return (
+    f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+    f'content="width=device-width, '
+    f'initial-scale=1"><title>{text(title)}</title><style>{_STYLE}</style></head><body><main>\n'
+    + '\n'.join(parts)
+    + '\n</main></body></html>\n'
+  )
 
 
 def flat(config: Mapping[str, Any], *, prefix: str = '') -> dict[str, Any]:
-  """A configuration under the keys of the command line: {'options': {'kd': {'alpha': 0.5}}} is {'kd.alpha': 0.5}."""
+  """A configuration under the keys of the command line: {'options': {'kd': {'alpha':
+
+  0.5}}} is {'kd.alpha': 0.5}.
+  """
   found: dict[str, Any] = {}
   for key, value in config.items():
     name = prefix + key
-    found |= flat(value, prefix='' if name == 'options' else name + '.') if isinstance(value, Mapping) else {name: value}
+    found |= (
+      flat(value, prefix='' if name == 'options' else name + '.')
+      if isinstance(value, Mapping)
+      else {name: value}
+    )
   return found
 
 
@@ -73,17 +87,26 @@ def section(name: str, heading: str) -> str:
   return f'<h2 id="{text(name)}">{text(heading)}</h2>'
 
 
-def table(headings: Sequence[str], lines: Sequence[Sequence[str]], *, under: Sequence[str] = ()) -> str:
+def table(
+  headings: Sequence[str], lines: Sequence[Sequence[str]], *, under: Sequence[str] = ()
+) -> str:
   """Columns of numbers to the right, others to the left; `under` is the heading over each line."""
-  words = [not all(_NUMBER.fullmatch(line[column]) for line in lines) for column in range(len(headings))]
+  words = [
+    not all(_NUMBER.fullmatch(line[column]) for line in lines) for column in range(len(headings))
+  ]
   words[0] = True
   sides = [' class="t"' if left else '' for left in words]
-  head = ''.join(f'<th scope="col"{side}>{text(cell)}</th>' for cell, side in zip(headings, sides, strict=True))
+  head = ''.join(
+    f'<th scope="col"{side}>{text(cell)}</th>' for cell, side in zip(headings, sides, strict=True)
+  )
   body = ''
   for number, line in enumerate(lines):
     if under and under[number] and (number == 0 or under[number - 1] != under[number]):
       body += f'<tr><th class="group" scope="rowgroup" colspan="{len(headings)}">{text(under[number])}</th></tr>\n'
-    cells = ''.join(f'<td{_side(cell, side)}>{text(cell)}</td>' for cell, side in zip(line[1:], sides[1:], strict=True))
+    cells = ''.join(
+      f'<td{_side(cell, side)}>{text(cell)}</td>'
+      for cell, side in zip(line[1:], sides[1:], strict=True)
+    )
     body += f'<tr><th scope="row" class="t">{text(line[0])}</th>{cells}</tr>\n'
   return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
@@ -94,8 +117,14 @@ def _side(cell: str, side: str) -> str:
 
 
 def figure(svg: str, caption: str) -> list[str]:
-  """The figure and, as text that a reader sees and a screen reader says, what it shows; nothing where nothing was drawn."""
-  return [f'<figure role="img" aria-label="{text(caption)}">{svg}</figure>', f'<p>{text(caption)}</p>'] if svg else []
+  """The figure and, as text that a reader sees and a screen reader says, what it shows; nothing
+  where nothing was drawn.
+  """
+  return (
+    [f'<figure role="img" aria-label="{text(caption)}">{svg}</figure>', f'<p>{text(caption)}</p>']
+    if svg
+    else []
+  )
 
 
 def pairs(values: Mapping[str, str]) -> str:

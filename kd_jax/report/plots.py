@@ -1,4 +1,6 @@
-"""Pictures of a run: the curves of its phases, and how the networks compare. matplotlib, without a display."""
+"""Pictures of a run: the curves of its phases, and how the networks compare. matplotlib, without a
+display.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,25 @@ from kd_jax.types import KdJaxError
 
 Histories = Mapping[str, Sequence[Row]]
 
-_TERMS = (colours.PINK, colours.SKY, colours.BLACK)  # of the loss terms of one network: no network's colours
-_DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_RING = {'clip_on': False, 'marker': 'o', 'markersize': 8, 'markeredgecolor': 'black', 'markeredgewidth': 1.4, 'linestyle': 'none'}
+# of the loss terms of one network: no network's colours
+_TERMS = (colours.PINK, colours.SKY, colours.BLACK)
+_DASHES = (
+  '-',
+  (0, (4, 1.5)),
+  (0, (1, 1.2)),
+  (0, (6, 1.5, 1, 1.5)),
+  (0, (9, 2)),
+  (0, (3, 1, 1, 1, 1, 1)),
+  (0, (1, 3)),
+)
+_RING = {
+  'clip_on': False,
+  'marker': 'o',
+  'markersize': 8,
+  'markeredgecolor': 'black',
+  'markeredgewidth': 1.4,
+  'linestyle': 'none',
+}
 STYLE = {  # settings of matplotlib
   'font.size': 10,
   'axes.titlesize': 11,
@@ -44,9 +62,9 @@ _FEW = 15  # epochs up to which each has a dot of its own
 def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> None:
   """Draws accuracy, loss and, where a phase has more than one loss term, the terms, side by side.
 
-  With one phase, training and validation have a colour each; with several, each phase has its colour (see kd_jax.report.colours),
-  and training is the thin dashed line. A ringed dot marks the best validation accuracy, the first of equals. Epochs without a value
-  are left out.
+  With one phase, training and validation have a colour each; with several, each phase has its
+  colour (see kd_jax.report.colours), and training is the thin dashed line. A ringed dot marks the
+  best validation accuracy, the first of equals. Epochs without a value are left out.
 
   Args:
     path_png: written atomically.
@@ -58,12 +76,19 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
   """
   histories = {name: rows for name, rows in histories.items() if rows}
   if not histories:
-    raise KdJaxError(f"There is nothing to draw in '{path_png}': no phase has finished an epoch; train for one.")
+    raise KdJaxError(
+      f"There is nothing to draw in '{path_png}': no phase has finished an epoch; train for one."
+    )
   panels = 3 if has_terms(histories) else 2
   with _figure(path_png, (4.7 * panels, 4.2)) as figure:
     axes = figure.subplots(1, panels)
     figure.suptitle('\n'.join(textwrap.wrap(title, 40 * panels)), fontsize=13, fontweight='bold')
-    legend(figure, draw_curves(axes[:2], histories), 'left' if panels == 3 else 'center', columns=3 if panels == 3 else 4)
+    legend(
+      figure,
+      draw_curves(axes[:2], histories),
+      'left' if panels == 3 else 'center',
+      columns=3 if panels == 3 else 4,
+    )
     if panels == 3:
       legend(figure, draw_terms(axes[2], histories), 'right', columns=2)
 
@@ -71,9 +96,10 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
 def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
   """Draws the test accuracy of each row of results.json (see kd_jax.report.table) as a bar.
 
-  Rows of one name are seeds of one experiment: the bar is their mean, each seed is a dot, and of three or more the line through the
-  bar's end is the 95 % interval of their mean. Of one row whose number of test images is known, the line is Wilson's interval. Rows
-  without a test accuracy are left out. Where the axis does not start at 0, its label and a cut through each bar say so.
+  Rows of one name are seeds of one experiment: the bar is their mean, each seed is a dot, and of
+  three or more the line through the bar's end is the 95 % interval of their mean. Of one row whose
+  number of test images is known, the line is Wilson's interval. Rows without a test accuracy are
+  left out. Where the axis does not start at 0, its label and a cut through each bar say so.
 
   Raises:
     KdJaxError: no row has a test accuracy, or the file cannot be written.
@@ -83,20 +109,25 @@ def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
     if _finite(row.get('test_accuracy')):
       named.setdefault(str(row['name']), []).append(row)
   if not named:
-    raise KdJaxError(f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one.")
+    raise KdJaxError(
+      f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one."
+    )
   with _figure(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:
     legend(figure, bars.draw(figure.subplots(), named), 'center', columns=4)
 
 
 @contextlib.contextmanager
 def _figure(path_png: str | Path, size: tuple[float, float]) -> Iterator[Any]:
-  """Gives a figure to draw on, and writes it; neither pyplot nor the user's settings are touched."""
+  """Gives a figure to draw on, and writes it; neither pyplot nor the user's settings are
+  touched.
+  """
   import matplotlib
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
   with matplotlib.rc_context(), warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph .* missing')  # of a script that the font lacks: boxes will do
+    # of a script that the font lacks: boxes will do
+    warnings.filterwarnings('ignore', message='Glyph .* missing')
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(STYLE)
     figure = Figure(figsize=size, dpi=150, layout='constrained')
@@ -114,8 +145,13 @@ def has_terms(histories: Histories) -> bool:
 
 
 def draw_curves(axes: Sequence[Any], histories: Histories) -> list[Any]:
-  """Draws accuracy and loss of training and validation on two axes; returns what the legend shows."""
-  handles, _ = (_draw_curves(axis, histories, quantity) for axis, quantity in zip(axes, ('accuracy', 'loss'), strict=True))
+  """Draws accuracy and loss of training and validation on two axes; returns what the
+  legend shows.
+  """
+  handles, _ = (
+    _draw_curves(axis, histories, quantity)
+    for axis, quantity in zip(axes, ('accuracy', 'loss'), strict=True)
+  )
   for axis in axes:
     _epochs_below(axis, histories)
   return handles
@@ -138,7 +174,9 @@ def _draw_curves(axis: Any, histories: Histories, quantity: str) -> list[Any]:
   for name, rows in histories.items():
     colour = palette[name]
     marker = _marker(histories, rows)
-    training = {'color': colours.VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
+    training = (
+      {'color': colours.VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
+    )
     for split, look in (('train', training), ('validation', {'color': colour, 'linewidth': 2.0})):
       series = _series(rows, f'{split}_{quantity}')
       drawn += series
@@ -160,29 +198,40 @@ def _draw_curves(axis: Any, histories: Histories, quantity: str) -> list[Any]:
     handles = [Line2D([], [], color=colour, linewidth=2.0, label='validation')] if validated else []
     handles.append(Line2D([], [], label='training', **training))
   else:
-    handles = [Line2D([], [], color=palette[phase], linewidth=2.0, label=phase) for phase in histories]
+    handles = [
+      Line2D([], [], color=palette[phase], linewidth=2.0, label=phase) for phase in histories
+    ]
     handles.append(Line2D([], [], color=colours.BLACK, linewidth=2.0, label='validation'))
     handles.append(Line2D([], [], color=colours.BLACK, label='training', **_THIN))
   if best:
     label = 'best validation accuracy'
     if single:
       label += f': {percent(best[0][1])} %, epoch {best[0][0]}'
-    handles.append(Line2D([], [], markerfacecolor=colour if single else 'white', label=label, **_RING))
+    handles.append(
+      Line2D([], [], markerfacecolor=colour if single else 'white', label=label, **_RING)
+    )
   return handles
 
 
 def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
-  """Draws the terms of the phases that have several; returns what the legend shows beside the colours of the phases."""
+  """Draws the terms of the phases that have several; returns what the legend shows beside the
+  colours of the phases.
+  """
   from matplotlib.lines import Line2D
 
   palette = colours.of_phases(histories)
   several = {phase: rows for phase, rows in histories.items() if len(_terms(rows)) > 1}
   names = list(dict.fromkeys(name for rows in several.values() for name in _terms(rows)))
-  # One phase: for each term a colour, no network's one. More: the phase's colour, for each term a dash.
+  # One phase: for each term a colour, no network's one. More: the phase's colour, for each term a
+  # dash.
   alone = len(several) == 1
   looks = [
-    {'color': _TERMS[index % len(_TERMS)], 'linestyle': _DASHES[index // len(_TERMS) % len(_DASHES)]}
-    if alone else {'linestyle': _DASHES[index % len(_DASHES)]}
+    {
+      'color': _TERMS[index % len(_TERMS)],
+      'linestyle': _DASHES[index // len(_TERMS) % len(_DASHES)],
+    }
+    if alone
+    else {'linestyle': _DASHES[index % len(_DASHES)]}
     for index in range(len(names))
   ]
   drawn = []
@@ -190,11 +239,18 @@ def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
     colour = palette[phase]
     marker = _marker(histories, rows)
     for name, look in zip(names, looks, strict=True):
-      series = _series([{'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows], name)
+      series = _series(
+        [{'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows], name
+      )
       drawn += series
       if series:
-        axis.plot(*zip(*series, strict=True), marker=marker, markersize=4, **{'color': colour, **look})
-  axis.set_title('Terms of the training loss' + (f' of {shortened(*several)}' if alone and len(histories) > 1 else ''))
+        axis.plot(
+          *zip(*series, strict=True), marker=marker, markersize=4, **{'color': colour, **look}
+        )
+  axis.set_title(
+    'Terms of the training loss'
+    + (f' of {shortened(*several)}' if alone and len(histories) > 1 else '')
+  )
   _scale_loss(axis, drawn, 'weighted term')
   return [
     Line2D([], [], label=name.replace('_', ' '), linewidth=1.8, **{'color': colours.BLACK, **look})
@@ -206,8 +262,14 @@ def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> 
   """Puts a legend below all panels, where no line runs; `place` is left, center or right."""
   for handle in handles:
     label = shortened(handle.get_label())
-    handle.set_label(f' {label}' if label.startswith('_') else label)  # matplotlib hides what begins with '_'
-  figure.legend(handles=handles, loc=f'outside lower {place}', ncols=min(columns, len(handles)), handlelength=2.6)
+    # matplotlib hides what begins with '_'
+    handle.set_label(f' {label}' if label.startswith('_') else label)
+  figure.legend(
+    handles=handles,
+    loc=f'outside lower {place}',
+    ncols=min(columns, len(handles)),
+    handlelength=2.6,
+  )
 
 
 def _epochs_below(axis: Any, histories: Histories) -> None:

@@ -1,4 +1,6 @@
-"""The figures of a run's page: curves and reliability diagrams as SVG, the confusions of many classes and test images as PNG."""
+"""The figures of a run's page: curves and reliability diagrams as SVG, the confusions of many
+classes and test images as PNG.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,14 @@ def terms(histories: Mapping[str, Sequence[Row]]) -> str:
 
 
 def reliability(calibrations: Mapping[str, Calibration]) -> str:
-  """Accuracy by confidence of every network, before and after temperature scaling, beside the line where both are equal."""
+  """Accuracy by confidence of every network, before and after temperature scaling, beside the line
+  where both are equal.
+  """
 
-  looks = {'as trained': {'marker': 's', 'color': svg.VERMILION, 'facecolor': 'none'},
-           'after temperature scaling': {'marker': 'o', 'color': svg.BLUE}}  # fmt: skip
+  looks = {
+    'as trained': {'marker': 's', 'color': svg.VERMILION, 'facecolor': 'none'},
+    'after temperature scaling': {'marker': 'o', 'color': svg.BLUE},
+  }
 
   def draw(figure: Any) -> None:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -47,7 +53,14 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
       axes.plot([0, 100], [0, 100], color=svg.GREY, linestyle=':', linewidth=1.1)
       for at, look in zip((found.before, found.after), looks.values(), strict=True):
         for b in at.bins if at else ():
-          axes.scatter(100 * b.confidence, 100 * b.accuracy, s=10 + 150 * b.share, linewidths=1.1, zorder=3, **look)
+          axes.scatter(
+            100 * b.confidence,
+            100 * b.accuracy,
+            s=10 + 150 * b.share,
+            linewidths=1.1,
+            zorder=3,
+            **look,
+          )
       axes.set_title(plots.shortened(name, length=30), fontsize=9, loc='left')
       axes.set_aspect('equal')
       axes.set_xlabel('confidence, %')
@@ -57,7 +70,12 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
     for axes in panels[len(calibrations) :]:
       axes.set_visible(False)
     shown = looks if any(c.after for c in calibrations.values()) else ['as trained']
-    plots.legend(figure, [panels[0].scatter([], [], s=30, label=name, **looks[name]) for name in shown], 'center', columns=2)
+    plots.legend(
+      figure,
+      [panels[0].scatter([], [], s=30, label=name, **looks[name]) for name in shown],
+      'center',
+      columns=2,
+    )
 
   if not calibrations:
     return ''
@@ -76,15 +94,21 @@ def confusion(counts: np.ndarray) -> bytes:
 
 
 def shade(counts: np.ndarray, row: int, column: int) -> tuple[int, int, int, float]:
-  """The colour of a cell: blue on the diagonal, vermilion beside it, in the opacity of the square root of its share of the row."""
+  """The colour of a cell: blue on the diagonal, vermilion beside it, in the opacity of the square
+  root of its share of the row.
+  """
   share = counts[row, column] / max(1, counts[row].sum())
   return (*(_BLUE if row == column else _VERMILION), round(0.65 * float(np.sqrt(share)), 3))
 
 
 def thumbnail(image: np.ndarray) -> tuple[bytes, tuple[int, int]]:
-  """A stored image, u8[H, W, C], as a PNG of at most 96 pixels a side, and its width and height; one channel, or the first three."""
+  """A stored image, u8[H, W, C], as a PNG of at most 96 pixels a side, and its width and height;
+  one channel, or the first three.
+  """
   from PIL import Image
 
-  picture = Image.fromarray(image[..., 0] if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3]))
+  picture = Image.fromarray(
+    image[..., 0] if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3])
+  )
   picture.thumbnail((_LARGEST, _LARGEST))
   return pictures.png(np.asarray(picture)), picture.size

@@ -12,8 +12,11 @@ from kd_jax.report import colours, plots, study_table, svg
 from kd_jax.report.study_table import Folder
 
 # A verdict has a shape, too, for readers who see no colours.
-_VERDICTS = {'higher': ('>', svg.BLUE, svg.BLUE), 'lower': ('<', svg.VERMILION, svg.VERMILION),
-             'undecided at this n': ('o', svg.GREY, 'none')}  # fmt: skip
+_VERDICTS = {
+  'higher': ('>', svg.BLUE, svg.BLUE),
+  'lower': ('<', svg.VERMILION, svg.VERMILION),
+  'undecided at this n': ('o', svg.GREY, 'none'),
+}
 _MOST_POINTS = 100  # of a curve
 _LINE, _COLUMNS, _LABEL = 0.27, 3, 34  # inches, small multiples in a line, characters
 
@@ -25,26 +28,38 @@ def reference(folder: Folder) -> str | None:
 
 
 def colour_of(folder: Folder, name: str) -> str:
-  """Return a row's colour: that of a baseline where it is trained by cross-entropy alone, else that of a student."""
+  """Return a row's colour: that of a baseline where it is trained by cross-entropy alone, else that
+  of a student.
+  """
   methods = {run['config'].get('method') for run in folder.study['runs'] if run['row'] == name}
   return colours.BASELINE if methods == {'nokd'} else colours.STUDENT
 
 
 def accuracies(folder: Folder) -> str:
-  """Test accuracy of every row that has one: the mean with its interval, and each seed. '' where no row has."""
-  values = {name: list(found.values()) for name, rows in folder.results.items() if (found := study_table.seeds(rows))}
+  """Test accuracy of every row that has one: the mean with its interval, and each seed. '' where no
+  row has.
+  """
+  values = {
+    name: list(found.values())
+    for name, rows in folder.results.items()
+    if (found := study_table.seeds(rows))
+  }
   under = {row['name']: row['group'] for row in folder.study['rows']}
 
   def point(axes: Any, place: float, name: str) -> None:
     mean, colour = statistics.mean(values[name]), colour_of(folder, name)
     axes.scatter(values[name], [place] * mean.n, s=14, color=colour, alpha=0.55, linewidths=0)
-    axes.errorbar(mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=colour, capsize=3)
+    axes.errorbar(
+      mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=colour, capsize=3
+    )
 
   if not values:
     return ''
   name = reference(folder)
   line = statistics.mean(values[name]).value, colour_of(folder, name)
-  return _listed('accuracies', list(values), [under[name] for name in values], point, line, 'test accuracy, %')
+  return _listed(
+    'accuracies', list(values), [under[name] for name in values], point, line, 'test accuracy, %'
+  )
 
 
 def differences(folder: Folder) -> str:
@@ -54,25 +69,46 @@ def differences(folder: Folder) -> str:
 
   def point(axes: Any, place: float, label: str) -> None:
     shape, colour, filled = _VERDICTS[found[label].verdict]
-    axes.errorbar(found[label].found.value, place, xerr=found[label].found.half_width, fmt=shape, markersize=6, color=colour,
-                  markerfacecolor=filled, capsize=3)  # fmt: skip
+    axes.errorbar(
+      found[label].found.value,
+      place,
+      xerr=found[label].found.half_width,
+      fmt=shape,
+      markersize=6,
+      color=colour,
+      markerfacecolor=filled,
+      capsize=3,
+    )
 
   if not found:
     return ''
   families = [under[c.first] for c in found.values()]
-  return _listed('differences', list(found), families, point, (0.0, svg.GREY), 'difference of test accuracies, points')
+  return _listed(
+    'differences',
+    list(found),
+    families,
+    point,
+    (0.0, svg.GREY),
+    'difference of test accuracies, points',
+  )
 
 
 def curves(folder: Folder) -> str:
-  """The selecting accuracy by epoch of each row, a panel each; the reference's mean stands in every panel. '' where there is none."""
+  """The selecting accuracy by epoch of each row, a panel each; the reference's mean stands in every
+  panel. '' where there is none.
+  """
   series = {name: found for name in folder.results if (found := _series(folder, name))}
   line = series.get(reference(folder) or '')
 
   def draw(figure: Any) -> None:
-    panels = figure.subplots(-(-len(series) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = figure.subplots(
+      -(-len(series) // columns), columns, sharex=True, sharey=True, squeeze=False
+    ).ravel()
     for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=False):
       if line:
-        axes.plot(line[0], line[2], color=colour_of(folder, reference(folder)), linestyle=':', linewidth=1.4)
+        axes.plot(
+          line[0], line[2], color=colour_of(folder, reference(folder)), linestyle=':', linewidth=1.4
+        )
       axes.fill_between(epochs, low, high, color=colour_of(folder, name), alpha=0.25, linewidth=0)
       axes.plot(epochs, mean, color=colour_of(folder, name), linewidth=1.4)
       axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
@@ -89,7 +125,9 @@ def curves(folder: Folder) -> str:
 
 
 def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
-  """Epochs, and the lowest, mean and highest accuracy in percent over a row's finished runs, in the last phase of each."""
+  """Epochs, and the lowest, mean and highest accuracy in percent over a row's finished runs, in the
+  last phase of each.
+  """
   runs = []
   for run in folder.study['runs']:
     if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
@@ -105,10 +143,16 @@ def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
   return epochs, [min(v) for v in at], [sum(v) / len(v) for v in at], [max(v) for v in at]
 
 
-def _listed(ident: str, labels: Sequence[str], under: Sequence[str], point: Callable[[Any, float, str], None],
-            line: tuple[float, str], unit: str) -> str:  # fmt: skip
-  """A line a label from top to bottom, `point` drawing on each, under headings where these change; `line` is drawn upright, a place
-  and its colour."""
+def _listed(
+  ident: str,
+  labels: Sequence[str],
+  under: Sequence[str],
+  point: Callable[[Any, float, str], None],
+  line: tuple[float, str],
+  unit: str,
+) -> str:
+  """A line a label from top to bottom, `point` drawing on each, under headings where these change;
+  `line` is drawn upright, a place and its colour."""
   places, ticks, place = [], [], 0.0
   for number, (label, heading) in enumerate(zip(labels, under, strict=True)):
     if heading and (number == 0 or under[number - 1] != heading):

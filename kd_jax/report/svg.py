@@ -1,4 +1,6 @@
-"""Figures as SVG, whose colours the page sets, so that they follow a reader's light or dark mode."""
+"""Figures as SVG, whose colours the page sets, so that they follow a reader's light or
+dark mode.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,28 @@ from kd_jax.report import colours
 
 BLUE, VERMILION, GREY, GRID = colours.BLUE, colours.VERMILION, colours.GREY, '#e4e4e4'
 # The variables of the page (kd_jax.report.markup) that stand for colours.
-_VARIABLES = {BLUE: 'var(--blue)', VERMILION: 'var(--vermilion)', GREY: 'var(--grey)', GRID: 'var(--grid)',
-              colours.GREEN: 'var(--green)', colours.PINK: 'var(--pink)', colours.ORANGE: 'var(--orange)',
-              colours.SKY: 'var(--sky)', colours.BLACK: 'currentColor', '#ffffff': 'var(--paper)'}  # fmt: skip
+_VARIABLES = {
+  BLUE: 'var(--blue)',
+  VERMILION: 'var(--vermilion)',
+  GREY: 'var(--grey)',
+  GRID: 'var(--grid)',
+  colours.GREEN: 'var(--green)',
+  colours.PINK: 'var(--pink)',
+  colours.ORANGE: 'var(--orange)',
+  colours.SKY: 'var(--sky)',
+  colours.BLACK: 'currentColor',
+  '#ffffff': 'var(--paper)',
+}
 _WIDTH = 7.2  # inches
 
 
-def drawn(ident: str, draw: Callable[[Any], None], height: float, *, settings: Mapping[str, Any] | None = None) -> str:
+def drawn(
+  ident: str,
+  draw: Callable[[Any], None],
+  height: float,
+  *,
+  settings: Mapping[str, Any] | None = None,
+) -> str:
   """An SVG, the same bytes for the same numbers whatever the user's matplotlib is set to.
 
   Args:
@@ -31,25 +48,54 @@ def drawn(ident: str, draw: Callable[[Any], None], height: float, *, settings: M
   from matplotlib.figure import Figure
 
   with matplotlib.rc_context(), warnings.catch_warnings():
-    warnings.filterwarnings('ignore', 'Glyph', UserWarning)  # text stays text in the SVG: the reader's fonts draw it
+    # text stays text in the SVG: the reader's fonts draw it
+    warnings.filterwarnings('ignore', 'Glyph', UserWarning)
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update({'svg.hashsalt': 'kd_jax', 'svg.fonttype': 'none', 'text.parse_math': False, 'font.size': 10,
-                                'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False,
-                                'axes.formatter.useoffset': False, 'axes.facecolor': 'none', 'axes.axisbelow': True,
-                                **(settings or {})})  # fmt: skip
+    matplotlib.rcParams.update(
+      {
+        'svg.hashsalt': 'kd_jax',
+        'svg.fonttype': 'none',
+        'text.parse_math': False,
+        'font.size': 10,
+        'axes.spines.top': False,
+        'axes.spines.right': False,
+        'axes.spines.left': False,
+        'axes.formatter.useoffset': False,
+        'axes.facecolor': 'none',
+        'axes.axisbelow': True,
+        **(settings or {}),
+      }
+    )
     figure = Figure(figsize=(_WIDTH, height), layout='constrained', facecolor='none')
     draw(figure)
     out = io.StringIO()
-    figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
+    figure.savefig(
+      out, format='svg', metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None}
+    )
   text = out.getvalue()
-  text = text[text.index('<svg') :].replace('*{', f'.{ident} *{{').replace('<svg ', f'<svg class="{ident}" aria-hidden="true" ', 1)
-  text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{ident}-', text)  # several figures stand in one page
+  text = (
+    text[text.index('<svg') :]
+    .replace('*{', f'.{ident} *{{')
+    .replace('<svg ', f'<svg class="{ident}" aria-hidden="true" ', 1)
+  )
+  # several figures stand in one page
+  text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{ident}-', text)
   text = re.sub(r' d="[^"]*"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), text)
-  return re.sub(r'style="[^"]*"', lambda style: re.sub(r'#[0-9a-f]{6}', lambda c: _VARIABLES.get(c[0], c[0]), style[0]), text)
+  return re.sub(
+    r'style="[^"]*"',
+    lambda style: re.sub(r'#[0-9a-f]{6}', lambda c: _VARIABLES.get(c[0], c[0]), style[0]),
+    text,
+  )
 
 
 def alone(figure: str) -> str:
-  """Return a figure of `drawn` as a file of its own, dark on white: no page sets its colours there."""
+  """Return a figure of `drawn` as a file of its own, dark on white: no page sets its
+  colours there.
+  """
   variables = {name: colour for colour, name in _VARIABLES.items()}
-  text = re.sub(r'var\(--\w+\)', lambda name: variables[name[0]], figure).replace(' aria-hidden="true"', '', 1)
-  return text.replace('<svg ', '<svg style="background:#ffffff" font-family="sans-serif" ', 1) + '\n'
+  text = re.sub(r'var\(--\w+\)', lambda name: variables[name[0]], figure).replace(
+    ' aria-hidden="true"', '', 1
+  )
+  return (
+    text.replace('<svg ', '<svg style="background:#ffffff" font-family="sans-serif" ', 1) + '\n'
+  )

@@ -1,8 +1,9 @@
 """Results as text: a table for the terminal and one in Markdown, from the rows of results.json.
 
-A row has name, role, method, student, teachers (a list of names), seed, epochs, steps, parameters, validation_accuracy,
-test_accuracy (at the selected epoch), test_accuracy_last, selection ('validation' or 'test'), images_per_second and
-seconds. Accuracies are fractions. What a row lacks, or holds as None, shows as '–'.
+A row has name, role, method, student, teachers (a list of names), seed, epochs, steps, parameters,
+validation_accuracy, test_accuracy (at the selected epoch), test_accuracy_last, selection
+('validation' or 'test'), images_per_second and seconds. Accuracies are fractions. What a row lacks,
+or holds as None, shows as '–'.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from kd_jax.text import MISSING, duration
 
 _KEYS = ('name', 'seed')
 _UNLIMITED = 10_000  # characters
-_SPARE = ('images/s', 'time', 'parameters', 'teachers', 'last test %', 'student')  # columns, the first that goes first
+# columns, the first that goes first
+_SPARE = ('images/s', 'time', 'parameters', 'teachers', 'last test %', 'student')
 OPTIMISTIC = '* The epoch was selected on the test set, so these accuracies are optimistic.'
 
 Row = Mapping[str, Any]
@@ -37,8 +39,9 @@ def results_table(rows: Sequence[Row], *, width: int | None = None) -> str:
 
   Args:
     rows: see the module; their order is kept.
-    width: of the terminal, in characters. Where the table is wider it is split in two, each with the names in front:
-      what the rows are, and how they did. Of a half that does not fit either, columns are left out, and only what then
+    width: of the terminal, in characters. Where the table is wider it is split in two, each with
+      the names in front: what the rows are, and how they did. Of a half that does not fit either,
+        columns are left out, and only what then
       is too wide is wrapped. None: no limit.
   """
   columns = _columns(rows)
@@ -50,16 +53,22 @@ def results_table(rows: Sequence[Row], *, width: int | None = None) -> str:
   return text + '\n' + OPTIMISTIC if _optimistic(rows) else text
 
 
-def narrow_table(headings: Sequence[str], lines: Sequence[Sequence[str]], *, width: int, spare: Sequence[str] = ()) -> str:
+def narrow_table(
+  headings: Sequence[str], lines: Sequence[Sequence[str]], *, width: int, spare: Sequence[str] = ()
+) -> str:
   """Return any table as plain text that fits a terminal; all columns but the first are numbers.
 
   Args:
     headings: one a column.
     lines: the cells of each line.
     width: of the terminal, in characters.
-    spare: headings of columns that may be left out where the table is too wide, the first of them first.
+    spare: headings of columns that may be left out where the table is too wide, the first of them
+      first.
   """
-  columns = [_Column(heading, lambda line, place=place: line[place], place > 0, False) for place, heading in enumerate(headings)]
+  columns = [
+    _Column(heading, lambda line, place=place: line[place], place > 0, False)
+    for place, heading in enumerate(headings)
+  ]
   return _narrow(columns, lines, width, spare)
 
 
@@ -78,7 +87,9 @@ def markdown_table(rows: Sequence[Row]) -> str:
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
   """Gives the headings of the same table, and the cells of each row."""
   columns = _columns(rows)
-  return [column.heading for column in columns], [[column.cell(row) for column in columns] for row in rows]
+  return [column.heading for column in columns], [
+    [column.cell(row) for column in columns] for row in rows
+  ]
 
 
 def percent(fraction: float | None) -> str:
@@ -87,7 +98,9 @@ def percent(fraction: float | None) -> str:
 
 
 def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
-  """Return the 95 % interval of an accuracy by the choice of so many images, in per cent: '96.1 to 99.1'."""
+  """Return the 95 % interval of an accuracy by the choice of so many images, in per cent: '96.1 to
+  99.1'.
+  """
   return ' to '.join(f'{100 * end:.{decimals}f}' for end in statistics.wilson(accuracy, images))
 
 
@@ -98,23 +111,44 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     _Column('seed', lambda row: _text(row.get('seed')), True, False),
     _Column('method', lambda row: _text(row.get('method')), False, False),
     _Column('student', lambda row: _text(row.get('student')), False, False),
-    _Column('teachers', lambda row: ', '.join(map(str, row.get('teachers') or ())) or MISSING, False, False),
-    _Column('parameters', lambda row: _number(row.get('parameters'), '{:,.0f}'.format), True, False),
+    _Column(
+      'teachers',
+      lambda row: ', '.join(map(str, row.get('teachers') or ())) or MISSING,
+      False,
+      False,
+    ),
+    _Column(
+      'parameters', lambda row: _number(row.get('parameters'), '{:,.0f}'.format), True, False
+    ),
     _Column('steps', lambda row: _number(row.get('steps'), '{:,.0f}'.format), True, False),
     _Column('validation %', lambda row: percent(row.get('validation_accuracy')), True, True),
-    _Column('test %', lambda row: ('*' if _optimistic([row]) else '') + percent(row.get('test_accuracy')), True, True),
+    _Column(
+      'test %',
+      lambda row: ('*' if _optimistic([row]) else '') + percent(row.get('test_accuracy')),
+      True,
+      True,
+    ),
     _Column('last test %', lambda row: percent(row.get('test_accuracy_last')), True, True),
     _Column('time', lambda row: duration(row.get('seconds')), True, True),
-    _Column('images/s', lambda row: _number(row.get('images_per_second'), '{:,.0f}'.format), True, True),
+    _Column(
+      'images/s', lambda row: _number(row.get('images_per_second'), '{:,.0f}'.format), True, True
+    ),
   ]
-  # One seed says nothing; several are what tells rows of one name apart. Steps are shown where a baseline and its student differ.
-  budgets = {row.get('steps') for row in rows if row.get('role') in ('baseline', 'student', 'stage')}
+  # One seed says nothing; several are what tells rows of one name apart. Steps are shown where a
+  # baseline and its student differ.
+  budgets = {
+    row.get('steps') for row in rows if row.get('role') in ('baseline', 'student', 'stage')
+  }
   idle = {'seed': len(seeds) < 2, 'steps': len(budgets) < 2}
   return [column for column in columns if not idle.get(column.heading)]
 
 
-def _narrow(columns: Sequence[_Column], rows: Sequence[Any], width: int, spare: Sequence[str]) -> str:
-  """Return a table without as many of the spare columns as make it too wide, and a line that names them; then it is wrapped."""
+def _narrow(
+  columns: Sequence[_Column], rows: Sequence[Any], width: int, spare: Sequence[str]
+) -> str:
+  """Return a table without as many of the spare columns as make it too wide, and a line that names
+  them; then it is wrapped.
+  """
   left_out: list[str] = []
   for heading in (None, *spare):
     left_out += [column.heading for column in columns if column.heading == heading]
@@ -122,8 +156,15 @@ def _narrow(columns: Sequence[_Column], rows: Sequence[Any], width: int, spare: 
     if _width(_render(kept, rows, _UNLIMITED)) <= width:
       break
   text = _render(kept, rows, width)
-  return text + '\n' + '\n'.join(textwrap.wrap(f'Left out, since the terminal is narrow: {", ".join(left_out)}.', width)) \
-    if left_out else text
+  return (
+    text
+    + '\n'
+    + '\n'.join(
+      textwrap.wrap(f'Left out, since the terminal is narrow: {", ".join(left_out)}.', width)
+    )
+    if left_out
+    else text
+  )
 
 
 def _width(text: str) -> int:
@@ -142,11 +183,19 @@ def _render(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> str:
   for column in columns:
     table.add_column(column.heading, justify='right' if column.numeric else 'left', overflow='fold')
   for row in rows:
-    table.add_row(*(Text(column.cell(row)) for column in columns))  # Text: a name in brackets is no markup
+    # Text: a name in brackets is no markup
+    table.add_row(*(Text(column.cell(row)) for column in columns))
   text = io.StringIO()
-  # Nothing may depend on where the text goes; a dumb terminal, say, is taken to be 80 wide unless both sizes are given.
+  # Nothing may depend on where the text goes; a dumb terminal, say, is taken to be 80 wide unless
+  # both sizes are given.
   console = Console(
-    file=text, width=width, height=25, color_system=None, force_terminal=False, force_jupyter=False, _environ={}
+    file=text,
+    width=width,
+    height=25,
+    color_system=None,
+    force_terminal=False,
+    force_jupyter=False,
+    _environ={},
   )
   console.print(table)
   return '\n'.join(line.rstrip() for line in text.getvalue().splitlines()).rstrip('\n')

@@ -1,4 +1,6 @@
-"""How near a trained student comes to its teacher, and how far its confidence can be trusted, on the test images."""
+"""How near a trained student comes to its teacher, and how far its confidence can be trusted, on
+the test images.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ from kd_jax.types import Trained
 TEMPERATURES = (1, 4)
 
 
-def measure(student: Trained, teachers: Sequence[Trained], part: Part, *, programs: Programs | None = None) -> dict[str, float]:
-  """Return the fields that a row of a study has beside its accuracies; of a student without teachers, its calibration alone.
+def measure(
+  student: Trained, teachers: Sequence[Trained], part: Part, *, programs: Programs | None = None
+) -> dict[str, float]:
+  """Return the fields that a row of a study has beside its accuracies; of a student without
+  teachers, its calibration alone.
 
-  A teacher counts as it is when it is evaluated, on running statistics and with all its ReLUs, whatever the method showed of it.
-  Several count as one network, the mean of their probabilities.
+  A teacher counts as it is when it is evaluated, on running statistics and with all its ReLUs,
+  whatever the method showed of it. Several count as one network, the mean of their probabilities.
 
   Args:
     student: the network at its selected epoch.
@@ -29,8 +34,9 @@ def measure(student: Trained, teachers: Sequence[Trained], part: Part, *, progra
     programs: that were compiled before.
 
   Returns:
-    'ece': the expected calibration error in [0, 1], 15 bins; 'teacher_agreement': the share of the images for which both predict the
-    same class; 'teacher_kl_t1' and 'teacher_kl_t4': the mean KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
+    'ece': the expected calibration error in [0, 1], 15 bins; 'teacher_agreement': the share of the
+    images for which both predict the same class; 'teacher_kl_t1' and 'teacher_kl_t4': the mean
+    KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
   """
   predict = functools.partial(logits, part=part, say=_silent, programs=programs)
   own, label = predict(student), np.asarray(part.source.label)[part.index]

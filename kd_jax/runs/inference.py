@@ -1,4 +1,6 @@
-"""What the networks of a finished run say of its images, computed once and kept in the run's folder."""
+"""What the networks of a finished run say of its images, computed once and kept in the run's
+folder.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,14 @@ from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 
-def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictions | None, list[str]]:
-  """The predictions of a run's networks on its validation and test images, and a line for each part that cannot be had.
+def predict(
+  of: Run, *, data_dir: str = '', say: Say = print
+) -> tuple[Predictions | None, list[str]]:
+  """The predictions of a run's networks on its validation and test images, and a line for each part
+  that cannot be had.
 
-  What predictions.npz holds is taken from there; what is computed is written there. Nothing is downloaded.
+  What predictions.npz holds is taken from there; what is computed is written there. Nothing is
+  downloaded.
 
   Args:
     of: the run.
@@ -39,7 +45,9 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
   try:
     config = configuration.from_json(of.config)
   except KdJaxError as error:
-    raise KdJaxError(f'{of.path / "config.json"} is no configuration of this kd_jax: {error}') from error
+    raise KdJaxError(
+      f'{of.path / "config.json"} is no configuration of this kd_jax: {error}'
+    ) from error
   config = dataclasses.replace(config, download=False, data_dir=data_dir or config.data_dir)
   wanted = {row['name']: _identity(row) for row in of.networks}
   stored = predictions.read(of.path / predictions.FILE)
@@ -50,10 +58,21 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
   try:
     dataset, assigned = inputs.labelled(config)
   except KdJaxError as error:
-    return _only(stored, known), [f'The images cannot be read any more, so that nothing can be predicted: {error}.']
-  roles = {'test': assigned.test} | ({'validation': assigned.validation} if assigned.validation else {})
-  parts = {name: predictions.Part(np.asarray(part.source.label)[part.index], part.index, {}) for name, part in roles.items()}
-  if not (stored and stored.parts.keys() == parts.keys() and all(parts[p].same_images(stored.parts[p]) for p in parts)):
+    return _only(stored, known), [
+      f'The images cannot be read any more, so that nothing can be predicted: {error}.'
+    ]
+  roles = {'test': assigned.test} | (
+    {'validation': assigned.validation} if assigned.validation else {}
+  )
+  parts = {
+    name: predictions.Part(np.asarray(part.source.label)[part.index], part.index, {})
+    for name, part in roles.items()
+  }
+  if not (
+    stored
+    and stored.parts.keys() == parts.keys()
+    and all(parts[p].same_images(stored.parts[p]) for p in parts)
+  ):
     known = set()
   networks, lacking = {}, []
   for row in of.networks:
@@ -66,13 +85,17 @@ def predict(of: Run, *, data_dir: str = '', say: Say = print) -> tuple[Predictio
       except KdJaxError as error:
         lacking.append(f'The predictions of {name} are not here: {error}.')
         continue
-      computed = {part: logits(trained, roles[part], name=f'{name}, {part} images', say=say) for part in parts}
+      computed = {
+        part: logits(trained, roles[part], name=f'{name}, {part} images', say=say) for part in parts
+      }
     networks[name] = wanted[name]
     for part, found in computed.items():
       parts[part].logits[name] = found
   if not networks:
     return None, lacking
-  found = Predictions(tuple(dataset.classes), networks, parts, _images(of, parts['test'], assigned.test))
+  found = Predictions(
+    tuple(dataset.classes), networks, parts, _images(of, parts['test'], assigned.test)
+  )
   try:
     predictions.write(of.path / predictions.FILE, found)
   except KdJaxError as error:
@@ -89,23 +112,36 @@ def _only(stored: Predictions | None, names: set[str]) -> Predictions | None:
   """What is stored of these networks."""
   if stored is None or not names:
     return None
-  parts = {key: part._replace(logits={name: part.logits[name] for name in names}) for key, part in stored.parts.items()}
+  parts = {
+    key: part._replace(logits={name: part.logits[name] for name in names})
+    for key, part in stored.parts.items()
+  }
   return stored._replace(networks={name: stored.networks[name] for name in names}, parts=parts)
 
 
 def _load(of: Run, row: Mapping[str, Any], config: Config, dataset: sources.Dataset) -> Trained:
-  """A network of the run, or one that it imported. Raises KdJaxError where it is gone, or does not fit the data set."""
+  """A network of the run, or one that it imported.
+
+  Raises KdJaxError where it is gone, or does not fit the data set.
+  """
   shape = tuple(dataset.train.image.shape[1:])
   if row['method'] == 'imported':
-    wanted = NetworkSpec(config.teacher, len(dataset.classes), shape, compute_dtype=config.compute_dtype)
-    found = teachers.load(config, wanted, classes=dataset.classes, training=inputs.training(config, dataset))
+    wanted = NetworkSpec(
+      config.teacher, len(dataset.classes), shape, compute_dtype=config.compute_dtype
+    )
+    found = teachers.load(
+      config, wanted, classes=dataset.classes, training=inputs.training(config, dataset)
+    )
     if row['name'] not in found:
       raise KdJaxError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
     return found[row['name']]
   spec, variables, _ = checkpoints.load_network(of.path / 'networks' / row['name'])
   if (spec.classes, tuple(spec.image_shape)) != (len(dataset.classes), shape):
-    raise KdJaxError(f'it is for {spec.classes} classes and images of {spec.image_shape}, and those of {config.dataset} are '
-                     f'{len(dataset.classes)} and {shape}')  # fmt: skip
+    raise KdJaxError(
+      f'it is for {spec.classes} classes and images of {spec.image_shape}, and those of '
+      f'{config.dataset} are '
+      f'{len(dataset.classes)} and {shape}'
+    )
   return Trained(models.build(spec), variables)
 
 
@@ -114,6 +150,11 @@ def _images(of: Run, test: predictions.Part, part: Part) -> dict[int, np.ndarray
   names = [of.student['name'], *of.teachers]
   if len(names) < 2 or not all(name in test.logits for name in names):
     return {}
-  student, taught_by = test.logits[names[0]], analysis.mean_of([test.logits[name] for name in names[1:]])
-  places = sorted({p for found in analysis.differing(student, taught_by, test.label).values() for p in found})
+  student, taught_by = (
+    test.logits[names[0]],
+    analysis.mean_of([test.logits[name] for name in names[1:]]),
+  )
+  places = sorted(
+    {p for found in analysis.differing(student, taught_by, test.label).values() for p in found}
+  )
   return {place: np.asarray(part.source.image[part.index[place]]) for place in places}

@@ -1,4 +1,5 @@
-"""Precomputed logits for a run: every picture that its teacher will be shown, and whether a table has them all.
+"""Precomputed logits for a run: every picture that its teacher will be shown, and whether a table
+has them all.
 
   from kd_jax import tables
 
@@ -7,8 +8,8 @@
 
   tables.write('teacher.npz', logits, dataset='photos', crop_padding=2)
 
-The table holds each training image in every view that crop_padding and flip make of it, 162 at their defaults, and the
-validation and test images as they are.
+The table holds each training image in every view that crop_padding and flip make of it, 162 at
+their defaults, and the validation and test images as they are.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Shown(NamedTuple):
   """Images that a teacher is shown, and in which views."""
 
   part: Part
-  views: np.ndarray  # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
+  # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
+  views: np.ndarray
   padding: int
 
   @property
@@ -50,30 +52,45 @@ class Shown(NamedTuple):
     return len(self.part.index) * len(self.views)
 
 
-def write(path: str | Path, logits: Callable[[np.ndarray], Any], *, say: Callable[[str], None] = print, **keys: Any) -> None:
-  """Computes a table for runs with these keys of the configuration, and writes it. `teacher_checkpoint` takes the file.
+def write(
+  path: str | Path,
+  logits: Callable[[np.ndarray], Any],
+  *,
+  say: Callable[[str], None] = print,
+  **keys: Any,
+) -> None:
+  """Computes a table for runs with these keys of the configuration, and writes it.
+  `teacher_checkpoint` takes the file.
 
-  Runs that are shown no other pictures may use it: other seeds where train_examples is 0, other students and methods.
+  Runs that are shown no other pictures may use it: other seeds where train_examples is 0, other
+  students and methods.
 
   Args:
     path: the file, a .npz.
     logits: the teacher, u8[b, H, W, C] → f32[b, K], at most 256 images at a time.
     say: is given progress every few seconds.
-    keys: of the configuration, as `kd_jax.config.default` takes them: dataset, crop_padding, flip, validation_examples and so on.
+    keys: of the configuration, as `kd_jax.config.default` takes them: dataset, crop_padding, flip,
+      validation_examples and so on.
 
-  Raises KdJaxError: a key is wrong, the data cannot be had, or the logits are not finite numbers for its classes.
+  Raises KdJaxError: a key is wrong, the data cannot be had, or the logits are not finite numbers
+  for its classes.
   """
   path, config = Path(path), configuration.resolve(configuration.default(**keys))
   if path.suffix != precomputed.SUFFIX:
-    raise KdJaxError(f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}")
+    raise KdJaxError(
+      f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}"
+    )
   dataset, parts = of_run.labelled(config)
   shown = shown_to_teachers(config, parts)
   total, done, told, found = sum(each.count for each in shown), 0, time.monotonic(), []
   for images in itertools.chain.from_iterable(map(pictures, shown)):
     computed = np.asarray(logits(images), np.float32)
     if computed.shape != (len(images), len(dataset.classes)) or not np.isfinite(computed).all():
-      raise KdJaxError(f'the function returned {computed.shape} for {len(images)} pictures, or numbers that are not finite: it has to '
-                       f'return finite logits [b, {len(dataset.classes)}], for the classes of {config.dataset}')  # fmt: skip
+      raise KdJaxError(
+        f'the function returned {computed.shape} for {len(images)} pictures, or numbers that are '
+        f'not finite: it has to '
+        f'return finite logits [b, {len(dataset.classes)}], for the classes of {config.dataset}'
+      )
     found.append((np.asarray(precomputed.fingerprint(images)), computed))
     done += len(images)
     if time.monotonic() - told > _EVERY:
@@ -84,25 +101,43 @@ def write(path: str | Path, logits: Callable[[np.ndarray], Any], *, say: Callabl
   say(f'{path}: {rows:,} pictures.')
 
 
-def check(imported: Mapping[str, Trained], phases: Sequence[Phase], parts: roles.Roles, config: Config) -> None:
+def check(
+  imported: Mapping[str, Trained], phases: Sequence[Phase], parts: roles.Roles, config: Config
+) -> None:
   """Raises KdJaxError where a table would be asked for a picture that it does not have."""
-  tables = {name: trained for name, trained in imported.items() if isinstance(trained.network.module, precomputed.Table)}
+  tables = {
+    name: trained
+    for name, trained in imported.items()
+    if isinstance(trained.network.module, precomputed.Table)
+  }
   for phase in phases:
     if not set(tables) & set(phase.teachers):
       continue
     if odd := [text for text in phase.method.views.values() if text not in _COUNTABLE]:
-      raise KdJaxError(f"{phase.method_name} shows its teacher images under '{odd[0]}', whose views no table can hold: give the "
-                       'teacher itself, or choose a method such as kd')  # fmt: skip
+      raise KdJaxError(
+        f"{phase.method_name} shows its teacher images under '{odd[0]}', whose views no table can "
+        f'hold: give the '
+        'teacher itself, or choose a method such as kd'
+      )
     if odd := sorted(set(phase.shares) - {'train'}):
-      raise KdJaxError(f'{phase.method_name} shows its teacher {odd[0]} images, which a table of logits does not hold: give the '
-                       'teacher itself, or choose a method such as kd')  # fmt: skip
+      raise KdJaxError(
+        f'{phase.method_name} shows its teacher {odd[0]} images, which a table of logits does not '
+        f'hold: give the '
+        'teacher itself, or choose a method such as kd'
+      )
   for trained in tables.values():
     for shown in shown_to_teachers(config, parts):
-      missing = sum(int(precomputed.lacking(trained, prints).sum()) for prints in map(precomputed.fingerprint, pictures(shown)))
+      missing = sum(
+        int(precomputed.lacking(trained, prints).sum())
+        for prints in map(precomputed.fingerprint, pictures(shown))
+      )
       if missing:
-        raise KdJaxError(f'{trained.network.spec.name} lacks {missing:,} of the {shown.count:,} pictures of '
-                         f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew with the same '
-                         'dataset, crop_padding, flip and numbers of examples')  # fmt: skip
+        raise KdJaxError(
+          f'{trained.network.spec.name} lacks {missing:,} of the {shown.count:,} pictures of '
+          f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew '
+          f'with the same '
+          'dataset, crop_padding, flip and numbers of examples'
+        )
 
 
 def shown_to_teachers(config: Config, parts: roles.Roles) -> list[Shown]:
@@ -110,8 +145,11 @@ def shown_to_teachers(config: Config, parts: roles.Roles) -> list[Shown]:
   offsets = range(2 * config.crop_padding + 1)
   every = np.array(list(itertools.product(offsets, offsets, range(1 + config.flip))), np.int32)
   plain = np.array([[config.crop_padding, config.crop_padding, 0]], np.int32)
-  return [Shown(part, views, config.crop_padding)
-          for part, views in ((parts.train, every), (parts.validation, plain), (parts.test, plain)) if part is not None]  # fmt: skip
+  return [
+    Shown(part, views, config.crop_padding)
+    for part, views in ((parts.train, every), (parts.validation, plain), (parts.test, plain))
+    if part is not None
+  ]
 
 
 def pictures(shown: Shown) -> Iterator[np.ndarray]:

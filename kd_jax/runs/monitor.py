@@ -12,7 +12,9 @@ from kd_jax.train import loop, parallel
 
 
 class Watcher:
-  """A loop.Watcher that writes a phase's records as it goes on, and passes them to the progress display, where it has one."""
+  """A loop.Watcher that writes a phase's records as it goes on, and passes them to the progress
+  display, where it has one.
+  """
 
   def __init__(self, folder: Path, phase: str, progress: Progress | None, stop: Callable[[], bool]):
     """Writes nothing yet.
@@ -45,7 +47,8 @@ class Watcher:
 
   def _record(self, history: list[loop.Row]) -> None:
     new = history[-1:]
-    if self._events is None:  # all of the history anew: a kill may have lost events of epochs that are not repeated
+    # all of the history anew: a kill may have lost events of epochs that are not repeated
+    if self._events is None:
       self._events, new = tensorboard.Events(self._folder / 'events' / self._phase, 0), history
     for row in new:
       self._events.write(row['epoch'], row)

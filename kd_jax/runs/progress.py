@@ -1,7 +1,8 @@
 """What a run shows while it trains: a bar on a terminal, plain lines elsewhere.
 
-Nothing here may stop a training run: where a terminal cannot show the bar, or breaks while it is shown, plain lines
-follow; where these cannot be written either (a closed pipe, say), the run goes on in silence.
+Nothing here may stop a training run: where a terminal cannot show the bar, or breaks while it is
+shown, plain lines follow; where these cannot be written either (a closed pipe, say), the run goes
+on in silence.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ _WINDOW = 20.0  # seconds of training that images/s is measured over
 class Progress:
   """Shows one phase after another. A context manager: leaving it stops the bar.
 
-  Training time is what passes between calls of `step`. The first step of a phase compiles, and what passes between the
-  last step of an epoch and `epoch` is evaluation: neither counts for images/s. Evaluation counts for the time left.
+  Training time is what passes between calls of `step`. The first step of a phase compiles, and what
+  passes between the last step of an epoch and `epoch` is evaluation: neither counts for images/s.
+  Evaluation counts for the time left.
   """
 
   def __init__(
@@ -43,7 +45,8 @@ class Progress:
     Args:
       total_epochs: of the phase.
       steps_per_epoch: at least 1.
-      peak: images a second that the devices would reach at their peak; None where that is not known, and not shown.
+      peak: images a second that the devices would reach at their peak; None where that is not
+        known, and not shown.
       stream: where to show it; None for standard output.
       plain_every: seconds from one plain line to the next within an epoch, at least.
       clock: gives seconds.
@@ -59,7 +62,10 @@ class Progress:
     self._begin('', 0)
 
   def start(self, phase_name: str, start_step: int = 0) -> None:
-    """Begins a phase, or goes on with it after `start_step` steps. A bar that is on the screen stays there as it is."""
+    """Begins a phase, or goes on with it after `start_step` steps.
+
+    A bar that is on the screen stays there as it is.
+    """
     self.stop()
     self._begin(phase_name, start_step)
     if self._wants_bar:
@@ -67,7 +73,10 @@ class Progress:
     if self._bar is None:
       if start_step < self._steps:
         first = start_step // self._steps_per_epoch + 1
-        self._write(f'{phase_name}: epochs {first} to {self._total_epochs}, {self._steps_per_epoch} steps each.')
+        self._write(
+          f'{phase_name}: epochs {first} to {self._total_epochs}, {self._steps_per_epoch} steps '
+          f'each.'
+        )
       else:
         self._write(f'{phase_name}: all {self._total_epochs} epochs are done.')
 
@@ -76,7 +85,8 @@ class Progress:
 
     Args:
       step: the steps done in this phase, this one included.
-      metrics: 'loss' and 'accuracy' (a fraction), with or without 'train_' in front; None where none were fetched.
+      metrics: 'loss' and 'accuracy' (a fraction), with or without 'train_' in front; None where
+        none were fetched.
       images: the number of images in the step.
     """
     now = self._clock()
@@ -90,7 +100,9 @@ class Progress:
     elif now - self._drawn >= self._plain_every:
       self._drawn = now
       done = (step - 1) % self._steps_per_epoch + 1
-      where = f'epoch {self._epoch()} of {self._total_epochs}, step {done} of {self._steps_per_epoch}'
+      where = (
+        f'epoch {self._epoch()} of {self._total_epochs}, step {done} of {self._steps_per_epoch}'
+      )
       self._write(f'{self._name}, {where}: {_join(self._report(self._shown), self._left(now))}')
 
   def epoch(self, row: Mapping[str, Any]) -> None:
@@ -119,7 +131,10 @@ class Progress:
     self._write(text)
 
   def stop(self) -> None:
-    """Takes the bar off the terminal's hands; its last state stays on the screen. Stopping twice is harmless."""
+    """Takes the bar off the terminal's hands; its last state stays on the screen.
+
+    Stopping twice is harmless.
+    """
     if self._bar is not None:
       self._draw(self._clock())
     if self._bar is not None:
@@ -197,7 +212,9 @@ class Progress:
         parts.append(f'{label} {form.format(float(metrics[name])).replace("%", " %")}')
     speed = metrics.get('images_per_second', self._images_per_second())
     if speed is not None:
-      share = f' ({float(speed) / self._peak:.1%} of the peak)'.replace('%', ' %') if self._peak else ''
+      share = (
+        f' ({float(speed) / self._peak:.1%} of the peak)'.replace('%', ' %') if self._peak else ''
+      )
       parts.append(f'{float(speed):,.0f} images/s{share}')
     return ', '.join(parts)
 
@@ -228,7 +245,8 @@ class Progress:
     """From the first fault of the terminal on there are plain lines."""
     try:
       yield
-    except (OSError, ValueError):  # a ValueError says that the stream is closed, or that it lacks a character
+    # a ValueError says that the stream is closed, or that it lacks a character
+    except (OSError, ValueError):
       bar, self._bar, self._wants_bar = self._bar, None, False
       if bar is not None:
         with contextlib.suppress(OSError, ValueError):
@@ -239,13 +257,16 @@ class Progress:
       return
     encoding, errors = (getattr(self._stream, name, None) for name in ('encoding', 'errors'))
     encoding, errors = encoding or 'utf-8', errors if errors and errors != 'strict' else 'replace'
-    with contextlib.suppress(OSError, ValueError, LookupError):  # a LookupError: an encoding that Python does not know
+    # a LookupError: an encoding that Python does not know
+    with contextlib.suppress(OSError, ValueError, LookupError):
       self._stream.write(text.encode(encoding, errors).decode(encoding, 'surrogateescape') + '\n')
       self._stream.flush()
 
 
 def _two_line_bar(stream: TextIO, steps: int) -> Any:
-  """A bar of rich with what it measures on a line of its own, so that both fit a terminal of 80 characters."""
+  """A bar of rich with what it measures on a line of its own, so that both fit a terminal of 80
+  characters.
+  """
   from rich.console import Console
   from rich.progress import BarColumn, TextColumn
   from rich.progress import Progress as Bar

@@ -1,4 +1,6 @@
-"""A run from configuration to results: data, networks, then each phase in turn; finished phases are read back, not repeated."""
+"""A run from configuration to results: data, networks, then each phase in turn; finished phases are
+read back, not repeated.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ from kd_jax.train import loop, memory, parallel
 from kd_jax.train.programs import Programs
 from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
 
-STOPS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name))  # Windows lacks the last
+# Windows lacks the last
+STOPS = tuple(
+  getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)
+)
 After = Callable[[Path], None]  # is given the folder of the run, by process 0
 _EXAMPLES = 10  # test images that are written as files
 
@@ -42,18 +47,23 @@ class Prepared(NamedTuple):
   data: Mapping[str, Any]  # as data.json describes it
 
 
-def run(config: Config, folder: str | os.PathLike, *, say: Say = print, after: After = lambda folder: None) -> list[dict[str, Any]]:
-  """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the rows of results.json.
+def run(
+  config: Config, folder: str | os.PathLike, *, say: Say = print, after: After = lambda folder: None
+) -> list[dict[str, Any]]:
+  """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the
+  rows of results.json.
 
-  Raises KdJaxError for what the user can mend, before anything is compiled or written where that can be known, and
-  kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is saved then. Several processes that have joined
-  (kd_jax.train.hosts) share a run: the first of them alone uses the folder, and speaks.
+  Raises KdJaxError for what the user can mend, before anything is compiled or written where that
+  can be known, and kd_jax.train.loop.Interrupted where Ctrl-C or SIGTERM stopped it; everything is
+  saved then. Several processes that have joined (kd_jax.train.hosts) share a run: the first of them
+  alone uses the folder, and speaks.
 
   Args:
     config: of the run.
     folder: its workdir.
     say: is given what happens, a line at a time.
-    after: is called after each phase, once its results are written, such as kd_jax.report.pictures.of_run.
+    after: is called after each phase, once its results are written, such as
+      kd_jax.report.pictures.of_run.
 
   """
   workdir.check(folder)
@@ -62,7 +72,11 @@ def run(config: Config, folder: str | os.PathLike, *, say: Say = print, after: A
   check(prepared, say=say)
   folder, agree = Path(folder).absolute(), parallel.agreement()
   with contextlib.ExitStack() as stack:
-    parallel.lead(lambda: stack.enter_context(workdir.claimed(folder, config, data=prepared.data, phases=prepared.phases)))
+    parallel.lead(
+      lambda: stack.enter_context(
+        workdir.claimed(folder, config, data=prepared.data, phases=prepared.phases)
+      )
+    )
     stop = stack.enter_context(stopping())
     stack.enter_context(memory.explained(config.batch_size))
     return _phases(context(prepared, folder, stop=lambda: agree(stop()), say=say), prepared, after)
@@ -73,51 +87,100 @@ def _silent(line: str) -> None:
 
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
-  """Loads data (where it is not given) and imported teachers and makes the phases. Raises KdJaxError for what does not fit together."""
+  """Loads data (where it is not given) and imported teachers and makes the phases.
+
+  Raises KdJaxError for what does not fit together.
+  """
   start_devices(config)
   dataset, parts = inputs.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
   wanted = _wanted(config, dataset, parts)
-  imported = teachers.load(config, wanted.teacher, classes=dataset.classes, training=inputs.training(config, dataset))
+  imported = teachers.load(
+    config, wanted.teacher, classes=dataset.classes, training=inputs.training(config, dataset)
+  )
   phases = plans.make(wanted._replace(imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = inputs.unlabelled(config, shape=dataset.train.image.shape[1:])
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
     described |= {'unlabelled_sha256': sha256} if sha256 else {}
     excluded = len(source.label) - len(parts.unlabelled.index)
-    described |= {'unlabelled_excluded': excluded} if excluded else {}  # else as an older kd_jax described it
-  return Prepared(config, tuple(dataset.classes), parts, imported, phases, parallel.make(config.parallel), described)
+    # else as an older kd_jax described it
+    described |= {'unlabelled_excluded': excluded} if excluded else {}
+  return Prepared(
+    config,
+    tuple(dataset.classes),
+    parts,
+    imported,
+    phases,
+    parallel.make(config.parallel),
+    described,
+  )
 
 
 def start_devices(config: Config) -> None:
-  """Find the devices, set as the configuration says, before anything else asks for one. Raises KdJaxError where that cannot be."""
+  """Find the devices, set as the configuration says, before anything else asks for one.
+
+  Raises KdJaxError where that cannot be.
+  """
   if config.deterministic:
     parallel.be_deterministic()
   parallel.find_devices()
 
 
-def context(prepared: Prepared, folder: Path, *, stop: Callable[[], bool], say: Say, programs: Programs | None = None) -> Context:
-  """What the phases share, the images on the devices among it. `programs` were compiled for another run of this process."""
+def context(
+  prepared: Prepared,
+  folder: Path,
+  *,
+  stop: Callable[[], bool],
+  say: Say,
+  programs: Programs | None = None,
+) -> Context:
+  """What the phases share, the images on the devices among it.
+
+  `programs` were compiled for another run of this process.
+  """
   placed = _place(prepared.config, prepared.parts, prepared.devices)
-  return Context(prepared.config, folder, prepared.parts, placed, prepared.devices, prepared.classes, stop, say,
-                 programs or Programs())  # fmt: skip
+  return Context(
+    prepared.config,
+    folder,
+    prepared.parts,
+    placed,
+    prepared.devices,
+    prepared.classes,
+    stop,
+    say,
+    programs or Programs(),
+  )
 
 
 def check(prepared: Prepared, *, say: Say = print) -> None:
-  """Builds every network, every pair and every loss as shapes alone: what cannot work fails before anything is compiled."""
+  """Builds every network, every pair and every loss as shapes alone: what cannot work fails before
+  anything is compiled.
+  """
   config, imported = prepared.config, prepared.imported
-  if imported and (lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]):
-    say(f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and teacher_checkpoint names {len(imported)}; '
-        f'the others ({", ".join(lacking)}) are trained first.')  # fmt: skip
+  if imported and (
+    lacking := [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]
+  ):
+    say(
+      f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and '
+      f'teacher_checkpoint names {len(imported)}; '
+      f'the others ({", ".join(lacking)}) are trained first.'
+    )
   if excluded := prepared.data.get('unlabelled_excluded'):
-    say(f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or tested on, and are left out; '
-        f'{len(prepared.parts.unlabelled.index):,} are left to learn from.')  # fmt: skip
+    say(
+      f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or '
+      f'tested on, and are left out; '
+      f'{len(prepared.parts.unlabelled.index):,} are left to learn from.'
+    )
   logits_table.check(imported, prepared.phases, prepared.parts, config)
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
     if phase.epochs * (steps := assembly.steps_per_epoch(prepared.parts, phase)) >= 2**31:
-      raise KdJaxError(f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower epochs')
+      raise KdJaxError(
+        f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower '
+        f'epochs'
+      )
     assembly.policies(config, phase)
     student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
@@ -127,12 +190,19 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
 
     def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
       method = phase.method
-      taught_by = tuple(assembly.known(t, variables=v) for t, v in zip(teaching, variables, strict=True))
+      taught_by = tuple(
+        assembly.known(t, variables=v) for t, v in zip(teaching, variables, strict=True)
+      )
       own = method.init(key, assembly.known(student), taught_by)
-      seen = [dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size))) for n in (student, *teaching)]
+      seen = [
+        dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size)))
+        for n in (student, *teaching)
+      ]
       image = jnp.zeros((size, *student.spec.image_shape))
       batch = Batch(image, jnp.zeros(size, jnp.int32), jnp.ones(size))
-      return method.loss(own.params, own.stats, seen[0], tuple(seen[1:]), batch, own.consts, key, axis=None)[0]
+      return method.loss(
+        own.params, own.stats, seen[0], tuple(seen[1:]), batch, own.consts, key, axis=None
+      )[0]
 
     jax.eval_shape(once, jax.random.key(0), tuple(models.shapes(t) for t in teaching))
 
@@ -143,7 +213,9 @@ def _zeros(shapes: PyTree) -> PyTree:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and stop; a second stops at once."""
+  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
+  stop; a second stops at once.
+  """
   received: list[int] = []
 
   def handle(number: int, frame: Any) -> None:
@@ -163,15 +235,31 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
   image_shape, classes = dataset.train.image.shape[1:], len(dataset.classes)
   mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
   if len(mean) != image_shape[-1]:
-    raise KdJaxError(f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} channels')
+    raise KdJaxError(
+      f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} '
+      f'channels'
+    )
 
   def spec(name: str) -> NetworkSpec:
     placement = models.relu_placement(name, config.relu_placement)
-    return NetworkSpec(name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype)
+    return NetworkSpec(
+      name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype
+    )
 
-  return plans.Wanted(config.method, config.recipe, config.options, spec(config.student), spec(config.teacher),
-                      config.relu_placement, (), config.baseline, config.epochs, config.teacher_epochs, config.batch_size,
-                      config.optimiser())  # fmt: skip
+  return plans.Wanted(
+    config.method,
+    config.recipe,
+    config.options,
+    spec(config.student),
+    spec(config.teacher),
+    config.relu_placement,
+    (),
+    config.baseline,
+    config.epochs,
+    config.teacher_epochs,
+    config.batch_size,
+    config.optimiser(),
+  )
 
 
 def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> dict[int, Source]:
@@ -181,11 +269,17 @@ def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> di
   limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', 8 << 30)
   if config.data_placement == 'host' or (config.data_placement == 'auto' and size > limit / 2):
     return {}
-  return {id(source): devices.place(Source(np.asarray(source.image), np.asarray(source.label))) for source in stored}
+  return {
+    id(source): devices.place(Source(np.asarray(source.image), np.asarray(source.label)))
+    for source in stored
+  }
 
 
-def _record(context: Context, rows: list[dict[str, Any]], histories: Mapping[str, Any], after: After) -> None:
-  for name, history in histories.items():  # also of phases that were finished before: the file may have been damaged since
+def _record(
+  context: Context, rows: list[dict[str, Any]], histories: Mapping[str, Any], after: After
+) -> None:
+  # also of phases that were finished before: the file may have been damaged since
+  for name, history in histories.items():
     records.write_history(context.folder / 'phases' / name / 'history.csv', history)
   records.update_results(context.folder / 'results.json', rows)
   after(context.folder)
@@ -200,7 +294,10 @@ def _record_examples(folder: Path, test: feed.Part, classes: Sequence[str]) -> N
     for place in test.index[label == number][:1]:
       safe = ''.join(c if c.isalnum() else '_' for c in name)[:40]
       pixels = np.asarray(image[place])
-      records.write_bytes(folder / f'{number:02d}_{safe}.png', pictures.png(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+      records.write_bytes(
+        folder / f'{number:02d}_{safe}.png',
+        pictures.png(pixels[..., 0] if pixels.shape[-1] == 1 else pixels),
+      )
 
 
 def _phases(context: Context, prepared: Prepared, after: After) -> list[dict[str, Any]]:
@@ -212,11 +309,15 @@ def _phases(context: Context, prepared: Prepared, after: After) -> list[dict[str
       raise loop.Interrupted
     done = training.finished(context, phase)
     if done is None:
-      (done,) = training.train([Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints')
+      (done,) = training.train(
+        [Student(context, phase)], zoo, rows, context.folder / 'phases' / phase.name / 'checkpoints'
+      )
       memory.give_back()
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history
     parallel.lead(functools.partial(_record, context, rows, histories, after))
-  parallel.lead(lambda: _record_examples(context.folder / 'examples', context.parts.test, context.classes))
+  parallel.lead(
+    lambda: _record_examples(context.folder / 'examples', context.parts.test, context.classes)
+  )
   return rows

@@ -1,7 +1,9 @@
-"""The ways in which a PyTorch checkpoint may want its images and its ReLUs, tried on training images.
+"""The ways in which a PyTorch checkpoint may want its images and its ReLUs, tried on training
+images.
 
-Weights do not say how the images that they were trained on were normalised, nor where the ReLUs outside the residual blocks stood. The
-usual ways are few, so that the right one is found by trying: it gives the images' labels the least cross-entropy.
+Weights do not say how the images that they were trained on were normalised, nor where the ReLUs
+outside the residual blocks stood. The usual ways are few, so that the right one is found by trying:
+it gives the images' labels the least cross-entropy.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std
 USUAL: dict[int, tuple[Normalisation, ...]] = {
   1: (((0.5,), (0.5,)), ((0.1307,), (0.3081,)), ((0.286,), (0.353,))),  # MNIST, Fashion-MNIST
   3: (
-    ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.201)),  # most CIFAR-10 code: the mean of the images' deviations
+    # most CIFAR-10 code: the mean of the images' deviations
+    ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.201)),
     ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),  # CIFAR-10's own
     ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),  # CIFAR-100's own
     ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # ImageNet's
@@ -56,8 +59,11 @@ class Try(NamedTuple):
     return float(self.right.mean())
 
 
-def tries(trained: Trained, part: Part, *, fixed: Iterable[str] = (), placements: bool = True) -> list[Try]:
-  """Return how a network does on some of a part's images in each of the usual ways; the first is as it is taken.
+def tries(
+  trained: Trained, part: Part, *, fixed: Iterable[str] = (), placements: bool = True
+) -> list[Try]:
+  """Return how a network does on some of a part's images in each of the usual ways; the first is as
+  it is taken.
 
   Args:
     trained: the network.
@@ -67,16 +73,29 @@ def tries(trained: Trained, part: Part, *, fixed: Iterable[str] = (), placements
   """
   spec, fixed = trained.network.spec, tuple(fixed)
   image, label = _some(part)
-  key = hashlib.sha256(repr((packing.fingerprint(trained.variables), spec, fixed, placements)).encode() + image.tobytes()
-                       + label.tobytes()).hexdigest()  # fmt: skip
+  key = hashlib.sha256(
+    repr((packing.fingerprint(trained.variables), spec, fixed, placements)).encode()
+    + image.tobytes()
+    + label.tobytes()
+  ).hexdigest()
   if key not in _tried:
     means = [(spec.mean, spec.std)] if 'mean' in fixed else _normalisations(spec, part)
-    places = _places(spec) if placements and 'relu_placement' not in fixed else [spec.relu_placement]
+    places = (
+      _places(spec) if placements and 'relu_placement' not in fixed else [spec.relu_placement]
+    )
     found = []
     for place in places:
       apply = _logits(spec._replace(relu_placement=place, mean=(), std=()))
-      found += [_one(spec._replace(relu_placement=place, mean=mean, std=std), apply, trained.variables, image, label)
-                for mean, std in means]  # fmt: skip
+      found += [
+        _one(
+          spec._replace(relu_placement=place, mean=mean, std=std),
+          apply,
+          trained.variables,
+          image,
+          label,
+        )
+        for mean, std in means
+      ]
     _tried[key] = found
   return _tried[key]
 
@@ -87,31 +106,43 @@ def best(found: list[Try]) -> Try:
 
 
 def is_better(one: Try, other: Try) -> bool:
-  """Whether one way is better than another beyond what the choice of the images explains (three deviations, McNemar's)."""
+  """Whether one way is better than another beyond what the choice of the images explains (three
+  deviations, McNemar's).
+  """
   gained, lost = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
   return one.loss < other.loss and gained - lost > 3 * math.sqrt(gained + lost)
 
 
 def fitted(trained: Trained, part: Part, *, fixed: Mapping[str, Any]) -> Trained:
-  """Return the network taken in the way that fits training images best; the fields in `fixed` stay as they are."""
-  chosen = parallel.told(lambda: best(tries(trained, part, fixed=fixed)).spec)  # of one process, so that all agree
+  """Return the network taken in the way that fits training images best; the fields in `fixed` stay
+  as they are.
+  """
+  # of one process, so that all agree
+  chosen = parallel.told(lambda: best(tries(trained, part, fixed=fixed)).spec)
   return Trained(models.build(chosen), trained.variables)
 
 
 def _some(part: Part) -> tuple[np.ndarray, np.ndarray]:
-  """Return a few hundred images and their labels, drawn by the raw bits of a generator, which numpy promises to keep."""
+  """Return a few hundred images and their labels, drawn by the raw bits of a generator, which numpy
+  promises to keep.
+  """
   order = np.argsort(np.random.PCG64(_SEED).random_raw(len(part.index)), kind='stable')
   index = np.sort(part.index[order[:IMAGES]])
   return np.ascontiguousarray(part.source.image[index]), np.asarray(part.source.label)[index]
 
 
 def _normalisations(spec: NetworkSpec, part: Part) -> list[Normalisation]:
-  """Return the ways to normalise, none of them twice: as taken, none, the usual ones, and by the training images."""
+  """Return the ways to normalise, none of them twice: as taken, none, the usual ones, and by the
+  training images.
+  """
   ways, found = [(spec.mean, spec.std), ((), ()), *USUAL.get(spec.image_shape[2], ())], []
   with contextlib.suppress(KdJaxError):  # a channel that is the same everywhere
     ways.append(_rounded(roles.statistics(part)))
   for mean, std in ways:
-    if not any(len(mean) == len(other) and np.allclose(mean + std, other + others, rtol=0, atol=_CLOSE) for other, others in found):
+    if not any(
+      len(mean) == len(other) and np.allclose(mean + std, other + others, rtol=0, atol=_CLOSE)
+      for other, others in found
+    ):
       found.append((tuple(mean), tuple(std)))
   return found
 
@@ -119,30 +150,44 @@ def _normalisations(spec: NetworkSpec, part: Part) -> list[Normalisation]:
 def _rounded(normalisation: Normalisation) -> Normalisation:
   """Return it as a user would write it; a deviation stays above 0."""
   mean, std = normalisation
-  return tuple(round(value, 4) for value in mean), tuple(max(round(value, 4), 1e-4) for value in std)
+  return tuple(round(value, 4) for value in mean), tuple(
+    max(round(value, 4), 1e-4) for value in std
+  )
 
 
 def _places(spec: NetworkSpec) -> list[str]:
   """Return where a network's ReLUs may stand, as it is taken first."""
-  others = [place for place in models.RELU_PLACEMENTS if models.relu_placement(spec.name, place) == place]
+  others = [
+    place for place in models.RELU_PLACEMENTS if models.relu_placement(spec.name, place) == place
+  ]
   return [spec.relu_placement, *(place for place in others if place != spec.relu_placement)]
 
 
 @functools.lru_cache(maxsize=8)
 def _logits(spec: NetworkSpec) -> Callable[[PyTree, Any], Any]:
-  """Return the compiled network, which takes images that are normalised already: one program serves all normalisations."""
+  """Return the compiled network, which takes images that are normalised already: one program serves
+  all normalisations.
+  """
   module = models.build(spec).module
-  return jax.jit(lambda variables, image: module.apply(variables, image, train=False).logits.astype(jnp.float32))
+  return jax.jit(
+    lambda variables, image: module.apply(variables, image, train=False).logits.astype(jnp.float32)
+  )
 
 
-def _one(spec: NetworkSpec, apply: Callable, variables: PyTree, image: np.ndarray, label: np.ndarray) -> Try:
+def _one(
+  spec: NetworkSpec, apply: Callable, variables: PyTree, image: np.ndarray, label: np.ndarray
+) -> Try:
   size, found = min(_BATCH, len(label)), []
   for start in range(0, len(label), size):
     pixels = image[start : start + size].astype(np.float32) / 255
     if spec.mean:
       pixels = (pixels - np.float32(spec.mean)) / np.float32(spec.std)
     lacking = size - len(pixels)  # one size: one compilation
-    found.append(np.asarray(apply(variables, np.pad(pixels, ((0, lacking), (0, 0), (0, 0), (0, 0)))))[: len(pixels)])
+    found.append(
+      np.asarray(apply(variables, np.pad(pixels, ((0, lacking), (0, 0), (0, 0), (0, 0)))))[
+        : len(pixels)
+      ]
+    )
   logits = np.concatenate(found).astype(np.float64)
   right = logits.argmax(1) == label
   if not np.isfinite(logits).all():

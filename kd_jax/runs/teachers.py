@@ -1,4 +1,6 @@
-"""Teachers that are there already: our own networks, PyTorch checkpoints, functions that jax.export wrote, tables of logits."""
+"""Teachers that are there already: our own networks, PyTorch checkpoints, functions that jax.export
+wrote, tables of logits.
+"""
 
 from __future__ import annotations
 
@@ -18,36 +20,51 @@ from kd_jax.pytorch.contents import Facts
 from kd_jax.runs import network_files, teacher_fit
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
-_NO_TEACHERS = {suffixes[0] for suffixes in EXPORTS.values()} - set(JAX_EXPORTS)  # programs of other runtimes
+# programs of other runtimes
+_NO_TEACHERS = {suffixes[0] for suffixes in EXPORTS.values()} - set(JAX_EXPORTS)
 
 
-def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = (), training: Part | None = None) -> dict[str, Trained]:
-  """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where it is empty, or
-  where the method learns from no teacher.
+def load(
+  config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = (), training: Part | None = None
+) -> dict[str, Trained]:
+  """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where
+  it is empty, or where the method learns from no teacher.
 
   Args:
     config: the run's.
-    wanted: the network that a teacher of this run is: architecture, classes and image shape must agree with the file's.
-      Normalisation and ReLU placement are the file's own; of a `.pth` that does not state them, those that the configuration
-      gives as teacher_mean, teacher_std and teacher_relu_placement, or else, as teacher_guess has it, a guess by the names of the
-      weights or what fits training images. Of a function or a table, images and classes must agree.
-    classes: the names of the run's classes; a network of ours, or an exported one, that knows the same names in another order is
-      refused, capitals aside.
+    wanted: the network that a teacher of this run is: architecture, classes and image shape must
+      agree with the file's. Normalisation and ReLU placement are the file's own; of a `.pth` that
+      does not state them, those that the configuration gives as teacher_mean, teacher_std and
+      teacher_relu_placement, or else, as teacher_guess has it, a guess by the names of the weights
+      or what fits training images. Of a function or a table, images and classes must agree.
+    classes: the names of the run's classes; a network of ours, or an exported one, that knows the
+      same names in another order is refused, capitals aside.
     training: training images, for teacher_guess 'fit'.
   """
   places = _places(config)
   stated = stated_of_teacher(config)
   if places and stated.get('teacher_mean') and len(config.teacher_mean) != wanted.image_shape[2]:
-    raise KdJaxError(f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of {config.dataset} have '
-                     f'{wanted.image_shape[2]} channels')  # fmt: skip
-  fields = {key.removeprefix('teacher_'): value for key, value in stated.items() if key in OF_A_SPEC}
+    raise KdJaxError(
+      f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of '
+      f'{config.dataset} have '
+      f'{wanted.image_shape[2]} channels'
+    )
+  fields = {
+    key.removeprefix('teacher_'): value for key, value in stated.items() if key in OF_A_SPEC
+  }
   averaged = _averaged(config, places)
-  loaded = {name: _one(place, wanted, list(classes), fields, 'ema' if name in averaged else 'raw') for name, place in places.items()}
+  loaded = {
+    name: _one(place, wanted, list(classes), fields, 'ema' if name in averaged else 'raw')
+    for name, place in places.items()
+  }
   open_ones = [name for name, place in places.items() if not _states_itself(place)]
   of_specs = [key for key in stated if key != 'teacher_weights']
   if places and of_specs and not open_ones:
-    raise KdJaxError(f'{of_specs[0]} is for a .pth that does not state it, and teacher_checkpoint {config.teacher_checkpoint} '
-                     'is none: take it out')  # fmt: skip
+    raise KdJaxError(
+      f'{of_specs[0]} is for a .pth that does not state it, and teacher_checkpoint '
+      f'{config.teacher_checkpoint} '
+      'is none: take it out'
+    )
   if config.teacher_guess == 'fit':
     if training is None:
       raise ValueError("teacher_guess 'fit' needs training images")
@@ -56,31 +73,56 @@ def load(config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = (), tr
 
 
 def facts(config: Config) -> dict[str, tuple[Path, Facts]]:
-  """Return, of each teacher that is a PyTorch checkpoint, its file and what that says beside its weights."""
-  return {name: (place, torch_names.facts(place)) for name, place in _places(config).items() if _is_pytorch(place)}
+  """Return, of each teacher that is a PyTorch checkpoint, its file and what that says beside its
+  weights.
+  """
+  return {
+    name: (place, torch_names.facts(place))
+    for name, place in _places(config).items()
+    if _is_pytorch(place)
+  }
 
 
 def _places(config: Config) -> dict[str, Path]:
-  """Return the path of each teacher, by its name in the run. Raises KdJaxError where there are more than the method takes."""
+  """Return the path of each teacher, by its name in the run.
+
+  Raises KdJaxError where there are more than the method takes.
+  """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
   _, most = methods.teachers(config.method)
   if not most:
     return {}
   if len(paths) > most:
-    raise KdJaxError(f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns from {most}; name "
-                     'fewer, or choose another method')  # fmt: skip
-  names = ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
+    raise KdJaxError(
+      f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns "
+      f'from {most}; name '
+      'fewer, or choose another method'
+    )
+  names = (
+    ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
+  )
   return {name: Path(os.path.expanduser(path)) for name, path in zip(names, paths, strict=True)}
 
 
 def _averaged(config: Config, places: Mapping[str, Path]) -> list[str]:
-  """Return the names of the teachers whose moving averages are taken. Raises KdJaxError where none has them, and they are asked for."""
-  if not places or config.teacher_weights != 'ema' or not all(map(os.path.exists, places.values())):  # of a missing one `_one` tells
+  """Return the names of the teachers whose moving averages are taken.
+
+  Raises KdJaxError where none has them, and they are asked for.
+  """
+  # of a missing one `_one` tells
+  if not places or config.teacher_weights != 'ema' or not all(map(os.path.exists, places.values())):
     return []
-  found = [name for name, place in places.items() if _is_pytorch(place) and 'ema' in torch_names.facts(place).copies]
+  found = [
+    name
+    for name, place in places.items()
+    if _is_pytorch(place) and 'ema' in torch_names.facts(place).copies
+  ]
   if not found:
-    raise KdJaxError(f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no moving averages (EMA) of "
-                     'weights: take it out')  # fmt: skip
+    raise KdJaxError(
+      f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no "
+      f'moving averages (EMA) of '
+      'weights: take it out'
+    )
   return found
 
 
@@ -93,10 +135,14 @@ def _states_itself(place: Path) -> bool:
   return not _is_pytorch(place) or torch_names.facts(place).whole
 
 
-def _one(path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str) -> Trained:
+def _one(
+  path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str
+) -> Trained:
   if not os.path.exists(path):
     forms = f'give a workdir, a folder under its networks/, or a .pth, {", ".join(JAX_EXPORTS)} or {precomputed.SUFFIX} file'
-    what = network_files.instead(path, otherwise=forms) if path.suffix not in _NO_TEACHERS else forms
+    what = (
+      network_files.instead(path, otherwise=forms) if path.suffix not in _NO_TEACHERS else forms
+    )
     raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
   if path.is_dir():
     spec, variables, info = checkpoints.load_network(network_files.locate(path))
@@ -109,18 +155,31 @@ def _one(path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[
     return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
     spec, variables = torch_names.import_file(
-      path, image_shape=wanted.image_shape, name=wanted.name, classes=wanted.classes, unstated=unstated, weights=weights
+      path,
+      image_shape=wanted.image_shape,
+      name=wanted.name,
+      classes=wanted.classes,
+      unstated=unstated,
+      weights=weights,
     )
-  for what, ours, theirs in (('a ', wanted.name, spec.name), ('for classes: ', wanted.classes, spec.classes),
-                             ('for images of ', wanted.image_shape, tuple(spec.image_shape))):  # fmt: skip
+  for what, ours, theirs in (
+    ('a ', wanted.name, spec.name),
+    ('for classes: ', wanted.classes, spec.classes),
+    ('for images of ', wanted.image_shape, tuple(spec.image_shape)),
+  ):
     if ours != theirs:
-      raise KdJaxError(f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; {_others(path)}choose another file, '
-                       'or set teacher or dataset to match')  # fmt: skip
+      raise KdJaxError(
+        f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; '
+        f'{_others(path)}choose another file, '
+        'or set teacher or dataset to match'
+      )
   return models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)
 
 
 def _others(path: Path) -> str:
-  """Return which networks a workdir holds beside its student, which is the one that the path of a workdir means."""
+  """Return which networks a workdir holds beside its student, which is the one that the path of a
+  workdir means.
+  """
   inside = [str(folder) for folder in network_files.networks(path)]
   if len(inside) < 2 or network_files.locate(path) == path:
     return ''
@@ -128,16 +187,23 @@ def _others(path: Path) -> str:
 
 
 def _names_beside(path: Path) -> list[str]:
-  """The classes of a program that kd_jax.export wrote; [] where they are not known, for which it writes numbers."""
+  """The classes of a program that kd_jax.export wrote; [] where they are not known, for which it
+  writes numbers.
+  """
   names = (network_files.described(path) or {}).get('classes', [])
   return [] if names == [str(number) for number in range(len(names))] else names
 
 
 def _check_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> None:
-  """Raises KdJaxError where a teacher knows the run's classes, or these but for capitals, under other numbers."""
+  """Raises KdJaxError where a teacher knows the run's classes, or these but for capitals, under
+  other numbers.
+  """
   for spelt in (str, str.casefold):
     theirs, ours = ([spelt(name) for name in names] for names in (known, classes))
     if theirs == ours or sorted(theirs) != sorted(ours):
       continue
-    raise KdJaxError(f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) than this run '
-                     f'({", ".join(classes[:5])}…); train a teacher on this data')  # fmt: skip
+    raise KdJaxError(
+      f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) '
+      f'than this run '
+      f'({", ".join(classes[:5])}…); train a teacher on this data'
+    )

@@ -20,19 +20,31 @@ from kd_jax.runs.assembly import Assembled, Context, Student
 from kd_jax.runs.monitor import Watcher
 from kd_jax.runs.progress import Progress
 from kd_jax.train import loop, parallel, peaks, state
-from kd_jax.types import Damaged, KdJaxError, Network, NetworkSpec, Phase, PyTree, Trained, TrainState
+from kd_jax.types import (
+  Damaged,
+  KdJaxError,
+  Network,
+  NetworkSpec,
+  Phase,
+  PyTree,
+  Trained,
+  TrainState,
+)
 
 
 class Done(NamedTuple):
   """A finished phase."""
 
-  rows: list[dict[str, Any]]  # of results.json: the student's, and before it that of a network trained beside it
+  # of results.json: the student's, and before it that of a network trained beside it
+  rows: list[dict[str, Any]]
   history: list[loop.Row]
   networks: dict[str, Trained]  # by name, the student under the phase's own
 
 
 def finished(context: Context, phase: Phase) -> Done | None:
-  """The phase as an earlier sitting finished it, or None, also where its files have been damaged since: checkpoints may be left."""
+  """The phase as an earlier sitting finished it, or None, also where its files have been damaged
+  since: checkpoints may be left.
+  """
   result = context.folder / 'phases' / phase.name / 'result.json'
 
   def read() -> tuple[dict[str, Any], dict[str, tuple[NetworkSpec, PyTree, Any]]] | None:
@@ -41,9 +53,14 @@ def finished(context: Context, phase: Phase) -> Done | None:
     try:
       stored = records.read_sealed(result)
       names = [row['name'] for row in stored['rows']]
-      return stored, {name: checkpoint.load_network(context.folder / 'networks' / name) for name in names}
+      return stored, {
+        name: checkpoint.load_network(context.folder / 'networks' / name) for name in names
+      }
     except Damaged as error:
-      context.say(f'{phase.name} was finished and is damaged, so that it is finished again from its last checkpoint: {error}')
+      context.say(
+        f'{phase.name} was finished and is damaged, so that it is finished again from its last '
+        f'checkpoint: {error}'
+      )
       return None
 
   found = parallel.told(read)
@@ -51,12 +68,24 @@ def finished(context: Context, phase: Phase) -> Done | None:
     return None
   stored, networks = found
   context.say(f'{phase.name}: finished before, in {result.parent}.')
-  return Done(stored['rows'], stored['history'], {name: Trained(models.build(spec), variables)
-                                                  for name, (spec, variables, _) in networks.items()})  # fmt: skip
+  return Done(
+    stored['rows'],
+    stored['history'],
+    {
+      name: Trained(models.build(spec), variables)
+      for name, (spec, variables, _) in networks.items()
+    },
+  )
 
 
-def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequence[Mapping[str, Any]], checkpoints: Path) -> list[Done]:
-  """Trains one phase, or several that share a pass of their teachers, and writes their records and networks.
+def train(
+  students: Sequence[Student],
+  zoo: Mapping[str, Trained],
+  rows: Sequence[Mapping[str, Any]],
+  checkpoints: Path,
+) -> list[Done]:
+  """Trains one phase, or several that share a pass of their teachers, and writes their records and
+  networks.
 
   Args:
     students: what to train.
@@ -71,32 +100,53 @@ def train(students: Sequence[Student], zoo: Mapping[str, Trained], rows: Sequenc
   peak = _images_at_peak(context, made, each_step)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(made.fed))
-    progress = parallel.lead(lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak)))
-    saved = parallel.lead(lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say)))
+    progress = parallel.lead(
+      lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak))
+    )
+    saved = parallel.lead(
+      lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
+    )
     members = []
     for number, (own_context, phase) in enumerate(students):
       shown = progress if number == 0 else None  # one of them stands for all on the screen
       watcher = Watcher(own_context.folder, phase.name, shown, own_context.stop)
       stack.enter_context(contextlib.closing(watcher))
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
-      members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher))
+      members.append(
+        loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher)
+      )
     ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
-  return [_finish(student, made, finished, learner.student, operations, zoo)
-          for student, learner, finished, operations in zip(students, made.learners, ended, each_step, strict=True)]  # fmt: skip
+  return [
+    _finish(student, made, finished, learner.student, operations, zoo)
+    for student, learner, finished, operations in zip(
+      students, made.learners, ended, each_step, strict=True
+    )
+  ]
 
 
-def _finish(of: Student, made: Assembled, ended: loop.Finished, student: Network, each_step: float | None,
-            zoo: Mapping[str, Trained]) -> Done:  # fmt: skip
+def _finish(
+  of: Student,
+  made: Assembled,
+  ended: loop.Finished,
+  student: Network,
+  each_step: float | None,
+  zoo: Mapping[str, Trained],
+) -> Done:
   """Tests a phase's networks and writes them down."""
   (context, phase), evaluate = of, made.evaluators[of.phase.student]
-  # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy that it does not train.
+  # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy
+  # that it does not train.
   if phase.role == 'stage':
     ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
   steps = len(ended.history) * made.work.steps_per_epoch
-  row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(context, phase, steps, each_step)
+  row = _trained_row(context, phase, made.teaching, ended, steps, evaluate) | _compute(
+    context, phase, steps, each_step
+  )
   if context.fidelity and phase.role != 'stage':
     teachers = [zoo[name] for name in phase.teachers]
-    row |= fidelity.measure(Trained(student, ended.best), teachers, context.parts.test, programs=context.programs)
+    row |= fidelity.measure(
+      Trained(student, ended.best), teachers, context.parts.test, programs=context.programs
+    )
   done = Done([row], ended.history, {phase.name: Trained(student, ended.best)})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
@@ -111,19 +161,28 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
   for row in done.rows:
     trained = done.networks[row['name']]
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
-    checkpoint.save_network(context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info)
-  # Sittings of a study may be on different machines; the command, which names folders, is in the run's own versions.json.
+    checkpoint.save_network(
+      context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info
+    )
+  # Sittings of a study may be on different machines; the command, which names folders, is in the
+  # run's own versions.json.
   made_by = {name: value for name, value in workdir.versions().items() if name != 'command'}
   result = {'rows': done.rows, 'history': done.history, 'versions': made_by}
   records.write_sealed(context.folder / 'phases' / phase.name / 'result.json', result)
 
 
-def _validation(context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]) -> Callable:
-  """What the loop measures after an epoch: the student, and beside it the best teacher where the phase's end depends on it."""
+def _validation(
+  context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]
+) -> Callable:
+  """What the loop measures after an epoch: the student, and beside it the best teacher where the
+  phase's end depends on it.
+  """
   selection = context.config.selection
   part = context.parts.validation if selection == 'validation' else context.parts.test
   companion = phase.method.companion and assembly.evaluator(context, phase.method.companion)
-  teachers_best = max((row[f'{selection}_accuracy'] for row in rows if row['name'] in phase.teachers), default=None)
+  teachers_best = max(
+    (row[f'{selection}_accuracy'] for row in rows if row['name'] in phase.teachers), default=None
+  )
 
   def validate(now: TrainState) -> dict[str, float]:
     measured = _named(selection, evaluate(state.student_variables(now), part))
@@ -140,77 +199,150 @@ def _named(prefix: str, measured: Mapping[str, float]) -> dict[str, float]:
   return {f'{prefix}_{name}': value for name, value in measured.items()}
 
 
-def _trained_row(context: Context, phase: Phase, teaching: Sequence[Trained], finished: loop.Finished, steps: int,
-                 evaluate: Callable) -> dict[str, Any]:  # fmt: skip
+def _trained_row(
+  context: Context,
+  phase: Phase,
+  teaching: Sequence[Trained],
+  finished: loop.Finished,
+  steps: int,
+  evaluate: Callable,
+) -> dict[str, Any]:
   selected = finished.history[finished.best_epoch - 1]
   return _row(
-    context, phase.name, phase.student, finished.last, role=phase.role, method=phase.method_name,
+    context,
+    phase.name,
+    phase.student,
+    finished.last,
+    role=phase.role,
+    method=phase.method_name,
     recipe=context.config.recipe,
-    teachers=[t.network.spec.name for t in teaching], epochs=len(finished.history), steps=steps, best_epoch=finished.best_epoch,
-    train_examples=len(context.parts.train.index), validation_accuracy=selected.get('validation_accuracy'),
+    teachers=[t.network.spec.name for t in teaching],
+    epochs=len(finished.history),
+    steps=steps,
+    best_epoch=finished.best_epoch,
+    train_examples=len(context.parts.train.index),
+    validation_accuracy=selected.get('validation_accuracy'),
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
-    images_per_second=finished.images_per_second, seconds=finished.seconds,
-    best_sha256=packing.fingerprint(finished.best), last_sha256=packing.fingerprint(finished.last),
-  )  # fmt: skip
+    images_per_second=finished.images_per_second,
+    seconds=finished.seconds,
+    best_sha256=packing.fingerprint(finished.best),
+    last_sha256=packing.fingerprint(finished.last),
+  )
 
 
 def _operations(context: Context, made: Assembled) -> list[float | None]:
-  """Return the operations of each student's step, a program, as it would take them alone: beside whom it trains does not count."""
-  return [_counted(context, made, program, step, firsts, consts) for (program, step), *firsts, consts
-          in zip(made.alone, made.firsts, made.frozen.consts, strict=True)]  # fmt: skip
+  """Return the operations of each student's step, a program, as it would take them alone: beside
+  whom it trains does not count.
+  """
+  return [
+    _counted(context, made, program, step, firsts, consts)
+    for (program, step), *firsts, consts in zip(
+      made.alone, made.firsts, made.frozen.consts, strict=True
+    )
+  ]
 
 
-def _images_at_peak(context: Context, made: Assembled, each_step: Sequence[float | None]) -> float | None:
-  """Images a second if the devices did nothing but arithmetic, at their peak; None where that is not known."""
+def _images_at_peak(
+  context: Context, made: Assembled, each_step: Sequence[float | None]
+) -> float | None:
+  """Images a second if the devices did nothing but arithmetic, at their peak; None where that is
+  not known.
+  """
   peak, devices, work = peaks.of(jax.local_devices()[0].device_kind), context.devices, made.work
   if not peak or None in each_step:
     return None
-  together = _counted(context, made, made.program, lambda: work.step, made.firsts, *made.frozen.consts)
-  return together and peak.flops * devices.devices / (together / len(each_step) * devices.programs / work.images_per_step)
+  together = _counted(
+    context, made, made.program, lambda: work.step, made.firsts, *made.frozen.consts
+  )
+  return together and peak.flops * devices.devices / (
+    together / len(each_step) * devices.programs / work.images_per_step
+  )
 
 
-def _counted(context: Context, made: Assembled, program: Any, step: Callable[[], Callable], firsts: Sequence[TrainState],
-             *consts: PyTree) -> float | None:  # fmt: skip
-  """Return the operations of the step of these students, counted once for all phases that have this program."""
+def _counted(
+  context: Context,
+  made: Assembled,
+  program: Any,
+  step: Callable[[], Callable],
+  firsts: Sequence[TrainState],
+  *consts: PyTree,
+) -> float | None:
+  """Return the operations of the step of these students, counted once for all phases that have this
+  program.
+  """
 
   def count() -> float | None:
-    # From the host: on several, pmap gives up what it is given when it is only asked for its program. As many steps as the loop takes
-    # in a call, so that the step is traced once.
+    # From the host: on several, pmap gives up what it is given when it is only asked for its
+    # program. As many steps as the loop takes in a call, so that the step is traced once.
     given, work = jax.device_get(tuple(firsts)), made.work
     steps = min(work.steps_per_call, work.steps_per_epoch)
-    return peaks.operations(step(), given, made.frozen._replace(consts=consts), *work.feed(0, steps), work.position, steps=steps)
+    return peaks.operations(
+      step(),
+      given,
+      made.frozen._replace(consts=consts),
+      *work.feed(0, steps),
+      work.position,
+      steps=steps,
+    )
 
   return context.programs.get(('operations', program), count)
 
 
-def _compute(context: Context, phase: Phase, steps: int, each_step: float | None) -> dict[str, float | None]:
-  """Return what a phase's training takes: passes of a network over as many images as there are to train on, and operations.
+def _compute(
+  context: Context, phase: Phase, steps: int, each_step: float | None
+) -> dict[str, float | None]:
+  """Return what a phase's training takes: passes of a network over as many images as there are to
+  train on, and operations.
 
-  Every view counts, and so does a network that is trained beside the student; teachers' passes are in the operations alone.
-  `flops_alone` are those of this phase without the students that were trained with it. (An older kd_jax wrote `flops`, in which
-  these shared the teachers' pass, and a loop counted for one turn.)
+  Every view counts, and so does a network that is trained beside the student; teachers' passes are
+  in the operations alone. `flops_alone` are those of this phase without the students that were
+  trained with it. (An older kd_jax wrote `flops`, in which these shared the teachers' pass, and a
+  loop counted for one turn.)
   """
   networks = 2 if phase.method.companion else 1
   seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
-  return {'passes': seen / len(context.parts.train.index), 'flops_alone': each_step and each_step * steps * context.devices.programs}
+  return {
+    'passes': seen / len(context.parts.train.index),
+    'flops_alone': each_step and each_step * steps * context.devices.programs,
+  }
 
 
-def _companion_row(context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished,
-                   steps: int) -> dict[str, Any]:  # fmt: skip
+def _companion_row(
+  context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished, steps: int
+) -> dict[str, Any]:
   """A network that was trained beside a phase's student, as it is at the phase's end."""
-  test = assembly.evaluator(context, companion.network)(companion.variables, context.parts.test)['accuracy']
+  test = assembly.evaluator(context, companion.network)(companion.variables, context.parts.test)[
+    'accuracy'
+  ]
   return _row(
-    context, name, companion.network.spec, companion.variables, role='teacher', method=phase.method_name,
-    recipe=context.config.recipe, teachers=[], epochs=len(finished.history), steps=steps, best_epoch=len(finished.history),
-    train_examples=len(context.parts.train.index), validation_accuracy=finished.history[-1].get('teacher_validation_accuracy'),
-    test_accuracy=test, test_accuracy_last=test, last_sha256=packing.fingerprint(companion.variables),
-  )  # fmt: skip
+    context,
+    name,
+    companion.network.spec,
+    companion.variables,
+    role='teacher',
+    method=phase.method_name,
+    recipe=context.config.recipe,
+    teachers=[],
+    epochs=len(finished.history),
+    steps=steps,
+    best_epoch=len(finished.history),
+    train_examples=len(context.parts.train.index),
+    validation_accuracy=finished.history[-1].get('teacher_validation_accuracy'),
+    test_accuracy=test,
+    test_accuracy_last=test,
+    last_sha256=packing.fingerprint(companion.variables),
+  )
 
 
 def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
-  """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU placement is worse than none."""
-  place, weights = context.folder / 'phases' / name / 'result.json', packing.fingerprint(trained.variables)
+  """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU
+  placement is worse than none.
+  """
+  place, weights = (
+    context.folder / 'phases' / name / 'result.json',
+    packing.fingerprint(trained.variables),
+  )
   network = json.loads(json.dumps(trained.network.spec._asdict()))  # as JSON has it
 
   def read() -> tuple[dict[str, Any], Any] | None:
@@ -220,36 +352,92 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
     return None
 
   before, noted = parallel.told(read) or ({}, None)
-  replaced = KdJaxError(f'{context.config.teacher_checkpoint} is another network than it was when the run in {context.folder} began: '
-                        'bring it back, or choose another --workdir')  # fmt: skip
+  replaced = KdJaxError(
+    f'{context.config.teacher_checkpoint} is another network than it was when the run in '
+    f'{context.folder} began: '
+    'bring it back, or choose another --workdir'
+  )
   if before.get('last_sha256', weights) != weights or noted not in (None, network):
     raise replaced
   if noted:
     return before
-  started, evaluate, spec = time.perf_counter(), assembly.evaluator(context, trained.network), trained.network.spec
-  validation = context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
+  started, evaluate, spec = (
+    time.perf_counter(),
+    assembly.evaluator(context, trained.network),
+    trained.network.spec,
+  )
+  validation = (
+    context.parts.validation and evaluate(trained.variables, context.parts.validation)['accuracy']
+  )
   test = evaluate(trained.variables, context.parts.test)['accuracy']
-  if before and abs(test - before['test_accuracy']) > 1e-3:  # of an older kd_jax, which did not note what it took the network for
+  # of an older kd_jax, which did not note what it took the network for
+  if before and abs(test - before['test_accuracy']) > 1e-3:
     raise replaced
   taken = models.assumed(spec)
-  context.say(f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test images'
-              f'{taken and f", with {taken}"}.')  # fmt: skip
-  for line in teacher_doubts.remarks(trained, test, config=context.config, parts=context.parts,
-                                     file=teachers.facts(context.config).get(name)):  # fmt: skip
+  context.say(
+    f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test '
+    f'images'
+    f'{taken and f", with {taken}"}.'
+  )
+  for line in teacher_doubts.remarks(
+    trained,
+    test,
+    config=context.config,
+    parts=context.parts,
+    file=teachers.facts(context.config).get(name),
+  ):
     context.say(line)
-  row = _row(context, name, spec, trained.variables, role='teacher', method='imported', teachers=[],
-             validation_accuracy=validation, test_accuracy=test, seconds=time.perf_counter() - started,
-             last_sha256=weights)  # fmt: skip
-  parallel.lead(lambda: records.write_sealed(place, {'rows': [row], 'history': [], 'network': network}))
+  row = _row(
+    context,
+    name,
+    spec,
+    trained.variables,
+    role='teacher',
+    method='imported',
+    teachers=[],
+    validation_accuracy=validation,
+    test_accuracy=test,
+    seconds=time.perf_counter() - started,
+    last_sha256=weights,
+  )
+  parallel.lead(
+    lambda: records.write_sealed(place, {'rows': [row], 'history': [], 'network': network})
+  )
   return row
 
 
-def _row(context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any) -> dict[str, Any]:
+def _row(
+  context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any
+) -> dict[str, Any]:
   """A row of results.json; what was not measured is null."""
-  fields = ('role', 'method', 'recipe', 'student', 'teachers', 'dataset', 'seed', 'epochs', 'steps', 'best_epoch', 'train_examples',
-            'parameters', 'validation_accuracy', 'test_accuracy', 'test_accuracy_last', 'selection', 'passes', 'flops_alone',
-            'images_per_second', 'seconds')  # fmt: skip
-  common = {'student': spec.name, 'dataset': context.config.dataset, 'seed': context.config.seed,
-            'parameters': models.count_parameters(variables['params']) or None, 'selection': context.config.selection,
-            'test_examples': len(context.parts.test.index)}  # fmt: skip
+  fields = (
+    'role',
+    'method',
+    'recipe',
+    'student',
+    'teachers',
+    'dataset',
+    'seed',
+    'epochs',
+    'steps',
+    'best_epoch',
+    'train_examples',
+    'parameters',
+    'validation_accuracy',
+    'test_accuracy',
+    'test_accuracy_last',
+    'selection',
+    'passes',
+    'flops_alone',
+    'images_per_second',
+    'seconds',
+  )
+  common = {
+    'student': spec.name,
+    'dataset': context.config.dataset,
+    'seed': context.config.seed,
+    'parameters': models.count_parameters(variables['params']) or None,
+    'selection': context.config.selection,
+    'test_examples': len(context.parts.test.index),
+  }
   return {'name': name, **dict.fromkeys(fields), **common, **measured}

@@ -1,15 +1,15 @@
 """The folder of a run: who may use it, what configuration it belongs to, and where its parts lie.
 
-  config.json versions.json    the resolved configuration; machine, library versions, devices
-  methods.json                 the options of each phase's method, defaults written out
-  data.json                    the classes with their numbers of images, in the order of the labels
-  results.json                 a list of objects, one a trained or imported network
-  curves.png comparison.png    accuracy and loss of all phases; test accuracies
-  events/<phase>/              TensorBoard
-  phases/<phase>/              history.csv, checkpoints/, and result.json once the phase is finished
-  networks/<phase>/            the selected network, ready to be a teacher
-  examples/                    a test image of each of the first ten classes
-  predictions.npz report/      what `python -m kd_jax.report` computes of the networks, and its page
+config.json versions.json    the resolved configuration; machine, library versions, devices
+methods.json                 the options of each phase's method, defaults written out
+data.json                    the classes with their numbers of images, in the order of the labels
+results.json                 a list of objects, one a trained or imported network
+curves.png comparison.png    accuracy and loss of all phases; test accuracies
+events/<phase>/              TensorBoard
+phases/<phase>/              history.csv, checkpoints/, and result.json once the phase is finished
+networks/<phase>/            the selected network, ready to be a teacher
+examples/                    a test image of each of the first ten classes
+predictions.npz report/      what `python -m kd_jax.report` computes of the networks, and its page
 """
 
 from __future__ import annotations
@@ -37,40 +37,69 @@ _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'te
 
 
 def check(folder: str | os.PathLike) -> None:
-  """Raise KdJaxError where no run can live in a folder of this name, or on this system: before anything is loaded."""
+  """Raise KdJaxError where no run can live in a folder of this name, or on this system: before
+  anything is loaded.
+  """
   places.check_local('--workdir', folder)
   locks.check()
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = None, phases: Sequence[Phase] = ()) -> Iterator[Path]:
-  """Holds the folder for this process, this configuration, these images and these phases while the context lasts.
+def claimed(
+  folder: Path,
+  config: Config,
+  *,
+  data: Mapping[str, Any] | None = None,
+  phases: Sequence[Phase] = (),
+) -> Iterator[Path]:
+  """Holds the folder for this process, this configuration, these images and these phases while the
+  context lasts.
 
-  Raises KdJaxError where another process holds it, where it holds another run, or where it cannot be written. A lock left
-  behind by a killed process is no hindrance: the kernel gave it up.
+  Raises KdJaxError where another process holds it, where it holds another run, or where it cannot
+  be written. A lock left behind by a killed process is no hindrance: the kernel gave it up.
   """
   config_file, data_file = folder / 'config.json', folder / 'data.json'
   if os.path.exists(config_file):
     changed = difference(records.read_object(config_file), config.for_json())
     if changed:
-      raise KdJaxError(f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
-                       '--workdir, or give the same values to go on with that run')  # fmt: skip
+      raise KdJaxError(
+        f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose '
+        f'another '
+        '--workdir, or give the same values to go on with that run'
+      )
   if data and os.path.exists(data_file):
     kept = records.read_object(data_file)
-    shapes.check(data_file, kept, {'sha256': str}, 'restore it from a copy, or delete it to go on with the images as they are')
-    names = {'sha256': data['dataset'], 'unlabelled_sha256': config.unlabelled_dataset}  # an older kd_jax did not note the second
-    if odd := [where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)]:
-      raise KdJaxError(f"the images in {odd[0]} have changed since the run in {folder} began: choose another --workdir, or "
-                       'bring the images back (where they never left: remove data.json, or their decoded copies, .kd_jax)')  # fmt: skip
+    shapes.check(
+      data_file,
+      kept,
+      {'sha256': str},
+      'restore it from a copy, or delete it to go on with the images as they are',
+    )
+    # an older kd_jax did not note the second
+    names = {'sha256': data['dataset'], 'unlabelled_sha256': config.unlabelled_dataset}
+    if odd := [
+      where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)
+    ]:
+      raise KdJaxError(
+        f'the images in {odd[0]} have changed since the run in {folder} began: choose another '
+        f'--workdir, or '
+        'bring the images back (where they never left: remove data.json, or their decoded copies, '
+        '.kd_jax)'
+      )
     name = 'unlabelled_excluded'
     if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none
-      raise KdJaxError(f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} that it is '
-                       'validated or tested on, which are left out now: choose another --workdir')  # fmt: skip
+      raise KdJaxError(
+        f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} '
+        f'that it is '
+        'validated or tested on, which are left out now: choose another --workdir'
+      )
   _check_methods(folder, phases)
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:
-      raise KdJaxError(f'another process is running in {folder}; wait for it, or choose another --workdir')
+      raise KdJaxError(
+        f'another process is running in {folder}; wait for it, or choose another --workdir'
+      )
     # Before config.json: a run that has that one alone is of an older kd_jax.
     records.write_json(folder / METHODS, {phase.name: _method(phase) for phase in phases})
     records.write_json(config_file, config.for_json())
@@ -81,13 +110,18 @@ def claimed(folder: Path, config: Config, *, data: Mapping[str, Any] | None = No
 
 
 def _check_methods(folder: Path, phases: Sequence[Phase]) -> None:
-  """Raise KdJaxError where a phase was begun by another kd_jax, to which the same configuration meant something else."""
+  """Raise KdJaxError where a phase was begun by another kd_jax, to which the same configuration
+  meant something else.
+  """
   kept = records.read_object(folder / METHODS) if os.path.exists(folder / METHODS) else None
   for phase in phases:
     other = came_later(phase) if kept is None else kept.get(phase.name) != _method(phase)
     if other and os.path.exists(folder / 'phases' / phase.name):
-      raise KdJaxError(f'the phase {phase.name} in {folder} was begun by another version of kd_jax, which trained it otherwise: choose '
-                       'another --workdir')  # fmt: skip
+      raise KdJaxError(
+        f'the phase {phase.name} in {folder} was begun by another version of kd_jax, which trained '
+        f'it otherwise: choose '
+        'another --workdir'
+      )
 
 
 def _method(phase: Phase) -> dict[str, Any]:
@@ -97,21 +131,25 @@ def _method(phase: Phase) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-  """Makes the folder and holds its lock while the context lasts; False where another process, on any machine, holds it.
+  """Makes the folder and holds its lock while the context lasts; False where another process, on
+  any machine, holds it.
 
   Args:
     folder: what is locked.
     wait: until it is free.
 
   Raises:
-    KdJaxError: the folder cannot be written, or the system has no locks; or, at the end, it is no longer there.
+    KdJaxError: the folder cannot be written, or the system has no locks; or, at the end, it is no
+      longer there.
   """
   check(folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the context lasts
   except OSError as error:
-    raise KdJaxError(f'{folder} cannot be written ({error.strerror}); choose another --workdir') from error
+    raise KdJaxError(
+      f'{folder} cannot be written ({error.strerror}); choose another --workdir'
+    ) from error
   with lock:
     try:
       locks.take(lock, wait=wait)
@@ -119,13 +157,18 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
       yield False
       return
     except OSError as error:
-      raise KdJaxError(f'{folder} cannot be locked ({error.strerror}); its file system must support locks') from error
+      raise KdJaxError(
+        f'{folder} cannot be locked ({error.strerror}); its file system must support locks'
+      ) from error
     yield True
     with contextlib.suppress(OSError):
       if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / '.lock')):
         return
-  raise KdJaxError(f'{folder} was moved or removed while it was in use, and some of it is missing: bring it back, and the same command '
-                   'goes on')  # fmt: skip
+  raise KdJaxError(
+    f'{folder} was moved or removed while it was in use, and some of it is missing: bring it back, '
+    f'and the same command '
+    'goes on'
+  )
 
 
 def versions() -> dict:
@@ -135,11 +178,16 @@ def versions() -> dict:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       found[name] = importlib.metadata.version(name)
   return {
-    'python': platform.python_version(), 'platform': platform.platform(), 'processor': _processor(),
+    'python': platform.python_version(),
+    'platform': platform.platform(),
+    'processor': _processor(),
     'threads': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
-    'libraries': found, 'devices': [str(d.device_kind) for d in jax.devices()], 'backend': jax.default_backend(),
-    'xla_flags': os.environ.get('XLA_FLAGS', ''), 'command': ' '.join(sys.argv),
-  }  # fmt: skip
+    'libraries': found,
+    'devices': [str(d.device_kind) for d in jax.devices()],
+    'backend': jax.default_backend(),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'command': ' '.join(sys.argv),
+  }
 
 
 def _processor() -> str:

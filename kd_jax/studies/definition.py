@@ -1,4 +1,6 @@
-"""What a study is: rows of a table, seeds and sweeps; from its configuration to the runs that it needs."""
+"""What a study is: rows of a table, seeds and sweeps; from its configuration to the runs that it
+needs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from kd_jax.config import Config
 from kd_jax.text import closest
 from kd_jax.types import KdJaxError
 
-SWEEP_SEEDS = 1000  # the first seed of sweeps: the runs that choose a value are not those that are reported
+# the first seed of sweeps: the runs that choose a value are not those that are reported
+SWEEP_SEEDS = 1000
 _MOST = 1e6  # times the epochs
 _KEYS = ('scale', 'seeds', 'sweep_seeds', 'together', 'study')
 
@@ -20,10 +23,12 @@ class Row(NamedTuple):
   """A line of the table: a run at several seeds."""
 
   name: str
-  changes: Mapping[str, Any] = {}  # key → value, where it differs from the study's configuration; 'kd.alpha' for a method's option
+  # key → value, where it differs from the study's configuration; 'kd.alpha' for a method's option
+  changes: Mapping[str, Any] = {}
   group: str = ''  # the heading under which it stands; groups run in the order in which they appear
   seeds: int = 3
-  sweep: Mapping[str, tuple] = {}  # one key → values; the one with the best mean validation accuracy is run at the row's seeds
+  # one key → values; the one with the best mean validation accuracy is run at the row's seeds
+  sweep: Mapping[str, tuple] = {}
   paper: float | None = None  # the paper's test accuracy in %, where it reports this row
   note: str = ''
 
@@ -35,7 +40,8 @@ class Definition(NamedTuple):
   question: str
   protocol: str
   rows: tuple[Row, ...]
-  comparisons: tuple[tuple[str, str], ...]  # pairs of rows; written down before the runs, and corrected for their number
+  # pairs of rows; written down before the runs, and corrected for their number
+  comparisons: tuple[tuple[str, str], ...]
   limits: str = ''  # a sentence on what it does not show; it stands under the tables
   shared: Mapping[str, Any] = {}  # what its file sets for all rows
 
@@ -60,18 +66,31 @@ class Study(NamedTuple):
   finals: Callable[[Row, Mapping[str, Any]], tuple[Run, ...]]  # of a row, at a setting
 
 
-def study(title: str, *, question: str, protocol: str, rows: Iterable[Row], comparisons: Iterable[tuple[str, str]] = (),
-          limits: str = '', sweep_seeds: int = 1, together: int = 1, **shared: Any):  # fmt: skip
+def study(
+  title: str,
+  *,
+  question: str,
+  protocol: str,
+  rows: Iterable[Row],
+  comparisons: Iterable[tuple[str, str]] = (),
+  limits: str = '',
+  sweep_seeds: int = 1,
+  together: int = 1,
+  **shared: Any,
+):
   """The configuration of a study, for a file under configs/ to return from get_config().
 
-  Every key of a run may be set for all rows at once; further keys are `scale`, which multiplies every row's epochs, `seeds`, which
-  goes before the rows' own numbers where it is not 0, `sweep_seeds`, and `together`: how many students of one seed may be trained in
-  one program, which share the passes of their teachers. It saves time, takes memory, and changes no result beyond rounding. `limits`
-  is a sentence on what the study does not show.
+  Every key of a run may be set for all rows at once; further keys are `scale`, which multiplies
+  every row's epochs, `seeds`, which goes before the rows' own numbers where it is not 0,
+  `sweep_seeds`, and `together`: how many students of one seed may be trained in one program, which
+  share the passes of their teachers. It saves time, takes memory, and changes no result beyond
+  rounding. `limits` is a sentence on what the study does not show.
   """
   config = configuration.default(**shared)
   with config.unlocked():
-    config.study = Definition(title, question, protocol, tuple(rows), tuple(comparisons), limits, shared)
+    config.study = Definition(
+      title, question, protocol, tuple(rows), tuple(comparisons), limits, shared
+    )
     config.scale, config.seeds, config.sweep_seeds, config.together = 1.0, 0, sweep_seeds, together
   return config
 
@@ -85,12 +104,19 @@ def resolve(config: Any) -> Study:
   """Checks every row. Raises KdJaxError, naming the row, for anything that is not right."""
   definition, scale = config.study, config.scale
   if not isinstance(scale, int | float) or not 0 < scale < _MOST:
-    raise KdJaxError(f'scale multiplies the epochs: a number greater than 0 and less than a million, not {scale}')
+    raise KdJaxError(
+      f'scale multiplies the epochs: a number greater than 0 and less than a million, not {scale}'
+    )
   for name in ('seeds', 'sweep_seeds'):
     if not 0 <= config[name] < SWEEP_SEEDS:
-      raise KdJaxError(f'{name} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[name]}')
+      raise KdJaxError(
+        f'{name} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[name]}'
+      )
   if config.together < 1:
-    raise KdJaxError(f'together is the number of students that are trained in one program, at least 1, not {config.together}')
+    raise KdJaxError(
+      f'together is the number of students that are trained in one program, at least 1, not '
+      f'{config.together}'
+    )
   if not definition.rows:
     raise KdJaxError('the study has no rows: give it some, as kd_jax.study.Row')
   _check_idle(config)
@@ -103,32 +129,57 @@ def resolve(config: Any) -> Study:
     if len(row.sweep) > 1:
       raise KdJaxError(f"row '{row.name}' sweeps {', '.join(row.sweep)}; a row sweeps one key")
     if empty := [key for key, values in row.sweep.items() if not values]:
-      raise KdJaxError(f"row '{row.name}' sweeps {empty[0]} over no values; give some, or leave the sweep out")
+      raise KdJaxError(
+        f"row '{row.name}' sweeps {empty[0]} over no values; give some, or leave the sweep out"
+      )
     if row.sweep and _config(config, row, 0, {}).selection == 'test':
-      raise KdJaxError(f"row '{row.name}' sweeps {', '.join(row.sweep)}, which is chosen on validation images, and has none: set "
-                       "selection to 'validation', or leave the sweep out")  # fmt: skip
+      raise KdJaxError(
+        f"row '{row.name}' sweeps {', '.join(row.sweep)}, which is chosen on validation images, "
+        f'and has none: set '
+        "selection to 'validation', or leave the sweep out"
+      )
     if row.seeds < 1:
       raise KdJaxError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
     for setting in _settings(row):
       _config(config, row, 0, setting)
 
-  def runs(row: Row, kind: str, seeds: Iterable[int], settings: Iterable[Mapping[str, Any]]) -> tuple[Run, ...]:
-    return tuple(Run(row.name, config.seed + seed, kind, setting, _config(config, row, config.seed + seed, setting))
-                 for seed in seeds for setting in settings)  # fmt: skip
+  def runs(
+    row: Row, kind: str, seeds: Iterable[int], settings: Iterable[Mapping[str, Any]]
+  ) -> tuple[Run, ...]:
+    return tuple(
+      Run(
+        row.name,
+        config.seed + seed,
+        kind,
+        setting,
+        _config(config, row, config.seed + seed, setting),
+      )
+      for seed in seeds
+      for setting in settings
+    )
 
   def finals(row: Row, setting: Mapping[str, Any]) -> tuple[Run, ...]:
     return runs(row, 'final', range(config.seeds or row.seeds), (setting,))
 
   swept = [row for row in definition.rows if row.sweep]
-  sweeps = tuple(run for row in swept for run in runs(row, 'sweep', range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1)),
-                                                      _settings(row)))  # fmt: skip
+  sweeps = tuple(
+    run
+    for row in swept
+    for run in runs(
+      row, 'sweep', range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1)), _settings(row)
+    )
+  )
   return Study(definition, float(scale), config.together, sweeps, finals)
 
 
-def chosen(study: Study, row: Row, accuracy: Callable[[Run], float | None]) -> Mapping[str, Any] | None:
-  """The setting of a row: what its sweep chose, {} where it sweeps nothing, None where the sweep is not finished.
+def chosen(
+  study: Study, row: Row, accuracy: Callable[[Run], float | None]
+) -> Mapping[str, Any] | None:
+  """The setting of a row: what its sweep chose, {} where it sweeps nothing, None where the sweep is
+  not finished.
 
-  `accuracy` is a finished run's validation accuracy, or None. Of equal means the first value is taken.
+  `accuracy` is a finished run's validation accuracy, or None. Of equal means the first value is
+  taken.
   """
   if not row.sweep:
     return {}
@@ -136,15 +187,21 @@ def chosen(study: Study, row: Row, accuracy: Callable[[Run], float | None]) -> M
   measured = [accuracy(run) for run in of_row]
   if any(value is None for value in measured):
     return None
-  means = [statistics.fmean(value for run, value in zip(of_row, measured, strict=True) if run.setting == setting)
-           for setting in _settings(row)]  # fmt: skip
+  means = [
+    statistics.fmean(
+      value for run, value in zip(of_row, measured, strict=True) if run.setting == setting
+    )
+    for setting in _settings(row)
+  ]
   return _settings(row)[means.index(max(means))]
 
 
 def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[Run, ...], bool]:
-  """What there is to run, in order, and whether that is all: the runs of a sweep come first, and choose the row's final ones.
+  """What there is to run, in order, and whether that is all: the runs of a sweep come first, and
+  choose the row's final ones.
 
-  Groups run one after the other, in each the seeds, so that a study that is cut short has every row of its first groups.
+  Groups run one after the other, in each the seeds, so that a study that is cut short has every row
+  of its first groups.
   """
   rows = {row.name: row for row in study.definition.rows}
   settled = {name: chosen(study, row, accuracy) for name, row in rows.items()}
@@ -154,7 +211,14 @@ def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[R
       found += study.finals(rows[name], setting)
   groups = list(dict.fromkeys(row.group for row in study.definition.rows))
   places = {name: number for number, name in enumerate(rows)}
-  found.sort(key=lambda run: (groups.index(rows[run.row].group), run.kind == 'final', run.seed, places[run.row]))
+  found.sort(
+    key=lambda run: (
+      groups.index(rows[run.row].group),
+      run.kind == 'final',
+      run.seed,
+      places[run.row],
+    )
+  )
   return tuple(found), None not in settled.values()
 
 
@@ -169,26 +233,36 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
       del changed[key]
   try:
     changes = {**row.changes, **setting}
-    if 'teacher_checkpoint' in changes:  # what the study says of its own teacher's file is not of this one
+    # what the study says of its own teacher's file is not of this one
+    if 'teacher_checkpoint' in changes:
       changes = {key: configuration.KEYS[key].default for key in configuration.OF_A_FILE} | changes
     for key, value in changes.items():
       _set(changed, key, value)
     changed.seed = seed
     changed.epochs = max(1, round(config.scale * changed.epochs))
-    changed.teacher_epochs = changed.teacher_epochs and max(1, round(config.scale * changed.teacher_epochs))
+    changed.teacher_epochs = changed.teacher_epochs and max(
+      1, round(config.scale * changed.teacher_epochs)
+    )
     return configuration.resolve(changed)
   except KdJaxError as error:
     raise KdJaxError(f"row '{row.name}': {error}") from error
 
 
 def _check_idle(config: Any) -> None:
-  """Raise KdJaxError where a key is changed that every row sets, so that the change has no effect."""
+  """Raise KdJaxError where a key is changed that every row sets, so that the change has
+  no effect.
+  """
   in_file = configuration.default(**config.study.shared)
-  for key in set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows)) & {*configuration.names()}:
+  for key in set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows)) & {
+    *configuration.names()
+  }:
     given, before = (_get(one, key) for one in (config, in_file))
     if given != before:
-      raise KdJaxError(f'every row of this study sets {key}, so that {given} would change nothing: choose a single run, such as '
-                       f'--config=digits_kd --config.{key}={given}, or write a study of your own')  # fmt: skip
+      raise KdJaxError(
+        f'every row of this study sets {key}, so that {given} would change nothing: choose a '
+        f'single run, such as '
+        f'--config=digits_kd --config.{key}={given}, or write a study of your own'
+      )
 
 
 def _get(config: Any, key: str) -> Any:

@@ -1,4 +1,6 @@
-"""What a study will cost before it runs: every run that is left, its operations, and about how long it will take."""
+"""What a study will cost before it runs: every run that is left, its operations, and about how long
+it will take.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,17 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   plan.check(say)
   planned, _ = plan.now(folder)
   for row in study.definition.rows:
-    if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):  # its sweep has not chosen: each value takes as long
+    # its sweep has not chosen: each value takes as long
+    if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):
       assumed = next({key: value} for key, values in row.sweep.items() for value in values)
       planned += [Planned(run, plan.tasks(run)) for run in study.finals(row, assumed)]
-  sharing = {task.identity: len(company) for company in companies(study, planned, (), whole=True) for task in company}
-  counted: dict[str, bool] = {}  # identity → whether it is finished; a phase that rows share counts in the first of them
+  sharing = {
+    task.identity: len(company)
+    for company in companies(study, planned, (), whole=True)
+    for task in company
+  }
+  # identity → whether it is finished; a phase that rows share counts in the first of them
+  counted: dict[str, bool] = {}
   tasks, shares = {}, []
   for row in study.definition.rows:
     runs = [p for p in planned if p.run.row == row.name]
@@ -43,19 +51,28 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
     counted |= {name: task.result(folder).exists() for name, task in own.items()}
     tasks |= own
     left = [flops(task, sharing=sharing[name]) for name, task in own.items() if not counted[name]]
-    shares.append((row.name, len(runs), sum(p.run.kind == 'sweep' for p in runs), len(left), sum(left)))
+    shares.append(
+      (row.name, len(runs), sum(p.run.kind == 'sweep' for p in runs), len(left), sum(left))
+    )
   rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder, sharing)
   rate = rate or timed_rate([tasks[name] for name, done in counted.items() if not done])
   for name, count, sweeps, left, operations in shares:
-    say(f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {left} phases left, '
-        f'{_operations(operations)}, {_duration(operations / rate)}')  # fmt: skip
+    say(
+      f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {left} '
+      f'phases left, '
+      f'{_operations(operations)}, {_duration(operations / rate)}'
+    )
   total = sum(operations for *_, operations in shares)
-  say(f'{sum(counted.values())} of {len(counted)} phases are finished. Left: {_operations(total)}, about '
-      f'{_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was trained.')  # fmt: skip
+  say(
+    f'{sum(counted.values())} of {len(counted)} phases are finished. Left: {_operations(total)}, '
+    f'about '
+    f'{_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was trained.'
+  )
 
 
 def flops(task: Task, *, sharing: int = 1) -> float:
-  """Operations of a phase, roughly: forward and backward passes of the student take three times a forward pass.
+  """Operations of a phase, roughly: forward and backward passes of the student take three times a
+  forward pass.
 
   `sharing` students, this one among them, share the passes of its teachers.
   """
@@ -63,13 +80,21 @@ def flops(task: Task, *, sharing: int = 1) -> float:
   networks = {name: trained.network for name, trained in prepared.imported.items()}
   networks |= {p.name: models.build(p.student) for p in prepared.phases}
   taught = sum(forward(networks[name]) for name in phase.teachers if name in networks)
-  trained = forward(networks[phase.name]) + (forward(phase.method.companion) if phase.method.companion else 0)
+  trained = forward(networks[phase.name]) + (
+    forward(phase.method.companion) if phase.method.companion else 0
+  )
   images = sum(phase.shares.values()) * len(phase.method.views)
-  return (3 * trained + taught / sharing) * images * assembly.steps_per_epoch(prepared.parts, phase) * phase.epochs
+  return (
+    (3 * trained + taught / sharing)
+    * images
+    * assembly.steps_per_epoch(prepared.parts, phase)
+    * phase.epochs
+  )
 
 
 def forward(network: Network) -> float:
-  """Operations of a network on one image, counted by XLA in the program as it is written; once for each spec.
+  """Operations of a network on one image, counted by XLA in the program as it is written; once for
+  each spec.
 
   0 of an exported function, which it cannot look into.
   """
@@ -90,11 +115,14 @@ def _count(network: Network) -> float:
   return peaks.operations(jax.jit(logits), models.shapes(network), image) or 0.0
 
 
-def measured_rate(finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]) -> float | None:
-  """Return the operations a second of the phases that were finished on a machine like this one; None where there is none.
+def measured_rate(
+  finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]
+) -> float | None:
+  """Return the operations a second of the phases that were finished on a machine like this one;
+  None where there is none.
 
-  Of a study that a GPU began, a laptop would else be promised the GPU's speed. Records of an older kd_jax do not name their machine,
-  and count.
+  Of a study that a GPU began, a laptop would else be promised the GPU's speed. Records of an older
+  kd_jax do not name their machine, and count.
   """
   here, rates = _machine(workdir.versions()), []
   for task in finished:
@@ -119,9 +147,22 @@ def timed_rate(left: Sequence[Task]) -> float:
   variables = models.initialise(jax.random.key(0), network)
   own = nokd().init(jax.random.key(0), assembly.known(network), ())
   current = state.create(jax.tree.map(jnp.array, variables), own, optimiser)
-  compiled = jax.jit(step.train_step(network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})))
-  sources = (Source(jnp.zeros((size, *task.phase.student.image_shape), jnp.uint8), jnp.zeros(size, jnp.int32)),)
-  arguments = (Frozen((), {}, jax.random.key(0)), sources, (None,), (jnp.arange(size, dtype=jnp.int32),))
+  compiled = jax.jit(
+    step.train_step(
+      network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})
+    )
+  )
+  sources = (
+    Source(
+      jnp.zeros((size, *task.phase.student.image_shape), jnp.uint8), jnp.zeros(size, jnp.int32)
+    ),
+  )
+  arguments = (
+    Frozen((), {}, jax.random.key(0)),
+    sources,
+    (None,),
+    (jnp.arange(size, dtype=jnp.int32),),
+  )
   current, _ = jax.block_until_ready(compiled(current, *arguments))
   start = time.perf_counter()
   for _ in range(_STEPS):

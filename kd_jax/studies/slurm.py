@@ -1,4 +1,6 @@
-"""The workers of a study as jobs of Slurm: submitit writes the job array, and requeues a job that is preempted or out of time."""
+"""The workers of a study as jobs of Slurm: submitit writes the job array, and requeues a job that
+is preempted or out of time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _LOGS = 'jobs'  # the folder of submitit's files and of what the workers print, 
 
 
 class Worker:
-  """What a job does: a command, in a process of its own, which submitit's signal handlers leave alone."""
+  """What a job does: a command, in a process of its own, which submitit's signal handlers leave
+  alone.
+  """
 
   def __init__(self, command: Sequence[str]):
     self.command = tuple(command)
@@ -28,10 +32,14 @@ class Worker:
     self._waiting.start()
     self._waiting.join()
     if self._process.returncode:
-      raise RuntimeError(f'the worker ended with status {self._process.returncode}; what it said stands above')
+      raise RuntimeError(
+        f'the worker ended with status {self._process.returncode}; what it said stands above'
+      )
 
   def checkpoint(self) -> Any:
-    """submitit calls this in a job that has to make room: what is trained is saved, and the same job is to be queued again."""
+    """submitit calls this in a job that has to make room: what is trained is saved, and the same
+    job is to be queued again.
+    """
     from submitit.helpers import DelayedSubmission
 
     self._process.terminate()
@@ -44,18 +52,29 @@ def parameters(given: Sequence[str]) -> dict[str, int | str]:
   pairs = [text.partition('=')[::2] for text in given]
   for name, value in pairs:
     if not name or not value:
-      raise KdJaxError(f"--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '{','.join(given)}'")
+      raise KdJaxError(
+        f'--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '
+        f"'{','.join(given)}'"
+      )
   return {name: int(value) if re.fullmatch('[0-9]{1,9}', value) else value for name, value in pairs}
 
 
-def submit(command: Sequence[str], count: int, folder: Path, given: Mapping[str, Any], *, cluster: str = 'slurm') -> list[Any]:
+def submit(
+  command: Sequence[str],
+  count: int,
+  folder: Path,
+  given: Mapping[str, Any],
+  *,
+  cluster: str = 'slurm',
+) -> list[Any]:
   """Submits a command as `count` jobs, and returns submitit's.
 
   Args:
     command: a worker of the study.
     count: of workers.
     folder: of the study, on a file system that the machines share.
-    given: parameters of submitit's executor, such as {'timeout_min': 240, 'slurm_partition': 'gpu', 'gpus_per_node': 1}.
+    given: parameters of submitit's executor, such as {'timeout_min': 240, 'slurm_partition': 'gpu',
+      'gpus_per_node': 1}.
     cluster: 'slurm', or 'local' for processes of this machine.
 
   Raises:
@@ -70,6 +89,15 @@ def submit(command: Sequence[str], count: int, folder: Path, given: Mapping[str,
     executor.update_parameters(**{'name': 'kd_jax', **given})
     with executor.batch():
       jobs = [executor.submit(Worker(command)) for _ in range(count)]
-  except (RuntimeError, NameError, TypeError, ValueError, OSError, submitit.core.utils.FailedJobError) as error:
-    raise KdJaxError(f'the workers cannot be submitted to {cluster} ({" ".join(str(error).split())})') from error
+  except (
+    RuntimeError,
+    NameError,
+    TypeError,
+    ValueError,
+    OSError,
+    submitit.core.utils.FailedJobError,
+  ) as error:
+    raise KdJaxError(
+      f'the workers cannot be submitted to {cluster} ({" ".join(str(error).split())})'
+    ) from error
   return jobs

@@ -1,7 +1,9 @@
-"""Runs a study: one worker of however many share its folder. Each phase is trained once, by whoever claims it first.
+"""Runs a study: one worker of however many share its folder. Each phase is trained once, by whoever
+claims it first.
 
   study.json               rows, comparisons, and every run with its configuration and where its history lies
-  results.json sweeps.json a list of objects, one a finished run, its row's name as its name; of the sweeps apart
+  results.json sweeps.json a list of objects, one a finished run, its row's name as its name; of the
+  sweeps apart
   comparison.png           test accuracies of the rows, drawn by kd_jax.report.pictures
   phases/<hash>/           the folder of one phase, as in a run; the hash is of all that determines what the phase computes
 """
@@ -34,10 +36,18 @@ _WORKER = 'KD_JAX_WORKER'  # set in the processes that `spread` starts
 _FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
 
 
-def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = POLL, after: run.After = lambda folder: None) -> None:
+def work(
+  study: Study,
+  folder: str | Path,
+  *,
+  say: Say = print,
+  poll: float = POLL,
+  after: run.After = lambda folder: None,
+) -> None:
   """Works on a study until nothing is left, by this worker or another.
 
-  A phase whose training fails (it diverges, say) is left out, and its row with it; the others go on.
+  A phase whose training fails (it diverges, say) is left out, and its row with it; the others go
+  on.
 
   Args:
     study: what there is to run.
@@ -51,12 +61,19 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
   workdir.check(folder)
-  folder, plan, programs, failed, apart = Path(folder).absolute(), Plan(study), Programs(), {}, set()
+  folder, plan, programs, failed, apart = (
+    Path(folder).absolute(),
+    Plan(study),
+    Programs(),
+    {},
+    set(),
+  )
   plan.check(say)
   with run.stopping() as stop:
     while True:
       planned, whole = plan.now(folder)
-      runs = {task.identity: p.run for p in reversed(planned) for task in p.tasks}  # of tasks that rows share, the first row's
+      # of tasks that rows share, the first row's
+      runs = {task.identity: p.run for p in reversed(planned) for task in p.tasks}
       done = {task.identity for p in planned for task in p.tasks if task.result(folder).exists()}
       ready = []
       for company in companies(study, planned, apart, whole=whole or bool(failed)):
@@ -71,7 +88,10 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
         with _claimed(company, folder) as held:
           if held:
             for number, task in enumerate(company, len(done) + 1):
-              say(f'[{number} of {len(runs)}{"" if whole else " so far"}] {_title(runs[task.identity])}: {task.phase.name}')
+              say(
+                f'[{number} of {len(runs)}{"" if whole else " so far"}] '
+                f'{_title(runs[task.identity])}: {task.phase.name}'
+              )
             try:
               with memory.explained(company[0].prepared.config.batch_size):
                 train(company, folder, stop, say, programs)
@@ -79,10 +99,14 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
               if len(company) > 1:
                 say(f'{error} Its company is trained one by one.')
                 apart.update(task.identity for task in company)
-                # Else the next worker takes the whole company up, and with it what one by one has been finished.
+                # Else the next worker takes the whole company up, and with it what one by one has
+                # been finished.
                 shutil.rmtree(_saved(company, folder), ignore_errors=True)
               else:
-                failed[company[0].identity] = f"row '{runs[company[0].identity].row}', seed {runs[company[0].identity].seed}: {error}"
+                failed[company[0].identity] = (
+                  f"row '{runs[company[0].identity].row}', seed {runs[company[0].identity].seed}: "
+                  f'{error}'
+                )
                 say(failed[company[0].identity])
             break
       else:
@@ -93,7 +117,10 @@ def work(study: Study, folder: str | Path, *, say: Say = print, poll: float = PO
   with workdir.locked(folder, wait=True):
     after(folder)
   if failed:
-    raise KdJaxError(f'{len(failed)} phases have failed, and with them the runs that need them: {next(iter(failed.values()))}')
+    raise KdJaxError(
+      f'{len(failed)} phases have failed, and with them the runs that need them: '
+      f'{next(iter(failed.values()))}'
+    )
 
 
 def is_one_of_several() -> bool:
@@ -102,10 +129,12 @@ def is_one_of_several() -> bool:
 
 
 def spread(command: Sequence[str], count: int) -> int:
-  """Runs a command in several processes at once, each on its share of the cores, and returns the worst of their exit statuses.
+  """Runs a command in several processes at once, each on its share of the cores, and returns the
+  worst of their exit statuses.
 
-  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to them. They share the memory of an
-  accelerator, of which JAX would give three quarters to the first.
+  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to
+  them. They share the memory of an accelerator, of which JAX would give three quarters to the
+  first.
   """
   shared = {} if _FRACTION in os.environ else {_FRACTION: f'{0.9 / count:.3f}'}
   cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
@@ -113,9 +142,15 @@ def spread(command: Sequence[str], count: int) -> int:
   def start(number: int) -> subprocess.Popen:
     share = cores[number::count] or cores
     bind = (lambda: os.sched_setaffinity(0, share)) if cores else None
-    return subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=bind,  # noqa: PLW1509
-                            encoding='utf-8', errors='surrogateescape',
-                            env={**os.environ, **shared, 'PYTHONIOENCODING': 'utf-8', _WORKER: str(number)})  # fmt: skip
+    return subprocess.Popen(
+      command,
+      stdout=subprocess.PIPE,
+      start_new_session=True,
+      preexec_fn=bind,  # noqa: PLW1509
+      encoding='utf-8',
+      errors='surrogateescape',
+      env={**os.environ, **shared, 'PYTHONIOENCODING': 'utf-8', _WORKER: str(number)},
+    )
 
   started = [start(number) for number in range(count)]
 
@@ -146,27 +181,47 @@ def spread(command: Sequence[str], count: int) -> int:
 def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
   """What the accuracies of an imported teacher depend on."""
   config = prepared.config
-  return [trained.network.spec._asdict(), packing.fingerprint(trained.variables), config.dataset, prepared.data['sha256'],
-          config.selection, config.validation_examples, config.eval_examples]  # fmt: skip
+  return [
+    trained.network.spec._asdict(),
+    packing.fingerprint(trained.variables),
+    config.dataset,
+    prepared.data['sha256'],
+    config.selection,
+    config.validation_examples,
+    config.eval_examples,
+  ]
 
 
-def train(company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs) -> list[Done]:
-  """Trains phases whose needs are finished; what only their resumption needs is removed afterwards."""
+def train(
+  company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs
+) -> list[Done]:
+  """Trains phases whose needs are finished; what only their resumption needs is removed
+  afterwards.
+  """
   first, *_ = company
-  context = run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs)._replace(fidelity=True)
+  context = run.context(
+    first.prepared, first.folder(folder), stop=stop, say=say, programs=programs
+  )._replace(fidelity=True)
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
       place = folder / 'teachers' / hashed(_evaluated(first.prepared, trained))
       rows.append(training.imported_row(context._replace(folder=place), name, trained))
   for name, need in first.needs.items():
-    done = training.finished(context._replace(folder=need.folder(folder), say=lambda line: None), need.phase)
+    done = training.finished(
+      context._replace(folder=need.folder(folder), say=lambda line: None), need.phase
+    )
     if done is None:
-      raise KdJaxError(f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the folder to train it again')
+      raise KdJaxError(
+        f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the '
+        f'folder to train it again'
+      )
     zoo |= done.networks
     rows += [row for row in done.rows if row['name'] == name]
-  students = [Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
-              for task in company]  # fmt: skip
+  students = [
+    Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
+    for task in company
+  ]
   done = training.train(students, zoo, rows, _saved(company, folder))
   memory.give_back()
   shutil.rmtree(_saved(company, folder), ignore_errors=True)
@@ -202,22 +257,53 @@ def write(study: Study, plan: Plan, folder: Path) -> None:
       records.write_json(folder / 'versions.json', workdir.versions())
 
 
-def _described(study: Study, results: Sequence[tuple[Planned, dict | None]], folder: Path, whole: bool) -> dict[str, Any]:
+def _described(
+  study: Study, results: Sequence[tuple[Planned, dict | None]], folder: Path, whole: bool
+) -> dict[str, Any]:
   definition = study.definition
   rows = []
   for row in definition.rows:
     finals = [p.run for p, _ in results if p.run.row == row.name and p.run.kind == 'final']
-    rows.append({'name': row.name, 'paper': row.paper, 'note': row.note, 'group': row.group,
-                 'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
-                 'chosen': dict(finals[0].setting) if finals and row.sweep else None, 'seeds': [r.seed for r in finals]})  # fmt: skip
-  described = [{'row': p.run.row, 'seed': p.run.seed, 'setting': dict(p.run.setting), 'kind': p.run.kind, 'finished': done is not None,
-                'config': p.run.config.to_share(), 'histories': {
-                  task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
-                  for task in p.tasks if not is_root_teacher(task.phase)} if done else {}} for p, done in results]  # fmt: skip
-  return {'title': definition.title, 'question': definition.question, 'protocol': definition.protocol, 'scale': study.scale,
-          **({'limits': definition.limits} if definition.limits else {}),
-          'complete': whole and all(done for _, done in results), 'rows': rows,
-          'comparisons': [list(pair) for pair in definition.comparisons], 'runs': described}  # fmt: skip
+    rows.append(
+      {
+        'name': row.name,
+        'paper': row.paper,
+        'note': row.note,
+        'group': row.group,
+        'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
+        'chosen': dict(finals[0].setting) if finals and row.sweep else None,
+        'seeds': [r.seed for r in finals],
+      }
+    )
+  described = [
+    {
+      'row': p.run.row,
+      'seed': p.run.seed,
+      'setting': dict(p.run.setting),
+      'kind': p.run.kind,
+      'finished': done is not None,
+      'config': p.run.config.to_share(),
+      'histories': {
+        task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
+        for task in p.tasks
+        if not is_root_teacher(task.phase)
+      }
+      if done
+      else {},
+    }
+    for p, done in results
+  ]
+  return {
+    'title': definition.title,
+    'question': definition.question,
+    'protocol': definition.protocol,
+    'scale': study.scale,
+    **({'limits': definition.limits} if definition.limits else {}),
+    'complete': whole and all(done for _, done in results),
+    'rows': rows,
+    'comparisons': [list(pair) for pair in definition.comparisons],
+    'runs': described,
+  }
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
@@ -227,4 +313,6 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
 
 
 def _title(of: Run) -> str:
-  return ', '.join([of.row, f'seed {of.seed}', *(f'{key}={value}' for key, value in of.setting.items())])
+  return ', '.join(
+    [of.row, f'seed {of.seed}', *(f'{key}={value}' for key, value in of.setting.items())]
+  )

@@ -1,7 +1,9 @@
-"""Several processes that share one run, as on a TPU pod or under Slurm: which are to, how they find each other, and who watches them.
+"""Several processes that share one run, as on a TPU pod or under Slurm: which are to, how they find
+each other, and who watches them.
 
-jax.distributed joins them. A process whose peer has died is in a program that will never end, and jax aborts it; so on each host
-the work is done by a child, and the process that the user started turns what becomes of it into one line and an exit status.
+jax.distributed joins them. A process whose peer has died is in a program that will never end, and
+jax aborts it; so on each host the work is done by a child, and the process that the user started
+turns what becomes of it into one line and an exit status.
 """
 
 from __future__ import annotations
@@ -21,14 +23,19 @@ from typing import NamedTuple
 
 from kd_jax.types import KdJaxError
 
-LOST = 75  # EX_TEMPFAIL: the exit status where another process is gone; the same command again goes on
+# EX_TEMPFAIL: the exit status where another process is gone; the same command again goes on
+LOST = 75
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead
 _PATIENCE = 30  # seconds that a process which ends waits for the others to end
 _CHILD = 'KD_JAX_HOSTS_CHILD'
-_SLURM_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID')  # what jax asks for, too
+# what jax asks for, too
+_SLURM_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID')
 _NOISE = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d')  # a line of XLA's own log
 # How a collective, or the service that keeps the processes together, says that one of them is gone.
-_GONE = re.compile(r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED', re.IGNORECASE)
+_GONE = re.compile(
+  r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED',
+  re.IGNORECASE,
+)
 
 
 class Place(NamedTuple):
@@ -40,7 +47,8 @@ class Place(NamedTuple):
 
 
 def place(coordinator: str, processes: int, process: int) -> Place | None:
-  """What the flags, or else the surroundings, say of several processes; None where this one is alone.
+  """What the flags, or else the surroundings, say of several processes; None where this one is
+  alone.
 
   Args:
     coordinator: host:port of process 0, or ''.
@@ -51,9 +59,14 @@ def place(coordinator: str, processes: int, process: int) -> Place | None:
     KdJaxError: the flags do not go together.
   """
   if coordinator or processes or process >= 0:
-    if not (coordinator and processes > 0 and 0 <= process < processes) or not re.fullmatch(r'.+:\d+', coordinator):
-      raise KdJaxError('several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and --process_id, from 0 to '
-                       f'N - 1, not "{coordinator}", {processes} and {process}')  # fmt: skip
+    if not (coordinator and processes > 0 and 0 <= process < processes) or not re.fullmatch(
+      r'.+:\d+', coordinator
+    ):
+      raise KdJaxError(
+        'several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and '
+        '--process_id, from 0 to '
+        f'N - 1, not "{coordinator}", {processes} and {process}'
+      )
     return Place(coordinator, processes, process) if processes > 1 else None
   if all(name in os.environ for name in _SLURM_STEP) and int(os.environ.get('SLURM_NTASKS', 1)) > 1:
     return Place()
@@ -61,13 +74,21 @@ def place(coordinator: str, processes: int, process: int) -> Place | None:
 
 
 def _tpu_workers() -> int:
-  """The hosts of the TPU that this process is on, 0 elsewhere: from the variables of GKE, or else the virtual machine's metadata."""
+  """The hosts of the TPU that this process is on, 0 elsewhere: from the variables of GKE, or else
+  the virtual machine's metadata.
+  """
   slices = int(os.environ.get('MEGASCALE_NUM_SLICES') or 1)
   names = os.environ.get('TPU_PROCESS_ADDRESSES') or os.environ.get('TPU_WORKER_HOSTNAMES')
-  if names is None and 'TPU_SKIP_MDS_QUERY' not in os.environ and any(map(os.path.exists, ('/dev/accel0', '/dev/vfio/0'))):
+  if (
+    names is None
+    and 'TPU_SKIP_MDS_QUERY' not in os.environ
+    and any(map(os.path.exists, ('/dev/accel0', '/dev/vfio/0')))
+  ):
     server = os.environ.get('GCE_METADATA_IP', 'metadata.google.internal')
-    wanted = urllib.request.Request(f'http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints',
-                                    headers={'Metadata-Flavor': 'Google'})  # fmt: skip
+    wanted = urllib.request.Request(
+      f'http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints',
+      headers={'Metadata-Flavor': 'Google'},
+    )
     with contextlib.suppress(OSError), urllib.request.urlopen(wanted, timeout=3) as answer:
       names = answer.read().decode()
   return slices * len(names.split(',')) if names else 0
@@ -86,20 +107,32 @@ def join(where: Place) -> None:
   import jax
 
   _die_with_parent()
-  # Gloo, which carries the data between CPUs, tells file 1 of its connections: that shall not be ours.
-  sys.stdout = os.fdopen(os.dup(1), 'w', buffering=1, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+  # Gloo, which carries the data between CPUs, tells file 1 of its connections: that shall not be
+  # ours.
+  sys.stdout = os.fdopen(
+    os.dup(1), 'w', buffering=1, encoding=sys.stdout.encoding, errors=sys.stdout.errors
+  )
   os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
   try:
-    jax.distributed.initialize(*where, cluster_detection_method='deactivate' if where.coordinator else None,
-                               heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=_PATIENCE)  # fmt: skip
+    jax.distributed.initialize(
+      *where,
+      cluster_detection_method='deactivate' if where.coordinator else None,
+      heartbeat_timeout_seconds=HEARTBEAT,
+      shutdown_timeout_seconds=_PATIENCE,
+    )
   except (RuntimeError, ValueError) as error:
-    raise KdJaxError(f'the processes of this run cannot join ({_short(str(error))}): start all of them within 5 minutes, with the same '
-                     f'coordinator, {where.coordinator or "which jax finds by itself"}') from error  # fmt: skip
+    raise KdJaxError(
+      f'the processes of this run cannot join ({_short(str(error))}): start all of them within 5 '
+      f'minutes, with the same '
+      f'coordinator, {where.coordinator or "which jax finds by itself"}'
+    ) from error
 
 
 @contextlib.contextmanager
 def leaving_when_lost():
-  """Ends this process with LOST at once where an operation fails because another process is gone."""
+  """Ends this process with LOST at once where an operation fails because another process
+  is gone.
+  """
   import jax
 
   try:
@@ -112,12 +145,20 @@ def leaving_when_lost():
 
 
 def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
-  """Runs a command that joins others, hands signals on to it, and returns its exit status: LOST where another process is gone.
+  """Runs a command that joins others, hands signals on to it, and returns its exit status: LOST
+  where another process is gone.
 
-  `say` is given one line where the command did not end by itself. What XLA logs is kept to itself unless it has to explain one.
+  `say` is given one line where the command did not end by itself. What XLA logs is kept to itself
+  unless it has to explain one.
   """
-  process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding=sys.stderr.encoding, errors='replace', start_new_session=True,
-                             env={**os.environ, _CHILD: str(os.getpid())})  # fmt: skip
+  process = subprocess.Popen(
+    command,
+    stderr=subprocess.PIPE,
+    encoding=sys.stderr.encoding,
+    errors='replace',
+    start_new_session=True,
+    env={**os.environ, _CHILD: str(os.getpid())},
+  )
   noise: collections.deque[str] = collections.deque(maxlen=200)
   held: list[str] = []
   reader = threading.Thread(target=_sift, args=(process.stderr, noise, held))
@@ -127,7 +168,10 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
     with contextlib.suppress(ProcessLookupError):
       process.send_signal(number)
 
-  before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+  before = {
+    number: signal.signal(number, hand_on)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+  }
   try:
     status = process.wait()
     reader.join()
@@ -138,12 +182,18 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
   if status in (LOST, -signal.SIGABRT):
     reason = next((line for line in noise if _GONE.search(line)), '')
     reason = _short(reason.partition('] ')[2] or reason)
-    say(f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is kept: start the same command again '
-        'on every host, and it goes on')  # fmt: skip
+    say(
+      f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is '
+      f'kept: start the same command again '
+      'on every host, and it goes on'
+    )
     return LOST
   sys.stderr.writelines(held)
   if status < 0:
-    say(f'the work was ended by {signal.Signals(-status).name}; what was saved is kept: the same command again goes on')
+    say(
+      f'the work was ended by {signal.Signals(-status).name}; what was saved is kept: the same '
+      f'command again goes on'
+    )
     return 128 - status
   return status
 
@@ -151,8 +201,8 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
 def _sift(lines: Iterable[str], noise: collections.deque[str], held: list[str]) -> None:
   """Shows what is not XLA's log, and what does not follow a fatal line of it (its stack).
 
-  An error of the log that may mean that a process is gone can go on over several lines. What follows one is held back: it may be
-  this, or a word of ours.
+  An error of the log that may mean that a process is gone can go on over several lines. What
+  follows one is held back: it may be this, or a word of ours.
   """
   fatal = gone = False
   for line in lines:

@@ -1,6 +1,8 @@
-"""One key a run. Every use folds in the phase's name, then a constant for the stream, then a counter: no two share a key.
+"""One key a run. Every use folds in the phase's name, then a constant for the stream, then a
+counter: no two share a key.
 
-A baseline alone takes the name of the phase that it is compared with: both begin with the same weights and see the same images.
+A baseline alone takes the name of the phase that it is compared with: both begin with the same
+weights and see the same images.
 """
 
 from __future__ import annotations

@@ -27,9 +27,12 @@ class Interrupted(Exception):  # noqa: N818 - a request to stop, not an error
 class Work(NamedTuple):
   """What the loop runs: compiled functions, and where they get their data."""
 
-  step: Callable  # (states, frozen, sources, index, position) → (states, metrics), as kd_jax.train.step.population_step
+  # (states, frozen, sources, index, position) → (states, metrics), as
+  # kd_jax.train.step.population_step
+  step: Callable
   feed: Callable[[int, int], tuple]  # (step, count of steps) → (sources, index)
-  steps_per_call: int  # at most; 1: `step` takes the index of one step, else one with an entry for each step
+  # at most; 1: `step` takes the index of one step, else one with an entry for each step
+  steps_per_call: int
   position: Any
   selected_by: str  # the metric of `Member.validate` that chooses the best epoch
   place: Callable[[PyTree], PyTree]
@@ -51,7 +54,8 @@ class Member(NamedTuple):
 
   phase: Phase
   first: TrainState
-  validate: Callable[[TrainState], Mapping[str, float]]  # → {'validation_accuracy', 'validation_loss'} or of 'test'
+  # → {'validation_accuracy', 'validation_loss'} or of 'test'
+  validate: Callable[[TrainState], Mapping[str, float]]
   learning_rate: Callable[[int], Any]
   watcher: Watcher
 
@@ -64,18 +68,33 @@ class Finished(NamedTuple):
   method: PyTree  # the method's own variables at the last epoch
   best_epoch: int  # from 1
   history: list[Row]
-  seconds: float  # in training and validation, over all sittings; of students that train together, each one's share
+  # in training and validation, over all sittings; of students that train together, each one's share
+  seconds: float
   images_per_second: float  # median over epochs, compilation left out
 
 
-def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Checkpoints | None, *, log_every: int) -> list[Finished]:
-  """Trains to the end, from the newest checkpoint where there is one; `checkpoints` are process 0's.
+def run(
+  members: Sequence[Member],
+  frozen: Frozen,
+  work: Work,
+  checkpoints: Checkpoints | None,
+  *,
+  log_every: int,
+) -> list[Finished]:
+  """Trains to the end, from the newest checkpoint where there is one; `checkpoints` are process
+  0's.
 
-  The best epoch is the first with the highest selecting metric. A checkpoint holds every student's state, best network so far and
-  history, so none of them can disagree. Raises Interrupted, after saving, when the first member's watcher says so.
+  The best epoch is the first with the highest selecting metric. A checkpoint holds every student's
+  state, best network so far and history, so none of them can disagree. Raises Interrupted, after
+  saving, when the first member's watcher says so.
   """
-  interrupted, epochs, share = members[0].watcher.interrupted, members[0].phase.epochs, 1 / len(members)
-  images = work.images_per_step * len(members)  # each student's count, as they would one after the other
+  interrupted, epochs, share = (
+    members[0].watcher.interrupted,
+    members[0].phase.epochs,
+    1 / len(members),
+  )
+  # each student's count, as they would one after the other
+  images = work.images_per_step * len(members)
   states = tuple(member.first for member in members)
   bests = [jax.device_get(student_variables(state)) for state in states]
   blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
@@ -84,7 +103,8 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
   if restored is not None:
     states, bests = restored.trees['states'], restored.trees['bests']
     metas, spent = restored.meta['members'], restored.meta['seconds']
-  # The step gives its input's buffers up: start from a copy, since the first state shares weights with networks still needed.
+  # The step gives its input's buffers up: start from a copy, since the first state shares weights
+  # with networks still needed.
   states = work.place(jax.tree.map(np.array, jax.device_get(states)))
   frozen = work.place(frozen)
   at = start = int(states[0].step)
@@ -95,7 +115,11 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
   def save() -> None:
     nonlocal spent
     spent = time.perf_counter() - began
-    parallel.lead(lambda: checkpoints.save(at, {'states': states, 'bests': bests}, {'members': metas, 'seconds': spent}))
+    parallel.lead(
+      lambda: checkpoints.save(
+        at, {'states': states, 'bests': bests}, {'members': metas, 'seconds': spent}
+      )
+    )
 
   while at < epochs * per_epoch and not metas[0]['stopped']:
     epoch, pending, looked = at // per_epoch + 1, [], at
@@ -128,17 +152,27 @@ def run(members: Sequence[Member], frozen: Frozen, work: Work, checkpoints: Chec
         bests[number] = jax.tree.map(np.array, jax.device_get(student_variables(state)))
         meta |= {'best_epoch': epoch, 'best_value': row[work.selected_by]}
       row['seconds'] = (time.perf_counter() - began) * share
-      stopped = member.phase.stop is not None and bool(member.phase.stop(row[work.selected_by], row[f'teacher_{work.selected_by}']))
+      stopped = member.phase.stop is not None and bool(
+        member.phase.stop(row[work.selected_by], row[f'teacher_{work.selected_by}'])
+      )
       meta |= {'history': [*meta['history'], row], 'totals': {}, 'stopped': stopped}
-      member.watcher.epoch(meta['history'])  # before saving: an epoch that is not repeated after a kill is in the records
+      # before saving: an epoch that is not repeated after a kill is in the records
+      member.watcher.epoch(meta['history'])
     save()
     if stop and at < epochs * per_epoch:
       parallel.lead(lambda: checkpoints.wait())
       raise Interrupted
   parallel.lead(lambda: checkpoints.wait())
-  lasts = [jax.tree.map(np.array, jax.device_get((student_variables(state), method_variables(state)))) for state in states]
-  return [Finished(best, *last, meta['best_epoch'], meta['history'], spent * share, _speed(meta['history']))
-          for best, last, meta in zip(bests, lasts, metas, strict=True)]  # fmt: skip
+  lasts = [
+    jax.tree.map(np.array, jax.device_get((student_variables(state), method_variables(state))))
+    for state in states
+  ]
+  return [
+    Finished(
+      best, *last, meta['best_epoch'], meta['history'], spent * share, _speed(meta['history'])
+    )
+    for best, last, meta in zip(bests, lasts, metas, strict=True)
+  ]
 
 
 def _speed(history: Sequence[Row]) -> float:
@@ -147,6 +181,14 @@ def _speed(history: Sequence[Row]) -> float:
 
 
 def _row(epoch: int, means: Mapping[str, float], rate: float, speed: float | None) -> Row:
-  terms = {name.removeprefix('term/'): value for name, value in means.items() if name.startswith('term/')}
-  return {'epoch': epoch, 'learning_rate': rate, 'train_loss': means['loss'], 'train_accuracy': means.get('accuracy'), 'terms': terms,
-          'images_per_second': speed}  # fmt: skip
+  terms = {
+    name.removeprefix('term/'): value for name, value in means.items() if name.startswith('term/')
+  }
+  return {
+    'epoch': epoch,
+    'learning_rate': rate,
+    'train_loss': means['loss'],
+    'train_accuracy': means.get('accuracy'),
+    'terms': terms,
+    'images_per_second': speed,
+  }

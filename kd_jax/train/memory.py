@@ -17,8 +17,10 @@ from kd_jax.types import KdJaxError
 def give_back() -> None:
   """Return to the system what the C library keeps of the memory that a phase used.
 
-  Within a phase it is kept on purpose (see kd_jax.main.TUNABLES). The next phase has arrays of other sizes, which do not fit into the
-  gaps: without this a study's process would grow with every phase. Does nothing but on Linux with glibc.
+  Within a phase it is kept on purpose (see kd_jax.main.TUNABLES). The next phase has arrays of
+  other sizes, which do not fit into the
+  gaps: without this a study's process would grow with every phase. Does nothing but on Linux with
+  glibc.
   """
   gc.collect()  # programs and arrays that only a cycle still holds
   if sys.platform == 'linux':
@@ -28,7 +30,8 @@ def give_back() -> None:
 
 @contextlib.contextmanager
 def explained(batch_size: int) -> Iterator[None]:
-  """Turns memory that is exhausted, a device's or the host's, into a KdJaxError that says what to lower.
+  """Turns memory that is exhausted, a device's or the host's, into a KdJaxError that says what to
+  lower.
 
   Args:
     batch_size: images of a step, in what is done while the context lasts.
@@ -42,6 +45,8 @@ def explained(batch_size: int) -> Iterator[None]:
     wanted = re.search(r'allocat\w* ([\d.]+ ?\w+)', text)
     asked = f' (another {wanted[1]} were asked for)' if wanted else ''
     raise KdJaxError(
-      f'there is no memory left on the device, {jax.local_devices()[0].device_kind}{asked}: lower batch_size, which is {batch_size}, '
-      'and start in a new workdir, or keep the images off the device with data_placement=host and go on in this one'
+      f'there is no memory left on the device, {jax.local_devices()[0].device_kind}{asked}: lower '
+      f'batch_size, which is {batch_size}, '
+      'and start in a new workdir, or keep the images off the device with data_placement=host and '
+      'go on in this one'
     ) from error

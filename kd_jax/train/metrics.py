@@ -1,4 +1,6 @@
-"""Metrics are (sum, count) pairs that stay on the device until someone reads them; here they are added up on the host."""
+"""Metrics are (sum, count) pairs that stay on the device until someone reads them; here they are
+added up on the host.
+"""
 
 from __future__ import annotations
 
@@ -37,5 +39,8 @@ def check_finite(totals: Totals, step: int) -> None:
   """Raises KdJaxError naming the first loss term that is no longer a number."""
   for name, (value, _) in sorted(totals.items(), key=lambda item: item[0] == 'loss'):
     if not math.isfinite(value):
-      raise KdJaxError(f"'{name}' was {value} at or shortly before step {step}: training diverged; the last checkpoint is kept; "
-                       'lower learning_rate or the weight of the term and start in a new workdir')  # fmt: skip
+      raise KdJaxError(
+        f"'{name}' was {value} at or shortly before step {step}: training diverged; the last "
+        f'checkpoint is kept; '
+        'lower learning_rate or the weight of the term and start in a new workdir'
+      )

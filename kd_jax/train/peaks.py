@@ -1,4 +1,6 @@
-"""What a program asks of devices, and what they can do at best, as their vendors state it: the measure of a speed that was reached."""
+"""What a program asks of devices, and what they can do at best, as their vendors state it: the
+measure of a speed that was reached.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ from jax.interpreters import partial_eval
 
 
 class Peak(NamedTuple):
-  """Dense bfloat16 operations a second on the matrix units, without sparsity, and bytes a second from the device's memory."""
+  """Dense bfloat16 operations a second on the matrix units, without sparsity, and bytes a second
+  from the device's memory.
+  """
 
   flops: float
   bandwidth: float
 
 
-# A part of jax's `device_kind` → its peak; the first that fits counts. From the vendors' data sheets.
+# A part of jax's `device_kind` → its peak; the first that fits counts. From the vendors' data
+# sheets.
 PEAKS = {
   'H200': Peak(989e12, 4.8e12),
   'H100 PCIe': Peak(756e12, 2.0e12),
@@ -39,25 +44,30 @@ def of(device_kind: str) -> Peak | None:
 
 
 def operations(compiled: Callable, *arguments: Any, steps: int = 1) -> float | None:
-  """Return the floating-point operations of a program, counted by XLA as it is written, before it is optimised.
+  """Return the floating-point operations of a program, counted by XLA as it is written, before it
+  is optimised.
 
-  XLA counts a loop for one turn; the other turns of a `lax.scan` or `lax.map` are added. Of a `while_loop`, whose turns nobody
-  knows beforehand, one counts.
+  XLA counts a loop for one turn; the other turns of a `lax.scan` or `lax.map` are added. Of a
+  `while_loop`, whose turns nobody knows beforehand, one counts.
 
   Args:
     compiled: the program, under jit or pmap.
     arguments: what it is given; shapes are enough.
-    steps: where it is a loop over as many equal steps, as kd_jax.train.step.several makes it: the operations of one are returned.
+    steps: where it is a loop over as many equal steps, as kd_jax.train.step.several makes it: the
+      operations of one are returned.
 
   Returns:
-    The count; None where it cannot be had: a function that was exported for any number of images has no shapes before it is
-    compiled, and a loop whose turns speak with other devices is no program of its own.
+    The count; None where it cannot be had: a function that was exported for any number of images
+    has no shapes before it is compiled, and a loop whose turns speak with other devices is no
+    program of its own.
   """
   try:
     program = jax.make_jaxpr(compiled)(*arguments).jaxpr
-    needed, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))  # what no result needs is not computed
+    # what no result needs is not computed
+    needed, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
     return _counted(compiled, *arguments) + _further_turns(needed, steps)
-  # JaxRuntimeError is a RuntimeError; so is what is raised where there is no CPU. NameError: a device axis is not bound.
+  # JaxRuntimeError is a RuntimeError; so is what is raised where there is no CPU. NameError: a
+  # device axis is not bound.
   except (RuntimeError, ImportError, AttributeError, NameError):
     return None
 
@@ -66,21 +76,27 @@ def _counted(compiled: Callable, *arguments: Any) -> float:
   lowered, counted = compiled.lower(*arguments), None
   with contextlib.suppress(NotImplementedError):
     counted = lowered.cost_analysis()
-  if not (counted or {}).get('flops'):  # GPUs' and TPUs' plugins raise that, or count nothing: the CPU's client counts the same program
+  # GPUs' and TPUs' plugins raise that, or count nothing: the CPU's client counts the same program
+  if not (counted or {}).get('flops'):
     from jaxlib import _jax
 
-    counted = _jax.hlo_module_cost_analysis(jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module())
+    counted = _jax.hlo_module_cost_analysis(
+      jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module()
+    )
   return float(counted.get('flops', 0))
 
 
 def _further_turns(jaxpr: Any, steps: int = 1) -> float:
-  """Return the operations of all turns of a program's scans but those that XLA counts, and those of the outer loop of steps."""
+  """Return the operations of all turns of a program's scans but those that XLA counts, and those of
+  the outer loop of steps.
+  """
   total = 0.0
   for equation in jaxpr.eqns:
     inside = [part for value in equation.params.values() for part in _programs(value)]
     if equation.primitive.name != 'scan':
       further = [_further_turns(part, steps) for part in inside]
-      total += max(further) if equation.primitive.name == 'cond' else sum(further)  # of the branches one is taken
+      # of the branches one is taken
+      total += max(further) if equation.primitive.name == 'cond' else sum(further)
       continue
     length, unroll, body = (equation.params[name] for name in ('length', 'unroll', 'jaxpr'))
     if length == steps > 1:
@@ -95,9 +111,10 @@ def _further_turns(jaxpr: Any, steps: int = 1) -> float:
 
 
 def _programs(value: Any) -> list[Any]:
-  """Return the programs that a parameter of an equation holds: as it is, closed over constants, or several of them."""
+  """Return the programs that a parameter of an equation holds: as it is, closed over constants, or
+  several of them.
+  """
   if isinstance(value, tuple | list):
     return [part for each in value for part in _programs(each)]
   value = getattr(value, 'jaxpr', value)
   return [value] if hasattr(value, 'eqns') else []
-

@@ -1,4 +1,6 @@
-"""Programs that a process has compiled, kept for the next run that needs the same one, such as another seed of a study."""
+"""Programs that a process has compiled, kept for the next run that needs the same one, such as
+another seed of a study.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
-KEPT = 16  # programs; a study trains its seeds one after the other, so that few are in use at a time
+# programs; a study trains its seeds one after the other, so that few are in use at a time
+KEPT = 16
 T = TypeVar('T')
 
 
 class Programs:
-  """The programs used last, by what they were made from. Compiling one takes seconds to a minute; a study has a few, and many runs."""
+  """The programs used last, by what they were made from.
+
+  Compiling one takes seconds to a minute; a study has a few, and many runs.
+  """
 
   def __init__(self, kept: int = KEPT):
     self._kept, self._made = kept, OrderedDict()
 
   def get(self, key: Hashable, make: Callable[[], T]) -> T:
-    """Return what was made under this key, or make it. The key says all that determines it, the shapes of its arguments aside.
+    """Return what was made under this key, or make it. The key says all that determines it, the
+    shapes of its arguments aside.
 
     What cannot be a key, as where a network of one's own holds a list, is made anew each time.
     """

@@ -8,7 +8,9 @@ import optax
 from kd_jax.types import MethodState, PyTree, TrainState
 
 
-def create(student: PyTree, method: MethodState, optimiser: optax.GradientTransformation) -> TrainState:
+def create(
+  student: PyTree, method: MethodState, optimiser: optax.GradientTransformation
+) -> TrainState:
   """Step 0 from the student's variables and the method's own; the optimiser starts fresh."""
   params = {'student': student['params'], 'method': method.params}
   stats = {'student': student['batch_stats'], 'method': method.stats}

@@ -1,6 +1,8 @@
-"""Training beside PyTorch: the phases of a recipe, as kd_jax plans and trains them and as PyTorch's rendering does, from one start.
+"""Training beside PyTorch: the phases of a recipe, as kd_jax plans and trains them and as PyTorch's
+rendering does, from one start.
 
-Both run in float64 on small random images; neither side reads the other's code. Needs torch (the extra `torch`).
+Both run in float64 on small random images; neither side reads the other's code. Needs torch (the
+extra `torch`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,17 @@ from kd_jax import methods, models
 from kd_jax.methods import plans
 from kd_jax.pytorch import names as torch_names
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Frozen, Known, MethodState, NetworkSpec, Optimiser, Phase, PyTree, Source, Trained
+from kd_jax.types import (
+  Frozen,
+  Known,
+  MethodState,
+  NetworkSpec,
+  Optimiser,
+  Phase,
+  PyTree,
+  Source,
+  Trained,
+)
 from kd_jax.verify.numbers import difference, largest
 
 CLASSES = 10
@@ -58,7 +70,9 @@ class Trace(NamedTuple):
 
 
 class Curves(NamedTuple):
-  """Both sides of a phase: the loss of each step, and the largest difference of parameters and statistics after the last."""
+  """Both sides of a phase: the loss of each step, and the largest difference of parameters and
+  statistics after the last.
+  """
 
   phase: str
   jax: np.ndarray
@@ -66,7 +80,9 @@ class Curves(NamedTuple):
   difference: float
 
   def error(self) -> float:
-    """Return the largest difference; NaN, which is over every tolerance, where the sides took different numbers of steps."""
+    """Return the largest difference; NaN, which is over every tolerance, where the sides took
+    different numbers of steps.
+    """
     if self.jax.shape != self.torch.shape:
       return float('nan')
     return float(np.max([*np.abs(self.jax - self.torch), self.difference]))
@@ -79,8 +95,15 @@ class Curves(NamedTuple):
     return int(apart[0]) + 1 if len(apart) else None
 
 
-def compare(case: Case, phases: tuple[Any, ...], *, epochs: int = 12, batch: int = 8, optimiser: Optimiser = OPTIMISER,
-            alter: Callable[[Any], None] | None = None) -> tuple[Curves, ...]:  # fmt: skip
+def compare(
+  case: Case,
+  phases: tuple[Any, ...],
+  *,
+  epochs: int = 12,
+  batch: int = 8,
+  optimiser: Optimiser = OPTIMISER,
+  alter: Callable[[Any], None] | None = None,
+) -> tuple[Curves, ...]:
   """Train both sides of a case; an epoch is one step.
 
   Args:
@@ -95,13 +118,29 @@ def compare(case: Case, phases: tuple[Any, ...], *, epochs: int = 12, batch: int
 
   with jax.enable_x64(True):
     jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
-    torch_side = torch_side.trained(phases, start, epochs, [trace.connectors for trace in jax_side], alter)
+    torch_side = torch_side.trained(
+      phases, start, epochs, [trace.connectors for trace in jax_side], alter
+    )
   names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
   if names[0] != names[1]:
-    return (Curves(f'phases {", ".join(names[0])} beside {", ".join(names[1])}', np.zeros(0), np.zeros(1), float('nan')),)
+    return (
+      Curves(
+        f'phases {", ".join(names[0])} beside {", ".join(names[1])}',
+        np.zeros(0),
+        np.zeros(1),
+        float('nan'),
+      ),
+    )
   pairs = []
   for one, other in zip(jax_side, torch_side, strict=True):
-    pairs.append(Curves(one.name, one.losses, other.losses, largest(jax.tree.map(difference, one.trained, other.trained))))
+    pairs.append(
+      Curves(
+        one.name,
+        one.losses,
+        other.losses,
+        largest(jax.tree.map(difference, one.trained, other.trained)),
+      )
+    )
   return tuple(pairs)
 
 
@@ -116,8 +155,13 @@ def begin(case: Case, epochs: int, batch: int) -> Start:
     labels[:, batch - batch // 2 :] = -1
   if case.method == 'unsupervised':
     labels[:] = -1
-  names = {'student': case.student, 'assistant': ASSISTANT, 'teacher': case.teacher, COMPANION: case.teacher,
-           **{f'teacher{number}': case.teacher for number in (1, 2, 3)}}  # fmt: skip
+  names = {
+    'student': case.student,
+    'assistant': ASSISTANT,
+    'teacher': case.teacher,
+    COMPANION: case.teacher,
+    **{f'teacher{number}': case.teacher for number in (1, 2, 3)},
+  }
   return Start(images, labels, {role: spec(name, case.side) for role, name in names.items()})
 
 
@@ -143,7 +187,10 @@ def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[
       role = 'assistant' if phase.role == 'teacher' else 'student'
       student = Trained(models.build(phase.student), networks[phase.start or role].variables)
       trace, after = _train(phase, student, teachers, networks, start, batch)
-      networks |= {phase.name: Trained(student.network, after), role: Trained(student.network, after)}
+      networks |= {
+        phase.name: Trained(student.network, after),
+        role: Trained(student.network, after),
+      }
       if phase.method.companion is not None:
         networks[COMPANION] = Trained(phase.method.companion, trace.trained[COMPANION])
       traces.append(trace)
@@ -154,34 +201,74 @@ def _planned(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple
   imported = () if case.method == 'dual' or not methods.teachers(case.method)[1] else ('teacher',)
   imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
   options = {name: {} for _, name in methods.parse(case.method)}
-  options[next(iter(options))] |= dict(case.options) | ({'assistants': ASSISTANT} if case.method == 'takd' else {})
+  options[next(iter(options))] |= dict(case.options) | (
+    {'assistants': ASSISTANT} if case.method == 'takd' else {}
+  )
   pair = spec(case.student, case.side), spec(case.teacher, case.side)
-  return plans.make(plans.Wanted(case.method, case.recipe, options, *pair, 'stage', imported, False, epochs, epochs, batch, optimiser))
+  return plans.make(
+    plans.Wanted(
+      case.method,
+      case.recipe,
+      options,
+      *pair,
+      'stage',
+      imported,
+      False,
+      epochs,
+      epochs,
+      batch,
+      optimiser,
+    )
+  )
 
 
-def _train(phase: Phase, student: Trained, teachers: tuple[Trained, ...], networks: Mapping[str, Trained], start: Start,
-           batch: int) -> tuple[Trace, PyTree]:  # fmt: skip
-  method, shown = phase.method, tuple(Known(t.network, t.variables, models.output_shapes(t.network)) for t in teachers)
-  learner = Known(student.network, models.shapes(student.network), models.output_shapes(student.network))
+def _train(
+  phase: Phase,
+  student: Trained,
+  teachers: tuple[Trained, ...],
+  networks: Mapping[str, Trained],
+  start: Start,
+  batch: int,
+) -> tuple[Trace, PyTree]:
+  method, shown = (
+    phase.method,
+    tuple(Known(t.network, t.variables, models.output_shapes(t.network)) for t in teachers),
+  )
+  learner = Known(
+    student.network, models.shapes(student.network), models.output_shapes(student.network)
+  )
   own = method.init(jax.random.key(1), learner, shown)
   if method.companion is not None:
     beside = networks[COMPANION].variables
     own = MethodState(beside['params'], beside['batch_stats'], {})
-  kernels = tuple(np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(own.params)
-                  if path[-1].key == 'kernel' and method.companion is None)  # fmt: skip
-  rule = optim.sgd(phase.optimiser, optim.learning_rate(phase.optimiser, phase.epochs), method.trains)
+  kernels = tuple(
+    np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(own.params)
+    if path[-1].key == 'kernel' and method.companion is None
+  )
+  rule = optim.sgd(
+    phase.optimiser, optim.learning_rate(phase.optimiser, phase.epochs), method.trains
+  )
 
   def preprocess(key, pixels, position):
     del key, position
     return {view: image for view, image in views(pixels).items() if view in method.views}
 
-  body = step.train_step(student.network, tuple(t.network for t in teachers), method, rule, preprocess)
+  body = step.train_step(
+    student.network, tuple(t.network for t in teachers), method, rule, preprocess
+  )
   devices = parallel.make('jit', devices=1)
   run = devices.train(body, False)
   # Placed from the first step on: arrays of the host would have the second step compiled anew.
-  now = devices.place(jax.tree.map(np.array, jax.device_get(state.create(student.variables, own, rule))))
-  frozen = devices.place(Frozen(tuple(t.variables for t in teachers), own.consts, jax.random.key(0)))
-  source = devices.place(Source(start.images.reshape(-1, *start.images.shape[2:]), start.labels.reshape(-1)))
+  now = devices.place(
+    jax.tree.map(np.array, jax.device_get(state.create(student.variables, own, rule)))
+  )
+  frozen = devices.place(
+    Frozen(tuple(t.variables for t in teachers), own.consts, jax.random.key(0))
+  )
+  source = devices.place(
+    Source(start.images.reshape(-1, *start.images.shape[2:]), start.labels.reshape(-1))
+  )
   losses = []
   for number in range(phase.epochs):
     index = np.arange(number * batch, (number + 1) * batch, dtype=np.int32)

@@ -1,7 +1,9 @@
-"""The live crosscheck: every recipe of every method trained beside PyTorch, and what of them is not. Needs torch to check.
+"""The live crosscheck: every recipe of every method trained beside PyTorch, and what of them is
+not. Needs torch to check.
 
-A row of kd_jax.methods.METHODS is covered by a rendering of each of its recipes in kd_jax.verify.torch_recipes; one without is a
-check that fails, unless EXEMPT says why there is none.
+A row of kd_jax.methods.METHODS is covered by a rendering of each of its recipes in
+kd_jax.verify.torch_recipes; one without is a check that fails, unless EXEMPT says why there is
+none.
 """
 
 from __future__ import annotations
@@ -17,25 +19,51 @@ from kd_jax.verify.numbers import Check, Uncovered
 TOLERANCE = 1e-6
 EXEMPT: dict[tuple[str, str], str] = {}  # (method, recipe) → why PyTorch has no rendering of it
 
-# Networks of other widths, so that connectors are there and channels are matched: pre-activation, and four stages for three.
+# Networks of other widths, so that connectors are there and channels are matched: pre-activation,
+# and four stages for three.
 WIDE, FOUR_STAGES = {'teacher': 'wrn10_2'}, {'teacher': 'resnet10'}
 PRE_ACTIVATION = {'student': 'wrn10_1', 'teacher': 'wrn10_2'}
 OTHER_PAIRS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
-  ('ab', 'written'): (WIDE,), ('ab', 'published'): (FOUR_STAGES,), ('ab', 'official'): (PRE_ACTIVATION,),
-  ('oh', 'written'): (WIDE,), ('oh', 'published'): (FOUR_STAGES,), ('oh', 'official'): (PRE_ACTIVATION,),
-  ('rkd', 'written'): (WIDE,), ('rkd', 'official'): (WIDE,), ('sfd', 'written'): (WIDE, PRE_ACTIVATION, {'student': 'wrn10_1'}),
-  ('sfd', 'published'): (FOUR_STAGES,), ('pkd', 'written'): (WIDE,), ('pkd', 'published'): (WIDE,), ('kd+0.5*oh', 'written'): (WIDE,),
-}  # fmt: skip
-# Where the paper's networks pool 4×4 windows, the classifier sees another embedding than the global average.
-USUAL: dict[tuple[str, str], Mapping[str, Any]] = {('rkd', 'written'): {'student': 'resnet8', 'teacher': 'resnet14', 'side': 20}}
+  ('ab', 'written'): (WIDE,),
+  ('ab', 'published'): (FOUR_STAGES,),
+  ('ab', 'official'): (PRE_ACTIVATION,),
+  ('oh', 'written'): (WIDE,),
+  ('oh', 'published'): (FOUR_STAGES,),
+  ('oh', 'official'): (PRE_ACTIVATION,),
+  ('rkd', 'written'): (WIDE,),
+  ('rkd', 'official'): (WIDE,),
+  ('sfd', 'written'): (WIDE, PRE_ACTIVATION, {'student': 'wrn10_1'}),
+  ('sfd', 'published'): (FOUR_STAGES,),
+  ('pkd', 'written'): (WIDE,),
+  ('pkd', 'published'): (WIDE,),
+  ('kd+0.5*oh', 'written'): (WIDE,),
+}
+# Where the paper's networks pool 4×4 windows, the classifier sees another embedding than the global
+# average.
+USUAL: dict[tuple[str, str], Mapping[str, Any]] = {
+  ('rkd', 'written'): {'student': 'resnet8', 'teacher': 'resnet14', 'side': 20}
+}
 
 UNCOVERED = (
-  Uncovered('augmentation', 'both sides see the same pixels; the operations are held to Pillow in tests/data'),
-  Uncovered('initial weights', 'both sides begin with the same; how they are drawn is held in tests/models'),
-  Uncovered('choosing an epoch, and the rules by which dual training stops', 'every phase runs to its end'),
-  Uncovered('float32 and bfloat16, several devices', 'the sides train in float64 on one; the suite holds the others to that'),
+  Uncovered(
+    'augmentation',
+    'both sides see the same pixels; the operations are held to Pillow in tests/data',
+  ),
+  Uncovered(
+    'initial weights', 'both sides begin with the same; how they are drawn is held in tests/models'
+  ),
+  Uncovered(
+    'choosing an epoch, and the rules by which dual training stops', 'every phase runs to its end'
+  ),
+  Uncovered(
+    'float32 and bfloat16, several devices',
+    'the sides train in float64 on one; the suite holds the others to that',
+  ),
   Uncovered('the schedules of `official` recipes', 'all methods train by the one of the paper'),
-  Uncovered('options that no recipe sets, but those of the table', 'tests/losses holds the losses that they choose'),
+  Uncovered(
+    'options that no recipe sets, but those of the table',
+    'tests/losses holds the losses that they choose',
+  ),
 )
 
 
@@ -46,8 +74,11 @@ def available() -> bool:
 
 def rows() -> tuple[tuple[str, str], ...]:
   """Return every method with each of its recipes; one that changes nothing is `written`."""
-  return tuple((name, recipe) for name, row in methods.METHODS.items()
-               for recipe in dict.fromkeys(('written', *row.recipes, *row.relu_placement)))  # fmt: skip
+  return tuple(
+    (name, recipe)
+    for name, row in methods.METHODS.items()
+    for recipe in dict.fromkeys(('written', *row.recipes, *row.relu_placement))
+  )
 
 
 def cases(method: str, recipe: str) -> tuple[Case, ...]:
@@ -59,7 +90,9 @@ def cases(method: str, recipe: str) -> tuple[Case, ...]:
 def check_live() -> Iterator[Check | Uncovered]:
   """Check every recipe beside PyTorch; where torch is not installed, say that none was."""
   if not available():
-    yield Uncovered('training beside PyTorch', "torch is not installed; `pip install -e '.[torch]'` adds it")
+    yield Uncovered(
+      'training beside PyTorch', "torch is not installed; `pip install -e '.[torch]'` adds it"
+    )
     return
   from kd_jax.verify import torch_recipes
 
@@ -70,7 +103,9 @@ def check_live() -> Iterator[Check | Uncovered]:
       for case in cases(method, recipe):
         yield from check(case, phases)
     else:
-      yield Check(f'{method}, {recipe}: kd_jax.verify.torch_recipes has no rendering', float('nan'), TOLERANCE)
+      yield Check(
+        f'{method}, {recipe}: kd_jax.verify.torch_recipes has no rendering', float('nan'), TOLERANCE
+      )
   for (method, options), phases in torch_recipes.OPTIONS.items():
     yield from check(Case(method, options=options), phases)
   yield from UNCOVERED

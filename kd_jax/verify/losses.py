@@ -1,4 +1,6 @@
-"""Checks of losses: the value and the gradient of each, in float64, on the inputs that stand in the same file."""
+"""Checks of losses: the value and the gradient of each, in float64, on the inputs that stand in the
+same file.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,20 @@ from kd_jax.types import Array, KdJaxError
 from kd_jax.verify.numbers import Check, lacks, relative
 
 STUDENT_DUPLICATES = 'student_embedding_with_duplicate_rows'
-INPUTS = ('student_logits', 'teacher_logits', 'labels', 'student_feature', 'teacher_feature', 'student_embedding', 'teacher_embedding',
-          'bn_scale', 'bn_bias', STUDENT_DUPLICATES)  # fmt: skip
-MARGIN, DUPLICATES = 'overhaul_margin', 'rkd_distance_with_duplicate_rows'  # the margin is a constant, and has no gradient
+INPUTS = (
+  'student_logits',
+  'teacher_logits',
+  'labels',
+  'student_feature',
+  'teacher_feature',
+  'student_embedding',
+  'teacher_embedding',
+  'bn_scale',
+  'bn_bias',
+  STUDENT_DUPLICATES,
+)
+# the margin is a constant, and has no gradient
+MARGIN, DUPLICATES = 'overhaul_margin', 'rkd_distance_with_duplicate_rows'
 GRADIENT = '__grad'
 TOLERANCE = 1e-5
 
@@ -26,14 +39,19 @@ Losses = Mapping[str, tuple[Callable[..., Array], Array]]
 def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
   """Check each loss of a file, value and gradient; what the file lacks is a check that fails.
 
-  Raises KdJaxError where it lacks an input, without which nothing can be computed, or has a loss of another name.
+  Raises KdJaxError where it lacks an input, without which nothing can be computed, or has a loss of
+  another name.
   """
   if lost := [name for name in INPUTS if name not in data]:
     raise KdJaxError(f"the losses' file lacks {', '.join(lost)}; make it again")
   with jax.enable_x64(True):
-    inputs = {k: jnp.asarray(data[k], np.float64 if data[k].dtype.kind == 'f' else np.int32) for k in INPUTS}
+    inputs = {
+      k: jnp.asarray(data[k], np.float64 if data[k].dtype.kind == 'f' else np.int32) for k in INPUTS
+    }
     losses, met = _losses(inputs), set()
-    for name in dict.fromkeys(name.removesuffix(GRADIENT) for name in data if name not in (*INPUTS, MARGIN)):
+    for name in dict.fromkeys(
+      name.removesuffix(GRADIENT) for name in data if name not in (*INPUTS, MARGIN)
+    ):
       pattern, function, student = _loss(name, losses)
       met.add(pattern)
       if missing := [part for part in (name, f'{name}{GRADIENT}') if part not in data]:
@@ -43,11 +61,18 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
       if name == DUPLICATES:
         function, apart = _as_rounded(inputs, data[name])
         if apart > 1e-6:  # in float32 the duplicates' own gradient is rounding over a tiny distance
-          shown, rows = f'{name} ({apart:.2e} apart; their own gradients left out)', ~_duplicated(data[STUDENT_DUPLICATES])
+          shown, rows = (
+            f'{name} ({apart:.2e} apart; their own gradients left out)',
+            ~_duplicated(data[STUDENT_DUPLICATES]),
+          )
       value, gradient = jax.value_and_grad(function)(student)
       yield Check(f'{shown}, value', relative(value, data[name]), TOLERANCE)
-      yield Check(f'{shown}, gradient', relative(gradient[rows], data[f'{name}{GRADIENT}'][rows]), TOLERANCE)
-    yield from (lacks(f'a loss of the form {pattern}', TOLERANCE) for pattern in losses if pattern not in met)
+      yield Check(
+        f'{shown}, gradient', relative(gradient[rows], data[f'{name}{GRADIENT}'][rows]), TOLERANCE
+      )
+    yield from (
+      lacks(f'a loss of the form {pattern}', TOLERANCE) for pattern in losses if pattern not in met
+    )
     if MARGIN in data:
       margin = features.overhaul_margin(inputs['bn_scale'], inputs['bn_bias'])
       yield Check(MARGIN, relative(margin, data[MARGIN]), TOLERANCE)
@@ -56,11 +81,15 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
 
 
 def _loss(name: str, losses: Losses) -> tuple[str, Callable[[Array], Array], Array]:
-  """The pattern that a name is of, its loss as a scalar function of the student's input, and that input."""
+  """The pattern that a name is of, its loss as a scalar function of the student's input, and that
+  input.
+  """
   for pattern, (function, given) in losses.items():
     if match := re.fullmatch(pattern, name):
       return pattern, lambda x, function=function, match=match: function(x, *match.groups()), given
-  raise KdJaxError(f"the loss '{name}' of the reference is none that kd_jax knows; add it to kd_jax.verify.losses")
+  raise KdJaxError(
+    f"the loss '{name}' of the reference is none that kd_jax knows; add it to kd_jax.verify.losses"
+  )
 
 
 def _losses(inputs: Mapping[str, Array]) -> Losses:
@@ -83,29 +112,51 @@ def _losses(inputs: Mapping[str, Array]) -> Losses:
     rf'kl_T{number}_mean_over_batch_no_T2': (lambda z, t: kl(z, t).mean(), student),
     rf'kl_T{number}_elementwise_mean_bug': (lambda z, t: kl(z, t).mean() / z.shape[-1], student),
     rf'hinton_alpha{number}_T{number}': (lambda z, a, t: hinton(z, float(a), t), student),
-    r'cosine_embedding_target1_mean': (lambda z: logits.cosine_embedding(z, teacher).mean(), student),
+    r'cosine_embedding_target1_mean': (
+      lambda z: logits.cosine_embedding(z, teacher).mean(),
+      student,
+    ),
     rf'hard_dark_rank_alpha{number}_beta{number}_len(\d+)': (
-      lambda z, a, b, n: relational.hard_dark_rank(z, teacher, everyone, alpha=float(a), beta=float(b), length=int(n)), student),
+      lambda z, a, b, n: relational.hard_dark_rank(
+        z, teacher, everyone, alpha=float(a), beta=float(b), length=int(n)
+      ),
+      student,
+    ),
     r'rkd_distance': (lambda e: relational.rkd_distance(e, target, everyone), embedding),
     r'rkd_angle': (lambda e: relational.rkd_angle(e, target, everyone), embedding),
     r'rkd_distance_with_duplicate_rows': (
-      lambda e: relational.rkd_distance(e, target, everyone), inputs[STUDENT_DUPLICATES]),
-    r'attention_transfer_mean_over_all_elements': (lambda f: features.attention_transfer(f, theirs).mean(), ours),
+      lambda e: relational.rkd_distance(e, target, everyone),
+      inputs[STUDENT_DUPLICATES],
+    ),
+    r'attention_transfer_mean_over_all_elements': (
+      lambda f: features.attention_transfer(f, theirs).mean(),
+      ours,
+    ),
     rf'activation_boundary_margin{number}_sum': (
-      lambda f, m: features.activation_boundary(f, theirs, margin=float(m)).sum(), ours),
-    r'overhaul_partial_l2_sum': (lambda f: features.overhaul_partial_l2(f, theirs, margin).sum(), ours),
+      lambda f, m: features.activation_boundary(f, theirs, margin=float(m)).sum(),
+      ours,
+    ),
+    r'overhaul_partial_l2_sum': (
+      lambda f: features.overhaul_partial_l2(f, theirs, margin).sum(),
+      ours,
+    ),
     r'sfd_published_code_max_abs_difference_of_global_max_pool': (
-      lambda f: features.largest_pooled_difference(f, theirs).max(), ours),
+      lambda f: features.largest_pooled_difference(f, theirs).max(),
+      ours,
+    ),
     r'feature_mse_mean': (lambda f: features.mean_squared_error(f, theirs).mean(), ours),
-  }  # fmt: skip
+  }
 
 
-def _as_rounded(inputs: dict[str, Array], golden: np.ndarray) -> tuple[Callable[[Array], Array], float]:
+def _as_rounded(
+  inputs: dict[str, Array], golden: np.ndarray
+) -> tuple[Callable[[Array], Array], float]:
   """RKD's distance loss with duplicates as far apart as the reference had them, and that distance.
 
-  Exactly they are 1e-6 apart. Code that takes distances from inner products in float32 has up to √(8 ε |e|²) in its place, by the
-  machine's order of summation, and the value changes by a thousandth. Where 1e-6 does not give the golden value, the distance in
-  that range that does is looked for; the gradient, which is not looked at here, must then agree, too.
+  Exactly they are 1e-6 apart. Code that takes distances from inner products in float32 has up to
+  √(8 ε |e|²) in its place, by the machine's order of summation, and the value changes by a
+  thousandth. Where 1e-6 does not give the golden value, the distance in that range that does is
+  looked for; the gradient, which is not looked at here, must then agree, too.
   """
   embedding, target = inputs[STUDENT_DUPLICATES], inputs['teacher_embedding']
   longest = float(np.sqrt(8 * np.finfo(np.float32).eps * np.square(embedding).sum(1).max()))
@@ -121,7 +172,11 @@ def _as_rounded(inputs: dict[str, Array], golden: np.ndarray) -> tuple[Callable[
   if error(low) > TOLERANCE and sign != np.sign(float(loss(embedding, high)) - float(golden)):
     for _ in range(60):  # bisection
       apart = (low + high) / 2
-      low, high = (apart, high) if np.sign(float(loss(embedding, apart)) - float(golden)) == sign else (low, apart)
+      low, high = (
+        (apart, high)
+        if np.sign(float(loss(embedding, apart)) - float(golden)) == sign
+        else (low, apart)
+      )
   return lambda e: loss(e, apart), apart
 
 

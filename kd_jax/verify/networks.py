@@ -1,4 +1,6 @@
-"""Checks of a network: a checkpoint's parameters, its outputs on given images, and what it makes of the test images."""
+"""Checks of a network: a checkpoint's parameters, its outputs on given images, and what it makes of
+the test images.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +26,44 @@ FEATURE = 'post_relu_feature{}'
 
 
 def check_network(data: Mapping[str, np.ndarray], path: Path, data_dir: str) -> Iterator[Check]:
-  """Check a checkpoint's parameters, outputs on the given images, and number of correct test images.
+  """Check a checkpoint's parameters, outputs on the given images, and number of correct test
+  images.
 
-  Every file has these; that of a residual network has the features of its stages and its embedding, too (see `uncovered`).
+  Every file has these; that of a residual network has the features of its stages and its embedding,
+  too (see `uncovered`).
   """
   spec, variables = torch_names.import_file(path, image_shape=data['image'].shape[1:])
   network = models.build(spec)
   stored = _trained_values(path)
   yield Check('parameters', abs(models.count_parameters(variables['params']) - stored), 0)
-  outputs = network.module.apply(variables, pipeline.to_unit(jnp.asarray(data['image'])), train=False)
+  outputs = network.module.apply(
+    variables, pipeline.to_unit(jnp.asarray(data['image'])), train=False
+  )
   yield Check('logits', difference(outputs.logits, data['logits']), TOLERANCE)
   complete = spec.name.startswith(('resnet', 'thin_resnet')) or bool(_stages(data))
   for number, feature in enumerate(outputs.features, 1):
     if (name := FEATURE.format(number)) in data:
-      yield Check(f'feature {number} after the ReLU', difference(jax.nn.relu(feature[: len(data[name])]), data[name]), TOLERANCE)
+      yield Check(
+        f'feature {number} after the ReLU',
+        difference(jax.nn.relu(feature[: len(data[name])]), data[name]),
+        TOLERANCE,
+      )
     elif complete:
       yield lacks(name, TOLERANCE)
   if 'embedding' in data:
     # PyTorch flattens channels first.
     embedding = outputs.embedding[: len(data['embedding'])]
     channels = outputs.features[-1].shape[-1]
-    embedding = embedding.reshape(len(embedding), -1, channels).transpose(0, 2, 1).reshape(len(embedding), -1)
+    embedding = (
+      embedding.reshape(len(embedding), -1, channels).transpose(0, 2, 1).reshape(len(embedding), -1)
+    )
     yield Check('embedding', difference(embedding, data['embedding']), TOLERANCE)
   elif complete:
     yield lacks('embedding', TOLERANCE)
   if 'test_correct' in data:
-    correct = _correct(network, variables, sources.load('cifar10', data_dir=data_dir, download=False).test)
+    correct = _correct(
+      network, variables, sources.load('cifar10', data_dir=data_dir, download=False).test
+    )
     yield Check('correct test images', abs(correct - int(data['test_correct'])), 1)
   else:
     yield lacks('test_correct', 1)
@@ -66,7 +80,9 @@ def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
 
 def _correct(network: Network, variables: PyTree, test: Source) -> int:
   everything = Part(test, np.arange(len(test.label), dtype=np.int32))
-  predicted = inference.logits(Trained(network, variables), everything, say=lambda line: None).argmax(-1)
+  predicted = inference.logits(
+    Trained(network, variables), everything, say=lambda line: None
+  ).argmax(-1)
   return int((predicted == test.label).sum())
 
 

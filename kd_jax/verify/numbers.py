@@ -24,7 +24,10 @@ class Check(NamedTuple):
 
 
 class Uncovered(NamedTuple):
-  """What a run of the crosscheck did not compare with anything, and why. It stands in the table, and fails nothing."""
+  """What a run of the crosscheck did not compare with anything, and why.
+
+  It stands in the table, and fails nothing.
+  """
 
   what: str
   why: str
@@ -36,14 +39,19 @@ def lacks(what: str, tolerance: float) -> Check:
 
 
 class Numbers(dict):
-  """The arrays of a reference file by name. Raises KdJaxError where it is no such file, or where one is asked for that it lacks."""
+  """The arrays of a reference file by name.
+
+  Raises KdJaxError where it is no such file, or where one is asked for that it lacks.
+  """
 
   def __init__(self, file: Path):
     try:
       with open(file, 'rb') as opened, np.load(opened, allow_pickle=False) as arrays:
         super().__init__(arrays)
     except Exception as error:  # damage shows as any of a dozen kinds
-      raise KdJaxError(f'{file} cannot be read as arrays of NumPy ({" ".join(str(error).split())}); make it again') from error
+      raise KdJaxError(
+        f'{file} cannot be read as arrays of NumPy ({" ".join(str(error).split())}); make it again'
+      ) from error
     self._file = file
 
   def __missing__(self, name: str) -> np.ndarray:
@@ -51,13 +59,17 @@ class Numbers(dict):
 
 
 def difference(one: Any, other: Any) -> float:
-  """Return the largest absolute difference; NaN where the shapes differ, or where there is nothing to compare."""
+  """Return the largest absolute difference; NaN where the shapes differ, or where there is nothing
+  to compare.
+  """
   one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
   return float(np.abs(one - other).max()) if one.shape == other.shape and one.size else float('nan')
 
 
 def largest(differences: Any) -> float:
-  """Return the largest number in a tree of them; NaN where one is, which Python's max may pass over."""
+  """Return the largest number in a tree of them; NaN where one is, which Python's max may pass
+  over.
+  """
   return float(np.max(jax.tree.leaves(differences)))
 
 

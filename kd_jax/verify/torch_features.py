@@ -1,4 +1,6 @@
-"""Losses of feature maps and embeddings in PyTorch, written from the mathematics, as kd_jax.verify.torch_methods those of logits."""
+"""Losses of feature maps and embeddings in PyTorch, written from the mathematics, as
+kd_jax.verify.torch_methods those of logits.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,28 @@ def _maps(shown: Shown) -> tuple[Outputs, Outputs]:
 
 
 def _staged(compare: Callable[..., Tensor], shown: Shown, *more: Sequence[Tensor]) -> Tensor:
-  """Σ over stages of `compare`, the deepest with weight 1, half as much for each before it, per example."""
+  """Σ over stages of `compare`, the deepest with weight 1, half as much for each before it, per
+  example.
+  """
   stages = list(zip(shown.connected, shown.teachers[0]['weak'].features, *more))  # noqa: B905 - a teacher may have more stages
-  return sum(compare(*each) / 2 ** (len(stages) - 1 - i) for i, each in enumerate(stages)) / len(shown.label)
+  return sum(compare(*each) / 2 ** (len(stages) - 1 - i) for i, each in enumerate(stages)) / len(
+    shown.label
+  )
 
 
 def boundary(shown: Shown, *, margin: float, weight: float) -> Tensor:
   def alternative(s: Tensor, t: Tensor) -> Tensor:
-    return ((s + margin) ** 2 * ((s > -margin) & (t <= 0)) + (s - margin) ** 2 * ((s <= margin) & (t > 0))).sum()
+    return (
+      (s + margin) ** 2 * ((s > -margin) & (t <= 0)) + (s - margin) ** 2 * ((s <= margin) & (t > 0))
+    ).sum()
 
   return weight * _staged(alternative, shown)
 
 
 def overhaul(shown: Shown, *, weight: float) -> Tensor:
-  """Return the feature term of overhaul, in the three cases of its authors: below the margin, between it and 0, above 0."""
+  """Return the feature term of overhaul, in the three cases of its authors: below the margin,
+  between it and 0, above 0.
+  """
 
   def partial(s: Tensor, t: Tensor, m: Tensor) -> Tensor:
     m = m.reshape(1, -1, 1, 1)
@@ -48,7 +58,10 @@ def oh(shown: Shown, *, weight: float) -> Tensor:
 
 
 def margin(norm: nn.BatchNorm2d) -> Tensor:
-  """Return the mean of what a BatchNorm leaves negative, a value a channel: E[x | x < 0] of a normal distribution."""
+  """Return the mean of what a BatchNorm leaves negative, a value a channel:
+
+  E[x | x < 0] of a normal distribution.
+  """
   deviation, mean = norm.weight.detach().abs(), norm.bias.detach()
   density = torch.exp(-((mean / deviation) ** 2) / 2) / math.sqrt(2 * math.pi)
   negative = torch.special.ndtr(-mean / deviation)
@@ -56,13 +69,19 @@ def margin(norm: nn.BatchNorm2d) -> Tensor:
 
 
 def _same_width(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-  """Two maps [B, C, H, W] with the channels of the narrower one: torch's adaptive average pooling along the channels."""
+  """Two maps [B, C, H, W] with the channels of the narrower one: torch's adaptive average pooling
+  along the channels.
+  """
   width = min(a.shape[1], b.shape[1])
 
   def narrowed(x: Tensor) -> Tensor:
     if x.shape[1] == width:
       return x
-    return F.adaptive_avg_pool1d(x.flatten(2).transpose(1, 2), width).transpose(1, 2).unflatten(2, x.shape[2:])
+    return (
+      F.adaptive_avg_pool1d(x.flatten(2).transpose(1, 2), width)
+      .transpose(1, 2)
+      .unflatten(2, x.shape[2:])
+    )
 
   return narrowed(a), narrowed(b)
 
@@ -75,7 +94,9 @@ def _same_stages(shown: Shown) -> list[tuple[Tensor, Tensor]]:
 def patient(shown: Shown, *, beta: float) -> Tensor:
   """Return β · the squared distance of the stages' vectors of length 1, all stages but the last."""
   pairs = _same_stages(shown)[:-1]
-  return beta * sum((F.normalize(s.flatten(1)) - F.normalize(t.flatten(1))).square().sum(1).mean() for s, t in pairs)
+  return beta * sum(
+    (F.normalize(s.flatten(1)) - F.normalize(t.flatten(1))).square().sum(1).mean() for s, t in pairs
+  )
 
 
 def pkd(shown: Shown, *, alpha: float, temperature: float, beta: float) -> Tensor:
@@ -83,13 +104,21 @@ def pkd(shown: Shown, *, alpha: float, temperature: float, beta: float) -> Tenso
 
 
 def pkd_published(shown: Shown, *, alpha: float, temperature: float, beta: float) -> Tensor:
-  """Return Hinton's loss and β · one mean squared error of all stages, after the ReLU, as one vector."""
-  own, teacher = zip(*((F.relu(s).flatten(1), F.relu(t).flatten(1)) for s, t in _same_stages(shown)), strict=True)
-  return kd(shown, alpha=alpha, temperature=temperature) + beta * F.mse_loss(torch.cat(own, 1), torch.cat(teacher, 1))
+  """Return Hinton's loss and β · one mean squared error of all stages, after the ReLU, as one
+  vector.
+  """
+  own, teacher = zip(
+    *((F.relu(s).flatten(1), F.relu(t).flatten(1)) for s, t in _same_stages(shown)), strict=True
+  )
+  return kd(shown, alpha=alpha, temperature=temperature) + beta * F.mse_loss(
+    torch.cat(own, 1), torch.cat(teacher, 1)
+  )
 
 
 def _layers(own: Outputs, teacher: Outputs) -> dict[str, str]:
-  """{layer of the student: layer of the teacher}; the last blocks of a stage meet, and those before are spread evenly."""
+  """{layer of the student: layer of the teacher}; the last blocks of a stage meet, and those before
+  are spread evenly.
+  """
 
   def count(layers: Mapping[str, Tensor], stage: str) -> int:
     return sum(name.startswith(f'stage{stage}_') for name in layers)
@@ -110,8 +139,12 @@ def _layers(own: Outputs, teacher: Outputs) -> dict[str, str]:
 
 def _paired(shown: Shown) -> dict[str, tuple[Tensor, Tensor]]:
   own, teacher = _maps(shown)
-  pairs = {name: (own.layers[name], teacher.layers[other]) for name, other in _layers(own, teacher).items()}
-  return {name: _same_width(s, F.adaptive_max_pool2d(t, s.shape[2:])) for name, (s, t) in pairs.items()}
+  pairs = {
+    name: (own.layers[name], teacher.layers[other]) for name, other in _layers(own, teacher).items()
+  }
+  return {
+    name: _same_width(s, F.adaptive_max_pool2d(t, s.shape[2:])) for name, (s, t) in pairs.items()
+  }
 
 
 def sfd(shown: Shown, *, weight: float) -> Tensor:
@@ -120,21 +153,35 @@ def sfd(shown: Shown, *, weight: float) -> Tensor:
 
 def sfd_cosine(shown: Shown, *, weight: float) -> Tensor:
   pairs = _paired(shown).values()
-  return cross_entropy(shown) + weight * sum((1 - F.cosine_similarity(s.flatten(1), t.flatten(1))).mean() for s, t in pairs)
+  return cross_entropy(shown) + weight * sum(
+    (1 - F.cosine_similarity(s.flatten(1), t.flatten(1))).mean() for s, t in pairs
+  )
 
 
 def sfd_kl(shown: Shown, *, weight: float) -> Tensor:
-  return cross_entropy(shown) + weight * sum(divergence(s.flatten(1), t.flatten(1), 1.0) for s, t in _paired(shown).values())
+  return cross_entropy(shown) + weight * sum(
+    divergence(s.flatten(1), t.flatten(1), 1.0) for s, t in _paired(shown).values()
+  )
 
 
 def sfd_published(shown: Shown, *, weight: float) -> Tensor:
-  """Return CE and, for the stem and the last block of each stage, the largest difference of globally max-pooled maps."""
-  last = {name.split('_')[0]: name for name in shown.student['weak'].layers if name.startswith('stage')}
-  pairs = {name: maps for name, maps in _paired(shown).items() if name.startswith('stem') or name in last.values()}
-  return cross_entropy(shown) + weight * sum((s.amax((2, 3)) - t.amax((2, 3))).abs().max() for s, t in pairs.values())
+  """Return CE and, for the stem and the last block of each stage, the largest difference of
+  globally max-pooled maps.
+  """
+  last = {
+    name.split('_')[0]: name for name in shown.student['weak'].layers if name.startswith('stage')
+  }
+  pairs = {
+    name: maps
+    for name, maps in _paired(shown).items()
+    if name.startswith('stem') or name in last.values()
+  }
+  return cross_entropy(shown) + weight * sum(
+    (s.amax((2, 3)) - t.amax((2, 3))).abs().max() for s, t in pairs.values()
+  )
 
 
-# Relations ------------------------------------------------------------------------------------------------------------
+# Relations ----------------------------------------------------------------------------------------
 
 
 def relations(own: Tensor, teacher: Tensor, *, distance: float, angle: float) -> Tensor:
@@ -145,27 +192,39 @@ def relations(own: Tensor, teacher: Tensor, *, distance: float, angle: float) ->
 
 def rkd(shown: Shown, *, alpha: float, temperature: float, distance: float, angle: float) -> Tensor:
   own, teacher = _maps(shown)
-  return kd(shown, alpha=alpha, temperature=temperature) + relations(own.embedding, teacher.embedding, distance=distance, angle=angle)
+  return kd(shown, alpha=alpha, temperature=temperature) + relations(
+    own.embedding, teacher.embedding, distance=distance, angle=angle
+  )
 
 
 def rkd_official(shown: Shown, *, temperature: float, distance: float, angle: float) -> Tensor:
   """Return CE + T² · KL + the relations of globally pooled embeddings of length 1."""
   own, teacher = _maps(shown)
   pooled = [F.normalize(F.relu(outputs.features[-1]).mean((2, 3))) for outputs in (own, teacher)]
-  return cross_entropy(shown) + divergence(own.logits, teacher.logits, temperature) + relations(*pooled, distance=distance, angle=angle)
+  return (
+    cross_entropy(shown)
+    + divergence(own.logits, teacher.logits, temperature)
+    + relations(*pooled, distance=distance, angle=angle)
+  )
 
 
-def rkd_ensemble(shown: Shown, *, rank: float, rank_scale: float, attention: float, hint: float, **weights: float) -> Tensor:
+def rkd_ensemble(
+  shown: Shown, *, rank: float, rank_scale: float, attention: float, hint: float, **weights: float
+) -> Tensor:
   """Return RKD's loss with HardDarkRank, attention transfer and FitNet's hints."""
   own, teacher = _maps(shown)
-  maps = sum(F.mse_loss(_attention(F.relu(s)), _attention(F.relu(t)))
-             for s, t in zip(own.features, teacher.features, strict=True))  # fmt: skip
+  maps = sum(
+    F.mse_loss(_attention(F.relu(s)), _attention(F.relu(t)))
+    for s, t in zip(own.features, teacher.features, strict=True)
+  )
   hints = sum(F.mse_loss(s, t) for s, t in zip(shown.connected, teacher.features, strict=True))
   ranks = dark_rank(own.embedding, teacher.embedding, scale=rank_scale)
   return rkd(shown, **weights) + rank * ranks + attention * maps + hint * hints
 
 
-def dark_rank(own: Tensor, teacher: Tensor, *, scale: float, power: float = 3.0, length: int = 4) -> Tensor:
+def dark_rank(
+  own: Tensor, teacher: Tensor, *, scale: float, power: float = 3.0, length: int = 4
+) -> Tensor:
   """Return −mean log P of the teacher's order of each example's nearest neighbours."""
   scores = -scale * _distances(own) ** power
   order = (-scale * _distances(teacher) ** power).argsort(1, descending=True)[:, 1 : length + 1]

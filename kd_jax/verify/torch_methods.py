@@ -1,7 +1,9 @@
-"""Losses of logits in PyTorch, written from the mathematics: one side of the live crosscheck, and the peer of the benchmarks.
+"""Losses of logits in PyTorch, written from the mathematics: one side of the live crosscheck, and
+the peer of the benchmarks.
 
-Each is a function of what a step shows it, `Shown`, and of its weights, which kd_jax.verify.torch_recipes names; those of features
-are in kd_jax.verify.torch_features. Needs torch and no jax.
+Each is a function of what a step shows it, `Shown`, and of its weights, which
+kd_jax.verify.torch_recipes names; those of features are in kd_jax.verify.torch_features. Needs
+torch and no jax.
 """
 
 from __future__ import annotations
@@ -61,14 +63,20 @@ def kd(shown: Shown, *, alpha: float, temperature: float, view: str = 'weak') ->
 
 def kd_mean_of_elements(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
   """Return Hinton's loss with the KL averaged over batch and classes: torch's reduction='mean'."""
-  own, teacher = shown.student['weak'].logits / temperature, shown.teachers[0]['weak'].logits / temperature
+  own, teacher = (
+    shown.student['weak'].logits / temperature,
+    shown.teachers[0]['weak'].logits / temperature,
+  )
   elements = F.kl_div(F.log_softmax(own, 1), F.softmax(teacher, 1), reduction='mean')
   return (1 - alpha) * cross_entropy(shown) + alpha * temperature**2 * elements
 
 
 def kl_alone(shown: Shown, *, temperature: float) -> Tensor:
   """Return KL(teacher ‖ student) at T, not multiplied by T²: the second phase of AB's authors."""
-  return divergence(shown.student['weak'].logits, shown.teachers[0]['weak'].logits, temperature) / temperature**2
+  return (
+    divergence(shown.student['weak'].logits, shown.teachers[0]['weak'].logits, temperature)
+    / temperature**2
+  )
 
 
 def unsupervised(shown: Shown, *, temperature: float) -> Tensor:
@@ -76,7 +84,9 @@ def unsupervised(shown: Shown, *, temperature: float) -> Tensor:
 
 
 def uda(shown: Shown, *, alpha: float, temperature: float, share: float) -> Tensor:
-  return share * sum(kd(shown, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong'))
+  return share * sum(
+    kd(shown, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong')
+  )
 
 
 def triplet(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
@@ -86,7 +96,9 @@ def triplet(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
 
 
 def dkd(shown: Shown, *, target: float, others: float, temperature: float) -> Tensor:
-  """Return CE + T² · (α · TCKD + β · NCKD); the label's class is pushed 1000 down, so that the others share all probability."""
+  """Return CE + T² · (α · TCKD + β · NCKD); the label's class is pushed 1000 down, so that the
+  others share all probability.
+  """
   own, teacher = shown.student['weak'].logits, shown.teachers[0]['weak'].logits
   at = F.one_hot(shown.label, own.shape[1]).to(own.dtype)
 
@@ -98,11 +110,13 @@ def dkd(shown: Shown, *, target: float, others: float, temperature: float) -> Te
     return F.log_softmax(logits / temperature - 1000 * at, 1)
 
   tckd = F.kl_div(two_classes(own).log(), two_classes(teacher), reduction='sum') / len(own)
-  nckd = F.kl_div(without_label(own), without_label(teacher), reduction='sum', log_target=True) / len(own)
+  nckd = F.kl_div(
+    without_label(own), without_label(teacher), reduction='sum', log_target=True
+  ) / len(own)
   return cross_entropy(shown) + temperature**2 * (target * tckd + others * nckd)
 
 
-# Images without a label -----------------------------------------------------------------------------------------------
+# Images without a label ---------------------------------------------------------------------------
 
 
 def _part(shown: Shown, kept: Tensor) -> Shown:
@@ -111,25 +125,48 @@ def _part(shown: Shown, kept: Tensor) -> Shown:
   def cut(views: Views) -> Views:
     return {view: outputs._replace(logits=outputs.logits[kept]) for view, outputs in views.items()}
 
-  return shown._replace(student=cut(shown.student), teachers=[cut(t) for t in shown.teachers], label=shown.label[kept])
+  return shown._replace(
+    student=cut(shown.student), teachers=[cut(t) for t in shown.teachers], label=shown.label[kept]
+  )
 
 
-def stl(shown: Shown, *, alpha: float, temperature: float, consistency: float, sharpening: float, confidence: float,
-        unlabelled: float = 0.0) -> Tensor:  # fmt: skip
-  """Return UDA's loss of the labelled half, and the consistency of the other; with `unlabelled`, its KL to the teacher at T = 1."""
+def stl(
+  shown: Shown,
+  *,
+  alpha: float,
+  temperature: float,
+  consistency: float,
+  sharpening: float,
+  confidence: float,
+  unlabelled: float = 0.0,
+) -> Tensor:
+  """Return UDA's loss of the labelled half, and the consistency of the other; with `unlabelled`,
+  its KL to the teacher at T = 1.
+  """
   labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
   weak, strong = rest.student['weak'].logits.detach(), rest.student['strong'].logits
   target = F.softmax(weak / sharpening, 1)
   apart = F.kl_div(F.log_softmax(strong, 1), target, reduction='none').sum(1)
   sure = (F.softmax(weak, 1).amax(1) > confidence).to(apart.dtype)
-  loss = uda(labelled, alpha=alpha, temperature=temperature, share=1.0) + consistency * (apart * sure).mean()
-  return loss + unlabelled * divergence(rest.student['weak'].logits, rest.teachers[0]['weak'].logits, 1.0)
+  loss = (
+    uda(labelled, alpha=alpha, temperature=temperature, share=1.0)
+    + consistency * (apart * sure).mean()
+  )
+  return loss + unlabelled * divergence(
+    rest.student['weak'].logits, rest.teachers[0]['weak'].logits, 1.0
+  )
 
 
-def stl_published(shown: Shown, *, alpha: float, temperature: float, unlabelled_temperature: float, share: float) -> Tensor:
+def stl_published(
+  shown: Shown, *, alpha: float, temperature: float, unlabelled_temperature: float, share: float
+) -> Tensor:
   """Return (KD(x) + KD(x̂) + KL(u) + KL(û)) / 4."""
   labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
-  hinton = sum(kd(labelled, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong'))
-  divergences = sum(divergence(rest.student[view].logits, rest.teachers[0][view].logits, unlabelled_temperature)
-               for view in ('weak', 'strong'))  # fmt: skip
+  hinton = sum(
+    kd(labelled, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong')
+  )
+  divergences = sum(
+    divergence(rest.student[view].logits, rest.teachers[0][view].logits, unlabelled_temperature)
+    for view in ('weak', 'strong')
+  )
   return share * (hinton + divergences)

@@ -1,7 +1,9 @@
-"""What each recipe of each method trains, in PyTorch, phase by phase: the other side of kd_jax.methods.METHODS and kd_jax.methods.plans.
+"""What each recipe of each method trains, in PyTorch, phase by phase: the other side of
+kd_jax.methods.METHODS and kd_jax.methods.plans.
 
-The numbers are those of the papers, of the released code and of the authors' own, and stand here a second time on purpose: where
-they part from kd_jax's, the live crosscheck fails. Needs torch and no jax.
+The numbers are those of the papers, of the released code and of the authors' own, and stand here a
+second time on purpose: where they part from kd_jax's, the live crosscheck fails. Needs torch and no
+jax.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Phase(NamedTuple):
   views: tuple[str, ...] = ('weak',)
   joint: bool = True  # the student sees all views in one batch, else one after the other
   teachers: tuple[str, ...] = ('teacher',)
-  connectors: str = ''  # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone
+  # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone
+  connectors: str = ''
   statistics: str = 'running'  # of the teachers' BatchNorm: 'running' or 'batch'
   relu_placement: str = ''  # of student and teachers in this phase; '': their own
   drops: tuple[float, ...] = THIRDS  # of the rate, as fractions of the phase's steps
@@ -47,18 +50,34 @@ TWO = ('weak', 'strong')
 THREE_TEACHERS = ('teacher1', 'teacher2', 'teacher3')
 
 
-def _one(loss: Callable[..., Tensor], weights: Mapping[str, float], **more: Any) -> tuple[Phase, ...]:
+def _one(
+  loss: Callable[..., Tensor], weights: Mapping[str, float], **more: Any
+) -> tuple[Phase, ...]:
   return (Phase('student', loss, weights, **more),)
 
 
 def _takd(weights: Mapping[str, float]) -> tuple[Phase, ...]:
-  return (Phase('assistant', logits.kd, weights, trainee='assistant'), Phase('student', logits.kd, weights, teachers=('assistant',)))
+  return (
+    Phase('assistant', logits.kd, weights, trainee='assistant'),
+    Phase('student', logits.kd, weights, teachers=('assistant',)),
+  )
 
 
 def _dual(weights: Mapping[str, float]) -> tuple[Phase, ...]:
   beside = 'side_by_side_teacher'
-  return (Phase('side_by_side', logits.side_by_side, teachers=(), drops=(), epochs=lambda whole: whole // 2, companion=beside),
-          Phase('student', logits.kd, weights, teachers=(beside,), epochs=lambda whole: whole - whole // 2))  # fmt: skip
+  return (
+    Phase(
+      'side_by_side',
+      logits.side_by_side,
+      teachers=(),
+      drops=(),
+      epochs=lambda whole: whole // 2,
+      companion=beside,
+    ),
+    Phase(
+      'student', logits.kd, weights, teachers=(beside,), epochs=lambda whole: whole - whole // 2
+    ),
+  )
 
 
 def _first(whole: int) -> int:
@@ -73,7 +92,9 @@ def _kd_and_oh(shown: Shown, *, share: float, weight: float, **hinton: float) ->
   return logits.kd(shown, **hinton) + share * features.overhaul(shown, weight=weight)
 
 
-def _kd_and_ab(shown: Shown, *, share: float, margin: float, weight: float, **hinton: float) -> Tensor:
+def _kd_and_ab(
+  shown: Shown, *, share: float, margin: float, weight: float, **hinton: float
+) -> Tensor:
   return logits.kd(shown, **hinton) + share * features.boundary(shown, margin=margin, weight=weight)
 
 
@@ -87,15 +108,35 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('kd', 'official'): _one(logits.kd, REPDISTILLER),
   ('ab', 'written'): (
     Phase('boundary', features.boundary, BOUNDARY, connectors='always', drops=(), epochs=_first),
-    Phase('student', logits.kd, HINTON, epochs=_rest)),
+    Phase('student', logits.kd, HINTON, epochs=_rest),
+  ),
   ('ab', 'published'): (
-    Phase('boundary', features.boundary, BOUNDARY, connectors='other widths', relu_placement='stem', epochs=lambda whole: 10),
-    Phase('student', logits.kd, HINTON)),
+    Phase(
+      'boundary',
+      features.boundary,
+      BOUNDARY,
+      connectors='other widths',
+      relu_placement='stem',
+      epochs=lambda whole: 10,
+    ),
+    Phase('student', logits.kd, HINTON),
+  ),
   ('ab', 'official'): (
-    Phase('boundary', features.boundary, BOUNDARY, connectors='other widths', statistics='batch', drops=(), epochs=_first),
-    Phase('student', logits.kl_alone, {'temperature': 3.0}, epochs=_rest)),
+    Phase(
+      'boundary',
+      features.boundary,
+      BOUNDARY,
+      connectors='other widths',
+      statistics='batch',
+      drops=(),
+      epochs=_first,
+    ),
+    Phase('student', logits.kl_alone, {'temperature': 3.0}, epochs=_rest),
+  ),
   ('oh', 'written'): _one(features.oh, {'weight': 1e-3}, connectors='always'),
-  ('oh', 'published'): _one(features.oh, {'weight': 1e-3}, connectors='always', statistics='batch', relu_placement='pool'),
+  ('oh', 'published'): _one(
+    features.oh, {'weight': 1e-3}, connectors='always', statistics='batch', relu_placement='pool'
+  ),
   ('oh', 'official'): _one(features.oh, {'weight': 1e-3}, connectors='always', statistics='batch'),
   ('rkd', 'written'): _one(features.rkd, {**HINTON, **RELATIONS}),
   ('rkd', 'official'): _one(features.rkd_official, {'temperature': 4.0, **RELATIONS}),
@@ -111,17 +152,28 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('uda', 'published'): _one(logits.uda, {**HINTON, 'share': 0.5}, views=TWO, joint=False),
   ('uda_nokd', 'written'): _one(logits.uda_nokd, {}, views=TWO, teachers=()),
   ('uda_nokd', 'published'): _one(logits.uda_nokd, {}, views=TWO, joint=False, teachers=()),
-  ('stl', 'written'): _one(logits.stl, {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8}, views=TWO),
-  ('stl', 'published'): _one(logits.stl_published, {**HINTON, 'unlabelled_temperature': 1.0, 'share': 0.25}, views=TWO, joint=False),
+  ('stl', 'written'): _one(
+    logits.stl, {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8}, views=TWO
+  ),
+  ('stl', 'published'): _one(
+    logits.stl_published,
+    {**HINTON, 'unlabelled_temperature': 1.0, 'share': 0.25},
+    views=TWO,
+    joint=False,
+  ),
   ('unsupervised', 'written'): _one(logits.unsupervised, {'temperature': 5.0}),
   ('dual', 'written'): _dual(HINTON),
   ('dual', 'official'): _dual(REPDISTILLER),
   ('triplet', 'written'): _one(logits.triplet, HINTON),
   ('dkd', 'written'): _one(logits.dkd, {'target': 1.0, 'others': 8.0, 'temperature': 4.0}),
-  ('kd+0.5*oh', 'written'): _one(_kd_and_oh, {**HINTON, 'share': 0.5, 'weight': 1e-3}, connectors='always'),
-  ('kd+0.5*ab', 'written'): _one(_kd_and_ab, {**HINTON, 'share': 0.5, **BOUNDARY}, connectors='always'),
+  ('kd+0.5*oh', 'written'): _one(
+    _kd_and_oh, {**HINTON, 'share': 0.5, 'weight': 1e-3}, connectors='always'
+  ),
+  ('kd+0.5*ab', 'written'): _one(
+    _kd_and_ab, {**HINTON, 'share': 0.5, **BOUNDARY}, connectors='always'
+  ),
   ('rkd+0.3*pkd', 'written'): _one(_rkd_and_pkd, {**HINTON, **RELATIONS, 'share': 0.3, **PATIENT}),
-}  # fmt: skip
+}
 
 
 # Options that no recipe sets: (method, options of kd_jax's side) → what they make of it.
@@ -129,16 +181,24 @@ OPTIONS: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Phase, ...]] = {
   ('kd', (('reduction', 'elements'),)): _one(logits.kd_mean_of_elements, HINTON),
   ('kd', (('alpha', 1.0),)): _one(logits.unsupervised, {'temperature': 5.0}),
   ('rkd', (('rank', 0.1), ('rank_scale', 2.0), ('attention', 50.0), ('hint', 3.0))): _one(
-    features.rkd_ensemble, {**HINTON, **RELATIONS, 'rank': 0.1, 'rank_scale': 2.0, 'attention': 50.0, 'hint': 3.0}, connectors='bare'),
+    features.rkd_ensemble,
+    {**HINTON, **RELATIONS, 'rank': 0.1, 'rank_scale': 2.0, 'attention': 50.0, 'hint': 3.0},
+    connectors='bare',
+  ),
   ('sfd', (('compare', 'cosine'), ('weight', 0.7))): _one(features.sfd_cosine, {'weight': 0.7}),
   ('sfd', (('compare', 'kl'), ('weight', 0.7))): _one(features.sfd_kl, {'weight': 0.7}),
   ('stl', (('unlabelled', 0.6),)): _one(
-    logits.stl, {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8, 'unlabelled': 0.6}, views=TWO),
-}  # fmt: skip
+    logits.stl,
+    {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8, 'unlabelled': 0.6},
+    views=TWO,
+  ),
+}
 
 
 class Connectors(nn.Module):
-  """A 1×1 convolution for each stage, with BatchNorm or without; None for a stage that passes as it is."""
+  """A 1×1 convolution for each stage, with BatchNorm or without; None for a stage that passes as it
+  is.
+  """
 
   def __init__(self, kind: str, inward: Sequence[int], outward: Sequence[int]):
     super().__init__()
@@ -155,26 +215,46 @@ class Connectors(nn.Module):
 class Lesson(nn.Module):
   """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
 
-  `views` maps a view's name to its images f32[B, C, H, W]; `teaching` has the Outputs of each teacher on each of them. The teachers
-  given here are only looked at: overhaul takes its margins from the first. A companion, where the phase has one, trains, too.
+  `views` maps a view's name to its images f32[B, C, H, W]; `teaching` has the Outputs of each
+  teacher on each of them. The teachers
+  given here are only looked at: overhaul takes its margins from the first. A companion, where the
+  phase has one, trains, too.
   """
 
-  def __init__(self, phase: Phase, student: nn.Module, teachers: Sequence[nn.Module] = (), companion: nn.Module | None = None):
+  def __init__(
+    self,
+    phase: Phase,
+    student: nn.Module,
+    teachers: Sequence[nn.Module] = (),
+    companion: nn.Module | None = None,
+  ):
     super().__init__()
     self.phase, self.student, self.companion = phase, student, companion
-    self.connectors = Connectors(phase.connectors, student.widths, teachers[0].widths) if phase.connectors else None
-    self.margins = tuple(features.margin(norm) for norm in teachers[0].last_norms()) if phase.connectors else ()
+    self.connectors = (
+      Connectors(phase.connectors, student.widths, teachers[0].widths) if phase.connectors else None
+    )
+    self.margins = (
+      tuple(features.margin(norm) for norm in teachers[0].last_norms()) if phase.connectors else ()
+    )
 
-  def forward(self, views: Mapping[str, Tensor], teaching: Sequence[Views], label: Tensor) -> Tensor:
+  def forward(
+    self, views: Mapping[str, Tensor], teaching: Sequence[Views], label: Tensor
+  ) -> Tensor:
     images, phase = list(views.values()), self.phase
     if phase.joint and len(images) > 1:
       whole = self.student(torch.cat(images))
       student = {view: _part(whole, number, len(images)) for number, view in enumerate(views)}
     else:
       student = {view: self.student(image) for view, image in views.items()}
-    connected = self.connectors(student['weak'].features[: len(self.connectors.convs)]) if self.connectors is not None else ()
+    connected = (
+      self.connectors(student['weak'].features[: len(self.connectors.convs)])
+      if self.connectors is not None
+      else ()
+    )
     companion = self.companion(images[0]) if self.companion is not None else None
-    return phase.loss(Shown(student, teaching, label, connected, self.margins, companion), **phase.weights)
+    return phase.loss(
+      Shown(student, teaching, label, connected, self.margins, companion), **phase.weights
+    )
 
 
 def _part(outputs: Outputs, number: int, parts: int) -> Outputs:
@@ -183,5 +263,9 @@ def _part(outputs: Outputs, number: int, parts: int) -> Outputs:
   def cut(x: Tensor) -> Tensor:
     return x.chunk(parts)[number]
 
-  return Outputs(cut(outputs.logits), tuple(cut(f) for f in outputs.features), {k: cut(v) for k, v in outputs.layers.items()},
-                 cut(outputs.embedding))  # fmt: skip
+  return Outputs(
+    cut(outputs.logits),
+    tuple(cut(f) for f in outputs.features),
+    {k: cut(v) for k, v in outputs.layers.items()},
+    cut(outputs.embedding),
+  )

@@ -1,4 +1,6 @@
-"""Checks of training: steps from given weights, with the loss of each and what they leave behind."""
+"""Checks of training: steps from given weights, with the loss of each and what they
+leave behind.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,23 @@ METHODS = ('nokd', 'kd', 'rkd')  # that every file has
 FLOAT64, FLOAT32 = 1e-7, 1e-3  # tolerances
 
 
-def check_trace(data: Mapping[str, np.ndarray], teacher_path: Path, student_name: str) -> Iterator[Check]:
-  """Check each method's run of the file: the loss of every step, then weights and BatchNorm statistics, in float64 and float32.
+def check_trace(
+  data: Mapping[str, np.ndarray], teacher_path: Path, student_name: str
+) -> Iterator[Check]:
+  """Check each method's run of the file: the loss of every step, then weights and BatchNorm
+  statistics, in float64 and float32.
 
-  Training at these rates multiplies a difference by about ten every two steps, so float32 can follow a trace no further than its
-  own rounding lets it. It is held to the trace step by step: each float32 step starts from the float64 state before it.
+  Training at these rates multiplies a difference by about ten every two steps, so float32 can
+  follow a trace no further than its own rounding lets it. It is held to the trace step by step:
+  each float32 step starts from the float64 state before it.
   """
-  yield from (lacks(f'{method}/loss', FLOAT64) for method in METHODS if f'{method}/loss' not in data)
+  yield from (
+    lacks(f'{method}/loss', FLOAT64) for method in METHODS if f'{method}/loss' not in data
+  )
   for method in sorted({name.split('/')[0] for name in data if name.endswith('/loss')}):
-    final = {k.removeprefix(f'{method}/final/'): data[k] for k in data if k.startswith(f'{method}/final/')}
+    final = {
+      k.removeprefix(f'{method}/final/'): data[k] for k in data if k.startswith(f'{method}/final/')
+    }
     if not final:
       yield lacks(f'{method}/final', FLOAT64)
       continue
@@ -37,23 +47,45 @@ def check_trace(data: Mapping[str, np.ndarray], teacher_path: Path, student_name
         losses, states = _replay(data, teacher_path, student_name, method, dtype, starts)
         wanted = torch_names.to_flax(final, _student(data, student_name, dtype)[0], dtype=dtype)
       starts = states[:-1]
-      yield Check(f'{method}, loss of each step, {dtype}', difference(losses, data[f'{method}/loss']), tolerance)
+      yield Check(
+        f'{method}, loss of each step, {dtype}',
+        difference(losses, data[f'{method}/loss']),
+        tolerance,
+      )
       variables = state.student_variables(states[-1])
-      for part, what in (('params', 'final parameters'), ('batch_stats', 'final BatchNorm statistics')):
-        yield Check(f'{method}, {what}, {dtype}', largest(jax.tree.map(difference, variables[part], wanted[part])), tolerance)
+      for part, what in (
+        ('params', 'final parameters'),
+        ('batch_stats', 'final BatchNorm statistics'),
+      ):
+        yield Check(
+          f'{method}, {what}, {dtype}',
+          largest(jax.tree.map(difference, variables[part], wanted[part])),
+          tolerance,
+        )
 
 
-def _replay(data, teacher_path: Path, student_name: str, name: str, dtype: str,
-            starts: list[TrainState] | None = None) -> tuple[np.ndarray, list[TrainState]]:  # fmt: skip
-  """The losses of our own training step on the trace's batches, and the states before each step and after the last.
+def _replay(
+  data,
+  teacher_path: Path,
+  student_name: str,
+  name: str,
+  dtype: str,
+  starts: list[TrainState] | None = None,
+) -> tuple[np.ndarray, list[TrainState]]:
+  """The losses of our own training step on the trace's batches, and the states before each step and
+  after the last.
 
-  Where `starts` are given, each step begins with that state, in this run's type, and not with what the step before left.
+  Where `starts` are given, each step begins with that state, in this run's type, and not with what
+  the step before left.
   """
   student, variables = _student(data, student_name, dtype)
   spec, taught = torch_names.import_file(teacher_path, image_shape=data['image'].shape[2:])
-  # PyTorch's transforms normalise on the host, in float32. XLA turns a division by a constant into a product, which may differ in
-  # the last bit, and a float64 trace would show it: so the host normalises here, too, and the networks see pixels as they are.
-  pixels = (data['image'].astype(np.float32) / np.float32(255) - np.float32(spec.mean)) / np.float32(spec.std)
+  # PyTorch's transforms normalise on the host, in float32. XLA turns a division by a constant into
+  # a product, which may differ in the last bit, and a float64 trace would show it: so the host
+  # normalises here, too, and the networks see pixels as they are.
+  pixels = (
+    data['image'].astype(np.float32) / np.float32(255) - np.float32(spec.mean)
+  ) / np.float32(spec.std)
   teacher = models.build(spec._replace(compute_dtype=dtype, mean=(), std=()))
   student = models.build(student.spec._replace(mean=(), std=()))
   taught = jax.tree.map(lambda leaf: leaf.astype(dtype), taught)
@@ -68,13 +100,17 @@ def _replay(data, teacher_path: Path, student_name: str, name: str, dtype: str,
     del key, position
     return {'weak': images}
 
-  run = parallel.make('jit', devices=1).train(step.train_step(student, taught_by, method, optimiser, preprocess), False)
+  run = parallel.make('jit', devices=1).train(
+    step.train_step(student, taught_by, method, optimiser, preprocess), False
+  )
   now = state.create(variables, MethodState({}, {}, {}), optimiser)
   frozen = Frozen((taught,) if taught_by else (), {}, jax.random.key(0))
   losses, states = [], []
   for number in range(few):
     if starts is not None:
-      now = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf, starts[number])
+      now = jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf, starts[number]
+      )
     states.append(jax.tree.map(np.array, jax.device_get(now)))
     index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
     now, metrics = run(now, frozen, (source,), (index,), (np.arange(size, dtype=np.int32),))

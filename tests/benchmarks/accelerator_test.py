@@ -1,4 +1,6 @@
-"""The script for a first accelerator: rehearsed on the CPU, killed on the way and started again; and what its data travels in."""
+"""The script for a first accelerator: rehearsed on the CPU, killed on the way and started again;
+and what its data travels in.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,33 @@ from benchmarks.workers import REPOSITORY
 
 
 def rehearse(out: Path) -> subprocess.Popen:
-  quick = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'XLA_FLAGS': ''}  # compiled in half the time; one device, not the suite's eight
-  command = [sys.executable, '-m', 'benchmarks.accelerator', '--rehearse', '--minutes=20', '--measuring=15', f'--out={out}']
-  return subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **quick, 'KD_JAX_REFERENCE': '', 'KD_JAX_DATA': ''},
-                          stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+  # compiled in half the time; one device, not the suite's eight
+  quick = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'XLA_FLAGS': ''}
+  command = [
+    sys.executable,
+    '-m',
+    'benchmarks.accelerator',
+    '--rehearse',
+    '--minutes=20',
+    '--measuring=15',
+    f'--out={out}',
+  ]
+  return subprocess.Popen(
+    command,
+    cwd=REPOSITORY,
+    env={**os.environ, **quick, 'KD_JAX_REFERENCE': '', 'KD_JAX_DATA': ''},
+    stdout=subprocess.DEVNULL,
+    start_new_session=True,
+  )
 
 
 def named(out: Path) -> list[tuple[str, str]]:
   file = out / record.RESULTS
-  return [(line['step'], line['name']) for line in map(json.loads, file.read_text().splitlines())] if file.exists() else []
+  return (
+    [(line['step'], line['name']) for line in map(json.loads, file.read_text().splitlines())]
+    if file.exists()
+    else []
+  )
 
 
 def test_a_rehearsal_that_was_killed_goes_on_and_has_each_result_once(tmp_path):
@@ -45,18 +65,31 @@ def test_a_rehearsal_that_was_killed_goes_on_and_has_each_result_once(tmp_path):
   wanted = plan.rehearsal()
   assert {name for step, name in found if step == 'step'} == {
     *(program.name for group in (*wanted.first, *wanted.groups) for program in group.programs),
-    *(peer.name for peers in wanted.peers for peer in peers)}  # fmt: skip
+    *(peer.name for peers in wanted.peers for peer in peers),
+  }
   assert {step for step, _ in found} >= {'machine', 'correct', 'resumed', 'step', 'seeds', 'study'}
   results = record.Record(tmp_path)
-  assert results.of('resumed')['deterministic'] | {'whole': 0, 'parts': 0} == results.of('resumed')['deterministic'] | {
-    'whole': 0, 'parts': 0, 'was_stopped': True, 'identical': True}  # fmt: skip
-  assert all(line['milliseconds'] > 0 for line in results.of('step').values() if 'missing' not in line)
-  assert [line['images_per_second'] > 0 for line in results.of('seeds').values() if 'missing' not in line] == [True, True]
+  assert results.of('resumed')['deterministic'] | {'whole': 0, 'parts': 0} == results.of('resumed')[
+    'deterministic'
+  ] | {'whole': 0, 'parts': 0, 'was_stopped': True, 'identical': True}
+  assert all(
+    line['milliseconds'] > 0 for line in results.of('step').values() if 'missing' not in line
+  )
+  assert [
+    line['images_per_second'] > 0 for line in results.of('seeds').values() if 'missing' not in line
+  ] == [True, True]
   (study,) = results.of('study').values()
   assert study['status'] == 0 and study['runs'] == {'NOKD': 1}
   with tarfile.open(tmp_path / 'study.tar.gz') as archive:
     files = {Path(name).name for name in archive.getnames()}
-  assert files == {'log.txt', 'results.json', 'study.json', 'versions.json', 'result.json', 'history.csv'}
+  assert files == {
+    'log.txt',
+    'results.json',
+    'study.json',
+    'versions.json',
+    'result.json',
+    'history.csv',
+  }
   assert 'seeds' in (tmp_path / record.PAGE).read_text()
 
 
@@ -69,11 +102,16 @@ def parts(tmp_path: Path) -> list[Path]:
 
 def test_parts_arrive_in_any_order_and_end_as_what_was_packed(tmp_path, capsys):
   first, *others = parts(tmp_path)
-  assert all((part / pack.CHUNK).stat().st_size <= 25_000 for part in (first, *others)) and len(others) > 1
+  assert (
+    all((part / pack.CHUNK).stat().st_size <= 25_000 for part in (first, *others))
+    and len(others) > 1
+  )
   for part in reversed(others):
     assert not unpack.unpack([part], tmp_path / 'into')
   assert unpack.unpack([first], tmp_path / 'into')
-  assert (tmp_path / 'into/data/pixels').read_bytes() == (tmp_path / 'stage/data/pixels').read_bytes()
+  assert (tmp_path / 'into/data/pixels').read_bytes() == (
+    tmp_path / 'stage/data/pixels'
+  ).read_bytes()
   assert f'KD_JAX_DATA={tmp_path}/into/data' in (tmp_path / 'into/environment').read_text()
   assert '2 of' in capsys.readouterr().out
 
@@ -92,9 +130,19 @@ def test_a_damaged_part_and_one_of_another_pack_are_refused(tmp_path):
 
 
 def test_without_an_accelerator_it_says_so(tmp_path):
-  ended = subprocess.run([sys.executable, '-m', 'benchmarks.accelerator', f'--out={tmp_path}'], cwd=REPOSITORY, capture_output=True,
-                         text=True, env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'KD_JAX_DATA': ''}, check=False)  # fmt: skip
-  assert ended.returncode == 2 and 'jax finds no accelerator here' in ended.stderr and not named(tmp_path)
+  ended = subprocess.run(
+    [sys.executable, '-m', 'benchmarks.accelerator', f'--out={tmp_path}'],
+    cwd=REPOSITORY,
+    capture_output=True,
+    text=True,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'KD_JAX_DATA': ''},
+    check=False,
+  )
+  assert (
+    ended.returncode == 2
+    and 'jax finds no accelerator here' in ended.stderr
+    and not named(tmp_path)
+  )
 
 
 def test_more_processes_are_chosen_where_they_are_clearly_faster(tmp_path):

@@ -1,4 +1,7 @@
-"""The benchmark runs, says what it measured, and refuses what it cannot measure. No figure of speed is checked here."""
+"""The benchmark runs, says what it measured, and refuses what it cannot measure.
+
+No figure of speed is checked here.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,17 @@ from kd_jax.runs.progress import Progress
 from kd_jax.studies import definition
 from tests.tiny import quick_compilation
 
-TINY = Row('step', student='thin_resnet8', teacher='thin_resnet8', batch=4, classes=3, image_shape=(8, 8, 3), examples=10, evaluated=6,
-           sides=('ours', 'eager NCHW'))  # fmt: skip
+TINY = Row(
+  'step',
+  student='thin_resnet8',
+  teacher='thin_resnet8',
+  batch=4,
+  classes=3,
+  image_shape=(8, 8, 3),
+  examples=10,
+  evaluated=6,
+  sides=('ours', 'eager NCHW'),
+)
 SETTINGS = compare.Settings(sys.executable, sys.executable, threads=1, blocks=2, steps=2)
 TORCH = importlib.util.find_spec('torch') is not None
 
@@ -32,7 +44,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_live(tmp_path, monkeypatch):
-  """Ours is timed in a process; the peer where torch is installed, and elsewhere its absence is told."""
+  """Ours is timed in a process; the peer where torch is installed, and elsewhere its absence is
+  told.
+  """
   monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')  # compiles in half the time
   result = compare.measure(TINY, SETTINGS, caches=tmp_path)
   ours, peer = (result['sides'][name] for name in TINY.sides)
@@ -41,7 +55,9 @@ def test_live(tmp_path, monkeypatch):
     assert len(ours[figure]) == 2 and min(ours[figure]) > 0
   assert all(0 < loss < 100 for loss in ours['result'])  # NaN is in no interval
   if TORCH:
-    assert result['ratios'] == {'eager NCHW': [b / a for a, b in zip(ours['seconds'], peer['seconds'], strict=True)]}
+    assert result['ratios'] == {
+      'eager NCHW': [b / a for a, b in zip(ours['seconds'], peer['seconds'], strict=True)]
+    }
     assert all(0 < loss < 100 for loss in peer['result'])
   else:
     assert peer == {'missing': "No module named 'torch'"} and result['ratios'] == {}
@@ -59,8 +75,17 @@ def test_other_work(work):
 
 
 @pytest.mark.skipif(not TORCH, reason='torch is not installed')
-@pytest.mark.parametrize('changes', [
-  {'method': 'nokd'}, {'method': 'rkd'}, {'method': 'oh'}, {'method': 'uda'}, {'work': 'forward'}, {'work': 'epoch'}])  # fmt: skip
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'method': 'nokd'},
+    {'method': 'rkd'},
+    {'method': 'oh'},
+    {'method': 'uda'},
+    {'work': 'forward'},
+    {'work': 'epoch'},
+  ],
+)
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_peer(changes, channels_last):
   row = TINY._replace(student='resnet8', teacher='resnet8', image_shape=(16, 16, 3), **changes)
@@ -72,7 +97,9 @@ def test_peer(changes, channels_last):
 def test_peer_without_a_compiler(monkeypatch):
   monkeypatch.setenv('CXX', '/no/compiler')
   assert peer.prepare(TINY, threads=1, channels_last=True, compiled=True) == (
-    {'missing': 'torch.compile needs a C++ compiler, and there is no /no/compiler'}, {})  # fmt: skip
+    {'missing': 'torch.compile needs a C++ compiler, and there is no /no/compiler'},
+    {},
+  )
 
 
 def test_sides_take_turns():
@@ -87,7 +114,10 @@ def test_sides_take_turns():
 
     return measured
 
-  assert compare.in_turns({'a': side('a', 1), 'b': side('b', 10)}, 2) == {'a': {'seconds': [1, 2]}, 'b': {'seconds': [10, 11]}}
+  assert compare.in_turns({'a': side('a', 1), 'b': side('b', 10)}, 2) == {
+    'a': {'seconds': [1, 2]},
+    'b': {'seconds': [10, 11]},
+  }
   assert order == ['a', 'b', 'a', 'b']
 
 
@@ -96,7 +126,9 @@ def test_ratio_is_above_one_where_ours_is_faster(monkeypatch, tmp_path):
     def __init__(self, python, module, job, environment):
       self.seconds = 0.1 if module == 'benchmarks.ours' else 0.25
       launched = module == 'benchmarks.ours'  # as launch.py; the peers as PyTorch comes
-      assert ('GLIBC_TUNABLES' in environment) == ('XLA_FLAGS' in environment) == launched and job['threads'] == 1
+      assert ('GLIBC_TUNABLES' in environment) == ('XLA_FLAGS' in environment) == launched and job[
+        'threads'
+      ] == 1
 
     def answer(self):
       return {'shares': []}
@@ -121,15 +153,26 @@ def test_starts_are_cold_and_warm_in_turns(monkeypatch, tmp_path):
   monkeypatch.setattr(starts, 'start', start)
   row = Start('start', ('--config.data_dir={data_dir}',))
   settings = SETTINGS._replace(starts=2, data_dir='/data')
-  assert compare.measure(row, settings, caches=tmp_path)['sides'] == {'cold': {'seconds': [1.0] * 2}, 'warm': {'seconds': [1.0] * 2}}
-  assert seen == [(('--config.data_dir=/data',), 'first step', left) for left in ([], ['program']) * 2]
-  assert compare.measure(row, SETTINGS, caches=tmp_path)['sides']['warm'] == {'missing': '--data_dir is not given'}
+  assert compare.measure(row, settings, caches=tmp_path)['sides'] == {
+    'cold': {'seconds': [1.0] * 2},
+    'warm': {'seconds': [1.0] * 2},
+  }
+  assert seen == [
+    (('--config.data_dir=/data',), 'first step', left) for left in ([], ['program']) * 2
+  ]
+  assert compare.measure(row, SETTINGS, caches=tmp_path)['sides']['warm'] == {
+    'missing': '--data_dir is not given'
+  }
   assert len(seen) == 4
 
 
 def test_a_start_that_fails(tmp_path):
-  with pytest.raises(starts.StartFailed, match="status 2: launch.py: unknown configuration key 'nothing'"):
-    starts.start(['--config.nothing=1'], cache=tmp_path, until='end', stopped=False, threads=1, environment={})
+  with pytest.raises(
+    starts.StartFailed, match="status 2: launch.py: unknown configuration key 'nothing'"
+  ):
+    starts.start(
+      ['--config.nothing=1'], cache=tmp_path, until='end', stopped=False, threads=1, environment={}
+    )
 
 
 def test_first_step_is_seen_on_the_terminal(monkeypatch):
@@ -145,7 +188,9 @@ def test_first_step_is_seen_on_the_terminal(monkeypatch):
   screen, clock = Terminal(), iter(range(100))
   with Progress(1, 3, stream=screen, clock=lambda: next(clock)) as progress:
     progress.start('student')
-    assert 'compiling the first step' in screen.getvalue() and not starts.FIRST_STEP.search(screen.getvalue())
+    assert 'compiling the first step' in screen.getvalue() and not starts.FIRST_STEP.search(
+      screen.getvalue()
+    )
     progress.step(1, {'loss': 2.5, 'accuracy': 0.1}, 4)
     assert starts.FIRST_STEP.search(screen.getvalue())
 
@@ -154,10 +199,18 @@ def test_rows_can_be_timed():
   for row in ROWS.values():
     assert row.part in PARTS
     if isinstance(row, Row):
-      assert {row.student, row.teacher} <= MODELS.keys() and row.method in METHODS and set(row.sides) <= SIDES.keys()
+      assert (
+        {row.student, row.teacher} <= MODELS.keys()
+        and row.method in METHODS
+        and set(row.sides) <= SIDES.keys()
+      )
       assert row.examples >= row.batch and row.work in compare.SETTLING
     else:
-      assert all(Path(REPOSITORY, a.split('=')[1]).exists() for a in row.arguments if a.startswith('--config='))
+      assert all(
+        Path(REPOSITORY, a.split('=')[1]).exists()
+        for a in row.arguments
+        if a.startswith('--config=')
+      )
 
 
 def test_names_need_no_quotes():
@@ -169,7 +222,9 @@ def test_students_are_as_many_as_seeds():
   config = students.get_config()
   config.seeds = 3
   resolved = definition.resolve(config)
-  assert not resolved.sweeps and [len(resolved.finals(row, {})) for row in resolved.definition.rows] == [3]
+  assert not resolved.sweeps and [
+    len(resolved.finals(row, {})) for row in resolved.definition.rows
+  ] == [3]
 
 
 def test_worker_that_ends(capfd):
@@ -180,10 +235,17 @@ def test_worker_that_ends(capfd):
   assert 'no_such_network' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize('argument, message', [
-  ('--threads=4096', 'more than the'), ('--rows=kd,nothing', "no row 'nothing'"), ('--parts=nothing', "no part 'nothing'"),
-  ('--peer_python=/no/python', 'is no program'), ('kd', 'takes flags alone'),
-  ('--out=/no/folder/a.json', 'cannot be written')])  # fmt: skip
+@pytest.mark.parametrize(
+  'argument, message',
+  [
+    ('--threads=4096', 'more than the'),
+    ('--rows=kd,nothing', "no row 'nothing'"),
+    ('--parts=nothing', "no part 'nothing'"),
+    ('--peer_python=/no/python', 'is no program'),
+    ('kd', 'takes flags alone'),
+    ('--out=/no/folder/a.json', 'cannot be written'),
+  ],
+)
 def test_refuses(argument, message):
   ended = command(argument)
   assert ended.returncode == 2 and message in ended.stderr and ended.stderr.count('\n') == 1
@@ -192,11 +254,19 @@ def test_refuses(argument, message):
 def test_rows_of_the_file_are_not_timed_again(tmp_path):
   settings = compare.Settings(sys.executable, sys.executable)
   ours = {'shares': [], 'seconds': [0.1], 'input_seconds': [0.001]}
-  kd = {'row': ROWS['kd']._asdict(), 'sides': {'ours': ours, 'eager NCHW': {'seconds': [0.2]}}, 'ratios': {'eager NCHW': [2.0]},
-        'load_average': [0.0, 0.0]}  # fmt: skip
+  kd = {
+    'row': ROWS['kd']._asdict(),
+    'sides': {'ours': ours, 'eager NCHW': {'seconds': [0.2]}},
+    'ratios': {'eager NCHW': [2.0]},
+    'load_average': [0.0, 0.0],
+  }
   file = tmp_path / 'timings.json'
-  file.write_text(json.dumps({'machine': compare.machine(), 'settings': settings._asdict(), 'rows': {'kd': kd}}))
+  file.write_text(
+    json.dumps({'machine': compare.machine(), 'settings': settings._asdict(), 'rows': {'kd': kd}})
+  )
   ended = command('--rows=kd', f'--out={file}')
-  assert ended.returncode == 0 and '| kd | 100.0 ms a step | 200.0, × 2.00 (2.00–2.00) |' in ended.stdout
+  assert (
+    ended.returncode == 0 and '| kd | 100.0 ms a step | 200.0, × 2.00 (2.00–2.00) |' in ended.stdout
+  )
   ended = command('--rows=kd', f'--out={file}', '--blocks=3')
   assert ended.returncode == 2 and 'holds figures of another setting' in ended.stderr

@@ -8,14 +8,23 @@ from benchmarks import bounds
 from kd_jax.train import peaks
 
 
-@pytest.mark.parametrize(('flops', 'size', 'seconds', 'by'), [(2e12, 1e9, 2.0, 'arithmetic'), (1e12, 4e9, 4.0, 'memory')])
+@pytest.mark.parametrize(
+  ('flops', 'size', 'seconds', 'by'), [(2e12, 1e9, 2.0, 'arithmetic'), (1e12, 4e9, 4.0, 'memory')]
+)
 def test_the_bound_is_the_slower_of_the_two(flops, size, seconds, by):
   assert bounds.bound(flops, size, peaks.Peak(1e12, 1e9)) == (seconds, by)
 
 
-@pytest.mark.parametrize(('kind', 'flops'), [
-  ('NVIDIA H100 80GB HBM3', 989e12), ('NVIDIA H100 PCIe', 756e12), ('TPU v5 lite', 197e12), ('TPU v5p', 459e12), ('cpu', None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('kind', 'flops'),
+  [
+    ('NVIDIA H100 80GB HBM3', 989e12),
+    ('NVIDIA H100 PCIe', 756e12),
+    ('TPU v5 lite', 197e12),
+    ('TPU v5p', 459e12),
+    ('cpu', None),
+  ],
+)
 def test_a_device_is_known_by_its_kind(kind, flops):
   assert (peaks.of(kind) and peaks.of(kind).flops) == flops
 

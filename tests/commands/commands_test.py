@@ -10,10 +10,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS = {'benchmarks/ours.py', 'benchmarks/peer.py', *(f'benchmarks/accelerator/{name}.py' for name in (
-  'correct', 'machine', 'programs', 'resumed', 'torch_side'))}  # the benchmarks start these by themselves
-# These say what they take before JAX is there; the others look it up, or name it in their signatures.
-LIGHT = ('kd_jax.report', 'benchmarks', 'benchmarks.every_config', 'benchmarks.gallery', 'benchmarks.quickstart', 'benchmarks.roofline')
+WORKERS = {
+  'benchmarks/ours.py',
+  'benchmarks/peer.py',
+  *(
+    f'benchmarks/accelerator/{name}.py'
+    for name in (
+      # the benchmarks start these by themselves
+      'correct',
+      'machine',
+      'programs',
+      'resumed',
+      'torch_side',
+    )
+  ),
+}
+# These say what they take before JAX is there; the others look it up, or name it in their
+# signatures.
+LIGHT = (
+  'kd_jax.report',
+  'benchmarks',
+  'benchmarks.every_config',
+  'benchmarks.gallery',
+  'benchmarks.quickstart',
+  'benchmarks.roofline',
+)
 
 
 def commands() -> dict[str, list[str]]:
@@ -41,8 +62,14 @@ def without_jax(tmp_path_factory) -> str:
 
 def run(name: str, *arguments: str, before: str = '') -> subprocess.CompletedProcess:
   path = os.pathsep.join(filter(None, (before, str(ROOT))))
-  return subprocess.run([sys.executable, *COMMANDS[name], *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120,
-                        env={**os.environ, 'PYTHONPATH': path})  # fmt: skip
+  return subprocess.run(
+    [sys.executable, *COMMANDS[name], *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    env={**os.environ, 'PYTHONPATH': path},
+  )
 
 
 @pytest.mark.parametrize('name', COMMANDS)

@@ -32,7 +32,11 @@ def losses(request):
 @pytest.fixture
 def network(reference_dir, pretrained_dir):
   """The reference of one network without the test images, and its checkpoint."""
-  return without(f'{reference_dir}/logits_resnet8_cifar10.npz', 'test_correct'), Path(pretrained_dir) / 'resnet8_cifar10.pth', ''
+  return (
+    without(f'{reference_dir}/logits_resnet8_cifar10.npz', 'test_correct'),
+    Path(pretrained_dir) / 'resnet8_cifar10.pth',
+    '',
+  )
 
 
 def without(file: str, *names: str) -> dict[str, np.ndarray]:
@@ -73,18 +77,28 @@ def test_a_changed_loss_is_noticed(losses, name):
 
 
 def test_a_wrong_loss_weight_is_noticed(losses):
-  renamed = {**{k: v for k, v in losses.items() if 'hinton' not in k},
-             'hinton_alpha0.51_T5': losses['hinton_alpha0.5_T5'],
-             'hinton_alpha0.51_T5__grad': losses['hinton_alpha0.5_T5__grad']}  # fmt: skip
-  assert failed(check_losses(renamed)) == ['hinton_alpha0.51_T5, value', 'hinton_alpha0.51_T5, gradient']
+  renamed = {
+    **{k: v for k, v in losses.items() if 'hinton' not in k},
+    'hinton_alpha0.51_T5': losses['hinton_alpha0.5_T5'],
+    'hinton_alpha0.51_T5__grad': losses['hinton_alpha0.5_T5__grad'],
+  }
+  assert failed(check_losses(renamed)) == [
+    'hinton_alpha0.51_T5, value',
+    'hinton_alpha0.51_T5, gradient',
+  ]
 
 
 def test_values_without_gradients_fail(losses, tmp_path, alone, capsys):
-  np.savez(tmp_path / 'losses.npz', **{name: value for name, value in losses.items() if '__grad' not in name})
+  np.savez(
+    tmp_path / 'losses.npz',
+    **{name: value for name, value in losses.items() if '__grad' not in name},
+  )
   assert run(tmp_path, 'nowhere', f'--out={tmp_path}/table.json') == 1
   gradients = [name for name in losses if '__grad' in name]
   out = capsys.readouterr().out
-  assert gradients and all(f'FAIL        nan ≤   1e-05  losses: {name} is missing in the file' in out for name in gradients)
+  assert gradients and all(
+    f'FAIL        nan ≤   1e-05  losses: {name} is missing in the file' in out for name in gradients
+  )
   assert f'1 of {len(gradients) + 1} checks pass' in out  # the margin is a constant
 
 
@@ -92,7 +106,9 @@ def test_whatever_a_file_of_losses_lacks_is_named(losses):
   """One value, one gradient, one loss as a whole; an input is an error."""
   name = 'rkd_angle'
   for lost in ([name], [f'{name}__grad'], ['overhaul_margin']):
-    assert failed(check_losses({k: v for k, v in losses.items() if k not in lost})) == [f'{lost[0]} is missing in the file']
+    assert failed(check_losses({k: v for k, v in losses.items() if k not in lost})) == [
+      f'{lost[0]} is missing in the file'
+    ]
   rest = {k: v for k, v in losses.items() if not k.startswith(f'{name}')}
   assert failed(check_losses(rest)) == [f'a loss of the form {name} is missing in the file']
   for name in INPUTS:
@@ -114,8 +130,11 @@ def test_a_file_of_a_residual_network_has_its_features(network):
   for lost in ('post_relu_feature2', 'embedding'):
     fewer = {name: value for name, value in numbers.items() if name != lost}
     assert f'{lost} is missing in the file' in failed(check_network(fewer, *rest))
-  bare = {name: value for name, value in numbers.items() if not name.startswith(('post', 'embedding'))}
-  assert len(failed(check_network(bare, *rest))) == 5  # three stages, the embedding, the test images
+  bare = {
+    name: value for name, value in numbers.items() if not name.startswith(('post', 'embedding'))
+  }
+  # three stages, the embedding, the test images
+  assert len(failed(check_network(bare, *rest))) == 5
 
 
 def _transposed(variables):
@@ -151,7 +170,9 @@ def test_a_wrong_epsilon_is_noticed(network, monkeypatch):
 def test_a_trace_agrees_and_a_wrong_momentum_is_noticed(reference_dir, pretrained_dir, monkeypatch):
   numbers = without(f'{reference_dir}/trace_resnet26_to_resnet8.npz', 'kd/', 'rkd/')
   teacher = Path(pretrained_dir) / 'resnet26_cifar10.pth'
-  assert failed(check_trace(numbers, teacher, 'resnet8')) == [f'{name}/loss is missing in the file' for name in ('kd', 'rkd')]
+  assert failed(check_trace(numbers, teacher, 'resnet8')) == [
+    f'{name}/loss is missing in the file' for name in ('kd', 'rkd')
+  ]
   monkeypatch.setattr(resnet, 'BatchNorm', functools.partial(BatchNorm, momentum=0.99))
   assert any('BatchNorm' in what for what in failed(check_trace(numbers, teacher, 'resnet8')))
 
@@ -160,7 +181,9 @@ def test_a_trace_without_methods_or_without_what_they_leave_fails(reference_dir,
   numbers = without(f'{reference_dir}/trace_resnet26_to_resnet8.npz', 'nokd/final', 'kd/', 'rkd/')
   teacher = Path(pretrained_dir) / 'resnet26_cifar10.pth'
   lost = ('kd/loss', 'rkd/loss', 'nokd/final')
-  assert failed(check_trace(numbers, teacher, 'resnet8')) == [f'{name} is missing in the file' for name in lost]
+  assert failed(check_trace(numbers, teacher, 'resnet8')) == [
+    f'{name} is missing in the file' for name in lost
+  ]
   nothing = {name: value for name, value in numbers.items() if '/loss' not in name}
   assert len(failed(check_trace(nothing, teacher, 'resnet8'))) == 3
 
@@ -169,7 +192,9 @@ def test_one_kind_alone_is_enough(losses, tmp_path, alone, capsys):
   np.savez(tmp_path / 'losses.npz', **losses)
   assert run(tmp_path) == 0
   out = capsys.readouterr().out
-  assert 'FAIL' not in out and f'{len([name for name in losses if "__grad" in name]) * 2 + 1} of' in out
+  assert (
+    'FAIL' not in out and f'{len([name for name in losses if "__grad" in name]) * 2 + 1} of' in out
+  )
   for said in ('released networks', 'training by the released code', 'training beside PyTorch'):
     assert f'not covered: {said}' in out
 
@@ -178,7 +203,9 @@ def test_a_kind_is_checked_without_the_others(reference_dir, pretrained_dir, tmp
   """Each kind's own check is called on its file, whatever else lies there."""
   called = []
   for name in ('losses', 'network', 'trace'):
-    monkeypatch.setattr(crosscheck, f'check_{name}', lambda data, *more, name=name: called.append(name) or iter(()))
+    monkeypatch.setattr(
+      crosscheck, f'check_{name}', lambda data, *more, name=name: called.append(name) or iter(())
+    )
   for name in ('logits_resnet8_cifar10', 'losses', 'trace_resnet26_to_resnet8'):
     folder = tmp_path / name
     folder.mkdir()
@@ -196,7 +223,9 @@ def test_nothing_checked_is_a_failure(losses, tmp_path, alone, monkeypatch, caps
 
 
 def test_nothing_compared_is_no_agreement():
-  assert np.isnan(difference(np.zeros(0), np.zeros(0))) and np.isnan(difference(np.zeros(2), np.zeros(3)))
+  assert np.isnan(difference(np.zeros(0), np.zeros(0))) and np.isnan(
+    difference(np.zeros(2), np.zeros(3))
+  )
 
 
 def test_a_wrong_folder_is_one_line(tmp_path, capsys):
@@ -215,7 +244,12 @@ def test_damaged_numbers_are_one_error(tmp_path):
   assert (Numbers(good)['x'] == np.arange(4096)).all()
   whole = good.read_bytes()
   middle = len(whole) // 2
-  for kept in (b'', b'no archive', whole[:middle], whole[:middle] + bytes(64) + whole[middle + 64 :]):
+  for kept in (
+    b'',
+    b'no archive',
+    whole[:middle],
+    whole[:middle] + bytes(64) + whole[middle + 64 :],
+  ):
     damaged.write_bytes(kept)
     with pytest.raises(KdJaxError, match='damaged.npz cannot be read as arrays of NumPy'):
       Numbers(damaged)

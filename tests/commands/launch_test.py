@@ -1,4 +1,6 @@
-"""The command line: what it understands, and some of what it does not; all of that is in bad_cases.py."""
+"""The command line: what it understands, and some of what it does not; all of that is in
+bad_cases.py.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ def command(here, monkeypatch, capsys):
     finally:
       for name in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, name)
-      sys.modules.pop('config_config', None)  # under this name ml_collections loads every configuration file
+      # under this name ml_collections loads every configuration file
+      sys.modules.pop('config_config', None)
     return Outcome(code, *capsys.readouterr())
 
   yield call
@@ -69,8 +72,14 @@ def command(here, monkeypatch, capsys):
 
 def process(folder, *arguments: str, program: Path = ROOT / 'launch.py') -> Outcome:
   environment = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONPATH': str(ROOT)}
-  done = subprocess.run([sys.executable, str(program), *arguments], cwd=folder, env=environment, text=True,
-                        capture_output=True, timeout=300)  # fmt: skip
+  done = subprocess.run(
+    [sys.executable, str(program), *arguments],
+    cwd=folder,
+    env=environment,
+    text=True,
+    capture_output=True,
+    timeout=300,
+  )
   return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -79,12 +88,18 @@ def kd_jax_script(tmp_path):
   """The file that an installer writes for the command kd-jax."""
   script = tmp_path / 'bin' / 'kd-jax'
   script.parent.mkdir()
-  script.write_text('import sys\n\nfrom kd_jax.main import command\n\nif __name__ == "__main__":\n  sys.exit(command())\n')
+  script.write_text(
+    'import sys\n\nfrom kd_jax.main import command\n\nif __name__ == "__main__":\n  '
+    'sys.exit(command())\n'
+  )
   return script
 
 
 def contents(folder):
-  return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob('*')}
+  return {
+    str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+    for path in folder.rglob('*')
+  }
 
 
 def assert_refused(outcome, said, here, before):
@@ -100,29 +115,49 @@ def test_a_batch_that_the_devices_cannot_share(command, here):
   assert_refused(outcome, '60 images of a batch cannot be shared evenly by 8 devices', here, before)
 
 
-@pytest.mark.parametrize('spec', [
-  NetworkSpec('thin_resnet14', 7, (16, 16, 1)), NetworkSpec('thin_resnet14', 10, (32, 32, 1)),
-  NetworkSpec('thin_resnet8', 10, (16, 16, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'spec',
+  [
+    NetworkSpec('thin_resnet14', 7, (16, 16, 1)),
+    NetworkSpec('thin_resnet14', 10, (32, 32, 1)),
+    NetworkSpec('thin_resnet8', 10, (16, 16, 1)),
+  ],
+)
 def test_an_own_network_that_does_not_fit(command, here, spec):
   checkpoints.save_network(here / 'network', spec, tiny.variables(models.build(spec)), {})
   before = contents(here)
-  assert_refused(command('--config=digits_kd', '--config.teacher_checkpoint=network'), 'teacher_checkpoint network is', here, before)
+  assert_refused(
+    command('--config=digits_kd', '--config.teacher_checkpoint=network'),
+    'teacher_checkpoint network is',
+    here,
+    before,
+  )
 
 
 def test_a_published_network_of_another_architecture(command, here, pretrained_dir):
   before = contents(here)
-  outcome = command('--config=digits_kd', '--config.dataset=digits32', '--config.teacher=resnet8', '--config.student=resnet8',
-                    f'--config.teacher_checkpoint={pretrained_dir}/resnet26_cifar10.pth')  # fmt: skip
+  outcome = command(
+    '--config=digits_kd',
+    '--config.dataset=digits32',
+    '--config.teacher=resnet8',
+    '--config.student=resnet8',
+    f'--config.teacher_checkpoint={pretrained_dir}/resnet26_cifar10.pth',
+  )
   assert_refused(outcome, 'resnet26_cifar10.pth', here, before)
 
 
-@pytest.mark.parametrize(('arguments', 'said'), [
-  ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
-  ('--config=nosuch.py', "No such file or directory: 'nosuch.py'"),
-  ('--config=digits_kd --config.batch_size=2000 --workdir=new', 'a batch of 2000 needs at least as many images'),
-  ('--config=digits_kd --workdir=file', 'cannot be written (File exists)'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('arguments', 'said'),
+  [
+    ('--config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+    ('--config=nosuch.py', "No such file or directory: 'nosuch.py'"),
+    (
+      '--config=digits_kd --config.batch_size=2000 --workdir=new',
+      'a batch of 2000 needs at least as many images',
+    ),
+    ('--config=digits_kd --workdir=file', 'cannot be written (File exists)'),
+  ],
+)
 def test_mistakes_as_processes(here, arguments, said):
   before = contents(here)
   assert_refused(process(here, *arguments.split()), said, here, before)
@@ -145,18 +180,36 @@ def test_help_as_a_process(here):
 
 def test_the_installed_command_speaks_of_itself(command, here, kd_jax_script):
   outcome = command('--config=cifar10_kdd', program='/usr/bin/kd-jax')
-  assert outcome.code == 2 and outcome.err.startswith("kd-jax: unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'?")
+  assert outcome.code == 2 and outcome.err.startswith(
+    "kd-jax: unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'?"
+  )
   outcome = process(here, '--help', program=kd_jax_script)
-  assert outcome.code == 0 and outcome.err == '' and 'kd-jax --config=cifar10_kd' in outcome.out and 'launch.py' not in outcome.out
+  assert (
+    outcome.code == 0
+    and outcome.err == ''
+    and 'kd-jax --config=cifar10_kd' in outcome.out
+    and 'launch.py' not in outcome.out
+  )
 
 
 def test_the_installed_command_starts_workers(here, kd_jax_script):
   """Each of the two says itself that it finds no data; this process prepares none."""
   before = contents(here)
-  outcome = process(here, '--config', 'paper/digits', '--workers=2', '--config.dataset=cifar10', '--config.data_dir=nosuch',
-                    program=kd_jax_script)  # fmt: skip
+  outcome = process(
+    here,
+    '--config',
+    'paper/digits',
+    '--workers=2',
+    '--config.dataset=cifar10',
+    '--config.data_dir=nosuch',
+    program=kd_jax_script,
+  )
   assert outcome.code == 2
-  said = [line for line in outcome.err.splitlines() if line.startswith("kd-jax: row 'NOKD': the data directory ")]
+  said = [
+    line
+    for line in outcome.err.splitlines()
+    if line.startswith("kd-jax: row 'NOKD': the data directory ")
+  ]
   assert len(said) == 2 and len(outcome.err.splitlines()) == 2 and contents(here) == before
 
 
@@ -164,14 +217,20 @@ def test_the_installed_command_starts_workers(here, kd_jax_script):
 def handed(monkeypatch):
   """What the command hands to kd_jax.runs.run."""
   calls = []
-  monkeypatch.setattr(kd_jax.runs.run, 'run', lambda config, folder: calls.append((config, str(folder))))
+  monkeypatch.setattr(
+    kd_jax.runs.run, 'run', lambda config, folder: calls.append((config, str(folder)))
+  )
   return calls
 
 
 def test_without_flags_it_is_the_quick_start_from_any_folder(command, monkeypatch):
   called = []
-  monkeypatch.setattr(run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder)))
-  assert command() == Outcome(0, '', '') and called == [('Digits: a teacher in place of labels', 'runs/quickstart')]
+  monkeypatch.setattr(
+    run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder))
+  )
+  assert command() == Outcome(0, '', '') and called == [
+    ('Digits: a teacher in place of labels', 'runs/quickstart')
+  ]
 
 
 def test_without_flags_of_a_run_it_says_where_results_lie(command, handed):
@@ -183,35 +242,64 @@ def test_without_flags_of_a_run_it_says_where_results_lie(command, handed):
 
 def test_a_key_that_every_row_sets_is_refused(command, here):
   before = contents(here)
-  assert_refused(command('--config.method=rkd'), 'every row of this study sets method, so that rkd would change nothing: choose a '
-                 'single run, such as --config=digits_kd --config.method=rkd', here, before)  # fmt: skip
+  assert_refused(
+    command('--config.method=rkd'),
+    'every row of this study sets method, so that rkd would change nothing: choose a '
+    'single run, such as --config=digits_kd --config.method=rkd',
+    here,
+    before,
+  )
 
 
-@pytest.mark.parametrize('arguments', [['--config=cifar10_rkd'], ['-config', 'cifar10_rkd'], ['--config', 'cifar10_rkd']])
+@pytest.mark.parametrize(
+  'arguments', [['--config=cifar10_rkd'], ['-config', 'cifar10_rkd'], ['--config', 'cifar10_rkd']]
+)
 @pytest.mark.parametrize('program', ['launch.py', 'kd-jax'])
 def test_a_configuration_by_its_bare_name(command, handed, program, arguments):
   outcome = command(*arguments, '--config.seed=3', program=program)
   ((config, folder),) = handed
-  assert outcome.code == 0 and (config.method, config.seed, folder) == ('rkd', 3, 'runs/cifar10_rkd')
+  assert outcome.code == 0 and (config.method, config.seed, folder) == (
+    'rkd',
+    3,
+    'runs/cifar10_rkd',
+  )
 
 
 def test_a_study_by_its_bare_name(command, monkeypatch):
   called = []
-  monkeypatch.setattr(run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder, how)))
+  monkeypatch.setattr(
+    run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder, how))
+  )
   assert command('--config=paper/digits', '--dry_run').code == 0
-  assert called == [('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True, 'jobs': 0})]
+  assert called == [
+    ('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True, 'jobs': 0})
+  ]
 
 
 def test_every_configuration_has_a_bare_name():
   assert {'quickstart', 'digits_kd', 'cifar10_kd', 'paper/digits'} <= set(run.names())
-  assert {run.CONFIGS / f'{name}.py' for name in run.names()} == set((ROOT / 'configs').rglob('*.py'))
+  assert {run.CONFIGS / f'{name}.py' for name in run.names()} == set(
+    (ROOT / 'configs').rglob('*.py')
+  )
 
 
 @pytest.mark.parametrize('name', ['digits_kd', 'cifar10_kd'])
 def test_flags_change_what_the_file_says(command, handed, name):
   path = str(ROOT / 'configs' / f'{name}.py')
-  assert command('--config', path, '--config.epochs=6', '--config.seed', '3', '--config.kd.temperature=4',
-                 '--config.mean=(.5,)', '--config.std=(.25,)', '--config.baseline').code == 0  # fmt: skip
+  assert (
+    command(
+      '--config',
+      path,
+      '--config.epochs=6',
+      '--config.seed',
+      '3',
+      '--config.kd.temperature=4',
+      '--config.mean=(.5,)',
+      '--config.std=(.25,)',
+      '--config.baseline',
+    ).code
+    == 0
+  )
   ((config, folder),) = handed
   assert (config.epochs, config.seed, config.options['kd']['temperature']) == (6, 3, 4.0)
   assert (config.mean, config.std, config.baseline) == ((0.5,), (0.25,), True)
@@ -229,10 +317,20 @@ def test_the_workdir_may_lie_at_home(command, handed, monkeypatch):
   assert handed[0][1] == '/at/home/runs/mine'
 
 
-@pytest.mark.parametrize(('stop', 'said'), [
-  (loop.Interrupted, 'Stopped; everything is saved in elsewhere. The same command goes on from here.\n'),
-  (KeyboardInterrupt, 'Stopped at once. What was saved in elsewhere is kept, and the same command goes on from it.\n'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('stop', 'said'),
+  [
+    (
+      loop.Interrupted,
+      'Stopped; everything is saved in elsewhere. The same command goes on from here.\n',
+    ),
+    (
+      KeyboardInterrupt,
+      'Stopped at once. What was saved in elsewhere is kept, and the same command goes on from '
+      'it.\n',
+    ),
+  ],
+)
 def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
   def interrupted(config, folder):
     raise stop

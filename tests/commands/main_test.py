@@ -21,14 +21,20 @@ def started(monkeypatch):
   monkeypatch.setattr(os, 'execv', lambda *command: calls.append(command))
   monkeypatch.setattr(run.sys, 'platform', 'linux')
   ours = ('GLIBC_TUNABLES', 'XLA_FLAGS', 'JAX_COMPILATION_CACHE_DIR', 'XDG_CACHE_HOME')
-  monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name not in ours})
+  monkeypatch.setattr(
+    os, 'environ', {name: value for name, value in os.environ.items() if name not in ours}
+  )
   monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [])
   return calls
 
 
 def test_the_process_is_started_anew_once(started):
   run.settle_environment()
-  assert len(started) == 1 and os.environ['GLIBC_TUNABLES'] == run.TUNABLES and os.environ['XLA_FLAGS'] == run.ONEDNN
+  assert (
+    len(started) == 1
+    and os.environ['GLIBC_TUNABLES'] == run.TUNABLES
+    and os.environ['XLA_FLAGS'] == run.ONEDNN
+  )
   run.settle_environment()  # as the new process does
   assert len(started) == 1 and os.environ['XLA_FLAGS'] == run.ONEDNN
 
@@ -38,7 +44,11 @@ def test_what_the_user_has_set_goes_before_it(started):
   os.environ['GLIBC_TUNABLES'] = 'glibc.malloc.check=1'
   os.environ['XLA_FLAGS'] = own
   run.settle_environment()
-  assert not started and os.environ['XLA_FLAGS'] == own and os.environ['GLIBC_TUNABLES'] == 'glibc.malloc.check=1'
+  assert (
+    not started
+    and os.environ['XLA_FLAGS'] == own
+    and os.environ['GLIBC_TUNABLES'] == 'glibc.malloc.check=1'
+  )
 
 
 def test_other_flags_of_xla_stay(started):
@@ -47,7 +57,9 @@ def test_other_flags_of_xla_stay(started):
   assert os.environ['XLA_FLAGS'].split() == ['--xla_force_host_platform_device_count=2', run.ONEDNN]
 
 
-@pytest.mark.parametrize(('version', 'known'), [('0.7.2', False), ('0.8.1', True), ('0.12.0.1', True), ('0.13.0', False)])
+@pytest.mark.parametrize(
+  ('version', 'known'), [('0.7.2', False), ('0.8.1', True), ('0.12.0.1', True), ('0.13.0', False)]
+)
 def test_a_flag_that_xla_may_not_know_is_not_set(started, monkeypatch, version, known):
   monkeypatch.setattr(importlib.metadata, 'version', lambda name: version)
   run.settle_environment()

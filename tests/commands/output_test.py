@@ -23,16 +23,19 @@ def written(text: str, encoding: str) -> bytes:
   return text.encode(encoding, output.HANDLER)
 
 
-@pytest.mark.parametrize(('text', 'encoding', 'expected'), [
-  ('a–b × 狗', 'utf-8', 'a–b × 狗'.encode()),
-  ('a–b × ─', 'latin-1', b'a-b \xd7 -'),
-  ('a–b × …', 'ascii', b'a-b x ...'),
-  ('狗.png', 'latin-1', b'\\u72d7.png'),
-  ('🐕', 'cp1252', b'\\ud83d\\udc15'),
-  (os.fsdecode(b'\xff\xfe.png'), 'utf-8', b'\xff\xfe.png'),
-  (os.fsdecode(b'\xff.png'), 'ascii', b'\xff.png'),
-  ('狗', 'shift_jis', b'\x8b\xe7'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('text', 'encoding', 'expected'),
+  [
+    ('a–b × 狗', 'utf-8', 'a–b × 狗'.encode()),
+    ('a–b × ─', 'latin-1', b'a-b \xd7 -'),
+    ('a–b × …', 'ascii', b'a-b x ...'),
+    ('狗.png', 'latin-1', b'\\u72d7.png'),
+    ('🐕', 'cp1252', b'\\ud83d\\udc15'),
+    (os.fsdecode(b'\xff\xfe.png'), 'utf-8', b'\xff\xfe.png'),
+    (os.fsdecode(b'\xff.png'), 'ascii', b'\xff.png'),
+    ('狗', 'shift_jis', b'\x8b\xe7'),
+  ],
+)
 def test_what_an_encoding_lacks_is_written_plainly(text, encoding, expected):
   assert written(text, encoding) == expected
 
@@ -69,16 +72,26 @@ def test_progress_keeps_to_the_stream_that_is_settled():
 
 
 COMMANDS = {
-  'launch.py': ['launch.py', '--config.dataset=狗'], 'report': ['-m', 'kd_jax.report', '狗'], 'export': ['-m', 'kd_jax.export', '狗'],
-  'predict': ['-m', 'kd_jax.predict', '狗', '狗.png'], 'crosscheck': ['-m', 'kd_jax.crosscheck', '--reference=狗', '--pretrained=狗'],
-}  # fmt: skip
+  'launch.py': ['launch.py', '--config.dataset=狗'],
+  'report': ['-m', 'kd_jax.report', '狗'],
+  'export': ['-m', 'kd_jax.export', '狗'],
+  'predict': ['-m', 'kd_jax.predict', '狗', '狗.png'],
+  'crosscheck': ['-m', 'kd_jax.crosscheck', '--reference=狗', '--pretrained=狗'],
+}
 
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_commands_in_latin_1(name, tmp_path):
   (tmp_path / 'launch.py').write_text((ROOT / 'launch.py').read_text())
   for arguments in ([*COMMANDS[name][:-1], '--help'], COMMANDS[name]):
-    done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, timeout=120,
-                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'latin-1'})  # fmt: skip
-    assert b'Traceback' not in done.stderr and done.returncode == (0 if '--help' in arguments else 2)
+    done = subprocess.run(
+      [sys.executable, *arguments],
+      cwd=tmp_path,
+      capture_output=True,
+      timeout=120,
+      env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'latin-1'},
+    )
+    assert b'Traceback' not in done.stderr and done.returncode == (
+      0 if '--help' in arguments else 2
+    )
   assert rb'\u72d7' in done.stderr

@@ -10,7 +10,8 @@ import pytest
 from kd_jax.data import augment
 from tests import tiny
 
-IMAGES = np.random.default_rng(0).integers(1, 256, (5, 6, 4, 3), np.uint8)  # no pixel is black, as the padding is
+# no pixel is black, as the padding is
+IMAGES = np.random.default_rng(0).integers(1, 256, (5, 6, 4, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -26,7 +27,9 @@ def keys(count: int, seed: int = 0):
 def cropped(images, offsets, padding):
   height, width = images.shape[1:3]
   padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  return np.stack([image[y : y + height, x : x + width] for image, (y, x) in zip(padded, offsets, strict=True)])
+  return np.stack(
+    [image[y : y + height, x : x + width] for image, (y, x) in zip(padded, offsets, strict=True)]
+  )
 
 
 class TestCrop:
@@ -43,7 +46,9 @@ class TestCrop:
     np.testing.assert_array_equal(made[:, 2:], IMAGES[:, :-2])
 
   def test_an_offset_of_the_padding_is_the_identity(self):
-    np.testing.assert_array_equal(augment.crop(IMAGES, np.full((5, 2), 3, np.int32), padding=3), IMAGES)
+    np.testing.assert_array_equal(
+      augment.crop(IMAGES, np.full((5, 2), 3, np.int32), padding=3), IMAGES
+    )
 
   def test_the_border_is_black(self):
     made = np.asarray(augment.crop(IMAGES, np.zeros((5, 2), np.int32), padding=4))
@@ -55,15 +60,22 @@ class TestRandomCrop:
     np.testing.assert_array_equal(augment.random_crop(keys(5), IMAGES, padding=0), IMAGES)
 
   def test_draws_every_offset_about_equally_often(self):
-    """A picture whose pixels tell where they come from: 25 offsets, each expected 80 times of 2000."""
+    """A picture whose pixels tell where they come from:
+
+    25 offsets, each expected 80 times of 2000.
+    """
     where = np.arange(1, 26, dtype=np.uint8).reshape(1, 5, 5, 1)
     made = augment.random_crop(keys(2000), np.tile(where, (2000, 1, 1, 1)), padding=2)
     counts = np.bincount(np.asarray(made)[:, 2, 2, 0], minlength=26)[1:]
     assert counts.sum() == 2000 and counts.min() > 45 and counts.max() < 120
 
   def test_rows_and_columns_are_drawn_apart(self):
-    where = np.stack(np.meshgrid(np.arange(1, 6), np.arange(1, 6), indexing='ij'), -1).astype(np.uint8)[None]
-    made = np.asarray(augment.random_crop(keys(500), np.tile(where, (500, 1, 1, 1)), padding=2))[:, 2, 2]
+    where = np.stack(np.meshgrid(np.arange(1, 6), np.arange(1, 6), indexing='ij'), -1).astype(
+      np.uint8
+    )[None]
+    made = np.asarray(augment.random_crop(keys(500), np.tile(where, (500, 1, 1, 1)), padding=2))[
+      :, 2, 2
+    ]
     assert abs(np.corrcoef(made[:, 0], made[:, 1])[0, 1]) < 0.15
 
 
@@ -85,8 +97,11 @@ class TestFlip:
     assert (made.sum((1, 2, 3)) == 3).all()
 
 
-@pytest.mark.parametrize('op', [lambda keys, images: augment.random_crop(keys, images, padding=2), augment.random_flip],
-                         ids=['crop', 'flip'])  # fmt: skip
+@pytest.mark.parametrize(
+  'op',
+  [lambda keys, images: augment.random_crop(keys, images, padding=2), augment.random_flip],
+  ids=['crop', 'flip'],
+)
 class TestDraws:
   images = np.random.default_rng(1).integers(0, 256, (16, 6, 4, 3), np.uint8)
 

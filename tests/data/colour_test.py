@@ -7,28 +7,47 @@ import pytest
 from benchmarks import pillow_peer
 from kd_jax.data import colour
 
-FACTORS = sorted({1 + sign * 0.9 * level / 9 for level in range(10) for sign in (-1, 1)} |
-                 {0.1 + 1.8 * level / 10 for level in range(10)} | {0.0, 2.0})  # fmt: skip
+FACTORS = sorted(
+  {1 + sign * 0.9 * level / 9 for level in range(10) for sign in (-1, 1)}
+  | {0.1 + 1.8 * level / 10 for level in range(10)}
+  | {0.0, 2.0}
+)
 AMOUNTS = {
-  'invert': [0], 'autocontrast': [0], 'equalise': [0],
-  'posterise': range(1, 9), 'solarise': [*(256 - 256 * level / 9 for level in range(10)), 1, 128, 255],
+  'invert': [0],
+  'autocontrast': [0],
+  'equalise': [0],
+  'posterise': range(1, 9),
+  'solarise': [*(256 - 256 * level / 9 for level in range(10)), 1, 128, 255],
   **dict.fromkeys(('brightness', 'contrast', 'colour', 'sharpness'), FACTORS),
-}  # fmt: skip
+}
 
 
 def pictures(height, width, channels):
-  """Images of many kinds: noise, a slope, few values, one value, a narrow range, black and white."""
+  """Images of many kinds: noise, a slope, few values, one value, a narrow range, black
+  and white.
+  """
   random, shape = np.random.default_rng(height * width + channels), (height, width, channels)
   slope = np.linspace(0, 255, height * width * channels).reshape(shape)
-  return np.stack([
-    random.integers(0, 256, shape), slope, random.choice([3, 77, 200], shape), np.full(shape, 90), np.zeros(shape),
-    random.integers(100, 141, shape), random.choice([0, 255], shape), random.normal(128, 30, shape).clip(0, 255),
-    np.maximum(slope, 250), random.beta(0.3, 3, shape) * 255,
-  ]).astype(np.uint8)  # fmt: skip
+  return np.stack(
+    [
+      random.integers(0, 256, shape),
+      slope,
+      random.choice([3, 77, 200], shape),
+      np.full(shape, 90),
+      np.zeros(shape),
+      random.integers(100, 141, shape),
+      random.choice([0, 255], shape),
+      random.normal(128, 30, shape).clip(0, 255),
+      np.maximum(slope, 250),
+      random.beta(0.3, 3, shape) * 255,
+    ]
+  ).astype(np.uint8)
 
 
 def cases(ops, images):
-  """Every image with every amount of every operation: ops i32[n], amounts f32[n], images u8[n, H, W, C]."""
+  """Every image with every amount of every operation: ops i32[n], amounts f32[n], images u8[n, H,
+  W, C].
+  """
   triples = ((n, a, i) for n, op in enumerate(ops) for a in AMOUNTS[op] for i in range(len(images)))
   number, amount, picture = zip(*triples, strict=True)
   return np.int32(number), np.array(amount), images[list(picture)]
@@ -43,7 +62,9 @@ enhance = jax.jit(colour.enhance)
 
 
 def whole(before):
-  """Where 255 · (x − low) / (high − low) is a whole number, bool[H, W, C]: there Pillow's float64 may fall short."""
+  """Where 255 · (x − low) / (high − low) is a whole number, bool[H, W, C]: there Pillow's float64
+  may fall short.
+  """
   before = before.astype(int)
   low, high = before.min((0, 1)), before.max((0, 1))
   return 255 * (before - low) % np.maximum(high - low, 1) == 0
@@ -92,13 +113,17 @@ def test_blend_is_pillows_for_all_values():
   blend = jax.jit(colour.blend)
   for factor in FACTORS:
     after = blend(degenerate, image, np.float32(factor))
-    np.testing.assert_array_equal(after, pillow_peer.blend(degenerate, image, factor), err_msg=str(factor))
+    np.testing.assert_array_equal(
+      after, pillow_peer.blend(degenerate, image, factor), err_msg=str(factor)
+    )
 
 
 @pytest.mark.parametrize('shape', [(9, 12, 3), (3, 3, 1)])
 def test_degenerate_images_are_pillows(shape):
   images = pictures(*shape)
-  for before, grey, smooth in zip(images, jax.jit(colour.greys)(images), jax.jit(colour.smoothed)(images), strict=True):
+  for before, grey, smooth in zip(
+    images, jax.jit(colour.greys)(images), jax.jit(colour.smoothed)(images), strict=True
+  ):
     np.testing.assert_array_equal(grey, pillow_peer.greys(before))
     np.testing.assert_array_equal(smooth, pillow_peer.smoothed(before))
 
@@ -108,7 +133,9 @@ def test_histograms_count_by_image_and_channel():
   counts = jax.jit(colour.histograms)(images)
   for image, of_image in zip(images, counts, strict=True):
     for channel in range(3):
-      np.testing.assert_array_equal(of_image[channel], np.bincount(image[..., channel].ravel(), minlength=256))
+      np.testing.assert_array_equal(
+        of_image[channel], np.bincount(image[..., channel].ravel(), minlength=256)
+      )
 
 
 def test_any_other_number_leaves_an_image_as_it_is():
@@ -116,4 +143,6 @@ def test_any_other_number_leaves_an_image_as_it_is():
   ops, amounts = np.int32([-3] * 10 + [99] * 10), np.full(20, 0.3, np.float32)
   np.testing.assert_array_equal(pointwise(images, ops, amounts), images)
   np.testing.assert_array_equal(enhance(images, ops, amounts), images)
-  np.testing.assert_array_equal(jax.jit(colour.lookup)(images, colour.identity_tables(images)), images)
+  np.testing.assert_array_equal(
+    jax.jit(colour.lookup)(images, colour.identity_tables(images)), images
+  )

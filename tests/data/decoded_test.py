@@ -164,7 +164,9 @@ def test_no_place_to_write_is_one_line(folder, monkeypatch):
   folder.chmod(0o555)
   (folder.parent / 'file').touch()
   monkeypatch.setenv('XDG_CACHE_HOME', str(folder.parent / 'file'))
-  with pytest.raises(KdJaxError, match='can be kept neither in .* nor in .*set XDG_CACHE_HOME') as caught:
+  with pytest.raises(
+    KdJaxError, match='can be kept neither in .* nor in .*set XDG_CACHE_HOME'
+  ) as caught:
     fetch(folder, Decoder())
   assert '\n' not in str(caught.value)
 

@@ -1,4 +1,6 @@
-"""Where images live changes nothing: the same pixels reach the step, and every evaluated image is counted once."""
+"""Where images live changes nothing: the same pixels reach the step, and every evaluated image is
+counted once.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,17 @@ def quick():
 
 def source(count: int, seed: int = 0) -> Source:
   draw = np.random.default_rng(seed)
-  return Source(draw.integers(0, 256, (count, 4, 4, 3), np.uint8), draw.integers(0, 5, count).astype(np.int32))
+  return Source(
+    draw.integers(0, 256, (count, 4, 4, 3), np.uint8), draw.integers(0, 5, count).astype(np.int32)
+  )
 
 
 def parts() -> tuple[Part, ...]:
   """A source of which some images are held out, and one that is whole."""
-  return (Part(source(40), np.arange(4, 40, dtype=np.int32)[::-1]), Part(source(17, seed=1), np.arange(17, dtype=np.int32)))
+  return (
+    Part(source(40), np.arange(4, 40, dtype=np.int32)[::-1]),
+    Part(source(17, seed=1), np.arange(17, dtype=np.int32)),
+  )
 
 
 def order():
@@ -47,7 +54,11 @@ def pixels(fed) -> Source:
 @pytest.mark.parametrize('kind', parallel.KINDS)
 def test_streamed_blocks_hold_the_pixels_of_resident_ones(kind):
   spread = parallel.make(kind, devices=1)
-  undealt = (lambda tree: tree) if kind == 'jit' else (lambda tree: jax.tree.map(lambda leaf: leaf[0], tree))
+  undealt = (
+    (lambda tree: tree)
+    if kind == 'jit'
+    else (lambda tree: jax.tree.map(lambda leaf: leaf[0], tree))
+  )
   placed = tuple(spread.place(part.source) for part in parts())
   at_home = feed.resident(placed, parts(), order(), spread.split, spread.split_steps)
   streamed = feed.streamed(parts(), order(), spread.split)
@@ -68,7 +79,9 @@ def test_several_steps_are_given_the_index_of_each(kind, devices):
   sources, index = fed.several(3, 4)
   assert sources is placed
   for number in range(4):
-    of_step = jax.tree.map(lambda leaf, n=number: np.asarray(leaf)[n] if kind == 'jit' else np.asarray(leaf)[:, n], index)
+    of_step = jax.tree.map(
+      lambda leaf, n=number: np.asarray(leaf)[n] if kind == 'jit' else np.asarray(leaf)[:, n], index
+    )
     chex.assert_trees_all_equal(of_step, jax.tree.map(np.asarray, fed.at(3 + number)[1]))
 
 
@@ -120,34 +133,61 @@ class TestEvaluation:
   def test_every_image_once_and_padding_masked(self, count, streamed):
     part = Part(source(40), np.arange(40, dtype=np.int32)[::-1][:count])
     seen = []
-    for sources, index, mask in feed.evaluation(part, 8, placed=None if streamed else part.source, own=lambda tree: tree,
-                                                split=lambda tree: tree):  # fmt: skip
+    for sources, index, mask in feed.evaluation(
+      part,
+      8,
+      placed=None if streamed else part.source,
+      own=lambda tree: tree,
+      split=lambda tree: tree,
+    ):
       images, labels = step.gather(sources, index, sources[0].image.shape[1:3])
       assert images.shape[0] == 8 and mask.dtype == np.float32 and (index[0] is None) == streamed
       kept = np.asarray(mask) > 0
-      seen += list(zip(np.asarray(images)[kept].reshape(-1, 48).tolist(), np.asarray(labels)[kept].tolist(), strict=True))
+      seen += list(
+        zip(
+          np.asarray(images)[kept].reshape(-1, 48).tolist(),
+          np.asarray(labels)[kept].tolist(),
+          strict=True,
+        )
+      )
     images, labels = part.source.image[part.index], part.source.label[part.index]
     assert seen == list(zip(images.reshape(-1, 48).tolist(), labels.tolist(), strict=True))
 
   @pytest.mark.parametrize('kind', parallel.KINDS)
   @pytest.mark.parametrize('streamed', [False, True])
   def test_as_many_are_counted_as_go_in(self, kind, streamed):
-    """27 images in blocks of 16 on eight devices: accuracy and loss are those of the images one by one."""
+    """27 images in blocks of 16 on eight devices: accuracy and loss are those of the images one by
+    one.
+    """
     network = tiny.network(blocks=(1,), widths=(4,))
     variables, spread = tiny.variables(network), parallel.make(kind)
     draw = np.random.default_rng(0)
-    image, label = draw.integers(0, 256, (30, tiny.SIDE, tiny.SIDE, 3), np.uint8), draw.integers(0, tiny.CLASSES, 30)
+    image, label = (
+      draw.integers(0, 256, (30, tiny.SIDE, tiny.SIDE, 3), np.uint8),
+      draw.integers(0, tiny.CLASSES, 30),
+    )
     stored = Source(image, label.astype(np.int32))
     part = Part(stored, np.arange(3, 30, dtype=np.int32))
     with tiny.quick_compilation():
-      evaluate = spread.evaluate(step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed)
-      blocks = feed.evaluation(part, 16, placed=None if streamed else spread.place(stored), own=spread.own,
-                               split=spread.split)  # fmt: skip
+      evaluate = spread.evaluate(
+        step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed
+      )
+      blocks = feed.evaluation(
+        part,
+        16,
+        placed=None if streamed else spread.place(stored),
+        own=spread.own,
+        split=spread.split,
+      )
       placed = spread.place(variables)
       with tiny.compilations() as count:
         totals = metrics.add({}, [evaluate(placed, *block) for block in blocks])
-      logits = network.module.apply(variables, stored.image[part.index].astype(np.float32) / 255, train=False).logits
+      logits = network.module.apply(
+        variables, stored.image[part.index].astype(np.float32) / 255, train=False
+      ).logits
     labels = stored.label[part.index]
     assert totals['accuracy'] == [(np.argmax(logits, -1) == labels).sum(), 27] and count() == 1
     probability = jax.nn.softmax(logits)[np.arange(27), labels]
-    assert totals['loss'][1] == 27 and totals['loss'][0] == pytest.approx(-np.log(probability).sum(), rel=1e-4)
+    assert totals['loss'][1] == 27 and totals['loss'][0] == pytest.approx(
+      -np.log(probability).sum(), rel=1e-4
+    )

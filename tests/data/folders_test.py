@@ -35,7 +35,9 @@ def fill(place, count: int, *, seed: int = 0, suffix: str = '.png', **options):
 @pytest.fixture
 def split(tmp_path):
   """FOLDER/{train,test}/{cat,dog}."""
-  for seed, (part, name, count) in enumerate((('train', 'cat', 4), ('train', 'dog', 3), ('test', 'cat', 2), ('test', 'dog', 1))):
+  for seed, (part, name, count) in enumerate(
+    (('train', 'cat', 4), ('train', 'dog', 3), ('test', 'cat', 2), ('test', 'dog', 1))
+  ):
     fill(tmp_path / 'pets' / part / name, count, seed=seed)
   return tmp_path / 'pets'
 
@@ -73,8 +75,17 @@ class TestSplits:
       fill(split / name / kind, 2, seed=10 + seed)
     data = load(split)
     parts = roles.assign(data, validation_examples=5000, train_examples=0, eval_examples=0, seed=0)
-    assert parts.validation.source is data.validation and len(parts.validation.index) == 4 and len(parts.train.index) == 7
-    assert roles.assign(data, validation_examples=0, train_examples=0, eval_examples=0, seed=0).validation is None
+    assert (
+      parts.validation.source is data.validation
+      and len(parts.validation.index) == 4
+      and len(parts.train.index) == 7
+    )
+    assert (
+      roles.assign(
+        data, validation_examples=0, train_examples=0, eval_examples=0, seed=0
+      ).validation
+      is None
+    )
 
   def test_of_classes_alone_a_fifth_is_held_out_equally_and_always_the_same(self, flat):
     data = load(flat)
@@ -95,7 +106,9 @@ class TestSplits:
 
   def test_counts_are_described_by_class(self, flat):
     data = load(flat)
-    described = roles.described(data, roles.assign(data, validation_examples=6, train_examples=0, eval_examples=0, seed=0))
+    described = roles.described(
+      data, roles.assign(data, validation_examples=6, train_examples=0, eval_examples=0, seed=0)
+    )
     assert described['classes'][2] == {'name': 'owl', 'train': 4, 'validation': 2, 'test': 4}
     assert described['image_shape'] == [32, 32, 3] and len(described['sha256']) == 64
 
@@ -109,7 +122,9 @@ class TestPictures:
     assert (load(split, image_size=20).train.image[0] == 255).all()
 
   def test_scaling_down_averages(self, split):
-    """A board of single black and white pixels turns grey; one that takes every fourth pixel would stay black."""
+    """A board of single black and white pixels turns grey; one that takes every fourth pixel would
+    stay black.
+    """
     board = np.indices((64, 64)).sum(0) % 2 * 255
     Image.fromarray(board.astype(np.uint8)).convert('RGB').save(split / 'train' / 'cat' / '000.png')
     inner = load(split, image_size=16).train.image[0][1:-1, 1:-1]
@@ -126,7 +141,12 @@ class TestPictures:
     (split / 'train' / 'cat' / '000.png').unlink()
     smooth.save(split / 'train' / 'cat' / '000.JPG', quality=95)
     image = load(split).train.image[0].astype(int)
-    assert np.abs(image - np.asarray(smooth.resize((32, 32), Image.Resampling.BILINEAR)).astype(int)).max() <= 8
+    assert (
+      np.abs(
+        image - np.asarray(smooth.resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+      ).max()
+      <= 8
+    )
 
   def test_are_turned_as_the_camera_noted(self, split):
     exif = Image.Exif()
@@ -151,7 +171,9 @@ class TestPictures:
     picture(1, mode='P').save(split / 'train' / 'cat' / '000.png', transparency=bytes(range(256)))
     assert load(split).train.image.shape[-1] == 3
 
-  @pytest.mark.parametrize(('suffix', 'mode'), [('.jpeg', 'CMYK'), ('.JPG', 'L'), ('.webp', 'RGB'), ('.bmp', 'RGB')])
+  @pytest.mark.parametrize(
+    ('suffix', 'mode'), [('.jpeg', 'CMYK'), ('.JPG', 'L'), ('.webp', 'RGB'), ('.bmp', 'RGB')]
+  )
   def test_of_other_kinds(self, split, suffix, mode):
     fill(split / 'train' / 'cat', 1, suffix=suffix, mode=mode)
     assert len(load(split).train.image) == 8
@@ -177,7 +199,11 @@ class TestNames:
 
   def test_a_relative_folder(self, flat, monkeypatch):
     monkeypatch.chdir(flat.parent)
-    assert sources.load('pets').classes == sources.load('./pets').classes == sources.load('pets/').classes
+    assert (
+      sources.load('pets').classes
+      == sources.load('./pets').classes
+      == sources.load('pets/').classes
+    )
 
   def test_what_tfds_knows_is_not_taken_for_a_folder(self, flat, monkeypatch):
     flat.rename(flat.parent / 'mnist')
@@ -232,9 +258,10 @@ class TestCache:
     load(split)
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(', about')[0] for line in said] == [
-      'pets: looking at files: 10 of 10', "pets, split 'test': decoding images, once: 3 of 3",
+      'pets: looking at files: 10 of 10',
+      "pets, split 'test': decoding images, once: 3 of 3",
       "pets, split 'train': decoding images, once: 7 of 7",
-    ]  # fmt: skip
+    ]
 
   def test_short_work_is_not(self, split, capsys):
     load(split)
@@ -250,7 +277,9 @@ class TestFaults:
     fails(tmp_path / 'empty', 'empty has no sub-folders')
 
   def test_a_relative_name_that_is_no_folder(self, tmp_path):
-    with pytest.raises(KdJaxError, match="unknown data set 'photos/petz': no folder, not known to tfds"):
+    with pytest.raises(
+      KdJaxError, match="unknown data set 'photos/petz': no folder, not known to tfds"
+    ):
       sources.load('photos/petz', data_dir=str(tmp_path))
 
   def test_one_class(self, flat):
@@ -327,7 +356,9 @@ class TestFaults:
       roles.assign(load(flat), validation_examples=5000, train_examples=0, eval_examples=0, seed=0)
 
   def test_a_size_for_data_that_has_its_own(self):
-    with pytest.raises(KdJaxError, match="image_size is for folders of images, and 'digits' is none"):
+    with pytest.raises(
+      KdJaxError, match="image_size is for folders of images, and 'digits' is none"
+    ):
       sources.load('digits', image_size=32)
 
 
@@ -364,14 +395,21 @@ class TestUnlabelled:
       sources.load_unlabelled(str(split), image_size=16)
 
   def test_another_pixel_is_another_fingerprint(self, split):
-    config = configuration.resolve(configuration.default(unlabelled_dataset=str(split), image_size=16))
+    config = configuration.resolve(
+      configuration.default(unlabelled_dataset=str(split), image_size=16)
+    )
     before = inputs.unlabelled(config)[1]
     assert before == inputs.unlabelled(config)[1] and len(before) == 64
     picture(50).save(split / 'loose.png')
     assert inputs.unlabelled(config)[1] != before
 
   def test_a_prepared_data_set_has_none(self):
-    assert inputs.unlabelled(configuration.resolve(configuration.default(unlabelled_dataset='digits')))[1] == ''
+    assert (
+      inputs.unlabelled(configuration.resolve(configuration.default(unlabelled_dataset='digits')))[
+        1
+      ]
+      == ''
+    )
 
   def test_none(self, tmp_path):
     with pytest.raises(KdJaxError, match='no images lie in'):

@@ -26,18 +26,31 @@ cut = jax.jit(geometry.cut, static_argnames='fill')
 @functools.cache
 def scenes(height, width, channels):
   """A picture a case, smooth with edges and a little noise, as photographs are: u8[n, H, W, C]."""
-  y, x, channel = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing='ij')
+  y, x, channel = np.meshgrid(
+    np.arange(height), np.arange(width), np.arange(channels), indexing='ij'
+  )
   phase = RANDOM.uniform(0, 6, (len(CASES), 1, 1, 1))
-  waves = 128 + 60 * np.sin(x / 5 + phase + channel) + 50 * np.sin(y / 4 - phase) + 30 * ((x + y) % 16 > 8)
+  waves = (
+    128
+    + 60 * np.sin(x / 5 + phase + channel)
+    + 50 * np.sin(y / 4 - phase)
+    + 30 * ((x + y) % 16 > 8)
+  )
   return (waves + RANDOM.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8)
 
 
 def warped(shape, interpolation, fill=0):
   images = scenes(*shape)
-  matrices = np.stack([geometry.matrix(op, amount, height=shape[0], width=shape[1]) for op, amount in CASES])
+  matrices = np.stack(
+    [geometry.matrix(op, amount, height=shape[0], width=shape[1]) for op, amount in CASES]
+  )
   ours = np.asarray(warp(images, matrices, interpolation=interpolation, fill=fill))
-  pillows = np.stack([pillow_peer.perform(op, amount, image, interpolation=interpolation, fill=fill)
-                      for (op, amount), image in zip(CASES, images, strict=True)])  # fmt: skip
+  pillows = np.stack(
+    [
+      pillow_peer.perform(op, amount, image, interpolation=interpolation, fill=fill)
+      for (op, amount), image in zip(CASES, images, strict=True)
+    ]
+  )
   assert ours.dtype == np.uint8
   return ours, pillows
 
@@ -54,9 +67,11 @@ def test_bilinear_is_pillows_within_a_level(shape):
   ours, pillows = warped(shape, 'bilinear')
   differs = np.abs(ours.astype(int) - pillows)
   assert 0 < (differs > 0).mean() < 0.003
-  filled = (ours == 0).all(-1) != (pillows == 0).all(-1)  # one pixel of the border lies just inside for one of the two
+  # one pixel of the border lies just inside for one of the two
+  filled = (ours == 0).all(-1) != (pillows == 0).all(-1)
   assert filled.sum() <= 1 and differs[~filled].max() <= 1
-  assert (ours != warped(shape, 'nearest')[0]).mean() > 0.3  # it is no nearest neighbour in disguise
+  # it is no nearest neighbour in disguise
+  assert (ours != warped(shape, 'nearest')[0]).mean() > 0.3
 
 
 def test_float64_changes_nothing():
@@ -68,7 +83,10 @@ def test_float64_changes_nothing():
 
 def test_each_image_has_its_own_matrix_and_the_identity_changes_nothing():
   images = scenes(32, 32, 3)[:2]
-  one, other = geometry.matrix('none', 5.0, height=32, width=32), geometry.matrix('translate_x', 4, height=32, width=32)
+  one, other = (
+    geometry.matrix('none', 5.0, height=32, width=32),
+    geometry.matrix('translate_x', 4, height=32, width=32),
+  )
   for interpolation in geometry.INTERPOLATIONS:
     after = warp(images, np.stack([one, other]), interpolation=interpolation)
     np.testing.assert_array_equal(after[0], images[0])
@@ -93,7 +111,9 @@ def test_cuts_squares(size):
   for image, (row, column) in zip(expected, centres, strict=True):
     top, left = row - size // 2, column - size // 2
     image[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = fill
-  np.testing.assert_array_equal(cut(images, centres, np.full(4, size, np.int32), fill=fill), expected)
+  np.testing.assert_array_equal(
+    cut(images, centres, np.full(4, size, np.int32), fill=fill), expected
+  )
 
 
 def test_refuses_what_it_does_not_know():
@@ -101,5 +121,7 @@ def test_refuses_what_it_does_not_know():
   with pytest.raises(KdJaxError, match="interpolation is one of nearest, bilinear, not 'cubic'"):
     geometry.warp(images, matrix, interpolation='cubic')
   for fill in (-1, 256, (1, 2), (0, 0, 300)):
-    with pytest.raises(KdJaxError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3'):
+    with pytest.raises(
+      KdJaxError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3'
+    ):
       geometry.warp(images, matrix, fill=fill)

@@ -29,7 +29,9 @@ def weak_views(*views):
 
 class TestPreprocess:
   def test_gives_a_view_a_policy_in_float32_between_0_and_1(self):
-    made = pipeline.preprocess({'plain': pipeline.weak(crop_padding=0, flip=False), 'dark': lambda keys, images: images // 2})
+    made = pipeline.preprocess(
+      {'plain': pipeline.weak(crop_padding=0, flip=False), 'dark': lambda keys, images: images // 2}
+    )
     made = made(KEY, IMAGES, POSITION)
     assert list(made) == ['plain', 'dark']
     chex.assert_type(list(made.values()), np.float32)
@@ -38,10 +40,14 @@ class TestPreprocess:
     assert made['plain'].max() == 1
 
   def test_draws_depend_on_the_position_alone(self):
-    """A batch that is split in two, as over two devices, gives the same images; so does one in another order."""
+    """A batch that is split in two, as over two devices, gives the same images; so does one in
+    another order.
+    """
     views = jax.jit(weak_views('weak'))
     whole = views(KEY, IMAGES, POSITION)['weak']
-    halves = [views(KEY, IMAGES[part], POSITION[part])['weak'] for part in (slice(0, 8), slice(8, 16))]
+    halves = [
+      views(KEY, IMAGES[part], POSITION[part])['weak'] for part in (slice(0, 8), slice(8, 16))
+    ]
     np.testing.assert_array_equal(whole, np.concatenate(halves))
     order = np.random.default_rng(1).permutation(16)
     np.testing.assert_array_equal(views(KEY, IMAGES[order], POSITION[order])['weak'], whole[order])
@@ -59,15 +65,22 @@ class TestPreprocess:
     assert not np.array_equal(made['one'], again['one'])
 
   def test_another_view_changes_none_before_it(self):
-    alone, beside = weak_views('one')(KEY, IMAGES, POSITION), weak_views('one', 'two')(KEY, IMAGES, POSITION)
+    alone, beside = (
+      weak_views('one')(KEY, IMAGES, POSITION),
+      weak_views('one', 'two')(KEY, IMAGES, POSITION),
+    )
     np.testing.assert_array_equal(alone['one'], beside['one'])
 
   def test_weak_is_a_crop_then_a_flip_of_keys_of_their_own(self):
     image_keys = jax.random.split(KEY, 16)
     crop_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key), out_axes=1)(image_keys)
     expected = augment.random_flip(flip_keys, augment.random_crop(crop_keys, IMAGES, padding=2))
-    np.testing.assert_array_equal(pipeline.weak(crop_padding=2, flip=True)(image_keys, IMAGES), expected)
-    np.testing.assert_array_equal(pipeline.weak(crop_padding=0, flip=False)(image_keys, IMAGES), IMAGES)
+    np.testing.assert_array_equal(
+      pipeline.weak(crop_padding=2, flip=True)(image_keys, IMAGES), expected
+    )
+    np.testing.assert_array_equal(
+      pipeline.weak(crop_padding=0, flip=False)(image_keys, IMAGES), IMAGES
+    )
 
 
 class TestPolicy:
@@ -78,20 +91,43 @@ class TestPolicy:
     bare = pipeline.policy('weak', crop_padding=0, flip=False)(self.keys, IMAGES)
     assert not np.array_equal(made, IMAGES)
     np.testing.assert_array_equal(bare, IMAGES)
-    np.testing.assert_array_equal(pipeline.policy('none', crop_padding=2, flip=True)(self.keys, IMAGES), IMAGES)
+    np.testing.assert_array_equal(
+      pipeline.policy('none', crop_padding=2, flip=True)(self.keys, IMAGES), IMAGES
+    )
 
-  @pytest.mark.parametrize('text', ['weak+randaugment:2:5', 'autoaugment', 'autoaugment_published', 'none+uda', 'cutout:3'])
+  @pytest.mark.parametrize(
+    'text', ['weak+randaugment:2:5', 'autoaugment', 'autoaugment_published', 'none+uda', 'cutout:3']
+  )
   def test_every_name_makes_images(self, text):
-    made = jax.eval_shape(pipeline.policy(text, crop_padding=2, flip=True), self.keys, jnp.asarray(IMAGES))
+    made = jax.eval_shape(
+      pipeline.policy(text, crop_padding=2, flip=True), self.keys, jnp.asarray(IMAGES)
+    )
     chex.assert_shape(made, IMAGES.shape)
     chex.assert_type(made, np.uint8)
 
   def test_numbers_reach_the_operation(self):
-    made = pipeline.policy('none+cutout:2', crop_padding=0, flip=False)(self.keys, np.full_like(IMAGES, 7))
-    assert set((np.asarray(made) == 0).sum((1, 2, 3)).tolist()) <= {12, 6, 3}  # a square of 2×2, cut off at the border
+    made = pipeline.policy('none+cutout:2', crop_padding=0, flip=False)(
+      self.keys, np.full_like(IMAGES, 7)
+    )
+    # a square of 2×2, cut off at the border
+    assert set((np.asarray(made) == 0).sum((1, 2, 3)).tolist()) <= {12, 6, 3}
 
-  @pytest.mark.parametrize('text', ['', 'week', 'weak+', 'randaugment', 'randaugment:2', 'randaugment:2:5:1', 'cutout:x', 'cutout:-3',
-                                    'weak:2', 'weak,flip', 'uda:1'])  # fmt: skip
+  @pytest.mark.parametrize(
+    'text',
+    [
+      '',
+      'week',
+      'weak+',
+      'randaugment',
+      'randaugment:2',
+      'randaugment:2:5:1',
+      'cutout:x',
+      'cutout:-3',
+      'weak:2',
+      'weak,flip',
+      'uda:1',
+    ],
+  )
   def test_anything_else_is_refused_in_one_line(self, text):
     with pytest.raises(KdJaxError, match='in the augmentation') as caught:
       pipeline.policy(text, crop_padding=2, flip=True)
@@ -121,7 +157,10 @@ class TestOrder:
     assert len(set(left)) > 1
 
   def test_passes_and_keys_differ(self):
-    batch, other = pipeline.order(KEY, (20,), (20,)), pipeline.order(jax.random.key(6), (20,), (20,))
+    batch, other = (
+      pipeline.order(KEY, (20,), (20,)),
+      pipeline.order(jax.random.key(6), (20,), (20,)),
+    )
     orders = {tuple(b(step)[0].tolist()) for b in (batch, other) for step in range(3)}
     assert len(orders) == 6 and tuple(range(20)) not in orders
 
@@ -134,8 +173,12 @@ class TestOrder:
 
   def test_several_sources_each_with_passes_of_its_own(self):
     batch = pipeline.order(KEY, (12, 7), (4, 3))
-    first = [np.concatenate([batch(3 * number + slot)[0] for slot in range(3)]) for number in range(2)]
-    second = [np.concatenate([batch(2 * number + slot)[1] for slot in range(2)]) for number in range(3)]
+    first = [
+      np.concatenate([batch(3 * number + slot)[0] for slot in range(3)]) for number in range(2)
+    ]
+    second = [
+      np.concatenate([batch(2 * number + slot)[1] for slot in range(2)]) for number in range(3)
+    ]
     assert all(sorted(seen) == list(range(12)) for seen in first)
     assert all(len(set(seen.tolist())) == 6 and seen.max() < 7 for seen in second)
     assert not np.array_equal(*first)
@@ -145,22 +188,31 @@ class TestOrder:
     assert not np.array_equal(one, other)
 
   def test_a_source_changes_no_order_of_those_before_it(self):
-    np.testing.assert_array_equal(pipeline.order(KEY, (12,), (4,))(5)[0], pipeline.order(KEY, (12, 9), (4, 3))(5)[0])
+    np.testing.assert_array_equal(
+      pipeline.order(KEY, (12,), (4,))(5)[0], pipeline.order(KEY, (12, 9), (4, 3))(5)[0]
+    )
 
 
-@pytest.mark.parametrize(('examples', 'batch', 'steps'), [(10, 5, 2), (11, 5, 2), (5, 5, 1), (14, 5, 2)])
+@pytest.mark.parametrize(
+  ('examples', 'batch', 'steps'), [(10, 5, 2), (11, 5, 2), (5, 5, 1), (14, 5, 2)]
+)
 def test_steps_per_epoch(examples, batch, steps):
   assert pipeline.steps_per_epoch(examples, batch) == steps
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-  with pytest.raises(KdJaxError, match='a batch of 6 needs at least as many images, and there are 5'):
+  with pytest.raises(
+    KdJaxError, match='a batch of 6 needs at least as many images, and there are 5'
+  ):
     pipeline.steps_per_epoch(5, 6)
 
 
-@pytest.mark.parametrize(('shares', 'expected'), [
-  ((4,), [[0, 1, 2, 3]]), ((2, 3), [[0, 1], [2, 3, 4]]), ((1, 2, 1), [[0], [1, 2], [3]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('shares', 'expected'),
+  [((4,), [[0, 1, 2, 3]]), ((2, 3), [[0, 1], [2, 3, 4]]), ((1, 2, 1), [[0], [1, 2], [3]])],
+)
 def test_positions_number_the_global_batch(shares, expected):
   made = pipeline.positions(shares)
-  assert [place.tolist() for place in made] == expected and all(place.dtype == np.int32 for place in made)
+  assert [place.tolist() for place in made] == expected and all(
+    place.dtype == np.int32 for place in made
+  )

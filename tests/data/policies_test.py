@@ -25,17 +25,31 @@ Equalize.2,8/Equalize.6,4 Color.9,9/Equalize.6,6 AutoContrast.8,4/Solarize.2,8 B
 Solarize.4,5/AutoContrast.9,3 TranslateY.9,9/TranslateY.7,9 AutoContrast.9,2/Solarize.8,3 Equalize.8,8/Invert.1,3
 TranslateY.7,9/AutoContrast.9,1
 """
-NAMES = {'Color': 'colour', 'Equalize': 'equalise', 'Posterize': 'posterise', 'Solarize': 'solarise',
-         'ShearY': 'shear_y', 'TranslateX': 'translate_x', 'TranslateY': 'translate_y'}  # fmt: skip
+NAMES = {
+  'Color': 'colour',
+  'Equalize': 'equalise',
+  'Posterize': 'posterise',
+  'Solarize': 'solarise',
+  'ShearY': 'shear_y',
+  'TranslateX': 'translate_x',
+  'TranslateY': 'translate_y',
+}
 DRAWS = 30_000  # keys whose draws are counted
 UNLIKELY = 1e-3  # counts that chance alone makes so seldom are refused; the keys are fixed
 SCALES = {'linear': LINEAR, 'uda': UDA}
-APPLY = {name: jax.jit(functools.partial(policies.apply, scale=scale)) for name, scale in SCALES.items()}
+APPLY = {
+  name: jax.jit(functools.partial(policies.apply, scale=scale)) for name, scale in SCALES.items()
+}
 POLICIES = {
-  'randaugment': policies.randaugment(), 'autoaugment': policies.autoaugment(), 'uda': policies.uda(),
-  'autoaugment published': policies.autoaugment(published=True), 'cutout': policies.cutout(5),
-  'randaugment bilinear, grey': policies.randaugment(number=3, level=9, interpolation='bilinear', fill=128),
-}  # fmt: skip
+  'randaugment': policies.randaugment(),
+  'autoaugment': policies.autoaugment(),
+  'uda': policies.uda(),
+  'autoaugment published': policies.autoaugment(published=True),
+  'cutout': policies.cutout(5),
+  'randaugment bilinear, grey': policies.randaugment(
+    number=3, level=9, interpolation='bilinear', fill=128
+  ),
+}
 COMPILED = {name: jax.jit(policy) for name, policy in POLICIES.items()}
 RANDAUGMENT = {'number': 2, 'level': 5, 'ops': policies.RANDAUGMENT_OPS}
 randaugment_steps = jax.jit(functools.partial(policies.randaugment_steps, **RANDAUGMENT))
@@ -51,9 +65,16 @@ def keys(count=DRAWS, seed=0):
 def scenes(count, height, width, channels):
   """Pictures smooth with edges and a little noise, as photographs are: u8[count, H, W, C]."""
   random = np.random.default_rng(count + height + channels)
-  y, x, channel = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing='ij')
+  y, x, channel = np.meshgrid(
+    np.arange(height), np.arange(width), np.arange(channels), indexing='ij'
+  )
   phase = random.uniform(0, 6, (count, 1, 1, 1))
-  waves = 128 + 60 * np.sin(x / 5 + phase + channel) + 40 * np.sin(y / 4 - phase) + 30 * ((x + y) % 16 > 8)
+  waves = (
+    128
+    + 60 * np.sin(x / 5 + phase + channel)
+    + 40 * np.sin(y / 4 - phase)
+    + 30 * ((x + y) % 16 > 8)
+  )
   return (waves + random.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8)
 
 
@@ -88,17 +109,24 @@ def check_every_op(images, name):
     assert np.abs(after - by_pillow(before, step, SCALES[name]).astype(int)).max() <= allowed, case
 
 
-@pytest.mark.parametrize(('name', 'shape'), [('linear', (32, 32, 3)), ('linear', (20, 27, 1)), ('uda', (32, 32, 3))])
+@pytest.mark.parametrize(
+  ('name', 'shape'), [('linear', (32, 32, 3)), ('linear', (20, 27, 1)), ('uda', (32, 32, 3))]
+)
 def test_every_operation_at_every_level_is_pillows(name, shape):
   check_every_op(scenes(40, *shape), name)
 
 
 def test_every_operation_at_every_level_is_pillows_on_cifar10(data_dir):
-  check_every_op(np.asarray(sources.load('cifar10', data_dir=data_dir, download=False).test.image[:300]), 'linear')
+  check_every_op(
+    np.asarray(sources.load('cifar10', data_dir=data_dir, download=False).test.image[:300]),
+    'linear',
+  )
 
 
 def check_sequence(name, draws, images, scale, fill=0, last=lambda number, image: image):
-  """The policy against Pillow, step by step, where no autocontrast may bring in a level that a later step blows up."""
+  """The policy against Pillow, step by step, where no autocontrast may bring in a level that a
+  later step blows up.
+  """
   after = np.asarray(COMPILED[name](keys(len(images)), images))
   known = (np.asarray(draws.op) != OPS.index('autocontrast')).all(1)
   assert known.sum() > 0.6 * len(images)
@@ -113,7 +141,9 @@ def test_policies_do_one_step_after_the_other_as_pillow():
   own = keys(len(images))
   check_sequence('randaugment', randaugment_steps(own), images, LINEAR)
   check_sequence('autoaugment', autoaugment_steps(own), images, LINEAR)
-  check_sequence('autoaugment published', autoaugment_steps(own, published=True), images, LINEAR, 128)
+  check_sequence(
+    'autoaugment published', autoaugment_steps(own, published=True), images, LINEAR, 128
+  )
 
 
 def test_uda_ends_with_cutout_and_fills_with_the_mean():
@@ -121,17 +151,32 @@ def test_uda_ends_with_cutout_and_fills_with_the_mean():
   draws, centres = uda_steps(keys(len(images)), height=24, width=28)
   assert (np.asarray(draws.op) == OPS.index('cutout')).any()
   centres = np.asarray(centres)
-  check_sequence('uda', draws, images, UDA, mean, lambda number, image: by_hand_cut(image, centres[number], 16, mean))
+  check_sequence(
+    'uda',
+    draws,
+    images,
+    UDA,
+    mean,
+    lambda number, image: by_hand_cut(image, centres[number], 16, mean),
+  )
 
 
 def test_scales():
-  line = dict.fromkeys(('brightness', 'contrast', 'colour', 'sharpness'), 1 + np.linspace(0, 0.9, 10)) | {
-    'shear_x': np.linspace(0, 0.3, 10), 'shear_y': np.linspace(0, 0.3, 10), 'rotate': np.linspace(0, 30, 10),
-    'translate_x': np.linspace(0, 150 / 331, 10) * 40, 'translate_y': np.linspace(0, 150 / 331, 10) * 30,
-    'posterise': np.round(np.linspace(8, 4, 10)), 'solarise': np.linspace(256, 0, 10),
-  }  # fmt: skip
+  line = dict.fromkeys(
+    ('brightness', 'contrast', 'colour', 'sharpness'), 1 + np.linspace(0, 0.9, 10)
+  ) | {
+    'shear_x': np.linspace(0, 0.3, 10),
+    'shear_y': np.linspace(0, 0.3, 10),
+    'rotate': np.linspace(0, 30, 10),
+    'translate_x': np.linspace(0, 150 / 331, 10) * 40,
+    'translate_y': np.linspace(0, 150 / 331, 10) * 30,
+    'posterise': np.round(np.linspace(8, 4, 10)),
+    'solarise': np.linspace(256, 0, 10),
+  }
   for op, amounts in line.items():
-    np.testing.assert_allclose([LINEAR[op](level, 1, 30, 40) for level in range(10)], amounts, err_msg=op)
+    np.testing.assert_allclose(
+      [LINEAR[op](level, 1, 30, 40) for level in range(10)], amounts, err_msg=op
+    )
   for op in ('brightness', 'sharpness'):
     assert LINEAR[op](9, -1, 30, 40) == pytest.approx(0.1)
   assert LINEAR['rotate'](9, -1, 30, 40) == -30 and LINEAR['translate_y'](9, -1, 331, 40) == -150
@@ -149,13 +194,20 @@ def test_the_sub_policies_are_the_papers():
   assert len(SUB_POLICIES.split()) == len(policies.AUTOAUGMENT_CIFAR10) == 25
   for text, ours in zip(SUB_POLICIES.split(), policies.AUTOAUGMENT_CIFAR10, strict=True):
     theirs = [re.fullmatch(r'([A-Za-z]+)(\.?\d),(\d)', part).groups() for part in text.split('/')]
-    assert ours == tuple((NAMES.get(op, op.lower()), float(chance), int(level)) for op, chance, level in theirs)
+    assert ours == tuple(
+      (NAMES.get(op, op.lower()), float(chance), int(level)) for op, chance, level in theirs
+    )
 
 
 def chance_of(values, expected):
-  """How likely counts so far from `expected`, {value: probability}, are by chance. 0: a value that cannot be."""
+  """How likely counts so far from `expected`, {value: probability}, are by chance.
+
+  0: a value that cannot be.
+  """
   seen, counts = np.unique(values, axis=0, return_counts=True)
-  counts = {tuple(np.atleast_1d(value).tolist()): count for value, count in zip(seen, counts, strict=True)}
+  counts = {
+    tuple(np.atleast_1d(value).tolist()): count for value, count in zip(seen, counts, strict=True)
+  }
   if not counts.keys() <= expected.keys():
     return 0.0
   wanted = [probability * len(values) for probability in expected.values()]
@@ -164,7 +216,9 @@ def chance_of(values, expected):
 
 def chance_of_independent(one, other):
   """How likely numbers that hang together so much are by chance."""
-  return stats.chi2_contingency(stats.contingency.crosstab(np.asarray(one), np.asarray(other)).count).pvalue
+  return stats.chi2_contingency(
+    stats.contingency.crosstab(np.asarray(one), np.asarray(other)).count
+  ).pvalue
 
 
 def uniform(*values):
@@ -180,14 +234,19 @@ def test_randaugment_draws_uniformly_and_independently():
   assert chance_of(op, {(one, other): 1 / 14**2 for one in ops for other in ops}) > UNLIKELY
   assert chance_of(sign, {(one, other): 1 / 4 for one in (-1, 1) for other in (-1, 1)}) > UNLIKELY
   assert chance_of_independent(op[:, 0], sign[:, 0]) > UNLIKELY
-  assert chance_of(op, {(one, other): 1 / 13**2 for one in ops[1:] for other in ops[1:]}) == 0  # the count can fail
+  # the count can fail
+  assert chance_of(op, {(one, other): 1 / 13**2 for one in ops[1:] for other in ops[1:]}) == 0
 
 
 def expected_of(table):
-  """{(op, level, op, level): probability}; an operation that is not applied is the identity at its level."""
+  """{(op, level, op, level): probability}; an operation that is not applied is the identity at its
+  level.
+  """
   expected, none = {}, OPS.index('identity')
   for pair in table:
-    first, second = (((OPS.index(op), level, chance), (none, level, 1 - chance)) for op, chance, level in pair)
+    first, second = (
+      ((OPS.index(op), level, chance), (none, level, 1 - chance)) for op, chance, level in pair
+    )
     for one, level, chance in first:
       for other, other_level, other_chance in second:
         if chance * other_chance:
@@ -200,14 +259,23 @@ def test_autoaugment_applies_each_operation_with_its_probability():
   plain, published = (autoaugment_steps(keys(), published=flag) for flag in (False, True))
   as_written = policies.AUTOAUGMENT_CIFAR10
   as_published = [*as_written[:16], (('equalise', 0.2, 8), ('equalise', 0.8, 4)), *as_written[17:]]
-  values, other = (np.stack([d.op[:, 0], d.level[:, 0], d.op[:, 1], d.level[:, 1]], 1) for d in (plain, published))
+  values, other = (
+    np.stack([d.op[:, 0], d.level[:, 0], d.op[:, 1], d.level[:, 1]], 1) for d in (plain, published)
+  )
   assert chance_of(values, expected_of(as_written)) > UNLIKELY
   assert chance_of(other, expected_of(as_published)) > UNLIKELY
-  assert chance_of(values, expected_of(as_published)) < 1e-6 > chance_of(other, expected_of(as_written))
-  assert chance_of(np.asarray(plain.sign), {(one, other): 1 / 4 for one in (-1, 1) for other in (-1, 1)}) > UNLIKELY
+  assert (
+    chance_of(values, expected_of(as_published)) < 1e-6 > chance_of(other, expected_of(as_written))
+  )
+  assert (
+    chance_of(np.asarray(plain.sign), {(one, other): 1 / 4 for one in (-1, 1) for other in (-1, 1)})
+    > UNLIKELY
+  )
   turned = np.asarray(published.op) == OPS.index('rotate')
   assert turned.sum() > 200 and (np.asarray(published.sign)[turned] == 1).all()
-  assert (np.asarray(plain.sign)[turned] == -1).any() and (np.asarray(published.sign)[~turned] == -1).any()
+  assert (np.asarray(plain.sign)[turned] == -1).any() and (
+    np.asarray(published.sign)[~turned] == -1
+  ).any()
 
 
 def test_uda_draws_as_its_code():
@@ -216,20 +284,28 @@ def test_uda_draws_as_its_code():
   assert len(set(ops)) == 15
   for place in range(2):
     op = np.asarray(draws.op[:, place])
-    assert chance_of(op, {(OPS.index('identity'),): 0.5} | {(one,): 0.5 / 15 for one in ops}) > UNLIKELY
+    assert (
+      chance_of(op, {(OPS.index('identity'),): 0.5} | {(one,): 0.5 / 15 for one in ops}) > UNLIKELY
+    )
     assert chance_of(np.asarray(draws.level[:, place]), uniform(*range(1, 10))) > UNLIKELY
     assert chance_of(np.asarray(draws.sign[:, place]), uniform(-1, 1)) > UNLIKELY
     assert chance_of_independent(op, draws.level[:, place]) > UNLIKELY
   assert chance_of_independent(draws.op[:, 0], draws.op[:, 1]) > UNLIKELY
   for centres in (draws.centre[:, 0], draws.centre[:, 1], last):
-    assert chance_of(np.asarray(centres), {(y, x): 1 / 35 for y in range(7) for x in range(5)}) > UNLIKELY
+    assert (
+      chance_of(np.asarray(centres), {(y, x): 1 / 35 for y in range(7) for x in range(5)})
+      > UNLIKELY
+    )
 
 
 def test_cutout_draws_its_middle_uniformly():
   images = np.zeros((DRAWS, 4, 6, 1), np.uint8)
   cut = np.asarray(jax.jit(policies.cutout(1, fill=9))(keys(), images))[..., 0]
   assert (cut.sum((1, 2)) == 9).all()
-  assert chance_of(np.argwhere(cut)[:, 1:], {(y, x): 1 / 24 for y in range(4) for x in range(6)}) > UNLIKELY
+  assert (
+    chance_of(np.argwhere(cut)[:, 1:], {(y, x): 1 / 24 for y in range(4) for x in range(6)})
+    > UNLIKELY
+  )
 
 
 @pytest.mark.parametrize('name', POLICIES)
@@ -251,7 +327,9 @@ def test_splitting_the_batch_changes_nothing():
 
 def test_a_chain_applies_its_policies_in_order_each_with_its_own_keys():
   def add(keys, images):
-    return images + jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint8))(keys)[:, None, None, None]
+    return (
+      images + jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint8))(keys)[:, None, None, None]
+    )
 
   def double(keys, images):
     return 2 * images
@@ -259,12 +337,16 @@ def test_a_chain_applies_its_policies_in_order_each_with_its_own_keys():
   images, own = jnp.zeros((50, 1, 1, 1), jnp.uint8), keys(50)
   assert policies.chain(add) is add
   once = policies.chain(add, double)(own, images)
-  np.testing.assert_array_equal(once, 2 * policies.chain(add, lambda keys, images: images)(own, images))
+  np.testing.assert_array_equal(
+    once, 2 * policies.chain(add, lambda keys, images: images)(own, images)
+  )
   assert (policies.chain(add, add)(own, images) != once).any()
 
 
 def test_uda_fills_one_channel_with_one_value(monkeypatch):
-  monkeypatch.setattr(policies, 'apply', lambda images, steps, *, scale, interpolation, fill: images)
+  monkeypatch.setattr(
+    policies, 'apply', lambda images, steps, *, scale, interpolation, fill: images
+  )
   cut = policies.uda(cutout_size=80)(keys(1), jnp.zeros((1, 24, 28, 1), jnp.uint8))
   assert (np.asarray(cut) == 123).all()
 
@@ -280,25 +362,53 @@ def test_float64_changes_nothing():
     np.testing.assert_array_equal(after, before)
 
 
-@pytest.mark.parametrize(('make', 'message'), [
-  (lambda: policies.randaugment(number=0), 'randaugment.number is the number of operations on an image, from 1 to 100'),
-  (lambda: policies.randaugment(level=10), 'randaugment.level is a whole number from 0 to 9, not 10'),
-  (lambda: policies.randaugment(level=-1), 'randaugment.level is a whole number from 0 to 9, not -1'),
-  (lambda: policies.randaugment(level=5.5), 'randaugment.level is a whole number from 0 to 9, not 5.5'),
-  (lambda: policies.randaugment(ops=('rotate', 'cutout')), "there is no operation 'cutout'; there are identity"),
-  (lambda: policies.randaugment(ops=()), 'randaugment.ops is empty; name some of identity'),
-  (lambda: policies.cutout(0), 'cutout.size is the side of a square in pixels, 1 or more, not 0'),
-  (lambda: policies.uda(cutout_size=0), 'uda.cutout_size is the side of a square in pixels, 1 or more, not 0'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('make', 'message'),
+  [
+    (
+      lambda: policies.randaugment(number=0),
+      'randaugment.number is the number of operations on an image, from 1 to 100',
+    ),
+    (
+      lambda: policies.randaugment(level=10),
+      'randaugment.level is a whole number from 0 to 9, not 10',
+    ),
+    (
+      lambda: policies.randaugment(level=-1),
+      'randaugment.level is a whole number from 0 to 9, not -1',
+    ),
+    (
+      lambda: policies.randaugment(level=5.5),
+      'randaugment.level is a whole number from 0 to 9, not 5.5',
+    ),
+    (
+      lambda: policies.randaugment(ops=('rotate', 'cutout')),
+      "there is no operation 'cutout'; there are identity",
+    ),
+    (lambda: policies.randaugment(ops=()), 'randaugment.ops is empty; name some of identity'),
+    (lambda: policies.cutout(0), 'cutout.size is the side of a square in pixels, 1 or more, not 0'),
+    (
+      lambda: policies.uda(cutout_size=0),
+      'uda.cutout_size is the side of a square in pixels, 1 or more, not 0',
+    ),
+  ],
+)
 def test_refuses_options_that_mean_nothing(make, message):
   with pytest.raises(KdJaxError, match=re.escape(message)) as caught:
     make()
   assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('images', [
-  np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.uint8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'images',
+  [
+    np.zeros((2, 8, 8, 3), np.float32),
+    np.zeros((2, 8, 8, 4), np.uint8),
+    np.zeros((8, 8, 3), np.uint8),
+  ],
+)
 def test_refuses_images_that_it_cannot_augment(images):
-  with pytest.raises(KdJaxError, match=r'takes images uint8\[B, H, W, 1 or 3\], not (float32|uint8)\['):
+  with pytest.raises(
+    KdJaxError, match=r'takes images uint8\[B, H, W, 1 or 3\], not (float32|uint8)\['
+  ):
     jax.eval_shape(policies.randaugment(), keys(2), images)

@@ -17,13 +17,32 @@ from kd_jax.types import KdJaxError
 
 LAYOUT = {
   'cifar10': (
-    'cifar-10-batches-bin/', [f'data_batch_{number}.bin' for number in range(1, 6)], ['test_batch.bin'],
-    {'batches.meta.txt': ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck']},
+    'cifar-10-batches-bin/',
+    [f'data_batch_{number}.bin' for number in range(1, 6)],
+    ['test_batch.bin'],
+    {
+      'batches.meta.txt': [
+        'airplane',
+        'automobile',
+        'bird',
+        'cat',
+        'deer',
+        'dog',
+        'frog',
+        'horse',
+        'ship',
+        'truck',
+      ]
+    },
   ),
   'cifar100': (
-    'cifar-100-binary/', ['train.bin'], ['test.bin'],
-    {'coarse_label_names.txt': [f'coarse{number}' for number in range(20)],
-     'fine_label_names.txt': [f'fine{number}' for number in range(100)]},
+    'cifar-100-binary/',
+    ['train.bin'],
+    ['test.bin'],
+    {
+      'coarse_label_names.txt': [f'coarse{number}' for number in range(20)],
+      'fine_label_names.txt': [f'fine{number}' for number in range(100)],
+    },
   ),
 }
 
@@ -47,7 +66,9 @@ def data_dir(tmp_path):
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
-  """Lets the stock builder of a name download from a folder that is served: serve(name) -> the archive's path."""
+  """Lets the stock builder of a name download from a folder that is served: serve(name) -> the
+  archive's path.
+  """
   folder = tmp_path / 'www'
   folder.mkdir()
 
@@ -55,8 +76,10 @@ def serve(tmp_path, monkeypatch):
     def log_message(self, *args):
       pass
 
-  server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=str(folder)))
-  thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': .01})
+  server = http.server.ThreadingHTTPServer(
+    ('127.0.0.1', 0), functools.partial(Handler, directory=str(folder))
+  )
+  thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
   thread.start()
 
   def point(name):
@@ -65,7 +88,9 @@ def serve(tmp_path, monkeypatch):
     stock = tfds.builder_cls(name)
     original = stock._cifar_info.fget
     url = f'http://127.0.0.1:{server.server_port}/{name}.tar.gz'
-    monkeypatch.setattr(stock, '_cifar_info', property(lambda self: original(self)._replace(url=url)))
+    monkeypatch.setattr(
+      stock, '_cifar_info', property(lambda self: original(self)._replace(url=url))
+    )
     return folder / f'{name}.tar.gz'
 
   yield point
@@ -86,7 +111,10 @@ def records(name, count, seed):
 
 
 def write_archive(path, name, *, leave_out='', cut=0):
-  """A small archive in the published layout; returns {split: (labels, images)} in the archive's order."""
+  """A small archive in the published layout; returns {split:
+
+  (labels, images)} in the archive's order.
+  """
   prefix, train, test, names = LAYOUT[name]
   members = {file: '\n'.join(labels).encode() + b'\n\n' for file, labels in names.items()}
   truth = {}
@@ -95,7 +123,7 @@ def write_archive(path, name, *, leave_out='', cut=0):
     truth[split] = labels, images
     for file, part in zip(files, np.split(blob, len(files)), strict=True):
       members[file] = part.tobytes()
-  members[test[0]] = members[test[0]][:len(members[test[0]]) - cut]
+  members[test[0]] = members[test[0]][: len(members[test[0]]) - cut]
   with tarfile.open(path, 'w:gz') as archive:
     for file in sorted(members, reverse=True):  # the published archive is not in order either
       if file != leave_out:
@@ -128,7 +156,9 @@ def test_downloads_prepares_and_reads_back(serve, data_dir, monkeypatch, name):
   if name == 'cifar100':
     assert first['coarse_label'] == data.test.label[0] // 5
   monkeypatch.setattr(prepare, 'prepare', None)  # not prepared a second time
-  np.testing.assert_array_equal(sources.load(name, data_dir=str(data_dir)).train.image, data.train.image)
+  np.testing.assert_array_equal(
+    sources.load(name, data_dir=str(data_dir)).train.image, data.train.image
+  )
 
 
 def test_is_not_called_without_leave(serve, data_dir):
@@ -145,11 +175,14 @@ def fails(message, data_dir):
   assert not (data_dir / 'cifar10' / '3.0.2').exists()
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-  ({'leave_out': 'test_batch.bin'}, 'the archive has no file test_batch.bin'),
-  ({'leave_out': 'batches.meta.txt'}, 'the archive has no file batches.meta.txt'),
-  ({'cut': 1}, 'is 61459 bytes long, which is no multiple of 3073'),
-])
+@pytest.mark.parametrize(
+  ('damage', 'message'),
+  [
+    ({'leave_out': 'test_batch.bin'}, 'the archive has no file test_batch.bin'),
+    ({'leave_out': 'batches.meta.txt'}, 'the archive has no file batches.meta.txt'),
+    ({'cut': 1}, 'is 61459 bytes long, which is no multiple of 3073'),
+  ],
+)
 def test_archives_of_another_layout(serve, data_dir, damage, message):
   write_archive(serve('cifar10'), 'cifar10', **damage)
   fails(f'cannot prepare cifar10 in .*{message}', data_dir)
@@ -181,7 +214,10 @@ def test_without_network_it_fails_at_once(data_dir, monkeypatch):
 
   monkeypatch.setattr(socket, 'create_connection', unreachable)
   started = time.monotonic()
-  fails(r'cannot download cifar10: www.cs.toronto.edu cannot be reached \(Name or service not known\)', data_dir)
+  fails(
+    r'cannot download cifar10: www.cs.toronto.edu cannot be reached \(Name or service not known\)',
+    data_dir,
+  )
   assert time.monotonic() - started < 5
   assert not list(data_dir.iterdir())
 
@@ -195,8 +231,8 @@ def test_a_look_up_that_hangs_is_given_up(data_dir, monkeypatch):
 
   monkeypatch.setattr(socket, 'create_connection', hang)
   assert prepare._LOOK_UP_SECONDS + prepare._CONNECT_SECONDS <= 10
-  monkeypatch.setattr(prepare, '_LOOK_UP_SECONDS', .05)
-  monkeypatch.setattr(prepare, '_CONNECT_SECONDS', .05)
+  monkeypatch.setattr(prepare, '_LOOK_UP_SECONDS', 0.05)
+  monkeypatch.setattr(prepare, '_CONNECT_SECONDS', 0.05)
   fails(r'www.cs.toronto.edu cannot be reached \(no answer\)', data_dir)
   answer.set()
 

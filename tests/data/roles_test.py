@@ -21,15 +21,28 @@ DATASET = Dataset('made up', source(100, 0), source(40, 1), ('a', 'b', 'c', 'd')
 
 
 def assign(validation=20, train=0, evaluation=0, seed=0):
-  return roles.assign(DATASET, validation_examples=validation, train_examples=train, eval_examples=evaluation, seed=seed)
+  return roles.assign(
+    DATASET,
+    validation_examples=validation,
+    train_examples=train,
+    eval_examples=evaluation,
+    seed=seed,
+  )
 
 
 class TestAssign:
   def test_nothing_is_in_two_parts(self):
     parts = assign()
-    assert len(parts.train.index) == 80 and len(parts.validation.index) == 20 and len(parts.test.index) == 40
+    assert (
+      len(parts.train.index) == 80
+      and len(parts.validation.index) == 20
+      and len(parts.test.index) == 40
+    )
     assert sorted([*parts.train.index, *parts.validation.index]) == list(range(100))
-    assert parts.train.source is parts.validation.source is DATASET.train and parts.test.source is DATASET.test
+    assert (
+      parts.train.source is parts.validation.source is DATASET.train
+      and parts.test.source is DATASET.test
+    )
     assert all(part.index.dtype == np.int32 for part in parts[:3]) and parts.unlabelled is None
 
   def test_nothing_held_out(self):
@@ -77,11 +90,15 @@ class TestUnlabelled:
   def test_what_is_validated_or_tested_on_is_left_out_by_its_pixels(self):
     parts = assign()
     others = source(5, 7).image
-    image = np.concatenate([others[:2], DATASET.train.image, others[2:4], DATASET.test.image[:9], others[4:]])
+    image = np.concatenate(
+      [others[:2], DATASET.train.image, others[2:4], DATASET.test.image[:9], others[4:]]
+    )
     mixed = Source(image, np.full(len(image), -1, np.int32))
     kept = roles.with_unlabelled(parts, 'mixed', mixed).unlabelled
     held = {2 + place for place in parts.validation.index} | {104 + place for place in range(9)}
-    assert len(held) == 29 and kept.index.tolist() == [place for place in range(len(image)) if place not in held]
+    assert len(held) == 29 and kept.index.tolist() == [
+      place for place in range(len(image)) if place not in held
+    ]
     assert kept.index.dtype == np.int32 and kept.source is mixed
 
   def test_without_validation_the_test_images_alone_are(self):
@@ -89,17 +106,23 @@ class TestUnlabelled:
     assert len(kept.index) == 100
 
   def test_where_nothing_is_left_that_is_refused(self):
-    with pytest.raises(KdJaxError, match='every image of unlabelled_dataset itself is validated or tested on'):
+    with pytest.raises(
+      KdJaxError, match='every image of unlabelled_dataset itself is validated or tested on'
+    ):
       roles.with_unlabelled(assign(), 'itself', DATASET.test)
 
   def test_one_pixel_makes_another_image(self):
     image = DATASET.test.image.copy()
     image[3, 1, 2, 0] ^= 1
-    kept = roles.with_unlabelled(assign(), 'changed', Source(image, np.full(len(image), -1, np.int32))).unlabelled
+    kept = roles.with_unlabelled(
+      assign(), 'changed', Source(image, np.full(len(image), -1, np.int32))
+    ).unlabelled
     assert kept.index.tolist() == [3]
 
   def test_other_channels_are_refused(self):
-    with pytest.raises(KdJaxError, match='unlabelled_dataset others have 1 channels, and those to train on have 3'):
+    with pytest.raises(
+      KdJaxError, match='unlabelled_dataset others have 1 channels, and those to train on have 3'
+    ):
       roles.with_unlabelled(assign(), 'others', source(7, 0, channels=1))
 
 
@@ -123,5 +146,7 @@ class TestStatistics:
   def test_not_the_mean_of_the_images_own_deviations(self):
     """Two images, each of one colour, have deviations of 0; the pixels together have not."""
     image = np.concatenate([np.zeros((1, 2, 2, 1), np.uint8), np.full((1, 2, 2, 1), 255, np.uint8)])
-    mean, std = roles.statistics(Part(Source(image, np.zeros(2, np.int32)), np.arange(2, dtype=np.int32)))
+    mean, std = roles.statistics(
+      Part(Source(image, np.zeros(2, np.int32)), np.arange(2, dtype=np.int32))
+    )
     assert mean == (0.5,) and std == (0.5,)

@@ -45,7 +45,9 @@ def example(image=None, label=None):
 
   message = tf_example_pb2.Example()
   if image is not None:
-    message.features.feature['image'].bytes_list.value.append(image if isinstance(image, bytes) else png(image))
+    message.features.feature['image'].bytes_list.value.append(
+      image if isinstance(image, bytes) else png(image)
+    )
   if label is not None:
     message.features.feature['label'].int64_list.value.append(label)
   return message.SerializeToString()
@@ -53,7 +55,8 @@ def example(image=None, label=None):
 
 def write_records(path, file_format, records):
   if file_format == 'tfrecord':
-    from tensorboardX.record_writer import RecordWriter  # an implementation of the format that is not ours
+    # an implementation of the format that is not ours
+    from tensorboardX.record_writer import RecordWriter
 
     writer = RecordWriter(str(path))
     for record in records:
@@ -68,8 +71,18 @@ def write_records(path, file_format, records):
 
 
 def write_dataset(
-  data_dir, splits, *, name='toy', version='1.0.0', config='', file_format='array_record', shards=1,
-  classes=('cat', 'dog', 'owl'), shape=(4, 5, 3), dtype='uint8', image_key='image',
+  data_dir,
+  splits,
+  *,
+  name='toy',
+  version='1.0.0',
+  config='',
+  file_format='array_record',
+  shards=1,
+  classes=('cat', 'dog', 'owl'),
+  shape=(4, 5, 3),
+  dtype='uint8',
+  image_key='image',
 ):
   """Writes a folder as tfds does; `splits` maps names to lists of serialised examples."""
   folder = data_dir / name / config / version
@@ -83,23 +96,33 @@ def write_dataset(
   }
   if classes:
     features['label'] = {
-      'pythonClassName': f'{package}.class_label_feature.ClassLabel', 'classLabel': {'numClasses': str(len(classes))}
+      'pythonClassName': f'{package}.class_label_feature.ClassLabel',
+      'classLabel': {'numClasses': str(len(classes))},
     }
     (folder / 'label.labels.txt').write_text('\n'.join(classes) + '\n')
-  (folder / 'features.json').write_text(json.dumps({
-    'pythonClassName': f'{package}.features_dict.FeaturesDict', 'featuresDict': {'features': features}
-  }))
+  (folder / 'features.json').write_text(
+    json.dumps(
+      {
+        'pythonClassName': f'{package}.features_dict.FeaturesDict',
+        'featuresDict': {'features': features},
+      }
+    )
+  )
   infos = []
   for split, records in splits.items():
     parts = [records[shard::shards] for shard in range(shards)]
     for shard, part in enumerate(parts):
-      write_records(folder / f'{name}-{split}.{file_format}-{shard:05d}-of-{shards:05d}', file_format, part)
-    infos.append({
-      'name': split,
-      'filepathTemplate': '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}',
-      'shardLengths': [str(len(part)) for part in parts],
-      'numBytes': str(sum(map(len, records))),
-    })
+      write_records(
+        folder / f'{name}-{split}.{file_format}-{shard:05d}-of-{shards:05d}', file_format, part
+      )
+    infos.append(
+      {
+        'name': split,
+        'filepathTemplate': '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}',
+        'shardLengths': [str(len(part)) for part in parts],
+        'numBytes': str(sum(map(len, records))),
+      }
+    )
   info = {'name': name, 'version': version, 'fileFormat': file_format, 'splits': infos}
   if config:
     info['configName'] = config
@@ -112,7 +135,9 @@ def random_images(count, shape=(4, 5, 3), seed=0):
 
 
 def examples(count, shape=(4, 5, 3), seed=0):
-  return [example(image, number % 3) for number, image in enumerate(random_images(count, shape, seed))]
+  return [
+    example(image, number % 3) for number, image in enumerate(random_images(count, shape, seed))
+  ]
 
 
 # Reading prepared folders
@@ -162,7 +187,11 @@ def test_second_load_maps_the_decoded_arrays(tmp_path, monkeypatch):
 def test_validation_serves_as_test_where_there_is_no_test(tmp_path):
   write_dataset(tmp_path, {'train': examples(4), 'validation': examples(2)})
   assert len(sources.load('toy', data_dir=str(tmp_path)).test.image) == 2
-  write_dataset(tmp_path, {'train': examples(4), 'validation': examples(2), 'test': examples(3)}, version='1.0.1')
+  write_dataset(
+    tmp_path,
+    {'train': examples(4), 'validation': examples(2), 'test': examples(3)},
+    version='1.0.1',
+  )
   assert len(sources.load('toy', data_dir=str(tmp_path)).test.image) == 3
 
 
@@ -180,7 +209,9 @@ def test_configurations(tmp_path):
   assert len(sources.load('toy', data_dir=str(tmp_path)).train.image) == 1
   write_dataset(tmp_path, {'train': examples(2), 'test': examples(1)}, config='red')
   assert len(sources.load('toy/red', data_dir=str(tmp_path)).train.image) == 2
-  fails(r"several configurations lie in .* \(blue, red\): name one, as in 'toy/blue'", 'toy', tmp_path)
+  fails(
+    r"several configurations lie in .* \(blue, red\): name one, as in 'toy/blue'", 'toy', tmp_path
+  )
 
 
 def test_the_default_data_dir_is_that_of_tfds(tmp_path, monkeypatch):
@@ -203,7 +234,12 @@ def test_unlabelled_takes_the_split_of_that_name_or_train_and_drops_labels(tmp_p
   source = sources.load_unlabelled('bare', data_dir=str(tmp_path))
   np.testing.assert_array_equal(source.label, np.full(4, -1))
   assert source.label.dtype == np.int32
-  write_dataset(tmp_path, {'train': [example(image) for image in random_images(3)]}, name='no_labels', classes=())
+  write_dataset(
+    tmp_path,
+    {'train': [example(image) for image in random_images(3)]},
+    name='no_labels',
+    classes=(),
+  )
   assert sources.load_unlabelled('no_labels', data_dir=str(tmp_path)).image.shape == (3, 4, 5, 3)
   fails("no feature 'label' with classes", 'no_labels', tmp_path)
   write_dataset(tmp_path, {'test': examples(2)}, name='tests')
@@ -215,7 +251,7 @@ def test_unlabelled_takes_the_split_of_that_name_or_train_and_drops_labels(tmp_p
 
 def test_unknown_names_get_the_closest(tmp_path):
   fails(r"unknown data set 'cifarr10': .*did you mean cifar10 or ", 'cifarr10', tmp_path)
-  fails(r"did you mean cifar10 or ", 'CIFAR10', tmp_path)
+  fails(r'did you mean cifar10 or ', 'CIFAR10', tmp_path)
   fails(r'did you mean digits', 'digit', tmp_path)
   write_dataset(tmp_path, {'train': examples(1)}, name='my_pictures')
   fails(r'did you mean my_pictures\?', 'my_picture', tmp_path)
@@ -251,7 +287,9 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 def test_data_sets_of_another_kind(tmp_path):
-  write_dataset(tmp_path, {'train': examples(1), 'test': examples(1)}, name='sounds', image_key='sound')
+  write_dataset(
+    tmp_path, {'train': examples(1), 'test': examples(1)}, name='sounds', image_key='sound'
+  )
   fails(r"'sounds' has no feature 'image' \(its features: label, sound\)", 'sounds', tmp_path)
   write_dataset(tmp_path, {'train': examples(1)}, name='deep', dtype='uint16')
   fails('stores images of uint16', 'deep', tmp_path)
@@ -259,7 +297,9 @@ def test_data_sets_of_another_kind(tmp_path):
   fails(r"has no split 'validation' \(its splits: train\)", 'one_split', tmp_path)
   hidden = [example(image, -1) for image in random_images(2)]
   write_dataset(tmp_path, {'train': examples(3), 'test': hidden}, name='hidden')
-  fails("split 'test' of 'hidden' has labels from -1 to -1, outside its 3 classes", 'hidden', tmp_path)
+  fails(
+    "split 'test' of 'hidden' has labels from -1 to -1, outside its 3 classes", 'hidden', tmp_path
+  )
   small = examples(3, (4, 4, 3))
   write_dataset(tmp_path, {'train': examples(3), 'test': small}, name='two_sizes')
   fails('training images of 4×5×3 and test images of 4×4×3', 'two_sizes', tmp_path)
@@ -288,13 +328,17 @@ def test_array_record_without_its_package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('file_format', FORMATS)
-@pytest.mark.parametrize(('record', 'reason'), [
-  (lambda: b'\xff\xff\xff', 'Error parsing message'),
-  (lambda: example(b'no picture', 1), 'cannot identify image file'),
-  (lambda: example(png(random_images(1)[0])[:60], 1), 'truncated'),
-  (lambda: example(None, 1), ''),
-  (lambda: example(random_images(1)[0]), ''),
-], ids=['noise', 'no_picture', 'half_a_picture', 'without_image', 'without_label'])
+@pytest.mark.parametrize(
+  ('record', 'reason'),
+  [
+    (lambda: b'\xff\xff\xff', 'Error parsing message'),
+    (lambda: example(b'no picture', 1), 'cannot identify image file'),
+    (lambda: example(png(random_images(1)[0])[:60], 1), 'truncated'),
+    (lambda: example(None, 1), ''),
+    (lambda: example(random_images(1)[0]), ''),
+  ],
+  ids=['noise', 'no_picture', 'half_a_picture', 'without_image', 'without_label'],
+)
 def test_records_that_cannot_be_decoded_are_named(tmp_path, file_format, record, reason):
   records = examples(300)
   records[280] = record()
@@ -311,11 +355,13 @@ def test_images_of_differing_sizes(tmp_path):
 
 
 def test_damaged_array_record(tmp_path):
-  folder = write_dataset(tmp_path, {'train': examples(300, (16, 16, 3)), 'test': examples(2)}, shape=(16, 16, 3))
+  folder = write_dataset(
+    tmp_path, {'train': examples(300, (16, 16, 3)), 'test': examples(2)}, shape=(16, 16, 3)
+  )
   (path,) = folder.glob('*train*')
   content = bytearray(path.read_bytes())
   middle = 65536 + 100 * 800  # well inside the records
-  content[middle:middle + 4] = b'\x00\xff\x00\xff'
+  content[middle : middle + 4] = b'\x00\xff\x00\xff'
   path.write_bytes(content)
   fails(r"cannot read record \d+ of split 'train' in .*orrupted", 'toy', tmp_path)
   path.write_bytes(content[:1000])
@@ -325,16 +371,18 @@ def test_damaged_array_record(tmp_path):
 
 
 def test_damaged_tfrecord(tmp_path):
-  folder = write_dataset(tmp_path, {'train': examples(3), 'test': examples(2)}, file_format='tfrecord')
+  folder = write_dataset(
+    tmp_path, {'train': examples(3), 'test': examples(2)}, file_format='tfrecord'
+  )
   (path,) = folder.glob('*train*')
   content = path.read_bytes()
   (length,) = struct.unpack('<Q', content[:8])
   second = 12 + length + 4
-  flipped = content[:second] + bytes([content[second] ^ 1]) + content[second + 1:]
+  flipped = content[:second] + bytes([content[second] ^ 1]) + content[second + 1 :]
   for damaged, message in (
     (flipped, r'cannot read record 1 of toy-train.tfrecord-00000-of-00001 \(damaged\)'),
     (content[:-1], r'record 2 of .* \(cut short\)'),
-    (content[:second + 5], r'record 1 of .* \(damaged\)'),
+    (content[: second + 5], r'record 1 of .* \(damaged\)'),
     (content[:second], 'holds 1 records where its metadata says 3'),
     (content + content, 'holds 6 records where its metadata says 3'),
     (b'', 'holds 0 records'),
@@ -347,8 +395,11 @@ def test_damaged_tfrecord(tmp_path):
 
 
 def test_crc32c_agrees_with_its_published_check_value():
-  crc = 0xE3069283  # of '123456789': RFC 3720's polynomial, as listed in the catalogue of parametrised CRC algorithms
-  assert tfds_reader._masked_crc32c(b'123456789') == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  # of '123456789': RFC 3720's polynomial, as listed in the catalogue of parametrised CRC algorithms
+  crc = 0xE3069283
+  assert (
+    tfds_reader._masked_crc32c(b'123456789') == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  )
 
 
 # Digits
@@ -357,7 +408,12 @@ def test_crc32c_agrees_with_its_published_check_value():
 @pytest.mark.parametrize(('name', 'side'), [('digits', 16), ('digits32', 32)])
 def test_digits(name, side):
   data = sources.load(name)
-  assert data.train.image.shape == (1437, side, side, 1) and data.test.image.shape == (360, side, side, 1)
+  assert data.train.image.shape == (1437, side, side, 1) and data.test.image.shape == (
+    360,
+    side,
+    side,
+    1,
+  )
   assert data.train.image.dtype == np.uint8 and data.train.label.dtype == np.int32
   assert data.train.image.max() == 255 and data.train.image.min() == 0
   np.testing.assert_array_equal(np.bincount(data.test.label), np.full(10, 36))
@@ -375,10 +431,11 @@ def test_digits_are_parted_and_keep_their_labels():
   images = np.concatenate([data.train.image, data.test.image])
   labels = np.concatenate([data.train.label, data.test.label])
   bunch = datasets.load_digits()
-  # Block means of the upsampled image come near the original's pixels: near enough to tell nearly all images apart.
+  # Block means of the upsampled image come near the original's pixels: near enough to tell nearly
+  # all images apart.
   means = images.reshape(-1, 8, 2, 8, 2).mean((2, 4)).reshape(-1, 64) * (16 / 255)
   originals = bunch.images.reshape(-1, 64)
-  distance = (means ** 2).sum(1)[:, None] + (originals ** 2).sum(1) - 2 * means @ originals.T
+  distance = (means**2).sum(1)[:, None] + (originals**2).sum(1) - 2 * means @ originals.T
   nearest = distance.argmin(1)
   assert len(np.unique(nearest)) > 1700
   np.testing.assert_array_equal(bunch.target[nearest], labels)
@@ -396,14 +453,33 @@ def real():
 
 def test_real_cifar10(real):
   data = sources.load('cifar10', data_dir=real, download=False)
-  assert data.train.image.shape == (50_000, 32, 32, 3) and data.test.image.shape == (10_000, 32, 32, 3)
-  assert data.classes == ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+  assert data.train.image.shape == (50_000, 32, 32, 3) and data.test.image.shape == (
+    10_000,
+    32,
+    32,
+    3,
+  )
+  assert data.classes == (
+    'airplane',
+    'automobile',
+    'bird',
+    'cat',
+    'deer',
+    'dog',
+    'frog',
+    'horse',
+    'ship',
+    'truck',
+  )
   np.testing.assert_array_equal(np.bincount(data.train.label), np.full(10, 5_000))
   np.testing.assert_array_equal(np.bincount(data.test.label), np.full(10, 1_000))
-  np.testing.assert_array_equal(data.train.label[:8], [7, 8, 4, 4, 6, 5, 2, 9])  # tfds begins with train_16399, a horse
+  # tfds begins with train_16399, a horse
+  np.testing.assert_array_equal(data.train.label[:8], [7, 8, 4, 4, 6, 5, 2, 9])
   np.testing.assert_array_equal(data.test.label[:8], [7, 0, 6, 9, 5, 1, 7, 0])
   # The mean of CIFAR-10's training pixels, as every recipe for it states.
-  np.testing.assert_allclose(data.train.image[::10].mean((0, 1, 2)) / 255, (.4914, .4822, .4465), atol=.005)
+  np.testing.assert_allclose(
+    data.train.image[::10].mean((0, 1, 2)) / 255, (0.4914, 0.4822, 0.4465), atol=0.005
+  )
 
 
 def test_real_unlabelled(real):

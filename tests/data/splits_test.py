@@ -26,7 +26,9 @@ def test_hold_out_parts_the_examples_and_balances_the_held(count):
 def test_hold_out_is_the_same_on_every_machine():
   labels = np.arange(60, dtype=np.int32) % 3
   # From this code with numpy 2.4 and 2.5: PCG64 promises that its stream stays.
-  np.testing.assert_array_equal(splits.hold_out(labels, 7, classes=3)[1], [0, 17, 22, 38, 39, 50, 55])
+  np.testing.assert_array_equal(
+    splits.hold_out(labels, 7, classes=3)[1], [0, 17, 22, 38, 39, 50, 55]
+  )
 
 
 def test_hold_out_chooses_at_random_within_a_class():
@@ -35,13 +37,16 @@ def test_hold_out_chooses_at_random_within_a_class():
   assert 1400 < held[100:].mean() < 1600
 
 
-@pytest.mark.parametrize(('count', 'message'), [
-  (-1, 'cannot hold out -1 examples of 10 classes'),
-  (0, 'ask for 10 or more'),
-  (9, 'ask for 10 or more'),
-  (991, 'at most 990 can be had'),
-  (5000, 'at most 990 can be had'),
-])
+@pytest.mark.parametrize(
+  ('count', 'message'),
+  [
+    (-1, 'cannot hold out -1 examples of 10 classes'),
+    (0, 'ask for 10 or more'),
+    (9, 'ask for 10 or more'),
+    (991, 'at most 990 can be had'),
+    (5000, 'at most 990 can be had'),
+  ],
+)
 def test_hold_out_refuses_counts_that_cannot_be_balanced(count, message):
   with pytest.raises(KdJaxError, match=message):
     splits.hold_out(LABELS, count, classes=10)
@@ -67,10 +72,14 @@ def test_balanced_subset_is_balanced_sorted_and_of_the_given_indices(count):
 
 def test_balanced_subset_depends_on_the_seed_alone():
   one = splits.balanced_subset(LABELS, np.arange(1000), 100, seed=1)
-  np.testing.assert_array_equal(one, splits.balanced_subset(LABELS, np.arange(1000)[::-1], 100, seed=1))
+  np.testing.assert_array_equal(
+    one, splits.balanced_subset(LABELS, np.arange(1000)[::-1], 100, seed=1)
+  )
   assert len(np.intersect1d(one, splits.balanced_subset(LABELS, np.arange(1000), 100, seed=2))) < 50
   labels = np.arange(60) % 3
-  np.testing.assert_array_equal(splits.balanced_subset(labels, np.arange(60), 7, seed=0), [2, 9, 14, 16, 31, 36, 55])
+  np.testing.assert_array_equal(
+    splits.balanced_subset(labels, np.arange(60), 7, seed=0), [2, 9, 14, 16, 31, 36, 55]
+  )
 
 
 def test_balanced_subset_gives_the_odd_ones_to_classes_that_have_them():
@@ -82,21 +91,25 @@ def test_balanced_subset_gives_the_odd_ones_to_classes_that_have_them():
 
 def test_balanced_subset_may_favour_any_class():
   favoured = {
-    int(counts(LABELS, splits.balanced_subset(LABELS, np.arange(1000), 11, seed=seed)).argmax()) for seed in range(60)
+    int(counts(LABELS, splits.balanced_subset(LABELS, np.arange(1000), 11, seed=seed)).argmax())
+    for seed in range(60)
   }
   assert len(favoured) > 5
 
 
-@pytest.mark.parametrize(('indices', 'count', 'seed', 'message'), [
-  (np.arange(1000), 9, 0, 'ask for 10 or more'),
-  (np.arange(1000), -3, 0, 'cannot choose -3 examples'),
-  (np.arange(1000), 1001, 0, 'at most 1000 can be had'),
-  (np.arange(1000), 100, -1, 'seed -1 is negative'),
-  (np.array([1, 1]), 1, 0, 'occurs twice'),
-  (np.array([-1, 4]), 1, 0, 'indices run from -1 to 4'),
-  (np.array([4, 1000]), 1, 0, r'outside \[0, 1000\)'),
-  (np.array([], np.int32), 1, 0, 'none to choose from'),
-])
+@pytest.mark.parametrize(
+  ('indices', 'count', 'seed', 'message'),
+  [
+    (np.arange(1000), 9, 0, 'ask for 10 or more'),
+    (np.arange(1000), -3, 0, 'cannot choose -3 examples'),
+    (np.arange(1000), 1001, 0, 'at most 1000 can be had'),
+    (np.arange(1000), 100, -1, 'seed -1 is negative'),
+    (np.array([1, 1]), 1, 0, 'occurs twice'),
+    (np.array([-1, 4]), 1, 0, 'indices run from -1 to 4'),
+    (np.array([4, 1000]), 1, 0, r'outside \[0, 1000\)'),
+    (np.array([], np.int32), 1, 0, 'none to choose from'),
+  ],
+)
 def test_balanced_subset_refuses_what_cannot_be_had(indices, count, seed, message):
   with pytest.raises(KdJaxError, match=message) as caught:
     splits.balanced_subset(LABELS, indices, count, seed=seed)

@@ -33,7 +33,8 @@ def isolated(tmp_path, monkeypatch):
   for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     monkeypatch.delenv(name, raising=False)
   monkeypatch.setattr(stl10, 'COUNTS', COUNTS)
-  monkeypatch.setattr(stl10, '_CHUNK', 16)  # so that a split has several, and a last one that is smaller
+  # so that a split has several, and a last one that is smaller
+  monkeypatch.setattr(stl10, '_CHUNK', 16)
   imported = 'tensorflow' in sys.modules
   yield
   assert ('tensorflow' in sys.modules) == imported
@@ -55,7 +56,9 @@ def served(tmp_path, monkeypatch):
     def log_message(self, *args):
       pass
 
-  server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=str(folder)))
+  server = http.server.ThreadingHTTPServer(
+    ('127.0.0.1', 0), functools.partial(Handler, directory=str(folder))
+  )
   thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
   thread.start()
   monkeypatch.setattr(stl10, 'URL', f'http://127.0.0.1:{server.server_port}/stl10_binary.tar.gz')
@@ -68,13 +71,19 @@ def served(tmp_path, monkeypatch):
 def drawn(counts=None):
   """{split: (images u8[n, 96, 96, 3], labels 0–9)}."""
   draw = np.random.default_rng(0)
-  return {split: (draw.integers(0, 256, (count, 96, 96, 3), np.uint8), draw.integers(0, 10, count)) for split, count in COUNTS.items()}
+  return {
+    split: (draw.integers(0, 256, (count, 96, 96, 3), np.uint8), draw.integers(0, 10, count))
+    for split, count in COUNTS.items()
+  }
 
 
 def write(path, *, leave_out='', cut=0, shift=1, order=1):
   """A small archive in the published layout; returns what it holds."""
   truth = drawn()
-  members = {'class_names.txt': '\n'.join(stl10.CLASSES).encode() + b'\n', 'fold_indices.txt': b'0 1 2\n'}
+  members = {
+    'class_names.txt': '\n'.join(stl10.CLASSES).encode() + b'\n',
+    'fold_indices.txt': b'0 1 2\n',
+  }
   for split, (pixels, labels) in truth.items():
     members[f'{SPELT[split]}_X.bin'] = pixels.transpose(0, 3, 2, 1).tobytes()[: pixels.size - cut]
     if split != 'unlabelled':
@@ -96,7 +105,9 @@ def test_labelled_images(served, root, order):
   for split, source in (('train', data.train), ('test', data.test)):
     np.testing.assert_array_equal(source.image, truth[split][0])
     np.testing.assert_array_equal(source.label, truth[split][1])
-  assert data.classes == stl10.CLASSES and data.name == 'stl10' and data.train.label.dtype == np.int32
+  assert (
+    data.classes == stl10.CLASSES and data.name == 'stl10' and data.train.label.dtype == np.int32
+  )
 
 
 @pytest.mark.parametrize('side', [32, 48, 96])
@@ -110,7 +121,9 @@ def test_images_without_labels_are_as_a_step_would_resize_them(served, root, sid
   assert source.image.dtype == np.uint8 and source.image.shape == (70, side, side, 3)
 
 
-def test_they_are_kept_in_that_size_alone_and_the_archive_is_needed_no_more(served, root, monkeypatch):
+def test_they_are_kept_in_that_size_alone_and_the_archive_is_needed_no_more(
+  served, root, monkeypatch
+):
   write(served)
   first = sources.load_unlabelled('stl10', data_dir=str(root), side=32)
   kept = sum(path.stat().st_size for path in (root / 'stl10').rglob('*') if path.is_file())
@@ -126,7 +139,12 @@ def test_another_size_is_made_from_the_same_download(served, root, monkeypatch):
   sources.load_unlabelled('stl10', data_dir=str(root), side=32)
   served.unlink()
   monkeypatch.setattr(prepare, '_connection_fault', None)  # not even asked for
-  assert sources.load_unlabelled('stl10', data_dir=str(root), side=48).image.shape == (70, 48, 48, 3)
+  assert sources.load_unlabelled('stl10', data_dir=str(root), side=48).image.shape == (
+    70,
+    48,
+    48,
+    3,
+  )
 
 
 def test_the_archive_is_streamed(served, root, monkeypatch):
@@ -149,7 +167,9 @@ def test_the_archive_is_streamed(served, root, monkeypatch):
 def test_what_tfds_has_prepared_goes_first(root, monkeypatch):
   from tests.data import sources_test
 
-  sources_test.write_dataset(root, {'train': sources_test.examples(4), 'unlabelled': sources_test.examples(6)}, name='stl10')
+  sources_test.write_dataset(
+    root, {'train': sources_test.examples(4), 'unlabelled': sources_test.examples(6)}, name='stl10'
+  )
   monkeypatch.setattr(prepare, 'archive', None)
   assert sources.load_unlabelled('stl10', data_dir=str(root), side=32).image.shape == (6, 4, 5, 3)
 
@@ -161,12 +181,27 @@ def fails(message, root, load=sources.load_unlabelled, **more):
   assert not list((root / 'stl10').rglob('*.npy')) if (root / 'stl10').exists() else True
 
 
-@pytest.mark.parametrize(('damage', 'message', 'load'), [
-  ({'leave_out': 'unlabeled_X.bin'}, 'the archive has no file unlabeled_X.bin', sources.load_unlabelled),
-  ({'leave_out': 'train_y.bin'}, 'the archive has no file train_y.bin', sources.load),
-  ({'cut': 1}, 'unlabeled_X.bin in the archive is 1935359 bytes long, and not 1935360', sources.load_unlabelled),
-  ({'shift': 2}, r'train_y.bin in the archive has labels from \d+ to 11, outside 1 to 10', sources.load),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('damage', 'message', 'load'),
+  [
+    (
+      {'leave_out': 'unlabeled_X.bin'},
+      'the archive has no file unlabeled_X.bin',
+      sources.load_unlabelled,
+    ),
+    ({'leave_out': 'train_y.bin'}, 'the archive has no file train_y.bin', sources.load),
+    (
+      {'cut': 1},
+      'unlabeled_X.bin in the archive is 1935359 bytes long, and not 1935360',
+      sources.load_unlabelled,
+    ),
+    (
+      {'shift': 2},
+      r'train_y.bin in the archive has labels from \d+ to 11, outside 1 to 10',
+      sources.load,
+    ),
+  ],
+)
 def test_archives_of_another_layout(served, root, damage, message, load):
   write(served, **damage)
   fails(f'cannot prepare stl10 in .*{message}', root, load)
@@ -176,7 +211,10 @@ def test_an_archive_that_is_cut_short(served, root):
   write(served)
   served.write_bytes(served.read_bytes()[: served.stat().st_size // 2])
   fails('cannot prepare stl10 in ', root, side=32)
-  assert decoded.mapped(root / 'stl10', 'stl10', 'unlabelled', 70, key=['stl10', 1, 32], under='32x32') is None
+  assert (
+    decoded.mapped(root / 'stl10', 'stl10', 'unlabelled', 70, key=['stl10', 1, 32], under='32x32')
+    is None
+  )
 
 
 def test_without_leave_nothing_is_downloaded(served, root):
@@ -191,8 +229,11 @@ def test_without_network_it_says_where_to_put_the_archive(root, monkeypatch):
     raise socket.gaierror(-2, 'Name or service not known')
 
   monkeypatch.setattr(socket, 'create_connection', unreachable)
-  fails('cannot download stl10: ai.stanford.edu cannot be reached .*put http://ai.stanford.edu/.*/stl10_binary.tar.gz into .*manual',
-        root)  # fmt: skip
+  fails(
+    'cannot download stl10: ai.stanford.edu cannot be reached .*put '
+    'http://ai.stanford.edu/.*/stl10_binary.tar.gz into .*manual',
+    root,
+  )
   assert not list(root.iterdir())
 
 
@@ -210,7 +251,11 @@ def test_a_disk_that_is_too_small(root, monkeypatch):
 
 
 def test_grey_images_refuse_it_before_the_download(monkeypatch):
-  config = configuration.resolve(configuration.default(dataset='digits', validation_examples=40, method='unsupervised'))
+  config = configuration.resolve(
+    configuration.default(dataset='digits', validation_examples=40, method='unsupervised')
+  )
   monkeypatch.setattr(sources, 'load_unlabelled', None)
-  with pytest.raises(KdJaxError, match='unlabelled_dataset stl10 have 3 channels, and those to train on have 1'):
+  with pytest.raises(
+    KdJaxError, match='unlabelled_dataset stl10 have 3 channels, and those to train on have 1'
+  ):
     inputs.unlabelled(config, shape=(16, 16, 1))

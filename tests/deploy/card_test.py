@@ -9,18 +9,31 @@ from PIL import Image
 from kd_jax.data import pictures
 from kd_jax.deploy import card
 
-CARD = {'training': {'test_accuracy': 0.9, 'test_examples': 10_000, 'selection': 'validation'}, 'config': {},
-        'network': {'compute_dtype': 'float32'}, 'runtime': 'jax 1'}  # fmt: skip
+CARD = {
+  'training': {'test_accuracy': 0.9, 'test_examples': 10_000, 'selection': 'validation'},
+  'config': {},
+  'network': {'compute_dtype': 'float32'},
+  'runtime': 'jax 1',
+}
 
 
 def said(**changed):
-  row = {**CARD['training'], **changed.pop('row', {})} if changed.get('training') is None else changed['training']
+  row = (
+    {**CARD['training'], **changed.pop('row', {})}
+    if changed.get('training') is None
+    else changed['training']
+  )
   return ' '.join(card.caveats({**CARD, **changed, 'training': row}))
 
 
 def test_an_accuracy_has_its_interval():
-  assert '10,000 test images: by their choice alone, the 95 % interval of an accuracy of 90.0% is 89.4 to 90.6 %' in said()
-  assert 'an accuracy of 100.0% is 83.9 to 100.0 %' in said(row={'test_accuracy': 1.0, 'test_examples': 20})
+  assert (
+    '10,000 test images: by their choice alone, the 95 % interval of an accuracy of 90.0% is 89.4 '
+    'to 90.6 %' in said()
+  )
+  assert 'an accuracy of 100.0% is 83.9 to 100.0 %' in said(
+    row={'test_accuracy': 1.0, 'test_examples': 20}
+  )
 
 
 @pytest.mark.parametrize('mode', ['L', 'RGB'])
@@ -37,25 +50,44 @@ def test_its_program_sees_a_picture_as_training_does(kind, mode, tmp_path, monke
   known = {'runtime': '', 'load': 'classes = [0]', 'run': 'logits = [1]', 'mode': mode}
   scope = {}
   exec(card._CODE.format(**known, height=shape[0], width=shape[1], channels=channels), scope)
-  np.testing.assert_array_equal(scope['image'][0], pictures.read('picture.png', shape) / np.float32(255))
+  np.testing.assert_array_equal(
+    scope['image'][0], pictures.read('picture.png', shape) / np.float32(255)
+  )
 
 
-@pytest.mark.parametrize(('changed', 'present', 'absent'), [
-  ({}, 'validation accuracy is optimistic', 'test accuracy is optimistic'),
-  ({'row': {'selection': 'test'}}, 'test accuracy is optimistic', 'validation accuracy is optimistic'),
-  ({'row': {'test_examples': None}}, 'was not recorded', '95 % interval'),
-  ({'training': {}}, 'weights were imported', 'seed'),
-  ({'config': {'eval_examples': 50}}, 'a subset', 'bfloat16'),
-  ({'network': {'compute_dtype': 'bfloat16'}}, 'evaluated in bfloat16', 'a subset'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('changed', 'present', 'absent'),
+  [
+    ({}, 'validation accuracy is optimistic', 'test accuracy is optimistic'),
+    (
+      {'row': {'selection': 'test'}},
+      'test accuracy is optimistic',
+      'validation accuracy is optimistic',
+    ),
+    ({'row': {'test_examples': None}}, 'was not recorded', '95 % interval'),
+    ({'training': {}}, 'weights were imported', 'seed'),
+    ({'config': {'eval_examples': 50}}, 'a subset', 'bfloat16'),
+    ({'network': {'compute_dtype': 'bfloat16'}}, 'evaluated in bfloat16', 'a subset'),
+  ],
+)
 def test_caveats(changed, present, absent):
   text = said(**changed)
   assert present in text and absent not in text and 'calibrated' in text and 'jax 1' in text
 
 
 def test_a_teacher_that_the_format_cannot_have():
-  student = {'role': 'student', 'network': 's', 'parameters': 1234, 'bytes': 2_500_000,
-             'latency': [{'batch': 1, 'median_ms': 0.12345, 'runs': 9}, {'batch': 128, 'median_ms': 1234.5, 'runs': 3}]}  # fmt: skip
+  student = {
+    'role': 'student',
+    'network': 's',
+    'parameters': 1234,
+    'bytes': 2_500_000,
+    'latency': [
+      {'batch': 1, 'median_ms': 0.12345, 'runs': 9},
+      {'batch': 128, 'median_ms': 1234.5, 'runs': 3},
+    ],
+  }
   teacher = {'role': 'teacher', 'network': 'own:t', 'parameters': 5, 'bytes': None, 'latency': []}
   assert card.size_table([student, teacher]).splitlines()[2:] == [
-    '| student: s | 1,234 | 2.50 | 0.123 (9) | 1,234 (3) |', '| teacher: own:t | 5 | – | – | – |']  # fmt: skip
+    '| student: s | 1,234 | 2.50 | 0.123 (9) | 1,234 (3) |',
+    '| teacher: own:t | 5 | – | – | – |',
+  ]

@@ -37,15 +37,24 @@ def one_class(logits):
   return logits
 
 
-@pytest.mark.parametrize('fault', [
-  one_class, lambda logits: logits + 1e-4, lambda logits: logits[:, ::-1], lambda logits: np.full_like(logits, np.nan),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'fault',
+  [
+    one_class,
+    lambda logits: logits + 1e-4,
+    lambda logits: logits[:, ::-1],
+    lambda logits: np.full_like(logits, np.nan),
+  ],
+)
 def test_a_fault_in_the_outputs_is_noticed(fault):
   with pytest.raises(KdJaxError, match='differ by'):
     runners.compare(changed(fault), REFERENCE)
 
 
-@pytest.mark.parametrize('fault', [lambda logits: logits[:1], lambda logits: logits[:, :-1], lambda logits: logits[:, None]])
+@pytest.mark.parametrize(
+  'fault',
+  [lambda logits: logits[:1], lambda logits: logits[:, :-1], lambda logits: logits[:, None]],
+)
 def test_another_shape_is_noticed(fault):
   with pytest.raises(KdJaxError, match='give an array of shape'):
     runners.compare(changed(fault), REFERENCE)
@@ -65,7 +74,9 @@ def test_each_weight_counts(leaf):
   leaves, structure = jax.tree.flatten(VARIABLES)
   leaves[leaf] = leaves[leaf] * 1.01 + 0.01
   with pytest.raises(KdJaxError):
-    runners.compare(runners.in_jax(Trained(NETWORK, jax.tree.unflatten(structure, leaves))), REFERENCE)
+    runners.compare(
+      runners.in_jax(Trained(NETWORK, jax.tree.unflatten(structure, leaves))), REFERENCE
+    )
 
 
 def test_latencies_take_turns(monkeypatch):
@@ -82,5 +93,6 @@ def test_latencies_take_turns(monkeypatch):
 
   quick, slower = runners.latencies([slow('a', 0.001), slow('b', 0.01)], 4)
   assert set(calls) == {('a', 4), ('b', 4)} and calls[:4] == [('a', 4), ('b', 4)] * 2
-  assert quick['batch'] == 4 and quick['runs'] == slower['runs'] == len(calls) / 2 - 1 >= 5  # the first does not count
+  # the first does not count
+  assert quick['batch'] == 4 and quick['runs'] == slower['runs'] == len(calls) / 2 - 1 >= 5
   assert 1 <= quick['median_ms'] < slower['median_ms'] and slower['median_ms'] >= 10

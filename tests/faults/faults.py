@@ -1,6 +1,8 @@
-"""Faults other than kills: each is done to a copy of a short run, which says so, is started again, and ends as if nothing had been.
+"""Faults other than kills: each is done to a copy of a short run, which says so, is started again,
+and ends as if nothing had been.
 
-Most are done to a run that was stopped in its last phase, with a checkpoint in it: two phases are finished by then.
+Most are done to a run that was stopped in its last phase, with a checkpoint in it: two phases are
+finished by then.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ REFUSED, UNHARMED = 2, 0  # exit codes
 PAGE = 4096
 WAYS = {'truncated': 1, 'flipped': 2, 'missing': 1}  # how files are damaged, and how often each
 WIDTH = 150  # characters of what was said
-MOUNTED = ('full disk', 'read-only')  # how the names of those begin that take a file system of their own
+# how the names of those begin that take a file system of their own
+MOUNTED = ('full disk', 'read-only')
 
 
 def nothing() -> None:
@@ -80,11 +83,17 @@ class Outcome(NamedTuple):
 
 
 def stopped(base: Path) -> None:
-  """Makes the run that most faults are done to, unless it is there: SIGTERM stops it in its last phase."""
+  """Makes the run that most faults are done to, unless it is there:
+
+  SIGTERM stops it in its last phase.
+  """
   folder = base / STOPPED
   if not folder.exists():
     aim = Aim(stage('recording an epoch'), ('student', 0), LAUNCH)
-    sat = fork(folder, before=lambda: kills.strike(folder, aim, 0, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    sat = fork(
+      folder,
+      before=lambda: kills.strike(folder, aim, 0, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+    )
     phase, step = sitting.reached(folder)
     assert sat.code == 130 and phase == 'student' and STEPS <= step < 2 * STEPS, sat.said
 
@@ -105,7 +114,11 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
         copy(fault.state, folder)
       done = fault.do(Try(folder, number, draw, stack))
       met = fork(folder, before=done.before, program=fault.program, extra=done.extra)
-      said = next((line for line in met.said.splitlines() if 'damaged' in line), '') if met.code == UNHARMED else met.line
+      said = (
+        next((line for line in met.said.splitlines() if 'damaged' in line), '')
+        if met.code == UNHARMED
+        else met.line
+      )
       expected = met.code in fault.codes and 'Traceback' not in met.said
       if met.code == REFUSED:
         expected &= bool(re.search(fault.says, said))
@@ -115,11 +128,19 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
       if fault.program == REPORT:
         sitting.ended(fork(folder, program=REPORT))
       differing = sitting.compared(base / UNDISTURBED, folder, report=fault.program == REPORT)
-      yield Outcome(fault.name, met.code, said.replace(str(folder), 'DIR').replace(str(base), '…'), differing, expected)
+      yield Outcome(
+        fault.name,
+        met.code,
+        said.replace(str(folder), 'DIR').replace(str(base), '…'),
+        differing,
+        expected,
+      )
 
 
 def copy(state: str, folder: Path) -> None:
-  """Makes the folder, which may be there, a copy of the run that lies beside it under that name, with its decoded images."""
+  """Makes the folder, which may be there, a copy of the run that lies beside it under that name,
+  with its decoded images.
+  """
   before = folder.with_name(state)
   if state == STOPPED:
     stopped(folder.parent)
@@ -155,12 +176,22 @@ def full(at: Try) -> Done:
   if at.number == 0:
     return Done(mend=fill(at.folder, 0))
   act = functools.partial(fill, at.folder, 0)
-  return Done(functools.partial(kills.strike, at.folder, in_last_phase(at.number), 0, act), (at.folder / 'filler').unlink)
+  return Done(
+    functools.partial(kills.strike, at.folder, in_last_phase(at.number), 0, act),
+    (at.folder / 'filler').unlink,
+  )
 
 
 def in_last_phase(number: int) -> Aim:
   """A stage of the run's last phase, or just after it; in turns."""
-  names = ('training', 'recording an epoch', 'saving a checkpoint', 'testing', 'saving a network', 'drawing curves')
+  names = (
+    'training',
+    'recording an epoch',
+    'saving a checkpoint',
+    'testing',
+    'saving a network',
+    'drawing curves',
+  )
   name = names[number % len(names)]
   return Aim(stage(name), kills.END if name == 'drawing curves' else ('student', 1), LAUNCH)
 
@@ -189,7 +220,9 @@ def read_only(state: str) -> Callable[[Try], Done]:
 def limited(at: Try) -> Done:
   """No file may be larger, from a stage of the run on."""
   limit = int(50 * 2 ** at.draw.uniform(0, 5))
-  act = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+  act = functools.partial(
+    resource.setrlimit, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)
+  )
   return Done(functools.partial(kills.strike, at.folder, in_last_phase(at.number), 0, act))
 
 
@@ -202,14 +235,19 @@ def vanished(at: Try) -> Done:
     shutil.rmtree(at.folder, ignore_errors=True)
     away.rename(at.folder)
 
-  return Done(lambda: kills.strike(at.folder, in_last_phase(at.number), 0, lambda: at.folder.rename(away)), mend)
+  return Done(
+    lambda: kills.strike(at.folder, in_last_phase(at.number), 0, lambda: at.folder.rename(away)),
+    mend,
+  )
 
 
 # Two processes.
 
 
 def held(at: Try) -> Done:
-  """Another process is at work in the folder: it has got to its first epoch when this one starts, and ends undisturbed."""
+  """Another process is at work in the folder: it has got to its first epoch when this one starts,
+  and ends undisturbed.
+  """
   process = at.stack.enter_context(sitting.beside(at.folder, 'epoch 1 of'))
   return Done(mend=process.wait)
 
@@ -222,8 +260,11 @@ def left_lock(at: Try) -> Done:
 # Damaged files.
 
 
-def damage(pattern: str, how: str, *, remedy: str = '', newest: bool = False) -> Callable[..., Done]:
-  """A fault that cuts a file short, flips a bit of it, or removes it: one of those that the pattern finds in the run, or its cache.
+def damage(
+  pattern: str, how: str, *, remedy: str = '', newest: bool = False
+) -> Callable[..., Done]:
+  """A fault that cuts a file short, flips a bit of it, or removes it: one of those that the pattern
+  finds in the run, or its cache.
 
   `remedy` is what is removed where the run refuses to go on; by default the file.
   """
@@ -232,7 +273,9 @@ def damage(pattern: str, how: str, *, remedy: str = '', newest: bool = False) ->
     place = sitting.cache(at.folder) if pattern.endswith('.npy') else at.folder
     found = sorted(path for path in place.glob(pattern) if path.is_file())
     if newest:
-      last = max(int(path.relative_to(at.folder / 'phases/student/checkpoints').parts[0]) for path in found)
+      last = max(
+        int(path.relative_to(at.folder / 'phases/student/checkpoints').parts[0]) for path in found
+      )
       found = [path for path in found if f'/checkpoints/{last}/' in str(path)]
     spoil(at.draw.choice(found), how, at.draw)
 
@@ -259,7 +302,11 @@ def spoil(path: Path, how: str, draw: random.Random) -> None:
 
 def all_checkpoints(at: Try) -> Done:
   for place in (at.folder / 'phases/student/checkpoints').iterdir():
-    spoil(max((place / 'arrays').rglob('*'), key=lambda path: path.is_file() * path.stat().st_size), 'flipped', at.draw)
+    spoil(
+      max((place / 'arrays').rglob('*'), key=lambda path: path.is_file() * path.stat().st_size),
+      'flipped',
+      at.draw,
+    )
   return Done()
 
 
@@ -304,7 +351,9 @@ def poison(phase: str, at: int) -> None:
   def run(members, frozen, work, *rest, **more):
     def step(states, *given):
       if members[0].phase.name == phase and int(states[0].step) == at:
-        states = jax.tree.map(lambda leaf: leaf * jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, states)
+        states = jax.tree.map(
+          lambda leaf: leaf * jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, states
+        )
       return work.step(states, *given)
 
     return train(members, frozen, work._replace(step=step), *rest, **more)
@@ -313,14 +362,20 @@ def poison(phase: str, at: int) -> None:
 
 
 def exhausted(at: Try) -> Done:
-  """The process may have little more memory than it has when it starts to train on images of 768 × 768 pixels."""
+  """The process may have little more memory than it has when it starts to train on images of 768 ×
+  768 pixels.
+  """
 
   def limit() -> None:
     pages = int(Path('/proc/self/statm').read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * PAGE + (150 << 20), resource.RLIM_INFINITY))
 
   start = kills.strike, at.folder, Aim(stage('training'), ('teacher', 0), LAUNCH), 0, limit
-  return Done(functools.partial(*start), lambda: shutil.rmtree(at.folder), ('--config.image_size=768', '--config.batch_size=128'))
+  return Done(
+    functools.partial(*start),
+    lambda: shutil.rmtree(at.folder),
+    ('--config.image_size=768', '--config.batch_size=128'),
+  )
 
 
 ROOM = 'No space left|room'
@@ -329,32 +384,132 @@ FAULTS = (
   Fault('full disk, decoding images', 3, full_cache, (REFUSED,), ROOM, FRESH),
   Fault('limit on the size of files', 6, limited, (REFUSED,), 'File too large'),
   Fault('read-only workdir', 1, read_only(STOPPED), (REFUSED,), 'Read-only file system', FRESH),
-  Fault('read-only workdir, report', 1, read_only(UNDISTURBED), (REFUSED,), 'Read-only file system', FRESH, REPORT),
-  Fault('workdir vanishes', 6, vanished, (REFUSED,), 'make sure that it is a folder|cannot be|was moved'),
+  Fault(
+    'read-only workdir, report',
+    1,
+    read_only(UNDISTURBED),
+    (REFUSED,),
+    'Read-only file system',
+    FRESH,
+    REPORT,
+  ),
+  Fault(
+    'workdir vanishes', 6, vanished, (REFUSED,), 'make sure that it is a folder|cannot be|was moved'
+  ),
   Fault('second launch', 1, held, (REFUSED,), 'another process is running in', FRESH),
   Fault('lock left behind', 1, left_lock, (UNHARMED,), ''),
-  *(Fault(f'{name}, {how}', times, damage(pattern, how, remedy=remedy, newest='newest' in name), codes, says, state, program)
+  *(
+    Fault(
+      f'{name}, {how}',
+      times,
+      damage(pattern, how, remedy=remedy, newest='newest' in name),
+      codes,
+      says,
+      state,
+      program,
+    )
     for name, pattern, codes, says, remedy, state, program in (
-      ('newest checkpoint', 'phases/student/checkpoints/*/**/*', (UNHARMED,), '', '', STOPPED, LAUNCH),
-      ('network of a finished phase', 'networks/teacher/**/*', (UNHARMED,), '', '', STOPPED, LAUNCH),
-      ('result.json of a finished phase', 'phases/boundary/result.json', (UNHARMED,), '', '', STOPPED, LAUNCH),
-      ('history.csv of a finished phase', 'phases/teacher/history.csv', (UNHARMED,), '', '', STOPPED, LAUNCH),
-      ('results.json', 'results.json', (UNHARMED, REFUSED), 'delete it and run again', '', STOPPED, LAUNCH),
-      ('config.json', 'config.json', (UNHARMED, REFUSED), 'delete it and run again|another configuration', '', STOPPED, LAUNCH),
-      ('data.json', 'data.json', (UNHARMED, REFUSED), 'delete it and run again|have changed', '', STOPPED, LAUNCH),
+      (
+        'newest checkpoint',
+        'phases/student/checkpoints/*/**/*',
+        (UNHARMED,),
+        '',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
+      (
+        'network of a finished phase',
+        'networks/teacher/**/*',
+        (UNHARMED,),
+        '',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
+      (
+        'result.json of a finished phase',
+        'phases/boundary/result.json',
+        (UNHARMED,),
+        '',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
+      (
+        'history.csv of a finished phase',
+        'phases/teacher/history.csv',
+        (UNHARMED,),
+        '',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
+      (
+        'results.json',
+        'results.json',
+        (UNHARMED, REFUSED),
+        'delete it and run again',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
+      (
+        'config.json',
+        'config.json',
+        (UNHARMED, REFUSED),
+        'delete it and run again|another configuration',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
+      (
+        'data.json',
+        'data.json',
+        (UNHARMED, REFUSED),
+        'delete it and run again|have changed',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
       ('versions.json', 'versions.json', (UNHARMED,), '', '', STOPPED, LAUNCH),
-      ('decoded images', '**/*-image.npy', (UNHARMED, REFUSED), 'have changed', '', STOPPED, LAUNCH),
+      (
+        'decoded images',
+        '**/*-image.npy',
+        (UNHARMED, REFUSED),
+        'have changed',
+        '',
+        STOPPED,
+        LAUNCH,
+      ),
       ('predictions.npz, report', 'predictions.npz', (UNHARMED,), '', '', UNDISTURBED, REPORT),
       ('index.html, report', 'report/index.html', (UNHARMED,), '', '', UNDISTURBED, REPORT),
-    ) for how, times in WAYS.items()),
+    )
+    for how, times in WAYS.items()
+  ),
   Fault('all checkpoints of a phase, flipped', 1, all_checkpoints, (UNHARMED,), ''),
   Fault('image, truncated', 1, spoiled_image('truncated'), (REFUSED,), r'\.png', FRESH),
   Fault('image, truncated, in mid-run', 1, spoiled_image('truncated'), (REFUSED,), r'\.png'),
-  *(Fault(f'NaN in {phase}', 1, poisoned(phase), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+", FRESH)
-    for phase in ('teacher', 'boundary')),
-  Fault('NaN in student', 1, poisoned('student'), (REFUSED,), r"'term/\w+' was nan at or shortly before step \d+"),
+  *(
+    Fault(
+      f'NaN in {phase}',
+      1,
+      poisoned(phase),
+      (REFUSED,),
+      r"'term/\w+' was nan at or shortly before step \d+",
+      FRESH,
+    )
+    for phase in ('teacher', 'boundary')
+  ),
+  Fault(
+    'NaN in student',
+    1,
+    poisoned('student'),
+    (REFUSED,),
+    r"'term/\w+' was nan at or shortly before step \d+",
+  ),
   Fault('memory exhausted', 1, exhausted, (REFUSED,), 'no memory left .*lower batch_size', FRESH),
-)  # fmt: skip
+)
 
 
 class Study:
@@ -374,26 +529,42 @@ class Study:
     for fault in FAULTS:
       if os.geteuid() and fault.name.startswith(MOUNTED):
         self._say(f'skipped {fault.name}: it takes root to mount a file system')
-      elif fault.name.startswith(names) and not any(outcome.fault == fault.name for outcome in self.outcomes):
+      elif fault.name.startswith(names) and not any(
+        outcome.fault == fault.name for outcome in self.outcomes
+      ):
         found = list(tries(self._base, fault, seed=self._seed))
         for outcome in found:
-          self._say(f'{"ok" if outcome.harmless else "WRONG"} {outcome.fault}: {outcome.code}, {outcome.said}, {outcome.differing}')
+          self._say(
+            f'{"ok" if outcome.harmless else "WRONG"} {outcome.fault}: {outcome.code}, '
+            f'{outcome.said}, {outcome.differing}'
+          )
         with open(self._kept, 'a') as file:
           file.write(json.dumps(found) + '\n')
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
   """The outcomes as Markdown, a row a fault."""
-  lines = ['| fault | n | exit codes | what was said, of one | after starting again |', '|---|---|---|---|---|']
+  lines = [
+    '| fault | n | exit codes | what was said, of one | after starting again |',
+    '|---|---|---|---|---|',
+  ]
   for name in dict.fromkeys(map(subject, outcomes)):
     found = [outcome for outcome in outcomes if subject(outcome) == name]
-    ways = ', '.join(dict.fromkeys(outcome.fault.removeprefix(name).removeprefix(', ') for outcome in found))
+    ways = ', '.join(
+      dict.fromkeys(outcome.fault.removeprefix(name).removeprefix(', ') for outcome in found)
+    )
     codes = ', '.join(map(str, sorted({outcome.code for outcome in found})))
     said = next((outcome.said for outcome in found if outcome.said), '').replace('|', '\\|')
-    differing, odd = (sum(flags) for flags in zip(*((bool(o.differing), not o.expected) for o in found), strict=True))
+    differing, odd = (
+      sum(flags)
+      for flags in zip(*((bool(o.differing), not o.expected) for o in found), strict=True)
+    )
     after = f'{differing} DIFFER' if differing else 'identical'
-    lines.append(f'| {name}{ways and f": {ways}"} | {len(found)} | {codes} | {said if len(said) <= WIDTH else f"{said[:WIDTH]}…"} | '
-                 f'{after}{f", {odd} UNEXPECTED" if odd else ""} |')  # fmt: skip
+    lines.append(
+      f'| {name}{ways and f": {ways}"} | {len(found)} | {codes} | '
+      f'{said if len(said) <= WIDTH else f"{said[:WIDTH]}…"} | '
+      f'{after}{f", {odd} UNEXPECTED" if odd else ""} |'
+    )
   return '\n'.join(lines)
 
 

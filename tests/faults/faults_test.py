@@ -1,4 +1,6 @@
-"""Runs that are killed, stopped or damaged, as processes of their own: they end as if nothing had happened."""
+"""Runs that are killed, stopped or damaged, as processes of their own: they end as if nothing had
+happened.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,40 @@ def quick_compilation():
 
 @pytest.fixture(scope='module')
 def tried(tmp_path_factory):
-  """The command, with few faults: its folder, in which a run lies that nobody disturbed, and what it said."""
+  """The command, with few faults: its folder, in which a run lies that nobody disturbed, and what
+  it said.
+  """
   base = tmp_path_factory.mktemp('faults') / 'base'
-  command = [sys.executable, '-m', 'tests.faults', f'--workdir={base}', '--kills=2', '--launches=0', '--faults=NaN in teacher']
-  done = subprocess.run(command, cwd=sitting.ROOT, env={**os.environ, **sitting.compiled(base)}, capture_output=True, text=True)
+  command = [
+    sys.executable,
+    '-m',
+    'tests.faults',
+    f'--workdir={base}',
+    '--kills=2',
+    '--launches=0',
+    '--faults=NaN in teacher',
+  ]
+  done = subprocess.run(
+    command,
+    cwd=sitting.ROOT,
+    env={**os.environ, **sitting.compiled(base)},
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 0, done.stdout + done.stderr
   return base, done.stdout
 
 
 @pytest.fixture(scope='module')
 def interrupted(tried):
-  """A run that SIGTERM stopped, and Ctrl-C after it: its folder, both sittings, the newest checkpoint after each."""
+  """A run that SIGTERM stopped, and Ctrl-C after it: its folder, both sittings, the newest
+  checkpoint after each.
+  """
   place, stops = tried[0] / 'interrupted', []
-  for number, line in ((signal.SIGTERM, 'teacher, epoch 1 of'), (signal.SIGINT, 'boundary, epoch 1 of')):
+  for number, line in (
+    (signal.SIGTERM, 'teacher, epoch 1 of'),
+    (signal.SIGINT, 'boundary, epoch 1 of'),
+  ):
     sat = sitting.sit(place, until=lambda seconds, said, line=line: line in said, number=number)
     stops.append((sat, sitting.reached(place)))
   return place, stops
@@ -49,7 +72,10 @@ def test_kills_and_a_fault_change_nothing(tried):
   killed = [Kill(*kill) for kill in run]
   assert len(killed) == 2 and all(kill.harmless for kill in killed) and kills.table(killed) in said
   assert {kill.stage for kill in killed} <= {kills.OTHER, *(stage.name for stage in kills.STAGES)}
-  assert "| NaN in teacher | 1 | 2 | launch.py: 'term/cross_entropy' was nan at or shortly before step 10: training diverged" in said
+  assert (
+    "| NaN in teacher | 1 | 2 | launch.py: 'term/cross_entropy' was nan at or shortly before step "
+    '10: training diverged' in said
+  )
 
 
 def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(interrupted):
@@ -57,9 +83,14 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(interrupted):
   for sat, _ in stops:
     assert sat.code == 130, sat.said
     assert 'Traceback' not in sat.said
-    assert sat.said.endswith(f'Stopped; everything is saved in {place}. The same command goes on from here.\n')
+    assert sat.said.endswith(
+      f'Stopped; everything is saved in {place}. The same command goes on from here.\n'
+    )
   (_, before), (following, after) = stops
-  assert sitting.resumed(following.said) == '{} {}'.format(*before) and sitting.order(before) > (0, 0)
+  assert sitting.resumed(following.said) == '{} {}'.format(*before) and sitting.order(before) > (
+    0,
+    0,
+  )
   assert sitting.order(after) > sitting.order(before)
 
 
@@ -68,7 +99,10 @@ def test_a_damaged_network_is_made_again_from_the_checkpoints(tried, interrupted
   network = place / 'networks' / 'teacher' / 'kd_jax_network.json'
   network.write_text(network.read_text().replace('nets:small', 'nets:smell'))
   sat = sitting.ended(sitting.sit(place))
-  assert 'teacher was finished and is damaged, so that it is finished again from its last checkpoint: the network in ' in sat.said
+  assert (
+    'teacher was finished and is damaged, so that it is finished again from its last checkpoint: '
+    'the network in ' in sat.said
+  )
   assert 'teacher: all 2 epochs are done.' in sat.said
   assert sitting.differences(base / UNDISTURBED, place, report=False) == []
 
@@ -96,4 +130,6 @@ def test_a_kill_that_did_harm_is_told():
   harmful = [kill._replace(resumed='teacher 0'), kill._replace(differing=('results.json',))]
   assert not any(each.harmless for each in harmful)
   lines = kills.table([kill, *harmful]).splitlines()
-  assert '| training | 3 | 3, 0, 0, 0 | 2 of 3 | 2 |' in lines and lines[-1].startswith('| all | 3 |')
+  assert '| training | 3 | 3, 0, 0, 0 | 2 of 3 | 2 |' in lines and lines[-1].startswith(
+    '| all | 3 |'
+  )

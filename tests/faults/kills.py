@@ -1,8 +1,10 @@
-"""SIGKILLs over the whole life of short runs, each resumed, and the runs' ends compared with that of one that nobody disturbed.
+"""SIGKILLs over the whole life of short runs, each resumed, and the runs' ends compared with that
+of one that nobody disturbed.
 
-Some are of `python launch.py` itself, at moments drawn uniformly from the time that a sitting is expected to take, from the start of
-the interpreter to the last figure. Most are of a sitting in a child process, and are aimed: a thread looks at the stacks of the others
-until one is in the stage of the run that was drawn, such as the writing of a checkpoint, and strikes a drawn time later.
+Some are of `python launch.py` itself, at moments drawn uniformly from the time that a sitting is
+expected to take, from the start of the interpreter to the last figure. Most are of a sitting in a
+child process, and are aimed: a thread looks at the stacks of the others until one is in the stage
+of the run that was drawn, such as the writing of a checkpoint, and strikes a drawn time later.
 """
 
 from __future__ import annotations
@@ -24,7 +26,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults import sitting as sittings
-from tests.faults.sitting import LAUNCH, PHASES, REPORT, STEPS, Sitting, ended, fork, order, reached, resumed, sit
+from tests.faults.sitting import (
+  LAUNCH,
+  PHASES,
+  REPORT,
+  STEPS,
+  Sitting,
+  ended,
+  fork,
+  order,
+  reached,
+  resumed,
+  sit,
+)
 
 MOST = 5  # kills of a run at random moments
 AIMED = 10  # kills of a run that are aimed
@@ -38,10 +52,12 @@ class Stage(NamedTuple):
   name: str
   calls: tuple[str, ...]
   most: float  # seconds that a kill comes after it was seen, at most
-  when: str  # 'start', 'phase', 'epoch' (each of a phase's), 'resumed', 'after' (a phase), 'end' or 'report'
+  # 'start', 'phase', 'epoch' (each of a phase's), 'resumed', 'after' (a phase), 'end' or 'report'
+  when: str
 
 
-# In the order of a run's life. A later one stands inside an earlier one where both are on the stacks.
+# In the order of a run's life. A later one stands inside an earlier one where both are on the
+# stacks.
 STAGES = (
   Stage('preparing the data', ('folders.py:read',), 0.05, 'start'),
   Stage('keeping decoded images', ('decoded.py:_write',), 0.01, 'start'),
@@ -61,7 +77,9 @@ STAGES = (
   Stage('drawing the comparison', ('pictures.py:of_run', 'plots.py:plot_comparison'), 0.1, 'end'),
   Stage('report: predicting', ('inference.py:predict',), 0.3, 'report'),
   Stage('report: making the page', ('run_page.py:page',), 0.3, 'report'),
-  Stage('report: writing its files', ('report.py:of_run', 'records.py:write_bytes'), 0.002, 'report'),
+  Stage(
+    'report: writing its files', ('report.py:of_run', 'records.py:write_bytes'), 0.002, 'report'
+  ),
 )
 OTHER = 'starting, or between stages'
 
@@ -81,8 +99,10 @@ class Kill(NamedTuple):
   aim: str  # the stage, or the moment, that was drawn
   stage: str  # the one in which it struck
   reached: str  # the newest checkpoint on the disk
-  resumed: str = ''  # where the next sitting went on, as it says itself; empty where it was killed before it said
-  differing: tuple[str, ...] = ()  # files of the finished run that are not those of the undisturbed one
+  # where the next sitting went on, as it says itself; empty where it was killed before it said
+  resumed: str = ''
+  # files of the finished run that are not those of the undisturbed one
+  differing: tuple[str, ...] = ()
 
   @property
   def harmless(self) -> bool:
@@ -96,16 +116,22 @@ def aims(seed: int) -> Iterator[Aim]:
     found = []
     for stage in STAGES:
       places = {
-        'start': [(phase, 0) for phase in PHASES][:1], 'phase': [(phase, 0) for phase in PHASES], 'after': [*nexts.values()],
-        'epoch': [(phase, step) for phase in PHASES for step in (0, STEPS)], 'resumed': [(phase, STEPS) for phase in PHASES],
-        'end': [END], 'report': [END],
-      }[stage.when]  # fmt: skip
+        'start': [(phase, 0) for phase in PHASES][:1],
+        'phase': [(phase, 0) for phase in PHASES],
+        'after': [*nexts.values()],
+        'epoch': [(phase, step) for phase in PHASES for step in (0, STEPS)],
+        'resumed': [(phase, STEPS) for phase in PHASES],
+        'end': [END],
+        'report': [END],
+      }[stage.when]
       found += [Aim(stage, place, REPORT if stage.when == 'report' else LAUNCH) for place in places]
     yield from random.Random(f'{seed} {cycle}').sample(found, len(found))
 
 
 def led_to(aim: Aim) -> list[Aim]:
-  """The aim, after another one that makes it possible: a checkpoint is restored once training was killed."""
+  """The aim, after another one that makes it possible: a checkpoint is restored once training was
+  killed.
+  """
   first = next(stage for stage in STAGES if stage.name == 'training')
   return [aim._replace(stage=first), aim] if aim.stage.when == 'resumed' else [aim]
 
@@ -133,7 +159,8 @@ def kill_here() -> None:
 def _inside(stage: Stage) -> bool:
   """Whether a thread of this process is in the stage."""
   interval = sys.getswitchinterval()
-  sys.setswitchinterval(5)  # the stacks must not change while they are read: on Python 3.11 a frame then is no frame
+  # the stacks must not change while they are read: on Python 3.11 a frame then is no frame
+  sys.setswitchinterval(5)
   time.sleep(0)  # who waits for the interpreter takes note of that
   try:
     return any(_is_in(stage, frame) for frame in sys._current_frames().values())
@@ -147,19 +174,28 @@ def _is_in(stage: Stage, frame: types.FrameType | None) -> bool:
   while frame is not None and wanted:
     file, _, name = wanted[-1].partition(':')
     code = frame.f_code
-    if code.co_name == name and code.co_filename.endswith(f'/{file}') and '/kd_jax/' in code.co_filename:
+    if (
+      code.co_name == name
+      and code.co_filename.endswith(f'/{file}')
+      and '/kd_jax/' in code.co_filename
+    ):
       wanted.pop()
     frame = frame.f_back
   return not wanted
 
 
 class Study:
-  """Kills of runs in a folder. A line of kills.jsonl is of a run that has ended: a study that was itself interrupted goes on."""
+  """Kills of runs in a folder.
+
+  A line of kills.jsonl is of a run that has ended: a study that was itself interrupted goes on.
+  """
 
   def __init__(self, base: Path, *, seed: int, say: Callable[[str], None] = print):
     self._base, self._seed, self._say, self._kept = base, seed, say, base / 'kills.jsonl'
     undisturbed(base)
-    self._say(f'{len(os.sched_getaffinity(0))} threads, seed {seed}, {len(self.kills)} kills are known')
+    self._say(
+      f'{len(os.sched_getaffinity(0))} threads, seed {seed}, {len(self.kills)} kills are known'
+    )
 
   @property
   def kills(self) -> list[Kill]:
@@ -169,8 +205,12 @@ class Study:
     """Goes on until there are `count` aimed kills."""
     while (left := count - sum(not is_random(kill) for kill in self.kills)) > 0:
       number = len(self._runs()) + 1
-      chosen = [*itertools.islice(aims(self._seed), AIMED * number, AIMED * number + min(AIMED, left))]
-      chosen.sort(key=lambda aim: (aim.program == REPORT, order(aim.place), STAGES.index(aim.stage)))
+      chosen = [
+        *itertools.islice(aims(self._seed), AIMED * number, AIMED * number + min(AIMED, left))
+      ]
+      chosen.sort(
+        key=lambda aim: (aim.program == REPORT, order(aim.place), STAGES.index(aim.stage))
+      )
       self._run(number, lambda run, chosen=chosen: self._aimed(run, chosen))
 
   def at_random(self, count: int) -> None:
@@ -189,7 +229,9 @@ class Study:
         run.sit(program)
       program = aim.program
       delay = run.draw.choice((0, 1)) * run.draw.uniform(0, aim.stage.most)
-      sitting = run.sit(aim.program, lambda aim=aim, delay=delay: strike(run.folder, aim, delay, kill_here))
+      sitting = run.sit(
+        aim.program, lambda aim=aim, delay=delay: strike(run.folder, aim, delay, kill_here)
+      )
       if sitting.code:
         run.killed(aim.stage.name, sitting.said.rpartition('killed while ')[2])
 
@@ -200,13 +242,18 @@ class Study:
       left = 1 - (STEPS * sum([*PHASES.values()][:phase]) + step) / steps
       expected = start_up + left * (seconds - start_up)
       moment = run.draw.uniform(0, expected)
-      sitting = run.note(sit(run.folder, until=lambda seconds, said, moment=moment: seconds >= moment))
+      sitting = run.note(
+        sit(run.folder, until=lambda seconds, said, moment=moment: seconds >= moment)
+      )
       if not sitting.code:
         break  # it ended before its moment came
       run.killed(f'{moment:.1f} of {expected:.1f} s', seen(run.folder, sitting.said))
 
   def _run(self, number: int, disturb: Callable[[Run], None]) -> None:
-    """A run that is disturbed, ended and compared. Its kills are written down; where they did no harm, it is removed."""
+    """A run that is disturbed, ended and compared.
+
+    Its kills are written down; where they did no harm, it is removed.
+    """
     run = Run(self._base, number, random.Random(f'{self._seed} run {number}'))
     disturb(run)
     run.sit(LAUNCH)
@@ -216,13 +263,23 @@ class Study:
     with open(self._kept, 'a') as file:
       file.write(json.dumps(kills) + '\n')
     for kill in kills:
-      self._say(f'run {number}: {kill.aim} → {kill.stage}, {kill.reached}, went on from {kill.resumed or "–"}')
-    self._say(f'run {number} ended, {len(self.kills)} kills: {"identical" if not compared else f"differs in {compared}"}')
+      self._say(
+        f'run {number}: {kill.aim} → {kill.stage}, {kill.reached}, went on from '
+        f'{kill.resumed or "–"}'
+      )
+    self._say(
+      f'run {number} ended, {len(self.kills)} kills: '
+      f'{"identical" if not compared else f"differs in {compared}"}'
+    )
     if all(kill.harmless for kill in kills):
       run.remove()
 
   def _runs(self) -> list[list]:
-    return [json.loads(line) for line in self._kept.read_text().splitlines()] if self._kept.exists() else []
+    return (
+      [json.loads(line) for line in self._kept.read_text().splitlines()]
+      if self._kept.exists()
+      else []
+    )
 
 
 class Run:
@@ -240,7 +297,10 @@ class Run:
     return self.note(fork(self.folder, before=before, program=program))
 
   def note(self, sitting: Sitting) -> Sitting:
-    """A sitting that was killed, or has ended; it tells where it went on after the kill before. Raises RuntimeError on others."""
+    """A sitting that was killed, or has ended; it tells where it went on after the kill before.
+
+    Raises RuntimeError on others.
+    """
     if self.kills and not self.kills[-1].resumed:
       self.kills[-1] = self.kills[-1]._replace(resumed=resumed(sitting.said))
     return sitting if sitting.code == -signal.SIGKILL else ended(sitting)
@@ -264,7 +324,9 @@ def timed(base: Path) -> tuple[float, float]:
   """Seconds of another such run, when all is compiled, and until it says something."""
   said: list[float] = []
   with tempfile.TemporaryDirectory(dir=base) as folder:
-    sitting = ended(sit(Path(folder), until=lambda seconds, text: bool(text and said.append(seconds))))
+    sitting = ended(
+      sit(Path(folder), until=lambda seconds, text: bool(text and said.append(seconds)))
+    )
   shutil.rmtree(sittings.cache(Path(folder)))
   return sitting.seconds, said[0]
 
@@ -291,12 +353,18 @@ def seen(folder: Path, said: str) -> str:
 def table(kills: Sequence[Kill]) -> str:
   """The kills as Markdown, by stage."""
   names, phases = [OTHER, *(stage.name for stage in STAGES)], (*PHASES, 'end')
-  lines = ['| SIGKILL while | n | in teacher, boundary, student, after | went on from what was saved, of those that told | identical |',
-           '|---|---|---|---|---|']  # fmt: skip
+  lines = [
+    '| SIGKILL while | n | in teacher, boundary, student, after | went on from what was saved, of '
+    'those that told | identical |',
+    '|---|---|---|---|---|',
+  ]
   for name in [*names, 'all']:
     found = [kill for kill in kills if name in (kill.stage, 'all')]
     where = Counter(kill.reached.split()[0] for kill in found)
     told = [kill.resumed == kill.reached for kill in found if kill.resumed]
-    lines.append(f'| {name} | {len(found)} | {", ".join(str(where[phase]) for phase in phases)} | {sum(told)} of {len(told)} | '
-                 f'{sum(not kill.differing for kill in found)} |')  # fmt: skip
+    lines.append(
+      f'| {name} | {len(found)} | {", ".join(str(where[phase]) for phase in phases)} | {sum(told)} '
+      f'of {len(told)} | '
+      f'{sum(not kill.differing for kill in found)} |'
+    )
   return '\n'.join(lines)

@@ -1,9 +1,12 @@
-"""A short run that faults are tried on: its images, one sitting of it as a process, and what a finished one holds, bit for bit.
+"""A short run that faults are tried on: its images, one sitting of it as a process, and what a
+finished one holds, bit for bit.
 
-A run is a teacher, the two phases of AB, and the report on them, on a few digits that lie as a folder of images, with networks of one
+A run is a teacher, the two phases of AB, and the report on them, on a few digits that lie as a
+folder of images, with networks of one
 convolution: what a sitting takes is Python's time. A sitting is either
-`python launch.py`, started anew, or the same command in a child of this process, which has imported all that takes long: that saves
-two thirds of a sitting's time. Runs use as many threads as this process may: on other numbers of them, sums are taken in another order.
+`python launch.py`, started anew, or the same command in a child of this process, which has imported
+all that takes long: that saves two thirds of a sitting's time. Runs use as many threads as this
+process may: on other numbers of them, sums are taken in another order.
 """
 
 from __future__ import annotations
@@ -33,10 +36,17 @@ STEPS = 5  # of an epoch
 IMAGES = {'train': 23, 'test': 7}  # of each digit
 FLAGS = (
   '--config=digits_kd',
-  '--config.image_size=16', '--config.validation_examples=70', '--config.batch_size=32', '--config.method=ab',
-  '--config.baseline=False', '--config.epochs=4', '--config.ab.boundary_share=0.5', '--config.teacher_epochs=2',
-  '--config.teacher=nets:small', '--config.student=nets:small',
-)  # fmt: skip
+  '--config.image_size=16',
+  '--config.validation_examples=70',
+  '--config.batch_size=32',
+  '--config.method=ab',
+  '--config.baseline=False',
+  '--config.epochs=4',
+  '--config.ab.boundary_share=0.5',
+  '--config.teacher_epochs=2',
+  '--config.teacher=nets:small',
+  '--config.student=nets:small',
+)
 LAUNCH, REPORT = 'launch', 'report'
 TIMES = ('seconds', 'images_per_second')
 PATIENCE = 900  # seconds for a sitting
@@ -76,16 +86,24 @@ def provide(base: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-  """The variables of a sitting in `folder`; beside it lie the images, what is compiled, and its decoded images."""
+  """The variables of a sitting in `folder`; beside it lie the images, what is compiled, and its
+  decoded images.
+  """
   own = {'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(ROOT), 'XDG_CACHE_HOME': str(cache(folder))}
   return {**os.environ, **own, **compiled(folder.parent)}
 
 
 def compiled(base: Path) -> dict[str, str]:
-  """The variables that keep all that is compiled for the runs in `base`. What XLA leaves to oneDNN cannot be kept."""
-  return {'XLA_FLAGS': '--xla_cpu_experimental_onednn_custom_call=false',
-          'JAX_COMPILATION_CACHE_DIR': str(base / 'compiled'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-          'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'}  # fmt: skip
+  """The variables that keep all that is compiled for the runs in `base`.
+
+  What XLA leaves to oneDNN cannot be kept.
+  """
+  return {
+    'XLA_FLAGS': '--xla_cpu_experimental_onednn_custom_call=false',
+    'JAX_COMPILATION_CACHE_DIR': str(base / 'compiled'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
 
 
 def cache(folder: Path) -> Path:
@@ -97,28 +115,56 @@ def arguments(folder: Path, program: str = LAUNCH) -> list[str]:
   """The command line, from the program's name on."""
   if program == REPORT:
     return ['kd_jax.report', str(folder)]
-  return ['launch.py', *FLAGS, f'--config.dataset={folder.parent / "images"}', f'--workdir={folder}']
+  return [
+    'launch.py',
+    *FLAGS,
+    f'--config.dataset={folder.parent / "images"}',
+    f'--workdir={folder}',
+  ]
 
 
 def prepare(base: Path) -> None:
-  """Imports what sittings in children of this process need. Called before all else, since it may start the process anew."""
+  """Imports what sittings in children of this process need.
+
+  Called before all else, since it may start the process anew.
+  """
   from kd_jax.commands import run
 
   os.environ.update(compiled(base))
   run.settle_environment()
-  for name in ('kd_jax.runs.run', 'kd_jax.runs.inference', 'kd_jax.report.run_page', 'orbax.checkpoint', 'matplotlib.backends.backend_agg',
-               'tensorboardX.summary', 'PIL.Image', 'ml_collections.config_flags'):  # fmt: skip
+  for name in (
+    'kd_jax.runs.run',
+    'kd_jax.runs.inference',
+    'kd_jax.report.run_page',
+    'orbax.checkpoint',
+    'matplotlib.backends.backend_agg',
+    'tensorboardX.summary',
+    'PIL.Image',
+    'ml_collections.config_flags',
+  ):
     importlib.import_module(name)
 
 
-def sit(folder: Path, *, until: Callable[[float, str], bool] = lambda seconds, said: False, number: int = signal.SIGKILL,
-        program: str = LAUNCH) -> Sitting:  # fmt: skip
-  """Starts the run in `folder`, or goes on with it, and sends it a signal once `until(seconds, said)` holds."""
+def sit(
+  folder: Path,
+  *,
+  until: Callable[[float, str], bool] = lambda seconds, said: False,
+  number: int = signal.SIGKILL,
+  program: str = LAUNCH,
+) -> Sitting:
+  """Starts the run in `folder`, or goes on with it, and sends it a signal once `until(seconds,
+  said)` holds.
+  """
   head = [str(ROOT / 'launch.py')] if program == LAUNCH else ['-m', 'kd_jax.report']
   started, sent = time.monotonic(), False
   with open(folder.with_name(f'{folder.name}.log'), 'w+') as log:
-    process = subprocess.Popen([sys.executable, *head, *arguments(folder, program)[1:]], cwd=folder.parent, stdout=log,
-                               stderr=subprocess.STDOUT, env=environment(folder))  # fmt: skip
+    process = subprocess.Popen(
+      [sys.executable, *head, *arguments(folder, program)[1:]],
+      cwd=folder.parent,
+      stdout=log,
+      stderr=subprocess.STDOUT,
+      env=environment(folder),
+    )
     try:
       while process.poll() is None:
         seconds = time.monotonic() - started
@@ -136,14 +182,23 @@ def sit(folder: Path, *, until: Callable[[float, str], bool] = lambda seconds, s
 
 @contextlib.contextmanager
 def beside(folder: Path, until: str) -> Iterator[subprocess.Popen]:
-  """The run in `folder` as another process, which is at work while the context lasts: it has said `until` when it begins."""
+  """The run in `folder` as another process, which is at work while the context lasts: it has said
+  `until` when it begins.
+  """
   with tempfile.TemporaryFile('w+') as log:
-    process = subprocess.Popen([sys.executable, str(ROOT / 'launch.py'), *arguments(folder)[1:]], cwd=folder.parent, stdout=log,
-                               stderr=subprocess.STDOUT, env=environment(folder))  # fmt: skip
+    process = subprocess.Popen(
+      [sys.executable, str(ROOT / 'launch.py'), *arguments(folder)[1:]],
+      cwd=folder.parent,
+      stdout=log,
+      stderr=subprocess.STDOUT,
+      env=environment(folder),
+    )
     try:
       while until not in _written(log):
         if process.poll() is not None:
-          raise RuntimeError(f'the run failed by itself, with code {process.returncode}:\n{_written(log)}')
+          raise RuntimeError(
+            f'the run failed by itself, with code {process.returncode}:\n{_written(log)}'
+          )
         time.sleep(0.05)
       yield process
     finally:
@@ -155,8 +210,17 @@ def _written(log: Any) -> str:
   return os.pread(log.fileno(), 1 << 20, 0).decode()
 
 
-def fork(folder: Path, *, before: Callable[[], object] = lambda: None, program: str = LAUNCH, extra: tuple[str, ...] = ()) -> Sitting:
-  """The same in a child of this process, which calls `before` first. Its output goes through a pipe: no limit on files concerns it."""
+def fork(
+  folder: Path,
+  *,
+  before: Callable[[], object] = lambda: None,
+  program: str = LAUNCH,
+  extra: tuple[str, ...] = (),
+) -> Sitting:
+  """The same in a child of this process, which calls `before` first.
+
+  Its output goes through a pipe: no limit on files concerns it.
+  """
 
   def act() -> None:
     from absl import app
@@ -209,7 +273,9 @@ def _be(act: Callable[[], None], out: int) -> None:
 
 
 def reached(folder: Path) -> tuple[str, int]:
-  """The first unfinished phase and its newest checkpoint's step; ('end', 0) where all are finished."""
+  """The first unfinished phase and its newest checkpoint's step; ('end', 0) where all
+  are finished.
+  """
   for phase in PHASES:
     place = folder / 'phases' / phase
     if not (place / 'result.json').exists():
@@ -224,7 +290,9 @@ def order(place: tuple[str, int]) -> tuple[int, int]:
 
 
 def resumed(said: str) -> str:
-  """Where a sitting says that it went on, such as 'boundary 5'; empty where it says nothing of it."""
+  """Where a sitting says that it went on, such as 'boundary 5'; empty where it says
+  nothing of it.
+  """
   place = re.search(r'^(\w+): (?:going on after step (\d+)|epochs 1 to)', said, re.MULTILINE)
   if place:
     return f'{place[1]} {place[2] or 0}'
@@ -232,14 +300,18 @@ def resumed(said: str) -> str:
 
 
 def differences(first: Path, second: Path, *, report: bool = True) -> list[str]:
-  """The files of two finished runs, and of the reports on them, whose content is not the same, bit for bit, apart from times."""
+  """The files of two finished runs, and of the reports on them, whose content is not the same, bit
+  for bit, apart from times.
+  """
   ours, theirs = (dict(content(folder, report=report)) for folder in (first, second))
   return [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
 
 
 def compared(first: Path, second: Path, *, report: bool = True) -> list[str]:
   """What `differences` finds, by a child of this process."""
-  return json.loads(ended(child(lambda: print(json.dumps(differences(first, second, report=report))))).line)
+  return json.loads(
+    ended(child(lambda: print(json.dumps(differences(first, second, report=report))))).line
+  )
 
 
 def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
@@ -257,20 +329,26 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
   yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
   for phase in PHASES:
     spec, variables, info = checkpoints.load_network(folder / 'networks' / phase)
-    arrays = {jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
-              for path, a in jax.tree_util.tree_leaves_with_path(variables)}  # fmt: skip
+    arrays = {
+      jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
+      for path, a in jax.tree_util.tree_leaves_with_path(variables)
+    }
     yield f'networks/{phase}', (spec, arrays, {**info, 'row': _timeless(info['row'])})
     result = records.read_sealed(folder / 'phases' / phase / 'result.json')
     rows = {part: [_timeless(row) for row in result[part]] for part in ('rows', 'history')}
     yield f'phases/{phase}/result.json', {**result, **rows}
     history = records.read_history(folder / 'phases' / phase / 'history.csv')
     yield f'phases/{phase}/history.csv', [_timeless(row) for row in history]
-    yield f'events/{phase}', [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES]
+    yield (
+      f'events/{phase}',
+      [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES],
+    )
   for path in sorted(cache(folder).rglob('*.npy')):
     yield f'cache/{path.name}', path.read_bytes()
   if report:
     yield predictions.FILE, (folder / predictions.FILE).read_bytes()
-    page = run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), [])  # it shows times, too
+    # it shows times, too
+    page = run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), [])
     shown = (folder / 'report' / 'index.html').read_text()
     yield 'report/index.html', shown == page or shown
 

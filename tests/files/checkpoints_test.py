@@ -27,7 +27,10 @@ SPEC = NetworkSpec('resnet8', 10, (32, 32, 3), mean=(0.5, 0.4, 0.3), std=(0.2, 0
 
 def numbers(step, size=2000):
   """Data that zstd cannot make smaller, so that nearly every byte on disk is one of ours."""
-  return {'w': np.random.default_rng(step).normal(size=size).astype(np.float32), 'n': np.array(step, np.int32)}
+  return {
+    'w': np.random.default_rng(step).normal(size=size).astype(np.float32),
+    'n': np.array(step, np.int32),
+  }
 
 
 LIKE = {'state': numbers(0)}
@@ -58,7 +61,10 @@ def assert_same(actual, expected):
 
 
 def train_state():
-  student = {'conv': {'kernel': jnp.linspace(-1, 1, 24).reshape(2, 3, 4)}, 'norm': {'scale': jnp.full(4, jnp.nan)}}
+  student = {
+    'conv': {'kernel': jnp.linspace(-1, 1, 24).reshape(2, 3, 4)},
+    'norm': {'scale': jnp.full(4, jnp.nan)},
+  }
   params = {'student': student, 'method': {}}
   decayed = jax.tree.map(lambda x: x.ndim > 1, params)
   trained = {'student': {'conv': {'kernel': 'sgd'}, 'norm': {'scale': 'none'}}, 'method': {}}
@@ -93,7 +99,13 @@ def test_state_with_optimiser_comes_back_bit_for_bit(tmp_path):
   state, _ = train_state()
   best = {'params': state.params['student'], 'batch_stats': state.stats['student']}
   trees = {'state': state, 'best': best, 'none': {}}
-  meta = {'best': 0.25, 'epoch': 3, 'history': [[1, 0.1], [2, float('inf')]], 'name': 'é', 'nothing': None}
+  meta = {
+    'best': 0.25,
+    'epoch': 3,
+    'history': [[1, 0.1], [2, float('inf')]],
+    'name': 'é',
+    'nothing': None,
+  }
   with Checkpoints(tmp_path / 'run') as checkpoints:
     checkpoints.save(7, trees, meta)
     for like in (trees, jax.eval_shape(lambda: trees)):
@@ -145,8 +157,12 @@ def test_saved_values_survive_donation(tmp_path, monkeypatch):
     return digest(*args)
 
   def step(state):
-    updates, opt_state = optimiser.update(jax.tree.map(jnp.ones_like, state.params), state.opt_state, state.params)
-    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), state.stats, opt_state)
+    updates, opt_state = optimiser.update(
+      jax.tree.map(jnp.ones_like, state.params), state.opt_state, state.params
+    )
+    return TrainState(
+      state.step + 1, optax.apply_updates(state.params, updates), state.stats, opt_state
+    )
 
   step = jax.jit(step, donate_argnums=0)
   monkeypatch.setattr(checkpoint, 'digest', late_digest)
@@ -177,7 +193,8 @@ def test_same_step_again(run):
   data = next(path for path in (run / '2').rglob('*') if path.name == 'metadata')
   before = data.stat().st_mtime_ns, data.stat().st_ino
   fill(run, 2)
-  assert (data.stat().st_mtime_ns, data.stat().st_ino) == before  # of the same content: not written again
+  # of the same content: not written again
+  assert (data.stat().st_mtime_ns, data.stat().st_ino) == before
   with Checkpoints(run) as checkpoints:
     checkpoints.save(2, {'state': numbers(2)}, {'step': 2, 'done': True})
     assert checkpoints.restore_newest(LIKE).meta == {'step': 2, 'done': True}
@@ -188,7 +205,10 @@ def test_same_step_again(run):
 
 
 def test_a_run_that_starts_over_does_not_hide_behind_a_later_step(run):
-  with Checkpoints(run) as checkpoints, pytest.raises(KdJaxError, match='save step 1 .*holds step 2 of an earlier run'):
+  with (
+    Checkpoints(run) as checkpoints,
+    pytest.raises(KdJaxError, match='save step 1 .*holds step 2 of an earlier run'),
+  ):
     checkpoints.save(1, {'state': numbers(1)}, {})
   assert_is(newest(run)[0], 2)
 
@@ -204,7 +224,9 @@ def flip(path):
 
 
 def largest(folder):
-  return max((path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size)
+  return max(
+    (path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size
+  )
 
 
 DAMAGE = {
@@ -222,7 +244,9 @@ DAMAGE = {
   'meta truncated': lambda step: truncate(step / 'meta' / 'metadata'),
   'meta flipped': lambda step: flip(step / 'meta' / 'metadata'),
   'meta removed': lambda step: shutil.rmtree(step / 'meta'),
-  'meta of another step': lambda step: shutil.copy(step.with_name('1') / 'meta' / 'metadata', step / 'meta'),
+  'meta of another step': lambda step: shutil.copy(
+    step.with_name('1') / 'meta' / 'metadata', step / 'meta'
+  ),
   'meta edited': lambda step: (step / 'meta' / 'metadata').write_text(
     (step / 'meta' / 'metadata').read_text().replace('"meta": {"step": 2}', '"meta": {"step": 3}')
   ),
@@ -237,7 +261,12 @@ def test_damage_falls_back_to_the_one_before(run, damage, capfd):
   with Checkpoints(run, report=print) as checkpoints:
     assert_is(checkpoints.restore_newest(LIKE), 1)
     out, err = capfd.readouterr()
-    assert err == '' and out.count('\n') == 1 and f'{run / "2"} is damaged (' in out and 'to 2.damaged' in out
+    assert (
+      err == ''
+      and out.count('\n') == 1
+      and f'{run / "2"} is damaged (' in out
+      and 'to 2.damaged' in out
+    )
     assert sorted(path.name for path in run.iterdir()) == ['1', '2.damaged']
     checkpoints.save(2, {'state': numbers(2)}, {'step': 2})
     checkpoints.save(3, {'state': numbers(3)}, {'step': 3})
@@ -303,7 +332,9 @@ def test_other_structure_is_an_error_of_one_line(run):
   assert 'state/n is not expected;' in message({'w': right['w']})
   assert 'state/w is float32[2000], not float32[1999];' in message(right | {'w': right['w'][1:]})
   assert 'state/n is int32[], not int32[1];' in message(right | {'n': np.zeros(1, np.int32)})
-  assert 'state/w is float32[2000], not float16[2000];' in message(right | {'w': right['w'].astype(np.float16)})
+  assert 'state/w is float32[2000], not float16[2000];' in message(
+    right | {'w': right['w'].astype(np.float16)}
+  )
   many = message(right | {f'x{i}': np.zeros(1) for i in range(9)})
   assert many.count(' is missing') == 5 and 'state/x4 is missing; and 4 more;' in many
   assert_is(newest(run)[0], 2)  # no reason to call it damaged
@@ -323,7 +354,9 @@ def test_failed_save_is_raised_by_the_next_call(run, monkeypatch):
       with monkeypatch.context() as patch:
         patch.setattr(checkpoints._manager, 'save', refuse)
         checkpoints.save(3, {'state': numbers(3)}, {'step': 3})
-        with pytest.raises(KdJaxError, match=r'cannot save step 3 in .*No space left on device; make sure'):
+        with pytest.raises(
+          KdJaxError, match=r'cannot save step 3 in .*No space left on device; make sure'
+        ):
           call(checkpoints)
       assert_is(checkpoints.restore_newest(LIKE), 2)  # said once
     checkpoints.save(3, {'state': numbers(3)}, {'step': 3})
@@ -348,9 +381,13 @@ def test_failed_save_is_raised_on_leaving_unless_another_error_is(run):
 def test_folder_that_cannot_be_used(tmp_path):
   (tmp_path / 'file').write_text('x')
   for folder in (tmp_path / 'file', tmp_path / 'file' / 'run'):
-    with pytest.raises(KdJaxError, match='cannot keep checkpoints in .*make sure that it is a folder'):
+    with pytest.raises(
+      KdJaxError, match='cannot keep checkpoints in .*make sure that it is a folder'
+    ):
       Checkpoints(folder)
-    with pytest.raises(KdJaxError, match='cannot save a network in .*make sure that it is a folder'):
+    with pytest.raises(
+      KdJaxError, match='cannot save a network in .*make sure that it is a folder'
+    ):
       save_network(folder, SPEC, numbers(0), {})
   with Checkpoints(tmp_path / 'run') as checkpoints:
     (tmp_path / 'run').rmdir()
@@ -359,7 +396,9 @@ def test_folder_that_cannot_be_used(tmp_path):
 
 
 def child(script, folder):
-  """Runs `script` in a new Python, warnings as errors; returns its exit status, stdout and stderr."""
+  """Runs `script` in a new Python, warnings as errors; returns its exit status, stdout
+  and stderr.
+  """
   head = f"""
 import os, resource, signal, sys
 from pathlib import Path
@@ -370,9 +409,16 @@ spec, folder = {tuple(SPEC)!r}, Path({str(folder)!r})
 numbers = lambda step, size=2000: {{
   'w': np.random.default_rng(step).normal(size=size).astype(np.float32), 'n': np.array(step, np.int32)}}
 """
-  environment = os.environ | {'PYTHONPATH': str(Path(kd_jax.__file__).parents[1]), 'JAX_PLATFORMS': 'cpu'}
+  environment = os.environ | {
+    'PYTHONPATH': str(Path(kd_jax.__file__).parents[1]),
+    'JAX_PLATFORMS': 'cpu',
+  }
   done = subprocess.run(
-    [sys.executable, '-W', 'error', '-c', head + script], env=environment, capture_output=True, text=True, timeout=120
+    [sys.executable, '-W', 'error', '-c', head + script],
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=120,
   )
   return done.returncode, done.stdout, done.stderr
 
@@ -415,7 +461,10 @@ save_network(folder, NetworkSpec(*spec), numbers(2), {'step': 2})
 
 
 def test_disk_that_refuses_to_be_written(tmp_path):
-  """A limit on the size of files stands for a full disk. The child also shows that nothing is printed in normal use."""
+  """A limit on the size of files stands for a full disk.
+
+  The child also shows that nothing is printed in normal use.
+  """
   script = """
 import logging
 assert 'orbax' not in sys.modules  # is imported when it is needed
@@ -461,7 +510,8 @@ def test_orbax_is_quiet(tmp_path, caplog, capfd):
     assert capfd.readouterr() == ('', '')
     absl.logging.info('not of orbax')
     assert caplog.messages == ['not of orbax']
-    logging.getLogger('absl').removeFilter(checkpoint._is_not_of_orbax)  # the control: orbax does talk
+    # the control: orbax does talk
+    logging.getLogger('absl').removeFilter(checkpoint._is_not_of_orbax)
     ocp.CheckpointManager(tmp_path / 'other').close()
     assert any('orbax' in record.pathname for record in caplog.records)
   finally:
@@ -469,7 +519,10 @@ def test_orbax_is_quiet(tmp_path, caplog, capfd):
 
 
 VARIABLES = {
-  'params': {'stem': {'kernel': np.ones((1, 2, 3), np.float32)}, 'head': {'bias': np.ones(3, jnp.bfloat16)}},
+  'params': {
+    'stem': {'kernel': np.ones((1, 2, 3), np.float32)},
+    'head': {'bias': np.ones(3, jnp.bfloat16)},
+  },
   'batch_stats': {'norm': {}, 'stem.0': {'mean': np.float32(0.5)[None]}},
   'empty': {},
 }
@@ -528,7 +581,9 @@ def edit(folder, change, sign=False):
 def test_damaged_network(tmp_path, damage):
   save_network(tmp_path, SPEC, numbers(1), {})
   damage(tmp_path)
-  with pytest.raises(KdJaxError, match=r'the network in .* is damaged \(.+\): train, import or copy it') as caught:
+  with pytest.raises(
+    KdJaxError, match=r'the network in .* is damaged \(.+\): train, import or copy it'
+  ) as caught:
     load_network(tmp_path)
   assert '\n' not in str(caught.value)
 

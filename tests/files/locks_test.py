@@ -18,21 +18,37 @@ WITHOUT = "import signal, sys\nsys.modules['fcntl'] = None\ndel signal.SIGUSR1\n
 
 
 def without(code: str, folder: Path) -> subprocess.CompletedProcess:
-  return subprocess.run([sys.executable, '-W', 'ignore', '-c', WITHOUT + code], cwd=folder, capture_output=True, text=True, timeout=300,
-                        env={**os.environ, 'PYTHONPATH': str(ROOT), 'GLIBC_TUNABLES': ''})  # fmt: skip
+  return subprocess.run(
+    [sys.executable, '-W', 'ignore', '-c', WITHOUT + code],
+    cwd=folder,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    env={**os.environ, 'PYTHONPATH': str(ROOT), 'GLIBC_TUNABLES': ''},
+  )
 
 
 def test_everything_imports(tmp_path):
-  names = [path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.').removesuffix('.__init__')
-           for path in sorted((ROOT / 'kd_jax').rglob('*.py')) if not path.name.startswith('torch_')]  # fmt: skip
-  done = without(f'import importlib\nfor name in {names}: importlib.import_module(name)\nprint("imported")', tmp_path)
+  names = [
+    path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.').removesuffix('.__init__')
+    for path in sorted((ROOT / 'kd_jax').rglob('*.py'))
+    if not path.name.startswith('torch_')
+  ]
+  done = without(
+    f'import importlib\nfor name in {names}: importlib.import_module(name)\nprint("imported")',
+    tmp_path,
+  )
   assert (done.returncode, done.stdout.splitlines()[-1]) == (0, 'imported'), done.stderr
 
 
 def test_a_run_is_refused_in_one_line_and_leaves_nothing(tmp_path):
   done = without("sys.argv = ['launch.py']\nfrom kd_jax.main import command\ncommand()", tmp_path)
   assert done.returncode == 2 and done.stdout == '' and not list(tmp_path.iterdir())
-  assert len(done.stderr.splitlines()) == 1 and 'this system has no such locks' in done.stderr and 'use Linux or macOS' in done.stderr
+  assert (
+    len(done.stderr.splitlines()) == 1
+    and 'this system has no such locks' in done.stderr
+    and 'use Linux or macOS' in done.stderr
+  )
 
 
 def test_arrays_are_decoded_without_a_lock(tmp_path, monkeypatch):
@@ -42,7 +58,11 @@ def test_arrays_are_decoded_without_a_lock(tmp_path, monkeypatch):
   left.write_bytes(b'half')
   with decoded._atomic(tmp_path / 'train-image.npy') as file:
     file.write(b'whole')
-  assert (tmp_path / 'train-image.npy').read_bytes() == b'whole' and left.exists() and not locks.available()
+  assert (
+    (tmp_path / 'train-image.npy').read_bytes() == b'whole'
+    and left.exists()
+    and not locks.available()
+  )
 
 
 def test_a_lock_is_held_by_one(tmp_path):

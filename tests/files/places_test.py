@@ -14,8 +14,26 @@ from kd_jax.runs import run
 from kd_jax.studies import definition, workers
 from kd_jax.types import KdJaxError
 
-URLS = ('s3://bucket/run', 'gs://bucket/run', 'file:///tmp/run', 'https://example.org/x.pth', Path('s3://bucket/run'))
-PATHS = ('', 'runs/kd', '/tmp/run', '~/run', './s3', 'C:/runs', r'C:\runs', 'cifar10:3.0.2', 'name/config:1.0.0', 'a.b:small', 'a b')
+URLS = (
+  's3://bucket/run',
+  'gs://bucket/run',
+  'file:///tmp/run',
+  'https://example.org/x.pth',
+  Path('s3://bucket/run'),
+)
+PATHS = (
+  '',
+  'runs/kd',
+  '/tmp/run',
+  '~/run',
+  './s3',
+  'C:/runs',
+  r'C:\runs',
+  'cifar10:3.0.2',
+  'name/config:1.0.0',
+  'a.b:small',
+  'a b',
+)
 
 
 def config(**changed):
@@ -24,7 +42,9 @@ def config(**changed):
 
 @pytest.mark.parametrize('url', URLS)
 def test_a_url_is_refused_with_what_to_do(url):
-  with pytest.raises(KdJaxError, match=r'^--workdir=.* is a URL, .*copy the files.*, or mount') as caught:
+  with pytest.raises(
+    KdJaxError, match=r'^--workdir=.* is a URL, .*copy the files.*, or mount'
+  ) as caught:
     places.check_local('--workdir', url)
   assert '\n' not in str(caught.value)
 
@@ -36,7 +56,9 @@ def test_a_path_is_none(path):
 
 def test_arguments_and_values_of_flags():
   assert refusal(['runs/kd', '--out=s3://b']).startswith('--out=s3://b is a URL')
-  assert refusal(['--out', 'gs://b']).startswith('gs://b is a URL') and not refusal(['runs/kd', '--top=3', '--format', 'json'])
+  assert refusal(['--out', 'gs://b']).startswith('gs://b is a URL') and not refusal(
+    ['runs/kd', '--top=3', '--format', 'json']
+  )
 
 
 @pytest.mark.parametrize('key', configuration.PATHS)
@@ -56,7 +78,14 @@ def test_a_run_and_a_study_refuse_one_before_they_load_anything(tmp_path, monkey
   monkeypatch.setattr(sources, 'load', None)
   with pytest.raises(KdJaxError, match='--workdir=s3://b/run is a URL'):
     run.run(configuration.resolve(config()), 's3://b/run')
-  rows = definition.study('T', question='Q', protocol='P', rows=[definition.Row('A')], dataset='digits', validation_examples=287)
+  rows = definition.study(
+    'T',
+    question='Q',
+    protocol='P',
+    rows=[definition.Row('A')],
+    dataset='digits',
+    validation_examples=287,
+  )
   with pytest.raises(KdJaxError, match='--workdir=s3://b/study is a URL'):
     workers.work(definition.resolve(rows), 's3://b/study')
   assert not list(tmp_path.iterdir())

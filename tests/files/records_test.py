@@ -17,7 +17,12 @@ from kd_jax.types import Damaged, KdJaxError
 from tests import tensorboard
 
 HISTORY = [
-  {'epoch': 1, 'train_loss': 0.1 + 0.2, 'terms': {'cross_entropy': 1e-17, 'distillation': 1 / 3}, 'seconds': 12.0},
+  {
+    'epoch': 1,
+    'train_loss': 0.1 + 0.2,
+    'terms': {'cross_entropy': 1e-17, 'distillation': 1 / 3},
+    'seconds': 12.0,
+  },
   {'epoch': 2, 'train_loss': 0.25, 'terms': {'cross_entropy': 0.5}, 'validation_accuracy': 0.6},
 ]
 
@@ -33,7 +38,9 @@ def test_columns_are_the_union_in_first_seen_order(tmp_path):
   path = tmp_path / 'history.csv'
   write_history(path, HISTORY)
   header, first, second = path.read_text().splitlines()
-  assert header == 'epoch,train_loss,term/cross_entropy,term/distillation,seconds,validation_accuracy'
+  assert (
+    header == 'epoch,train_loss,term/cross_entropy,term/distillation,seconds,validation_accuracy'
+  )
   assert first == '1,0.30000000000000004,1e-17,0.3333333333333333,12.0,'
   assert second == '2,0.25,0.5,,,0.6'
 
@@ -49,15 +56,30 @@ def test_history_is_rewritten_whole(tmp_path):
 def test_history_takes_scalars_of_numpy_and_jax(tmp_path):
   path = tmp_path / 'history.csv'
   write_history(
-    path, [{'epoch': np.int64(1), 'a': np.float64(0.1), 'b': np.float32(0.1), 'terms': {'c': jnp.float32(0.1)}}]
+    path,
+    [
+      {
+        'epoch': np.int64(1),
+        'a': np.float64(0.1),
+        'b': np.float32(0.1),
+        'terms': {'c': jnp.float32(0.1)},
+      }
+    ],
   )
   (row,) = read_history(path)
-  assert row == {'epoch': 1, 'a': 0.1, 'b': float(np.float32(0.1)), 'terms': {'c': float(np.float32(0.1))}}
+  assert row == {
+    'epoch': 1,
+    'a': 0.1,
+    'b': float(np.float32(0.1)),
+    'terms': {'c': float(np.float32(0.1))},
+  }
 
 
 def test_history_keeps_what_is_not_finite_and_text(tmp_path):
   path = tmp_path / 'history.csv'
-  write_history(path, [{'epoch': 1, 'a': math.nan, 'b': -math.inf, 'c': None, 'd': True, 'e': 'a,"b"\nc'}])
+  write_history(
+    path, [{'epoch': 1, 'a': math.nan, 'b': -math.inf, 'c': None, 'd': True, 'e': 'a,"b"\nc'}]
+  )
   (row,) = read_history(path)
   assert math.isnan(row.pop('a'))
   assert row == {'epoch': 1, 'b': -math.inf, 'd': True, 'e': 'a,"b"\nc'}
@@ -95,15 +117,45 @@ def test_damaged_history_is_one_line(tmp_path, content, words):
 def test_json_writes_null_for_what_it_cannot_say(tmp_path):
   path = tmp_path / 'value.json'
   write_json(
-    path, {'a': math.nan, 'b': [math.inf, -math.inf], 'c': np.float32('nan'), 'd': jnp.float32(jnp.inf), 'e': 1.5}
+    path,
+    {
+      'a': math.nan,
+      'b': [math.inf, -math.inf],
+      'c': np.float32('nan'),
+      'd': jnp.float32(jnp.inf),
+      'e': 1.5,
+    },
   )
-  assert json.loads(path.read_text()) == {'a': None, 'b': [None, None], 'c': None, 'd': None, 'e': 1.5}
+  assert json.loads(path.read_text()) == {
+    'a': None,
+    'b': [None, None],
+    'c': None,
+    'd': None,
+    'e': 1.5,
+  }
 
 
 def test_json_takes_numpy_jax_paths_and_tuples(tmp_path):
   path = tmp_path / 'value.json'
-  write_json(path, {'a': np.int64(3), 'b': jnp.arange(2), 'c': (1, 2), 'd': tmp_path, 'e': np.bool_(True), 'f': 'ö–'})
-  assert read_json(path) == {'a': 3, 'b': [0, 1], 'c': [1, 2], 'd': str(tmp_path), 'e': True, 'f': 'ö–'}
+  write_json(
+    path,
+    {
+      'a': np.int64(3),
+      'b': jnp.arange(2),
+      'c': (1, 2),
+      'd': tmp_path,
+      'e': np.bool_(True),
+      'f': 'ö–',
+    },
+  )
+  assert read_json(path) == {
+    'a': 3,
+    'b': [0, 1],
+    'c': [1, 2],
+    'd': str(tmp_path),
+    'e': True,
+    'f': 'ö–',
+  }
   assert 'ö–' in path.read_text(encoding='utf-8')
 
 
@@ -166,7 +218,10 @@ def test_written_files_have_the_usual_permissions(tmp_path):
 
 def test_results_are_replaced_in_place(tmp_path):
   path = tmp_path / 'results.json'
-  first = [{'name': 'teacher', 'seed': 0, 'test_accuracy': 0.9}, {'name': 'student', 'seed': 0, 'test_accuracy': 0.8}]
+  first = [
+    {'name': 'teacher', 'seed': 0, 'test_accuracy': 0.9},
+    {'name': 'student', 'seed': 0, 'test_accuracy': 0.8},
+  ]
   assert update_results(path, first) == first
   new = [
     {'name': 'student', 'seed': 1, 'test_accuracy': 0.7},
@@ -202,20 +257,33 @@ def test_results_need_a_name_and_a_seed(tmp_path):
 def test_events_hide_what_a_resumed_run_writes_again(tmp_path):
   with Events(tmp_path, 0) as events:
     for epoch in (1, 2, 3):
-      events.write(epoch, {'epoch': epoch, 'train_loss': float(epoch), 'terms': {'distillation': 0.5}})
-  with Events(tmp_path, 2) as events:  # within the same second: it must not overwrite the first file
+      events.write(
+        epoch, {'epoch': epoch, 'train_loss': float(epoch), 'terms': {'distillation': 0.5}}
+      )
+  # within the same second: it must not overwrite the first file
+  with Events(tmp_path, 2) as events:
     events.write(3, {'epoch': 3, 'train_loss': 30.0, 'terms': {'distillation': 0.25}})
   points = tensorboard.points(tmp_path)
   assert [point for point in points if point[0] == 'train_loss'] == [
-    ('train_loss', 1, 1.0), ('train_loss', 2, 2.0), ('train_loss', 3, 30.0)
-  ]  # fmt: skip
+    ('train_loss', 1, 1.0),
+    ('train_loss', 2, 2.0),
+    ('train_loss', 3, 30.0),
+  ]
   assert points[-1] == ('term/distillation', 3, 0.25)
 
 
 def test_events_leave_out_what_is_no_number_quietly(tmp_path, caplog, capfd):
   with caplog.at_level(logging.WARNING), Events(tmp_path, 0) as events:
     events.write(
-      1, {'epoch': 1, 'train_loss': math.nan, 'b': jnp.float32(jnp.inf), 'c': 'text', 'd': None, 'e': np.float32(2)}
+      1,
+      {
+        'epoch': 1,
+        'train_loss': math.nan,
+        'b': jnp.float32(jnp.inf),
+        'c': 'text',
+        'd': None,
+        'e': np.float32(2),
+      },
     )
   assert tensorboard.points(tmp_path) == [('e', 1, 2.0)]
   assert not caplog.records
@@ -236,7 +304,9 @@ def test_events_that_the_disk_refuses_are_told_and_do_not_hang(tmp_path, capfd):
     try:
       resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
       for epoch in range(30):
-        with pytest.raises(KdJaxError, match="cannot be written to '.*' .File too large.: free some space"):
+        with pytest.raises(
+          KdJaxError, match="cannot be written to '.*' .File too large.: free some space"
+        ):
           events.write(epoch, {'epoch': epoch, 'train_loss': 1.0, 'validation_loss': 2.0})
     finally:
       resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -245,16 +315,22 @@ def test_events_that_the_disk_refuses_are_told_and_do_not_hang(tmp_path, capfd):
 
 def test_what_is_sealed_comes_back_and_no_bit_of_it_may_change(tmp_path):
   path = tmp_path / 'result.json'
-  value = {'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': (1, 2), 'é': math.nan}]}
+  value = {
+    'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': (1, 2), 'é': math.nan}]
+  }
   records.write_sealed(path, value)
   written = path.read_bytes()
-  assert records.read_sealed(path) == {'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]}
+  assert records.read_sealed(path) == {
+    'rows': [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]
+  }
   for place in range(len(written)):
     flipped = bytearray(written)
     flipped[place] ^= 1
     path.write_bytes(flipped)
     try:
-      assert records.read_sealed(path)['rows'] == [{'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}]
+      assert records.read_sealed(path)['rows'] == [
+        {'name': 'student', 'test_accuracy': 0.1 + 0.2, 'shape': [1, 2], 'é': None}
+      ]
     except KdJaxError as error:
       assert 'restore it from a copy, or delete it and run again' in str(error)
   for unsealed in (value, {}, [], {**value, 'sha256': None}):

@@ -1,4 +1,6 @@
-"""Divergences are no less than 0 and keep their digits, also where the temperature makes all probabilities alike."""
+"""Divergences are no less than 0 and keep their digits, also where the temperature makes all
+probabilities alike.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ LOSSES = {
 @pytest.mark.parametrize('temperature', [1.0, 20.0, 1000.0])
 @pytest.mark.parametrize('name', LOSSES)
 def test_float32_keeps_its_digits(name, temperature, float64):
-  """At T = 1,000 the target class's divergence came out negative; every value here was off by up to all of itself."""
+  """At T = 1,000 the target class's divergence came out negative; every value here was off by up to
+  all of itself.
+  """
   loss = jax.jit(lambda s, t: LOSSES[name](s, t, temperature))
   exact = loss(STUDENT.astype(np.float64), TEACHER.astype(np.float64))
   rounded = loss(STUDENT, TEACHER)
@@ -41,7 +45,9 @@ def test_gradients_keep_their_digits(name, temperature, float64):
 
 def test_the_terms_sum_to_the_definition(float64):
   p, q = (jax.nn.log_softmax(x.astype(np.float64)) for x in (TEACHER, STUDENT))
-  np.testing.assert_allclose(divergence.terms(p, q).sum(-1), (jnp.exp(p) * (p - q)).sum(-1), rtol=1e-12)
+  np.testing.assert_allclose(
+    divergence.terms(p, q).sum(-1), (jnp.exp(p) * (p - q)).sum(-1), rtol=1e-12
+  )
 
 
 def test_probabilities_that_underflow_are_finite_with_their_gradients():

@@ -68,7 +68,9 @@ class TestEvery:
 
   def test_gradient_is_that_of_finite_differences(self, name):
     gradient = jax.grad(lambda z: LOSSES[name](z).sum())(draw(0))
-    np.testing.assert_allclose(gradient, finite_differences(jax.jit(LOSSES[name]), draw(0)), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+      gradient, finite_differences(jax.jit(LOSSES[name]), draw(0)), rtol=1e-6, atol=1e-8
+    )
 
   def test_an_example_is_for_itself(self, name):
     """Changing one row of the student's logits changes one value."""
@@ -87,7 +89,9 @@ class TestCrossEntropy:
   def test_by_hand(self):
     values = logits.cross_entropy(draw(0), LABELS)
     labelled = LABELS >= 0
-    np.testing.assert_allclose(values[labelled], -np.log(softmax(draw(0))[np.arange(B), LABELS])[labelled], rtol=1e-12)
+    np.testing.assert_allclose(
+      values[labelled], -np.log(softmax(draw(0))[np.arange(B), LABELS])[labelled], rtol=1e-12
+    )
 
   def test_no_label_costs_nothing_and_teaches_nothing(self):
     value, gradient = jax.value_and_grad(lambda z: logits.cross_entropy(z, LABELS).sum())(draw(0))
@@ -105,18 +109,27 @@ class TestKlDivergence:
   def test_by_hand(self):
     student, teacher = softmax(draw(0) / 4), softmax(draw(1) / 4)
     expected = (teacher * (np.log(teacher) - np.log(student))).sum(-1)
-    np.testing.assert_allclose(logits.kl_divergence(draw(0), draw(1), temperature=4.0), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+      logits.kl_divergence(draw(0), draw(1), temperature=4.0), expected, rtol=1e-10
+    )
 
   def test_is_exactly_zero_at_equality_and_positive_elsewhere(self):
-    np.testing.assert_array_equal(logits.kl_divergence(draw(0), draw(0), temperature=3.0), np.zeros(B))
+    np.testing.assert_array_equal(
+      logits.kl_divergence(draw(0), draw(0), temperature=3.0), np.zeros(B)
+    )
     assert (logits.kl_divergence(draw(0), draw(1), temperature=3.0) > 0).all()
 
   def test_adding_a_constant_to_the_logits_changes_nothing(self):
     shifted = logits.kl_divergence(draw(0) + 7, draw(1) - 5, temperature=2.0)
-    np.testing.assert_allclose(shifted, logits.kl_divergence(draw(0), draw(1), temperature=2.0), rtol=1e-10)
+    np.testing.assert_allclose(
+      shifted, logits.kl_divergence(draw(0), draw(1), temperature=2.0), rtol=1e-10
+    )
 
   def test_is_not_symmetric(self):
-    one, other = (logits.kl_divergence(*pair, temperature=1.0) for pair in ((draw(0), draw(1)), (draw(1), draw(0))))
+    one, other = (
+      logits.kl_divergence(*pair, temperature=1.0)
+      for pair in ((draw(0), draw(1)), (draw(1), draw(0)))
+    )
     assert np.abs(one - other).min() > 1e-3
 
   def test_at_a_high_temperature_it_compares_logits(self):
@@ -131,14 +144,21 @@ class TestKlDivergence:
     cold = 0.01
     choice = draw(1).argmax(-1).astype(np.int32)
     expected = logits.cross_entropy(draw(0) / cold, choice)
-    np.testing.assert_allclose(logits.kl_divergence(draw(0), draw(1), temperature=cold), expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+      logits.kl_divergence(draw(0), draw(1), temperature=cold), expected, rtol=1e-3, atol=1e-6
+    )
 
   def test_the_default_temperature_is_one(self):
-    np.testing.assert_array_equal(logits.kl_divergence(draw(0), draw(1)), logits.kl_divergence(draw(0), draw(1), temperature=1.0))
+    np.testing.assert_array_equal(
+      logits.kl_divergence(draw(0), draw(1)),
+      logits.kl_divergence(draw(0), draw(1), temperature=1.0),
+    )
 
   def test_gradient_is_the_difference_of_the_probabilities(self):
     gradient = jax.grad(lambda z: logits.kl_divergence(z, draw(1), temperature=5.0).sum())(draw(0))
-    np.testing.assert_allclose(gradient, (softmax(draw(0) / 5) - softmax(draw(1) / 5)) / 5, atol=1e-12)
+    np.testing.assert_allclose(
+      gradient, (softmax(draw(0) / 5) - softmax(draw(1) / 5)) / 5, atol=1e-12
+    )
 
 
 @pytest.mark.usefixtures('float64')
@@ -154,13 +174,21 @@ class TestDecoupled:
 
   @pytest.mark.parametrize('part', [logits.target_class_kl, logits.other_classes_kl])
   def test_no_label_counts_nothing(self, part):
-    value, gradient = jax.value_and_grad(lambda z: part(z, draw(1), LABELS, temperature=3.0).sum())(draw(0))
-    assert part(draw(0), draw(1), LABELS, temperature=3.0)[4] == 0 and not gradient[4].any() and value > 0
+    value, gradient = jax.value_and_grad(lambda z: part(z, draw(1), LABELS, temperature=3.0).sum())(
+      draw(0)
+    )
+    assert (
+      part(draw(0), draw(1), LABELS, temperature=3.0)[4] == 0
+      and not gradient[4].any()
+      and value > 0
+    )
 
   def test_the_label_does_not_enter_the_other_classes(self):
     raised = draw(0)
     raised[np.arange(B), LABELS] += 100
-    here, there = (logits.other_classes_kl(z, draw(1), LABELS, temperature=3.0) for z in (draw(0), raised))
+    here, there = (
+      logits.other_classes_kl(z, draw(1), LABELS, temperature=3.0) for z in (draw(0), raised)
+    )
     np.testing.assert_allclose(here, there, rtol=1e-10)
 
   def test_two_classes_leave_one_other(self):
@@ -176,11 +204,17 @@ class TestCosineEmbedding:
     np.testing.assert_allclose(logits.cosine_embedding(s, t), expected, rtol=1e-10)
 
   def test_length_does_not_count(self):
-    np.testing.assert_allclose(logits.cosine_embedding(draw(0), 7 * draw(0)), np.zeros(B), atol=1e-12)
-    np.testing.assert_allclose(logits.cosine_embedding(draw(0), -draw(0)), np.full(B, 2), atol=1e-12)
+    np.testing.assert_allclose(
+      logits.cosine_embedding(draw(0), 7 * draw(0)), np.zeros(B), atol=1e-12
+    )
+    np.testing.assert_allclose(
+      logits.cosine_embedding(draw(0), -draw(0)), np.full(B, 2), atol=1e-12
+    )
 
   def test_zeros_are_safe(self):
-    value, gradient = jax.value_and_grad(lambda z: logits.cosine_embedding(z, draw(1)).sum())(np.zeros((B, K)))
+    value, gradient = jax.value_and_grad(lambda z: logits.cosine_embedding(z, draw(1)).sum())(
+      np.zeros((B, K))
+    )
     assert value == B and not gradient.any()
 
 
@@ -196,10 +230,14 @@ class TestConsistency:
   def test_the_target_is_sharpened(self):
     target, other = softmax(self.sure / 0.4), softmax(draw(0)[:3])
     expected = (target * np.log(target / other)).sum(-1)
-    np.testing.assert_allclose(logits.consistency_kl(self.sure, draw(0)[:3], confidence=0.0), expected, rtol=1e-8)
+    np.testing.assert_allclose(
+      logits.consistency_kl(self.sure, draw(0)[:3], confidence=0.0), expected, rtol=1e-8
+    )
 
   def test_the_plain_view_gets_no_gradient(self):
-    gradient = jax.grad(lambda z: logits.consistency_kl(z, draw(0)[:3], confidence=0.0).sum())(self.sure)
+    gradient = jax.grad(lambda z: logits.consistency_kl(z, draw(0)[:3], confidence=0.0).sum())(
+      self.sure
+    )
     assert not gradient.any()
 
 
@@ -224,7 +262,9 @@ class TestPublishedCode:
 
   def check(self, folder, name, loss):
     stored = golden(folder)
-    student, teacher = (stored[f'{who}_logits'].astype(np.float64) for who in ('student', 'teacher'))
+    student, teacher = (
+      stored[f'{who}_logits'].astype(np.float64) for who in ('student', 'teacher')
+    )
     value, gradient = jax.value_and_grad(loss)(student, teacher, stored['labels'].astype(np.int32))
     expected = stored[f'{name}__grad'].astype(np.float64)
     assert float(value) == pytest.approx(float(stored[name]), rel=1e-5)
@@ -232,20 +272,38 @@ class TestPublishedCode:
 
   @pytest.mark.parametrize('temperature', [1, 4, 5, 20])
   def test_kl(self, reference_dir, temperature):
-    self.check(reference_dir, f'kl_T{temperature}_mean_over_batch_no_T2',
-               lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=temperature)))  # fmt: skip
+    self.check(
+      reference_dir,
+      f'kl_T{temperature}_mean_over_batch_no_T2',
+      lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=temperature)),
+    )
 
   @pytest.mark.parametrize('temperature', [1, 4, 5, 20])
   def test_hinton(self, reference_dir, temperature):
-    self.check(reference_dir, f'hinton_alpha0.5_T{temperature}', functools.partial(hinton, temperature=temperature))
+    self.check(
+      reference_dir,
+      f'hinton_alpha0.5_T{temperature}',
+      functools.partial(hinton, temperature=temperature),
+    )
 
   def test_the_mean_over_elements(self, reference_dir):
-    self.check(reference_dir, 'kl_T5_elementwise_mean_bug',
-               lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=5.0)) / s.shape[-1])  # fmt: skip
+    self.check(
+      reference_dir,
+      'kl_T5_elementwise_mean_bug',
+      lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=5.0)) / s.shape[-1],
+    )
 
   def test_cosine_embedding(self, reference_dir):
-    self.check(reference_dir, 'cosine_embedding_target1_mean', lambda s, t, y: mean(logits.cosine_embedding(s, t)))
+    self.check(
+      reference_dir,
+      'cosine_embedding_target1_mean',
+      lambda s, t, y: mean(logits.cosine_embedding(s, t)),
+    )
 
   def test_a_wrong_loss_is_noticed(self, reference_dir):
     with pytest.raises(AssertionError):
-      self.check(reference_dir, 'kl_T5_elementwise_mean_bug', lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=5.0)))
+      self.check(
+        reference_dir,
+        'kl_T5_elementwise_mean_bug',
+        lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=5.0)),
+      )

@@ -56,7 +56,9 @@ class TestOneDevice:
 @pytest.mark.parametrize('name', MASKS)
 @pytest.mark.parametrize('devices', [4, 8])
 class TestManyDevices:
-  """As the training step does it: the mean over the devices of a term and of its gradient is that of the global batch."""
+  """As the training step does it: the mean over the devices of a term and of its gradient is that
+  of the global batch.
+  """
 
   def dealt(self, name, devices):
     mask = np.array(MASKS[name], np.float32)
@@ -64,7 +66,9 @@ class TestManyDevices:
 
   def test_value(self, name, devices):
     values, masks, mask = self.dealt(name, devices)
-    term = jax.pmap(lambda v, m: jax.lax.pmean(reduce.mean(v, m, axis='devices'), 'devices'), 'devices')(values, masks)
+    term = jax.pmap(
+      lambda v, m: jax.lax.pmean(reduce.mean(v, m, axis='devices'), 'devices'), 'devices'
+    )(values, masks)
     chex.assert_trees_all_close(term, np.full(devices, VALUES[mask > 0].mean()), rtol=1e-6)
 
   def test_gradient(self, name, devices):
@@ -74,7 +78,11 @@ class TestManyDevices:
     def term(weight, values, masks):
       return reduce.mean(jnp.sin(weight * values), masks, axis='devices')
 
-    shared = jax.pmap(lambda w, v, m: jax.lax.pmean(jax.grad(term)(w, v, m), 'devices'), 'devices', in_axes=(None, 0, 0))
+    shared = jax.pmap(
+      lambda w, v, m: jax.lax.pmean(jax.grad(term)(w, v, m), 'devices'),
+      'devices',
+      in_axes=(None, 0, 0),
+    )
     whole = jax.grad(lambda w: reduce.mean(jnp.sin(w * VALUES), mask))(0.7)
     chex.assert_trees_all_close(shared(0.7, values, masks), np.full(devices, whole), rtol=1e-5)
 

@@ -23,22 +23,29 @@ def test_log_probabilities_do_not_overflow():
 
 def test_confusion_has_the_true_classes_as_rows():
   logits = np.eye(3)[[0, 1, 1, 2, 0]]
-  np.testing.assert_array_equal(analysis.confusion(logits, np.array([0, 1, 2, 2, 2])), [[1, 0, 0], [0, 1, 0], [1, 1, 1]])
+  np.testing.assert_array_equal(
+    analysis.confusion(logits, np.array([0, 1, 2, 2, 2])), [[1, 0, 0], [0, 1, 0], [1, 1, 1]]
+  )
 
 
 def test_reliability_by_hand():
-  """Confidences .9, .9, .7 and .6, of which the first, third and fourth are right; the last two share no bin with others."""
+  """Confidences .9, .9, .7 and .6, of which the first, third and fourth are right; the last two
+  share no bin with others.
+  """
   confidence = np.array([0.9, 0.9, 0.7, 0.6])
   logits = np.log(np.stack([confidence, 1 - confidence], -1))
   found = analysis.reliability(logits, np.array([0, 1, 0, 0]))
   assert [(b.confidence, b.accuracy, b.share) for b in found.bins] == [
-    pytest.approx(expected) for expected in ((0.6, 1, 0.25), (0.7, 1, 0.25), (0.9, 0.5, 0.5))]
+    pytest.approx(expected) for expected in ((0.6, 1, 0.25), (0.7, 1, 0.25), (0.9, 0.5, 0.5))
+  ]
   assert found.ece == pytest.approx(0.25 * 0.4 + 0.25 * 0.3 + 0.5 * 0.4)
   assert found.cross_entropy == pytest.approx(-np.log([0.9, 0.1, 0.7, 0.6]).mean())
 
 
 def test_every_image_is_in_a_bin():
-  found = analysis.reliability(np.array([[50.0, 0.0], [0.0, 0.0], [-50.0, 0.0]]), np.array([0, 0, 0]))
+  found = analysis.reliability(
+    np.array([[50.0, 0.0], [0.0, 0.0], [-50.0, 0.0]]), np.array([0, 0, 0])
+  )
   assert sum(b.share for b in found.bins) == pytest.approx(1) and found.bins[-1].confidence == 1
 
 
@@ -65,7 +72,10 @@ def test_a_network_that_is_always_right_gets_the_lowest_temperature():
 def test_scaling_mends_what_is_overconfident():
   (test, label), (held, held_label) = drawn(10_000), drawn(5000, seed=1)
   found = analysis.calibration((4 * test, label), (4 * held, held_label))
-  assert found.before.ece > 5 * found.after.ece and found.after.cross_entropy < found.before.cross_entropy
+  assert (
+    found.before.ece > 5 * found.after.ece
+    and found.after.cross_entropy < found.before.cross_entropy
+  )
 
 
 def test_by_chance_is_what_a_calibrated_network_has():
@@ -75,8 +85,12 @@ def test_by_chance_is_what_a_calibrated_network_has():
 
 def test_the_mean_of_several_is_of_their_probabilities():
   first, second = drawn(50)[0], drawn(50, seed=1)[0]
-  expected = (np.exp(analysis.log_probabilities(first)) + np.exp(analysis.log_probabilities(second))) / 2
-  np.testing.assert_allclose(np.exp(analysis.log_probabilities(analysis.mean_of([first, second]))), expected)
+  expected = (
+    np.exp(analysis.log_probabilities(first)) + np.exp(analysis.log_probabilities(second))
+  ) / 2
+  np.testing.assert_allclose(
+    np.exp(analysis.log_probabilities(analysis.mean_of([first, second]))), expected
+  )
   assert analysis.mean_of([first]) is first
 
 
@@ -91,11 +105,21 @@ def test_differing_images_are_of_their_kind_and_the_surest_come_first():
   teacher = drawn(2000, seed=2)[0]
   found = analysis.differing(student, teacher, label)
   ours, theirs = student.argmax(-1), teacher.argmax(-1)
-  sure = np.exp(analysis.log_probabilities(student).max(-1)) + np.exp(analysis.log_probabilities(teacher).max(-1))
-  kinds = {'teacher': theirs == label, 'student': ours == label, 'neither': (ours != label) & (theirs != label)}
+  sure = np.exp(analysis.log_probabilities(student).max(-1)) + np.exp(
+    analysis.log_probabilities(teacher).max(-1)
+  )
+  kinds = {
+    'teacher': theirs == label,
+    'student': ours == label,
+    'neither': (ours != label) & (theirs != label),
+  }
   assert set(found) == set(kinds)
   for kind, places in found.items():
     of_kind = np.flatnonzero(kinds[kind] & (ours != theirs))
     assert len(places) == analysis.SHOWN < len(of_kind) and set(places) <= set(of_kind)
     assert sure[places].tolist() == sorted(sure[of_kind], reverse=True)[: analysis.SHOWN]
-  assert analysis.differing(student, student, label) == {'teacher': [], 'student': [], 'neither': []}
+  assert analysis.differing(student, student, label) == {
+    'teacher': [],
+    'student': [],
+    'neither': [],
+  }

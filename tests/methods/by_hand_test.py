@@ -1,6 +1,8 @@
-"""Every method's terms, in every recipe, beside their formulas written out in numpy: neither torch nor reference numbers are needed.
+"""Every method's terms, in every recipe, beside their formulas written out in numpy: neither torch
+nor reference numbers are needed.
 
-Weights and numbers stand here as METHODS' documentation has them, not as the code has: a recipe that changes is noticed.
+Weights and numbers stand here as METHODS' documentation has them, not as the code has: a recipe
+that changes is noticed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def outputs(network, seed: int) -> Outputs:
 
 
 OWN = {'weak': outputs(STUDENT, 1), 'strong': outputs(STUDENT, 2)}
-TAUGHT = tuple({view: outputs(TEACHER, seed + n) for n, view in enumerate(OWN)} for seed in (10, 20, 30))
+TAUGHT = tuple(
+  {view: outputs(TEACHER, seed + n) for n, view in enumerate(OWN)} for seed in (10, 20, 30)
+)
 
 
 def terms(name: str, recipe: str = 'written', *, teachers: int = 1, own=OWN, **chosen):
@@ -42,16 +46,19 @@ def terms(name: str, recipe: str = 'written', *, teachers: int = 1, own=OWN, **c
   shown = {view: own[view] for view in method.views}
   taught = tuple({view: teacher[view] for view in method.views} for teacher in TAUGHT[:teachers])
   with tiny.quick_compilation():
-    found, _ = jax.jit(lambda *args: method.loss(*args[:5], state.consts, jax.random.key(1), axis=None))(
-      state.params, state.stats, shown, taught, batch)  # fmt: skip
+    found, _ = jax.jit(
+      lambda *args: method.loss(*args[:5], state.consts, jax.random.key(1), axis=None)
+    )(state.params, state.stats, shown, taught, batch)
   return {term: float(value) for term, value in found.items()}, state
 
 
 def check(found, **expected):
-  assert found == {term: pytest.approx(value, rel=1e-6, abs=1e-12) for term, value in expected.items()}
+  assert found == {
+    term: pytest.approx(value, rel=1e-6, abs=1e-12) for term, value in expected.items()
+  }
 
 
-# The formulas ---------------------------------------------------------------------------------------------------------
+# The formulas -------------------------------------------------------------------------------------
 
 
 def log_softmax(z):
@@ -110,7 +117,9 @@ def angle_loss(own, teacher):
 
 
 def rank_loss(own, teacher, alpha, beta=3, length=4):
-  """−log of how probable the student finds the order of each example's four nearest neighbours by the teacher."""
+  """−log of how probable the student finds the order of each example's four nearest neighbours by
+  the teacher.
+  """
   total = 0.0
   for row, other in zip(distances(own), distances(teacher), strict=True):
     near = np.argsort(other)[1 : length + 1]  # the nearest is the example itself
@@ -133,24 +142,31 @@ def connected(params, number: int, x, *, normalised=True):
   return y * np.asarray(norm['scale']) + np.asarray(norm['bias'])
 
 
-# Logits ---------------------------------------------------------------------------------------------------------------
+# Logits -------------------------------------------------------------------------------------------
 
 
 OWN_WEAK, OWN_STRONG = OWN['weak'], OWN['strong']
 TAUGHT_WEAK, TAUGHT_STRONG = TAUGHT[0]['weak'], TAUGHT[0]['strong']
 
 
-@pytest.mark.parametrize(('recipe', 'chosen', 'alpha', 'temperature'), [
-  ('written', {}, 0.5, 5.0), ('official', {}, 0.9, 4.0), ('official', {'alpha': 0.2}, 0.2, 4.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('recipe', 'chosen', 'alpha', 'temperature'),
+  [('written', {}, 0.5, 5.0), ('official', {}, 0.9, 4.0), ('official', {'alpha': 0.2}, 0.2, 4.0)],
+)
 def test_kd(recipe, chosen, alpha, temperature):
   found, _ = terms('kd', recipe, **chosen)
-  check(found, cross_entropy=(1 - alpha) * ce(OWN_WEAK), distillation=alpha * kl(OWN_WEAK, TAUGHT_WEAK, temperature))
+  check(
+    found,
+    cross_entropy=(1 - alpha) * ce(OWN_WEAK),
+    distillation=alpha * kl(OWN_WEAK, TAUGHT_WEAK, temperature),
+  )
 
 
 def test_kds_reductions():
   once = 0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0)
-  assert terms('kd', reduction='elements')[0]['distillation'] == pytest.approx(once / CLASSES, rel=1e-6)
+  assert terms('kd', reduction='elements')[0]['distillation'] == pytest.approx(
+    once / CLASSES, rel=1e-6
+  )
   assert terms('kd', scaled=False)[0]['distillation'] == pytest.approx(once / 25, rel=1e-6)
 
 
@@ -161,7 +177,10 @@ def test_mkd_takes_the_mean_over_its_teachers():
 
 
 def test_dkd():
-  """α weighs whether it is the label's class, β how the other classes share the rest: 1 and 8 at T = 4."""
+  """α weighs whether it is the label's class, β how the other classes share the rest:
+
+  1 and 8 at T = 4.
+  """
   student, target = (np.exp(log_softmax(z.logits / 4)) for z in (OWN_WEAK, TAUGHT_WEAK))
   whether, which = [], []
   for n in np.flatnonzero(LABELLED):
@@ -169,9 +188,17 @@ def test_dkd():
     q_s, q_t = (np.delete(p[n], LABELS[n]) / (1 - p[n, LABELS[n]]) for p in (student, target))
     whether.append((b_t * np.log(b_t / b_s)).sum())
     which.append((q_t * np.log(q_t / q_s)).sum())
-  assert abs(np.mean(whether) - np.mean(which)) > 0.1 * np.mean(which)  # else the two could stand for each other
-  check(terms('dkd')[0], cross_entropy=ce(OWN_WEAK), target_class=16 * np.mean(whether), other_classes=8 * 16 * np.mean(which))
-  assert terms('dkd', target=2.0, others=1.0)[0]['target_class'] == pytest.approx(2 * 16 * np.mean(whether), rel=1e-6)
+  # else the two could stand for each other
+  assert abs(np.mean(whether) - np.mean(which)) > 0.1 * np.mean(which)
+  check(
+    terms('dkd')[0],
+    cross_entropy=ce(OWN_WEAK),
+    target_class=16 * np.mean(whether),
+    other_classes=8 * 16 * np.mean(which),
+  )
+  assert terms('dkd', target=2.0, others=1.0)[0]['target_class'] == pytest.approx(
+    2 * 16 * np.mean(whether), rel=1e-6
+  )
 
 
 def test_triplet_and_unsupervised():
@@ -182,14 +209,19 @@ def test_triplet_and_unsupervised():
 
 @pytest.mark.parametrize(('recipe', 'share'), [('written', 1.0), ('published', 0.5)])
 def test_uda_adds_its_views_up_as_written_and_averages_them_as_published(recipe, share):
-  hard, soft = ce(OWN_WEAK) + ce(OWN_STRONG), kl(OWN_WEAK, TAUGHT_WEAK, 5.0) + kl(OWN_STRONG, TAUGHT_STRONG, 5.0)
+  hard, soft = (
+    ce(OWN_WEAK) + ce(OWN_STRONG),
+    kl(OWN_WEAK, TAUGHT_WEAK, 5.0) + kl(OWN_STRONG, TAUGHT_STRONG, 5.0),
+  )
   check(terms('uda', recipe)[0], cross_entropy=share * 0.5 * hard, distillation=share * 0.5 * soft)
   if recipe == 'written':
     check(terms('uda_nokd', teachers=0)[0], cross_entropy=hard / 2)
 
 
 def test_stl_as_written_counts_the_unsure_images_in_its_mean():
-  """Of the two unlabelled images the student is sure of the first alone, and it is half of the mean."""
+  """Of the two unlabelled images the student is sure of the first alone, and it is half of the
+  mean.
+  """
   z = OWN_WEAK.logits.copy()
   z[4], z[5] = (9, 0, 0, 0, 0), (0.3, 0, 0, 0, 0)
   own = {'weak': OWN_WEAK._replace(logits=z), 'strong': OWN_STRONG}
@@ -197,36 +229,59 @@ def test_stl_as_written_counts_the_unsure_images_in_its_mean():
   agree = (target * (log_softmax(z[4] / 0.4) - log_softmax(OWN_STRONG.logits[4]))).sum()
   soft = kl(own['weak'], TAUGHT_WEAK, 5.0, LABELLED) + kl(OWN_STRONG, TAUGHT_STRONG, 5.0, LABELLED)
   hard = ce(own['weak']) + ce(OWN_STRONG)
-  check(terms('stl', own=own)[0], cross_entropy=0.5 * hard, distillation=0.5 * soft, consistency=agree / 2)
+  check(
+    terms('stl', own=own)[0],
+    cross_entropy=0.5 * hard,
+    distillation=0.5 * soft,
+    consistency=agree / 2,
+  )
 
 
 def test_stl_as_published_is_a_quarter_of_four_terms():
   hard = ce(OWN_WEAK) + ce(OWN_STRONG)
   soft = kl(OWN_WEAK, TAUGHT_WEAK, 5.0, LABELLED) + kl(OWN_STRONG, TAUGHT_STRONG, 5.0, LABELLED)
   rest = kl(OWN_WEAK, TAUGHT_WEAK, 1.0, ~LABELLED) + kl(OWN_STRONG, TAUGHT_STRONG, 1.0, ~LABELLED)
-  check(terms('stl', 'published')[0], cross_entropy=0.5 * hard / 4, distillation=0.5 * soft / 4, unlabelled=rest / 4)
+  check(
+    terms('stl', 'published')[0],
+    cross_entropy=0.5 * hard / 4,
+    distillation=0.5 * soft / 4,
+    unlabelled=rest / 4,
+  )
 
 
-# Relations ------------------------------------------------------------------------------------------------------------
+# Relations ----------------------------------------------------------------------------------------
 
 
 def test_rkd_as_written_compares_what_the_classifier_sees():
   own, teacher = OWN_WEAK.embedding, TAUGHT_WEAK.embedding
-  check(terms('rkd')[0], cross_entropy=0.5 * ce(OWN_WEAK), distillation=0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0),
-        distance=25 * distance_loss(own, teacher), angle=50 * angle_loss(own, teacher))  # fmt: skip
+  check(
+    terms('rkd')[0],
+    cross_entropy=0.5 * ce(OWN_WEAK),
+    distillation=0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0),
+    distance=25 * distance_loss(own, teacher),
+    angle=50 * angle_loss(own, teacher),
+  )
 
 
 def test_rkd_as_official_compares_the_pooled_feature_after_its_relu_at_length_1():
   own, teacher = (unit(relu(o.features[-1]).mean((1, 2))) for o in (OWN_WEAK, TAUGHT_WEAK))
-  check(terms('rkd', 'official')[0], cross_entropy=ce(OWN_WEAK), distillation=kl(OWN_WEAK, TAUGHT_WEAK, 4.0),
-        distance=25 * distance_loss(own, teacher), angle=50 * angle_loss(own, teacher))  # fmt: skip
+  check(
+    terms('rkd', 'official')[0],
+    cross_entropy=ce(OWN_WEAK),
+    distillation=kl(OWN_WEAK, TAUGHT_WEAK, 4.0),
+    distance=25 * distance_loss(own, teacher),
+    angle=50 * angle_loss(own, teacher),
+  )
 
 
 @pytest.mark.parametrize('alpha', [2.0, 3.0])
 def test_rkds_rank_has_a_scale(alpha):
-  near = OWN_WEAK._replace(embedding=0.3 * OWN_WEAK.embedding)  # at this distance no order is certain
+  # at this distance no order is certain
+  near = OWN_WEAK._replace(embedding=0.3 * OWN_WEAK.embedding)
   found, _ = terms('rkd', own={'weak': near}, rank=0.7, rank_scale=alpha)
-  assert found['rank'] == pytest.approx(0.7 * rank_loss(near.embedding, TAUGHT_WEAK.embedding, alpha), rel=1e-6)
+  assert found['rank'] == pytest.approx(
+    0.7 * rank_loss(near.embedding, TAUGHT_WEAK.embedding, alpha), rel=1e-6
+  )
 
 
 def test_rkds_attention_is_after_the_relu():
@@ -238,19 +293,25 @@ def test_rkds_attention_is_after_the_relu():
 
 def test_rkds_hint_is_a_mean_of_squares_after_a_convolution():
   found, state = terms('rkd', hint=2.0)
-  expected = sum(((connected(state.params, n, s, normalised=False) - t) ** 2).mean()
-                 for n, (s, t) in enumerate(zip(OWN_WEAK.features, TAUGHT_WEAK.features, strict=True)))  # fmt: skip
+  expected = sum(
+    ((connected(state.params, n, s, normalised=False) - t) ** 2).mean()
+    for n, (s, t) in enumerate(zip(OWN_WEAK.features, TAUGHT_WEAK.features, strict=True))
+  )
   assert found['hint'] == pytest.approx(2 * expected, rel=1e-6)
 
 
-# Features -------------------------------------------------------------------------------------------------------------
+# Features -----------------------------------------------------------------------------------------
 
 
 def boundary(own, teacher, margin=1.0):
-  """(s+m)² where s > −m and t ≤ 0, (s−m)² where s ≤ m and t > 0; the earlier of two stages counts half."""
+  """(s+m)² where s > −m and t ≤ 0, (s−m)² where s ≤ m and t > 0; the earlier of two stages counts
+  half.
+  """
   total = 0.0
   for weight, s, t in zip((0.5, 1.0), own, teacher, strict=True):
-    error = np.where((s > -margin) & (t <= 0), (s + margin) ** 2, 0) + np.where((s <= margin) & (t > 0), (s - margin) ** 2, 0)
+    error = np.where((s > -margin) & (t <= 0), (s + margin) ** 2, 0) + np.where(
+      (s <= margin) & (t > 0), (s - margin) ** 2, 0
+    )
     total += weight * error.sum() / EXAMPLES
   return total
 
@@ -269,10 +330,14 @@ def test_ab(recipe):
 
 @pytest.mark.parametrize('recipe', ['written', 'published', 'official'])
 def test_oh(recipe):
-  """(s−t')² where s > t' or t' > 0, t' the teacher's feature above its margin; the earlier of two stages counts half."""
+  """(s−t')² where s > t' or t' > 0, t' the teacher's feature above its margin; the earlier of two
+  stages counts half.
+  """
   found, state = terms('oh', recipe)
   total = 0.0
-  for n, (weight, t, m) in enumerate(zip((0.5, 1.0), TAUGHT_WEAK.features, state.consts['margins'], strict=True)):
+  for n, (weight, t, m) in enumerate(
+    zip((0.5, 1.0), TAUGHT_WEAK.features, state.consts['margins'], strict=True)
+  ):
     s, target = connected(state.params, n, OWN_WEAK.features[n]), np.maximum(t, np.asarray(m))
     total += weight * np.where((s > target) | (target > 0), (s - target) ** 2, 0).sum() / EXAMPLES
   check(found, cross_entropy=ce(OWN_WEAK), overhaul=1e-3 * total)
@@ -283,63 +348,108 @@ def test_ohs_margin_is_the_mean_of_what_the_last_norm_leaves_negative():
   _, state = terms('oh')
   weights = tiny.variables(TEACHER, seed=100)['params']
   for margin, (block, norm) in zip(state.consts['margins'], TEACHER.norms, strict=True):
-    scale, bias = (np.asarray(weights[block][norm][name], np.float64)[:, None] for name in ('scale', 'bias'))
+    scale, bias = (
+      np.asarray(weights[block][norm][name], np.float64)[:, None] for name in ('scale', 'bias')
+    )
     drawn = bias + np.abs(scale) * np.random.default_rng(0).normal(size=(1, 200_000))
     np.testing.assert_allclose(margin, [row[row < 0].mean() for row in drawn], rtol=0.02)
 
 
 @pytest.mark.parametrize(('recipe', 'weight'), [('written', 500 / 768), ('published', 10.0)])
 def test_pkd(recipe, weight):
-  """As written: the squared distance of vectors of length 1, every stage but the last. As published: one mean, after the ReLU."""
+  """As written: the squared distance of vectors of length 1, every stage but the last.
+
+  As published: one mean, after the ReLU.
+  """
   pairs = list(zip(OWN_WEAK.features, TAUGHT_WEAK.features, strict=True))
   if recipe == 'written':
     patient = sum(((unit(flat(s)) - unit(flat(t))) ** 2).sum(-1).mean() for s, t in pairs[:-1])
   else:
     own, teacher = (np.concatenate([flat(relu(pair[n])) for pair in pairs], -1) for n in (0, 1))
     patient = ((own - teacher) ** 2).mean()
-  check(terms('pkd', recipe)[0], cross_entropy=0.5 * ce(OWN_WEAK), distillation=0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0),
-        patient=weight * patient)  # fmt: skip
+  check(
+    terms('pkd', recipe)[0],
+    cross_entropy=0.5 * ce(OWN_WEAK),
+    distillation=0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0),
+    patient=weight * patient,
+  )
 
 
-LAYERS = {'stem_conv': 'stem_conv', 'stem_norm': 'stem_norm', 'stage1_block1': 'stage1_block2', 'stage2_block1': 'stage2_block1'}
+LAYERS = {
+  'stem_conv': 'stem_conv',
+  'stem_norm': 'stem_norm',
+  'stage1_block1': 'stage1_block2',
+  'stage2_block1': 'stage2_block1',
+}
 
 
 def test_sfd_as_written_is_a_mean_of_squares_over_every_layer():
-  feature = sum(((OWN_WEAK.layers[own] - TAUGHT_WEAK.layers[other]) ** 2).mean() for own, other in LAYERS.items())
+  feature = sum(
+    ((OWN_WEAK.layers[own] - TAUGHT_WEAK.layers[other]) ** 2).mean()
+    for own, other in LAYERS.items()
+  )
   check(terms('sfd')[0], cross_entropy=ce(OWN_WEAK), feature=feature)
-  cosine = sum((1 - (unit(flat(OWN_WEAK.layers[o])) * unit(flat(TAUGHT_WEAK.layers[t]))).sum(-1)).mean() for o, t in LAYERS.items())
+  cosine = sum(
+    (1 - (unit(flat(OWN_WEAK.layers[o])) * unit(flat(TAUGHT_WEAK.layers[t]))).sum(-1)).mean()
+    for o, t in LAYERS.items()
+  )
   assert terms('sfd', compare='cosine')[0]['feature'] == pytest.approx(cosine, rel=1e-6)
 
 
 def test_sfd_as_published_is_the_largest_difference_of_each_layer():
-  largest = sum(np.abs(OWN_WEAK.layers[o].max((1, 2)) - TAUGHT_WEAK.layers[t].max((1, 2))).max() for o, t in LAYERS.items())
+  largest = sum(
+    np.abs(OWN_WEAK.layers[o].max((1, 2)) - TAUGHT_WEAK.layers[t].max((1, 2))).max()
+    for o, t in LAYERS.items()
+  )
   check(terms('sfd', 'published')[0], cross_entropy=ce(OWN_WEAK), feature=largest)
 
 
-# Joins and recipes ----------------------------------------------------------------------------------------------------
+# Joins and recipes --------------------------------------------------------------------------------
 
 
 def test_a_join_weighs_its_parts_and_adds_no_term_twice():
   found, _ = terms('kd+0.25*dkd')
   alone, _ = terms('dkd')
-  check(found, cross_entropy=0.5 * ce(OWN_WEAK), distillation=0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0),
-        target_class=0.25 * alone['target_class'], other_classes=0.25 * alone['other_classes'])  # fmt: skip
+  check(
+    found,
+    cross_entropy=0.5 * ce(OWN_WEAK),
+    distillation=0.5 * kl(OWN_WEAK, TAUGHT_WEAK, 5.0),
+    target_class=0.25 * alone['target_class'],
+    other_classes=0.25 * alone['other_classes'],
+  )
 
 
-@pytest.mark.parametrize(('name', 'recipe', 'statistics', 'joint', 'strong'), [
-  ('oh', 'written', 'running', True, None), ('oh', 'official', 'batch', True, None), ('oh', 'published', 'batch', True, None),
-  ('ab', 'written', 'running', True, None), ('ab', 'official', 'batch', True, None), ('kd', 'official', 'running', True, None),
-  ('uda', 'written', 'running', True, 'weak+randaugment:2:5'), ('uda', 'published', 'running', False, 'autoaugment_published'),
-  ('stl', 'written', 'running', True, 'weak+randaugment:2:5'), ('stl', 'published', 'running', False, 'weak+autoaugment_published'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('name', 'recipe', 'statistics', 'joint', 'strong'),
+  [
+    ('oh', 'written', 'running', True, None),
+    ('oh', 'official', 'batch', True, None),
+    ('oh', 'published', 'batch', True, None),
+    ('ab', 'written', 'running', True, None),
+    ('ab', 'official', 'batch', True, None),
+    ('kd', 'official', 'running', True, None),
+    ('uda', 'written', 'running', True, 'weak+randaugment:2:5'),
+    ('uda', 'published', 'running', False, 'autoaugment_published'),
+    ('stl', 'written', 'running', True, 'weak+randaugment:2:5'),
+    ('stl', 'published', 'running', False, 'weak+autoaugment_published'),
+  ],
+)
 def test_how_networks_are_run(name, recipe, statistics, joint, strong):
   method = methods.make(name, recipe=recipe)
-  assert (method.teacher_statistics, method.joint, method.views.get('strong')) == (statistics, joint, strong)
+  assert (method.teacher_statistics, method.joint, method.views.get('strong')) == (
+    statistics,
+    joint,
+    strong,
+  )
   assert method.views['weak'] == 'weak'
 
 
 @pytest.mark.parametrize('name', METHODS)
 def test_nothing_but_ab_leaves_a_part_of_the_student_untrained(name):
   trains = methods.make(name).trains
-  assert trains(('student', 'stem_conv', 'kernel')) and trains(('student', 'stem_norm', 'scale')) and trains(('method', 'conv1'))
+  assert (
+    trains(('student', 'stem_conv', 'kernel'))
+    and trains(('student', 'stem_norm', 'scale'))
+    and trains(('method', 'conv1'))
+  )
   assert trains(('student', 'head', 'kernel')) == (name != 'ab')

@@ -1,4 +1,7 @@
-"""What every method keeps, in every recipe. A row that is added to METHODS is covered by standing there."""
+"""What every method keeps, in every recipe.
+
+A row that is added to METHODS is covered by standing there.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +38,22 @@ TEACHER_OFF = {
 
 # Methods that cannot be turned into cross-entropy by their options.
 EXEMPT = {
-  'nokd': 'is cross-entropy', 'uda_nokd': 'is cross-entropy of two views', 'takd': "is kd's loss", 'mkd': "is kd's loss",
-  'dual': "is kd's loss", 'ab': 'its first phase has no cross-entropy, and its second is kd',
-  'triplet': 'puts another loss in the place of cross-entropy', 'unsupervised': 'has no labels',
-}  # fmt: skip
+  'nokd': 'is cross-entropy',
+  'uda_nokd': 'is cross-entropy of two views',
+  'takd': "is kd's loss",
+  'mkd': "is kd's loss",
+  'dual': "is kd's loss",
+  'ab': 'its first phase has no cross-entropy, and its second is kd',
+  'triplet': 'puts another loss in the place of cross-entropy',
+  'unsupervised': 'has no labels',
+}
 
 
 def every_case(cases):
   return pytest.mark.parametrize('case', cases, ids=str)
 
 
-# Training steps -------------------------------------------------------------------------------------------------------
+# Training steps -----------------------------------------------------------------------------------
 
 
 @every_case(CASES)
@@ -54,7 +62,9 @@ class TestStep:
 
   def test_loss_and_gradients_are_finite(self, case):
     taken = tiny.trained(case, 'jit', 1, 'float64')
-    chex.assert_tree_all_finite((taken.gradients, taken.metrics, taken.state.params, taken.state.stats))
+    chex.assert_tree_all_finite(
+      (taken.gradients, taken.metrics, taken.state.params, taken.state.stats)
+    )
 
   def test_gradient_reaches_what_the_method_trains_and_nothing_else(self, case):
     trains = case.method().trains
@@ -76,7 +86,9 @@ def plain(method: Method) -> Method:
   """The cross-entropy of a method's views, and nothing else."""
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    return {'cross_entropy': sum(cross_entropy(outputs, batch, axis) for outputs in student.values())}, stats
+    return {
+      'cross_entropy': sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
+    }, stats
 
   return Method(no_modules, loss, method.views, method.joint)
 
@@ -84,7 +96,10 @@ def plain(method: Method) -> Method:
 @pytest.mark.parametrize('name', TEACHER_OFF)
 def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_bit(name):
   method = methods.make(name, chosen={name: TEACHER_OFF[name]})
-  off, alone = tiny.ready(method, teachers=1, preprocess=tiny.augmented), tiny.ready(plain(method), preprocess=tiny.augmented)
+  off, alone = (
+    tiny.ready(method, teachers=1, preprocess=tiny.augmented),
+    tiny.ready(plain(method), preprocess=tiny.augmented),
+  )
   with tiny.quick_compilation():
     off, alone = tiny.take(off), tiny.take(alone)
   chex.assert_trees_all_equal(off.state.params['student'], alone.state.params['student'])
@@ -95,9 +110,15 @@ def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_
 def test_parts_of_a_join_draw_weights_of_their_own():
   student, teacher = tiny.network(), tiny.network(blocks=(2, 1))
   known = tiny.known(student), (tiny.known(teacher, tiny.variables(teacher)),)
-  drawn = {name: methods.make(name).init(jax.random.key(7), *known).params for name in ('oh', 'kd+oh', 'kd+ab+oh')}
+  drawn = {
+    name: methods.make(name).init(jax.random.key(7), *known).params
+    for name in ('oh', 'kd+oh', 'kd+ab+oh')
+  }
   chex.assert_trees_all_equal(drawn['kd+oh']['oh'], drawn['oh'])
-  kernels = [{path: leaf for path, leaf in paths(drawn['kd+ab+oh'][name]).items() if path[-1] == 'kernel'} for name in ('ab', 'oh')]
+  kernels = [
+    {path: leaf for path, leaf in paths(drawn['kd+ab+oh'][name]).items() if path[-1] == 'kernel'}
+    for name in ('ab', 'oh')
+  ]
   assert kernels[0] and kernels[0].keys() == kernels[1].keys()
   assert not any(np.array_equal(kernels[0][path], kernels[1][path]) for path in kernels[0])
 
@@ -113,52 +134,88 @@ class TestRealNetworks:
 
   @staticmethod
   def steps(case, kind: str, devices: int) -> tiny.Taken:
-    pair = tuple(models.build(NetworkSpec(name, tiny.CLASSES, (32, 32, 3), case.placement, compute_dtype='float64'))
-                 for name in reversed(PAPER))  # fmt: skip
+    pair = tuple(
+      models.build(
+        NetworkSpec(name, tiny.CLASSES, (32, 32, 3), case.placement, compute_dtype='float64')
+      )
+      for name in reversed(PAPER)
+    )
     with jax.enable_x64(), tiny.quick_compilation():
-      return tiny.take(tiny.ready(case.method(), teachers=case.teachers, kind=kind, devices=devices, dtype='float64', pair=pair))
+      return tiny.take(
+        tiny.ready(
+          case.method(),
+          teachers=case.teachers,
+          kind=kind,
+          devices=devices,
+          dtype='float64',
+          pair=pair,
+        )
+      )
 
   def test_conforms(self, case):
     taken = self.steps(case, 'jit', 1)
-    chex.assert_tree_all_finite((taken.gradients, taken.metrics, taken.state.params, taken.state.stats))
+    chex.assert_tree_all_finite(
+      (taken.gradients, taken.metrics, taken.state.params, taken.state.stats)
+    )
     reached = {path: bool(leaf.any()) for path, leaf in paths(taken.gradients).items()}
     assert reached == {path: case.method().trains(path) for path in reached}
     assert taken.compiled == [1, 0, 0, 0, 0]
     spread = self.steps(case, 'pmap', 2)
-    # After five steps at a rate of .1 rounding has grown a millionfold and more; the first gradients show what the axis does.
+    # After five steps at a rate of .1 rounding has grown a millionfold and more; the first
+    # gradients show what the axis does.
     chex.assert_trees_all_close(taken.gradients, spread.gradients, rtol=1e-8, atol=1e-8)
 
 
-# Losses, given the outputs of networks --------------------------------------------------------------------------------
+# Losses, given the outputs of networks ------------------------------------------------------------
 
 
 def paths(tree) -> dict[tuple[str, ...], np.ndarray]:
-  return {tuple(part.key for part in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  return {
+    tuple(part.key for part in path): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 class Seen:
-  """Random outputs of a student and its teachers in float64, and the loss of a case on them, compiled once."""
+  """Random outputs of a student and its teachers in float64, and the loss of a case on them,
+  compiled once.
+  """
 
   def __init__(self, case: tiny.Case, method=None):
     self.method = method or case.method()
     student, teacher = tiny.network(dtype='float64'), tiny.network(dtype='float64', blocks=(2, 1))
     weights = tuple(tiny.variables(teacher, seed=100 + number) for number in range(case.teachers))
-    self.own = self.method.init(jax.random.key(7), tiny.known(student), tuple(tiny.known(teacher, w) for w in weights))
-    self.student = {view: self.random(student, 1 + number) for number, view in enumerate(self.method.views)}
-    self.teachers = tuple({view: self.random(teacher, 50 + 10 * place + number) for number, view in enumerate(self.method.views)}
-                          for place in range(case.teachers))  # fmt: skip
+    self.own = self.method.init(
+      jax.random.key(7), tiny.known(student), tuple(tiny.known(teacher, w) for w in weights)
+    )
+    self.student = {
+      view: self.random(student, 1 + number) for number, view in enumerate(self.method.views)
+    }
+    self.teachers = tuple(
+      {
+        view: self.random(teacher, 50 + 10 * place + number)
+        for number, view in enumerate(self.method.views)
+      }
+      for place in range(case.teachers)
+    )
     image = np.random.default_rng(3).uniform(size=(EXAMPLES, *student.spec.image_shape))
-    self.batch = Batch(image, np.array([0, 1, 2, 3, 4, 0, -1, -1], np.int32), np.ones(EXAMPLES, np.float32))
+    self.batch = Batch(
+      image, np.array([0, 1, 2, 3, 4, 0, -1, -1], np.int32), np.ones(EXAMPLES, np.float32)
+    )
     self.terms = jax.jit(self._terms)
 
   @staticmethod
   def random(network, seed: int) -> Outputs:
     draw = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: draw.normal(size=leaf.shape), models.output_shapes(network, batch=EXAMPLES))
+    return jax.tree.map(
+      lambda leaf: draw.normal(size=leaf.shape), models.output_shapes(network, batch=EXAMPLES)
+    )
 
   def _terms(self, student, teachers, batch, key):
     own = self.own
-    return self.method.loss(own.params, own.stats, student, teachers, batch, own.consts, key, axis=None)[0]
+    return self.method.loss(
+      own.params, own.stats, student, teachers, batch, own.consts, key, axis=None
+    )[0]
 
   def value(self, student, teachers, batch) -> float:
     with tiny.quick_compilation():
@@ -166,7 +223,9 @@ class Seen:
 
   def loss(self, *, examples=lambda leaf: leaf, batch: Batch | None = None) -> float:
     """The loss with every array of examples passed through `examples` first."""
-    student, teachers, batch = jax.tree.map(examples, (self.student, self.teachers, batch or self.batch))
+    student, teachers, batch = jax.tree.map(
+      examples, (self.student, self.teachers, batch or self.batch)
+    )
     return self.value(student, teachers, batch)
 
 
@@ -180,7 +239,9 @@ def seen(case: tiny.Case) -> Seen:
 class TestLoss:
   def test_the_order_of_a_batch_does_not_count(self, case):
     order = np.random.default_rng(0).permutation(EXAMPLES)
-    assert seen(case).loss(examples=lambda leaf: leaf[order]) == pytest.approx(seen(case).loss(), abs=1e-6, rel=1e-9)
+    assert seen(case).loss(examples=lambda leaf: leaf[order]) == pytest.approx(
+      seen(case).loss(), abs=1e-6, rel=1e-9
+    )
 
   def test_a_masked_example_does_not_count(self, case):
     mine = seen(case)
@@ -189,14 +250,22 @@ class TestLoss:
     for hidden in (0, EXAMPLES - 1):  # one with a label, one without
       masked = mine.batch._replace(mask=(np.arange(EXAMPLES) != hidden).astype(np.float32))
       there = np.arange(EXAMPLES) == hidden
-      changed = jax.tree.map(lambda leaf, there=there: np.where(there.reshape(-1, *[1] * (leaf.ndim - 1)), 9 - leaf, leaf),
-                             (mine.student, mine.teachers))  # fmt: skip
+      changed = jax.tree.map(
+        lambda leaf, there=there: np.where(
+          there.reshape(-1, *[1] * (leaf.ndim - 1)), 9 - leaf, leaf
+        ),
+        (mine.student, mine.teachers),
+      )
       assert mine.value(*changed, masked) == mine.value(mine.student, mine.teachers, masked)
     label = mine.batch._replace(mask=(np.arange(EXAMPLES) != 0).astype(np.float32))
-    assert mine.value(mine.student, mine.teachers, label) != mine.value(mine.student, mine.teachers, mine.batch)
+    assert mine.value(mine.student, mine.teachers, label) != mine.value(
+      mine.student, mine.teachers, mine.batch
+    )
 
   def test_the_cross_entropy_is_a_constant_share_of_the_views(self, case):
-    """Whatever else a method does, its term 'cross_entropy' is the same multiple of the labelled images' cross-entropy."""
+    """Whatever else a method does, its term 'cross_entropy' is the same multiple of the labelled
+    images' cross-entropy.
+    """
     shares = []
     for factor in (1.0, 3.0):
       student = jax.tree.map(lambda leaf, factor=factor: factor * leaf, seen(case).student)
@@ -212,7 +281,9 @@ class TestLoss:
 @pytest.mark.usefixtures('float64')
 @pytest.mark.parametrize('name', TEACHER_OFF)
 def test_without_its_teacher_a_method_is_cross_entropy_bit_for_bit(name):
-  """Loss and gradient with respect to everything that the student computes; the networks and steps are the same code."""
+  """Loss and gradient with respect to everything that the student computes; the networks and steps
+  are the same code.
+  """
   off = Seen(tiny.Case(name, 'written', 1), methods.make(name, chosen={name: TEACHER_OFF[name]}))
 
   def loss(student):
@@ -224,7 +295,7 @@ def test_without_its_teacher_a_method_is_cross_entropy_bit_for_bit(name):
   chex.assert_trees_all_equal(*(jax.jit(jax.value_and_grad(f))(off.student) for f in (loss, alone)))
 
 
-# The table ------------------------------------------------------------------------------------------------------------
+# The table ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -246,11 +317,18 @@ class TestRow:
     assert name in plans.PLANS
 
 
-# Pairs of networks ----------------------------------------------------------------------------------------------------
+# Pairs of networks --------------------------------------------------------------------------------
 
 PAPER = ('resnet26', 'resnet8')
-PAIRS = [PAPER, ('resnet18', 'resnet8'), ('wrn16_4', 'resnet8'), ('resnet26', 'wrn10_1'), ('thin_resnet56', 'thin_resnet8')]
-MISMATCHED = ('resnet8', 'resnet10')  # the student's last stage is smaller than any of the teacher's
+PAIRS = [
+  PAPER,
+  ('resnet18', 'resnet8'),
+  ('wrn16_4', 'resnet8'),
+  ('resnet26', 'wrn10_1'),
+  ('thin_resnet56', 'thin_resnet8'),
+]
+# the student's last stage is smaller than any of the teacher's
+MISMATCHED = ('resnet8', 'resnet10')
 
 
 @functools.cache
@@ -267,12 +345,25 @@ def terms(case: tiny.Case, teacher: Known, student: Known):
     own = method.init(key, student, tuple(teacher._replace(variables=w) for w in weights))
     batch = Batch(jnp.zeros((2, 32, 32, 3)), jnp.zeros(2, jnp.int32), jnp.ones(2))
     ours, theirs = (dict.fromkeys(method.views, o) for o in outputs)
-    return method.loss(own.params, own.stats, ours, (theirs,) * len(weights), batch, own.consts, key, axis=None)[0]
+    return method.loss(
+      own.params, own.stats, ours, (theirs,) * len(weights), batch, own.consts, key, axis=None
+    )[0]
 
-  return jax.eval_shape(once, jax.random.key(0), (student.outputs, teacher.outputs), (teacher.variables,) * case.teachers)
+  return jax.eval_shape(
+    once,
+    jax.random.key(0),
+    (student.outputs, teacher.outputs),
+    (teacher.variables,) * case.teachers,
+  )
 
 
-@every_case([case for case in CASES if case.teachers and (case.recipe == 'written' or case.placement != 'block')])
+@every_case(
+  [
+    case
+    for case in CASES
+    if case.teachers and (case.recipe == 'written' or case.placement != 'block')
+  ]
+)
 class TestPairs:
   @pytest.mark.parametrize('pair', PAIRS, ids='-'.join)
   def test_a_pair_of_any_families_works(self, case, pair):
@@ -290,8 +381,16 @@ class TestPairs:
   def test_other_classes_are_refused_where_logits_are_compared(self, case):
     network = tiny.network()
     student = tiny.known(network)
-    teacher = student._replace(network=network._replace(spec=network.spec._replace(classes=tiny.CLASSES + 2)))
-    compared = [name for _, name in methods.parse(case.name) if name not in ('ab', 'oh')]  # these compare features alone
+    teacher = student._replace(
+      network=network._replace(spec=network.spec._replace(classes=tiny.CLASSES + 2))
+    )
+    # these compare features alone
+    compared = [name for _, name in methods.parse(case.name) if name not in ('ab', 'oh')]
     with pytest.raises(KdJaxError, match='classes') if compared else contextlib.nullcontext():
-      jax.eval_shape(lambda key, weights: case.method().init(key, student, (teacher._replace(variables=weights),) * case.teachers),
-                     jax.random.key(0), teacher.variables)  # fmt: skip
+      jax.eval_shape(
+        lambda key, weights: case.method().init(
+          key, student, (teacher._replace(variables=weights),) * case.teachers
+        ),
+        jax.random.key(0),
+        teacher.variables,
+      )

@@ -1,4 +1,6 @@
-"""Dual training: two networks side by side, each as it would learn alone; then runs of its two phases."""
+"""Dual training: two networks side by side, each as it would learn alone; then runs of its two
+phases.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tests import own_code, tiny
 def steps(dtype: str, kind: str = 'jit', devices: int = 1, method=None) -> tiny.Taken:
   with jax.enable_x64(dtype == 'float64'), tiny.quick_compilation():
     method = method or side_by_side(tiny.network(dtype=dtype, blocks=(2, 1)))
-    return tiny.take(tiny.ready(method, dtype=dtype, kind=kind, devices=devices, preprocess=tiny.augmented))
+    return tiny.take(
+      tiny.ready(method, dtype=dtype, kind=kind, devices=devices, preprocess=tiny.augmented)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -30,8 +34,12 @@ def together() -> tiny.Taken:
 
 def test_the_student_learns_as_it_would_alone(together):
   alone = steps('float64', method=make('nokd'))
-  chex.assert_trees_all_close(together.state.params['student'], alone.state.params['student'], rtol=0, atol=1e-12)
-  chex.assert_trees_all_close(together.state.stats['student'], alone.state.stats['student'], rtol=0, atol=1e-12)
+  chex.assert_trees_all_close(
+    together.state.params['student'], alone.state.params['student'], rtol=0, atol=1e-12
+  )
+  chex.assert_trees_all_close(
+    together.state.stats['student'], alone.state.stats['student'], rtol=0, atol=1e-12
+  )
 
 
 def test_so_does_the_teacher(together):
@@ -41,13 +49,19 @@ def test_so_does_the_teacher(together):
     net = tiny.network(dtype='float64', blocks=(2, 1))
     beside = tiny.ready(side_by_side(net), dtype='float64', preprocess=tiny.augmented)
     own = {'params': beside.state.params['method'], 'batch_stats': beside.state.stats['method']}
-    sgd = tiny.recording(optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), make('nokd').trains))
+    sgd = tiny.recording(
+      optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), make('nokd').trains)
+    )
     first = state.create(own, make('nokd').init(jax.random.key(0), tiny.known(net), ()), sgd)
     first = ready.parallel.place(jax.tree.map(np.array, jax.device_get(first)))
     alone_step = step.train_step(net, (), make('nokd'), sgd, tiny.augmented({'weak': 'weak'}))
     alone = tiny.take(ready._replace(step=ready.parallel.train(alone_step, False), state=first))
-  chex.assert_trees_all_close(together.state.params['method'], alone.state.params['student'], rtol=0, atol=1e-12)
-  chex.assert_trees_all_close(together.state.stats['method'], alone.state.stats['student'], rtol=0, atol=1e-12)
+  chex.assert_trees_all_close(
+    together.state.params['method'], alone.state.params['student'], rtol=0, atol=1e-12
+  )
+  chex.assert_trees_all_close(
+    together.state.stats['method'], alone.state.stats['student'], rtol=0, atol=1e-12
+  )
 
 
 def test_every_leaf_of_both_gets_gradient_and_the_second_call_compiles_nothing(together):
@@ -61,14 +75,25 @@ def test_jit_and_pmap_agree(together):
   chex.assert_trees_all_close(together.state.stats, spread.state.stats, rtol=0, atol=1e-8)
 
 
-# Runs -----------------------------------------------------------------------------------------------------------------
+# Runs ---------------------------------------------------------------------------------------------
 
 STUDENT, TEACHER = 'dual_nets:small', 'dual_nets:without_norms'
 
 
 def config(**changed):
-  small = {'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 2, 'flip': False,
-           'student': STUDENT, 'teacher': TEACHER, 'epochs': 4, 'batch_size': 32, 'method': 'dual'}  # fmt: skip
+  small = {
+    'dataset': 'digits',
+    'validation_examples': 40,
+    'train_examples': 64,
+    'eval_examples': 40,
+    'crop_padding': 2,
+    'flip': False,
+    'student': STUDENT,
+    'teacher': TEACHER,
+    'epochs': 4,
+    'batch_size': 32,
+    'method': 'dual',
+  }
   made = configuration.default(**small)
   for name, value in changed.items():
     setattr(made.dual, name, value)
@@ -91,11 +116,16 @@ def rows_and_folder(tmp_path_factory):
 def test_the_teacher_is_in_the_results_and_is_kept(rows_and_folder):
   rows, folder = rows_and_folder
   assert [(row['name'], row['role'], row['student'], row['teachers']) for row in rows] == [
-    ('side_by_side_teacher', 'teacher', TEACHER, []), ('side_by_side', 'stage', STUDENT, []),
+    ('side_by_side_teacher', 'teacher', TEACHER, []),
+    ('side_by_side', 'stage', STUDENT, []),
     ('student', 'student', STUDENT, [TEACHER]),
-  ]  # fmt: skip
+  ]
   spec, variables, info = checkpoints.load_network(folder / 'networks' / 'side_by_side_teacher')
-  assert spec.name == TEACHER and packing.fingerprint(variables) == rows[0]['last_sha256'] and info['row'] == rows[0]
+  assert (
+    spec.name == TEACHER
+    and packing.fingerprint(variables) == rows[0]['last_sha256']
+    and info['row'] == rows[0]
+  )
 
 
 def test_validation_tells_how_far_the_teacher_leads(rows_and_folder):
@@ -123,7 +153,10 @@ def test_an_earlier_stage_is_kept_and_described_as_it_is_at_its_end(tmp_path, mo
   monkeypatch.setattr(kd_jax.runs.assembly, 'evaluator', level)
   with tiny.quick_compilation():
     rows = {row['name']: row for row in run(config(), tmp_path / 'run', say=lambda line: None)}
-  stage, (_, variables, info) = rows['side_by_side'], checkpoints.load_network(tmp_path / 'run' / 'networks' / 'side_by_side')
+  stage, (_, variables, info) = (
+    rows['side_by_side'],
+    checkpoints.load_network(tmp_path / 'run' / 'networks' / 'side_by_side'),
+  )
   assert stage['epochs'] == stage['best_epoch'] == 2 and info['row'] == stage
   assert packing.fingerprint(variables) == stage['best_sha256'] == stage['last_sha256']
   assert rows['student']['best_epoch'] == 1

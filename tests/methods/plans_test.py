@@ -8,13 +8,27 @@ from kd_jax import methods, models
 from kd_jax.methods import METHODS, RECIPES, plans
 from kd_jax.types import KdJaxError, NetworkSpec, Optimiser
 
-STUDENT, TEACHER = (NetworkSpec(name, 10, (32, 32, 3), mean=(0.5,) * 3, std=(0.2,) * 3) for name in ('resnet8', 'resnet26'))
+STUDENT, TEACHER = (
+  NetworkSpec(name, 10, (32, 32, 3), mean=(0.5,) * 3, std=(0.2,) * 3)
+  for name in ('resnet8', 'resnet26')
+)
 ROLES = ('teacher', 'baseline', 'student', 'stage')
 
 
 def wanted(method: str = 'kd', **changed) -> plans.Wanted:
-  common = {'recipe': 'written', 'options': {}, 'student': STUDENT, 'teacher': TEACHER, 'relu_placement': 'block', 'imported': (),
-            'baseline': False, 'epochs': 20, 'teacher_epochs': 0, 'batch_size': 128, 'optimiser': Optimiser()}  # fmt: skip
+  common = {
+    'recipe': 'written',
+    'options': {},
+    'student': STUDENT,
+    'teacher': TEACHER,
+    'relu_placement': 'block',
+    'imported': (),
+    'baseline': False,
+    'epochs': 20,
+    'teacher_epochs': 0,
+    'batch_size': 128,
+    'optimiser': Optimiser(),
+  }
   return plans.Wanted(method, **{**common, **changed})
 
 
@@ -29,7 +43,12 @@ def named(made) -> list[str]:
 class TestNokd:
   def test_is_one_phase_without_teachers(self):
     (phase,) = phases('nokd')
-    assert (phase.name, phase.role, phase.method_name, phase.teachers) == ('student', 'student', 'nokd', ())
+    assert (phase.name, phase.role, phase.method_name, phase.teachers) == (
+      'student',
+      'student',
+      'nokd',
+      (),
+    )
     assert (phase.student, phase.epochs, phase.shares) == (STUDENT, 20, {'train': 128})
     assert phase.start is None and phase.stop is None and phase.optimiser == Optimiser()
 
@@ -40,14 +59,24 @@ class TestNokd:
 class TestKd:
   def test_trains_a_teacher_first(self):
     teacher, student = phases('kd')
-    assert (teacher.name, teacher.role, teacher.method_name, teacher.student) == ('teacher', 'teacher', 'nokd', TEACHER)
-    assert student.teachers == ('teacher',) and student.method_name == 'kd' and student.student == STUDENT
+    assert (teacher.name, teacher.role, teacher.method_name, teacher.student) == (
+      'teacher',
+      'teacher',
+      'nokd',
+      TEACHER,
+    )
+    assert (
+      student.teachers == ('teacher',)
+      and student.method_name == 'kd'
+      and student.student == STUDENT
+    )
 
   def test_a_baseline_has_the_students_budget(self):
     teacher, baseline, student = phases('kd', baseline=True, teacher_epochs=7)
     assert (baseline.role, baseline.method_name, baseline.teachers) == ('baseline', 'nokd', ())
-    assert (baseline.student, baseline.epochs, baseline.shares, baseline.optimiser) == student[4:5] + student[6:7] + (
-      student.shares, student.optimiser)  # fmt: skip
+    assert (baseline.student, baseline.epochs, baseline.shares, baseline.optimiser) == student[
+      4:5
+    ] + student[6:7] + (student.shares, student.optimiser)
     assert teacher.epochs == 7 and student.epochs == 20
 
   def test_a_teacher_trains_as_long_as_the_student_unless_told(self):
@@ -70,19 +99,30 @@ class TestAb:
     assert (boundary.role, boundary.epochs, student.epochs) == ('stage', 12, 8)
     assert student.start == 'boundary' and boundary.start is None
     assert boundary.optimiser.drops == () and student.optimiser == Optimiser()
-    assert not boundary.method.trains(('student', 'head', 'bias')) and student.method.trains(('student', 'head', 'bias'))
+    assert not boundary.method.trains(('student', 'head', 'bias')) and student.method.trains(
+      ('student', 'head', 'bias')
+    )
 
   def test_published_moves_the_relus_of_its_first_phase_alone_and_adds_its_epochs(self):
     _, boundary, student = phases('ab', recipe='published', epochs=5)
     assert (boundary.epochs, student.epochs) == (10, 5)
-    assert boundary.student == STUDENT._replace(relu_placement='stem') and student.student == STUDENT
+    assert (
+      boundary.student == STUDENT._replace(relu_placement='stem') and student.student == STUDENT
+    )
     assert (boundary.teacher_changes, student.teacher_changes) == ({'relu_placement': 'stem'}, {})
     assert boundary.optimiser == student.optimiser == Optimiser()  # each with its own drops
 
-  @pytest.mark.parametrize('changed', [
-    {'epochs': 1}, {'options': {'ab': {'boundary_epochs': 20}}}, {'options': {'ab': {'boundary_share': 0.0}}},
-    {'options': {'ab': {'boundary_share': 1.0}}}, {'options': {'ab': {'boundary_added': True, 'boundary_share': 0.0}}},
-  ], ids=str)  # fmt: skip
+  @pytest.mark.parametrize(
+    'changed',
+    [
+      {'epochs': 1},
+      {'options': {'ab': {'boundary_epochs': 20}}},
+      {'options': {'ab': {'boundary_share': 0.0}}},
+      {'options': {'ab': {'boundary_share': 1.0}}},
+      {'options': {'ab': {'boundary_added': True, 'boundary_share': 0.0}}},
+    ],
+    ids=str,
+  )
   def test_each_phase_needs_an_epoch(self, changed):
     with pytest.raises(KdJaxError, match='each phase needs at least one'):
       phases('ab', **changed)
@@ -92,20 +132,31 @@ class TestTakd:
   def test_a_chain(self):
     teacher, assistant, student = phases('takd')
     assert named((teacher, assistant, student)) == ['teacher', 'assistant', 'student']
-    assert assistant.student == TEACHER._replace(name='resnet20') and assistant.teachers == ('teacher',)
+    assert assistant.student == TEACHER._replace(name='resnet20') and assistant.teachers == (
+      'teacher',
+    )
     assert student.teachers == ('assistant',) and student.student == STUDENT
 
   def test_a_longer_one(self):
     made = phases('takd', options={'takd': {'assistants': 'resnet20, resnet14'}})
     assert [(phase.name, phase.student.name, phase.teachers) for phase in made] == [
-      ('teacher', 'resnet26', ()), ('assistant1', 'resnet20', ('teacher',)), ('assistant2', 'resnet14', ('assistant1',)),
+      ('teacher', 'resnet26', ()),
+      ('assistant1', 'resnet20', ('teacher',)),
+      ('assistant2', 'resnet14', ('assistant1',)),
       ('student', 'resnet8', ('assistant2',)),
-    ]  # fmt: skip
+    ]
 
-  @pytest.mark.parametrize(('teacher', 'assistant', 'placement'), [
-    ('wrn16_4', 'resnet20', 'stage'), ('resnet26', 'wrn10_1', 'block'), ('resnet26', 'resnet20', 'stage'),
-  ])  # fmt: skip
-  def test_an_assistants_relus_stand_where_its_own_kind_has_them(self, teacher, assistant, placement):
+  @pytest.mark.parametrize(
+    ('teacher', 'assistant', 'placement'),
+    [
+      ('wrn16_4', 'resnet20', 'stage'),
+      ('resnet26', 'wrn10_1', 'block'),
+      ('resnet26', 'resnet20', 'stage'),
+    ],
+  )
+  def test_an_assistants_relus_stand_where_its_own_kind_has_them(
+    self, teacher, assistant, placement
+  ):
     configured = {'relu_placement': 'stage', 'options': {'takd': {'assistants': assistant}}}
     spec = TEACHER._replace(name=teacher, relu_placement=models.relu_placement(teacher, 'stage'))
     _, between, _ = phases('takd', teacher=spec, **configured)
@@ -123,12 +174,18 @@ class TestTakd:
 class TestMkd:
   def test_teachers_of_one_architecture(self):
     *teachers, student = phases('mkd')
-    assert named(teachers) == ['teacher1', 'teacher2', 'teacher3'] and {t.student for t in teachers} == {TEACHER}
+    assert named(teachers) == ['teacher1', 'teacher2', 'teacher3'] and {
+      t.student for t in teachers
+    } == {TEACHER}
     assert student.teachers == ('teacher1', 'teacher2', 'teacher3')
 
   def test_those_that_are_there_are_not_trained(self):
     made = phases('mkd', imported=('teacher1', 'teacher2'))
-    assert named(made) == ['teacher3', 'student'] and made[-1].teachers == ('teacher1', 'teacher2', 'teacher3')
+    assert named(made) == ['teacher3', 'student'] and made[-1].teachers == (
+      'teacher1',
+      'teacher2',
+      'teacher3',
+    )
 
   def test_no_teachers(self):
     with pytest.raises(KdJaxError, match='at least 1'):
@@ -153,14 +210,28 @@ class TestDual:
   def test_side_by_side_then_hinton(self):
     together, student = phases('dual')
     assert named((together, student)) == ['side_by_side', 'student']
-    assert (together.role, together.teachers, together.epochs, student.epochs) == ('stage', (), 10, 10)
+    assert (together.role, together.teachers, together.epochs, student.epochs) == (
+      'stage',
+      (),
+      10,
+      10,
+    )
     assert together.method.companion.spec == TEACHER and student.method.companion is None
-    assert student.teachers == (plans.companion_name('side_by_side'),) and student.start == 'side_by_side'
+    assert (
+      student.teachers == (plans.companion_name('side_by_side'),)
+      and student.start == 'side_by_side'
+    )
     assert together.optimiser.drops == () and student.optimiser == Optimiser()
 
   def test_the_first_ends_when_the_teacher_leads_and_the_second_when_the_student_meets_it(self):
     together, student = phases('dual', options={'dual': {'lead': 0.25}})
-    assert [together.stop(0.5, teacher) for teacher in (0.25, 0.5, 0.625, 0.75, 0.875)] == [False, False, False, True, True]
+    assert [together.stop(0.5, teacher) for teacher in (0.25, 0.5, 0.625, 0.75, 0.875)] == [
+      False,
+      False,
+      False,
+      True,
+      True,
+    ]
     assert [student.stop(own, 0.5) for own in (0.25, 0.5, 0.625)] == [False, True, True]
 
   def test_a_lead_that_is_just_reached_counts(self):
@@ -175,9 +246,15 @@ class TestDual:
     assert student.stop(0.5, 0.5) and not student.stop(0.25, 0.5)
     assert baseline.stop is None
 
-  @pytest.mark.parametrize('changed', [
-    {'epochs': 1}, {'options': {'dual': {'side_by_side_share': 0.0}}}, {'options': {'dual': {'side_by_side_share': 1.0}}},
-  ], ids=str)  # fmt: skip
+  @pytest.mark.parametrize(
+    'changed',
+    [
+      {'epochs': 1},
+      {'options': {'dual': {'side_by_side_share': 0.0}}},
+      {'options': {'dual': {'side_by_side_share': 1.0}}},
+    ],
+    ids=str,
+  )
   def test_each_phase_needs_an_epoch(self, changed):
     with pytest.raises(KdJaxError, match='each phase needs at least one'):
       phases('dual', **changed)
@@ -191,7 +268,11 @@ class TestDual:
 class TestJoin:
   def test_trains_one_student(self):
     teacher, student = phases('kd+0.5*ab')
-    assert (teacher.method_name, student.method_name, student.name) == ('nokd', 'kd+0.5*ab', 'student')
+    assert (teacher.method_name, student.method_name, student.name) == (
+      'nokd',
+      'kd+0.5*ab',
+      'student',
+    )
 
   @pytest.mark.parametrize('name', ['takd', 'mkd', 'stl', 'unsupervised', 'dual'])
   def test_of_methods_with_plans_of_their_own_is_refused(self, name):
@@ -220,7 +301,9 @@ class TestEvery:
     """The same weights, order and augmentation: what differs is the method alone."""
     made = self.made(name, baseline, recipe)
     first = next(phase.name for phase in made if phase.role in ('student', 'stage'))
-    assert {phase.role: phase.draws_as for phase in made if phase.draws_as} == ({'baseline': first} if baseline else {})
+    assert {phase.role: phase.draws_as for phase in made if phase.draws_as} == (
+      {'baseline': first} if baseline else {}
+    )
 
   def test_ends_with_the_student_and_has_a_baseline_where_wanted(self, name, baseline, recipe):
     made = self.made(name, baseline, recipe)
@@ -232,6 +315,12 @@ class TestEvery:
     assert fewest <= len(self.made(name, baseline, recipe)[-1].teachers) <= most
 
   def test_the_budget_is_the_students(self, name, baseline, recipe):
-    """A student's phases add up to its epochs, so that it is compared with a baseline of as many; but AB's published ten more."""
-    own = [phase.epochs for phase in self.made(name, baseline, recipe) if phase.role in ('student', 'stage')]
+    """A student's phases add up to its epochs, so that it is compared with a baseline of as many;
+    but AB's published ten more.
+    """
+    own = [
+      phase.epochs
+      for phase in self.made(name, baseline, recipe)
+      if phase.role in ('student', 'stage')
+    ]
     assert sum(own) == (30 if (name, recipe) == ('ab', 'published') else 20)

@@ -1,10 +1,13 @@
-"""Each recipe beside the code that it renders: losses and gradients that this code gave, and its way through the phases.
+"""Each recipe beside the code that it renders: losses and gradients that this code gave, and its
+way through the phases.
 
-The numbers come from running the released code (github.com/karanchahal/distiller: master at a17ec06; STL: branch stl at 40ddb1b), the
-authors' of AB (bhheo/AB_distillation), of overhaul (clovaai/overhaul-distillation, CIFAR-100) and of RKD (lenscloth/RKD) in float64
-under torch 2.13, on the weights and images that this file draws, with their networks (a ResNet8 that learns from a ResNet14, ReLUs
-after each stage). What stops as released was mended so that it runs: the view in AB's forward, and RKD's loop over attention
-maps, whose sum enters no loss. The authors' losses of AB, overhaul and RKD got those networks, with ReLUs.
+The numbers come from running the released code (github.com/karanchahal/distiller: master at
+a17ec06; STL: branch stl at 40ddb1b), the authors' of AB (bhheo/AB_distillation), of overhaul
+(clovaai/overhaul-distillation, CIFAR-100) and of RKD (lenscloth/RKD) in float64 under torch 2.13,
+on the weights and images that this file draws, with their networks (a ResNet8 that learns from a
+ResNet14, ReLUs after each stage). What stops as released was mended so that it runs: the view in
+AB's forward, and RKD's loop over attention maps, whose sum enters no loss. The authors' losses of
+AB, overhaul and RKD got those networks, with ReLUs.
 """
 
 from __future__ import annotations
@@ -21,10 +24,14 @@ from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Source
 from tests import tiny
 
 BATCH = 8
-STUDENT, TEACHER = (NetworkSpec(name, 10, (32, 32, 3), 'stage', compute_dtype='float64') for name in ('resnet8', 'resnet14'))
+STUDENT, TEACHER = (
+  NetworkSpec(name, 10, (32, 32, 3), 'stage', compute_dtype='float64')
+  for name in ('resnet8', 'resnet14')
+)
 LABELS = np.arange(BATCH, dtype=np.int32) % 10
 HALF = np.where(np.arange(BATCH) < BATCH // 2, LABELS, -1).astype(np.int32)
-# (method, recipe, phase) → the loss, and the lengths of its gradients with respect to the first and the last kernel
+# (method, recipe, phase) → the loss, and the lengths of its gradients with respect to the first and
+# the last kernel
 NUMBERS = {
   ('triplet', 'published', 'student'): (0.45644827465679527, 0.4354665532815291, 4.74977465375528),
   ('mkd', 'published', 'student'): (1.3411387768899998, 0.5762654540281197, 2.0797608864435033),
@@ -39,51 +46,80 @@ NUMBERS = {
   ('rkd', 'official', 'student'): (5.229820524297214, 14.35865857524784, 4.030905357447083),
   ('ab', 'official', 'boundary'): (107.25957861310013, 10.925085441727521, 0.0),
 }
-TOLERANCE = {'sfd': 1e-6, 'pkd': 1e-7}  # torch's pairwise_distance adds 1e-6 to each difference; PKD's features became float32
+# torch's pairwise_distance adds 1e-6 to each difference; PKD's features became float32
+TOLERANCE = {'sfd': 1e-6, 'pkd': 1e-7}
 
 
-def phases(method: str, recipe: str, *, teachers: tuple[str, ...] = ('teacher',)) -> dict[str, plans.Phase]:
-  wanted = plans.Wanted(method, recipe, {}, STUDENT, TEACHER, 'stage', teachers, False, 20, 0, 128, Optimiser())
+def phases(
+  method: str, recipe: str, *, teachers: tuple[str, ...] = ('teacher',)
+) -> dict[str, plans.Phase]:
+  wanted = plans.Wanted(
+    method, recipe, {}, STUDENT, TEACHER, 'stage', teachers, False, 20, 0, 128, Optimiser()
+  )
   return {phase.name: phase for phase in plans.make(wanted)}
 
 
 def first_step(phase, labels: np.ndarray) -> tuple[float, float, float]:
-  """The loss of a phase's first step, and the lengths of the gradients of its student's first and last kernels."""
+  """The loss of a phase's first step, and the lengths of the gradients of its student's first and
+  last kernels.
+  """
   draw = np.random.default_rng(5)
   images = {view: draw.uniform(size=(BATCH, 32, 32, 3)) for view in ('weak', 'strong')}
-  student, teacher = models.build(phase.student), models.changed(models.build(TEACHER), phase.teacher_changes)
+  student, teacher = (
+    models.build(phase.student),
+    models.changed(models.build(TEACHER), phase.teacher_changes),
+  )
   weights = [tiny.variables(teacher, seed=100 + number) for number in range(len(phase.teachers))]
   method = phase.method
-  own = method.init(jax.random.key(7), tiny.known(student), tuple(tiny.known(teacher, w) for w in weights))
+  own = method.init(
+    jax.random.key(7), tiny.known(student), tuple(tiny.known(teacher, w) for w in weights)
+  )
   own = own._replace(params=tiny.drawn(own.params, seed=200))
-  rule = tiny.recording(optim.sgd(phase.optimiser, optim.learning_rate(phase.optimiser, 10), method.trains))
+  rule = tiny.recording(
+    optim.sgd(phase.optimiser, optim.learning_rate(phase.optimiser, 10), method.trains)
+  )
   shown = {view: images[view] for view in method.views}
-  taken = step.train_step(student, (teacher,) * len(weights), method, rule, lambda key, pixels, position: shown)
+  taken = step.train_step(
+    student, (teacher,) * len(weights), method, rule, lambda key, pixels, position: shown
+  )
   run = parallel.make('jit', devices=1).train(taken, False)
   first = jax.tree.map(np.array, jax.device_get(state.create(tiny.variables(student), own, rule)))
   frozen = Frozen(tuple(weights), own.consts, jax.random.key(0))
-  now, metrics = run(first, frozen, (Source(images['weak'], labels),), (np.arange(BATCH),), (np.arange(BATCH),))
+  now, metrics = run(
+    first, frozen, (Source(images['weak'], labels),), (np.arange(BATCH),), (np.arange(BATCH),)
+  )
   gradient = now.opt_state[0]['student']
-  lengths = (float(np.linalg.norm(np.asarray(gradient[name]['kernel']))) for name in ('stem_conv', 'head'))
+  lengths = (
+    float(np.linalg.norm(np.asarray(gradient[name]['kernel']))) for name in ('stem_conv', 'head')
+  )
   return float(metrics['loss'][0]), *lengths
 
 
-@pytest.mark.parametrize(('method', 'recipe', 'phase'), NUMBERS, ids=['-'.join(key) for key in NUMBERS])
+@pytest.mark.parametrize(
+  ('method', 'recipe', 'phase'), NUMBERS, ids=['-'.join(key) for key in NUMBERS]
+)
 def test_loss_and_gradients_are_those_of_the_code(float64, method, recipe, phase):
   teachers = ('teacher1', 'teacher2', 'teacher3')[: 3 if method == 'mkd' else 1]
   made = phases(method, recipe, teachers=teachers)[phase]
-  made = made._replace(teachers=made.teachers[:2])  # what the numbers of MKD were made with, as in the released code
+  # what the numbers of MKD were made with, as in the released code
+  made = made._replace(teachers=made.teachers[:2])
   with tiny.quick_compilation():
     found = first_step(made, HALF if method == 'stl' else LABELS)
-  np.testing.assert_allclose(found, NUMBERS[method, recipe, phase], rtol=TOLERANCE.get(method, 1e-9), atol=1e-12)
+  np.testing.assert_allclose(
+    found, NUMBERS[method, recipe, phase], rtol=TOLERANCE.get(method, 1e-9), atol=1e-12
+  )
 
 
 def test_every_recipe_with_a_method_of_its_own_has_its_numbers():
-  assert {(name, recipe) for name, row in METHODS.items() for recipe in (*row.recipes, *row.relu_placement)} - {
-    (name, recipe) for name, recipe, _ in NUMBERS} == {
-      ('uda_nokd', 'published'),  # the released code has none
-      *((name, 'official') for name in ('kd', 'takd', 'mkd', 'dual')),  # two numbers of Hinton's loss
-    }  # fmt: skip
+  assert {
+    (name, recipe)
+    for name, row in METHODS.items()
+    for recipe in (*row.recipes, *row.relu_placement)
+  } - {(name, recipe) for name, recipe, _ in NUMBERS} == {
+    ('uda_nokd', 'published'),  # the released code has none
+    # two numbers of Hinton's loss
+    *((name, 'official') for name in ('kd', 'takd', 'mkd', 'dual')),
+  }
 
 
 class TestPublishedAb:
@@ -94,22 +130,35 @@ class TestPublishedAb:
 
   def test_relus_are_left_out_in_the_first_phase_alone_and_not_the_stems(self):
     made = phases('ab', 'published')
-    assert made['boundary'].student.relu_placement == 'stem' and made['boundary'].teacher_changes == {'relu_placement': 'stem'}
+    assert made['boundary'].student.relu_placement == 'stem' and made[
+      'boundary'
+    ].teacher_changes == {'relu_placement': 'stem'}
     assert made['student'].student == STUDENT and made['student'].teacher_changes == {}
 
   def test_the_second_phase_is_hintons_loss_after_either(self, float64):
     outputs = models.output_shapes(tiny.network(dtype='float64'), batch=4)
-    own, other = (jax.tree.map(lambda leaf, seed=seed: np.random.default_rng(seed).normal(size=leaf.shape), outputs) for seed in (1, 2))
+    own, other = (
+      jax.tree.map(
+        lambda leaf, seed=seed: np.random.default_rng(seed).normal(size=leaf.shape), outputs
+      )
+      for seed in (1, 2)
+    )
     batch = step.Batch(np.zeros((4, 8, 8, 3)), np.array([0, 1, 2, 3], np.int32), np.ones(4))
 
     def value(method):
       return method.loss({}, {}, {'weak': own}, ({'weak': other},), batch, {}, None, axis=None)[0]
 
-    published, official = (phases('ab', recipe)['student'].method for recipe in ('published', 'official'))
+    published, official = (
+      phases('ab', recipe)['student'].method for recipe in ('published', 'official')
+    )
     assert value(published) == value(phases('kd', 'written')['student'].method)
     assert published.teacher_statistics == official.teacher_statistics == 'running'
     found = value(official)
-    np.testing.assert_allclose(found['distillation'], logits.kl_divergence(own.logits, other.logits, temperature=3.0).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+      found['distillation'],
+      logits.kl_divergence(own.logits, other.logits, temperature=3.0).mean(),
+      rtol=1e-6,
+    )
     assert found['cross_entropy'] == 0
 
 
@@ -117,29 +166,51 @@ class TestPublishedAb:
 @pytest.mark.parametrize('recipe', ['published', 'official'])
 def test_connectors_begin_as_the_authors_draw_them(method, recipe):
   """N(0, 2 / (k² · C_out)), whatever the student's width."""
-  networks = (models.build(STUDENT._replace(name=name, compute_dtype='float32')) for name in ('resnet8', 'resnet18'))
+  networks = (
+    models.build(STUDENT._replace(name=name, compute_dtype='float32'))
+    for name in ('resnet8', 'resnet18')
+  )
   student, teacher = map(tiny.known, networks)
   teacher = teacher._replace(variables=tiny.variables(teacher.network))
   made = phases(method, recipe)
-  own = made.get('boundary', made['student']).method.init(jax.random.key(0), student, (teacher,)).params
+  own = (
+    made.get('boundary', made['student']).method.init(jax.random.key(0), student, (teacher,)).params
+  )
   for number, width in enumerate((64, 128, 256), 1):
     kernel = np.asarray(own[f'conv{number}']['kernel'])
-    assert kernel.shape[-2:] == (width // 4, width) and abs(kernel.mean()) < 4 * kernel.std() / kernel.size**0.5
+    assert (
+      kernel.shape[-2:] == (width // 4, width)
+      and abs(kernel.mean()) < 4 * kernel.std() / kernel.size**0.5
+    )
     np.testing.assert_allclose(kernel.std(), (2 / width) ** 0.5, rtol=4 / kernel.size**0.5)
-    assert np.abs(kernel).max() > 2.5 * kernel.std()  # normal: no uniform draw goes beyond 1.73 deviations
+    # normal: no uniform draw goes beyond 1.73 deviations
+    assert np.abs(kernel).max() > 2.5 * kernel.std()
 
 
 def test_the_strong_view_of_published_stl_has_crop_and_flip_and_that_of_uda_has_none():
-  assert phases('stl', 'published')['student'].method.views['strong'] == 'weak+autoaugment_published'
+  assert (
+    phases('stl', 'published')['student'].method.views['strong'] == 'weak+autoaugment_published'
+  )
   assert phases('uda', 'published')['student'].method.views['strong'] == 'autoaugment_published'
 
 
-@pytest.mark.parametrize(('method', 'options', 'words'), [
-  ('pkd', {'reduction': 'max'}, "pkd.reduction is one of sum, mean, concatenated, not 'max'"),
-  ('ab', {'connector_weights': 'zeros'}, "ab.connector_weights is 'uniform' or 'normal', not 'zeros'"),
-  ('oh', {'connector_weights': ''}, "oh.connector_weights is 'uniform' or 'normal', not ''"),
-  ('ab', {'teacher_statistics': 'none'}, "ab.teacher_statistics is 'running' or 'batch', not 'none'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('method', 'options', 'words'),
+  [
+    ('pkd', {'reduction': 'max'}, "pkd.reduction is one of sum, mean, concatenated, not 'max'"),
+    (
+      'ab',
+      {'connector_weights': 'zeros'},
+      "ab.connector_weights is 'uniform' or 'normal', not 'zeros'",
+    ),
+    ('oh', {'connector_weights': ''}, "oh.connector_weights is 'uniform' or 'normal', not ''"),
+    (
+      'ab',
+      {'teacher_statistics': 'none'},
+      "ab.teacher_statistics is 'running' or 'batch', not 'none'",
+    ),
+  ],
+)
 def test_an_option_that_is_no_choice_is_refused_with_the_choices(method, options, words):
   with pytest.raises(KdJaxError, match=words):
     methods.make(method, chosen={method: options})
@@ -156,6 +227,14 @@ class TestPkd:
     other = np.roll(first, 1, -1) * 7
     method = phases('pkd', 'written')['student'].method
     batch = step.Batch(np.zeros((4, 8, 8, 3)), np.zeros(4, np.int32), np.ones(4))
-    terms, _ = method.loss({}, {}, {'weak': own._replace(features=(first, last))}, ({'weak': own._replace(features=(other, last))},),
-                           batch, {}, None, axis=None)  # fmt: skip
+    terms, _ = method.loss(
+      {},
+      {},
+      {'weak': own._replace(features=(first, last))},
+      ({'weak': own._replace(features=(other, last))},),
+      batch,
+      {},
+      None,
+      axis=None,
+    )
     np.testing.assert_allclose(terms['patient'], 2 * 500 / 768, rtol=1e-12)

@@ -13,31 +13,51 @@ from kd_jax.models.convolution import convolution, narrow, pointwise, windowed
 
 
 def plain(width: int, kernel: int, stride: int) -> nn.Conv:
-  return nn.Conv(width, (kernel, kernel), (stride, stride), padding=((kernel // 2,) * 2,) * 2, use_bias=False)
+  return nn.Conv(
+    width, (kernel, kernel), (stride, stride), padding=((kernel // 2,) * 2,) * 2, use_bias=False
+  )
 
 
 @pytest.mark.usefixtures('float64')
-@pytest.mark.parametrize(('kernel', 'stride', 'channels', 'width'), [
-  (1, 1, 6, 4), (1, 1, 4, 6), (1, 2, 4, 6), (3, 1, 3, 5), (3, 1, 1, 2), (3, 1, 7, 3), (3, 1, 8, 3), (3, 2, 3, 5), (5, 1, 2, 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('kernel', 'stride', 'channels', 'width'),
+  [
+    (1, 1, 6, 4),
+    (1, 1, 4, 6),
+    (1, 2, 4, 6),
+    (3, 1, 3, 5),
+    (3, 1, 1, 2),
+    (3, 1, 7, 3),
+    (3, 1, 8, 3),
+    (3, 2, 3, 5),
+    (5, 1, 2, 3),
+  ],
+)
 @pytest.mark.parametrize('side', [6, 7])
 def test_equals_flaxs_in_value_and_gradients(kernel, stride, channels, width, side):
   draw = np.random.default_rng(0)
   x = jnp.asarray(draw.normal(size=(2, side, side + 1, channels)))
   weights = {'params': {'kernel': jnp.asarray(draw.normal(size=(kernel, kernel, channels, width)))}}
-  ours, theirs = convolution(width, kernel=kernel, stride=stride, dtype='float64', name=None), plain(width, kernel, stride)
+  ours, theirs = (
+    convolution(width, kernel=kernel, stride=stride, dtype='float64', name=None),
+    plain(width, kernel, stride),
+  )
   other = jnp.asarray(draw.normal(size=jax.eval_shape(theirs.apply, weights, x).shape))
 
   def value(module):
     return jax.value_and_grad(lambda w, x: (module.apply(w, x) * other).sum(), argnums=(0, 1))
 
-  chex.assert_trees_all_close(value(ours)(weights, x), value(theirs)(weights, x), rtol=1e-12, atol=1e-12)
+  chex.assert_trees_all_close(
+    value(ours)(weights, x), value(theirs)(weights, x), rtol=1e-12, atol=1e-12
+  )
 
 
 def test_the_weights_are_flaxs_in_place_and_shape():
   x = jnp.zeros((1, 8, 8, 3))
-  ours, theirs = (jax.eval_shape(module.init, jax.random.key(0), x) for module in (
-    convolution(5, kernel=3, dtype='float32', name=None), plain(5, 3, 1)))  # fmt: skip
+  ours, theirs = (
+    jax.eval_shape(module.init, jax.random.key(0), x)
+    for module in (convolution(5, kernel=3, dtype='float32', name=None), plain(5, 3, 1))
+  )
   chex.assert_trees_all_equal_shapes_and_dtypes(ours, theirs)
 
 
@@ -49,7 +69,9 @@ def test_computes_in_the_type_that_it_is_told(dtype):
     weights = module.init(jax.random.key(0), x)
     assert weights['params']['kernel'].dtype == jnp.float32
     assert module.apply(weights, x).dtype == dtype
-    gradient = jax.grad(lambda w, module=module: module.apply(w, x).astype(jnp.float32).sum())(weights)
+    gradient = jax.grad(lambda w, module=module: module.apply(w, x).astype(jnp.float32).sum())(
+      weights
+    )
     assert gradient['params']['kernel'].dtype == jnp.float32 and gradient['params']['kernel'].all()
 
 
@@ -60,6 +82,8 @@ def test_second_derivatives_exist():
   def twice(f, kernel):
     return jax.grad(lambda k: jnp.vdot(jax.grad(lambda k: (f(x, k) ** 3).sum())(k), k))(kernel)
 
-  chex.assert_trees_all_close(twice(pointwise, kernel[0, 0]), twice(windowed, kernel)[0, 0], rtol=1e-5)
+  chex.assert_trees_all_close(
+    twice(pointwise, kernel[0, 0]), twice(windowed, kernel)[0, 0], rtol=1e-5
+  )
   wide = jnp.ones((3, 3, 2, 3))
   chex.assert_trees_all_close(twice(narrow, wide), twice(windowed, wide), rtol=1e-5)

@@ -31,17 +31,25 @@ def images(seed: int = 0, dtype=np.float64) -> np.ndarray:
 
 def norm_variables(dtype=np.float64):
   draw = np.random.default_rng(1)
-  params = {'scale': draw.uniform(0.5, 2, 5).astype(dtype), 'bias': draw.normal(size=5).astype(dtype)}
+  params = {
+    'scale': draw.uniform(0.5, 2, 5).astype(dtype),
+    'bias': draw.normal(size=5).astype(dtype),
+  }
   stats = {'mean': draw.normal(size=5).astype(dtype), 'var': draw.uniform(0.5, 2, 5).astype(dtype)}
   return {'params': params, 'batch_stats': stats}
 
 
 def by_hand(x, variables, *, train: bool):
-  """torch.nn.BatchNorm2d: normalises by the biased variance, keeps the unbiased one; its momentum .1 weighs the new value."""
+  """torch.nn.BatchNorm2d: normalises by the biased variance, keeps the unbiased one; its momentum
+  .1 weighs the new value.
+  """
   params, stats = variables['params'], variables['batch_stats']
   mean, var = (x.mean((0, 1, 2)), x.var((0, 1, 2))) if train else (stats['mean'], stats['var'])
   y = (x - mean) / np.sqrt(var + 1e-5) * params['scale'] + params['bias']
-  kept = {'mean': 0.9 * stats['mean'] + 0.1 * mean, 'var': 0.9 * stats['var'] + 0.1 * x.var((0, 1, 2), ddof=1)}
+  kept = {
+    'mean': 0.9 * stats['mean'] + 0.1 * mean,
+    'var': 0.9 * stats['var'] + 0.1 * x.var((0, 1, 2), ddof=1),
+  }
   return y, kept
 
 
@@ -52,7 +60,9 @@ class TestBatchNorm:
   def test_training(self):
     y, changed = self.norm.apply(norm_variables(), images(), train=True, mutable=['batch_stats'])
     expected, kept = by_hand(images(), norm_variables(), train=True)
-    chex.assert_trees_all_close((y, changed['batch_stats']), (expected, kept), rtol=1e-10, atol=1e-10)
+    chex.assert_trees_all_close(
+      (y, changed['batch_stats']), (expected, kept), rtol=1e-10, atol=1e-10
+    )
 
   def test_the_running_variance_is_not_the_biased_one(self):
     _, changed = self.norm.apply(norm_variables(), images(), train=True, mutable=['batch_stats'])
@@ -61,7 +71,9 @@ class TestBatchNorm:
 
   def test_evaluation_uses_the_running_statistics_and_leaves_them(self):
     y = self.norm.apply(norm_variables(), images(), train=False)
-    chex.assert_trees_all_close(y, by_hand(images(), norm_variables(), train=False)[0], rtol=1e-10, atol=1e-10)
+    chex.assert_trees_all_close(
+      y, by_hand(images(), norm_variables(), train=False)[0], rtol=1e-10, atol=1e-10
+    )
 
   @pytest.mark.parametrize('devices', [2, 4])
   def test_over_an_axis_it_sees_the_whole_batch(self, devices):
@@ -82,7 +94,9 @@ class TestBatchNorm:
     chex.assert_trees_all_close(y.reshape(SHAPE), expected, rtol=1e-9, atol=1e-9)
     chex.assert_trees_all_close(per_device.reshape(SHAPE), whole, rtol=1e-8, atol=1e-8)
     for device in range(devices):
-      chex.assert_trees_all_close(jax.tree.map(lambda leaf, d=device: leaf[d], changed), kept, rtol=1e-10, atol=1e-10)
+      chex.assert_trees_all_close(
+        jax.tree.map(lambda leaf, d=device: leaf[d], changed), kept, rtol=1e-10, atol=1e-10
+      )
 
   def test_one_value_a_channel_is_no_division_by_zero(self):
     x = np.ones((1, 1, 1, 5))
@@ -100,7 +114,10 @@ class TestBatchNorm:
 @pytest.mark.parametrize('train', [True, False])
 @pytest.mark.parametrize('axis_name', [None, 'devices'])
 def test_batch_norm_keeps_a_small_spread_about_a_large_mean(train, axis_name):
-  """A mean of 1,000 standard deviations, as after a few steps at a high rate. E[x²] − E[x]² is 0.14 off there."""
+  """A mean of 1,000 standard deviations, as after a few steps at a high rate.
+
+  E[x²] − E[x]² is 0.14 off there.
+  """
   draw = np.random.default_rng(0)
   x = (1000 + draw.normal(size=(16, 8, 8, 5))).astype(np.float32)
   variables = norm_variables(np.float32)
@@ -123,7 +140,9 @@ def test_batch_norm_keeps_a_small_spread_about_a_large_mean(train, axis_name):
 
 
 def test_batch_norm_loses_nothing_where_the_first_example_stands_apart():
-  """What is subtracted first is the first example's mean: at worst √B standard deviations from the batch's."""
+  """What is subtracted first is the first example's mean: at worst √B standard deviations from the
+  batch's.
+  """
   x = np.random.default_rng(0).normal(size=(128, 2, 2, 5)).astype(np.float32)
   x[0] += 1e6
   y, _ = BatchNorm().apply(norm_variables(np.float32), x, train=True, mutable=['batch_stats'])
@@ -133,16 +152,26 @@ def test_batch_norm_loses_nothing_where_the_first_example_stands_apart():
 
 def test_batch_norm_in_bfloat16_computes_its_statistics_in_float32():
   x = images(dtype=np.float32).astype(jnp.bfloat16)
-  y, changed = BatchNorm(dtype='bfloat16').apply(norm_variables(np.float32), x, train=True, mutable=['batch_stats'])
+  y, changed = BatchNorm(dtype='bfloat16').apply(
+    norm_variables(np.float32), x, train=True, mutable=['batch_stats']
+  )
   _, kept = by_hand(np.asarray(x, np.float64), norm_variables(), train=True)
   assert y.dtype == jnp.bfloat16
   chex.assert_trees_all_close(changed['batch_stats'], jax.tree.map(np.float32, kept), rtol=1e-5)
 
 
 def test_batch_norm_initialises_at_the_identity():
-  y, variables = BatchNorm().init_with_output(jax.random.key(0), images(dtype=np.float32), train=True)
-  assert {k: set(np.ravel(v).tolist()) for k, v in variables['params'].items()} == {'scale': {1.0}, 'bias': {0.0}}
-  assert {k: set(np.ravel(v).tolist()) for k, v in variables['batch_stats'].items()} == {'mean': {0.0}, 'var': {1.0}}
+  y, variables = BatchNorm().init_with_output(
+    jax.random.key(0), images(dtype=np.float32), train=True
+  )
+  assert {k: set(np.ravel(v).tolist()) for k, v in variables['params'].items()} == {
+    'scale': {1.0},
+    'bias': {0.0},
+  }
+  assert {k: set(np.ravel(v).tolist()) for k, v in variables['batch_stats'].items()} == {
+    'mean': {0.0},
+    'var': {1.0},
+  }
   assert abs(float(y.mean())) < 1e-5
 
 
@@ -159,14 +188,20 @@ class Convolution(nn.Module):
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('side', [5, 6])
 def test_convolutions_pad_as_torch(kernel, stride, side):
-  """kernel // 2 on every side, also where the stride is 2: XLA's 'SAME' would pad one side alone."""
+  """kernel // 2 on every side, also where the stride is 2:
+
+  XLA's 'SAME' would pad one side alone.
+  """
   draw = np.random.default_rng(0)
   x = draw.normal(size=(2, side, side, 3)).astype(np.float32)
   weight = draw.normal(size=(kernel, kernel, 3, 4)).astype(np.float32)
   y = Convolution(kernel, stride).apply({'params': {'conv': {'kernel': weight}}}, x)
   padded = np.pad(x, ((0, 0), (kernel // 2,) * 2, (kernel // 2,) * 2, (0, 0)))
   places = range(0, padded.shape[1] - kernel + 1, stride)
-  expected = [[np.einsum('bhwc,hwcd->bd', padded[:, i : i + kernel, j : j + kernel], weight) for j in places] for i in places]
+  expected = [
+    [np.einsum('bhwc,hwcd->bd', padded[:, i : i + kernel, j : j + kernel], weight) for j in places]
+    for i in places
+  ]
   np.testing.assert_allclose(y, np.transpose(expected, (2, 0, 1, 3)), rtol=1e-4, atol=1e-4)
 
 
@@ -183,7 +218,10 @@ def test_the_classifier_draws_kernel_and_bias_from_one_over_root_fan_in():
     assert np.std(leaf) == pytest.approx(0.25 / np.sqrt(3), rel=0.1)
 
 
-@pytest.mark.parametrize(('shape', 'fan_in', 'bound'), [((3, 3, 4, 50), None, 1 / 6), ((64, 99), None, 1 / 8), ((500,), 25, 1 / 5)])
+@pytest.mark.parametrize(
+  ('shape', 'fan_in', 'bound'),
+  [((3, 3, 4, 50), None, 1 / 6), ((64, 99), None, 1 / 8), ((500,), 25, 1 / 5)],
+)
 def test_torch_uniform(shape, fan_in, bound):
   drawn = torch_uniform(jax.random.key(0), shape, jnp.float32, fan_in=fan_in)
   chex.assert_shape(drawn, shape)
@@ -191,7 +229,9 @@ def test_torch_uniform(shape, fan_in, bound):
   assert abs(float(np.mean(drawn))) < 0.1 * bound
 
 
-@pytest.mark.parametrize(('dtype', 'kept'), [('bfloat16', 'float32'), ('float32', 'float32'), ('float64', 'float64')])
+@pytest.mark.parametrize(
+  ('dtype', 'kept'), [('bfloat16', 'float32'), ('float32', 'float32'), ('float64', 'float64')]
+)
 def test_wide(dtype, kept, float64):
   assert wide(dtype) == np.dtype(kept)
 
@@ -210,4 +250,6 @@ class TestNormalise:
   def test_rounds_to_bfloat16_last(self):
     made = normalise(self.image, (0.5,) * 3, (0.01,) * 3, 'bfloat16')
     assert made.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(made, normalise(self.image, (0.5,) * 3, (0.01,) * 3, 'float32').astype(jnp.bfloat16))
+    np.testing.assert_array_equal(
+      made, normalise(self.image, (0.5,) * 3, (0.01,) * 3, 'float32').astype(jnp.bfloat16)
+    )

@@ -1,4 +1,6 @@
-"""Networks of one's own and exported functions in whole runs: trained, saved, loaded, and teachers of others."""
+"""Networks of one's own and exported functions in whole runs: trained, saved, loaded, and teachers
+of others.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,19 @@ from kd_jax.types import Trained
 from tests import own_code
 
 SMALL = {
-  'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 0, 'flip': False,
-  'epochs': 1, 'batch_size': 32, 'mean': (0.3,), 'std': (0.4,), 'student': 'own_nets:small', 'teacher': 'own_nets:small',
-}  # fmt: skip
+  'dataset': 'digits',
+  'validation_examples': 40,
+  'train_examples': 64,
+  'eval_examples': 40,
+  'crop_padding': 0,
+  'flip': False,
+  'epochs': 1,
+  'batch_size': 32,
+  'mean': (0.3,),
+  'std': (0.4,),
+  'student': 'own_nets:small',
+  'teacher': 'own_nets:small',
+}
 
 
 def trained(folder, **changed):
@@ -54,10 +66,14 @@ def test_is_saved_with_its_name_and_read_again(place, own):
   (row,) = own
   spec, variables, info = checkpoints.load_network(place / 'own' / 'networks' / 'student')
   assert row['student'] == spec.name == 'own_nets:small' and info['classes'] == list('0123456789')
-  assert packing.fingerprint(variables) == row['best_sha256'] and row['parameters'] == 4 * 9 + 8 + 50
+  assert (
+    packing.fingerprint(variables) == row['best_sha256'] and row['parameters'] == 4 * 9 + 8 + 50
+  )
   again, said = trained(place / 'own', method='nokd')
   assert again == own and any('finished before' in text for text in said)
-  assert [c['name'] for c in records.read_json(place / 'own' / 'data.json')['classes']] == info['classes']
+  assert [c['name'] for c in records.read_json(place / 'own' / 'data.json')['classes']] == info[
+    'classes'
+  ]
 
 
 @pytest.fixture(scope='module')
@@ -68,22 +84,38 @@ def taught(place, own):
 
 
 def test_is_a_teacher(own, taught):
-  assert [row['method'] for row in taught] == ['imported', 'kd'] and taught[1]['teachers'] == ['own_nets:small']
-  assert taught[0]['test_accuracy'] == own[0]['test_accuracy'] and taught[1]['student'] == 'own_nets:bare'
+  assert [row['method'] for row in taught] == ['imported', 'kd'] and taught[1]['teachers'] == [
+    'own_nets:small'
+  ]
+  assert (
+    taught[0]['test_accuracy'] == own[0]['test_accuracy']
+    and taught[1]['student'] == 'own_nets:bare'
+  )
 
 
 def test_whose_code_has_changed_is_none(place, own):
   saved = checkpoints.load_network(place / 'own' / 'networks' / 'student')
-  checkpoints.save_network(place / 'changed', saved[0]._replace(name='other_nets:small'), *saved[1:])
-  fails('the weights in changed are not those of other_nets:small as it is now', place / 'x', teacher='other_nets:small',
-        teacher_checkpoint='changed')  # fmt: skip
+  checkpoints.save_network(
+    place / 'changed', saved[0]._replace(name='other_nets:small'), *saved[1:]
+  )
+  fails(
+    'the weights in changed are not those of other_nets:small as it is now',
+    place / 'x',
+    teacher='other_nets:small',
+    teacher_checkpoint='changed',
+  )
 
 
 def test_that_numbers_the_classes_otherwise_is_none(place, own):
   spec, variables, info = checkpoints.load_network(place / 'own' / 'networks' / 'student')
-  checkpoints.save_network(place / 'reversed', spec, variables, info | {'classes': info['classes'][::-1]})
-  fails('numbers the classes in another order (9, 8, 7, 6, 5…) than this run (0, 1, 2, 3, 4…)', place / 'x',
-        teacher_checkpoint='reversed')  # fmt: skip
+  checkpoints.save_network(
+    place / 'reversed', spec, variables, info | {'classes': info['classes'][::-1]}
+  )
+  fails(
+    'numbers the classes in another order (9, 8, 7, 6, 5…) than this run (0, 1, 2, 3, 4…)',
+    place / 'x',
+    teacher_checkpoint='reversed',
+  )
 
 
 @pytest.fixture(scope='module')
@@ -92,7 +124,16 @@ def variables(place, own):
 
 
 class TestExported:
-  def export(self, path, variables, *, dtype=jnp.float32, shape='b, 16, 16, 1', name='own_nets:small', **options):
+  def export(
+    self,
+    path,
+    variables,
+    *,
+    dtype=jnp.float32,
+    shape='b, 16, 16, 1',
+    name='own_nets:small',
+    **options,
+  ):
     network = models.build(models.NetworkSpec(name, 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
 
     def logits(image):
@@ -107,42 +148,81 @@ class TestExported:
     kind = jnp.dtype(dtype).name
     self.export(place / f'{kind}.jax', variables, dtype=dtype)
     rows, said = trained(place / kind, student='own_nets:bare', teacher_checkpoint=f'{kind}.jax')
-    assert re.fullmatch(rf'{kind}\.jax@[0-9a-f]{{12}}', rows[0]['student']) and rows[0]['parameters'] is None
+    assert (
+      re.fullmatch(rf'{kind}\.jax@[0-9a-f]{{12}}', rows[0]['student'])
+      and rows[0]['parameters'] is None
+    )
     assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
     assert rows[1]['flops_alone'] is None and rows[1]['teachers'] == [rows[0]['student']]
-    ours, theirs = (checkpoints.load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught'))
+    ours, theirs = (
+      checkpoints.load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught')
+    )
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), ours, theirs)
 
   def test_a_student_that_was_exported_teaches(self, place, variables, taught):
-    network = models.build(models.NetworkSpec('own_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
+    network = models.build(
+      models.NetworkSpec('own_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
+    )
     formats.FORMATS['stablehlo'].write(Trained(network, variables), place / 'exported')
-    rows, _ = trained(place / 'again', student='own_nets:bare', teacher_checkpoint='exported.stablehlo')
+    rows, _ = trained(
+      place / 'again', student='own_nets:bare', teacher_checkpoint='exported.stablehlo'
+    )
     assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
 
   def test_its_file_may_have_any_name(self, place, variables):
-    network = models.build(models.NetworkSpec('own_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
+    network = models.build(
+      models.NetworkSpec('own_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
+    )
     formats.FORMATS['stablehlo'].write(Trained(network, variables), place / 'at_12:30')
-    _, said = trained(place / 'named', student='own_nets:bare', teacher_checkpoint='at_12:30.stablehlo')
-    assert any('from at_12:30.stablehlo has' in text and text.endswith('on the test images.') for text in said)
+    _, said = trained(
+      place / 'named', student='own_nets:bare', teacher_checkpoint='at_12:30.stablehlo'
+    )
+    assert any(
+      'from at_12:30.stablehlo has' in text and text.endswith('on the test images.')
+      for text in said
+    )
 
   def test_teaches_logits_alone(self, place, variables):
     self.export(place / 'teacher.jax', variables)
-    fails('asks a network for its features', place / 'x', method='oh', teacher_checkpoint='teacher.jax')
-    fails("changes the teacher's relu_placement, and teacher.jax@", place / 'x', method='oh', recipe='published',
-          student='thin_resnet8', teacher_checkpoint='teacher.jax')  # fmt: skip
+    fails(
+      'asks a network for its features', place / 'x', method='oh', teacher_checkpoint='teacher.jax'
+    )
+    fails(
+      "changes the teacher's relu_placement, and teacher.jax@",
+      place / 'x',
+      method='oh',
+      recipe='published',
+      student='thin_resnet8',
+      teacher_checkpoint='teacher.jax',
+    )
 
-  @pytest.mark.parametrize(('options', 'said'), [
-    ({'shape': '32, 16, 16, 1'}, 'is for 32 images at a time: export it for any number'),
-    ({'shape': 'b, 32, 16, 1'}, 'maps float32[b,32,16,1] → float32[b,10], and this run needs images [b, 16, 16, 1] of float32'),
-    ({'dtype': jnp.float16}, 'maps float16['),
-    ({'platforms': ['tpu']}, 'was exported for tpu, and this machine computes on cpu'),
-  ])  # fmt: skip
+  @pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+      ({'shape': '32, 16, 16, 1'}, 'is for 32 images at a time: export it for any number'),
+      (
+        {'shape': 'b, 32, 16, 1'},
+        'maps float32[b,32,16,1] → float32[b,10], and this run needs images [b, 16, 16, 1] of '
+        'float32',
+      ),
+      ({'dtype': jnp.float16}, 'maps float16['),
+      ({'platforms': ['tpu']}, 'was exported for tpu, and this machine computes on cpu'),
+    ],
+  )
   def test_that_do_not_fit(self, place, variables, options, said):
     self.export(place / 'odd.jax', variables, **options)
     fails(said, place / 'x', teacher_checkpoint='odd.jax')
 
   def test_no_function_at_all(self, place):
     (place / 'text.jax').write_text('not a function, but long enough to look into')
-    fails('text.jax cannot be read as a function of jax.export', place / 'x', teacher_checkpoint='text.jax')
+    fails(
+      'text.jax cannot be read as a function of jax.export',
+      place / 'x',
+      teacher_checkpoint='text.jax',
+    )
     (place / 'empty.jax').write_bytes(b'')
-    fails('empty.jax cannot be read as a function of jax.export', place / 'x', teacher_checkpoint='empty.jax')
+    fails(
+      'empty.jax cannot be read as a function of jax.export',
+      place / 'x',
+      teacher_checkpoint='empty.jax',
+    )

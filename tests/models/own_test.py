@@ -20,7 +20,9 @@ SHAPE = (8, 8, 3)
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-  """Writes a module under a name of its own, into the current folder, and gives a function factory → Network."""
+  """Writes a module under a name of its own, into the current folder, and gives a function factory
+  → Network.
+  """
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, 'path', list(sys.path))
   monkeypatch.setattr(sys, 'dont_write_bytecode', True)
@@ -28,7 +30,9 @@ def make(tmp_path, monkeypatch):
   def write(*changes, more=''):
     module = f'own_{next(_number)}'
     own_code.write(tmp_path, module, *changes, more=more)
-    return lambda factory='small', **spec: models.build(NetworkSpec(f'{module}:{factory}', 5, SHAPE, **spec))
+    return lambda factory='small', **spec: models.build(
+      NetworkSpec(f'{module}:{factory}', 5, SHAPE, **spec)
+    )
 
   return write
 
@@ -61,7 +65,9 @@ def test_trains_on_several_devices(make, kind, factory):
   """Student and teacher; five steps compile once."""
   network = make()(factory)
   with tiny.quick_compilation():
-    taken = tiny.take(tiny.ready(methods.make('kd'), teachers=1, kind=kind, devices=4, pair=(network, network)))
+    taken = tiny.take(
+      tiny.ready(methods.make('kd'), teachers=1, kind=kind, devices=4, pair=(network, network))
+    )
   assert all(np.isfinite(m['loss'][0]) for m in taken.metrics) and not any(taken.compiled[1:])
 
 
@@ -69,7 +75,10 @@ def test_trains_on_several_devices(make, kind, factory):
 def test_a_method_that_wants_more_than_logits_refuses(make, method):
   """At the latest when its first step is traced."""
   network = make()('bare')
-  with pytest.raises(KdJaxError, match="the method asks a network for its (features|embedding|layers)|by the name 'head'"):
+  with pytest.raises(
+    KdJaxError,
+    match="the method asks a network for its (features|embedding|layers)|by the name 'head'",
+  ):
     ready = tiny.ready(methods.make(method), teachers=1, pair=(network, network))
     ready.step(ready.state, ready.frozen, ready.sources, ready.index(0), ready.position)
 
@@ -86,60 +95,141 @@ def test_sfd_needs_the_names_of_blocks(make):
   fails('a stage for each feature', methods.make('sfd').init, jax.random.key(0), known, (known,))
 
 
-@pytest.mark.parametrize('name', ['a:b:c', ':small', 'own:', 'my-own:small', 'a b:c', 'own:small()', '1:2', 'a/b:c'])
+@pytest.mark.parametrize(
+  'name', ['a:b:c', ':small', 'own:', 'my-own:small', 'a b:c', 'own:small()', '1:2', 'a/b:c']
+)
 def test_names_that_are_none(name):
   fails('is no name of an own network', models.build, NetworkSpec(name, 5, SHAPE))
 
 
 def test_a_module_that_is_not_there(make):
   make()
-  fails('the network nosuch.net:small cannot be had: it was not found in', models.build, NetworkSpec('nosuch.net:small', 5, SHAPE))
+  fails(
+    'the network nosuch.net:small cannot be had: it was not found in',
+    models.build,
+    NetworkSpec('nosuch.net:small', 5, SHAPE),
+  )
 
 
-@pytest.mark.parametrize(('changes', 'more', 'said'), [
-  ((), 'import nosuch_library\n', "its import of 'nosuch_library' was not found"),
-  ((), '1 / 0\n', 'cannot be imported: ZeroDivisionError: division by zero (own_'),
-  ((), 'def x(:\n', 'cannot be imported: SyntaxError'),
-  ((('def small', 'def smal'),), '', "has no 'small'; its functions are smal, without_norms, bare"),
-  ((), 'small = 3\n', 'is an int and not a function'),
-  ((), 'def small():\n  pass\n', 'cannot be called with a NetworkSpec alone (too many positional arguments)'),
-  ((), 'def small(spec, width):\n  pass\n', "cannot be called with a NetworkSpec alone (missing a required argument: 'width')"),
-  ((), 'def small(spec):\n  return spec.nosuch\n', "fails: AttributeError: 'NetworkSpec' object has no attribute 'nosuch' (own_"),
-  ((), "def small(spec):\n  raise KdJaxError('needs 32 pixels')\n", 'needs 32 pixels'),
-  ((), 'def small(spec):\n  return Bare(spec.classes)\n', 'returns a Bare and not a Network'),
-  ((), 'def small(spec):\n  return Network(None, Bare(5), ())\n', 'returns a Network of another spec'),
-  ((), 'def small(spec):\n  return Network(spec, Bare, ())\n', 'whose module is a type and not a flax.linen.Module'),
-  ((('self, image, *, train)', 'self, image)'),), '', "makes Net, whose __call__ takes no argument 'train'"),
-  ((('  axis_name: str | None = None\n', ''), ('axis_name=self.axis_name, ', '')), '', "makes Net, which has no field 'axis_name'"),
-  ((('return Outputs(', 'return ('),), '', 'returns a tuple from __call__ and not kd_jax.types.Outputs'),
-  ((('Dense(self.classes', 'Dense(3'),), '', 'returns logits of shape [B, 3]: for 5 classes they are [B, 5]'),
-  ((('Outputs(logits', 'Outputs(logits[0]'),), '', 'returns logits of shape [5]: the images of the batch come first'),
-  ((('Outputs(logits', "Outputs(logits.astype('bfloat16')"),), '', 'returns logits in bfloat16: outputs are float32'),
-  ((('(x,), {', '(), {'),), '', 'returns no tuple of features'),
-  ((('(x,), {', '[x], {'),), '', 'returns no tuple of features'),
-  ((('(x,), {', '(embedding,), {'),), '', 'returns features[0] of shape [B, 4]: a map is'),
-  ((("{'stage1_block1': x}", '(x,)'),), '', 'returns a tuple for layers'),
-  ((("{'stage1_block1': x}", "{'stage1_block1': logits}"),), '', 'returns stage1_block1 of shape [B, 5]'),
-  (((', embedding)', ', x)'),), '', 'returns an embedding of shape [B, 2, 2, 4]'),
-  ((('nn.relu(x)', "nn.relu(x + self.variable('cache', 'seen', jnp.zeros, ()).value)"),), '', "keeps variables in 'cache'"),
-  ((('nn.relu(x)', 'nn.Dropout(0.5, deterministic=not train)(x)'),), '', 'fails at train=True: InvalidRngError'),
-  ((('strides=4', 'strides=(4, 4, 4)'),), '', 'fails when its weights are drawn: '),
-  ((("name='head'", "name='the/head'"),), '', "names a variable 'the/head'"),
-  ((("(('norm',),)", "(('norm',), ('norm',))"),), '', 'names 2 norms'),
-  ((("(('norm',),)", "(('conv',),)"),), '', "names the norm ('conv',), and no scale and bias lie there"),
-  ((('(x,), {', '(x[..., :2],), {'),), '', "names the norm ('norm',), which has other channels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('changes', 'more', 'said'),
+  [
+    ((), 'import nosuch_library\n', "its import of 'nosuch_library' was not found"),
+    ((), '1 / 0\n', 'cannot be imported: ZeroDivisionError: division by zero (own_'),
+    ((), 'def x(:\n', 'cannot be imported: SyntaxError'),
+    (
+      (('def small', 'def smal'),),
+      '',
+      "has no 'small'; its functions are smal, without_norms, bare",
+    ),
+    ((), 'small = 3\n', 'is an int and not a function'),
+    (
+      (),
+      'def small():\n  pass\n',
+      'cannot be called with a NetworkSpec alone (too many positional arguments)',
+    ),
+    (
+      (),
+      'def small(spec, width):\n  pass\n',
+      "cannot be called with a NetworkSpec alone (missing a required argument: 'width')",
+    ),
+    (
+      (),
+      'def small(spec):\n  return spec.nosuch\n',
+      "fails: AttributeError: 'NetworkSpec' object has no attribute 'nosuch' (own_",
+    ),
+    ((), "def small(spec):\n  raise KdJaxError('needs 32 pixels')\n", 'needs 32 pixels'),
+    ((), 'def small(spec):\n  return Bare(spec.classes)\n', 'returns a Bare and not a Network'),
+    (
+      (),
+      'def small(spec):\n  return Network(None, Bare(5), ())\n',
+      'returns a Network of another spec',
+    ),
+    (
+      (),
+      'def small(spec):\n  return Network(spec, Bare, ())\n',
+      'whose module is a type and not a flax.linen.Module',
+    ),
+    (
+      (('self, image, *, train)', 'self, image)'),),
+      '',
+      "makes Net, whose __call__ takes no argument 'train'",
+    ),
+    (
+      (('  axis_name: str | None = None\n', ''), ('axis_name=self.axis_name, ', '')),
+      '',
+      "makes Net, which has no field 'axis_name'",
+    ),
+    (
+      (('return Outputs(', 'return ('),),
+      '',
+      'returns a tuple from __call__ and not kd_jax.types.Outputs',
+    ),
+    (
+      (('Dense(self.classes', 'Dense(3'),),
+      '',
+      'returns logits of shape [B, 3]: for 5 classes they are [B, 5]',
+    ),
+    (
+      (('Outputs(logits', 'Outputs(logits[0]'),),
+      '',
+      'returns logits of shape [5]: the images of the batch come first',
+    ),
+    (
+      (('Outputs(logits', "Outputs(logits.astype('bfloat16')"),),
+      '',
+      'returns logits in bfloat16: outputs are float32',
+    ),
+    ((('(x,), {', '(), {'),), '', 'returns no tuple of features'),
+    ((('(x,), {', '[x], {'),), '', 'returns no tuple of features'),
+    ((('(x,), {', '(embedding,), {'),), '', 'returns features[0] of shape [B, 4]: a map is'),
+    ((("{'stage1_block1': x}", '(x,)'),), '', 'returns a tuple for layers'),
+    (
+      (("{'stage1_block1': x}", "{'stage1_block1': logits}"),),
+      '',
+      'returns stage1_block1 of shape [B, 5]',
+    ),
+    (((', embedding)', ', x)'),), '', 'returns an embedding of shape [B, 2, 2, 4]'),
+    (
+      (('nn.relu(x)', "nn.relu(x + self.variable('cache', 'seen', jnp.zeros, ()).value)"),),
+      '',
+      "keeps variables in 'cache'",
+    ),
+    (
+      (('nn.relu(x)', 'nn.Dropout(0.5, deterministic=not train)(x)'),),
+      '',
+      'fails at train=True: InvalidRngError',
+    ),
+    ((('strides=4', 'strides=(4, 4, 4)'),), '', 'fails when its weights are drawn: '),
+    ((("name='head'", "name='the/head'"),), '', "names a variable 'the/head'"),
+    ((("(('norm',),)", "(('norm',), ('norm',))"),), '', 'names 2 norms'),
+    (
+      (("(('norm',),)", "(('conv',),)"),),
+      '',
+      "names the norm ('conv',), and no scale and bias lie there",
+    ),
+    ((('(x,), {', '(x[..., :2],), {'),), '', "names the norm ('norm',), which has other channels"),
+  ],
+)
 def test_faults_are_told_in_one_line(make, changes, more, said):
   fails(said, make(*changes, more=more))
 
 
 def test_relus_stand_where_it_puts_them(make):
-  fails("relu_placement 'pool', of the configuration or a recipe, does not apply", make(), relu_placement='pool')
+  fails(
+    "relu_placement 'pool', of the configuration or a recipe, does not apply",
+    make(),
+    relu_placement='pool',
+  )
 
 
 def test_weights_of_earlier_code(make):
   one, other = make()(), make(('WIDTH = 4', 'WIDTH = 6'))()
   variables = tiny.variables(one)
   assert models.with_weights(one.spec, variables, 'runs/x').variables is variables
-  fails('the weights in runs/x are not those of', models.with_weights, other.spec, variables, 'runs/x')
-  fails('is missing there', models.with_weights, one.spec, {**variables, 'batch_stats': {}}, 'runs/x')
+  fails(
+    'the weights in runs/x are not those of', models.with_weights, other.spec, variables, 'runs/x'
+  )
+  fails(
+    'is missing there', models.with_weights, one.spec, {**variables, 'batch_stats': {}}, 'runs/x'
+  )

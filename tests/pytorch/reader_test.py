@@ -1,4 +1,6 @@
-"""Reading torch.save's two containers, and the refusal of everything else. tests/fuzz.py looks for what is missed here."""
+"""Reading torch.save's two containers, and the refusal of everything else. tests/fuzz.py looks for
+what is missed here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,19 @@ import pytest
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.writer import write
 from kd_jax.types import KdJaxError
-from tests.pickles import SYSTEM, call, dictionary, group, integer, storage, streamed, tensor, text, whole, zipped
+from tests.pickles import (
+  SYSTEM,
+  call,
+  dictionary,
+  group,
+  integer,
+  storage,
+  streamed,
+  tensor,
+  text,
+  whole,
+  zipped,
+)
 
 VALUES = np.arange(6, dtype=np.float32)
 SIX = VALUES.tobytes()
@@ -47,13 +61,24 @@ def test_both_containers(path, content):
   np.testing.assert_array_equal(contents['w'], VALUES.reshape(2, 3))
 
 
-@pytest.mark.parametrize(('kind', 'dtype'), [
-  ('Double', '<f8'), ('Half', '<f2'), ('Long', '<i8'), ('Int', '<i4'), ('Short', '<i2'), ('Char', 'i1'), ('Byte', 'u1'),
-  ('Bool', '?'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('kind', 'dtype'),
+  [
+    ('Double', '<f8'),
+    ('Half', '<f2'),
+    ('Long', '<i8'),
+    ('Int', '<i4'),
+    ('Short', '<i2'),
+    ('Char', 'i1'),
+    ('Byte', 'u1'),
+    ('Bool', '?'),
+  ],
+)
 def test_types(path, kind, dtype):
   stored = np.array([0, 1, 3]).astype(dtype)
-  path.write_bytes(streamed(dictionary(w=tensor(storage('0', 3, kind), (3,), (1,))), {'0': (3, stored.tobytes())}))
+  path.write_bytes(
+    streamed(dictionary(w=tensor(storage('0', 3, kind), (3,), (1,))), {'0': (3, stored.tobytes())})
+  )
   found = read(path)['w']
   assert found.dtype == np.dtype(dtype)
   np.testing.assert_array_equal(found, stored)
@@ -61,21 +86,29 @@ def test_types(path, kind, dtype):
 
 def test_bfloat16_becomes_float32(path):
   stored = np.array([0x3F80, 0xC040, 0x7F80], '<u2')  # 1, −3, ∞
-  path.write_bytes(zipped(dictionary(w=tensor(storage('0', 3, 'BFloat16'), (3,), (1,))), {'0': stored.tobytes()}))
+  path.write_bytes(
+    zipped(dictionary(w=tensor(storage('0', 3, 'BFloat16'), (3,), (1,))), {'0': stored.tobytes()})
+  )
   found = read(path)['w']
   assert found.dtype == np.float32
   np.testing.assert_array_equal(found, [1, -3, np.inf])
 
 
 def test_a_byte_that_is_no_bool(path):
-  path.write_bytes(zipped(dictionary(w=tensor(storage('0', 2, 'Bool'), (2,), (1,))), {'0': b'\x00\x07'}))
+  path.write_bytes(
+    zipped(dictionary(w=tensor(storage('0', 2, 'Bool'), (2,), (1,))), {'0': b'\x00\x07'})
+  )
   assert read(path)['w'].tobytes() == b'\x00\x01'
 
 
 def test_views_of_a_storage(path):
-  views = {'t': tensor(storage('0', 6), (3, 2), (1, 3)), 'part': tensor(storage('0', 6), (2,), (2,), offset=1),
-           'scalar': tensor(storage('0', 6), (), (), offset=5), 'none': tensor(storage('0', 6), (0, 4), (4, 1)),
-           'one': tensor(storage('0', 6), (1, 2), (2**70, 1))}  # fmt: skip
+  views = {
+    't': tensor(storage('0', 6), (3, 2), (1, 3)),
+    'part': tensor(storage('0', 6), (2,), (2,), offset=1),
+    'scalar': tensor(storage('0', 6), (), (), offset=5),
+    'none': tensor(storage('0', 6), (0, 4), (4, 1)),
+    'one': tensor(storage('0', 6), (1, 2), (2**70, 1)),
+  }
   path.write_bytes(zipped(dictionary(**views), {'0': SIX}))
   found = read(path)
   np.testing.assert_array_equal(found['t'], VALUES.reshape(2, 3).T)
@@ -87,10 +120,23 @@ def test_views_of_a_storage(path):
 
 @pytest.mark.parametrize(
   ('shape', 'strides', 'offset'),
-  [((7,), (1,), 0), ((6,), (1,), 1), ((2, 3), (4, 1), 0), ((1,), (1,), 6), ((), (), 6), ((1000,), (0,), 0),
-   ((7, 1), (0, 0), 0), ((2,), (2**40,), 0), ((2,), (-1,), 1), ((-1,), (1,), 0), ((2,), (1, 1), 0),
-   ((1,) * 33, (1,) * 33, 0), ((0, 2**40), (1, 1), 0), ((6,), (1,), -1)],
-)  # fmt: skip
+  [
+    ((7,), (1,), 0),
+    ((6,), (1,), 1),
+    ((2, 3), (4, 1), 0),
+    ((1,), (1,), 6),
+    ((), (), 6),
+    ((1000,), (0,), 0),
+    ((7, 1), (0, 0), 0),
+    ((2,), (2**40,), 0),
+    ((2,), (-1,), 1),
+    ((-1,), (1,), 0),
+    ((2,), (1, 1), 0),
+    ((1,) * 33, (1,) * 33, 0),
+    ((0, 2**40), (1, 1), 0),
+    ((6,), (1,), -1),
+  ],
+)
 def test_tensor_outside_its_storage(path, shape, strides, offset):
   value = dictionary(w=tensor(storage('0', 6), shape, strides, offset))
   refused(path, zipped(value, {'0': SIX}))
@@ -104,7 +150,9 @@ def test_storage_sizes(path):
     refused(path, streamed(value, {'0': (6, SIX)}))
   assert 'storage' in refused(path, streamed(PLAIN, {'0': (5, SIX)}))
   assert 'lacks' in refused(path, zipped(PLAIN, {'1': SIX}))
-  two = dictionary(a=tensor(storage('0', 6), (6,), (1,)), b=tensor(storage('0', 3, 'Double'), (3,), (1,)))
+  two = dictionary(
+    a=tensor(storage('0', 6), (6,), (1,)), b=tensor(storage('0', 3, 'Double'), (3,), (1,))
+  )
   assert 'disagree' in refused(path, zipped(two, {'0': SIX}))
 
 
@@ -113,7 +161,9 @@ def test_stream_around_the_values(path):
   assert 'none of torch.save' in refused(path, streamed(PLAIN, good, magic=17))
   assert 'version' in refused(path, streamed(PLAIN, good, version=1002))
   assert 'version' in refused(path, streamed(PLAIN, good, system=[]))
-  assert 'big-endian' in refused(path, streamed(PLAIN, good, system={**SYSTEM, 'little_endian': False}))
+  assert 'big-endian' in refused(
+    path, streamed(PLAIN, good, system={**SYSTEM, 'little_endian': False})
+  )
   for keys in ([], ['0', '0'], ['1'], [0], '0'):
     assert 'list of storages' in refused(path, streamed(PLAIN, good, keys=keys))
   assert 'after its end' in refused(path, streamed(PLAIN, good) + b'\x00')
@@ -139,7 +189,9 @@ def test_zip_around_the_values(path):
 
 
 def test_overlapping_zip_entries(path):
-  """Two entries of the directory that point at one run of bytes: how a small zip is made to unpack to a big one."""
+  """Two entries of the directory that point at one run of bytes: how a small zip is made to unpack
+  to a big one.
+  """
   content = zipped(PLAIN, {'0': SIX, '1': bytes(4000)})
   directory = content.index(b'PK\x01\x02')
   last = content.rindex(b'PK\x01\x02')
@@ -154,7 +206,14 @@ def test_overlapping_zip_entries(path):
 def test_what_is_no_checkpoint(path, tmp_path):
   assert 'empty' in refused(path, b'')
   assert 'none of torch.save' in refused(path, pickle.dumps({'a': 1}))
-  for content in (b'hello', b'\x89PNG', b'PK\x03\x04', b'PK\x03\x04' + bytes(100), b'\x80', b'\x1f\x8b\x08'):
+  for content in (
+    b'hello',
+    b'\x89PNG',
+    b'PK\x03\x04',
+    b'PK\x03\x04' + bytes(100),
+    b'\x80',
+    b'\x1f\x8b\x08',
+  ):
     refused(path, content)
   for missing in (tmp_path / 'absent.pth', tmp_path, tmp_path / 'two\nlines'):
     with pytest.raises(KdJaxError, match='no file') as caught:
@@ -250,8 +309,12 @@ def test_damaged_and_nested_pickles(path, value):
 
 
 def test_shared_containers_and_numbers_are_read(path):
-  encoded = call('_codecs', 'encode', text(struct.pack('<d', -2.5).decode('latin1')), text('latin1'))
-  dtype = call('numpy', 'dtype', text('f8'), b'\x89', b'\x88') + group(integer(3), text('<'), b'N') + b'b'
+  encoded = call(
+    '_codecs', 'encode', text(struct.pack('<d', -2.5).decode('latin1')), text('latin1')
+  )
+  dtype = (
+    call('numpy', 'dtype', text('f8'), b'\x89', b'\x88') + group(integer(3), text('<'), b'N') + b'b'
+  )
   value = dictionary(
     first=b'(K\x01J\xfe\xff\xff\xffM\x00\x01tq\x00',
     second=b'h\x00',
@@ -265,9 +328,15 @@ def test_shared_containers_and_numbers_are_read(path):
   path.write_bytes(zipped(value, {}))
   found = read(path)
   assert found == {
-    'first': (1, -2, 256), 'second': (1, -2, 256), 'best': -2.5, 'big': 2**100, 'size': (3, 4), 'versioned': {},
-    'rate': 0.1, 'flags': [True, False, None],
-  }  # fmt: skip
+    'first': (1, -2, 256),
+    'second': (1, -2, 256),
+    'best': -2.5,
+    'big': 2**100,
+    'size': (3, 4),
+    'versioned': {},
+    'rate': 0.1,
+    'flags': [True, False, None],
+  }
   assert type(found['best']) is np.float64
 
 
@@ -277,8 +346,16 @@ def test_shared_containers_and_numbers_are_read(path):
     b'}r\xff\xff\xff\xfe}',
     dictionary(w=tensor(storage('0', 2**40), (2**40,), (1,))),
     dictionary(w=tensor(storage('0', 6), (2**40,), (0,))),
-    dictionary(w=group(text('x' * 100_000) + b'q\x00', call('_codecs', 'encode', b'h\x00', text('latin1')) * 10_000)),
-    dictionary(w=group(b']q\x00(' + b'N' * 50_000 + b'e', call('collections', 'OrderedDict', b'h\x00') * 10_000)),
+    dictionary(
+      w=group(
+        text('x' * 100_000) + b'q\x00', call('_codecs', 'encode', b'h\x00', text('latin1')) * 10_000
+      )
+    ),
+    dictionary(
+      w=group(
+        b']q\x00(' + b'N' * 50_000 + b'e', call('collections', 'OrderedDict', b'h\x00') * 10_000
+      )
+    ),
     b'(' * 30_000,
     b'}' * 30_000,
   ],
@@ -313,9 +390,15 @@ def test_torch_save(path, zip_format, protocol):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
   grid = torch.arange(24.0).reshape(2, 3, 4)
-  tensors = {**network.state_dict(), 'permuted': grid.permute(2, 0, 1), 'part': grid[1:, ::2],
-             'bool': torch.tensor([True, False]), 'parameter': torch.nn.Parameter(grid), 'half': grid.half(),
-             'none': torch.zeros(0, 4)}  # fmt: skip
+  tensors = {
+    **network.state_dict(),
+    'permuted': grid.permute(2, 0, 1),
+    'part': grid[1:, ::2],
+    'bool': torch.tensor([True, False]),
+    'parameter': torch.nn.Parameter(grid),
+    'half': grid.half(),
+    'none': torch.zeros(0, 4),
+  }
   optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
   checkpoint = {
     'state_dict': tensors,
@@ -337,19 +420,40 @@ def test_torch_save(path, zip_format, protocol):
     read(path)
 
 
-@pytest.mark.parametrize(('name', 'content', 'said'), [
-  ('model.safetensors', (2).to_bytes(8, 'little') + b'{}', 'it is a file of safetensors, which kd_jax does not read; in PyTorch, save'),
-  ('model.pth', (40).to_bytes(8, 'little') + b'{"a":{}}' + b' ' * 32, 'it is a file of safetensors'),
-  ('model.safetensors', b'cut', 'it is a file of safetensors'),
-  ('model.msgpack', b'\x82\xa6params', 'it is a file of msgpack, as flax writes its weights; write its network by jax.export'),
-  ('checkpoint', b'\x82\xa6params', 'it is a file of msgpack'),
-  ('model.h5', b'\x89HDF\r\n\x1a\n...', 'it is a file of HDF5'),
-  ('model.onnx', b'\x08\x08\x12\x07pytorch', 'it is a program of ONNX, whose weights have no names'),
-  ('model.pth', b'not weights', 'it is no file of torch.save; copy or download the file again'),
-  ('model.pth', b'', 'it is empty'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('name', 'content', 'said'),
+  [
+    (
+      'model.safetensors',
+      (2).to_bytes(8, 'little') + b'{}',
+      'it is a file of safetensors, which kd_jax does not read; in PyTorch, save',
+    ),
+    (
+      'model.pth',
+      (40).to_bytes(8, 'little') + b'{"a":{}}' + b' ' * 32,
+      'it is a file of safetensors',
+    ),
+    ('model.safetensors', b'cut', 'it is a file of safetensors'),
+    (
+      'model.msgpack',
+      b'\x82\xa6params',
+      'it is a file of msgpack, as flax writes its weights; write its network by jax.export',
+    ),
+    ('checkpoint', b'\x82\xa6params', 'it is a file of msgpack'),
+    ('model.h5', b'\x89HDF\r\n\x1a\n...', 'it is a file of HDF5'),
+    (
+      'model.onnx',
+      b'\x08\x08\x12\x07pytorch',
+      'it is a program of ONNX, whose weights have no names',
+    ),
+    ('model.pth', b'not weights', 'it is no file of torch.save; copy or download the file again'),
+    ('model.pth', b'', 'it is empty'),
+  ],
+)
 def test_other_kinds_of_files_are_called_by_their_names(tmp_path, name, content, said):
   (tmp_path / name).write_bytes(content)
   with pytest.raises(KdJaxError) as caught:
     read(tmp_path / name)
-  assert said in str(caught.value) and ('copy or download' in str(caught.value)) == (content in (b'', b'not weights'))
+  assert said in str(caught.value) and ('copy or download' in str(caught.value)) == (
+    content in (b'', b'not weights')
+  )

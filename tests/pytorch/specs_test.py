@@ -19,13 +19,21 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 @cache
-def state_of(name: str, *, classes: int = 10, image_shape: tuple = (32, 32, 3)) -> dict[str, np.ndarray]:
+def state_of(
+  name: str, *, classes: int = 10, image_shape: tuple = (32, 32, 3)
+) -> dict[str, np.ndarray]:
   spec = NetworkSpec(name, classes, image_shape)
-  return to_torch(jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), models.shapes(models.build(spec))), spec)
+  return to_torch(
+    jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), models.shapes(models.build(spec))),
+    spec,
+  )
 
 
 def torchvision(state: dict) -> dict:
-  return {name.replace('shortcut.', 'downsample.').replace('linear.', 'fc.'): array for name, array in state.items()}
+  return {
+    name.replace('shortcut.', 'downsample.').replace('linear.', 'fc.'): array
+    for name, array in state.items()
+  }
 
 
 def error(call, *args, **kwargs) -> str:
@@ -35,17 +43,27 @@ def error(call, *args, **kwargs) -> str:
   return str(caught.value)
 
 
-@pytest.mark.parametrize(('name', 'placement'), [
-  ('resnet8', 'stage'), ('resnet26', 'stage'), ('resnet18', 'block'), ('resnet50', 'block'), ('thin_resnet20', 'block'),
-  ('wrn16_1', 'block'), ('wrn10_4', 'block'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('name', 'placement'),
+  [
+    ('resnet8', 'stage'),
+    ('resnet26', 'stage'),
+    ('resnet18', 'block'),
+    ('resnet50', 'block'),
+    ('thin_resnet20', 'block'),
+    ('wrn16_1', 'block'),
+    ('wrn10_4', 'block'),
+  ],
+)
 def test_the_published_layout(name, placement):
   spec = spec_from_state(state_of(name, classes=7))
   assert spec == NetworkSpec(name, 7, (32, 32, 3), placement, MEAN, STD)
 
 
 def test_no_two_rows_look_alike():
-  """Recognising is a search for the one row with the state's stem, blocks and widths: it needs them to differ."""
+  """Recognising is a search for the one row with the state's stem, blocks and widths: it needs them
+  to differ.
+  """
   from kd_jax.pytorch.specs import _signature
 
   assert len({_signature(name) for name in models.MODELS}) == len(models.MODELS)
@@ -59,36 +77,58 @@ def test_torchvision_spelling_means_the_standard_network(name):
 
 def test_block_spelling_of_wide_networks():
   ours = {name: array for name, array in state_of('wrn16_2').items() if 'tracked' not in name}
-  state = {re.sub('^layer', 'block', name).replace('linear', 'fc'): array for name, array in ours.items()}
+  state = {
+    re.sub('^layer', 'block', name).replace('linear', 'fc'): array for name, array in ours.items()
+  }
   assert any(name.startswith('block3.layer.1.') for name in state)
   assert spec_from_state(state).name == 'wrn16_2'
   assert canonical(state)[0].keys() == ours.keys()
 
 
 def test_other_images_are_not_normalised():
-  assert spec_from_state(state_of('resnet18', image_shape=(64, 64, 3)), image_shape=(64, 64, 3)).mean == ()
-  assert spec_from_state(state_of('resnet18', image_shape=(32, 32, 1)), image_shape=(32, 32, 1)).std == ()
+  assert (
+    spec_from_state(state_of('resnet18', image_shape=(64, 64, 3)), image_shape=(64, 64, 3)).mean
+    == ()
+  )
+  assert (
+    spec_from_state(state_of('resnet18', image_shape=(32, 32, 1)), image_shape=(32, 32, 1)).std
+    == ()
+  )
 
 
-@pytest.mark.parametrize('wrap', [
-  lambda state: state,
-  lambda state: {'model_state_dict': state, 'epoch': 3},
-  lambda state: {'state_dict': state},
-  lambda state: {'model': state, 'optimizer': {}},
-  lambda state: {'net': state, 'acc': 93.0},
-  lambda state: {'model_state_dict': {f'module.{name}': array for name, array in state.items()}},
-  lambda state: {f'module.module.{name}': array for name, array in state.items()},
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'wrap',
+  [
+    lambda state: state,
+    lambda state: {'model_state_dict': state, 'epoch': 3},
+    lambda state: {'state_dict': state},
+    lambda state: {'model': state, 'optimizer': {}},
+    lambda state: {'net': state, 'acc': 93.0},
+    lambda state: {'model_state_dict': {f'module.{name}': array for name, array in state.items()}},
+    lambda state: {f'module.module.{name}': array for name, array in state.items()},
+  ],
+)
 def test_wrappers(wrap):
-  state = {name: array for name, array in state_of('resnet8').items() if not name.endswith('num_batches_tracked')}
+  state = {
+    name: array
+    for name, array in state_of('resnet8').items()
+    if not name.endswith('num_batches_tracked')
+  }
   found, published = canonical(wrap(state))
   assert published and found.keys() == state.keys()
 
 
-@pytest.mark.parametrize('contents', [
-  {}, {'epoch': 3}, {'model': {}}, {'state_dict': {'a': np.zeros(2)}}, {'weight': np.zeros(2)},
-  {'fc.weight': np.zeros((2, 3)), 'linear.weight': np.zeros((2, 3))},
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'contents',
+  [
+    {},
+    {'epoch': 3},
+    {'model': {}},
+    {'state_dict': {'a': np.zeros(2)}},
+    {'weight': np.zeros(2)},
+    {'fc.weight': np.zeros((2, 3)), 'linear.weight': np.zeros((2, 3))},
+  ],
+)
 def test_no_state_dict(contents):
   assert 'no state dict' in error(canonical, contents)
 
@@ -103,13 +143,20 @@ def test_unknown_architectures():
   without = {name: array for name, array in state.items() if not name.startswith('linear')}
   assert 'no classifier' in error(spec_from_state, without)
   assert 'no classifier' in error(spec_from_state, state | {'linear.weight': np.zeros((0, 256))})
-  wrongs = {'conv1.weight': (32, 3, 3, 3), 'layer1.1.conv1.weight': (1,), 'layer4.0.conv1.weight': (64, 64, 3, 3),
-            'layer2.0.conv1.weight': (33, 16, 3, 3), 'layer1.0.conv3.weight': (64, 16, 1, 1),
-            'layer1.0.conv1.weight': ()}  # fmt: skip
+  wrongs = {
+    'conv1.weight': (32, 3, 3, 3),
+    'layer1.1.conv1.weight': (1,),
+    'layer4.0.conv1.weight': (64, 64, 3, 3),
+    'layer2.0.conv1.weight': (33, 16, 3, 3),
+    'layer1.0.conv3.weight': (64, 16, 1, 1),
+    'layer1.0.conv1.weight': (),
+  }
   for change in ({name: np.zeros(shape)} for name, shape in wrongs.items()):
     assert 'no network known' in error(spec_from_state, state | change)
   assert 'no network known' in error(spec_from_state, {'linear.weight': np.zeros((2, 3))})
-  many = {f'layer{i}.{j}.conv1.weight': np.zeros((1, 1, 1, 1)) for i in range(200) for j in range(3)}
+  many = {
+    f'layer{i}.{j}.conv1.weight': np.zeros((1, 1, 1, 1)) for i in range(200) for j in range(3)
+  }
   assert len(error(spec_from_state, many | {'linear.weight': np.zeros((2, 3))})) < 300
 
 
@@ -119,18 +166,36 @@ def test_our_own_note():
   assert stated_spec({'model_state_dict': {}}) is None
 
 
-@pytest.mark.parametrize('change', [
-  {'name': 'resnet9'}, {'name': []}, {'classes': 0}, {'classes': '10'}, {'classes': 2**40}, {'image_shape': [32, 32]},
-  {'image_shape': 32}, {'image_shape': [32, 32, -3]}, {'relu_placement': 'nowhere'}, {'relu_placement': []},
-  {'mean': [0.5]}, {'std': []}, {'std': [1.0, 0.0, 1.0]}, {'mean': [0.0, float('nan'), 0.0]}, {'mean': ['a', 'b', 'c']},
-  {'compute_dtype': 'int8'}, {'other': 1},
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'name': 'resnet9'},
+    {'name': []},
+    {'classes': 0},
+    {'classes': '10'},
+    {'classes': 2**40},
+    {'image_shape': [32, 32]},
+    {'image_shape': 32},
+    {'image_shape': [32, 32, -3]},
+    {'relu_placement': 'nowhere'},
+    {'relu_placement': []},
+    {'mean': [0.5]},
+    {'std': []},
+    {'std': [1.0, 0.0, 1.0]},
+    {'mean': [0.0, float('nan'), 0.0]},
+    {'mean': ['a', 'b', 'c']},
+    {'compute_dtype': 'int8'},
+    {'other': 1},
+  ],
+)
 def test_a_damaged_note(change):
   fields = json.loads(note_of(NetworkSpec('resnet8', 10, (32, 32, 3), 'stage', MEAN, STD))[NOTE])
   assert stated_spec({NOTE: json.dumps(fields)}) is not None
   assert NOTE in error(stated_spec, {NOTE: json.dumps(fields | change)})
 
 
-@pytest.mark.parametrize('note', ['', '{', '[]', '3', 'null', '[' * 100_000, 3, None, b'\xff', np.zeros(2)])
+@pytest.mark.parametrize(
+  'note', ['', '{', '[]', '3', 'null', '[' * 100_000, 3, None, b'\xff', np.zeros(2)]
+)
 def test_a_note_that_is_no_spec(note):
   assert NOTE in error(stated_spec, {NOTE: note})

@@ -1,4 +1,6 @@
-"""Writing PyTorch checkpoints without PyTorch, read back by our reader and, where it is installed, by PyTorch."""
+"""Writing PyTorch checkpoints without PyTorch, read back by our reader and, where it is installed,
+by PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,14 @@ DTYPES = ('float64', 'float32', 'float16', 'int64', 'int32', 'int16', 'int8', 'u
 def every_kind() -> dict[str, np.ndarray]:
   random = np.random.default_rng(0)
   state = {f'layer1.0.{dtype}': random.integers(0, 2, (2, 3)).astype(dtype) for dtype in DTYPES}
-  return {**state, 'scalar': np.array(7), 'none': np.zeros((0, 3), np.float32),
-          'fortran': np.asfortranarray(random.normal(size=(4, 6))), 'strided': random.normal(size=(6, 4))[::2, 1::2],
-          'big-endian': np.arange(3, dtype='>f4')}  # fmt: skip
+  return {
+    **state,
+    'scalar': np.array(7),
+    'none': np.zeros((0, 3), np.float32),
+    'fortran': np.asfortranarray(random.normal(size=(4, 6))),
+    'strided': random.normal(size=(6, 4))[::2, 1::2],
+    'big-endian': np.arange(3, dtype='>f4'),
+  }
 
 
 def assert_equal(found: dict, expected: dict) -> None:
@@ -43,7 +50,9 @@ def test_an_empty_state(tmp_path):
 
 
 def test_more_values_than_a_byte_or_a_short_counts(tmp_path):
-  state = {f'w{i}': np.full((1,), i, np.float32) for i in range(300)} | {'long': np.arange(70_000, dtype=np.uint8)}
+  state = {f'w{i}': np.full((1,), i, np.float32) for i in range(300)} | {
+    'long': np.arange(70_000, dtype=np.uint8)
+  }
   write(tmp_path / 'network.pth', state)
   assert_equal(read(tmp_path / 'network.pth')['model_state_dict'], state)
 
@@ -53,7 +62,9 @@ def test_the_same_state_makes_the_same_bytes(tmp_path):
   write(tmp_path / 'b.pth', every_kind())
   assert (tmp_path / 'a.pth').read_bytes() == (tmp_path / 'b.pth').read_bytes()
   with zipfile.ZipFile(tmp_path / 'a.pth') as archive:
-    assert archive.testzip() is None and {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert archive.testzip() is None and {entry.compress_type for entry in archive.infolist()} == {
+      zipfile.ZIP_STORED
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,15 +103,24 @@ def test_torch_load(tmp_path, mapped):
   contents = torch.load(tmp_path / 'network.pth', weights_only=True, mmap=mapped)
   assert type(contents['model_state_dict']).__name__ == 'OrderedDict' and contents['source'] == 'é'
   assert all(tensor.is_contiguous() for tensor in contents['model_state_dict'].values())
-  assert_equal({name: tensor.numpy() for name, tensor in contents['model_state_dict'].items()}, every_kind())
+  assert_equal(
+    {name: tensor.numpy() for name, tensor in contents['model_state_dict'].items()}, every_kind()
+  )
 
 
 def test_torch_loads_the_state_into_a_module(tmp_path):
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
-  state = {'0.weight': np.ones((4, 3, 3, 3), np.float32), '1.weight': np.ones(4, np.float32),
-           '1.bias': np.zeros(4, np.float32), '1.running_mean': np.zeros(4, np.float32),
-           '1.running_var': np.full(4, 2, np.float32), '1.num_batches_tracked': np.zeros((), np.int64)}  # fmt: skip
+  state = {
+    '0.weight': np.ones((4, 3, 3, 3), np.float32),
+    '1.weight': np.ones(4, np.float32),
+    '1.bias': np.zeros(4, np.float32),
+    '1.running_mean': np.zeros(4, np.float32),
+    '1.running_var': np.full(4, 2, np.float32),
+    '1.num_batches_tracked': np.zeros((), np.int64),
+  }
   write(tmp_path / 'network.pth', state)
   module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
-  module.load_state_dict(torch.load(tmp_path / 'network.pth', weights_only=True)['model_state_dict'])
+  module.load_state_dict(
+    torch.load(tmp_path / 'network.pth', weights_only=True)['model_state_dict']
+  )
   assert float(module[1].running_var[0]) == 2

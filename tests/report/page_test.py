@@ -1,4 +1,6 @@
-"""The page of larger and odder studies: figures, curves, configurations, size, and a browser where there is one."""
+"""The page of larger and odder studies: figures, curves, configurations, size, and a browser where
+there is one.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +21,86 @@ from tests import pages
 ODD = '<script>alert("1")</script> é & 蒸馏 $x$'
 
 
-def made(folder, *, rows=('NOKD', ODD), seeds=2, epochs=5, field='validation_accuracy', config=None, results=True):
+def made(
+  folder,
+  *,
+  rows=('NOKD', ODD),
+  seeds=2,
+  epochs=5,
+  field='validation_accuracy',
+  config=None,
+  results=True,
+):
   runs, found = [], []
   for place, name in enumerate(rows):
     for seed in range(seeds):
-      value, path = 0.6 + 0.01 * place + 0.003 * ((seed * 7 + place) % 5), f'phases/{place}-{seed}/history.csv'
-      records.write_history(folder / path, [{'epoch': e, 'learning_rate': 0.1, field: value - 0.1 / e} for e in range(1, epochs + 1)])
-      runs.append({'row': name, 'seed': seed, 'setting': {}, 'kind': 'final', 'finished': True, 'histories': {'student': path},
-                   'config': {'seed': seed, 'epochs': epochs, 'method': f'm{place}', 'selection': field.removesuffix('_accuracy'),
-                              **(config or {}), 'options': {f'm{place}': {'alpha': 0.5}}}})  # fmt: skip
-      found.append({'name': name, 'seed': seed, 'setting': {}, 'test_accuracy': value, 'test_accuracy_last': value, 'flops_alone': 1e12,
-                    'validation_accuracy': value, 'best_epoch': 2, 'selection': 'validation', 'passes': 5.0, 'seconds': 3.0,
-                    'images_per_second': 8.0})  # fmt: skip
+      value, path = (
+        0.6 + 0.01 * place + 0.003 * ((seed * 7 + place) % 5),
+        f'phases/{place}-{seed}/history.csv',
+      )
+      records.write_history(
+        folder / path,
+        [{'epoch': e, 'learning_rate': 0.1, field: value - 0.1 / e} for e in range(1, epochs + 1)],
+      )
+      runs.append(
+        {
+          'row': name,
+          'seed': seed,
+          'setting': {},
+          'kind': 'final',
+          'finished': True,
+          'histories': {'student': path},
+          'config': {
+            'seed': seed,
+            'epochs': epochs,
+            'method': f'm{place}',
+            'selection': field.removesuffix('_accuracy'),
+            **(config or {}),
+            'options': {f'm{place}': {'alpha': 0.5}},
+          },
+        }
+      )
+      found.append(
+        {
+          'name': name,
+          'seed': seed,
+          'setting': {},
+          'test_accuracy': value,
+          'test_accuracy_last': value,
+          'flops_alone': 1e12,
+          'validation_accuracy': value,
+          'best_epoch': 2,
+          'selection': 'validation',
+          'passes': 5.0,
+          'seconds': 3.0,
+          'images_per_second': 8.0,
+        }
+      )
   records.write_json(folder / 'results.json', found if results else [])
-  records.write_json(folder / 'study.json', {
-    'title': ODD, 'question': ODD, 'protocol': ODD, 'scale': 1.0, 'complete': results,
-    'comparisons': [[name, rows[0]] for name in rows[1:]],
-    'rows': [{'name': name, 'paper': None, 'note': ODD, 'group': ODD, 'chosen': None, 'sweep': None, 'seeds': list(range(seeds))}
-             for name in rows], 'runs': runs})  # fmt: skip
+  records.write_json(
+    folder / 'study.json',
+    {
+      'title': ODD,
+      'question': ODD,
+      'protocol': ODD,
+      'scale': 1.0,
+      'complete': results,
+      'comparisons': [[name, rows[0]] for name in rows[1:]],
+      'rows': [
+        {
+          'name': name,
+          'paper': None,
+          'note': ODD,
+          'group': ODD,
+          'chosen': None,
+          'sweep': None,
+          'seeds': list(range(seeds)),
+        }
+        for name in rows
+      ],
+      'runs': runs,
+    },
+  )
   return study_table.read(folder)
 
 
@@ -69,9 +133,15 @@ def test_a_curve_has_at_most_a_hundred_points_and_keeps_its_ends(tmp_path):
   assert mean[-1] == pytest.approx(60.3, abs=0.2)
 
 
-@pytest.mark.parametrize(('field', 'drawn'), [('test_accuracy', 3), ('validation_accuracy', 3), ('train_accuracy', 2)])
+@pytest.mark.parametrize(
+  ('field', 'drawn'), [('test_accuracy', 3), ('validation_accuracy', 3), ('train_accuracy', 2)]
+)
 def test_curves_are_of_what_selects(tmp_path, field, drawn):
-  folder = made(tmp_path, field=field, config={'selection': 'test'} if field == 'test_accuracy' else {'selection': 'validation'})
+  folder = made(
+    tmp_path,
+    field=field,
+    config={'selection': 'test'} if field == 'test_accuracy' else {'selection': 'validation'},
+  )
   assert len(figures(page.page(folder))) == drawn  # none where the histories lack it
 
 
@@ -80,8 +150,14 @@ def test_a_lost_history_is_one_line_and_leaves_no_report(tmp_path):
   (tmp_path / 'phases/0-0/history.csv').unlink()
   with pytest.raises(KdJaxError, match=r'history\.csv'):
     page.page(folder)
-  done = subprocess.run([sys.executable, '-m', 'kd_jax.report', str(tmp_path)], capture_output=True, text=True)
-  assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (tmp_path / 'report').exists()
+  done = subprocess.run(
+    [sys.executable, '-m', 'kd_jax.report', str(tmp_path)], capture_output=True, text=True
+  )
+  assert (
+    done.returncode == 2
+    and len(done.stderr.splitlines()) == 1
+    and not (tmp_path / 'report').exists()
+  )
 
 
 def test_a_rows_configuration_first_shows_what_differs(tmp_path):
@@ -89,21 +165,37 @@ def test_a_rows_configuration_first_shows_what_differs(tmp_path):
   differing, everything = row[1].split('<h2>')[-1], row[2]
   assert 'm0.alpha' in differing and '0; 1 (by run)' in differing and 'batch_size' not in differing
   assert 'batch_size' in everything and 'm1.alpha' not in everything
-  assert markup.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {'a': 1, 'kd.alpha': 0.5}
+  assert markup.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {
+    'a': 1,
+    'kd.alpha': 0.5,
+  }
 
 
 def test_one_seed_and_no_results_have_pages(tmp_path):
   assert len(figures(page.page(made(tmp_path / 'one', seeds=1)))) == 3
   none = made(tmp_path / 'none', results=False)
-  assert study_figures.accuracies(none) == study_figures.differences(none) == '' and 'not complete' in page.page(none)
+  assert study_figures.accuracies(none) == study_figures.differences(
+    none
+  ) == '' and 'not complete' in page.page(none)
   folder = made(tmp_path / 'nulls')
-  folder = folder._replace(results={name: [{**row, 'test_accuracy': None} for row in rows] for name, rows in folder.results.items()})
+  folder = folder._replace(
+    results={
+      name: [{**row, 'test_accuracy': None} for row in rows]
+      for name, rows in folder.results.items()
+    }
+  )
   assert len(figures(page.page(folder))) == 1  # the curves
 
 
 def test_thirty_rows_of_eight_seeds_stay_below_two_megabytes(tmp_path):
   rows = ['KD', 'NOKD', *(f'row {place}, which has a name of some length' for place in range(28))]
-  folder = made(tmp_path, rows=rows, seeds=8, epochs=200, config={f'key_{n}': 'a value of a run' for n in range(40)})
+  folder = made(
+    tmp_path,
+    rows=rows,
+    seeds=8,
+    epochs=200,
+    config={f'key_{n}': 'a value of a run' for n in range(40)},
+  )
   assert len(page.page(folder).encode()) < 2e6 and study_figures.reference(folder) == 'NOKD'
 
 
@@ -111,13 +203,24 @@ def test_the_command_writes_the_same_bytes_whatever_the_users_matplotlib_is_set_
   made(tmp_path)
   (tmp_path / 'matplotlibrc').write_text('font.size: 20\naxes.facecolor: red\n')
   written = []
-  for number, more in enumerate(({}, {'MATPLOTLIBRC': str(tmp_path / 'matplotlibrc'), 'PYTHONHASHSEED': '7'})):
+  for number, more in enumerate(
+    ({}, {'MATPLOTLIBRC': str(tmp_path / 'matplotlibrc'), 'PYTHONHASHSEED': '7'})
+  ):
     out = tmp_path / str(number)
-    subprocess.run([sys.executable, '-m', 'kd_jax.report', str(tmp_path), f'--out={out}'], check=True, capture_output=True,
-                   env={**os.environ, **more})  # fmt: skip
+    subprocess.run(
+      [sys.executable, '-m', 'kd_jax.report', str(tmp_path), f'--out={out}'],
+      check=True,
+      capture_output=True,
+      env={**os.environ, **more},
+    )
     written.append({file.name: file.read_bytes() for file in Path(out).iterdir()})
   assert written[0] == written[1] and set(written[0]) == {
-    'index.html', 'table.md', 'table.csv', 'accuracies.svg', 'differences.svg'}  # fmt: skip
+    'index.html',
+    'table.md',
+    'table.csv',
+    'accuracies.svg',
+    'differences.svg',
+  }
 
 
 @pages.needs_browser
@@ -127,5 +230,7 @@ def test_a_browser_shows_the_names_and_reports_no_error(tmp_path):
   broken.write_text('<script>nothing_of_this_name()</script>')
 
   done = pages.opened(file)
-  assert 'é &amp; 蒸馏 $x$' in done.stdout and 'NOKD' in done.stdout and ':CONSOLE' not in done.stderr
+  assert (
+    'é &amp; 蒸馏 $x$' in done.stdout and 'NOKD' in done.stdout and ':CONSOLE' not in done.stderr
+  )
   assert ':CONSOLE' in pages.opened(broken).stderr  # what an error would look like

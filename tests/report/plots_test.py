@@ -80,7 +80,9 @@ def test_the_first_of_equal_epochs_is_marked(tmp_path, figures):
 
 def test_several_terms_get_a_panel(tmp_path, figures):
   plot_history(
-    tmp_path / 'curves.png', {'student': _history(6, terms=('cross_entropy', 'distillation'))}, title='A student'
+    tmp_path / 'curves.png',
+    {'student': _history(6, terms=('cross_entropy', 'distillation'))},
+    title='A student',
   )
   assert len(figures[0].axes) == 3
   assert [len(line) for line in _lines(figures[0].axes[2])] == [6, 6]
@@ -96,15 +98,26 @@ def test_several_phases(tmp_path, figures):
   }
   plot_history(tmp_path / 'curves.png', histories, title='Many $ ' * 30)
   names = [text.strip() for text in _labels(figures[0])[0]]
-  assert names == ['teacher', '_hidden $x$', 'distilled', 'validation', 'training', 'best validation accuracy']
+  assert names == [
+    'teacher',
+    '_hidden $x$',
+    'distilled',
+    'validation',
+    'training',
+    'best validation accuracy',
+  ]
   assert _labels(figures[0])[1] == ['stage1', 'stage2', 'cross entropy', 'distillation']
-  looks = {(line.get_color(), line.get_linestyle(), line._dash_pattern[1] and tuple(line._dash_pattern[1]))
-           for line in figures[0].axes[2].get_lines()}  # fmt: skip
+  looks = {
+    (line.get_color(), line.get_linestyle(), line._dash_pattern[1] and tuple(line._dash_pattern[1]))
+    for line in figures[0].axes[2].get_lines()
+  }
   assert len(looks) == 4
 
 
 def test_legends_cover_no_line(tmp_path, figures):
-  plot_history(tmp_path / 'curves.png', {'a': _history(6, terms=('x', 'y')), 'b': _history(6)}, title='Two')
+  plot_history(
+    tmp_path / 'curves.png', {'a': _history(6, terms=('x', 'y')), 'b': _history(6)}, title='Two'
+  )
   figure = figures[0]
   figure.draw_without_rendering()
   for legend in figure.legends:
@@ -125,7 +138,9 @@ def test_gaps_and_divergence_are_left_out(tmp_path, figures):
 
 
 def test_without_validation_nothing_is_marked(tmp_path, figures):
-  plot_history(tmp_path / 'curves.png', {'student': _history(6, validation=False)}, title='A student')
+  plot_history(
+    tmp_path / 'curves.png', {'student': _history(6, validation=False)}, title='A student'
+  )
   assert [len(line) for line in _lines(figures[0].axes[0])] == [6]
   assert _labels(figures[0]) == [['training']]
 
@@ -157,8 +172,23 @@ def test_a_failed_drawing_leaves_no_file_and_the_users_settings(tmp_path):
 
 
 ROWS = [
-  {'name': 'teacher', 'role': 'teacher', 'student': 'resnet26', 'method': 'plain', 'teachers': [], 'seed': 0, 'test_accuracy': 0.9331},
-  {'name': 'student', 'student': 'resnet8', 'method': 'plain', 'teachers': [], 'seed': 0, 'test_accuracy': 0.8958},
+  {
+    'name': 'teacher',
+    'role': 'teacher',
+    'student': 'resnet26',
+    'method': 'plain',
+    'teachers': [],
+    'seed': 0,
+    'test_accuracy': 0.9331,
+  },
+  {
+    'name': 'student',
+    'student': 'resnet8',
+    'method': 'plain',
+    'teachers': [],
+    'seed': 0,
+    'test_accuracy': 0.8958,
+  },
   {
     'name': 'assistant',
     'role': 'teacher',
@@ -197,12 +227,17 @@ def test_comparison(tmp_path, figures):
   assert ends == pytest.approx([0.9331, 0.8958, 0.92, 0.912])
   assert [text.get_text() for text in axis.texts] == ['93.31 %', '89.58 %', '92.00 %', '91.20 %']
   assert axis.get_yticklabels()[3].get_text() == 'distilled\nresnet8, kd, mean of 2 seeds'
-  assert _labels(figures[0]) == [['teacher', 'student alone', 'teacher assistant', 'distilled student']]
+  assert _labels(figures[0]) == [
+    ['teacher', 'student alone', 'teacher assistant', 'distilled student']
+  ]
 
 
 def test_comparison_says_where_the_axis_starts(tmp_path, figures):
   plot_comparison(tmp_path / 'zoomed.png', ROWS)
-  plot_comparison(tmp_path / 'whole.png', [{'name': 'a', 'test_accuracy': 0.12}, {'name': 'b', 'test_accuracy': 1.0}])
+  plot_comparison(
+    tmp_path / 'whole.png',
+    [{'name': 'a', 'test_accuracy': 0.12}, {'name': 'b', 'test_accuracy': 1.0}],
+  )
   plot_comparison(tmp_path / 'one.png', [{'name': 'a', 'test_accuracy': 0.91}])
   zoomed, whole, one = (figure.axes[0] for figure in figures)
   assert zoomed.get_xlim()[0] == pytest.approx(0.84)
@@ -213,8 +248,14 @@ def test_comparison_says_where_the_axis_starts(tmp_path, figures):
 
 
 def test_seeds_have_the_interval_of_their_mean(tmp_path, figures):
-  rows = [{'name': 'three', 'seed': seed, 'test_accuracy': value, 'test_examples': 360} for seed, value in enumerate((0.6, 0.7, 0.8))]
-  rows += [{'name': 'two', 'seed': seed, 'test_accuracy': value, 'test_examples': 360} for seed, value in enumerate((0.8, 0.9))]
+  rows = [
+    {'name': 'three', 'seed': seed, 'test_accuracy': value, 'test_examples': 360}
+    for seed, value in enumerate((0.6, 0.7, 0.8))
+  ]
+  rows += [
+    {'name': 'two', 'seed': seed, 'test_accuracy': value, 'test_examples': 360}
+    for seed, value in enumerate((0.8, 0.9))
+  ]
   plot_comparison(tmp_path / 'bars.png', rows)
   (axis,) = figures[0].axes
   (interval,) = [bar for bar in axis.containers if type(bar).__name__ == 'ErrorbarContainer']
@@ -225,13 +266,16 @@ def test_seeds_have_the_interval_of_their_mean(tmp_path, figures):
 
 
 def test_rows_of_a_study_differ_in_colour_by_whether_a_teacher_taught_them(tmp_path, figures):
-  rows = [{'name': name, 'role': 'student', 'teachers': teachers, 'test_accuracy': value}
-          for name, teachers, value in (('alone', [], 0.6), ('distilled', ['teacher'], 0.9))]  # fmt: skip
+  rows = [
+    {'name': name, 'role': 'student', 'teachers': teachers, 'test_accuracy': value}
+    for name, teachers, value in (('alone', [], 0.6), ('distilled', ['teacher'], 0.9))
+  ]
   plot_comparison(tmp_path / 'bars.png', rows)
   assert _bars_colours(figures[0].axes[0]) == [colours.BASELINE, colours.STUDENT]
   assert _labels(figures[0]) == [['student alone', 'distilled student']]
   plot_comparison(tmp_path / 'one.png', rows[:1])
-  assert _bars_colours(figures[1].axes[0]) == [colours.STUDENT]  # the student of a run without a teacher
+  # the student of a run without a teacher
+  assert _bars_colours(figures[1].axes[0]) == [colours.STUDENT]
 
 
 def _bars_colours(axis):
@@ -245,36 +289,82 @@ def _network_colours(figure):
   from matplotlib.colors import to_hex
 
   (legend, *_) = figure.legends
-  return {text.get_text().strip(): to_hex(line.get_color())
-          for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}  # fmt: skip
+  return {
+    text.get_text().strip(): to_hex(line.get_color())
+    for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+  }
 
 
-RUN = [{'name': 'teacher', 'role': 'teacher', 'teachers': [], 'test_accuracy': 0.98, 'test_examples': 360},
-       {'name': 'baseline', 'role': 'baseline', 'teachers': [], 'test_accuracy': 0.95, 'test_examples': 360},
-       {'name': 'student', 'role': 'student', 'teachers': ['resnet26'], 'test_accuracy': 1.0, 'test_examples': 360}]  # fmt: skip
+RUN = [
+  {
+    'name': 'teacher',
+    'role': 'teacher',
+    'teachers': [],
+    'test_accuracy': 0.98,
+    'test_examples': 360,
+  },
+  {
+    'name': 'baseline',
+    'role': 'baseline',
+    'teachers': [],
+    'test_accuracy': 0.95,
+    'test_examples': 360,
+  },
+  {
+    'name': 'student',
+    'role': 'student',
+    'teachers': ['resnet26'],
+    'test_accuracy': 1.0,
+    'test_examples': 360,
+  },
+]
 
 
 def test_a_network_has_one_colour_in_every_picture(tmp_path, figures):
   plot_comparison(tmp_path / 'bars.png', RUN)
   plot_history(tmp_path / 'curves.png', {row['name']: _history(3) for row in RUN}, title='A run')
-  plot_history(tmp_path / 'fewer.png', {name: _history(3) for name in ('baseline', 'student')}, title='An imported teacher')
+  plot_history(
+    tmp_path / 'fewer.png',
+    {name: _history(3) for name in ('baseline', 'student')},
+    title='An imported teacher',
+  )
   bars, curves, fewer = figures
   expected = {'teacher': colours.TEACHER, 'baseline': colours.BASELINE, 'student': colours.STUDENT}
   assert _bars_colours(bars.axes[0]) == list(expected.values()) and len(set(expected.values())) == 3
   assert expected.items() <= _network_colours(curves).items()
-  assert {name: expected[name] for name in ('baseline', 'student')}.items() <= _network_colours(fewer).items()
+  assert {name: expected[name] for name in ('baseline', 'student')}.items() <= _network_colours(
+    fewer
+  ).items()
 
 
 def test_networks_of_one_role_differ(tmp_path, figures):
-  names = ['teacher1', 'teacher2', 'teacher3', 'assistant', 'baseline', 'boundary', 'student', 'x', 'y']
+  names = [
+    'teacher1',
+    'teacher2',
+    'teacher3',
+    'assistant',
+    'baseline',
+    'boundary',
+    'student',
+    'x',
+    'y',
+  ]
   plot_history(tmp_path / 'curves.png', {name: _history(3) for name in names}, title='Many')
   found = _network_colours(figures[0])
   assert len({found[name] for name in names}) == len(names)
-  assert (found['teacher1'], found['baseline'], found['student']) == (colours.TEACHER, colours.BASELINE, colours.STUDENT)
+  assert (found['teacher1'], found['baseline'], found['student']) == (
+    colours.TEACHER,
+    colours.BASELINE,
+    colours.STUDENT,
+  )
 
 
 def test_what_stands_for_all_phases_has_no_network_s_colour(tmp_path, figures):
-  plot_history(tmp_path / 'curves.png', {'teacher': _history(3), 'student': _history(3, terms=('a', 'b'))}, title='Two')
+  plot_history(
+    tmp_path / 'curves.png',
+    {'teacher': _history(3), 'student': _history(3, terms=('a', 'b'))},
+    title='Two',
+  )
   found = _network_colours(figures[0])
   assert not {found['validation'], found['training']} & {found['teacher'], found['student']}
 
@@ -282,8 +372,12 @@ def test_what_stands_for_all_phases_has_no_network_s_colour(tmp_path, figures):
 def test_comparison_has_wilson_s_intervals_and_says_n(tmp_path, figures):
   plot_comparison(tmp_path / 'bars.png', RUN)
   (axis,) = figures[0].axes
-  spans = [tuple(segment[:, 0]) for container in axis.containers if container.__class__.__name__ == 'ErrorbarContainer'
-           for segment in container.lines[2][0].get_segments()]  # fmt: skip
+  spans = [
+    tuple(segment[:, 0])
+    for container in axis.containers
+    if container.__class__.__name__ == 'ErrorbarContainer'
+    for segment in container.lines[2][0].get_segments()
+  ]
   assert spans == [pytest.approx(statistics.wilson(row['test_accuracy'], 360)) for row in RUN]
   assert spans[2][1] == 1 and spans[2][0] < 0.99  # also where all are right
   assert 'n = 360 test images; lines: 95 % intervals' in axis.get_xlabel()
@@ -293,7 +387,10 @@ def test_comparison_has_wilson_s_intervals_and_says_n(tmp_path, figures):
 def test_comparison_without_a_number_of_images_has_no_intervals(tmp_path, figures):
   plot_comparison(tmp_path / 'bars.png', ROWS)
   (axis,) = figures[0].axes
-  assert all(container.__class__.__name__ == 'BarContainer' for container in axis.containers) and 'n =' not in axis.get_xlabel()
+  assert (
+    all(container.__class__.__name__ == 'BarContainer' for container in axis.containers)
+    and 'n =' not in axis.get_xlabel()
+  )
 
 
 def test_comparison_marks_selection_on_the_test_set(tmp_path, figures):

@@ -1,4 +1,6 @@
-"""A study's tables and page, from a folder that is made up; in a browser, too, where there is one."""
+"""A study's tables and page, from a folder that is made up; in a browser, too, where
+there is one.
+"""
 
 from __future__ import annotations
 
@@ -20,32 +22,89 @@ ODD = '<script>alert(1)</script> Überholung 蒸馏'
 
 def made(folder, *, complete=True, test=None):
   """Three rows of two groups at three seeds, one of them swept."""
-  accuracies = test or {'NOKD': (0.60, 0.61, 0.62), 'KD': (0.70, 0.715, 0.72), ODD: (0.59, 0.63, 0.61)}
+  accuracies = test or {
+    'NOKD': (0.60, 0.61, 0.62),
+    'KD': (0.70, 0.715, 0.72),
+    ODD: (0.59, 0.63, 0.61),
+  }
   runs, results, sweeps = [], [], []
   for name, values in accuracies.items():
     for seed, value in enumerate(values):
       config = {'seed': seed, 'epochs': 3, 'method': name, 'selection': 'validation'}
       path = f'phases/{len(runs)}/history.csv'
-      records.write_history(folder / path, [{'epoch': e, 'validation_accuracy': value - 0.1 / e, 'terms': {}} for e in (1, 2, 3)])
+      records.write_history(
+        folder / path,
+        [{'epoch': e, 'validation_accuracy': value - 0.1 / e, 'terms': {}} for e in (1, 2, 3)],
+      )
       setting = {'kd.alpha': 0.9} if name == 'KD' else {}
-      results.append({'name': name, 'seed': seed, 'setting': setting, 'test_accuracy': value, 'test_accuracy_last': value - 0.01,
-                      'validation_accuracy': value + 0.01, 'best_epoch': 2, 'selection': 'validation', 'seconds': 12.0 + seed,
-                      'passes': 6.0 if name == ODD else 3.0, 'flops_alone': 2e15})  # fmt: skip
-      runs.append({'row': name, 'seed': seed, 'setting': setting, 'kind': 'final', 'finished': True,
-                   'config': config, 'histories': {'student': path}})  # fmt: skip
+      results.append(
+        {
+          'name': name,
+          'seed': seed,
+          'setting': setting,
+          'test_accuracy': value,
+          'test_accuracy_last': value - 0.01,
+          'validation_accuracy': value + 0.01,
+          'best_epoch': 2,
+          'selection': 'validation',
+          'seconds': 12.0 + seed,
+          'passes': 6.0 if name == ODD else 3.0,
+          'flops_alone': 2e15,
+        }
+      )
+      runs.append(
+        {
+          'row': name,
+          'seed': seed,
+          'setting': setting,
+          'kind': 'final',
+          'finished': True,
+          'config': config,
+          'histories': {'student': path},
+        }
+      )
   for alpha, value in ((0.1, 0.6), (0.9, 0.7)):
-    sweeps.append({**results[0], 'name': 'KD', 'seed': 1000, 'setting': {'kd.alpha': alpha}, 'validation_accuracy': value})
-    runs.append({**runs[0], 'row': 'KD', 'kind': 'sweep', 'seed': 1000, 'setting': {'kd.alpha': alpha}})
+    sweeps.append(
+      {
+        **results[0],
+        'name': 'KD',
+        'seed': 1000,
+        'setting': {'kd.alpha': alpha},
+        'validation_accuracy': value,
+      }
+    )
+    runs.append(
+      {**runs[0], 'row': 'KD', 'kind': 'sweep', 'seed': 1000, 'setting': {'kd.alpha': alpha}}
+    )
   if not complete:
     runs[-1]['finished'] = False
-  rows = [{'name': name, 'paper': 87.09 if name == 'KD' else None, 'note': '', 'group': '', 'seeds': [0, 1, 2],
-           'sweep': {'kd.alpha': [0.1, 0.9]} if name == 'KD' else None, 'chosen': {'kd.alpha': 0.9} if name == 'KD' else None}
-          for name in accuracies]  # fmt: skip
+  rows = [
+    {
+      'name': name,
+      'paper': 87.09 if name == 'KD' else None,
+      'note': '',
+      'group': '',
+      'seeds': [0, 1, 2],
+      'sweep': {'kd.alpha': [0.1, 0.9]} if name == 'KD' else None,
+      'chosen': {'kd.alpha': 0.9} if name == 'KD' else None,
+    }
+    for name in accuracies
+  ]
   records.write_json(folder / 'results.json', results)
   records.write_json(folder / 'sweeps.json', sweeps)
-  records.write_json(folder / 'study.json', {
-    'title': f'A study of {ODD}', 'question': 'Why & how?', 'protocol': 'p', 'scale': 1.0, 'complete': complete, 'rows': rows,
-    'comparisons': [['KD', 'NOKD'], [ODD, 'NOKD']], 'runs': runs})  # fmt: skip
+  records.write_json(
+    folder / 'study.json',
+    {
+      'title': f'A study of {ODD}',
+      'question': 'Why & how?',
+      'protocol': 'p',
+      'scale': 1.0,
+      'complete': complete,
+      'rows': rows,
+      'comparisons': [['KD', 'NOKD'], [ODD, 'NOKD']],
+      'runs': runs,
+    },
+  )
   return folder
 
 
@@ -59,23 +118,38 @@ def test_rows_with_intervals(tmp_path):
   nokd, kd, _ = (dict(zip(headings, line, strict=True)) for line in lines)
   assert (nokd['test %'], nokd['± 95 %'], nokd['n'], nokd['paper %']) == ('61.00', '2.48', '3', '–')
   assert kd['row'] == 'KD (kd.alpha = 0.9)'
-  assert (kd['paper %'], kd['last epoch %'], kd['PFLOP'], kd['seconds']) == ('87.09', '70.17', '2', '13')
+  assert (kd['paper %'], kd['last epoch %'], kd['PFLOP'], kd['seconds']) == (
+    '87.09',
+    '70.17',
+    '2',
+    '13',
+  )
   shorter, _ = study_table.results_table(study_table.read(tmp_path), times=False)
   assert [h for h in headings if h not in shorter] == ['seconds']
 
 
 def test_comparisons_say_what_is_decided_and_what_is_unequal(tmp_path):
   higher, undecided = study_table.comparisons(study_table.read(made(tmp_path)))
-  assert (higher.verdict, higher.unequal, undecided.verdict, undecided.unequal) == ('higher', False, 'undecided at this n', True)
-  assert higher.adjusted == pytest.approx(2 * higher.found.p) and undecided.adjusted == undecided.found.p
+  assert (higher.verdict, higher.unequal, undecided.verdict, undecided.unequal) == (
+    'higher',
+    False,
+    'undecided at this n',
+    True,
+  )
+  assert (
+    higher.adjusted == pytest.approx(2 * higher.found.p) and undecided.adjusted == undecided.found.p
+  )
 
 
 def test_each_comparison_is_a_sentence(tmp_path):
   higher, undecided = study_table.findings(study_table.read(made(tmp_path)))
   first, second, found = study_table.comparisons(study_table.read(tmp_path))[0][:3]
   low, high = found.value - found.half_width, found.value + found.half_width
-  assert higher == (f"'{first}' is {found.value:.1f} points above '{second}' in test accuracy (n = {found.n}, with a 95 % interval "
-                    f'from {low:.1f} to {high:.1f}): more than chance.')  # fmt: skip
+  assert higher == (
+    f"'{first}' is {found.value:.1f} points above '{second}' in test accuracy (n = {found.n}, with "
+    f'a 95 % interval '
+    f'from {low:.1f} to {high:.1f}): more than chance.'
+  )
   assert undecided.endswith('): undecided at this n.')
 
 
@@ -91,13 +165,23 @@ def test_what_a_study_does_not_show_stands_on_its_page_and_under_its_tables(tmp_
 def test_warnings(tmp_path):
   folder = made(tmp_path, complete=False, test={'NOKD': (0.5,), 'KD': (0.6, 0.7), ODD: ()})
   said = ' '.join(study_table.warnings(study_table.read(folder)))
-  assert 'not complete: 4 of the 5 runs' in said and 'One seed only, so that no interval can be given: NOKD' in said
-  assert not [w for w in study_table.warnings(study_table.read(made(tmp_path / 'whole'))) if 'unequal compute' not in w]
+  assert (
+    'not complete: 4 of the 5 runs' in said
+    and 'One seed only, so that no interval can be given: NOKD' in said
+  )
+  assert not [
+    w
+    for w in study_table.warnings(study_table.read(made(tmp_path / 'whole')))
+    if 'unequal compute' not in w
+  ]
 
 
 def test_the_sweep_shows_what_it_chose(tmp_path):
   _, lines = study_table.sweeps_table(study_table.read(made(tmp_path)))
-  assert lines == [['KD', 'kd.alpha = 0.1', '60.00', '60.00', '1', ''], ['KD', 'kd.alpha = 0.9', '70.00', '60.00', '1', 'chosen']]
+  assert lines == [
+    ['KD', 'kd.alpha = 0.1', '60.00', '60.00', '1', ''],
+    ['KD', 'kd.alpha = 0.9', '70.00', '60.00', '1', 'chosen'],
+  ]
 
 
 def test_the_page_is_one_file_and_escapes_all(tmp_path):
@@ -128,14 +212,21 @@ def test_a_study_without_results_has_a_page(tmp_path):
 def test_the_command_writes_page_tables_and_figures(tmp_path):
   done = report(made(tmp_path))
   assert done.returncode == 0 and '| KD (kd.alpha = 0.9) |' in done.stdout, done.stderr
-  assert {p.name for p in (tmp_path / 'report').iterdir()} == {'index.html', 'table.md', 'table.csv', 'accuracies.svg',
-                                                               'differences.svg'}  # fmt: skip
+  assert {p.name for p in (tmp_path / 'report').iterdir()} == {
+    'index.html',
+    'table.md',
+    'table.csv',
+    'accuracies.svg',
+    'differences.svg',
+  }
 
 
 def test_a_narrow_terminal_shows_all_tables(tmp_path):
   made(tmp_path)
   rows = records.read_json(tmp_path / 'results.json')
-  records.write_json(tmp_path / 'results.json', [{**row, 'teacher_agreement': 0.8125} for row in rows])
+  records.write_json(
+    tmp_path / 'results.json', [{**row, 'teacher_agreement': 0.8125} for row in rows]
+  )
   folder = study_table.read(tmp_path)
   shown = terminal.study_tables(folder, 80), terminal.study_tables(folder, 200)
   assert all(text.count('81.25') == 3 for text in shown)
@@ -148,13 +239,20 @@ def test_on_a_terminal_the_tables_do_not_wrap(tmp_path, width):
   assert 'verdict' in text and '71.17' in text and 'KD (kd.alpha = 0.9)' in text
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-  (['nowhere'], 'holds neither a study nor a run'), ([], 'give one folder'),
-  (['a', 'b'], 'give one folder'), (['x', '--nothing=1'], 'nothing'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['nowhere'], 'holds neither a study nor a run'),
+    ([], 'give one folder'),
+    (['a', 'b'], 'give one folder'),
+    (['x', '--nothing=1'], 'nothing'),
+  ],
+)
 def test_a_mistake_is_one_line(arguments, message):
   done = report('', *arguments)
-  assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+  assert (
+    done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+  )
 
 
 def test_help():

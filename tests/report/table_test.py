@@ -35,22 +35,33 @@ STUDENT = {
   'test_accuracy': 0.91,
   'seconds': 83,
 }
-OPTIMISTIC = {**STUDENT, 'selection': 'test', 'validation_accuracy': None, 'test_accuracy_last': math.nan}
+OPTIMISTIC = {
+  **STUDENT,
+  'selection': 'test',
+  'validation_accuracy': None,
+  'test_accuracy_last': math.nan,
+}
 
 
 def test_table_is_what_a_person_reads():
   bare = {**STUDENT, 'teachers': ['teacher']}
   assert results_table([TEACHER, bare]).splitlines() == [
-    'name       method  student   teachers  parameters  validation %  test %  last test %      time  images/s',
+    'name       method  student   teachers  parameters  validation %  test %  last test %      '
+    'time  images/s',
     '────────────────────────────────────────────────────────────────────────────────────────────────────────',
-    'teacher    plain   resnet26  –            368,986         93.41   93.31        93.28  1 h 07 m    12,000',
-    'distilled  kd      resnet8   teacher       89,322         93.41   91.00        93.28  1 m 23 s    12,000',
+    'teacher    plain   resnet26  –            368,986         93.41   93.31        93.28  1 h 07 '
+    'm    12,000',
+    'distilled  kd      resnet8   teacher       89,322         93.41   91.00        93.28  1 m 23 '
+    's    12,000',
   ]
 
 
 def test_steps_are_shown_where_a_baseline_and_its_student_took_other_numbers_of_them():
   """STL's epoch has twice the steps of its baseline's."""
-  pair = [{**STUDENT, 'role': 'baseline', 'steps': 351}, {**STUDENT, 'role': 'student', 'steps': 703}]
+  pair = [
+    {**STUDENT, 'role': 'baseline', 'steps': 351},
+    {**STUDENT, 'role': 'student', 'steps': 703},
+  ]
   teacher = {**TEACHER, 'role': 'teacher', 'steps': 9}
   assert ' steps ' in results_table([teacher, *pair]) and ' 703 ' in results_table([teacher, *pair])
   assert ' steps ' not in results_table([teacher, pair[0], {**pair[1], 'steps': 351}])
@@ -66,7 +77,11 @@ def test_test_selection_is_marked_and_explained():
 
 
 def test_missing_values_show_as_a_dash():
-  cells = results_table([{'name': 'bare', 'parameters': None, 'seconds': math.nan}]).splitlines()[-1].split()
+  cells = (
+    results_table([{'name': 'bare', 'parameters': None, 'seconds': math.nan}])
+    .splitlines()[-1]
+    .split()
+  )
   assert cells == ['bare', *'–––––––––']
 
 
@@ -102,18 +117,34 @@ def test_very_narrow_tables_wrap():
 
 
 def test_what_does_not_fit_is_left_out_and_named():
-  rows = [{**TEACHER, 'student': 'my_package.networks:small', 'teachers': ['my_package.networks:large', 'resnet26']}, STUDENT]
+  rows = [
+    {
+      **TEACHER,
+      'student': 'my_package.networks:small',
+      'teachers': ['my_package.networks:large', 'resnet26'],
+    },
+    STUDENT,
+  ]
   text = results_table(rows, width=60)
   lines = text.splitlines()
-  assert max(map(len, lines)) <= 60 and sum('my_package.networks:small' in line for line in lines) == 1
+  assert (
+    max(map(len, lines)) <= 60 and sum('my_package.networks:small' in line for line in lines) == 1
+  )
   assert 'Left out, since the terminal is narrow: parameters, teachers.' in ' '.join(text.split())
   assert 'Left out' not in results_table(rows, width=120) and 'Left out' not in results_table(rows)
 
 
 def test_any_table_for_a_terminal():
-  lines = [['a row with a long name', '62.32', '0.73', 'a note of many words'], ['b', '1.00', '0.10', '']]
-  whole, narrow, least = (table.narrow_table(['row', 'test %', '± 95 %', 'note'], lines, width=width, spare=('note', '± 95 %'))
-                          for width in (80, 50, 20))  # fmt: skip
+  lines = [
+    ['a row with a long name', '62.32', '0.73', 'a note of many words'],
+    ['b', '1.00', '0.10', ''],
+  ]
+  whole, narrow, least = (
+    table.narrow_table(
+      ['row', 'test %', '± 95 %', 'note'], lines, width=width, spare=('note', '± 95 %')
+    )
+    for width in (80, 50, 20)
+  )
   assert 'a note of many words' in whole and 'Left out' not in whole
   assert '0.73' in narrow and narrow.endswith('Left out, since the terminal is narrow: note.')
   assert '62.32' in least and '0.73' not in least and max(map(len, least.splitlines())) <= 20
@@ -124,8 +155,10 @@ class Terminal(io.StringIO):
     return True
 
 
-@pytest.mark.parametrize(('stream', 'columns', 'width'), [
-  (Terminal(), '80', 80), (Terminal(), '43', 43), (io.StringIO(), '80', None), (None, '80', None)])  # fmt: skip
+@pytest.mark.parametrize(
+  ('stream', 'columns', 'width'),
+  [(Terminal(), '80', 80), (Terminal(), '43', 43), (io.StringIO(), '80', None), (None, '80', None)],
+)
 def test_the_width_is_the_terminal_s(monkeypatch, stream, columns, width):
   monkeypatch.setenv('COLUMNS', columns)
   monkeypatch.setattr(sys, 'stdout', stream)
@@ -142,11 +175,21 @@ def test_no_rows():
 
 
 def test_markdown():
-  header, rule, teacher, student, empty, note = markdown_table([TEACHER, {**OPTIMISTIC, 'name': 'a|b\nc'}]).splitlines()
-  assert header.startswith('| name | method | student | teachers | parameters | validation % | test % | last test % |')
+  header, rule, teacher, student, empty, note = markdown_table(
+    [TEACHER, {**OPTIMISTIC, 'name': 'a|b\nc'}]
+  ).splitlines()
+  assert header.startswith(
+    '| name | method | student | teachers | parameters | validation % | test % | last test % |'
+  )
   assert rule == '| :--- | :--- | :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: |'
-  assert teacher == '| teacher | plain | resnet26 | – | 368,986 | 93.41 | 93.31 | 93.28 | 1 h 07 m | 12,000 |'
-  assert student == '| a\\|b c | kd | resnet8 | teacher, assistant | 89,322 | – | \\*91.00 | – | 1 m 23 s | 12,000 |'
+  assert (
+    teacher
+    == '| teacher | plain | resnet26 | – | 368,986 | 93.41 | 93.31 | 93.28 | 1 h 07 m | 12,000 |'
+  )
+  assert (
+    student
+    == '| a\\|b c | kd | resnet8 | teacher, assistant | 89,322 | – | \\*91.00 | – | 1 m 23 s | 12,000 |'
+  )
   assert not empty and note.startswith('\\* The epoch was selected on the test set')
 
 

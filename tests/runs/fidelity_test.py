@@ -11,7 +11,9 @@ from kd_jax.runs import fidelity
 from kd_jax.types import LogitsOnly, Network, NetworkSpec, Source, Trained
 
 IMAGES = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
-PART = Part(Source(IMAGES, np.array([0, 1, 1, 0, 1, 0], np.int32)), np.array([1, 2, 3, 4], np.int32))
+PART = Part(
+  Source(IMAGES, np.array([0, 1, 1, 0, 1, 0], np.int32)), np.array([1, 2, 3, 4], np.int32)
+)
 
 
 class Table:
@@ -43,7 +45,9 @@ def test_by_hand():
   assert found['teacher_agreement'] == 3 / 4  # of the images 1 to 4 they differ on 3
   for temperature in (1, 4):
     p, q = softened(OTHER, temperature), softened(ONE, temperature)
-    assert found[f'teacher_kl_t{temperature}'] == pytest.approx((p * np.log(p / q)).sum(-1).mean(), rel=1e-6)
+    assert found[f'teacher_kl_t{temperature}'] == pytest.approx(
+      (p * np.log(p / q)).sum(-1).mean(), rel=1e-6
+    )
   # Confidences .9, .8, .6, .7, each in a bin of its own, and right are the second to fourth.
   assert found['ece'] == pytest.approx((0.9 + 0.2 + 0.4 + 0.3) / 4, rel=1e-6)
 
@@ -51,7 +55,9 @@ def test_by_hand():
 def test_several_teachers_count_as_the_mean_of_their_probabilities():
   found = fidelity.measure(network(ONE), [network(OTHER), network(ONE)], PART)
   p = (softened(OTHER, 1) + softened(ONE, 1)) / 2
-  assert found['teacher_kl_t1'] == pytest.approx((p * np.log(p / softened(ONE, 1))).sum(-1).mean(), rel=1e-6)
+  assert found['teacher_kl_t1'] == pytest.approx(
+    (p * np.log(p / softened(ONE, 1))).sum(-1).mean(), rel=1e-6
+  )
 
 
 def test_without_a_teacher_there_is_calibration_alone():

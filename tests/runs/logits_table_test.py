@@ -1,4 +1,6 @@
-"""Precomputed logits: written for all pictures of a run, looked up in it, and refused where one would be missing."""
+"""Precomputed logits: written for all pictures of a run, looked up in it, and refused where one
+would be missing.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,21 @@ from kd_jax.runs.run import check, prepare
 from kd_jax.types import KdJaxError, LogitsOnly
 from tests import own_code, tiny
 
-DATA = {'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 1, 'flip': True}
-RUN = {**DATA, 'epochs': 2, 'batch_size': 32, 'student': 'table_nets:small', 'teacher': 'table_nets:small'}
+DATA = {
+  'dataset': 'digits',
+  'validation_examples': 40,
+  'train_examples': 64,
+  'eval_examples': 40,
+  'crop_padding': 1,
+  'flip': True,
+}
+RUN = {
+  **DATA,
+  'epochs': 2,
+  'batch_size': 32,
+  'student': 'table_nets:small',
+  'teacher': 'table_nets:small',
+}
 PICTURES = 64 * 9 * 2 + 40 + 40
 
 
@@ -46,8 +61,17 @@ def teacher(place):
   spec = models.NetworkSpec('table_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
   network = models.build(spec)
   variables = tiny.variables(network)
-  checkpoints.save_network(place / 'network', spec, variables, {'row': {}, 'classes': list('0123456789'), 'dataset': 'digits'})
-  apply = jax.jit(lambda image: network.module.apply(variables, image.astype(jnp.float32) / 255, train=False).logits)
+  checkpoints.save_network(
+    place / 'network',
+    spec,
+    variables,
+    {'row': {}, 'classes': list('0123456789'), 'dataset': 'digits'},
+  )
+  apply = jax.jit(
+    lambda image: (
+      network.module.apply(variables, image.astype(jnp.float32) / 255, train=False).logits
+    )
+  )
   return place / 'network', lambda images: np.asarray(apply(images))
 
 
@@ -62,10 +86,15 @@ def table(place, teacher):
 def test_teaches_as_the_network_that_it_is_of(place, teacher, table):
   rows, said = trained(place / 'looked_up', teacher_checkpoint=str(table))
   computed, _ = trained(place / 'computed', teacher_checkpoint=str(teacher[0]))
-  assert re.fullmatch(r'teacher\.npz@[0-9a-f]{12}', rows[0]['student']) and rows[0]['parameters'] is None
+  assert (
+    re.fullmatch(r'teacher\.npz@[0-9a-f]{12}', rows[0]['student']) and rows[0]['parameters'] is None
+  )
   assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in computed]
   assert rows[0]['validation_accuracy'] == computed[0]['validation_accuracy']
-  ours, theirs = (checkpoints.load_network(place / folder / 'networks' / 'student')[1] for folder in ('looked_up', 'computed'))
+  ours, theirs = (
+    checkpoints.load_network(place / folder / 'networks' / 'student')[1]
+    for folder in ('looked_up', 'computed')
+  )
   chex.assert_trees_all_close(ours, theirs, atol=1e-5)
 
 
@@ -76,37 +105,61 @@ def test_holds_each_picture_once(table):
   assert 0.5 * PICTURES < len(words) <= PICTURES and (words[1:] > words[:-1]).all()
 
 
-@pytest.mark.parametrize(('changed', 'said'), [
-  ({'crop_padding': 2}, 'of the 3,200 pictures of 64 images that this run shows to its teacher'),
-  ({'seed': 1}, 'that this run shows to its teacher: compute it anew'),
-  ({'eval_examples': 80}, 'of 80 images that this run shows'),
-  ({'method': 'uda'}, "uda shows its teacher images under 'weak+randaugment:2:5', whose views no table can hold"),
-  ({'method': 'oh'}, 'asks a network for its features'),
-  ({'dataset': 'digits32'}, 'is for images of (16, 16, 1) and 10 classes, and this run has (32, 32, 1) and 10'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('changed', 'said'),
+  [
+    ({'crop_padding': 2}, 'of the 3,200 pictures of 64 images that this run shows to its teacher'),
+    ({'seed': 1}, 'that this run shows to its teacher: compute it anew'),
+    ({'eval_examples': 80}, 'of 80 images that this run shows'),
+    (
+      {'method': 'uda'},
+      "uda shows its teacher images under 'weak+randaugment:2:5', whose views no table can hold",
+    ),
+    ({'method': 'oh'}, 'asks a network for its features'),
+    (
+      {'dataset': 'digits32'},
+      'is for images of (16, 16, 1) and 10 classes, and this run has (32, 32, 1) and 10',
+    ),
+  ],
+)
 def test_a_run_that_needs_other_pictures_is_refused(place, table, changed, said):
   fails(said, place / 'x', teacher_checkpoint=str(table), **changed)
 
 
 def test_a_phase_that_draws_on_other_images_is_refused(table):
   with tiny.quick_compilation():
-    prepared = prepare(configuration.resolve(configuration.default(**RUN | {'teacher_checkpoint': str(table)})))
+    prepared = prepare(
+      configuration.resolve(configuration.default(**RUN | {'teacher_checkpoint': str(table)}))
+    )
   (phase,) = prepared.phases
   drawing = phase._replace(shares={'train': 16, 'unlabelled': 16})
-  with pytest.raises(KdJaxError, match='kd shows its teacher unlabelled images, which a table of logits does not hold'):
+  with pytest.raises(
+    KdJaxError,
+    match='kd shows its teacher unlabelled images, which a table of logits does not hold',
+  ):
     logits_table.check(prepared.imported, [drawing], prepared.parts, prepared.config)
 
 
 def test_a_run_that_needs_fewer_is_not(place, table):
   with tiny.quick_compilation():
-    config = configuration.resolve(configuration.default(**RUN | {'teacher_checkpoint': str(table), 'crop_padding': 0, 'flip': False}))
+    config = configuration.resolve(
+      configuration.default(
+        **RUN | {'teacher_checkpoint': str(table), 'crop_padding': 0, 'flip': False}
+      )
+    )
     check(prepare(config))
 
 
-@pytest.mark.parametrize(('logits', 'said'), [
-  (lambda images: np.zeros((len(images), 9)), 'the function returned (256, 9) for 256 pictures'),
-  (lambda images: np.full((len(images), 10), np.nan), 'numbers that are not finite: it has to return finite logits [b, 10]'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('logits', 'said'),
+  [
+    (lambda images: np.zeros((len(images), 9)), 'the function returned (256, 9) for 256 pictures'),
+    (
+      lambda images: np.full((len(images), 10), np.nan),
+      'numbers that are not finite: it has to return finite logits [b, 10]',
+    ),
+  ],
+)
 def test_a_function_of_other_logits_is_refused(place, logits, said):
   with pytest.raises(KdJaxError, match=re.escape(said)):
     logits_table.write(place / 'x.npz', logits, **DATA | {'crop_padding': 0, 'train_examples': 256})
@@ -115,7 +168,12 @@ def test_a_function_of_other_logits_is_refused(place, logits, said):
 
 def test_a_place_that_cannot_be_written_is_told(place):
   with pytest.raises(KdJaxError, match=r'x\.npz cannot be written \(No such file or directory\)'):
-    logits_table.write(place / 'nowhere' / 'x.npz', lambda images: np.zeros((len(images), 10)), say=lambda line: None, **DATA)
+    logits_table.write(
+      place / 'nowhere' / 'x.npz',
+      lambda images: np.zeros((len(images), 10)),
+      say=lambda line: None,
+      **DATA,
+    )
 
 
 def test_another_kind_of_file_is_not_written(place):
@@ -123,15 +181,27 @@ def test_another_kind_of_file_is_not_written(place):
     logits_table.write(place / 'x.csv', lambda images: images, **DATA)
 
 
-@pytest.mark.parametrize(('change', 'said'), [
-  (lambda fields: {}, 'is no table of precomputed logits, or is damaged (KeyError)'),
-  (lambda fields: fields | {'logits': fields['logits'].astype(np.float64)}, 'holds other arrays'),
-  (lambda fields: fields | {'logits': fields['logits'][:, 1:]}, 'and 9 classes, and this run has (16, 16, 1) and 10'),
-  (lambda fields: fields | {'logits': fields['logits'][1:]}, 'its rows are missing, not in order'),
-  (lambda fields: fields | {'logits': fields['logits'] + np.inf}, 'or not finite'),
-  (lambda fields: fields | {'fingerprint': fields['fingerprint'][::-1]}, 'not in order'),
-  (lambda fields: fields | {'fingerprint': fields['fingerprint'].astype(object)}, 'is no table of precomputed logits'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    (lambda fields: {}, 'is no table of precomputed logits, or is damaged (KeyError)'),
+    (lambda fields: fields | {'logits': fields['logits'].astype(np.float64)}, 'holds other arrays'),
+    (
+      lambda fields: fields | {'logits': fields['logits'][:, 1:]},
+      'and 9 classes, and this run has (16, 16, 1) and 10',
+    ),
+    (
+      lambda fields: fields | {'logits': fields['logits'][1:]},
+      'its rows are missing, not in order',
+    ),
+    (lambda fields: fields | {'logits': fields['logits'] + np.inf}, 'or not finite'),
+    (lambda fields: fields | {'fingerprint': fields['fingerprint'][::-1]}, 'not in order'),
+    (
+      lambda fields: fields | {'fingerprint': fields['fingerprint'].astype(object)},
+      'is no table of precomputed logits',
+    ),
+  ],
+)
 def test_a_damaged_file_is_refused(place, table, change, said):
   with np.load(table) as file:
     np.savez(place / 'changed.npz', **change(dict(file)))
@@ -140,7 +210,11 @@ def test_a_damaged_file_is_refused(place, table, change, said):
 
 def test_half_a_file_is_refused(place, table):
   (place / 'half.npz').write_bytes(table.read_bytes()[:5000])
-  fails('half.npz is no table of precomputed logits, or is damaged', place / 'x', teacher_checkpoint=str(place / 'half.npz'))
+  fails(
+    'half.npz is no table of precomputed logits, or is damaged',
+    place / 'x',
+    teacher_checkpoint=str(place / 'half.npz'),
+  )
 
 
 def test_compressed_bytes_that_are_damaged_are_refused(place, table):
@@ -149,7 +223,11 @@ def test_compressed_bytes_that_are_damaged_are_refused(place, table):
   data = bytearray((place / 'packed.npz').read_bytes())
   data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
   (place / 'packed.npz').write_bytes(data)
-  fails('packed.npz is no table of precomputed logits, or is damaged', place / 'x', teacher_checkpoint=str(place / 'packed.npz'))
+  fails(
+    'packed.npz is no table of precomputed logits, or is damaged',
+    place / 'x',
+    teacher_checkpoint=str(place / 'packed.npz'),
+  )
 
 
 def murmur(images: np.ndarray) -> np.ndarray:
@@ -184,7 +262,9 @@ def test_what_differs_has_another_fingerprint(images):
   changed[3, 0, 0], changed[3, 0, 1] = images[3, 0, 1], images[3, 0, 0]  # two pixels exchanged
   changed[4, 0, 0, 0] += 1
   changed[4, 0, 0, 1] -= 1
-  same = (np.asarray(precomputed.fingerprint(images)) == np.asarray(precomputed.fingerprint(changed))).any(-1)
+  same = (
+    np.asarray(precomputed.fingerprint(images)) == np.asarray(precomputed.fingerprint(changed))
+  ).any(-1)
   assert same.tolist() == [False] * 5 + [True]
 
 
@@ -196,7 +276,9 @@ def test_every_row_is_found_and_no_other(rows):
   known, logits = prints[:rows], draw.normal(size=(rows, 3)).astype(np.float32)
   order = np.argsort(precomputed.words(known))
   variables = {'table': {'fingerprint': known[order], 'logits': logits[order]}}
-  found = precomputed.Table(rows, 3).apply(jax.device_put(variables), jnp.asarray(images, jnp.float32) / 255, train=False)
+  found = precomputed.Table(rows, 3).apply(
+    jax.device_put(variables), jnp.asarray(images, jnp.float32) / 255, train=False
+  )
   assert isinstance(found, LogitsOnly)
   np.testing.assert_array_equal(found.logits[:rows], logits)
   assert np.isnan(found.logits[rows:]).all()

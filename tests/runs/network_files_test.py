@@ -24,7 +24,9 @@ def variables():
 
 
 def save(place, variables, **row):
-  checkpoints.save_network(place, SPEC, variables, {'row': {'name': place.name, **row}, 'classes': CLASSES})
+  checkpoints.save_network(
+    place, SPEC, variables, {'row': {'name': place.name, **row}, 'classes': CLASSES}
+  )
 
 
 def workdir(folder, variables, *names):
@@ -32,13 +34,19 @@ def workdir(folder, variables, *names):
     save(folder / 'networks' / name, variables)
   records.write_json(folder / 'config.json', {'epochs': 3})
   records.write_json(folder / 'versions.json', {'python': '3'})
-  records.write_json(folder / 'results.json', [{'name': name, 'test_accuracy': 0.5} for name in names])
+  records.write_json(
+    folder / 'results.json', [{'name': name, 'test_accuracy': 0.5} for name in names]
+  )
   return folder
 
 
 def test_a_workdir_means_its_student(tmp_path, variables):
   found = network_files.find(workdir(tmp_path, variables, 'teacher', 'student'))
-  assert (found.name, found.classes, found.place) == ('student', CLASSES, tmp_path / 'networks' / 'student')
+  assert (found.name, found.classes, found.place) == (
+    'student',
+    CLASSES,
+    tmp_path / 'networks' / 'student',
+  )
   assert found.trained.network.spec == SPEC and found.row['name'] == 'student'
   assert (found.config, found.versions) == ({'epochs': 3}, {'python': '3'})
   assert found.others == ({'name': 'teacher', 'test_accuracy': 0.5},)
@@ -46,8 +54,14 @@ def test_a_workdir_means_its_student(tmp_path, variables):
 
 
 def test_a_network_folder_means_itself(tmp_path, variables):
-  found = network_files.find(workdir(tmp_path, variables, 'teacher', 'student') / 'networks' / 'teacher')
-  assert found.name == 'teacher' and found.config == {'epochs': 3} and found.others[0]['name'] == 'student'
+  found = network_files.find(
+    workdir(tmp_path, variables, 'teacher', 'student') / 'networks' / 'teacher'
+  )
+  assert (
+    found.name == 'teacher'
+    and found.config == {'epochs': 3}
+    and found.others[0]['name'] == 'student'
+  )
 
 
 def test_a_network_that_stands_alone(tmp_path, variables):
@@ -60,8 +74,13 @@ def test_a_network_that_stands_alone(tmp_path, variables):
 def test_a_phase_of_a_study(tmp_path, variables):
   save(tmp_path / 'phases' / 'abc' / 'networks' / 'assistant', variables)
   records.write_json(tmp_path / 'versions.json', {'python': '3'})
-  runs = [{'config': {'seed': seed}, 'histories': {'assistant': f'phases/{name}/phases/assistant/history.csv'}}
-          for seed, name in enumerate(('abcd', 'abc', 'abc'))]  # fmt: skip
+  runs = [
+    {
+      'config': {'seed': seed},
+      'histories': {'assistant': f'phases/{name}/phases/assistant/history.csv'},
+    }
+    for seed, name in enumerate(('abcd', 'abc', 'abc'))
+  ]
   records.write_json(tmp_path / 'study.json', {'runs': runs})
   found = network_files.find(tmp_path / 'phases' / 'abc')
   assert (found.name, found.config, found.versions) == ('assistant', {'seed': 1}, {'python': '3'})
@@ -70,17 +89,27 @@ def test_a_phase_of_a_study(tmp_path, variables):
 def test_a_pytorch_file(tmp_path, variables):
   torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
   found = network_files.find(tmp_path / 'x.pth')
-  assert found.trained.network.spec == SPEC and (found.name, found.classes, found.row, found.others) == ('x', (), {}, ())
+  assert found.trained.network.spec == SPEC and (
+    found.name,
+    found.classes,
+    found.row,
+    found.others,
+  ) == ('x', (), {}, ())
 
 
 def test_of_a_pytorch_file_that_states_nothing_a_guess_is_told(tmp_path, variables):
   torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
   assert network_files.find(tmp_path / 'x.pth').assumed == ''
   spec = models.NetworkSpec('thin_resnet8', 3, torch_names.IMAGE_SHAPE)
-  torch_writer.write(tmp_path / 'x.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
+  torch_writer.write(
+    tmp_path / 'x.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec)
+  )
   said = network_files.find(tmp_path / 'x.pth').assumed
   assert said.startswith(f'{tmp_path / "x.pth"} states neither') and "and relu_placement '" in said
-  assert "pooling, activation, BatchNorm's ε or strides, which are taken as in thin_resnet8 of kd_jax" in said
+  assert (
+    "pooling, activation, BatchNorm's ε or strides, which are taken as in thin_resnet8 of kd_jax"
+    in said
+  )
   assert '--mean, --std and --relu_placement' in said and 'EMA' not in said
   given = {'mean': (0.1, 0.2, 0.3), 'std': (0.4, 0.5, 0.6), 'relu_placement': 'pool'}
   found = network_files.find(tmp_path / 'x.pth', unstated=given)
@@ -91,21 +120,39 @@ def test_of_a_pytorch_file_that_states_nothing_a_guess_is_told(tmp_path, variabl
 def test_which_weights_of_a_pytorch_file(tmp_path):
   spec = NetworkSpec('thin_resnet8', 3, torch_names.IMAGE_SHAPE)
   weights = tiny.variables(models.build(spec))
-  raw, ema = (torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, weights), spec) for f in (1, 2))
+  raw, ema = (
+    torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, weights), spec) for f in (1, 2)
+  )
   (tmp_path / 'x.pth').write_bytes(pickles.saved({'state_dict': raw, 'state_dict_ema': ema}))
-  for kind, factor, words in (('raw', 1, 'the raw ones are taken'), ('ema', 2, 'the averages are taken')):
+  for kind, factor, words in (
+    ('raw', 1, 'the raw ones are taken'),
+    ('ema', 2, 'the averages are taken'),
+  ):
     found = network_files.find(tmp_path / 'x.pth', weights=kind)
-    jax.tree.map(lambda x, y, f=factor: np.testing.assert_array_equal(x, f * y), found.trained.variables, weights)
-    assert words in found.assumed.splitlines()[1] and '--weights=raw and --weights=ema choose' in found.assumed
+    jax.tree.map(
+      lambda x, y, f=factor: np.testing.assert_array_equal(x, f * y),
+      found.trained.variables,
+      weights,
+    )
+    assert (
+      words in found.assumed.splitlines()[1]
+      and '--weights=raw and --weights=ema choose' in found.assumed
+    )
 
 
 def test_what_states_itself_is_not_told(tmp_path, variables):
   torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
   save(tmp_path / 'mine', variables)
   mean = {'mean': (0.1,), 'std': (0.1,)}
-  for path, given, what in (('x.pth', {'unstated': {'relu_placement': 'pool'}}, 'relu_placement'),
-                            ('mine', {'unstated': mean}, 'mean'), ('mine', {'weights': 'ema'}, 'weights')):  # fmt: skip
-    with pytest.raises(KdJaxError, match=f'{what} is for a PyTorch checkpoint that does not state it, and .*: leave it out'):
+  for path, given, what in (
+    ('x.pth', {'unstated': {'relu_placement': 'pool'}}, 'relu_placement'),
+    ('mine', {'unstated': mean}, 'mean'),
+    ('mine', {'weights': 'ema'}, 'weights'),
+  ):
+    with pytest.raises(
+      KdJaxError,
+      match=f'{what} is for a PyTorch checkpoint that does not state it, and .*: leave it out',
+    ):
       network_files.find(tmp_path / path, **given)
   with pytest.raises(KdJaxError, match='holds no moving average'):
     network_files.find(tmp_path / 'x.pth', weights='ema')
@@ -121,11 +168,22 @@ def test_kinds_that_are_not_read_are_named(tmp_path):
 
 def test_networks_that_a_path_could_mean_are_named(tmp_path, variables):
   run = workdir(tmp_path / 'begun', variables, 'teacher')
-  with pytest.raises(KdJaxError, match=f'is not finished.* under its networks/, such as {run}/networks/teacher'):
+  with pytest.raises(
+    KdJaxError, match=f'is not finished.* under its networks/, such as {run}/networks/teacher'
+  ):
     network_files.find(run)
-  runs = [{'row': row, 'seed': 4, 'finished': row != 'MKD', 'config': {},
-           'histories': {name: f'phases/{row}{name}/phases/{name}/history.csv' for name in ('teacher', 'student')}}
-          for row in ('KD', 'KD', 'MKD')]  # fmt: skip
+  runs = [
+    {
+      'row': row,
+      'seed': 4,
+      'finished': row != 'MKD',
+      'config': {},
+      'histories': {
+        name: f'phases/{row}{name}/phases/{name}/history.csv' for name in ('teacher', 'student')
+      },
+    }
+    for row in ('KD', 'KD', 'MKD')
+  ]
   (tmp_path / 'study').mkdir()
   records.write_json(tmp_path / 'study' / 'study.json', {'runs': runs})
   place = tmp_path / 'study' / 'phases' / 'KDstudent'
@@ -145,7 +203,8 @@ def test_what_is_none(tmp_path, variables):
   refused(tmp_path / 'x.txt', 'is no network')
   (tmp_path / 'x.pth').write_text('x')
   refused(tmp_path / 'x.pth', 'cannot be read as a PyTorch checkpoint')
-  refused(workdir(tmp_path / 'begun', variables, 'teacher'), 'is not finished')  # its teacher is, but was not asked for
+  # its teacher is, but was not asked for
+  refused(workdir(tmp_path / 'begun', variables, 'teacher'), 'is not finished')
   (tmp_path / 'study').mkdir()
   records.write_json(tmp_path / 'study' / 'study.json', {})
   refused(tmp_path / 'study', 'holds a study')
@@ -159,7 +218,9 @@ def test_what_is_none(tmp_path, variables):
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float64'])
 def test_it_is_deployed_in_float32(dtype, variables):
-  wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64 if dtype == 'float64' else np.float32), variables)
+  wide = jax.tree.map(
+    lambda leaf: np.asarray(leaf, np.float64 if dtype == 'float64' else np.float32), variables
+  )
   spec = SPEC._replace(compute_dtype=dtype)
   network = network_files.float32(network_files.Trained(models.build(spec), wide))
   assert network.network.spec == SPEC

@@ -71,8 +71,10 @@ def test_plain_lines_are_one_an_epoch():
     progress.say('The student is [ready].')
   assert stream.getvalue().splitlines() == [
     'student: epochs 1 to 2, 3 steps each.',
-    'student, epoch 1 of 2, 1 m 23 s: loss 1.235, accuracy 51.0 %, validation 60.00 %, 2,100 images/s, 3.0 s left',
-    'student, epoch 2 of 2, 1 m 23 s: loss 1.235, accuracy 51.0 %, validation 60.00 %, 2,100 images/s',
+    'student, epoch 1 of 2, 1 m 23 s: loss 1.235, accuracy 51.0 %, validation 60.00 %, 2,100 '
+    'images/s, 3.0 s left',
+    'student, epoch 2 of 2, 1 m 23 s: loss 1.235, accuracy 51.0 %, validation 60.00 %, 2,100 '
+    'images/s',
     'The student is [ready].',
   ]
 
@@ -173,7 +175,13 @@ def _run(stream, epochs=2):
 
 def test_the_bar_shows_everything():
   text = _run(Terminal()).getvalue()
-  for words in ('student [kd]  epoch 1/2', 'student [kd]  epoch 2/2', 'compiling the first step', '━', '5.0 s left'):
+  for words in (
+    'student [kd]  epoch 1/2',
+    'student [kd]  epoch 2/2',
+    'compiling the first step',
+    '━',
+    '5.0 s left',
+  ):
     assert words in text
   assert 'loss 1.235, accuracy 51.0 %, validation 60.00 %, 128 images/s' in text
   assert '[Checkpoint] 8 is written: ö.' in text

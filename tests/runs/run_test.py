@@ -31,17 +31,45 @@ from tests import tiny
 
 # With mean and std given, what is compiled does not depend on the images that are trained on.
 SMALL = {
-  'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 2,
-  'flip': False, 'student': 'thin_resnet8', 'teacher': 'thin_resnet8', 'epochs': 2, 'batch_size': 32,
-  'mean': (0.3,), 'std': (0.4,),
-}  # fmt: skip
+  'dataset': 'digits',
+  'validation_examples': 40,
+  'train_examples': 64,
+  'eval_examples': 40,
+  'crop_padding': 2,
+  'flip': False,
+  'student': 'thin_resnet8',
+  'teacher': 'thin_resnet8',
+  'epochs': 2,
+  'batch_size': 32,
+  'mean': (0.3,),
+  'std': (0.4,),
+}
 FIELDS = {
-  'name': str, 'role': str, 'method': str, 'recipe': str, 'student': str, 'teachers': list, 'dataset': str, 'seed': int,
-  'epochs': int, 'steps': int, 'best_epoch': int, 'train_examples': int, 'parameters': int, 'validation_accuracy': float,
-  'test_accuracy': float, 'test_accuracy_last': float, 'selection': str, 'test_examples': int,
-  'passes': float, 'flops_alone': float, 'images_per_second': float, 'seconds': float,
-  'best_sha256': str, 'last_sha256': str,
-}  # fmt: skip
+  'name': str,
+  'role': str,
+  'method': str,
+  'recipe': str,
+  'student': str,
+  'teachers': list,
+  'dataset': str,
+  'seed': int,
+  'epochs': int,
+  'steps': int,
+  'best_epoch': int,
+  'train_examples': int,
+  'parameters': int,
+  'validation_accuracy': float,
+  'test_accuracy': float,
+  'test_accuracy_last': float,
+  'selection': str,
+  'test_examples': int,
+  'passes': float,
+  'flops_alone': float,
+  'images_per_second': float,
+  'seconds': float,
+  'best_sha256': str,
+  'last_sha256': str,
+}
 
 
 def config(**changed):
@@ -49,11 +77,17 @@ def config(**changed):
 
 
 class Done:
-  """A run: its folder and rows, what it said, and of each phase that it trained, the loop.Finished, and for each
-  checkpoint the epochs in it and those in history.csv at the time."""
+  """A run: its folder and rows, what it said, and of each phase that it trained, the loop.Finished,
+  and for each checkpoint the epochs in it and those in history.csv at the time."""
 
   def __init__(self, folder, **changed):
-    self.config, self.folder, self.said, self.finished, self.saved = config(**changed), folder, [], {}, {}
+    self.config, self.folder, self.said, self.finished, self.saved = (
+      config(**changed),
+      folder,
+      [],
+      {},
+      {},
+    )
     train = loop.run
 
     def remember(members, frozen, work, checkpoints, **more):
@@ -76,13 +110,16 @@ class Done:
 
 @pytest.fixture(scope='module', autouse=True)
 def nothing_compiled_twice(tmp_path_factory):
-  """Each run makes its steps anew; jax's cache on the disk finds those that an earlier run compiled."""
+  """Each run makes its steps anew; jax's cache on the disk finds those that an earlier run
+  compiled.
+  """
   from jax.experimental.compilation_cache import compilation_cache
 
   settings = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')), 'jax_persistent_cache_min_compile_time_secs': 0,
+    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')),
+    'jax_persistent_cache_min_compile_time_secs': 0,
     'jax_persistent_cache_min_entry_size_bytes': -1,
-  }  # fmt: skip
+  }
   before = {name: getattr(jax.config, name) for name in settings}
   with tiny.quick_compilation():
     for name, value in settings.items():
@@ -109,12 +146,18 @@ def alone(tmp_path_factory):
 def test_results_have_a_row_a_network(whole):
   assert records.read_json(whole.folder / 'results.json') == whole.rows
   assert [(row['name'], row['role'], row['method'], row['teachers']) for row in whole.rows] == [
-    ('teacher', 'teacher', 'nokd', []), ('baseline', 'baseline', 'nokd', []),
+    ('teacher', 'teacher', 'nokd', []),
+    ('baseline', 'baseline', 'nokd', []),
     ('student', 'student', 'kd', ['thin_resnet8']),
-  ]  # fmt: skip
+  ]
   for row in whole.rows:
     assert {name: type(value) for name, value in row.items()} == FIELDS
-    assert row['epochs'] == 2 and row['train_examples'] == 64 and row['test_examples'] == 40 and row['selection'] == 'validation'
+    assert (
+      row['epochs'] == 2
+      and row['train_examples'] == 64
+      and row['test_examples'] == 40
+      and row['selection'] == 'validation'
+    )
     assert row['seconds'] > 0 and row['images_per_second'] > 0
 
 
@@ -122,7 +165,9 @@ def test_rows_tell_of_the_networks_that_were_trained(whole):
   for row in whole.rows:
     finished = whole.finished[row['name']]
     spec, variables, info = checkpoint.load_network(whole.folder / 'networks' / row['name'])
-    assert row['best_sha256'] == packing.fingerprint(variables) == packing.fingerprint(finished.best)
+    assert (
+      row['best_sha256'] == packing.fingerprint(variables) == packing.fingerprint(finished.best)
+    )
     assert row['last_sha256'] == packing.fingerprint(finished.last)
     accuracies = [epoch['validation_accuracy'] for epoch in finished.history]
     assert row['validation_accuracy'] == max(accuracies)
@@ -140,11 +185,14 @@ def test_phases_draw_different_weights_and_batches(whole):
 
 
 def test_history_has_a_row_an_epoch(whole):
-  for row, terms in zip(whole.rows, [{'cross_entropy'}] * 2 + [{'cross_entropy', 'distillation'}], strict=True):
+  for row, terms in zip(
+    whole.rows, [{'cross_entropy'}] * 2 + [{'cross_entropy', 'distillation'}], strict=True
+  ):
     history = records.read_history(whole.folder / 'phases' / row['name'] / 'history.csv')
     assert history == whole.finished[row['name']].history
     assert [epoch['epoch'] for epoch in history] == [1, 2]
-    # The rate drops after 1/3 and 2/3 of four steps, the first and the third; shown is that of an epoch's last step.
+    # The rate drops after 1/3 and 2/3 of four steps, the first and the third; shown is that of an
+    # epoch's last step.
     assert [epoch['learning_rate'] for epoch in history] == pytest.approx([0.01, 0.001])
     for epoch in history:
       assert set(epoch['terms']) == terms
@@ -160,7 +208,9 @@ def test_a_saved_epoch_is_in_the_history_whatever_happens_next(whole):
 def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   """It begins a file that hides those of earlier sittings, whatever became of them."""
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
-  with contextlib.closing(kd_jax.runs.training.Watcher(tmp_path, 'student', None, lambda: False)) as watcher:
+  with contextlib.closing(
+    kd_jax.runs.training.Watcher(tmp_path, 'student', None, lambda: False)
+  ) as watcher:
     watcher.epoch(history[:3])
     watcher.epoch(history)
   (events,) = (tmp_path / 'events' / 'student').iterdir()
@@ -171,7 +221,9 @@ def test_configuration_and_versions_are_kept(whole):
   assert records.read_json(whole.folder / 'config.json') == whole.config.for_json()
   versions = records.read_json(whole.folder / 'versions.json')
   assert versions['libraries']['jax'] == jax.__version__
-  assert versions['backend'] == 'cpu' and versions['devices'] == ['cpu'] * 8 and versions['threads'] >= 1
+  assert (
+    versions['backend'] == 'cpu' and versions['devices'] == ['cpu'] * 8 and versions['threads'] >= 1
+  )
 
 
 def test_figures_events_and_the_table_are_there(whole):
@@ -192,14 +244,19 @@ def test_a_finished_run_is_read_back(whole, monkeypatch, capsys):
     path.write_bytes(b'damaged')
   said = []
   assert run(whole.config, whole.folder, say=said.append) == whole.rows
-  assert results.read_bytes() == before and {path: path.read_bytes() for path in histories} == histories
+  assert (
+    results.read_bytes() == before and {path: path.read_bytes() for path in histories} == histories
+  )
   assert [text for text in said if 'finished before' in text] == [
-    f'{name}: finished before, in {whole.folder / "phases" / name}.' for name in ('teacher', 'baseline', 'student')
+    f'{name}: finished before, in {whole.folder / "phases" / name}.'
+    for name in ('teacher', 'baseline', 'student')
   ]
 
 
 def test_a_nokd_student_is_its_baseline_bit_for_bit(tmp_path):
-  """Weights, order and augmentation of both are the same draws; before, each drew its own, and 97.0 stood beside 92.5 %."""
+  """Weights, order and augmentation of both are the same draws; before, each drew its own, and 97.0
+  stood beside 92.5 %.
+  """
   made = Done(tmp_path / 'run', method='nokd', baseline=True, flip=True)
   baseline, student = made.rows
   assert [row['role'] for row in made.rows] == ['baseline', 'student']
@@ -209,7 +266,9 @@ def test_a_nokd_student_is_its_baseline_bit_for_bit(tmp_path):
 
 def test_another_configuration_in_the_same_folder_is_refused(whole):
   before = {path: path.read_bytes() for path in whole.folder.rglob('*') if path.is_file()}
-  with pytest.raises(KdJaxError, match=re.escape('holds a run with another configuration (epochs: 2 → 3)')):
+  with pytest.raises(
+    KdJaxError, match=re.escape('holds a run with another configuration (epochs: 2 → 3)')
+  ):
     run(config(method='kd', baseline=True, epochs=3), whole.folder)
   assert before == {path: path.read_bytes() for path in whole.folder.rglob('*') if path.is_file()}
 
@@ -235,13 +294,21 @@ def test_selection_on_the_test_images_holds_nothing_out_and_says_so(tmp_path, al
 
 
 def test_streamed_images_give_the_same_bits_as_resident_ones(tmp_path, alone, monkeypatch):
-  monkeypatch.setattr(kd_jax.runs.assembly.feed, 'resident', lambda *rest: pytest.fail('nothing may lie on the device'))
+  monkeypatch.setattr(
+    kd_jax.runs.assembly.feed,
+    'resident',
+    lambda *rest: pytest.fail('nothing may lie on the device'),
+  )
   streamed = Done(tmp_path / 'run', method='nokd', selection='test', data_placement='host')
   assert streamed.rows[0]['last_sha256'] == alone.rows[0]['last_sha256']
   assert streamed.rows[0]['best_sha256'] == alone.rows[0]['best_sha256']
   times = ('seconds', 'images_per_second')
-  assert [{k: v for k, v in epoch.items() if k not in times} for epoch in streamed.finished['student'].history] == [
-    {k: v for k, v in epoch.items() if k not in times} for epoch in alone.finished['student'].history
+  assert [
+    {k: v for k, v in epoch.items() if k not in times}
+    for epoch in streamed.finished['student'].history
+  ] == [
+    {k: v for k, v in epoch.items() if k not in times}
+    for epoch in alone.finished['student'].history
   ]
 
 
@@ -251,24 +318,37 @@ def test_pmap_agrees_with_jit(tmp_path, alone, monkeypatch):
   mapped = Done(tmp_path / 'run', method='nokd', selection='test', parallel='pmap')
   assert made
   expected, actual = alone.finished['student'], mapped.finished['student']
-  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), expected.last, actual.last)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), expected.last, actual.last
+  )
   for ours, theirs in zip(expected.history, actual.history, strict=True):
     assert ours['train_loss'] == pytest.approx(theirs['train_loss'], abs=1e-5)
     assert ours['test_loss'] == pytest.approx(theirs['test_loss'], abs=1e-5)
 
 
 def test_an_own_network_is_a_teacher_like_one_trained_in_the_run(tmp_path, whole):
-  again = Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(whole.folder / 'networks' / 'teacher'))
-  assert [row['name'] for row in again.rows] == ['teacher', 'student'] and list(again.finished) == ['student']
+  again = Done(
+    tmp_path / 'run', method='kd', teacher_checkpoint=str(whole.folder / 'networks' / 'teacher')
+  )
+  assert [row['name'] for row in again.rows] == ['teacher', 'student'] and list(again.finished) == [
+    'student'
+  ]
   teacher, student = again.rows
-  assert teacher['method'] == 'imported' and teacher['test_accuracy'] == whole.rows[0]['test_accuracy']
+  assert (
+    teacher['method'] == 'imported' and teacher['test_accuracy'] == whole.rows[0]['test_accuracy']
+  )
   assert teacher['epochs'] is None and teacher['images_per_second'] is None
   assert student['last_sha256'] == whole.rows[2]['last_sha256']
   assert teacher['test_accuracy'] < 0.5  # after four steps
   (line,) = (text for text in again.said if text.startswith('teacher: thin_resnet8 from'))
-  assert re.search(r"on the test images, with mean [.\d]+, std [.\d]+ and relu_placement 'block'\.$", line)
-  (line,) = (text for text in again.said if text.startswith('Warning: the teacher thin_resnet8 is right on'))
-  assert line.endswith('Is it a network for digits, with the classes in this order?')  # it states the rest itself
+  assert re.search(
+    r"on the test images, with mean [.\d]+, std [.\d]+ and relu_placement 'block'\.$", line
+  )
+  (line,) = (
+    text for text in again.said if text.startswith('Warning: the teacher thin_resnet8 is right on')
+  )
+  # it states the rest itself
+  assert line.endswith('Is it a network for digits, with the classes in this order?')
 
 
 def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
@@ -278,26 +358,50 @@ def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
   spec, variables, info = checkpoint.load_network(mine)
   shutil.rmtree(mine)
   checkpoint.save_network(mine, spec, jax.tree.map(lambda leaf: 2 * leaf, variables), info)
-  with pytest.raises(KdJaxError, match='teacher is another network than it was when the run in .* began: bring it back, or choose'):
+  with pytest.raises(
+    KdJaxError,
+    match='teacher is another network than it was when the run in .* began: bring it back, or choose',
+  ):
     Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(mine))
 
 
 def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
   spec, variables, _ = checkpoint.load_network(whole.folder / 'networks' / 'teacher')
   torch_writer.write(tmp_path / 'teacher.pth', torch_names.to_torch(variables, spec))
-  given = {'method': 'kd', 'teacher_checkpoint': str(tmp_path / 'teacher.pth'), 'teacher_mean': spec.mean, 'teacher_std': spec.std}
+  given = {
+    'method': 'kd',
+    'teacher_checkpoint': str(tmp_path / 'teacher.pth'),
+    'teacher_mean': spec.mean,
+    'teacher_std': spec.std,
+  }
   first = Done(tmp_path / 'run', **given)
-  (line,) = (text for text in first.said if text.startswith('teacher.pth does not state how its images were normalised'))
-  assert "pooling, activation, BatchNorm's ε or strides (taken as in thin_resnet8 of kd_jax)" in line
+  (line,) = (
+    text
+    for text in first.said
+    if text.startswith('teacher.pth does not state how its images were normalised')
+  )
+  assert (
+    "pooling, activation, BatchNorm's ε or strides (taken as in thin_resnet8 of kd_jax)" in line
+  )
   place, stored = (first.folder / name for name in ('phases/teacher/result.json', 'config.json'))
   changed = {'teacher_relu_placement': 'pool'}
-  stored.write_text(json.dumps(json.loads(stored.read_text()) | changed))  # as if what the names mean had changed
+  # as if what the names mean had changed
+  stored.write_text(json.dumps(json.loads(stored.read_text()) | changed))
   with pytest.raises(KdJaxError, match='is another network than it was'):
     Done(tmp_path / 'run', **given, **changed)
   (row,) = records.read_sealed(place)['rows']
   older = json.loads(stored.read_text())
-  stored.write_text(json.dumps({name: value for name, value in older.items() if name not in configuration.OF_A_FILE or name in given}))
-  records.write_sealed(place, {'rows': [row | {'test_accuracy': 0.9}], 'history': []})  # of an older version, which took it otherwise
+  stored.write_text(
+    json.dumps(
+      {
+        name: value
+        for name, value in older.items()
+        if name not in configuration.OF_A_FILE or name in given
+      }
+    )
+  )
+  # of an older version, which took it otherwise
+  records.write_sealed(place, {'rows': [row | {'test_accuracy': 0.9}], 'history': []})
   with pytest.raises(KdJaxError, match='is another network than it was'):
     Done(tmp_path / 'run', **given)
   records.write_sealed(place, {'rows': [row], 'history': []})
@@ -307,13 +411,19 @@ def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
 
 def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path):
   """The first epoch, of two steps, is as ever; then the rate is multiplied by 1e38."""
-  diverging = config(method='nokd', epochs=20, learning_rate_drops=(0.05,), learning_rate_factor=1e38)
+  diverging = config(
+    method='nokd', epochs=20, learning_rate_drops=(0.05,), learning_rate_factor=1e38
+  )
   with pytest.raises(KdJaxError) as error:
     run(diverging, tmp_path / 'run', say=lambda text: None)
-  said = re.match(r"'term/cross_entropy' was (nan|inf) at or shortly before step (\d+): training diverged",
-                  str(error.value))  # fmt: skip
+  said = re.match(
+    r"'term/cross_entropy' was (nan|inf) at or shortly before step (\d+): training diverged",
+    str(error.value),
+  )
   assert said and '\n' not in str(error.value)
-  kept = [int(path.name) for path in (tmp_path / 'run' / 'phases' / 'student' / 'checkpoints').iterdir()]
+  kept = [
+    int(path.name) for path in (tmp_path / 'run' / 'phases' / 'student' / 'checkpoints').iterdir()
+  ]
   assert kept and 2 <= max(kept) < int(said[2]) <= max(kept) + 2
   assert not (tmp_path / 'run' / 'results.json').exists()
 
@@ -322,7 +432,9 @@ def test_bfloat16_computes_with_parameters_in_float32(tmp_path, alone):
   brief = Done(tmp_path / 'run', method='nokd', selection='test', compute_dtype='bfloat16')
   finished = brief.finished['student']
   assert {leaf.dtype for leaf in jax.tree.leaves(finished.last)} == {np.dtype('float32')}
-  assert checkpoint.load_network(brief.folder / 'networks' / 'student')[0].compute_dtype == 'bfloat16'
+  assert (
+    checkpoint.load_network(brief.folder / 'networks' / 'student')[0].compute_dtype == 'bfloat16'
+  )
   losses = [epoch['train_loss'] for epoch in finished.history]
   expected = [epoch['train_loss'] for epoch in alone.finished['student'].history]
   assert losses != expected and losses == pytest.approx(expected, rel=0.05)
@@ -343,7 +455,9 @@ def test_a_signal_at_the_end_of_a_phase_stops_before_the_next(tmp_path, monkeypa
     run(config(method='kd', eval_examples=10), tmp_path / 'run', say=lambda text: None)
   assert signal.getsignal(number) is before
   assert [path.name for path in (tmp_path / 'run' / 'phases').iterdir()] == ['teacher']
-  assert [row['name'] for row in records.read_json(tmp_path / 'run' / 'results.json')] == ['teacher']
+  assert [row['name'] for row in records.read_json(tmp_path / 'run' / 'results.json')] == [
+    'teacher'
+  ]
 
 
 def test_a_second_signal_stops_at_once():
@@ -359,39 +473,63 @@ def test_training_images_are_balanced_and_drawn_by_the_seed():
   digits = sources.load('digits')
   counts = {'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40}
   first, same, other = (roles.assign(digits, seed=seed, **counts) for seed in (0, 0, 1))
-  assert sorted(np.bincount(digits.train.label[first.train.index], minlength=10)) == [6] * 6 + [7] * 4
+  assert (
+    sorted(np.bincount(digits.train.label[first.train.index], minlength=10)) == [6] * 6 + [7] * 4
+  )
   np.testing.assert_array_equal(first.train.index, same.train.index)
   assert set(first.train.index.tolist()) != set(other.train.index.tolist())
   for part in ('validation', 'test'):
     np.testing.assert_array_equal(getattr(first, part).index, getattr(other, part).index)
   for assigned in (first, other):
     assert not set(assigned.train.index.tolist()) & set(assigned.validation.index.tolist())
-  everything = roles.assign(digits, validation_examples=40, train_examples=0, eval_examples=0, seed=1)
+  everything = roles.assign(
+    digits, validation_examples=40, train_examples=0, eval_examples=0, seed=1
+  )
   np.testing.assert_array_equal(everything.validation.index, first.validation.index)
   assert len(everything.train.index) == 1397 and len(everything.test.index) == 360
 
 
 def test_a_data_set_may_be_its_own_unlabelled_one():
-  """What chooses the epoch is not learned from; the hash of what learns from the rest is another than it was."""
-  given = config(method='unsupervised', unlabelled_dataset='digits', selection='validation', validation_examples=40, eval_examples=0)
+  """What chooses the epoch is not learned from; the hash of what learns from the rest is another
+  than it was.
+  """
+  given = config(
+    method='unsupervised',
+    unlabelled_dataset='digits',
+    selection='validation',
+    validation_examples=40,
+    eval_examples=0,
+  )
   prepared, said = kd_jax.runs.run.prepare(given), []
   parts = prepared.parts
-  assert parts.unlabelled.source.image.shape == parts.train.source.image.shape and prepared.data['unlabelled_excluded'] >= 40
+  assert (
+    parts.unlabelled.source.image.shape == parts.train.source.image.shape
+    and prepared.data['unlabelled_excluded'] >= 40
+  )
   assert not set(parts.validation.index) & set(parts.unlabelled.index)
   kd_jax.runs.run.check(prepared, say=said.append)
   total = len(parts.unlabelled.source.label)
-  assert f'{total - len(parts.unlabelled.index)} images of unlabelled_dataset digits are validated or tested on' in said[0]
-  before = prepared._replace(data={k: v for k, v in prepared.data.items() if k != 'unlabelled_excluded'})
+  assert (
+    f'{total - len(parts.unlabelled.index)} images of unlabelled_dataset digits are validated or '
+    f'tested on' in said[0]
+  )
+  before = prepared._replace(
+    data={k: v for k, v in prepared.data.items() if k != 'unlabelled_excluded'}
+  )
   (teacher, *_, student), (as_before, *_, leaky) = tasks.tasks(prepared), tasks.tasks(before)
   assert teacher.identity == as_before.identity and student.identity != leaky.identity
 
 
 def test_normalisation_is_that_of_the_training_images_alone():
   digits = sources.load('digits')
-  part = roles.assign(digits, validation_examples=40, train_examples=64, eval_examples=0, seed=0).train
+  part = roles.assign(
+    digits, validation_examples=40, train_examples=64, eval_examples=0, seed=0
+  ).train
   mean, std = roles.statistics(part)
   pixels = digits.train.image[part.index] / 255
-  assert mean == pytest.approx((pixels.mean(),), abs=1e-6) and std == pytest.approx((pixels.std(),), abs=1e-6)
+  assert mean == pytest.approx((pixels.mean(),), abs=1e-6) and std == pytest.approx(
+    (pixels.std(),), abs=1e-6
+  )
 
 
 def test_parts_of_the_results_can_be_read_by_anything(whole):

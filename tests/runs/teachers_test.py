@@ -25,7 +25,12 @@ WANTED = SPEC._replace(relu_placement='block', mean=(0.1,), std=(0.2,), compute_
 
 
 def config(*paths, method='kd', **changed):
-  given = {'dataset': 'digits', 'teacher': 'thin_resnet8', 'method': method, 'teacher_checkpoint': ','.join(map(str, paths))}
+  given = {
+    'dataset': 'digits',
+    'teacher': 'thin_resnet8',
+    'method': method,
+    'teacher_checkpoint': ','.join(map(str, paths)),
+  }
   return configuration.resolve(configuration.default(**given | changed))
 
 
@@ -46,7 +51,11 @@ def workdir(tmp_path_factory, variables):
 def assert_is(trained, variables, factor=1):
   """The weights as they are, in the file's own form, computing as the run does."""
   assert trained.network.spec == SPEC._replace(compute_dtype='bfloat16')
-  jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), factor * y), trained.variables, variables)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_array_equal(np.asarray(x), factor * y),
+    trained.variables,
+    variables,
+  )
 
 
 def test_none():
@@ -60,7 +69,9 @@ def test_the_student_of_a_workdir(workdir, variables):
 
 
 def test_any_network_of_a_workdir(workdir, variables):
-  assert_is(teachers.load(config(workdir / 'networks' / 'teacher'), WANTED)['teacher'], variables, 2)
+  assert_is(
+    teachers.load(config(workdir / 'networks' / 'teacher'), WANTED)['teacher'], variables, 2
+  )
 
 
 def test_home_is_understood(workdir, variables, monkeypatch):
@@ -84,20 +95,30 @@ class TestOfAFileThatStatesNothing:
     assert_is(teachers.load(given, WANTED)['teacher'], variables)
 
   def test_the_rest_is_guessed(self, path):
-    spec = teachers.load(config(path, teacher_relu_placement='pool'), WANTED)['teacher'].network.spec
+    spec = teachers.load(config(path, teacher_relu_placement='pool'), WANTED)[
+      'teacher'
+    ].network.spec
     assert (spec.relu_placement, spec.mean, spec.std) == ('pool', (), ())
-    spec = teachers.load(config(path, teacher_mean=(0.3,), teacher_std=(0.4,)), WANTED)['teacher'].network.spec
+    spec = teachers.load(config(path, teacher_mean=(0.3,), teacher_std=(0.4,)), WANTED)[
+      'teacher'
+    ].network.spec
     assert (spec.relu_placement, spec.mean, spec.std) == ('block', (0.3,), (0.4,))
 
   def test_a_value_a_channel(self, path):
-    with pytest.raises(KdJaxError, match='teacher_mean and teacher_std have 3 values, and images of digits have 1 channels'):
+    with pytest.raises(
+      KdJaxError,
+      match='teacher_mean and teacher_std have 3 values, and images of digits have 1 channels',
+    ):
       teachers.load(config(path, teacher_mean=(0.3,) * 3, teacher_std=(0.4,) * 3), WANTED)
 
   def test_others_state_it_themselves(self, workdir, tmp_path, variables):
     given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
     torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
     for paths in ([workdir], [tmp_path / 'network.pth'], [tmp_path / 'network.pth', workdir]):
-      with pytest.raises(KdJaxError, match='teacher_mean is for a .pth that does not state it, and .* is none: take it out'):
+      with pytest.raises(
+        KdJaxError,
+        match='teacher_mean is for a .pth that does not state it, and .* is none: take it out',
+      ):
         teachers.load(config(*paths, method='mkd', **given), WANTED)
 
   def test_beside_others_it_alone_is_told(self, path, workdir, variables):
@@ -110,23 +131,35 @@ class TestOfAFileThatStatesNothing:
 class TestOfAFileOfRawAndAveragedWeights:
   @pytest.fixture
   def path(self, tmp_path, variables):
-    raw, ema = (torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, variables), SPEC) for f in (1, 2))
-    (tmp_path / 'both.pth').write_bytes(pickles.saved({'state_dict': raw, 'state_dict_ema': ema, 'best_acc': 93.5}))
+    raw, ema = (
+      torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, variables), SPEC)
+      for f in (1, 2)
+    )
+    (tmp_path / 'both.pth').write_bytes(
+      pickles.saved({'state_dict': raw, 'state_dict_ema': ema, 'best_acc': 93.5})
+    )
     return tmp_path / 'both.pth'
 
   def test_a_key_chooses(self, path, variables):
     known = {'teacher_mean': (0.3,), 'teacher_std': (0.4,), 'teacher_relu_placement': 'stage'}
     assert_is(teachers.load(config(path, **known), WANTED)['teacher'], variables)
-    assert_is(teachers.load(config(path, teacher_weights='ema', **known), WANTED)['teacher'], variables, 2)
+    assert_is(
+      teachers.load(config(path, teacher_weights='ema', **known), WANTED)['teacher'], variables, 2
+    )
 
   def test_facts(self, path, workdir):
-    assert teachers.facts(config(workdir, path, method='mkd')) == {'teacher2': (path, (False, 0.935, ('raw', 'ema')))}
+    assert teachers.facts(config(workdir, path, method='mkd')) == {
+      'teacher2': (path, (False, 0.935, ('raw', 'ema')))
+    }
     assert teachers.facts(config()) == {}
 
   def test_there_have_to_be_some(self, workdir, tmp_path, variables):
     torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
     for place in (workdir, tmp_path / 'network.pth'):
-      with pytest.raises(KdJaxError, match="teacher_weights is 'ema', and .* holds no moving averages .EMA. of weights: take it out"):
+      with pytest.raises(
+        KdJaxError,
+        match="teacher_weights is 'ema', and .* holds no moving averages .EMA. of weights: take it out",
+      ):
         teachers.load(config(place, teacher_weights='ema'), WANTED)
     with pytest.raises(KdJaxError, match='nosuch.pth does not exist'):
       teachers.load(config(tmp_path / 'nosuch.pth', teacher_weights='ema'), WANTED)
@@ -144,26 +177,45 @@ class TestFittedToTrainingImages:
   def test_only_where_it_is_asked_for(self, made):
     path, part = made
     wanted = self.TRUE._replace(mean=(0.1,), std=(0.2,))
-    assert teachers.load(config(path, teacher='wrn10_1'), wanted, training=part)['teacher'].network.spec.mean == ()
-    fitted = teachers.load(config(path, teacher='wrn10_1', teacher_guess='fit'), wanted, training=part)['teacher']
+    assert (
+      teachers.load(config(path, teacher='wrn10_1'), wanted, training=part)[
+        'teacher'
+      ].network.spec.mean
+      == ()
+    )
+    fitted = teachers.load(
+      config(path, teacher='wrn10_1', teacher_guess='fit'), wanted, training=part
+    )['teacher']
     assert fitted.network.spec == self.TRUE
 
   def test_not_what_states_itself(self, workdir):
-    with pytest.raises(KdJaxError, match='teacher_guess is for a .pth that does not state it, and .* is none: take it out'):
+    with pytest.raises(
+      KdJaxError,
+      match='teacher_guess is for a .pth that does not state it, and .* is none: take it out',
+    ):
       teachers.load(config(workdir, teacher_guess='fit'), WANTED)
 
 
 def test_a_missing_program_s_neighbours_are_named(tmp_path):
-  with pytest.raises(KdJaxError, match='x.onnx does not exist or may not be read; give a workdir, .* .stablehlo or .npz file'):
+  with pytest.raises(
+    KdJaxError,
+    match='x.onnx does not exist or may not be read; give a workdir, .* .stablehlo or .npz file',
+  ):
     teachers.load(config(tmp_path / 'x.onnx'), WANTED)
   (tmp_path / 'export').mkdir()
   (tmp_path / 'export' / 'student.stablehlo').write_bytes(b'')
-  with pytest.raises(KdJaxError, match='x.stablehlo does not exist or may not be read; there is .*/export/student.stablehlo; or'):
+  with pytest.raises(
+    KdJaxError,
+    match='x.stablehlo does not exist or may not be read; there is .*/export/student.stablehlo; or',
+  ):
     teachers.load(config(tmp_path / 'x.stablehlo'), WANTED)
 
 
 def test_a_workdir_s_other_networks_are_named(workdir):
-  with pytest.raises(KdJaxError, match='a workdir means its student, and .*networks/student, .*networks/teacher are there by name;'):
+  with pytest.raises(
+    KdJaxError,
+    match='a workdir means its student, and .*networks/student, .*networks/teacher are there by name;',
+  ):
     teachers.load(config(workdir), WANTED._replace(name='thin_resnet14'))
 
 
@@ -175,15 +227,23 @@ def test_several_teachers(workdir, variables):
 
 
 def test_more_than_the_method_takes(workdir):
-  with pytest.raises(KdJaxError, match="names 2 networks, and the method 'kd' learns from 1; name fewer"):
+  with pytest.raises(
+    KdJaxError, match="names 2 networks, and the method 'kd' learns from 1; name fewer"
+  ):
     teachers.load(config(workdir, workdir), WANTED)
 
 
-@pytest.mark.parametrize(('changed', 'said'), [
-  ({'name': 'thin_resnet14'}, 'is a thin_resnet8, and this run needs thin_resnet14'),
-  ({'classes': 7}, 'is for classes: 10, and this run needs 7'),
-  ({'image_shape': (32, 32, 1)}, r'is for images of \(16, 16, 1\), and this run needs \(32, 32, 1\)'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('changed', 'said'),
+  [
+    ({'name': 'thin_resnet14'}, 'is a thin_resnet8, and this run needs thin_resnet14'),
+    ({'classes': 7}, 'is for classes: 10, and this run needs 7'),
+    (
+      {'image_shape': (32, 32, 1)},
+      r'is for images of \(16, 16, 1\), and this run needs \(32, 32, 1\)',
+    ),
+  ],
+)
 def test_another_network_than_the_run_needs(workdir, changed, said):
   with pytest.raises(KdJaxError, match=said):
     teachers.load(config(workdir), WANTED._replace(**changed))
@@ -191,11 +251,15 @@ def test_another_network_than_the_run_needs(workdir, changed, said):
 
 def test_another_network_in_a_pytorch_file(tmp_path, variables):
   torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
-  with pytest.raises(KdJaxError, match='cannot be imported: it holds .*thin_resnet8.* not thin_resnet14'):
+  with pytest.raises(
+    KdJaxError, match='cannot be imported: it holds .*thin_resnet8.* not thin_resnet14'
+  ):
     teachers.load(config(tmp_path / 'network.pth'), WANTED._replace(name='thin_resnet14'))
 
 
-@pytest.mark.parametrize(('known', 'refused'), [('AB', False), ('ba', True), ('Ba', True), ('bc', False), ('', False)])
+@pytest.mark.parametrize(
+  ('known', 'refused'), [('AB', False), ('ba', True), ('Ba', True), ('bc', False), ('', False)]
+)
 def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
   checkpoints.save_network(tmp_path / 'teacher', SPEC, variables, {'classes': list(known)})
   program = tmp_path / 'teacher.stablehlo'
@@ -204,7 +268,11 @@ def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
   program.with_name('teacher.stablehlo.json').write_text(json.dumps(described))
   no_program = pytest.raises(KdJaxError, match='cannot be read')
   for path, otherwise in ((tmp_path / 'teacher', contextlib.nullcontext()), (program, no_program)):
-    with pytest.raises(KdJaxError, match='numbers the classes in another order') if refused else otherwise:
+    with (
+      pytest.raises(KdJaxError, match='numbers the classes in another order')
+      if refused
+      else otherwise
+    ):
       teachers.load(config(path), WANTED, classes=['a', 'b'])
 
 
@@ -213,7 +281,9 @@ def test_classes_that_differ_in_capitals_alone(tmp_path, variables):
   network = tiny.variables(models.build(spec))
   checkpoints.save_network(tmp_path / 'teacher', spec, network, {'classes': list('aAbB')})
   given, wanted = config(tmp_path / 'teacher'), WANTED._replace(classes=4)
-  assert teachers.load(given, wanted, classes=list('aAbB')) and teachers.load(given, wanted, classes=list('cdef'))
+  assert teachers.load(given, wanted, classes=list('aAbB')) and teachers.load(
+    given, wanted, classes=list('cdef')
+  )
   with pytest.raises(KdJaxError, match='numbers the classes in another order'):
     teachers.load(given, wanted, classes=list('AabB'))
 
@@ -221,7 +291,9 @@ def test_classes_that_differ_in_capitals_alone(tmp_path, variables):
 def test_a_program_that_is_not_the_described_one(tmp_path):
   (tmp_path / 'teacher.stablehlo').write_bytes(b'none')
   (tmp_path / 'teacher.stablehlo.json').write_text('{"classes": [], "sha256": ""}')
-  with pytest.raises(KdJaxError, match='is not the file that teacher.stablehlo.json beside it describes'):
+  with pytest.raises(
+    KdJaxError, match='is not the file that teacher.stablehlo.json beside it describes'
+  ):
     teachers.load(config(tmp_path / 'teacher.stablehlo'), WANTED)
 
 
@@ -248,6 +320,8 @@ def test_a_published_network(pretrained_dir):
   wanted = NetworkSpec('resnet8', 10, (32, 32, 3), 'block', (0.5,) * 3, (0.5,) * 3)
   path = Path(pretrained_dir) / 'resnet8_cifar10.pth'
   spec = teachers.load(config(path), wanted)['teacher'].network.spec
-  assert spec == wanted._replace(relu_placement='stage', mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+  assert spec == wanted._replace(
+    relu_placement='stage', mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)
+  )
   with pytest.raises(KdJaxError, match='resnet8_cifar10.pth.* cannot be imported'):
     teachers.load(config(path), wanted._replace(name='resnet26'))

@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(**changed):
-  return configuration.resolve(configuration.default(dataset='digits', validation_examples=287, **changed))
+  return configuration.resolve(
+    configuration.default(dataset='digits', validation_examples=287, **changed)
+  )
 
 
 def test_a_new_folder_is_made_and_says_what_it_is(tmp_path):
@@ -28,7 +30,9 @@ def test_a_new_folder_is_made_and_says_what_it_is(tmp_path):
     assert claimed == folder
     assert json.loads((folder / 'config.json').read_text())['epochs'] == 7
     versions = json.loads((folder / 'versions.json').read_text())
-  assert {'python', 'platform', 'processor', 'threads', 'backend', 'xla_flags', 'command'} <= set(versions)
+  assert {'python', 'platform', 'processor', 'threads', 'backend', 'xla_flags', 'command'} <= set(
+    versions
+  )
   assert versions['devices'] == ['cpu'] * 8
   assert {'jax', 'flax', 'optax', 'orbax-checkpoint'} <= set(versions['libraries'])
   assert versions['libraries']['kd_jax'] == kd_jax.__version__  # and not what was installed once
@@ -43,16 +47,21 @@ def test_the_same_configuration_may_come_back(tmp_path):
 def test_what_changes_no_result_may_change(tmp_path):
   with workdir.claimed(tmp_path, config()):
     pass
-  with workdir.claimed(tmp_path, config(log_every=3, parallel='pmap', data_placement='host', data_dir='/elsewhere')):
+  with workdir.claimed(
+    tmp_path, config(log_every=3, parallel='pmap', data_placement='host', data_dir='/elsewhere')
+  ):
     pass
   assert json.loads((tmp_path / 'config.json').read_text())['log_every'] == 3
 
 
-@pytest.mark.parametrize(('changed', 'said'), [
-  ({'seed': 1}, r'\(seed: 0 → 1\)'),
-  ({'epochs': 3, 'student': 'resnet14'}, r'\(student: resnet8 → resnet14; epochs: 200 → 3\)'),
-  ({'kd': {'alpha': 0.3}}, 'alpha'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('changed', 'said'),
+  [
+    ({'seed': 1}, r'\(seed: 0 → 1\)'),
+    ({'epochs': 3, 'student': 'resnet14'}, r'\(student: resnet8 → resnet14; epochs: 200 → 3\)'),
+    ({'kd': {'alpha': 0.3}}, 'alpha'),
+  ],
+)
 def test_another_configuration_is_refused_and_nothing_is_lost(tmp_path, changed, said):
   with workdir.claimed(tmp_path, config()):
     pass
@@ -83,9 +92,17 @@ def test_the_folder_is_free_after_an_error(tmp_path):
 
 def test_the_lock_of_a_killed_process_is_no_hindrance(tmp_path):
   holder = subprocess.Popen(
-    [sys.executable, '-c', 'import fcntl, sys, time\n'
-     'lock = open(sys.argv[1], "a")\nfcntl.flock(lock, fcntl.LOCK_EX)\nprint("held", flush=True)\ntime.sleep(600)',
-     str(tmp_path / '.lock')], stdout=subprocess.PIPE, text=True)  # fmt: skip
+    [
+      sys.executable,
+      '-c',
+      'import fcntl, sys, time\n'
+      'lock = open(sys.argv[1], "a")\nfcntl.flock(lock, fcntl.LOCK_EX)\nprint("held", '
+      'flush=True)\ntime.sleep(600)',
+      str(tmp_path / '.lock'),
+    ],
+    stdout=subprocess.PIPE,
+    text=True,
+  )
   try:
     assert holder.stdout.readline() == 'held\n'
     with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
@@ -111,7 +128,10 @@ def test_a_file_is_no_folder(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
 def test_a_folder_that_cannot_be_written(tmp_path):
   tmp_path.chmod(0o500)
-  with pytest.raises(KdJaxError, match='cannot be written'), workdir.claimed(tmp_path / 'run', config()):
+  with (
+    pytest.raises(KdJaxError, match='cannot be written'),
+    workdir.claimed(tmp_path / 'run', config()),
+  ):
     pass
 
 
@@ -128,15 +148,32 @@ def test_other_images_are_another_run(tmp_path):
     assert records.read_json(tmp_path / 'data.json') == data
   with workdir.claimed(tmp_path, config(), data=data):
     pass
-  with (pytest.raises(KdJaxError, match='the images in photos have changed since'),
-        workdir.claimed(tmp_path, config(), data=data | {'sha256': 'other'})):
+  with (
+    pytest.raises(KdJaxError, match='the images in photos have changed since'),
+    workdir.claimed(tmp_path, config(), data=data | {'sha256': 'other'}),
+  ):
     pass
   assert records.read_json(tmp_path / 'data.json') == data
 
 
 def phases(method, **options):
   spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
-  return plans.make(plans.Wanted(method, 'written', {method: options}, spec, spec, 'block', ('teacher',), True, 2, 2, 8, Optimiser()))
+  return plans.make(
+    plans.Wanted(
+      method,
+      'written',
+      {method: options},
+      spec,
+      spec,
+      'block',
+      ('teacher',),
+      True,
+      2,
+      2,
+      8,
+      Optimiser(),
+    )
+  )
 
 
 def begun(folder, *names):
@@ -144,7 +181,9 @@ def begun(folder, *names):
     (folder / 'phases' / name).mkdir(parents=True)
 
 
-@pytest.mark.parametrize(('made', 'name'), [(phases('kd'), 'baseline'), (phases('pkd')[1:], 'student')])
+@pytest.mark.parametrize(
+  ('made', 'name'), [(phases('kd'), 'baseline'), (phases('pkd')[1:], 'student')]
+)
 def test_a_phase_of_an_older_version_is_not_taken_for_what_it_would_be_now(tmp_path, made, name):
   with workdir.claimed(tmp_path, config(), phases=made):  # nothing of it is trained yet
     pass
@@ -155,8 +194,13 @@ def test_a_phase_of_an_older_version_is_not_taken_for_what_it_would_be_now(tmp_p
       pass
     (tmp_path / 'methods.json').unlink()
     begun(tmp_path, 'baseline')
-  with (pytest.raises(KdJaxError, match=f'the phase {name} in .* was begun by another version of kd_jax.*choose another --workdir'),
-        workdir.claimed(tmp_path, config(), phases=made)):
+  with (
+    pytest.raises(
+      KdJaxError,
+      match=f'the phase {name} in .* was begun by another version of kd_jax.*choose another --workdir',
+    ),
+    workdir.claimed(tmp_path, config(), phases=made),
+  ):
     pass
   assert not (tmp_path / 'methods.json').exists()
 
@@ -170,8 +214,10 @@ def test_what_an_older_version_computed_alike_goes_on(tmp_path):
   for _ in range(2):
     with workdir.claimed(tmp_path, config(), phases=made):
       pass
-  with (pytest.raises(KdJaxError, match='the phase student .* trained it otherwise'),
-        workdir.claimed(tmp_path, config(), phases=phases('pkd', reduction='mean', beta=9.0)[1:])):
+  with (
+    pytest.raises(KdJaxError, match='the phase student .* trained it otherwise'),
+    workdir.claimed(tmp_path, config(), phases=phases('pkd', reduction='mean', beta=9.0)[1:]),
+  ):
     pass
 
 
@@ -182,8 +228,10 @@ def test_so_are_other_unlabelled_images(tmp_path):
   for _ in range(2):
     with workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'two'}):
       pass
-  with (pytest.raises(KdJaxError, match='the images in stl10 have changed since'),
-        workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'three'})):
+  with (
+    pytest.raises(KdJaxError, match='the images in stl10 have changed since'),
+    workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'three'}),
+  ):
     pass
 
 
@@ -191,14 +239,19 @@ def test_a_run_that_has_learned_from_images_it_is_tested_on_is_not_gone_on_with(
   data = {'dataset': 'digits', 'sha256': '', 'classes': []}
   with workdir.claimed(tmp_path, config(), data=data):  # as an older version noted it
     pass
-  with (pytest.raises(KdJaxError, match='are left out now: choose another --workdir'),
-        workdir.claimed(tmp_path, config(), data=data | {'unlabelled_excluded': 3})):
+  with (
+    pytest.raises(KdJaxError, match='are left out now: choose another --workdir'),
+    workdir.claimed(tmp_path, config(), data=data | {'unlabelled_excluded': 3}),
+  ):
     pass
 
 
 def test_a_folder_that_is_moved_away_is_told_at_the_end(tmp_path):
   folder, away = tmp_path / 'run', tmp_path / 'away'
-  with pytest.raises(KdJaxError, match='was moved or removed while it was in use.*bring it back'), workdir.claimed(folder, config()):
+  with (
+    pytest.raises(KdJaxError, match='was moved or removed while it was in use.*bring it back'),
+    workdir.claimed(folder, config()),
+  ):
     folder.rename(away)
   with workdir.claimed(away, config()):  # as does one that was put in its place
     pass

@@ -33,34 +33,51 @@ def dry(folder, of) -> list[str]:
 def test_a_line_a_row_and_what_is_left(tmp_path):
   said = dry(tmp_path / 'study', study())
   assert said[0].startswith('NOKD: 2 runs, 2 phases left, ')
-  # Teachers at the sweep's seed and at the row's own; two values, and a final run at a value that is assumed.
+  # Teachers at the sweep's seed and at the row's own; two values, and a final run at a value that
+  # is assumed.
   assert said[1].startswith('KD: 3 runs (2 of them to choose a value), 5 phases left, ')
-  assert re.fullmatch(r'0 of 7 phases are finished\. Left: [\d.]+ GFLOP, about \d+ s for one worker at \d+ GFLOP/s\. .*', said[-1])
+  assert re.fullmatch(
+    r'0 of 7 phases are finished\. Left: [\d.]+ GFLOP, about \d+ s for one worker at \d+ GFLOP/s\. .*',
+    said[-1],
+  )
   assert not (tmp_path / 'study').exists()
 
 
 def test_operations_are_of_three_forward_passes_and_the_teacher_s_share():
   of = study(Row('KD', {'method': 'kd'}, seeds=1))
   _, student = tasks.Plan(of).tasks(of.finals(of.definition.rows[0], {})[0])
-  once = estimate.forward(models.build(student.phase.student))  # the teacher is of the same architecture
+  # the teacher is of the same architecture
+  once = estimate.forward(models.build(student.phase.student))
   steps = 2 * (64 // 32) * 32
   assert estimate.flops(student) == pytest.approx((3 + 1) * once * steps)
   assert estimate.flops(student, sharing=4) == pytest.approx((3 + 1 / 4) * once * steps)
 
 
 def test_a_row_that_cannot_run_is_told_before_anything_is_counted(tmp_path):
-  of = studies.resolve(studies.study('', question='', protocol='', rows=[*ROWS, Row('odd', {'batch_size': 65})], **SMALL))
+  of = studies.resolve(
+    studies.study(
+      '', question='', protocol='', rows=[*ROWS, Row('odd', {'batch_size': 65})], **SMALL
+    )
+  )
   with pytest.raises(KdJaxError, match="row 'odd'"):
     dry(tmp_path, of)
 
 
-@pytest.mark.parametrize(('versions', 'counts'), [
-  (workdir.versions(), True), ({}, True), ({**workdir.versions(), 'devices': ['NVIDIA H200']}, False),
-  ({**workdir.versions(), 'processor': 'another'}, False),
-], ids=['here', 'not noted', 'another device', 'another processor'])  # fmt: skip
+@pytest.mark.parametrize(
+  ('versions', 'counts'),
+  [
+    (workdir.versions(), True),
+    ({}, True),
+    ({**workdir.versions(), 'devices': ['NVIDIA H200']}, False),
+    ({**workdir.versions(), 'processor': 'another'}, False),
+  ],
+  ids=['here', 'not noted', 'another device', 'another processor'],
+)
 def test_only_phases_of_a_machine_like_this_one_say_how_fast_it_is(tmp_path, versions, counts):
   of = study(Row('NOKD', {'method': 'nokd'}, seeds=1))
   (task,) = tasks.Plan(of).tasks(of.finals(of.definition.rows[0], {})[0])
-  records.write_sealed(task.result(tmp_path), {'rows': [{'seconds': 2.0}], 'history': [], 'versions': versions})
+  records.write_sealed(
+    task.result(tmp_path), {'rows': [{'seconds': 2.0}], 'history': [], 'versions': versions}
+  )
   expected = estimate.flops(task) / 2.0 if counts else None
   assert estimate.measured_rate([task], tmp_path, {task.identity: 1}) == expected

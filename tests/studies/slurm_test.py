@@ -1,4 +1,6 @@
-"""Workers of a study as jobs, by submitit's local executor; its Slurm executor takes the same jobs."""
+"""Workers of a study as jobs, by submitit's local executor; its Slurm executor takes the
+same jobs.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ saved.write_text(str(at))
 
 
 def test_parameters_are_numbers_and_names():
-  assert slurm.parameters(['timeout_min=240', 'slurm_partition=gpu']) == {'timeout_min': 240, 'slurm_partition': 'gpu'}
+  assert slurm.parameters(['timeout_min=240', 'slurm_partition=gpu']) == {
+    'timeout_min': 240,
+    'slurm_partition': 'gpu',
+  }
   with pytest.raises(KdJaxError, match='parameters of submitit such as'):
     slurm.parameters(['gpu'])
 
@@ -60,7 +65,13 @@ class TestJobs:
     return job.exception()
 
   def test_a_preempted_job_saves_and_is_queued_again(self, tmp_path):
-    (job,) = slurm.submit([sys.executable, '-c', WORKER, str(tmp_path / 'saved')], 1, tmp_path, {'timeout_min': 30}, cluster='local')
+    (job,) = slurm.submit(
+      [sys.executable, '-c', WORKER, str(tmp_path / 'saved')],
+      1,
+      tmp_path,
+      {'timeout_min': 30},
+      cluster='local',
+    )
     until = time.monotonic() + 60
     while 'from 0' not in (job.stdout() or '') and time.monotonic() < until:
       time.sleep(0.05)
@@ -73,13 +84,23 @@ class TestJobs:
     assert len(begun) == 2 and begun[0] == 0 < begun[1] < 40
 
   def test_a_worker_that_fails_is_a_job_that_fails(self, tmp_path):
-    (job,) = slurm.submit([sys.executable, '-c', 'raise SystemExit(2)'], 1, tmp_path, {}, cluster='local')
+    (job,) = slurm.submit(
+      [sys.executable, '-c', 'raise SystemExit(2)'], 1, tmp_path, {}, cluster='local'
+    )
     assert 'ended with status 2' in str(self.finished(job))
 
   @pytest.mark.slow
   def test_a_study_is_divided_among_jobs(self, tmp_path):
-    command = [sys.executable, str(ROOT / 'launch.py'), '--config=paper/digits', f'--workdir={tmp_path}', '--config.scale=.02',
-               '--config.seeds=1', '--config.sweep_seeds=1', '--config.train_examples=64']  # fmt: skip
+    command = [
+      sys.executable,
+      str(ROOT / 'launch.py'),
+      '--config=paper/digits',
+      f'--workdir={tmp_path}',
+      '--config.scale=.02',
+      '--config.seeds=1',
+      '--config.sweep_seeds=1',
+      '--config.train_examples=64',
+    ]
     for job in slurm.submit(command, 2, tmp_path, {'timeout_min': 30}, cluster='local'):
       assert self.finished(job) is None
     assert json.loads((tmp_path / 'study.json').read_text())['complete']

@@ -1,4 +1,6 @@
-"""A study on a few digits: what is shared, what is not repeated, and that no interruption changes its results."""
+"""A study on a few digits: what is shared, what is not repeated, and that no interruption changes
+its results.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,33 @@ from kd_jax.types import KdJaxError
 from tests import own_code, tiny
 
 SMALL = {
-  'dataset': 'digits', 'validation_examples': 40, 'train_examples': 64, 'eval_examples': 40, 'crop_padding': 2, 'flip': False,
-  'student': 'study_nets:small', 'teacher': 'study_nets:small', 'epochs': 2, 'batch_size': 32, 'mean': (0.3,), 'std': (0.4,),
-}  # fmt: skip
-ROWS = (Row('NOKD', {'method': 'nokd'}, seeds=2), Row('KD', {'method': 'kd'}, seeds=1, sweep={'kd.alpha': (0.2, 0.8)}))
+  'dataset': 'digits',
+  'validation_examples': 40,
+  'train_examples': 64,
+  'eval_examples': 40,
+  'crop_padding': 2,
+  'flip': False,
+  'student': 'study_nets:small',
+  'teacher': 'study_nets:small',
+  'epochs': 2,
+  'batch_size': 32,
+  'mean': (0.3,),
+  'std': (0.4,),
+}
+ROWS = (
+  Row('NOKD', {'method': 'nokd'}, seeds=2),
+  Row('KD', {'method': 'kd'}, seeds=1, sweep={'kd.alpha': (0.2, 0.8)}),
+)
 TIMES = ('seconds', 'images_per_second')
 
 
 def study(*rows):
   comparisons = [('KD', 'NOKD')] if not rows or rows[: len(ROWS)] == ROWS else []
-  return studies.resolve(studies.study('Digits', question='', protocol='', rows=rows or ROWS, comparisons=comparisons, **SMALL))
+  return studies.resolve(
+    studies.study(
+      'Digits', question='', protocol='', rows=rows or ROWS, comparisons=comparisons, **SMALL
+    )
+  )
 
 
 def work(folder, *rows, say=lambda line: None):
@@ -46,7 +65,11 @@ def table(folder) -> str:
   found = {}
   for name in ('results.json', 'sweeps.json', 'study.json'):
     text = json.loads((folder / name).read_text())
-    found[name] = [{k: v for k, v in row.items() if k not in TIMES} for row in text] if isinstance(text, list) else text
+    found[name] = (
+      [{k: v for k, v in row.items() if k not in TIMES} for row in text]
+      if isinstance(text, list)
+      else text
+    )
   return json.dumps(found)
 
 
@@ -55,8 +78,11 @@ def nothing_compiled_twice(tmp_path_factory):
   import jax
   from jax.experimental.compilation_cache import compilation_cache
 
-  settings = {'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')), 'jax_persistent_cache_min_compile_time_secs': 0,
-              'jax_persistent_cache_min_entry_size_bytes': -1}  # fmt: skip
+  settings = {
+    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')),
+    'jax_persistent_cache_min_compile_time_secs': 0,
+    'jax_persistent_cache_min_entry_size_bytes': -1,
+  }
   before = {name: getattr(jax.config, name) for name in settings}
   for name, value in settings.items():
     jax.config.update(name, value)
@@ -85,13 +111,24 @@ def test_results_are_the_rows_and_seeds(whole):
   folder, _ = whole
   rows = json.loads((folder / 'results.json').read_text())
   chosen = json.loads((folder / 'study.json').read_text())['rows'][1]['chosen']
-  assert [(row['name'], row['seed'], row['setting']) for row in rows] == [('NOKD', 0, {}), ('KD', 0, chosen), ('NOKD', 1, {})]
+  assert [(row['name'], row['seed'], row['setting']) for row in rows] == [
+    ('NOKD', 0, {}),
+    ('KD', 0, chosen),
+    ('NOKD', 1, {}),
+  ]
   sweeps = json.loads((folder / 'sweeps.json').read_text())
-  assert [(row['name'], row['setting']) for row in sweeps] == [('KD', {'kd.alpha': 0.2}), ('KD', {'kd.alpha': 0.8})]
+  assert [(row['name'], row['setting']) for row in sweeps] == [
+    ('KD', {'kd.alpha': 0.2}),
+    ('KD', {'kd.alpha': 0.8}),
+  ]
   best = max(sweeps, key=lambda row: row['validation_accuracy'])
   assert chosen == best['setting']  # of equal ones max, too, takes the first
-  assert [row['passes'] for row in rows] == [2, 4, 2]  # two epochs each, and two of the teacher, which only KD has
-  assert all(row['flops_alone'] > 0 and row['seconds'] > 0 for row in rows) and rows[1]['flops_alone'] > 2 * rows[0]['flops_alone']
+  # two epochs each, and two of the teacher, which only KD has
+  assert [row['passes'] for row in rows] == [2, 4, 2]
+  assert (
+    all(row['flops_alone'] > 0 and row['seconds'] > 0 for row in rows)
+    and rows[1]['flops_alone'] > 2 * rows[0]['flops_alone']
+  )
 
 
 def test_study_json_tells_where_everything_lies(whole):
@@ -100,7 +137,9 @@ def test_study_json_tells_where_everything_lies(whole):
   assert told['complete'] and told['comparisons'] == [['KD', 'NOKD']] and 'limits' not in told
   for run in told['runs']:
     assert run['finished'] and run['config']['seed'] == run['seed']
-    assert all((folder / path).exists() for path in run['histories'].values()) and list(run['histories']) == ['student']
+    assert all((folder / path).exists() for path in run['histories'].values()) and list(
+      run['histories']
+    ) == ['student']
 
 
 def test_a_finished_study_has_a_picture(whole):
@@ -124,9 +163,12 @@ def test_a_new_row_runs_alone(whole):
   folder, _ = whole
   said = []
   work(folder, *ROWS, Row('KD, T = 1', {'kd.temperature': 1.0}, seeds=1), say=said.append)
-  assert [line.split('] ')[1] for line in said if line.startswith('[')] == ['KD, T = 1, seed 0: student']
+  assert [line.split('] ')[1] for line in said if line.startswith('[')] == [
+    'KD, T = 1, seed 0: student'
+  ]
   rows = json.loads((folder / 'results.json').read_text())
-  assert [row['passes'] for row in rows] == [2, 2, 2, 2]  # both rows have the teacher now, so that it is no expense of either
+  # both rows have the teacher now, so that it is no expense of either
+  assert [row['passes'] for row in rows] == [2, 2, 2, 2]
   work(folder)  # and leaves no trace where it is taken out again
 
 
@@ -161,7 +203,8 @@ def test_two_workers_at_once_do_nothing_twice_and_find_the_same(whole, tmp_path,
 
 
 def at_once(monkeypatch, works):
-  monkeypatch.setattr(workers.run, 'stopping', lambda: _never())  # signals belong to the main thread
+  # signals belong to the main thread
+  monkeypatch.setattr(workers.run, 'stopping', lambda: _never())
   threads = [threading.Thread(target=works) for _ in range(2)]
   for thread in threads:
     thread.start()
@@ -184,8 +227,17 @@ COMPANY = (*ROWS, Row('PKD', {'method': 'pkd'}, seeds=2))
 def taught(whole, *, together: int = 2, rows=COMPANY):
   """A study whose teacher is there already."""
   teacher = next(whole[0].glob('phases/*/networks/teacher'))
-  return studies.resolve(studies.study('Digits', question='', protocol='', rows=rows, together=together, **SMALL,
-                                       teacher_checkpoint=str(teacher)))  # fmt: skip
+  return studies.resolve(
+    studies.study(
+      'Digits',
+      question='',
+      protocol='',
+      rows=rows,
+      together=together,
+      **SMALL,
+      teacher_checkpoint=str(teacher),
+    )
+  )
 
 
 @pytest.fixture(scope='module')
@@ -212,17 +264,33 @@ class TestTogether:
 
   def test_each_is_the_one_that_it_is_alone(self, works, undisturbed, tmp_path):
     folder, said = undisturbed
-    order = [line.split('] ')[1].split(', kd.alpha')[0].split(':')[0] for line in said if line.startswith('[')]
-    assert order == ['KD, seed 1000'] * 2 + ['NOKD, seed 0', 'KD, seed 0', 'PKD, seed 0', 'NOKD, seed 1', 'PKD, seed 1']
+    order = [
+      line.split('] ')[1].split(', kd.alpha')[0].split(':')[0]
+      for line in said
+      if line.startswith('[')
+    ]
+    assert order == ['KD, seed 1000'] * 2 + [
+      'NOKD, seed 0',
+      'KD, seed 0',
+      'PKD, seed 0',
+      'NOKD, seed 1',
+      'PKD, seed 1',
+    ]
     assert not list(folder.glob('companies/*'))
     works(tmp_path / 'alone', together=1)
     for name in ('results.json', 'sweeps.json'):
       ours, theirs = (json.loads((of / name).read_text()) for of in (folder, tmp_path / 'alone'))
       for one, other in zip(ours, theirs, strict=True):
-        assert all(one[key] == other[key] for key in ('name', 'seed', 'setting', 'passes', 'flops_alone', 'epochs'))
-        assert abs(one['test_accuracy'] - other['test_accuracy']) <= 1 / 40 + 1e-9  # rounding may tip an image
+        assert all(
+          one[key] == other[key]
+          for key in ('name', 'seed', 'setting', 'passes', 'flops_alone', 'epochs')
+        )
+        # rounding may tip an image
+        assert abs(one['test_accuracy'] - other['test_accuracy']) <= 1 / 40 + 1e-9
 
-  def test_interrupted_it_ends_as_the_undisturbed_one(self, works, undisturbed, tmp_path, monkeypatch):
+  def test_interrupted_it_ends_as_the_undisturbed_one(
+    self, works, undisturbed, tmp_path, monkeypatch
+  ):
     epochs, record = [], workers.training.Watcher.epoch
 
     def epoch(self, history):
@@ -246,20 +314,34 @@ class TestTogether:
     of = taught(whole)
     planned, decided = tasks.Plan(of).now(tmp_path)
     ready = tasks.companies(of, planned, set(), whole=decided)
-    assert not decided and [tuple(task.prepared.config.method for task in company) for company in ready] == [
-      ('kd', 'kd'), ('nokd',), ('nokd',)]  # fmt: skip
-    assert [task.prepared.config.seed for company in ready for task in company] == [1000, 1000, 0, 1]
+    assert not decided and [
+      tuple(task.prepared.config.method for task in company) for company in ready
+    ] == [('kd', 'kd'), ('nokd',), ('nokd',)]
+    assert [task.prepared.config.seed for company in ready for task in company] == [
+      1000,
+      1000,
+      0,
+      1,
+    ]
 
   def test_where_one_diverges_the_others_are_trained_without_it(self, works, tmp_path):
-    rows = (Row('KD', {'method': 'kd'}, seeds=1), Row('diverging', {'method': 'kd', 'learning_rate': 1e30}, seeds=1))
+    rows = (
+      Row('KD', {'method': 'kd'}, seeds=1),
+      Row('diverging', {'method': 'kd', 'learning_rate': 1e30}, seeds=1),
+    )
     with pytest.raises(KdJaxError, match="1 phases have failed.*row 'diverging', seed 0"):
       works(tmp_path / 'study', rows=rows)
     told = json.loads((tmp_path / 'study' / 'study.json').read_text())
     assert [run['finished'] for run in told['runs']] == [True, False]
-    finished = {path: path.read_bytes() for path in (tmp_path / 'study').glob('phases/*/phases/*/result.json')}
-    with pytest.raises(KdJaxError, match='1 phases have failed'):  # the one that is finished is not trained again
+    finished = {
+      path: path.read_bytes() for path in (tmp_path / 'study').glob('phases/*/phases/*/result.json')
+    }
+    # the one that is finished is not trained again
+    with pytest.raises(KdJaxError, match='1 phases have failed'):
       works(tmp_path / 'study', rows=rows)
-    assert len(finished) == 1 and all(path.read_bytes() == content for path, content in finished.items())
+    assert len(finished) == 1 and all(
+      path.read_bytes() == content for path, content in finished.items()
+    )
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path):
@@ -278,7 +360,11 @@ def test_a_row_that_cannot_run_stops_the_study_before_it_starts(tmp_path):
 
 def test_teachers_that_a_row_has_for_itself_count(whole, works, tmp_path):
   """One teacher is imported and free; MKD trains two more."""
-  rows = (Row('KD', {'method': 'kd'}, seeds=1), Row('MKD', {'method': 'mkd'}, seeds=1), Row('TAKD', TAKD, seeds=1))
+  rows = (
+    Row('KD', {'method': 'kd'}, seeds=1),
+    Row('MKD', {'method': 'mkd'}, seeds=1),
+    Row('TAKD', TAKD, seeds=1),
+  )
   works(tmp_path / 'study', rows=rows)
   kd, mkd, takd = json.loads((tmp_path / 'study' / 'results.json').read_text())
   assert (kd['passes'], mkd['passes'], takd['passes']) == (2, 6, 4)
@@ -291,22 +377,34 @@ def test_a_teacher_is_free_only_where_another_row_has_it():
     return tasks.shared_teachers(tasks.Plan(of).now(Path('nowhere'))[0])
 
   kd, mkd = Row('KD', {'method': 'kd'}, seeds=2), Row('MKD', {'method': 'mkd'}, seeds=1)
-  assert free(kd) == free(kd, mkd) == set()  # each seed of KD has a teacher, but no other row has it
+  # each seed of KD has a teacher, but no other row has it
+  assert free(kd) == free(kd, mkd) == set()
   pkd = Row('PKD', {'method': 'pkd'}, seeds=1)
   assert free(kd, mkd, pkd) == {('KD', 'teacher'), ('PKD', 'teacher')}
   assert free(kd, Row('other data', {'method': 'kd', 'train_examples': 32}, seeds=1)) == set()
 
 
-def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(tmp_path, monkeypatch):
+def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(
+  tmp_path, monkeypatch
+):
   """A program is made for each row, not for each seed: neither seed nor weights are in it."""
   made, make = [], assembly.step.population_step
-  monkeypatch.setattr(assembly.step, 'population_step', lambda *given, **more: made.append(given) or make(*given, **more))
-  rows = [Row('NOKD', {'method': 'nokd'}, seeds=3), Row('KD', {'method': 'kd', 'kd.alpha': 0.2}, seeds=2)]
+  monkeypatch.setattr(
+    assembly.step,
+    'population_step',
+    lambda *given, **more: made.append(given) or make(*given, **more),
+  )
+  rows = [
+    Row('NOKD', {'method': 'nokd'}, seeds=3),
+    Row('KD', {'method': 'kd', 'kd.alpha': 0.2}, seeds=2),
+  ]
   work(tmp_path / 'together', *rows)
   assert len(made) == 3  # NOKD's, KD's, and of KD's teacher
   monkeypatch.setattr(workers, 'Programs', lambda: programs.Programs(kept=0))
   work(tmp_path / 'apart', *rows)
-  together, apart = (json.loads((tmp_path / name / 'results.json').read_text()) for name in ('together', 'apart'))
+  together, apart = (
+    json.loads((tmp_path / name / 'results.json').read_text()) for name in ('together', 'apart')
+  )
   assert len(made) == 3 + 3 + 2 + 2
   assert [row['last_sha256'] for row in together] == [row['last_sha256'] for row in apart]
 
@@ -318,8 +416,16 @@ def test_what_changes_a_phase_changes_its_hash():
     return {t.phase.name: t.identity for t in tasks.Plan(of).tasks(of.finals(row, {})[0])}
 
   usual = identities()
-  for key, value in {'epochs': 3, 'batch_size': 16, 'learning_rate': 0.2, 'train_examples': 32, 'flip': True, 'seed': 0}.items():
-    assert (identities(**{key: value}) == usual) == (key == 'seed'), key  # the row's own seed goes before it
+  for key, value in {
+    'epochs': 3,
+    'batch_size': 16,
+    'learning_rate': 0.2,
+    'train_examples': 32,
+    'flip': True,
+    'seed': 0,
+  }.items():
+    # the row's own seed goes before it
+    assert (identities(**{key: value}) == usual) == (key == 'seed'), key
   alpha = identities(**{'kd.alpha': 0.1})
   assert alpha['teacher'] == usual['teacher'] and alpha['student'] != usual['student']
   assert identities(log_every=7, data_placement='host') == usual
@@ -329,37 +435,64 @@ def test_whose_weights_a_phase_draws_is_in_its_hash_where_they_are_not_its_own()
   row = Row('KD', {'method': 'kd', 'baseline': True}, seeds=1)
   prepared = tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])[0].prepared
   phases = {phase.name: phase for phase in prepared.phases}
-  described = {name: tasks.described_phase(phase, {'teacher': ''}) for name, phase in phases.items()}
-  assert {name: of.get('draws_as') for name, of in described.items()} == {'teacher': None, 'baseline': 'student', 'student': None}
+  described = {
+    name: tasks.described_phase(phase, {'teacher': ''}) for name, phase in phases.items()
+  }
+  assert {name: of.get('draws_as') for name, of in described.items()} == {
+    'teacher': None,
+    'baseline': 'student',
+    'student': None,
+  }
   assert 'draws_as' not in described['student']  # recorded studies know it without
 
 
 def test_so_does_what_a_teacher_s_file_does_not_state(tmp_path):
   spec = models.NetworkSpec('thin_resnet8', 10, (16, 16, 1))
-  torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec))
+  torch_writer.write(
+    tmp_path / 'bare.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec)
+  )
 
   def rows(**changed):
-    teacher = {'method': 'kd', 'teacher': 'thin_resnet8', 'teacher_checkpoint': str(tmp_path / 'bare.pth')}
+    teacher = {
+      'method': 'kd',
+      'teacher': 'thin_resnet8',
+      'teacher_checkpoint': str(tmp_path / 'bare.pth'),
+    }
     return Row('KD', teacher | changed, seeds=1)
 
   def identities(**changed):
     row = rows(**changed)
-    return {t.phase.name: t.identity for t in tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])}
+    return {
+      t.phase.name: t.identity for t in tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])
+    }
 
   given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
-  assert identities() == identities(teacher_mean=(), teacher_relu_placement='block') != identities(**given)
+  assert (
+    identities()
+    == identities(teacher_mean=(), teacher_relu_placement='block')
+    != identities(**given)
+  )
   said = []
   for changed in ({}, given, given):
     work(tmp_path / 'study', rows(epochs=1, **changed), say=said.append)
-  told = [line.partition(' on the test images')[2] for line in said if 'from ' in line and 'on the test images' in line]
-  assert told == [f", with {made} and relu_placement 'block'." for made in ('pixels in [0, 1] as they are', 'mean 0.3, std 0.4')]
+  told = [
+    line.partition(' on the test images')[2]
+    for line in said
+    if 'from ' in line and 'on the test images' in line
+  ]
+  assert told == [
+    f", with {made} and relu_placement 'block'."
+    for made in ('pixels in [0, 1] as they are', 'mean 0.3, std 0.4')
+  ]
 
 
 def test_so_does_an_image_more_among_the_unlabelled_ones(tmp_path):
   row = Row('STL', {'method': 'stl', 'unlabelled_dataset': str(tmp_path), 'image_size': 0}, seeds=1)
 
   def identities():
-    return {t.phase.name: t.identity for t in tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])}
+    return {
+      t.phase.name: t.identity for t in tasks.Plan(study(row)).tasks(study(row).finals(row, {})[0])
+    }
 
   Image.new('L', (20, 20), 80).save(tmp_path / '1.png')
   before = identities()

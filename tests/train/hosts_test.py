@@ -1,4 +1,6 @@
-"""Several processes that share a run, by the command line: on the loopback, with two pretended devices each."""
+"""Several processes that share a run, by the command line: on the loopback, with two pretended
+devices each.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,23 @@ from kd_jax.types import KdJaxError, NetworkSpec
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-# Five steps an epoch, at a low rate, since RKD's steps amplify the rounding of float32; the teacher is there already.
-RUN = ('--config=digits_kd', '--config.method=rkd', '--config.teacher=thin_resnet8', '--config.baseline=False',
-       '--config.train_examples=80', '--config.validation_examples=40',
-       '--config.eval_examples=37', '--config.batch_size=16', '--config.learning_rate=.001',
-       '--config.log_every=1')  # fmt: skip
+# Five steps an epoch, at a low rate, since RKD's steps amplify the rounding of float32; the teacher
+# is there already.
+RUN = (
+  '--config=digits_kd',
+  '--config.method=rkd',
+  '--config.teacher=thin_resnet8',
+  '--config.baseline=False',
+  '--config.train_examples=80',
+  '--config.validation_examples=40',
+  '--config.eval_examples=37',
+  '--config.batch_size=16',
+  '--config.learning_rate=.001',
+  '--config.log_every=1',
+)
 PATIENCE = 300
-OWN = ('seconds', 'images_per_second', 'flops_alone', 'best_sha256', 'last_sha256')  # of results, what rounding and time decide
+# of results, what rounding and time decide
+OWN = ('seconds', 'images_per_second', 'flops_alone', 'best_sha256', 'last_sha256')
 
 
 class Ended(NamedTuple):
@@ -46,20 +58,41 @@ class Started:
       free.bind(('localhost', 0))
       port = free.getsockname()[1]
     environment = {k: v for k, v in os.environ.items() if not k.startswith('SLURM_')} | {
-      'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-      'JAX_ENABLE_COMPILATION_CACHE': '0',  # nothing of other runs, and no complaint of jax's that it cannot be written
-      'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}  # fmt: skip
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+      # nothing of other runs, and no complaint of jax's that it cannot be written
+      'JAX_ENABLE_COMPILATION_CACHE': '0',
+      'PYTHONPATH': str(ROOT),
+      'PYTHONUNBUFFERED': '1',
+    }
     self.files, self.processes = [], []
     teacher = folder.parent / 'teacher'
     if not teacher.exists():
       spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
       checkpoints.save_network(teacher, spec, tiny.variables(models.build(spec)), {})
     for number in range(count):
-      joined = (f'--coordinator_address=localhost:{port}', f'--num_processes={count}', f'--process_id={number}') if count > 1 else ()
+      joined = (
+        (
+          f'--coordinator_address=localhost:{port}',
+          f'--num_processes={count}',
+          f'--process_id={number}',
+        )
+        if count > 1
+        else ()
+      )
       files = [folder.parent / f'{folder.name}.{count}.{number}.{name}' for name in ('out', 'err')]
       with open(files[0], 'w') as out, open(files[1], 'w') as err:
-        command = [sys.executable, str(ROOT / 'launch.py'), *RUN, f'--config.teacher_checkpoint={teacher}', f'--workdir={folder}']
-        self.processes.append(subprocess.Popen([*command, *flags, *joined], stdout=out, stderr=err, env=environment))
+        command = [
+          sys.executable,
+          str(ROOT / 'launch.py'),
+          *RUN,
+          f'--config.teacher_checkpoint={teacher}',
+          f'--workdir={folder}',
+        ]
+        self.processes.append(
+          subprocess.Popen([*command, *flags, *joined], stdout=out, stderr=err, env=environment)
+        )
       self.files.append(files)
 
   def wait_for(self, said: str) -> None:
@@ -78,20 +111,31 @@ class Started:
         with contextlib.suppress(ProcessLookupError):
           process.kill()
         process.wait()
-    return [Ended(process.returncode, *(file.read_text() for file in files))
-            for process, files in zip(self.processes, self.files, strict=True)]  # fmt: skip
+    return [
+      Ended(process.returncode, *(file.read_text() for file in files))
+      for process, files in zip(self.processes, self.files, strict=True)
+    ]
 
 
 def assert_equal_to_rounding(folder: Path, other: Path) -> None:
   rows, others = (records.read_json(each / 'results.json') for each in (folder, other))
   assert [row['name'] for row in rows] == ['teacher', 'student'] and len(others) == 2
   for row, theirs in zip(rows, others, strict=True):
-    assert {k: v for k, v in row.items() if k not in OWN} == {k: v for k, v in theirs.items() if k not in OWN}
+    assert {k: v for k, v in row.items() if k not in OWN} == {
+      k: v for k, v in theirs.items() if k not in OWN
+    }
   for row in rows[1:]:
-    ours, their = (checkpoints.load_network(each / 'networks' / row['name'])[1] for each in (folder, other))
+    ours, their = (
+      checkpoints.load_network(each / 'networks' / row['name'])[1] for each in (folder, other)
+    )
     assert max(jax.tree.leaves(jax.tree.map(lambda x, y: np.abs(x - y).max(), ours, their))) <= 1e-5
-    history, longer = (records.read_history(each / 'phases' / row['name'] / 'history.csv') for each in (folder, other))
-    assert [h['train_loss'] for h in history] == pytest.approx([h['train_loss'] for h in longer], rel=1e-5)
+    history, longer = (
+      records.read_history(each / 'phases' / row['name'] / 'history.csv')
+      for each in (folder, other)
+    )
+    assert [h['train_loss'] for h in history] == pytest.approx(
+      [h['train_loss'] for h in longer], rel=1e-5
+    )
 
 
 @pytest.fixture(scope='module')
@@ -103,13 +147,18 @@ def alone(tmp_path_factory):
   return folder
 
 
-@pytest.mark.parametrize(('count', 'flags'), [
-  (2, ()),
-  pytest.param(2, ('--config.parallel=pmap',), marks=pytest.mark.slow),
-  pytest.param(2, ('--config.data_placement=host',), marks=pytest.mark.slow),
-  pytest.param(4, (), marks=pytest.mark.slow),
-  pytest.param(4, ('--config.parallel=pmap', '--config.data_placement=host'), marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('count', 'flags'),
+  [
+    (2, ()),
+    pytest.param(2, ('--config.parallel=pmap',), marks=pytest.mark.slow),
+    pytest.param(2, ('--config.data_placement=host',), marks=pytest.mark.slow),
+    pytest.param(4, (), marks=pytest.mark.slow),
+    pytest.param(
+      4, ('--config.parallel=pmap', '--config.data_placement=host'), marks=pytest.mark.slow
+    ),
+  ],
+)
 def test_several_processes_end_as_one(tmp_path, alone, count, flags):
   first, *others = Started(tmp_path / 'run', count, '--config.epochs=1', *flags).ended()
   assert first.status == 0 and not first.err and f'Results lie in {tmp_path / "run"}' in first.out
@@ -119,8 +168,11 @@ def test_several_processes_end_as_one(tmp_path, alone, count, flags):
 
 @pytest.mark.slow
 def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
-  """Both are gone on with: by as many processes, by one; the end is that of a run that nobody disturbed."""
-  epochs = '--config.epochs=6', '--config.method=kd'  # over thirty steps RKD amplifies even the rounding of another partition
+  """Both are gone on with: by as many processes, by one; the end is that of a run that nobody
+  disturbed.
+  """
+  # over thirty steps RKD amplifies even the rounding of another partition
+  epochs = '--config.epochs=6', '--config.method=kd'
   (undisturbed,) = Started(tmp_path / 'undisturbed', 1, *epochs).ended()
   assert undisturbed.status == 0
 
@@ -128,7 +180,9 @@ def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
   stopped.wait_for('student, epoch 1')
   stopped.processes[1].send_signal(signal.SIGTERM)
   first, second = stopped.ended()
-  assert (first.status, second.status) == (130, 130) and first.out.endswith('The same command goes on from here.\n')
+  assert (first.status, second.status) == (130, 130) and first.out.endswith(
+    'The same command goes on from here.\n'
+  )
   assert not first.err and second[1:] == ('', '')
 
   killed = Started(tmp_path / 'run', 2, *epochs)
@@ -150,13 +204,23 @@ def test_what_the_first_process_is_refused_all_are(tmp_path):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'config.json').write_text('{"epochs": 3}')
   for ended in Started(tmp_path / 'run', 2).ended():
-    assert ended.status == 2 and ended.err.count('\n') == 1 and 'holds a run with another configuration' in ended.err
+    assert (
+      ended.status == 2
+      and ended.err.count('\n') == 1
+      and 'holds a run with another configuration' in ended.err
+    )
 
 
 class TestPlace:
   @pytest.fixture(autouse=True)
   def nowhere(self, monkeypatch):
-    for name in ('SLURM_NTASKS', 'TPU_WORKER_HOSTNAMES', 'TPU_PROCESS_ADDRESSES', 'MEGASCALE_NUM_SLICES', *hosts._SLURM_STEP):
+    for name in (
+      'SLURM_NTASKS',
+      'TPU_WORKER_HOSTNAMES',
+      'TPU_PROCESS_ADDRESSES',
+      'MEGASCALE_NUM_SLICES',
+      *hosts._SLURM_STEP,
+    ):
       monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, 'exists', lambda path: False)  # no TPU
 
@@ -166,7 +230,9 @@ class TestPlace:
   def test_flags_say_it(self):
     assert hosts.place('localhost:1234', 2, 1) == hosts.Place('localhost:1234', 2, 1)
 
-  @pytest.mark.parametrize('flags', [('', 2, 0), ('one:1', 0, 0), ('one:1', 2, -1), ('one:1', 2, 2), ('one', 2, 0)])
+  @pytest.mark.parametrize(
+    'flags', [('', 2, 0), ('one:1', 0, 0), ('one:1', 2, -1), ('one:1', 2, 2), ('one', 2, 0)]
+  )
   def test_flags_go_together(self, flags):
     with pytest.raises(KdJaxError, match='need all of --coordinator_address=HOST:PORT'):
       hosts.place(*flags)
@@ -194,15 +260,33 @@ UNHEALTHY = 'E0101 00:00:00.0 1 coordination.h:1] UNAVAILABLE: unhealthy tasks (
 class TestWatch:
   """What becomes of the work, on a small command in its place."""
 
-  @pytest.mark.parametrize(('code', 'status', 'lines', 'shown'), [
-    ('', 0, 0, ''),
-    ('import sys; print("E0101 00:00:00 noise", file=sys.stderr); sys.exit("mine")', 1, 0, 'mine\n'),
-    ('import os; os._exit(75)', 75, 1, ''),
-    ('import os; os.abort()', 75, 1, ''),
-    (f'import os, sys; sys.stderr.write({UNHEALTHY!r}); sys.stderr.flush(); os._exit(75)', 75, 1, ''),
-    (f'import sys; sys.stderr.write({UNHEALTHY!r}); sys.exit("mine")', 1, 0, 'task 1\nhas crashed.\nmine\n'),
-    ('import os, signal; os.kill(os.getpid(), signal.SIGKILL)', 137, 1, ''),
-  ])  # fmt: skip
+  @pytest.mark.parametrize(
+    ('code', 'status', 'lines', 'shown'),
+    [
+      ('', 0, 0, ''),
+      (
+        'import sys; print("E0101 00:00:00 noise", file=sys.stderr); sys.exit("mine")',
+        1,
+        0,
+        'mine\n',
+      ),
+      ('import os; os._exit(75)', 75, 1, ''),
+      ('import os; os.abort()', 75, 1, ''),
+      (
+        f'import os, sys; sys.stderr.write({UNHEALTHY!r}); sys.stderr.flush(); os._exit(75)',
+        75,
+        1,
+        '',
+      ),
+      (
+        f'import sys; sys.stderr.write({UNHEALTHY!r}); sys.exit("mine")',
+        1,
+        0,
+        'task 1\nhas crashed.\nmine\n',
+      ),
+      ('import os, signal; os.kill(os.getpid(), signal.SIGKILL)', 137, 1, ''),
+    ],
+  )
   def test_its_end_is_one_line_and_a_status(self, capsys, code, status, lines, shown):
     said = []
     assert hosts.watch([sys.executable, '-c', code], said.append) == status
@@ -210,6 +294,15 @@ class TestWatch:
 
   def test_the_reason_is_in_the_line(self):
     said = []
-    line = 'F0101 00:00:00.0 1 client.h:1] Terminating: the coordination service is gone\\n*** stack'
-    hosts.watch([sys.executable, '-c', f'import os, sys; sys.stderr.write("{line}"); sys.stderr.flush(); os.abort()'], said.append)
+    line = (
+      'F0101 00:00:00.0 1 client.h:1] Terminating: the coordination service is gone\\n*** stack'
+    )
+    hosts.watch(
+      [
+        sys.executable,
+        '-c',
+        f'import os, sys; sys.stderr.write("{line}"); sys.stderr.flush(); os.abort()',
+      ],
+      said.append,
+    )
     assert len(said) == 1 and '(Terminating: the coordination service is gone)' in said[0]

@@ -22,7 +22,10 @@ def test_every_use_in_a_run_has_a_key_of_its_own():
   used = []
   for name in PHASES:
     phase = keys.phase_key(RUN, name)
-    used += [phase, *(keys.stream(phase, stream) for stream in (keys.INIT, keys.METHOD, keys.ORDER, keys.STEP))]
+    used += [
+      phase,
+      *(keys.stream(phase, stream) for stream in (keys.INIT, keys.METHOD, keys.ORDER, keys.STEP)),
+    ]
     steps = keys.stream(phase, keys.STEP)
     for number in range(20):
       step = jax.random.fold_in(steps, number)
@@ -41,5 +44,8 @@ def test_a_phases_key_depends_on_its_name_and_the_run_alone():
 
 
 def test_the_order_of_one_phase_is_not_that_of_another():
-  orders = [pipeline.order(keys.stream(keys.phase_key(RUN, name), keys.ORDER), (12,), (12,))(0)[0].tolist() for name in PHASES]
+  orders = [
+    pipeline.order(keys.stream(keys.phase_key(RUN, name), keys.ORDER), (12,), (12,))(0)[0].tolist()
+    for name in PHASES
+  ]
   assert len({tuple(order) for order in orders}) == len(PHASES)

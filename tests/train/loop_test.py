@@ -32,19 +32,31 @@ def step(state: TrainState, frozen: Frozen, sources, index, position):
   w = state.params['student']['w'] * 0.9 + 0.1 * noise + sources
   stats = {'student': {'seen': state.stats['student']['seen'] + w}, 'method': {}}
   loss = jnp.square(w).sum()
-  metrics = {'loss': (loss, 1.0), 'term/square': (loss, 1.0), 'accuracy': (jnp.float32(1), jnp.float32(4))}
+  metrics = {
+    'loss': (loss, 1.0),
+    'term/square': (loss, 1.0),
+    'accuracy': (jnp.float32(1), jnp.float32(4)),
+  }
   params = {'student': {'w': w}, 'method': {}}
-  return TrainState(state.step + 1, params, stats, {'momentum': state.opt_state['momentum'] * 0.5 + w}), metrics
+  return TrainState(
+    state.step + 1, params, stats, {'momentum': state.opt_state['momentum'] * 0.5 + w}
+  ), metrics
 
 
 def first() -> TrainState:
   zero = jnp.zeros(3)
-  return TrainState(jnp.zeros((), jnp.int32), {'student': {'w': zero}, 'method': {}}, {'student': {'seen': zero}, 'method': {}},
-                    {'momentum': zero})  # fmt: skip
+  return TrainState(
+    jnp.zeros((), jnp.int32),
+    {'student': {'w': zero}, 'method': {}},
+    {'student': {'seen': zero}, 'method': {}},
+    {'momentum': zero},
+  )
 
 
 def phase(epochs: int = EPOCHS, stop=None) -> Phase:
-  return Phase('made up', 'student', 'none', None, SPEC, (), epochs, Optimiser(), {'train': 8}, stop=stop)
+  return Phase(
+    'made up', 'student', 'none', None, SPEC, (), epochs, Optimiser(), {'train': 8}, stop=stop
+  )
 
 
 USUAL = phase()
@@ -79,37 +91,73 @@ def work(*, step=step, fed=None) -> loop.Work:
   def together(states, *rest):
     return tuple(zip(*(step(state, *rest) for state in states), strict=True))
 
-  return loop.Work(together, feed, 1, (), 'validation_accuracy', lambda tree: jax.tree.map(jnp.array, tree), PER_EPOCH, 8)
+  return loop.Work(
+    together,
+    feed,
+    1,
+    (),
+    'validation_accuracy',
+    lambda tree: jax.tree.map(jnp.array, tree),
+    PER_EPOCH,
+    8,
+  )
 
 
-def member(accuracies=None, *, start: TrainState | None = None, watcher=None, phase=USUAL) -> loop.Member:
+def member(
+  accuracies=None, *, start: TrainState | None = None, watcher=None, phase=USUAL
+) -> loop.Member:
   """Validation accuracies come from a list, or from the weights."""
   asked = iter(accuracies or ())
 
   def validate(now):
     value = next(asked) if accuracies else float(jnp.tanh(now.params['student']['w'].sum()))
-    return {'validation_accuracy': value, 'validation_loss': 0.0, 'teacher_validation_accuracy': 0.5}
+    return {
+      'validation_accuracy': value,
+      'validation_loss': 0.0,
+      'teacher_validation_accuracy': 0.5,
+    }
 
-  return loop.Member(phase, start or first(), validate, lambda at: 0.1 / (1 + at), watcher or Watcher())
+  return loop.Member(
+    phase, start or first(), validate, lambda at: 0.1 / (1 + at), watcher or Watcher()
+  )
 
 
-def run_all(folder, members, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0) -> list[loop.Finished]:
+def run_all(
+  folder, members, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0
+) -> list[loop.Finished]:
   with Checkpoints(folder) as checkpoints:
-    return loop.run(members, Frozen((), {}, jax.random.key(key)), made or work(), checkpoints, log_every=log_every)
+    return loop.run(
+      members, Frozen((), {}, jax.random.key(key)), made or work(), checkpoints, log_every=log_every
+    )
 
 
-def run(folder, accuracies=None, *, step=step, fed=None, watcher=None, log_every: int = 2, phase=USUAL, key: int = 0) -> loop.Finished:
+def run(
+  folder,
+  accuracies=None,
+  *,
+  step=step,
+  fed=None,
+  watcher=None,
+  log_every: int = 2,
+  phase=USUAL,
+  key: int = 0,
+) -> loop.Finished:
   one = member(accuracies, watcher=watcher, phase=phase)
   (finished,) = run_all(folder, [one], work(step=step, fed=fed), log_every=log_every, key=key)
   return finished
 
 
 def untimed(history):
-  return [{k: v for k, v in row.items() if k not in ('seconds', 'images_per_second')} for row in history]
+  return [
+    {k: v for k, v in row.items() if k not in ('seconds', 'images_per_second')} for row in history
+  ]
 
 
 class TestSelection:
-  @pytest.mark.parametrize(('accuracies', 'best'), [([0.1, 0.5, 0.3], 2), ([0.5, 0.5, 0.5], 1), ([0.1, 0.2, 0.3], 3), ([0, 0, 0], 1)])
+  @pytest.mark.parametrize(
+    ('accuracies', 'best'),
+    [([0.1, 0.5, 0.3], 2), ([0.5, 0.5, 0.5], 1), ([0.1, 0.2, 0.3], 3), ([0, 0, 0], 1)],
+  )
   def test_the_best_epoch_is_the_first_with_the_highest_metric(self, tmp_path, accuracies, best):
     finished = run(tmp_path, accuracies)
     assert finished.best_epoch == best and [row['epoch'] for row in finished.history] == [1, 2, 3]
@@ -120,7 +168,9 @@ class TestSelection:
     current, frozen = first(), Frozen((), {}, jax.random.key(0))
     for at in range(steps):
       current, _ = step(current, frozen, jnp.float32(0.01 * at), (), ())
-    return jax.device_get({'params': current.params['student'], 'batch_stats': current.stats['student']})
+    return jax.device_get(
+      {'params': current.params['student'], 'batch_stats': current.stats['student']}
+    )
 
   def test_the_last_is_kept_beside_it(self, tmp_path):
     finished = run(tmp_path, [0.9, 0.1, 0.1])
@@ -136,7 +186,11 @@ class TestRecords:
     assert row['epoch'] == 1 and row['train_accuracy'] == 0.25 and row['validation_accuracy'] == 0.1
     assert row['learning_rate'] == pytest.approx(0.1 / PER_EPOCH)  # of the epoch's last step
     assert row['train_loss'] == row['terms']['square'] > 0 and row['images_per_second'] > 0
-    assert watcher.started == [('made up', 0)] and [len(history) for history in watcher.epochs] == [1, 2, 3]
+    assert watcher.started == [('made up', 0)] and [len(history) for history in watcher.epochs] == [
+      1,
+      2,
+      3,
+    ]
     assert watcher.epochs[-1] == finished.history and finished.seconds > 0
 
   def test_without_labels_there_is_no_training_accuracy(self, tmp_path):
@@ -147,7 +201,9 @@ class TestRecords:
     means, watcher = [], Watcher()
     watcher.step = lambda at, found, images: means.append(found)
     finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher, step=unlabelled)
-    assert [row['train_accuracy'] for row in finished.history] == [None] * EPOCHS and finished.history[0]['train_loss'] > 0
+    assert [row['train_accuracy'] for row in finished.history] == [
+      None
+    ] * EPOCHS and finished.history[0]['train_loss'] > 0
     assert means and not any('accuracy' in found for found in means)
 
   def test_each_epoch_has_means_of_its_own(self, tmp_path):
@@ -156,7 +212,9 @@ class TestRecords:
       current, metrics = step(current, frozen, jnp.float32(0.01 * at), (), ())
       losses.append(float(metrics['loss'][0]))
     finished = run(tmp_path)
-    assert [row['train_loss'] for row in finished.history] == pytest.approx(np.reshape(losses, (EPOCHS, -1)).mean(1), rel=1e-6)
+    assert [row['train_loss'] for row in finished.history] == pytest.approx(
+      np.reshape(losses, (EPOCHS, -1)).mean(1), rel=1e-6
+    )
 
   def test_how_often_metrics_are_looked_at_changes_nothing(self, tmp_path):
     often, seldom = (run(tmp_path / str(every), log_every=every) for every in (1, 100))
@@ -179,12 +237,16 @@ class TestStop:
       return student >= teacher
 
     finished = run(tmp_path, [0.1, 0.5, 0.9], phase=phase(stop=enough))
-    assert seen == [(0.1, 0.5), (0.5, 0.5)] and len(finished.history) == 2 and finished.best_epoch == 2
+    assert (
+      seen == [(0.1, 0.5), (0.5, 0.5)] and len(finished.history) == 2 and finished.best_epoch == 2
+    )
 
   def test_a_phase_that_ended_early_is_not_gone_on_with(self, tmp_path):
     run(tmp_path, [0.1, 0.5], phase=phase(stop=lambda student, teacher: student >= teacher))
     fed = []
-    again = run(tmp_path, [], fed=fed, phase=phase(stop=lambda student, teacher: student >= teacher))
+    again = run(
+      tmp_path, [], fed=fed, phase=phase(stop=lambda student, teacher: student >= teacher)
+    )
     assert not fed and len(again.history) == 2
 
 
@@ -199,7 +261,10 @@ class TestInterruption:
     resumed = run(tmp_path / 'stopped', fed=fed, watcher=watcher)
     assert fed == list(range(after, EPOCHS * PER_EPOCH)) and watcher.started == [('made up', after)]
     chex.assert_trees_all_equal((resumed.best, resumed.last), (undisturbed.best, undisturbed.last))
-    assert untimed(resumed.history) == untimed(undisturbed.history) and resumed.best_epoch == undisturbed.best_epoch
+    assert (
+      untimed(resumed.history) == untimed(undisturbed.history)
+      and resumed.best_epoch == undisturbed.best_epoch
+    )
 
   def test_again_and_again(self, tmp_path):
     undisturbed = run(tmp_path / 'undisturbed')
@@ -230,14 +295,22 @@ class TestCompany:
   @staticmethod
   def members(watchers=(None, None)):
     other = first()._replace(params={'student': {'w': jnp.ones(3)}, 'method': {}})
-    return [member([0.1, 0.5, 0.3], watcher=watchers[0]), member([0.3, 0.2, 0.1], start=other, watcher=watchers[1])]
+    return [
+      member([0.1, 0.5, 0.3], watcher=watchers[0]),
+      member([0.3, 0.2, 0.1], start=other, watcher=watchers[1]),
+    ]
 
   def test_each_ends_where_it_ends_alone(self, tmp_path):
     together = run_all(tmp_path / 'together', self.members())
     for number, one in enumerate(self.members()):
       (alone,) = run_all(tmp_path / str(number), [one])
-      chex.assert_trees_all_equal((together[number].best, together[number].last), (alone.best, alone.last))
-      assert untimed(together[number].history) == untimed(alone.history) and together[number].best_epoch == alone.best_epoch
+      chex.assert_trees_all_equal(
+        (together[number].best, together[number].last), (alone.best, alone.last)
+      )
+      assert (
+        untimed(together[number].history) == untimed(alone.history)
+        and together[number].best_epoch == alone.best_epoch
+      )
     assert [finished.best_epoch for finished in together] == [2, 1]
 
   def test_each_has_its_share_of_the_time(self, tmp_path):
@@ -247,16 +320,26 @@ class TestCompany:
   def test_what_is_shown_counts_the_images_of_all(self, tmp_path):
     watchers = Watcher(), Watcher()
     run_all(tmp_path, self.members(watchers))
-    assert [sum(images for _, images, _ in watcher.steps) for watcher in watchers] == [2 * 8 * EPOCHS * PER_EPOCH] * 2
+    assert [sum(images for _, images, _ in watcher.steps) for watcher in watchers] == [
+      2 * 8 * EPOCHS * PER_EPOCH
+    ] * 2
 
   @pytest.mark.parametrize('after', [1, PER_EPOCH, PER_EPOCH + 2])
   def test_going_on_after_an_interruption(self, tmp_path, after):
-    undisturbed = run_all(tmp_path / 'undisturbed', [member(), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))])
-    stopped = [member(watcher=Watcher(after)), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))]
+    undisturbed = run_all(
+      tmp_path / 'undisturbed',
+      [member(), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))],
+    )
+    stopped = [
+      member(watcher=Watcher(after)),
+      member(start=first()._replace(opt_state={'momentum': jnp.ones(3)})),
+    ]
     with pytest.raises(loop.Interrupted):
       run_all(tmp_path / 'stopped', stopped)
     watchers = Watcher(), Watcher()
-    resumed = run_all(tmp_path / 'stopped', [m._replace(watcher=w) for m, w in zip(stopped, watchers, strict=True)])
+    resumed = run_all(
+      tmp_path / 'stopped', [m._replace(watcher=w) for m, w in zip(stopped, watchers, strict=True)]
+    )
     assert [w.started for w in watchers] == [[('made up', after)]] * 2
     for one, other in zip(resumed, undisturbed, strict=True):
       chex.assert_trees_all_equal((one.best, one.last), (other.best, other.last))
@@ -286,7 +369,9 @@ def test_several_steps_in_a_call(tmp_path, per_call):
   for ours, theirs in zip(untimed(finished.history), untimed(alone.history), strict=True):
     assert ours.pop('terms') == pytest.approx(theirs.pop('terms'), rel=1e-6)
     assert ours == pytest.approx(theirs, rel=1e-6)
-  assert sum(count for _, count in asked) == EPOCHS * PER_EPOCH and max(count for _, count in asked) == min(per_call, PER_EPOCH)
+  assert sum(count for _, count in asked) == EPOCHS * PER_EPOCH and max(
+    count for _, count in asked
+  ) == min(per_call, PER_EPOCH)
   assert finished.history[1]['images_per_second'] > 0
 
 

@@ -1,4 +1,7 @@
-"""The real steps lower for NVIDIA GPUs and TPUs, on a machine that has neither. (Lowered, not compiled: that needs the device.)"""
+"""The real steps lower for NVIDIA GPUs and TPUs, on a machine that has neither.
+
+(Lowered, not compiled: that needs the device.)
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,19 @@ from tests import tiny
 PLATFORMS = ('cuda', 'tpu')
 BATCH = 128
 CASES = [case for case in tiny.cases() if case.recipe == 'written']
-SOURCES = (Source(jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8), jax.ShapeDtypeStruct((50_000,), jnp.int32)),)
+SOURCES = (
+  Source(
+    jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8), jax.ShapeDtypeStruct((50_000,), jnp.int32)
+  ),
+)
 INDEX = (jax.ShapeDtypeStruct((BATCH,), jnp.int32),)
 
 
 @functools.cache
 def network(name: str, dtype: str, placement: str = 'block'):
-  return models.build(NetworkSpec(name, 10, (32, 32, 3), placement, (0.49, 0.48, 0.45), (0.2, 0.2, 0.2), dtype))
+  return models.build(
+    NetworkSpec(name, 10, (32, 32, 3), placement, (0.49, 0.48, 0.45), (0.2, 0.2, 0.2), dtype)
+  )
 
 
 @functools.cache
@@ -33,16 +42,34 @@ def known(name: str, dtype: str, placement: str):
 
 
 def train_step(case: tiny.Case, dtype: str):
-  """The jitted training step of a case, ResNet26 → ResNet8 on CIFAR-10, and its arguments as shapes."""
-  student, teacher, method = network('resnet8', dtype, case.placement), network('resnet26', dtype, case.placement), case.method()
+  """The jitted training step of a case, ResNet26 → ResNet8 on CIFAR-10, and its arguments as
+  shapes.
+  """
+  student, teacher, method = (
+    network('resnet8', dtype, case.placement),
+    network('resnet26', dtype, case.placement),
+    case.method(),
+  )
   weights = (models.shapes(teacher),) * case.teachers
-  own = jax.eval_shape(lambda key, weights: method.init(
-    key, known('resnet8', dtype, case.placement),
-    tuple(known('resnet26', dtype, case.placement)._replace(variables=w) for w in weights)), jax.random.key(0), weights)  # fmt: skip
+  own = jax.eval_shape(
+    lambda key, weights: method.init(
+      key,
+      known('resnet8', dtype, case.placement),
+      tuple(known('resnet26', dtype, case.placement)._replace(variables=w) for w in weights),
+    ),
+    jax.random.key(0),
+    weights,
+  )
   sgd = optim.sgd(Optimiser(), optim.learning_rate(Optimiser(), 1000), method.trains)
-  first = jax.eval_shape(lambda variables, own: state.create(variables, own, sgd), models.shapes(student), own)
-  views = {view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()}
-  made = step.train_step(student, (teacher,) * case.teachers, method, sgd, pipeline.preprocess(views))
+  first = jax.eval_shape(
+    lambda variables, own: state.create(variables, own, sgd), models.shapes(student), own
+  )
+  views = {
+    view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()
+  }
+  made = step.train_step(
+    student, (teacher,) * case.teachers, method, sgd, pipeline.preprocess(views)
+  )
   frozen = Frozen(weights, own.consts, jax.eval_shape(lambda: jax.random.key(0)))
   return parallel.make('jit', devices=1).train(made, False), (first, frozen, SOURCES, INDEX, INDEX)
 
@@ -59,18 +86,26 @@ def test_training_step(case):
 
 @pytest.mark.parametrize('name', ['kd', 'ab', 'rkd'])
 def test_training_step_in_bfloat16(name):
-  """Every convolution of the networks sees bfloat16 alone (connectors are products, in float32); the state stays in float32."""
+  """Every convolution of the networks sees bfloat16 alone (connectors are products, in float32);
+  the state stays in float32.
+  """
   compiled, arguments = train_step(tiny.Case(name, 'written', 1), 'bfloat16')
-  convolutions = [line for line in lowered(compiled, arguments).splitlines() if 'stablehlo.convolution' in line]
+  convolutions = [
+    line for line in lowered(compiled, arguments).splitlines() if 'stablehlo.convolution' in line
+  ]
   assert convolutions and not any('xf32>' in line for line in convolutions)
   after, _ = jax.eval_shape(compiled, *arguments)
-  assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.stats))} == {np.dtype(np.float32)}
+  assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.stats))} == {
+    np.dtype(np.float32)
+  }
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_evaluation_step(dtype):
   student = network('resnet8', dtype)
-  compiled = parallel.make('jit', devices=1).evaluate(step.evaluation_step(student, pipeline.to_unit), False)
+  compiled = parallel.make('jit', devices=1).evaluate(
+    step.evaluation_step(student, pipeline.to_unit), False
+  )
   mask = jax.ShapeDtypeStruct((BATCH,), jnp.float32)
   text = lowered(compiled, (models.shapes(student), SOURCES, INDEX, mask))
   assert ('xbf16>' in text) == (dtype == 'bfloat16')

@@ -18,14 +18,18 @@ def pair(value, count):
 
 
 def test_add_sums_both_parts():
-  totals = metrics.add({}, [{'loss': pair(2, 1), 'accuracy': pair(3, 4)}, {'loss': pair(4, 1), 'accuracy': pair(1, 4)}])
+  totals = metrics.add(
+    {}, [{'loss': pair(2, 1), 'accuracy': pair(3, 4)}, {'loss': pair(4, 1), 'accuracy': pair(1, 4)}]
+  )
   assert totals == {'loss': [6.0, 2.0], 'accuracy': [4.0, 8.0]}
   assert metrics.means(totals) == {'loss': 3.0, 'accuracy': 0.5}
 
 
 def test_add_leaves_what_it_is_given():
   before = {'loss': [1.0, 1.0]}
-  assert metrics.add(before, [{'loss': pair(2, 1)}]) == {'loss': [3.0, 2.0]} and before == {'loss': [1.0, 1.0]}
+  assert metrics.add(before, [{'loss': pair(2, 1)}]) == {'loss': [3.0, 2.0]} and before == {
+    'loss': [1.0, 1.0]
+  }
   assert metrics.add(before, []) == before
 
 
@@ -49,8 +53,12 @@ def test_a_mean_of_nothing_is_no_number():
 
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
 def test_a_term_that_is_no_number_is_named_before_the_loss(value):
-  with pytest.raises(KdJaxError, match="^'term/distillation' was .* step 7.*lower learning_rate") as caught:
-    metrics.check_finite({'accuracy': [1.0, 2.0], 'loss': [value, 2.0], 'term/distillation': [value, 2.0]}, 7)
+  with pytest.raises(
+    KdJaxError, match="^'term/distillation' was .* step 7.*lower learning_rate"
+  ) as caught:
+    metrics.check_finite(
+      {'accuracy': [1.0, 2.0], 'loss': [value, 2.0], 'term/distillation': [value, 2.0]}, 7
+    )
   assert len(str(caught.value).splitlines()) == 1
 
 

@@ -15,7 +15,10 @@ SPEC = Optimiser(learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=5e
 
 
 def torch_sgd(params, gradients, rates, spec: Optimiser):
-  """d = g + λp; b = μb + d (the first b is d); d = d + μb under Nesterov, else b; p = p − lr·d. As torch documents it."""
+  """d = g + λp; b = μb + d (the first b is d); d = d + μb under Nesterov, else b; p = p − lr·d.
+
+  As torch documents it.
+  """
   buffer = None
   for gradient, rate in zip(gradients, rates, strict=True):
     d = gradient(params) + spec.weight_decay * params
@@ -49,9 +52,16 @@ def ours(spec: Optimiser, steps: int, trains=trains_everything):
 
 @pytest.mark.usefixtures('float64')
 class TestSgd:
-  @pytest.mark.parametrize('spec', [
-    SPEC, SPEC._replace(nesterov=False), SPEC._replace(momentum=0.0, nesterov=False), SPEC._replace(weight_decay=0.1),
-  ], ids=['nesterov', 'momentum', 'plain', 'strong decay'])  # fmt: skip
+  @pytest.mark.parametrize(
+    'spec',
+    [
+      SPEC,
+      SPEC._replace(nesterov=False),
+      SPEC._replace(momentum=0.0, nesterov=False),
+      SPEC._replace(weight_decay=0.1),
+    ],
+    ids=['nesterov', 'momentum', 'plain', 'strong decay'],
+  )
   def test_fifty_steps_are_torchs(self, spec):
     start, params, rates = ours(spec, 50)
     expected = torch_sgd(start, gradients(50), rates, spec)
@@ -59,7 +69,9 @@ class TestSgd:
       np.testing.assert_allclose(leaf, expected, rtol=1e-6, atol=1e-8)
 
   def test_the_place_of_the_decay_matters(self):
-    """Decay after the momentum, uncoupled, parts from torch by far more than the tolerance above."""
+    """Decay after the momentum, uncoupled, parts from torch by far more than the
+    tolerance above.
+    """
     strong = SPEC._replace(weight_decay=0.1)
     start, params, rates = ours(strong, 50)
     uncoupled, buffer = start, None
@@ -72,14 +84,24 @@ class TestSgd:
   def test_what_is_not_trained_stays_bit_for_bit(self):
     start, params, rates = ours(SPEC, 50, trains=lambda path: path != ('method', 'c'))
     np.testing.assert_array_equal(params['method']['c'], start)
-    np.testing.assert_allclose(params['student']['w'], torch_sgd(start, gradients(50), rates, SPEC), rtol=1e-6, atol=1e-8)
-
+    np.testing.assert_allclose(
+      params['student']['w'], torch_sgd(start, gradients(50), rates, SPEC), rtol=1e-6, atol=1e-8
+    )
 
   def test_vectors_and_scalars_decay_as_matrices_do(self):
-    """BatchNorm's scales and biases, and the classifier's: torch decays all of them alike. By hand, one step without a gradient."""
+    """BatchNorm's scales and biases, and the classifier's: torch decays all of them alike.
+
+    By hand, one step without a gradient.
+    """
     spec = SPEC._replace(weight_decay=0.1, momentum=0.0, nesterov=False)
     sgd = optim.sgd(spec, optim.learning_rate(spec, 10), trains_everything)
-    params = {'student': {'scale': jnp.array([2.0, -1.0]), 'kernel': jnp.ones((2, 2)), 'temperature': jnp.array(3.0)}}
+    params = {
+      'student': {
+        'scale': jnp.array([2.0, -1.0]),
+        'kernel': jnp.ones((2, 2)),
+        'temperature': jnp.array(3.0),
+      }
+    }
     updates, _ = sgd.update(jax.tree.map(jnp.zeros_like, params), sgd.init(params), params)
     for name, leaf in optax.apply_updates(params, updates)['student'].items():
       np.testing.assert_allclose(leaf, (1 - 0.1 * 0.1) * params['student'][name], rtol=1e-12)
@@ -90,7 +112,14 @@ class TestLearningRate:
   def test_drops_at_a_third_and_two_thirds_rounded(self, steps):
     rate = optim.learning_rate(SPEC, steps)
     first, second = round(steps / 3), round(2 * steps / 3)
-    for step, expected in ((0, 0.1), (first - 1, 0.1), (first, 0.01), (second - 1, 0.01), (second, 0.001), (steps - 1, 0.001)):
+    for step, expected in (
+      (0, 0.1),
+      (first - 1, 0.1),
+      (first, 0.01),
+      (second - 1, 0.01),
+      (second, 0.001),
+      (steps - 1, 0.001),
+    ):
       assert float(rate(step)) == pytest.approx(expected, rel=1e-5)
 
   def test_no_drops(self):

@@ -29,7 +29,10 @@ def usual(case: tiny.Case) -> bool:
 
 
 def marked(cases):
-  return [pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.slow) for case in cases]
+  return [
+    pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.slow)
+    for case in cases
+  ]
 
 
 @pytest.mark.parametrize('error', [AssertionError(), RuntimeError('Unable to initialize backend')])
@@ -38,17 +41,24 @@ def test_a_platform_that_is_not_installed_is_one_line(monkeypatch, error):
     raise error
 
   monkeypatch.setattr(jax, 'devices', devices)
-  with pytest.raises(KdJaxError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has') as caught:
+  with pytest.raises(
+    KdJaxError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has'
+  ) as caught:
     parallel.find_devices()
   assert '\n' not in str(caught.value)
 
 
 def test_the_flags_of_determinism_are_set_once(monkeypatch):
-  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8 --xla_gpu_autotune_level=0')
+  monkeypatch.setenv(
+    'XLA_FLAGS', '--xla_force_host_platform_device_count=8 --xla_gpu_autotune_level=0'
+  )
   for _ in range(3):
     parallel.be_deterministic()
   assert sorted(os.environ['XLA_FLAGS'].split()) == [
-    '--xla_force_host_platform_device_count=8', '--xla_gpu_autotune_level=0', '--xla_gpu_deterministic_ops=true']  # fmt: skip
+    '--xla_force_host_platform_device_count=8',
+    '--xla_gpu_autotune_level=0',
+    '--xla_gpu_deterministic_ops=true',
+  ]
 
 
 def test_determinism_that_comes_too_late_is_refused_where_it_matters(monkeypatch):
@@ -65,35 +75,63 @@ def test_determinism_that_comes_too_late_is_refused_where_it_matters(monkeypatch
 
 def test_nothing_has_started_when_a_study_is_read(tmp_path):
   """Else XLA would have read its flags before a row could ask for determinism."""
-  code = ("import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', '--dry_run']\n"
-          'from kd_jax import estimate, main\nfrom kd_jax.train import parallel\nmain.settle_environment = lambda: None\n'
-          "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not yet')\nmain.command()")  # fmt: skip
-  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
-                        env={**os.environ, 'PYTHONPATH': str(ROOT)})  # fmt: skip
+  code = (
+    "import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', "
+    "'--dry_run']\n"
+    'from kd_jax import estimate, main\nfrom kd_jax.train import parallel\nmain.settle_environment '
+    '= lambda: None\n'
+    "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not "
+    "yet')\nmain.command()"
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+  )
   assert done.stdout == 'not yet\n', done.stderr
 
 
 def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
   """XLA reads them once. Where they come later, the images of a study have started it."""
-  code = ("import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', '--workdir=w']\n"
-          'from kd_jax import main, tasks\nfrom kd_jax.train import parallel\nmain.settle_environment = lambda: None\n'
-          'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  sys.exit()\n'
-          'parallel.find_devices = find_devices\nmain.command()')  # fmt: skip
-  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
-                        env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''})  # fmt: skip
+  code = (
+    "import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', "
+    "'--config.deterministic=True', '--workdir=w']\n"
+    'from kd_jax import main, tasks\nfrom kd_jax.train import parallel\nmain.settle_environment = '
+    'lambda: None\n'
+    'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  '
+    'sys.exit()\n'
+    'parallel.find_devices = find_devices\nmain.command()'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
+  )
   assert done.stdout == f'False {" ".join(parallel._DETERMINISTIC)}\n', done.stderr
 
 
 def largest_difference(ours, theirs) -> float:
   pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
-  return np.max([np.abs(x.astype(np.float64) - y).max() for x, y in pairs])  # NaN stays NaN, where max() would lose it
+  # NaN stays NaN, where max() would lose it
+  return np.max([np.abs(x.astype(np.float64) - y).max() for x, y in pairs])
 
 
 @pytest.mark.parametrize('case', marked(tiny.cases()))
 def test_eight_devices_under_pmap_train_as_one_under_jit(case):
   """Five steps in float64; the batch's unlabelled images lie on two of the eight devices."""
-  one, eight = (tiny.trained(case, kind, devices, 'float64') for kind, devices in (('jit', 1), ('pmap', 8)))
-  assert largest_difference((eight.state.params, eight.state.stats), (one.state.params, one.state.stats)) <= 1e-8
+  one, eight = (
+    tiny.trained(case, kind, devices, 'float64') for kind, devices in (('jit', 1), ('pmap', 8))
+  )
+  assert (
+    largest_difference((eight.state.params, eight.state.stats), (one.state.params, one.state.stats))
+    <= 1e-8
+  )
   assert largest_difference(eight.state.opt_state, one.state.opt_state) <= 1e-8
   chex.assert_trees_all_close(eight.metrics, one.metrics, rtol=1e-7, atol=1e-9)
   chex.assert_trees_all_equal_dtypes(eight.state, one.state)
@@ -102,8 +140,13 @@ def test_eight_devices_under_pmap_train_as_one_under_jit(case):
 
 @pytest.mark.parametrize(('kind', 'devices'), [('jit', 8), ('pmap', 8), ('pmap', 1)])
 def test_crops_and_flips_do_not_depend_on_the_devices(kind, devices):
-  one, other = (tiny.trained(KD, *spread, 'float64', tiny.augmented) for spread in (('jit', 1), (kind, devices)))
-  assert largest_difference((other.state.params, other.state.stats), (one.state.params, one.state.stats)) <= 1e-8
+  one, other = (
+    tiny.trained(KD, *spread, 'float64', tiny.augmented) for spread in (('jit', 1), (kind, devices))
+  )
+  assert (
+    largest_difference((other.state.params, other.state.stats), (one.state.params, one.state.stats))
+    <= 1e-8
+  )
   plain = tiny.trained(KD, 'jit', 1, 'float64')
   assert largest_difference(one.state.params, plain.state.params) > 1e-4
 
@@ -111,26 +154,47 @@ def test_crops_and_flips_do_not_depend_on_the_devices(kind, devices):
 @pytest.mark.parametrize('case', [KD, CONNECTED], ids=str)
 def test_float32_is_float64_but_for_rounding(case):
   exact, rounded = tiny.trained(case, 'jit', 1, 'float64'), tiny.trained(case, 'pmap', 8, 'float32')
-  assert largest_difference((rounded.state.params, rounded.state.stats), (exact.state.params, exact.state.stats)) <= 1e-5
+  assert (
+    largest_difference(
+      (rounded.state.params, rounded.state.stats), (exact.state.params, exact.state.stats)
+    )
+    <= 1e-5
+  )
   chex.assert_tree_all_finite(rounded.state.params)
-  assert {leaf.dtype for leaf in jax.tree.leaves((rounded.state.params, rounded.state.stats))} == {np.dtype(np.float32)}
+  assert {leaf.dtype for leaf in jax.tree.leaves((rounded.state.params, rounded.state.stats))} == {
+    np.dtype(np.float32)
+  }
 
 
-@pytest.mark.parametrize('case', [
-  pytest.param(case, id=str(case), marks=() if case == RELATIONAL else pytest.mark.slow) for case in tiny.cases()
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'case',
+  [
+    pytest.param(case, id=str(case), marks=() if case == RELATIONAL else pytest.mark.slow)
+    for case in tiny.cases()
+  ],
+)
 def test_eight_devices_agree_with_one_in_float32(case):
   """Gradients to 1e-5 of the largest, and five steps at a tenth of the learning rate.
 
-  Not RKD's steps: they amplify float32's rounding to between 5e-7 and 5e-4 (which a kink decides), between one device and eight
-  of the same kind, too. In float64, above, they agree to 1e-13.
+  Not RKD's steps: they amplify float32's rounding to between 5e-7 and 5e-4 (which a kink decides),
+  between one device and eight of the same kind, too. In float64, above, they agree to 1e-13.
   """
-  one, eight = (tiny.trained(case, *spread, 'float32', tiny.rolled, GENTLE) for spread in (('jit', 1), ('pmap', 8)))
+  one, eight = (
+    tiny.trained(case, *spread, 'float32', tiny.rolled, GENTLE)
+    for spread in (('jit', 1), ('pmap', 8))
+  )
   largest = np.max([np.abs(leaf).max() for leaf in jax.tree.leaves(one.gradients)])
   assert largest_difference(eight.gradients, one.gradients) <= 1e-5 * largest
   if case.name != 'rkd':
-    assert largest_difference((eight.state.params, eight.state.stats), (one.state.params, one.state.stats)) <= 1e-5
-  assert largest_difference(one.state.params['student'], tiny.variables(tiny.network())['params']) > 1e-3
+    assert (
+      largest_difference(
+        (eight.state.params, eight.state.stats), (one.state.params, one.state.stats)
+      )
+      <= 1e-5
+    )
+  assert (
+    largest_difference(one.state.params['student'], tiny.variables(tiny.network())['params']) > 1e-3
+  )
 
 
 @pytest.mark.parametrize(('kind', 'devices'), [('jit', 1), ('jit', 8), ('pmap', 8)])
@@ -139,11 +203,23 @@ def test_several_steps_in_a_call_are_the_steps_one_by_one(case, kind, devices):
   """As accelerators run them: a scan over the steps, of which the metrics are added up."""
   one_by_one = tiny.trained(case, 'jit', 1, 'float64')
   with jax.enable_x64(True), tiny.quick_compilation():
-    ready = tiny.ready(case.method(), teachers=1, kind=kind, devices=devices, dtype='float64', steps=tiny.STEPS)
-    chosen = [np.arange(tiny.BATCH, dtype=np.int32) + number * tiny.BATCH % tiny.EXAMPLES for number in range(tiny.STEPS)]
+    ready = tiny.ready(
+      case.method(), teachers=1, kind=kind, devices=devices, dtype='float64', steps=tiny.STEPS
+    )
+    chosen = [
+      np.arange(tiny.BATCH, dtype=np.int32) + number * tiny.BATCH % tiny.EXAMPLES
+      for number in range(tiny.STEPS)
+    ]
     index = ready.parallel.split_steps((np.stack(chosen),))
-    state, metrics = jax.device_get(ready.step(ready.state, ready.frozen, ready.sources, index, ready.position))
-  assert largest_difference((state.params, state.stats), (one_by_one.state.params, one_by_one.state.stats)) <= 1e-8
+    state, metrics = jax.device_get(
+      ready.step(ready.state, ready.frozen, ready.sources, index, ready.position)
+    )
+  assert (
+    largest_difference(
+      (state.params, state.stats), (one_by_one.state.params, one_by_one.state.stats)
+    )
+    <= 1e-8
+  )
   for name, (value, count) in metrics.items():
     assert value == pytest.approx(sum(step[name][0] for step in one_by_one.metrics), rel=1e-7)
     assert count == sum(step[name][1] for step in one_by_one.metrics)
@@ -154,7 +230,9 @@ class TestMake:
     assert parallel.make('jit').steps == 1 and parallel.make('pmap', steps=7).steps == 7
 
   def test_takes_all_devices_unless_told(self):
-    assert parallel.make('jit').devices == parallel.make('pmap').devices == jax.local_device_count() == 8
+    assert (
+      parallel.make('jit').devices == parallel.make('pmap').devices == jax.local_device_count() == 8
+    )
     assert parallel.make('pmap', devices=3).devices == 3
 
   def test_names_an_axis_where_programs_gather_by_themselves(self):
@@ -166,7 +244,9 @@ class TestMake:
     (dealt,) = parallel.make('pmap').split((rows,))
     assert shared.shape == (16,) and dealt.shape == (8, 2)
     for split in (shared, dealt):
-      np.testing.assert_array_equal(np.concatenate([np.ravel(s.data) for s in split.addressable_shards]), rows)
+      np.testing.assert_array_equal(
+        np.concatenate([np.ravel(s.data) for s in split.addressable_shards]), rows
+      )
 
   @pytest.mark.parametrize('kind', parallel.KINDS)
   def test_place_copies_to_every_device(self, kind):
@@ -196,9 +276,16 @@ class TestWiring:
     chosen = np.arange(15, -1, -1, dtype=np.int32)
     place = spread.split((np.arange(16, dtype=np.float32),))
     whole, picked = Source(images, None), Source(images[chosen], None)
-    resident = spread.train(step, False)(spread.place(np.ones(())), spread.place(np.ones(())), spread.place((whole,)),
-                                         spread.split((chosen,)), place)  # fmt: skip
-    streamed = spread.train(step, True)(spread.place(np.ones(())), spread.place(np.ones(())), spread.split((picked,)), (None,), place)
+    resident = spread.train(step, False)(
+      spread.place(np.ones(())),
+      spread.place(np.ones(())),
+      spread.place((whole,)),
+      spread.split((chosen,)),
+      place,
+    )
+    streamed = spread.train(step, True)(
+      spread.place(np.ones(())), spread.place(np.ones(())), spread.split((picked,)), (None,), place
+    )
     assert resident == streamed == (2, (chosen * np.arange(16)).sum())
 
   def test_the_state_is_given_up_and_nothing_else(self, kind):
@@ -207,6 +294,8 @@ class TestWiring:
     state, frozen = spread.place(start.copy()), spread.place(start.copy())
     sources = spread.place((np.ones(4, np.float32),))
     index = spread.split((np.arange(8, dtype=np.int32),))
-    after, _ = spread.train(lambda s, f, x, i, p: (s + f + x[0], 0.0), False)(state, frozen, sources, index, index)
+    after, _ = spread.train(lambda s, f, x, i, p: (s + f + x[0], 0.0), False)(
+      state, frozen, sources, index, index
+    )
     assert state.is_deleted() and not frozen.is_deleted() and not sources[0].is_deleted()
     np.testing.assert_array_equal(after, start * 3)

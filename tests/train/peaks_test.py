@@ -1,4 +1,6 @@
-"""The count of a program's operations, on every kind of device: loops count for all of their turns."""
+"""The count of a program's operations, on every kind of device: loops count for all of
+their turns.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,20 @@ def chosen(x):
   return jax.lax.cond(x[0, 0] > 0, several, jnp.sum, x)
 
 
-@pytest.mark.parametrize(('program', 'turns'), [
-  (several, TURNS), (lambda x: several(x, unroll=3), TURNS), (lambda x: several(x, unroll=TURNS), TURNS), (nested, 3 * TURNS),
-  (jax.checkpoint(several), TURNS), (jax.jit(several), TURNS), (chosen, TURNS),
-  (lambda x: sum(jnp.sum(x @ x) for _ in range(TURNS)), TURNS), (lambda x: x @ x, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ('program', 'turns'),
+  [
+    (several, TURNS),
+    (lambda x: several(x, unroll=3), TURNS),
+    (lambda x: several(x, unroll=TURNS), TURNS),
+    (nested, 3 * TURNS),
+    (jax.checkpoint(several), TURNS),
+    (jax.jit(several), TURNS),
+    (chosen, TURNS),
+    (lambda x: sum(jnp.sum(x @ x) for _ in range(TURNS)), TURNS),
+    (lambda x: x @ x, 1),
+  ],
+)
 def test_every_turn_of_a_loop_counts(program, turns):
   assert peaks.operations(jax.jit(program), MATRIX) == pytest.approx(turns * ONCE, rel=0.04)
 
@@ -45,15 +56,27 @@ def test_so_does_its_gradient():
   def straight(x):
     return sum(jnp.sum(factor * x @ x) for factor in range(1, TURNS + 1))
 
-  looped, written_out = (peaks.operations(jax.jit(jax.grad(of)), MATRIX) for of in (several, straight))
+  looped, written_out = (
+    peaks.operations(jax.jit(jax.grad(of)), MATRIX) for of in (several, straight)
+  )
   assert looped == pytest.approx(written_out, rel=0.05)
 
 
 @pytest.mark.parametrize('of', [relational.rkd_angle, jax.grad(relational.rkd_angle)])
 def test_rkds_angle_counts_alike_in_any_number_of_blocks(of):
-  embedding, mask = jax.ShapeDtypeStruct((24, 8), jnp.float32), jax.ShapeDtypeStruct((24,), jnp.float32)
-  whole, blocks = (peaks.operations(jax.jit(lambda s, t, m, triples=triples: of(s, t, m, triples=triples)), embedding, embedding, mask)
-                   for triples in (24**3, 3 * 24**2))  # fmt: skip
+  embedding, mask = (
+    jax.ShapeDtypeStruct((24, 8), jnp.float32),
+    jax.ShapeDtypeStruct((24,), jnp.float32),
+  )
+  whole, blocks = (
+    peaks.operations(
+      jax.jit(lambda s, t, m, triples=triples: of(s, t, m, triples=triples)),
+      embedding,
+      embedding,
+      mask,
+    )
+    for triples in (24**3, 3 * 24**2)
+  )
   assert blocks == pytest.approx(whole, rel=0.02)
 
 
@@ -61,7 +84,9 @@ def test_under_pmap_it_is_one_devices_share():
   devices = parallel.make('pmap', devices=1)
   program = jax.pmap(several, devices=jax.devices()[:1])
   assert devices.programs == 1
-  assert peaks.operations(program, np.ones((1, SIDE, SIDE), np.float32)) == pytest.approx(TURNS * ONCE, rel=0.04)
+  assert peaks.operations(program, np.ones((1, SIDE, SIDE), np.float32)) == pytest.approx(
+    TURNS * ONCE, rel=0.04
+  )
 
 
 @pytest.mark.parametrize('kind', ['jit', 'pmap'])
@@ -79,12 +104,18 @@ def test_of_a_loop_over_steps_one_step_counts(kind):
   program = jax.jit(steps) if axis is None else jax.pmap(steps, axis, devices=jax.devices()[:1])
   given = np.ones((SIDE, SIDE) if axis is None else (1, SIDE, SIDE), np.float32)
   assert peaks.operations(program, given, steps=5) == pytest.approx(TURNS * ONCE, rel=0.05)
-  assert peaks.operations(program, given) == (None if axis else pytest.approx(5 * TURNS * ONCE, rel=0.05))
+  assert peaks.operations(program, given) == (
+    None if axis else pytest.approx(5 * TURNS * ONCE, rel=0.05)
+  )
 
 
-@pytest.mark.parametrize('answer', [NotImplementedError('as on some GPUs and TPUs'), {}, None, {'flops': 0.0}], ids=str)
+@pytest.mark.parametrize(
+  'answer', [NotImplementedError('as on some GPUs and TPUs'), {}, None, {'flops': 0.0}], ids=str
+)
 def test_a_device_that_cannot_count_leaves_it_to_the_cpu(monkeypatch, answer):
-  """An H200's plugin gave no error and no operations either, and every row of a study had 0 of them."""
+  """An H200's plugin gave no error and no operations either, and every row of a study had 0 of
+  them.
+  """
   counted = peaks.operations(jax.jit(several), MATRIX)
 
   def answered(self):
@@ -93,4 +124,6 @@ def test_a_device_that_cannot_count_leaves_it_to_the_cpu(monkeypatch, answer):
     return answer
 
   monkeypatch.setattr(jax.stages.Lowered, 'cost_analysis', answered)
-  assert peaks.operations(jax.jit(several), MATRIX) == counted == pytest.approx(TURNS * ONCE, rel=0.04)
+  assert (
+    peaks.operations(jax.jit(several), MATRIX) == counted == pytest.approx(TURNS * ONCE, rel=0.04)
+  )

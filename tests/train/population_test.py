@@ -12,7 +12,8 @@ from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import Frozen, KdJaxError
 from tests import tiny
 
-NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd')  # with modules and without, with constants and without
+# with modules and without, with constants and without
+NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd')
 
 
 def together(names: tuple[str, ...], *, kind: str, devices: int):
@@ -25,14 +26,26 @@ def together(names: tuple[str, ...], *, kind: str, devices: int):
     method = methods.make(name)
     own = method.init(jax.random.key(7), tiny.known(student), (tiny.known(teacher, weights[0]),))
     own = own._replace(params=tiny.drawn(own.params, seed=200))
-    rule = tiny.recording(optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), method.trains))
+    rule = tiny.recording(
+      optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), method.trains)
+    )
     learners.append(step.Learner(student, method, rule))
-    states.append(jax.tree.map(np.array, jax.device_get(state.create(tiny.variables(student), own, rule))))
+    states.append(
+      jax.tree.map(np.array, jax.device_get(state.create(tiny.variables(student), own, rule)))
+    )
     consts.append(own.consts)
-  made = step.population_step(tuple(learners), (teacher,), tiny.augmented({'weak': 'weak'}), axis=spread.axis)
+  made = step.population_step(
+    tuple(learners), (teacher,), tiny.augmented({'weak': 'weak'}), axis=spread.axis
+  )
   compiled = spread.train(made, False)
-  ready = tiny.Ready(compiled, spread.place(tuple(states)), spread.place(Frozen(weights, tuple(consts), jax.random.key(3))),
-                     spread.place((tiny.source(),)), spread.split((np.arange(tiny.BATCH, dtype=np.int32),)), spread)  # fmt: skip
+  ready = tiny.Ready(
+    compiled,
+    spread.place(tuple(states)),
+    spread.place(Frozen(weights, tuple(consts), jax.random.key(3))),
+    spread.place((tiny.source(),)),
+    spread.split((np.arange(tiny.BATCH, dtype=np.int32),)),
+    spread,
+  )
   now, measured = ready.state, []
   for number in range(tiny.STEPS):
     now, metrics = compiled(now, ready.frozen, ready.sources, ready.index(number), ready.position)
@@ -40,7 +53,9 @@ def together(names: tuple[str, ...], *, kind: str, devices: int):
   return jax.device_get(now), measured
 
 
-@pytest.mark.parametrize(('kind', 'devices', 'names'), [('jit', 1, NAMES), ('pmap', 2, ('kd', 'rkd'))])
+@pytest.mark.parametrize(
+  ('kind', 'devices', 'names'), [('jit', 1, NAMES), ('pmap', 2, ('kd', 'rkd'))]
+)
 def test_each_student_is_the_one_it_would_be_alone(kind, devices, names):
   with jax.enable_x64(False), tiny.quick_compilation():
     states, measured = together(names, kind=kind, devices=devices)
@@ -59,9 +74,13 @@ def test_they_do_differ():
     chex.assert_trees_all_close(states[0].params['student'], states[1].params['student'], atol=1e-3)
 
 
-@pytest.mark.parametrize(('first', 'second', 'recipe'), [('kd', 'uda', 'written'), ('sfd', 'oh', 'official')])
+@pytest.mark.parametrize(
+  ('first', 'second', 'recipe'), [('kd', 'uda', 'written'), ('sfd', 'oh', 'official')]
+)
 def test_those_that_see_other_views_or_other_statistics_are_refused(first, second, recipe):
   net = tiny.network()
-  learners = tuple(step.Learner(net, methods.make(name, recipe=recipe), None) for name in (first, second))
+  learners = tuple(
+    step.Learner(net, methods.make(name, recipe=recipe), None) for name in (first, second)
+  )
   with pytest.raises(KdJaxError, match='the same views and the same statistics'):
     step.population_step(learners, (net,), tiny.rolled)

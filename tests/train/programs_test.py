@@ -1,4 +1,6 @@
-"""Programs that are kept: what was made under another key is never given, and no weights are kept with one."""
+"""Programs that are kept: what was made under another key is never given, and no weights are kept
+with one.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SPEC = NetworkSpec('thin_resnet8', 10, (8, 8, 1))
 def part(count: int = 16) -> Part:
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (count, *SPEC.image_shape), dtype=np.uint8)
-  return Part(Source(image, np.arange(count, dtype=np.int32) % 10), np.arange(count, dtype=np.int32))
+  return Part(
+    Source(image, np.arange(count, dtype=np.int32) % 10), np.arange(count, dtype=np.int32)
+  )
 
 
 def test_the_last_ones_are_kept():
@@ -36,8 +40,12 @@ def test_the_last_ones_are_kept():
 def test_an_evaluator_of_other_devices_is_another_program():
   programs, network = Programs(), models.build(SPEC)
   variables = models.initialise(jax.random.key(0), network)
-  found = [assembly.evaluator(SimpleNamespace(devices=parallel.make(kind), placed={}, programs=programs), network)(variables, part())
-           for kind in ('jit', 'pmap')]  # fmt: skip
+  found = [
+    assembly.evaluator(
+      SimpleNamespace(devices=parallel.make(kind), placed={}, programs=programs), network
+    )(variables, part())
+    for kind in ('jit', 'pmap')
+  ]
   assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
@@ -46,8 +54,13 @@ def test_a_program_keeps_no_weights():
   leaf = np.zeros(3)
   variables = models.initialise(jax.random.key(0), network)
   kept = weakref.ref(leaf)
-  assembly.logits(Trained(network, {**variables, 'batch_stats': variables['batch_stats'], 'other': {'leaf': leaf}}), part(),
-                  programs=programs)  # fmt: skip
+  assembly.logits(
+    Trained(
+      network, {**variables, 'batch_stats': variables['batch_stats'], 'other': {'leaf': leaf}}
+    ),
+    part(),
+    programs=programs,
+  )
   del leaf
   gc.collect()
   assert kept() is None
