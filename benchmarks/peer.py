@@ -1,5 +1,5 @@
 """The worker that times PyTorch, on the CPU or another device: networks and losses of
-kd_jax.interop, as they pass the live crosscheck.
+kd_jax.pytorch, as they pass the live crosscheck.
 
   step      the teacher's forward under inference mode, the student's forward and backward, the optimiser. All input work is
             spared: images are floats in memory, normalised, in batches that follow each other;

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The peers are kd_jax.interop's PyTorch rendering. A side is the module of its worker and what that
+# The peers are kd_jax.pytorch's PyTorch rendering. A side is the module of its worker and what that
 # is told.
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
   'ours': ('benchmarks.ours', {}),

@@ -439,7 +439,7 @@ def _is_finite(value: Any) -> bool:
 
 def _check(name: str, value: Any) -> None:
   _check_type(name, value, KEYS[name].default)
-  if name in _ONE_OF and not (name in ('student', 'teacher') and models.own.is_own(value)):
+  if name in _ONE_OF and not (name in ('student', 'teacher') and models.custom.is_own(value)):
     _known(value, _ONE_OF[name], name)
   if value < _AT_LEAST.get(name, value):
     raise KdJaxError(f'{name} is at least {_AT_LEAST[name]}, not {_given(value)}')

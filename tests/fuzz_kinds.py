@@ -503,7 +503,7 @@ def _settle(given: ml_collections.ConfigDict) -> None:
   config = configuration.resolve(given)
   json.dumps(config.for_json())
   names = config.student, config.teacher
-  if any(models.own.is_own(name) for name in names):  # whose code would run
+  if any(models.custom.is_own(name) for name in names):  # whose code would run
     return
   student, teacher = (
     NetworkSpec(name, 10, (16, 16, 1), models.relu_placement(name, config.relu_placement))

@@ -63,9 +63,8 @@ class BatchNorm(nn.Module):
       if not self.is_initializing():
         keep = self.momentum
         running_mean.value = keep * running_mean.value + (1 - keep) * mean
-        running_var.value = keep * running_var.value + (1 - keep) * var * (
-          count / max(count - 1, 1)
-        )
+        correction = count / max(count - 1, 1)  # PyTorch keeps the unbiased variance
+        running_var.value = keep * running_var.value + (1 - keep) * var * correction
     else:
       mean, var = running_mean.value, running_var.value
     shape = (1,) * (x.ndim - 1) + (width,)
