@@ -91,7 +91,9 @@ def test_the_wheel_has_the_command(wheel):
   (entry_points,) = (
     name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt')
   )
-  assert '[console_scripts]\nkd-jax = kd_jax.commands.run:command\n' in wheel.read(entry_points).decode()
+  assert (
+    '[console_scripts]\nkd-jax = kd_jax.commands.run:command\n' in wheel.read(entry_points).decode()
+  )
 
 
 def test_the_package_in_a_wheel_finds_its_configurations(wheel, tmp_path):

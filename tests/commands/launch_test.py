@@ -89,7 +89,7 @@ def kd_jax_script(tmp_path):
   script = tmp_path / 'bin' / 'kd-jax'
   script.parent.mkdir()
   script.write_text(
-    'import sys\n\nfrom kd_jax.main import command\n\nif __name__ == "__main__":\n  '
+    'import sys\n\nfrom kd_jax.commands.run import command\n\nif __name__ == "__main__":\n  '
     'sys.exit(command())\n'
   )
   return script

@@ -444,7 +444,7 @@ class TestTheCommand:
 
   def test_stored_predictions_need_neither_data_nor_networks(self, tmp_path, command, monkeypatch):
     monkeypatch.setattr(
-      inference.images, 'labelled', lambda config: pytest.fail('it loads the data')
+      inference.inputs, 'labelled', lambda config: pytest.fail('it loads the data')
     )
     outcome = command(made(tmp_path, dataset='cifar10', data_dir=str(tmp_path / 'gone')))
     assert outcome.code == 0 and 'Note' not in outcome.out
@@ -587,7 +587,7 @@ class TestOfRealNetworks:
     assert outcome.code == 0 and 'student, test images: 40 of 40 are predicted.' in outcome.out
     found = predictions.read(folder / predictions.FILE)
     config = inference.configuration.from_json(records.read_json(folder / 'config.json'))
-    dataset, parts = inference.images.labelled(config)
+    dataset, parts = inference.inputs.labelled(config)
     assert found.classes == tuple('0123456789') and set(found.parts) == {'test', 'validation'}
     np.testing.assert_array_equal(
       found.parts['validation'].label, dataset.train.label[parts.validation.index]

@@ -78,10 +78,10 @@ def test_nothing_has_started_when_a_study_is_read(tmp_path):
   code = (
     "import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', "
     "'--dry_run']\n"
-    'from kd_jax import estimate, main\nfrom kd_jax.train import parallel\nmain.settle_environment '
-    '= lambda: None\n'
+    'from kd_jax.commands import run\nfrom kd_jax.studies import estimate\n'
+    'from kd_jax.train import parallel\nrun.settle_environment = lambda: None\n'
     "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not "
-    "yet')\nmain.command()"
+    "yet')\nrun.command()"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -99,11 +99,11 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
   code = (
     "import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', "
     "'--config.deterministic=True', '--workdir=w']\n"
-    'from kd_jax import main, tasks\nfrom kd_jax.train import parallel\nmain.settle_environment = '
-    'lambda: None\n'
+    'from kd_jax.commands import run\nfrom kd_jax.train import parallel\n'
+    'run.settle_environment = lambda: None\n'
     'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  '
     'sys.exit()\n'
-    'parallel.find_devices = find_devices\nmain.command()'
+    'parallel.find_devices = find_devices\nrun.command()'
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
