@@ -48,14 +48,14 @@ def parse(argv: list[str]) -> list[str]:
 
 def main(argv: list[str]) -> None:
   """Writes the report and prints its tables."""
-  from kd_jax.files import run_records
+  from kd_jax.files import run_records, study_records
   from kd_jax.types import KdJaxError
 
   logging.set_verbosity(logging.WARNING)
   folder = Path(argv[1])
   out = Path(os.path.expanduser(FLAGS.out) or folder / 'report')
   try:
-    if os.path.exists(folder / 'study.json'):
+    if study_records.is_study(folder):
       if FLAGS.data_dir:
         fail(f'--data_dir is for the page of a run, and {folder} holds a study; leave it out')
       of_study(folder, out)
@@ -74,37 +74,35 @@ def main(argv: list[str]) -> None:
 
 
 def of_study(path: Path, out: Path) -> None:
-  """The report of a study."""
-  from kd_jax.files import records
-  from kd_jax.report import page, study_figures, study_table, svg, terminal
+  """Write the report of a study."""
+  from kd_jax.files import records, study_records
+  from kd_jax.report import (
+    study_figures,
+    study_notes,
+    study_page,
+    study_tables,
+    svg,
+    tables,
+    terminal,
+  )
 
-  folder = study_table.read(path)
-  results, groups = study_table.results_table(folder), study_table.groups(folder)
-  text = '\n'.join(
-    [
-      study_table.markdown(*results, under=groups),
-      *(study_table.markdown(*table) for table in study_table.further_tables(folder)),
-    ]
-  )
+  study = study_records.read(path)
+  results = study_tables.results(study)
+  text = '\n'.join(map(tables.markdown, (results, *study_tables.further(study))))
   # before anything is written: a damaged history leaves no half of a report
-  html = page.page(folder)
+  html = study_page.page(study)
   drawn = {
-    'accuracies': study_figures.accuracies(folder),
-    'differences': study_figures.differences(folder),
+    'accuracies': study_figures.accuracies(study),
+    'differences': study_figures.differences(study),
   }
-  figures = {name: figure for name, figure in drawn.items() if figure}
-  records.write_bytes(out / 'table.md', text.encode())
-  records.write_bytes(out / 'table.csv', study_table.as_csv(*results, under=groups).encode())
-  records.write_bytes(out / 'index.html', html.encode())
-  for name, figure in figures.items():
-    records.write_bytes(out / f'{name}.svg', svg.alone(figure).encode())
+  written = {'table.md': text, 'table.csv': tables.csv(results), 'index.html': html}
+  written |= {f'{name}.svg': svg.alone(figure) for name, figure in drawn.items() if figure}
+  for name, content in written.items():
+    records.write_bytes(out / name, content.encode())
   width = terminal.width()
-  print(
-    text
-    if width is None or max(map(len, text.splitlines())) <= width
-    else terminal.study_tables(folder, width)
-  )
-  for line in study_table.warnings(folder):
+  fits = width is None or max(map(len, text.splitlines())) <= width
+  print(text if fits else terminal.whole_study(study, width))
+  for line in study_notes.warnings(study):
     print(f'Note: {line}')
   print(
     f'The page is {out / "index.html"}; table.md, table.csv and the figures as .svg lie beside it.'
@@ -112,17 +110,17 @@ def of_study(path: Path, out: Path) -> None:
 
 
 def of_run(path: Path, out: Path) -> None:
-  """The report of a run."""
+  """Write the report of a run."""
   from kd_jax.files import records, run_records
-  from kd_jax.report import run_page, table, terminal
+  from kd_jax.report import run_page, run_table, terminal
   from kd_jax.runs import inference
 
-  found = run_records.read(path)
+  run = run_records.read(path)
   predictions, lacking = inference.predict(
-    found, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True)
+    run, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True)
   )
-  records.write_bytes(out / 'index.html', run_page.page(found, predictions, lacking).encode())
-  print(table.results_table(found.rows, width=terminal.width()))
+  records.write_bytes(out / 'index.html', run_page.page(run, predictions, lacking).encode())
+  print(run_table.text(run.rows, width=terminal.width()))
   for line in lacking:
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}.')

@@ -219,7 +219,7 @@ def main(argv: list[str]) -> None:
   if not parallel.leads():
     return
   once = None if place else sys.argv[1:]  # several processes are not started by one command
-  print(terminal.rows_of_run(rows))
+  print(terminal.end_of_run(rows))
   commands = following.of_run(workdir, config, start=_start(), arguments=once, resolves=_resolves)
   print(
     f'\nResults lie in {workdir}: results.json, curves.png, comparison.png, and the networks under '
@@ -257,7 +257,7 @@ def many(study, workdir: str, *, workers: int, dry: bool, jobs: int) -> None:
   if not engine.is_one_of_several():
     commands = following.of_study(workdir, start=_start(), arguments=sys.argv[1:])
     print(
-      f'\n{terminal.summary(workdir)}\n\nThe picture of it is {workdir}/comparison.png, and all '
+      f'\n{terminal.end_of_study(workdir)}\n\nThe picture of it is {workdir}/comparison.png, and all '
       f'else lies beside it. Next:\n\n'
       f'{following.shown(commands)}'
     )

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd_jax.files import shapes
-from kd_jax.report.study_table import markdown
-from kd_jax.report.table import interval, percent
+from kd_jax.report.tables import Table, interval, markdown, number, percent
 from kd_jax.text import MISSING
 
 _SHAPES = {

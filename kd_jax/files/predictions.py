@@ -1,10 +1,10 @@
-"""What the networks of a run say of its validation and test images: predictions.npz in the folder
-of the run.
+"""What the networks of a run predict on its validation and test images: predictions.npz in its
+folder.
 
-  about                    JSON: format, classes, and of each network the hash of its weights ('' where none is known)
-  <part>/label             i32[n]; <part> is 'validation' or 'test'
-  <part>/index             i32[n], places in the split that the images are of
-  <part>/logits/<network>  f32[n, K]
+  about                    JSON: format, classes, and of each network the hash of its weights ('' where there is none)
+  <split>/label             i32[n]; <split> is 'validation' or 'test'
+  <split>/index             i32[n], places in the split that the images are of
+  <split>/logits/<network>  f32[n, K]
   image/place              i32[m], places among the test images of those that a page may show
   image/pixels             u8[m, H, W, C]
 """
@@ -25,15 +25,15 @@ FILE = 'predictions.npz'
 _FORMAT = 1  # to be raised when what is stored changes
 
 
-class Part(NamedTuple):
-  """The images of one role."""
+class SplitPredictions(NamedTuple):
+  """What networks predict on the images of a split."""
 
   label: np.ndarray  # i32[n]
   index: np.ndarray  # i32[n]
   logits: dict[str, np.ndarray]  # by network, f32[n, K]
 
-  def same_images(self, other: Part) -> bool:
-    """Whether both are of the same images in the same order."""
+  def same_images(self, other: SplitPredictions) -> bool:
+    """Return whether both are of the same images in the same order."""
     return np.array_equal(self.label, other.label) and np.array_equal(self.index, other.index)
 
 
@@ -42,12 +42,12 @@ class Predictions(NamedTuple):
 
   classes: tuple[str, ...]
   networks: dict[str, str]  # name → hash of its weights
-  parts: dict[str, Part]  # 'test', and 'validation' where images are held out
+  splits: dict[str, SplitPredictions]  # 'test', and 'validation' where images are held out
   images: Mapping[int, np.ndarray]  # place among the test images → u8[H, W, C]
 
 
 def read(path: str | Path) -> Predictions | None:
-  """None where the file is not there, is damaged or is of another version: it can be
+  """Read the file; None where it is not there, is damaged or is of another version: it can be
   computed anew.
   """
   try:
@@ -56,32 +56,32 @@ def read(path: str | Path) -> Predictions | None:
     about = json.loads(str(stored.pop('about')))
     if about.pop('format') != _FORMAT:
       return None
-    parts: dict[str, Part] = {}
+    splits: dict[str, SplitPredictions] = {}
     for name in about['parts']:
       logits = {network: stored[f'{name}/logits/{network}'] for network in about['networks']}
-      parts[name] = Part(stored[f'{name}/label'], stored[f'{name}/index'], logits)
+      splits[name] = SplitPredictions(stored[f'{name}/label'], stored[f'{name}/index'], logits)
     images = dict(zip(stored['image/place'].tolist(), stored['image/pixels'], strict=True))
-    return Predictions(tuple(about['classes']), about['networks'], parts, images)
+    return Predictions(tuple(about['classes']), about['networks'], splits, images)
   except Exception:  # damage shows as any of a dozen kinds
     return None
 
 
 def write(path: str | Path, predictions: Predictions) -> None:
-  """Writes the file atomically. Raises KdJaxError where the disk refuses."""
+  """Write the file atomically. Raise KdJaxError where the disk refuses."""
   about = {
     'format': _FORMAT,
     'classes': predictions.classes,
     'networks': predictions.networks,
-    'parts': list(predictions.parts),
+    'parts': list(predictions.splits),
   }
   arrays = {
     'about': np.array(json.dumps(about)),
     'image/place': np.array(list(predictions.images), np.int32),
     'image/pixels': np.array(list(predictions.images.values()), np.uint8),
   }
-  for name, part in predictions.parts.items():
-    arrays |= {f'{name}/label': part.label, f'{name}/index': part.index}
-    arrays |= {f'{name}/logits/{network}': logits for network, logits in part.logits.items()}
+  for name, split in predictions.splits.items():
+    arrays |= {f'{name}/label': split.label, f'{name}/index': split.index}
+    arrays |= {f'{name}/logits/{network}': logits for network, logits in split.logits.items()}
   out = io.BytesIO()
   np.savez(out, **arrays)
   records.write_bytes(path, out.getvalue())

@@ -1,32 +1,54 @@
-"""What a record has to look like before it is read:
+"""What a record has to look like before it is read.
 
 JSON may have been written by hand, by another version, or by nobody.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import types
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import KdJaxError, Share
 
-_LARGEST = 1e100  # a larger number is none of ours, and sums of some would overflow
+_LARGEST = 1e100  # kd_jax writes no larger number, and sums of some would overflow
 
-# A type; None for null, or a key that is not there; a function that tells; [shape] for a list;
-# {key: shape} for an object with these keys among others; {...: shape} for one whose values are all
-# so; (shape, shape) for one of several. float is any number.
+# A type; None for null, or a key that is not there; a predicate; [shape] for a list; {key: shape}
+# for an object with these keys among others; {...: shape} for one whose values are all so;
+# (shape, shape) for one of several. float is any number.
 Shape = type | None | Callable[[Any], bool] | list | dict | tuple
 
 
+def of(record: type, *, required: tuple[str, ...] = ()) -> dict[str, Shape]:
+  """Return the shape of a dataclass's fields; null is no value of those that are `required`."""
+  hints = typing.get_type_hints(record)
+  found = {field.name: _of(hints[field.name]) for field in dataclasses.fields(record)}
+  return found | {name: found[name][0] for name in required if isinstance(found[name], tuple)}
+
+
+def _of(hint: Any) -> Shape:
+  """Return the shape of a type."""
+  origin, parts = typing.get_origin(hint), typing.get_args(hint)
+  if origin in (types.UnionType, typing.Union):
+    return tuple(None if part is types.NoneType else _of(part) for part in parts)
+  if origin is tuple:
+    return [_of(parts[0])]
+  if origin is Mapping:
+    return {...: _of(parts[1])}
+  return is_share if hint is Share else object if hint is Any else hint
+
+
 def check(path: str | Path, value: Any, shape: Shape, remedy: str) -> None:
-  """Raises KdJaxError where what a file holds has not the shape; `remedy` says what to do."""
+  """Raise KdJaxError where the content of a file has not the shape; `remedy` says what to do."""
   if found := mismatch(value, shape):
     raise KdJaxError(f'{path} is damaged ({found}): {remedy}')
 
 
 def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
-  """Where a value has not the shape, such as "rows[0].paper is 'high'"; '' where it has."""
+  """Return where a value has not the shape, such as "rows[0].paper is 'high'"; '' where it has."""
   if isinstance(shape, tuple):
     return min((mismatch(value, one, where=where) for one in shape), key=len)
   if isinstance(shape, list) and isinstance(value, list):
@@ -52,12 +74,12 @@ def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
 
 
 def is_number(value: Any) -> bool:
-  """Whether it is a finite number that is not absurd."""
+  """Return whether it is a finite number that is not absurd."""
   return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def is_share(value: Any) -> bool:
-  """Whether it is a number from 0 to 1, as accuracies are."""
+  """Return whether it is a number from 0 to 1, as accuracies are."""
   return is_number(value) and 0 <= value <= 1
 
 

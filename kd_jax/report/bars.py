@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_jax.files.records import Row
 from kd_jax.measures import statistics
 from kd_jax.report import colours
 from kd_jax.report.labels import percent_tick, shortened
-from kd_jax.report.table import percent
+from kd_jax.report.tables import percent
+from kd_jax.types import ResultRow
 
 _ROLES = {
   'teacher': colours.TEACHER,
@@ -23,11 +23,11 @@ _ROLES = {
 _FEWEST = 3
 
 
-def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
-  """Draws a bar for each name; returns what the legend shows."""
+def draw(axis: Any, bars: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
+  """Draw a bar for each name; return what the legend shows."""
   from matplotlib.patches import Patch
 
-  values = {name: [float(row['test_accuracy']) for row in rows] for name, rows in bars.items()}
+  values = {name: [row.test_accuracy for row in rows] for name, rows in bars.items()}
   spans = {name: _span(rows) for name, rows in bars.items()}
   low, high = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
   start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
@@ -64,7 +64,7 @@ def draw(axis: Any, bars: Mapping[str, Sequence[Row]]) -> list[Any]:
         color='white',
         markeredgecolor='black',
       )
-    optimistic = any(row.get('selection') == 'test' for row in rows)
+    optimistic = any(row.selection == 'test' for row in rows)
     note = '\n* epoch selected on the test set: optimistic' if optimistic else note
     axis.annotate(
       f'{percent(mean)} %{" *" if optimistic else ""}',
@@ -101,36 +101,32 @@ def _zoom(low: float, high: float) -> tuple[float, float]:
   return math.floor(start / step + 1e-9) * step, step
 
 
-def _role(row: Row) -> str:
-  if row.get('role') == 'teacher':
-    return 'teacher assistant' if row.get('teachers') else 'teacher'
-  if row.get('teachers'):
+def _role(row: ResultRow) -> str:
+  if row.role == 'teacher':
+    return 'teacher assistant' if row.teachers else 'teacher'
+  if row.teachers:
     return 'distilled student'
-  return 'student' if row.get('role') == 'student' else 'student alone'
+  return 'student' if row.role == 'student' else 'student alone'
 
 
-def _is_phase(row: Row) -> bool:
+def _is_phase(row: ResultRow) -> bool:
   """Whether a row is a network of a run, under its phase's name."""
-  return (
-    row.get('role') is not None
-    and row['name'] in ('baseline', 'student')
-    or row.get('role') == 'teacher'
-  )
+  return row.role is not None and row.name in ('baseline', 'student') or row.role == 'teacher'
 
 
-def _span(rows: Sequence[Row]) -> tuple[float, float]:
+def _span(rows: Sequence[ResultRow]) -> tuple[float, float]:
   """Return how far the drawing of a bar's end reaches: its seeds and its interval."""
-  reached = [*(float(row['test_accuracy']) for row in rows), *(_interval(rows) or ())]
+  reached = [*(row.test_accuracy for row in rows), *(_interval(rows) or ())]
   return min(reached), max(reached)
 
 
-def _interval(rows: Sequence[Row]) -> tuple[float, float] | None:
-  """Return the 95 % interval of a bar:
+def _interval(rows: Sequence[ResultRow]) -> tuple[float, float] | None:
+  """Return the 95 % interval of a bar, None of two seeds.
 
-  Wilson's of one accuracy, Student's t over seeds, as far as accuracies go; None of two.
+  It is Wilson's of one accuracy, and Student's t over seeds, as far as accuracies go.
   """
-  values = [float(row['test_accuracy']) for row in rows]
-  images = rows[0].get('test_examples')
+  values = [row.test_accuracy for row in rows]
+  images = rows[0].test_examples
   if len(rows) == 1:
     return statistics.wilson(values[0], images) if images else None
   if len(rows) < _FEWEST:
@@ -139,32 +135,25 @@ def _interval(rows: Sequence[Row]) -> tuple[float, float] | None:
   return max(0.0, mean.value - mean.half_width), min(1.0, mean.value + mean.half_width)
 
 
-def _images(bars: Mapping[str, Sequence[Row]]) -> str:
-  """Return a line that says how many images the accuracies are of, and what their intervals are; ''
-  where that is not noted.
+def _images(bars: Mapping[str, Sequence[ResultRow]]) -> str:
+  """Return a line on the number of images of the accuracies, and on the intervals; '' where that
+  number is not noted.
   """
-  counts = sorted(
-    {rows[0]['test_examples'] for rows in bars.values() if rows[0].get('test_examples')}
-  )
+  counts = sorted({rows[0].test_examples for rows in bars.values() if rows[0].test_examples})
   if not counts:
     return ''
-  number = ' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))
-  lines = '; lines: 95 % intervals '
-  single = (
-    f'{lines}by their choice alone (Wilson)'
-    if any(len(rows) == 1 for rows in bars.values())
-    else ''
-  )
-  several = (
-    f'{lines}over seeds (Student)' if any(len(rows) >= _FEWEST for rows in bars.values()) else ''
-  )
-  return f'\nn = {number} test images' + (
-    single + several.replace(lines, ', or ') if single else several
-  )
+  kinds = []
+  if any(len(rows) == 1 for rows in bars.values()):
+    kinds.append('by their choice alone (Wilson)')
+  if any(len(rows) >= _FEWEST for rows in bars.values()):
+    kinds.append('over seeds (Student)')
+  images = ' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))
+  lines = f'; lines: 95 % intervals {", or ".join(kinds)}' if kinds else ''
+  return f'\nn = {images} test images{lines}'
 
 
-def _bar_label(name: str, rows: Sequence[Row]) -> str:
-  details = [str(rows[0][key]) for key in ('student', 'method') if rows[0].get(key)]
+def _bar_label(name: str, rows: Sequence[ResultRow]) -> str:
+  details = [text for text in (rows[0].student, rows[0].method) if text]
   if len(rows) > 1:
     details.append(f'mean of {len(rows)} seeds')
   return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=44)}'.rstrip()

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kd_jax.files import records
+from kd_jax.files import records, results, run_records
 from kd_jax.report import plots
+
+_REMEDY = 'delete it, or move it away, and run again, which rewrites it'
 
 
 def of_run(folder: Path) -> None:
   """Draw curves.png and comparison.png of the phases that have finished so far."""
   config = records.read_object(folder / 'config.json')
-  rows = records.read_results(folder / 'results.json')
-  paths = {row['name']: folder / 'phases' / row['name'] / 'history.csv' for row in rows}
-  histories = {name: records.read_history(path) for name, path in paths.items() if path.exists()}
-  if histories:
+  rows = results.read(folder / 'results.json', remedy=_REMEDY)
+  if histories := run_records.histories(folder, rows):
     title = f'{config["dataset"]}, seed {config["seed"]}'
     plots.plot_history(folder / 'curves.png', histories, title=title)
-  plots.plot_comparison(folder / 'comparison.png', [row for row in rows if row['role'] != 'stage'])
+  plots.plot_comparison(folder / 'comparison.png', [row for row in rows if row.role != 'stage'])
 
 
 def of_study(folder: Path) -> None:
   """Draw comparison.png, the test accuracies of the rows side by side, where any has one."""
-  if rows := records.read_results(folder / 'results.json'):
+  if rows := results.read(folder / 'results.json', remedy=_REMEDY):
     plots.plot_comparison(folder / 'comparison.png', rows)

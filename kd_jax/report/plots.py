@@ -16,8 +16,8 @@ from typing import Any
 from kd_jax.files.records import Row, write_bytes
 from kd_jax.report import bars, colours
 from kd_jax.report.labels import percent_tick, shortened
-from kd_jax.report.table import percent
-from kd_jax.types import KdJaxError
+from kd_jax.report.tables import percent
+from kd_jax.types import KdJaxError, ResultRow
 
 Histories = Mapping[str, Sequence[Row]]
 
@@ -60,7 +60,7 @@ _FEW = 15  # epochs up to which each has a dot of its own
 
 
 def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> None:
-  """Draws accuracy, loss and, where a phase has more than one loss term, the terms, side by side.
+  """Draw accuracy, loss and, where a phase has more than one loss term, the terms, side by side.
 
   With one phase, training and validation have a colour each; with several, each phase has its
   colour (see kd_jax.report.colours), and training is the thin dashed line. A ringed dot marks the
@@ -93,8 +93,8 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
       legend(figure, draw_terms(axes[2], histories), 'right', columns=2)
 
 
-def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
-  """Draws the test accuracy of each row of results.json (see kd_jax.report.table) as a bar.
+def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
+  """Draw the test accuracy of each row of results.json as a bar.
 
   Rows of one name are seeds of one experiment: the bar is their mean, each seed is a dot, and of
   three or more the line through the bar's end is the 95 % interval of their mean. Of one row whose
@@ -104,10 +104,10 @@ def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
   Raises:
     KdJaxError: no row has a test accuracy, or the file cannot be written.
   """
-  named: dict[str, list[Row]] = {}
+  named: dict[str, list[ResultRow]] = {}
   for row in rows:
-    if _finite(row.get('test_accuracy')):
-      named.setdefault(str(row['name']), []).append(row)
+    if _finite(row.test_accuracy):
+      named.setdefault(row.name, []).append(row)
   if not named:
     raise KdJaxError(
       f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one."
@@ -118,7 +118,7 @@ def plot_comparison(path_png: str | Path, rows: Sequence[Row]) -> None:
 
 @contextlib.contextmanager
 def _figure(path_png: str | Path, size: tuple[float, float]) -> Iterator[Any]:
-  """Gives a figure to draw on, and writes it; neither pyplot nor the user's settings are
+  """Yield a figure to draw on, and write it; neither pyplot nor the user's settings are
   touched.
   """
   import matplotlib
@@ -140,81 +140,60 @@ def _figure(path_png: str | Path, size: tuple[float, float]) -> Iterator[Any]:
 
 
 def has_terms(histories: Histories) -> bool:
-  """Whether a phase has more than one loss term."""
+  """Return whether a phase has more than one loss term."""
   return any(len(_terms(rows)) > 1 for rows in histories.values())
 
 
 def draw_curves(axes: Sequence[Any], histories: Histories) -> list[Any]:
-  """Draws accuracy and loss of training and validation on two axes; returns what the
-  legend shows.
-  """
-  handles, _ = (
-    _draw_curves(axis, histories, quantity)
-    for axis, quantity in zip(axes, ('accuracy', 'loss'), strict=True)
-  )
-  for axis in axes:
+  """Draw accuracy and loss of training and validation on two axes; return what the legend shows."""
+  from matplotlib.lines import Line2D
+
+  palette, single = colours.of_phases(histories), len(histories) == 1
+  for axis, quantity in zip(axes, ('accuracy', 'loss'), strict=True):
+    drawn = []
+    for name, rows in histories.items():
+      colour, marker = palette[name], _marker(histories, rows)
+      training = _alone_or_thin(colour, single)
+      for split, look in (('train', training), ('validation', {'color': colour, 'linewidth': 2.0})):
+        if series := _series(rows, f'{split}_{quantity}'):
+          drawn += series
+          axis.plot(*zip(*series, strict=True), marker=marker, markersize=4, **look)
+      selected = _selected(rows)
+      for epoch, value in _series(rows, f'validation_{quantity}'):
+        if selected is not None and epoch == selected[0]:
+          axis.plot(epoch, value, markerfacecolor=colour, zorder=5, **_RING)
+    axis.set_title(quantity.capitalize())
+    if quantity == 'loss':
+      _scale_loss(axis, drawn, 'loss')
+    else:
+      axis.set_ylabel('accuracy')
+      axis.yaxis.set_major_formatter(percent_tick)
+      axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
     _epochs_below(axis, histories)
+  # The two panels share a legend.
+  colour = next(iter(palette.values())) if single else colours.BLACK
+  best = [at for rows in histories.values() if (at := _selected(rows))]
+  handles = (
+    [] if single else [Line2D([], [], color=c, linewidth=2.0, label=n) for n, c in palette.items()]
+  )
+  if best or not single:
+    handles.append(Line2D([], [], color=colour, linewidth=2.0, label='validation'))
+  handles.append(Line2D([], [], label='training', **_alone_or_thin(colours.BLACK, single)))
+  if best:
+    label = 'best validation accuracy'
+    label += f': {percent(best[0][1])} %, epoch {best[0][0]}' if single else ''
+    face = colour if single else 'white'
+    handles.append(Line2D([], [], markerfacecolor=face, label=label, **_RING))
   return handles
+
+
+def _alone_or_thin(colour: str, single: bool) -> dict[str, Any]:
+  """Return the look of a training curve: beside other phases it is a thin line."""
+  return {'color': colours.VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
 
 
 def draw_terms(axis: Any, histories: Histories) -> list[Any]:
-  """Draws the loss terms of the phases that have several; returns what the legend shows."""
-  handles = _draw_terms(axis, histories)
-  _epochs_below(axis, histories)
-  return handles
-
-
-def _draw_curves(axis: Any, histories: Histories, quantity: str) -> list[Any]:
-  """Draws 'accuracy' or 'loss' of training and validation; returns what the legend shows."""
-  from matplotlib.lines import Line2D
-
-  single = len(histories) == 1
-  axis.set_title(quantity.capitalize())
-  drawn, best, palette = [], [], colours.of_phases(histories)
-  for name, rows in histories.items():
-    colour = palette[name]
-    marker = _marker(histories, rows)
-    training = (
-      {'color': colours.VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
-    )
-    for split, look in (('train', training), ('validation', {'color': colour, 'linewidth': 2.0})):
-      series = _series(rows, f'{split}_{quantity}')
-      drawn += series
-      if series:
-        axis.plot(*zip(*series, strict=True), marker=marker, markersize=4, **look)
-    selected = _selected(rows)
-    for epoch, value in _series(rows, f'validation_{quantity}'):
-      if selected is not None and epoch == selected[0]:
-        axis.plot(epoch, value, markerfacecolor=colour, zorder=5, **_RING)
-        best.append(selected)
-  if quantity == 'accuracy':
-    axis.set_ylabel('accuracy')
-    axis.yaxis.set_major_formatter(percent_tick)
-    axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
-  else:
-    _scale_loss(axis, drawn, 'loss')
-  validated = any(_series(rows, f'validation_{quantity}') for rows in histories.values())
-  if single:
-    handles = [Line2D([], [], color=colour, linewidth=2.0, label='validation')] if validated else []
-    handles.append(Line2D([], [], label='training', **training))
-  else:
-    handles = [
-      Line2D([], [], color=palette[phase], linewidth=2.0, label=phase) for phase in histories
-    ]
-    handles.append(Line2D([], [], color=colours.BLACK, linewidth=2.0, label='validation'))
-    handles.append(Line2D([], [], color=colours.BLACK, label='training', **_THIN))
-  if best:
-    label = 'best validation accuracy'
-    if single:
-      label += f': {percent(best[0][1])} %, epoch {best[0][0]}'
-    handles.append(
-      Line2D([], [], markerfacecolor=colour if single else 'white', label=label, **_RING)
-    )
-  return handles
-
-
-def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
-  """Draws the terms of the phases that have several; returns what the legend shows beside the
+  """Draw the loss terms of the phases that have several; return what the legend shows beside the
   colours of the phases.
   """
   from matplotlib.lines import Line2D
@@ -224,42 +203,29 @@ def _draw_terms(axis: Any, histories: Histories) -> list[Any]:
   names = list(dict.fromkeys(name for rows in several.values() for name in _terms(rows)))
   # One phase: for each term a colour, no network's one. More: the phase's colour, for each term a
   # dash.
-  alone = len(several) == 1
-  looks = [
-    {
-      'color': _TERMS[index % len(_TERMS)],
-      'linestyle': _DASHES[index // len(_TERMS) % len(_DASHES)],
-    }
-    if alone
-    else {'linestyle': _DASHES[index % len(_DASHES)]}
-    for index in range(len(names))
-  ]
-  drawn = []
+  alone, drawn, looks = len(several) == 1, [], {}
+  for index, name in enumerate(names):
+    dash = _DASHES[(index // len(_TERMS) if alone else index) % len(_DASHES)]
+    looks[name] = {'linestyle': dash} | ({'color': _TERMS[index % len(_TERMS)]} if alone else {})
   for phase, rows in several.items():
-    colour = palette[phase]
-    marker = _marker(histories, rows)
-    for name, look in zip(names, looks, strict=True):
-      series = _series(
-        [{'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows], name
-      )
-      drawn += series
-      if series:
-        axis.plot(
-          *zip(*series, strict=True), marker=marker, markersize=4, **{'color': colour, **look}
-        )
-  axis.set_title(
-    'Terms of the training loss'
-    + (f' of {shortened(*several)}' if alone and len(histories) > 1 else '')
-  )
+    usual = {'color': palette[phase], 'marker': _marker(histories, rows), 'markersize': 4}
+    for name, look in looks.items():
+      terms = ({'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows)
+      if series := _series(list(terms), name):
+        drawn += series
+        axis.plot(*zip(*series, strict=True), **(usual | look))
+  of = f' of {shortened(*several)}' if alone and len(histories) > 1 else ''
+  axis.set_title(f'Terms of the training loss{of}')
   _scale_loss(axis, drawn, 'weighted term')
+  _epochs_below(axis, histories)
+  black = {'color': colours.BLACK, 'linewidth': 1.8}
   return [
-    Line2D([], [], label=name.replace('_', ' '), linewidth=1.8, **{'color': colours.BLACK, **look})
-    for name, look in zip(names, looks, strict=True)
+    Line2D([], [], label=name.replace('_', ' '), **(black | look)) for name, look in looks.items()
   ]
 
 
 def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> None:
-  """Puts a legend below all panels, where no line runs; `place` is left, center or right."""
+  """Put a legend below all panels, where no line runs; `place` is left, center or right."""
   for handle in handles:
     label = shortened(handle.get_label())
     # matplotlib hides what begins with '_'
@@ -284,7 +250,7 @@ def _epochs_below(axis: Any, histories: Histories) -> None:
 
 
 def _scale_loss(axis: Any, series: Sequence[tuple[int, float]], label: str) -> None:
-  """A logarithmic axis where the values differ so much that the small ones would lie flat."""
+  """Make the axis logarithmic where the values differ so much that the small ones would lie flat."""
   from matplotlib.ticker import LogLocator, NullFormatter
 
   values = [value for _, value in series]

@@ -6,48 +6,48 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kd_jax.files import records
+from kd_jax.files import records, study_records
+from kd_jax.files.study_records import StudyRecords
 from kd_jax.measures import statistics
-from kd_jax.report import colours, plots, study_table, svg
-from kd_jax.report.study_table import Folder
+from kd_jax.report import colours, comparisons, plots, svg
 
 # A verdict has a shape, too, for readers who see no colours.
 _VERDICTS = {
   'higher': ('>', svg.BLUE, svg.BLUE),
   'lower': ('<', svg.VERMILION, svg.VERMILION),
-  'undecided at this n': ('o', svg.GREY, 'none'),
+  comparisons.UNDECIDED: ('o', svg.GREY, 'none'),
 }
 _MOST_POINTS = 100  # of a curve
 _LINE, _COLUMNS, _LABEL = 0.27, 3, 34  # inches, small multiples in a line, characters
 
 
-def reference(folder: Folder) -> str | None:
+def reference(study: StudyRecords) -> str | None:
   """The row that figures draw as a line: NOKD where it has results, else the first that has."""
-  having = [name for name, rows in folder.results.items() if study_table.seeds(rows)]
+  having = [name for name, rows in study.results.items() if study_records.accuracies(rows)]
   return 'NOKD' if 'NOKD' in having else next(iter(having), None)
 
 
-def colour_of(folder: Folder, name: str) -> str:
+def colour_of(study: StudyRecords, name: str) -> str:
   """Return a row's colour: that of a baseline where it is trained by cross-entropy alone, else that
   of a student.
   """
-  methods = {run['config'].get('method') for run in folder.study['runs'] if run['row'] == name}
+  methods = {run['config'].get('method') for run in study.about['runs'] if run['row'] == name}
   return colours.BASELINE if methods == {'nokd'} else colours.STUDENT
 
 
-def accuracies(folder: Folder) -> str:
+def accuracies(study: StudyRecords) -> str:
   """Test accuracy of every row that has one: the mean with its interval, and each seed. '' where no
   row has.
   """
   values = {
     name: list(found.values())
-    for name, rows in folder.results.items()
-    if (found := study_table.seeds(rows))
+    for name, rows in study.results.items()
+    if (found := study_records.accuracies(rows))
   }
-  under = {row['name']: row['group'] for row in folder.study['rows']}
+  under = study.groups()
 
   def point(axes: Any, place: float, name: str) -> None:
-    mean, colour = statistics.mean(values[name]), colour_of(folder, name)
+    mean, colour = statistics.mean(values[name]), colour_of(study, name)
     axes.scatter(values[name], [place] * mean.n, s=14, color=colour, alpha=0.55, linewidths=0)
     axes.errorbar(
       mean.value, place, xerr=mean.half_width, fmt='o', markersize=5, color=colour, capsize=3
@@ -55,24 +55,24 @@ def accuracies(folder: Folder) -> str:
 
   if not values:
     return ''
-  name = reference(folder)
-  line = statistics.mean(values[name]).value, colour_of(folder, name)
+  name = reference(study)
+  line = statistics.mean(values[name]).value, colour_of(study, name)
   return _listed(
     'accuracies', list(values), [under[name] for name in values], point, line, 'test accuracy, %'
   )
 
 
-def differences(folder: Folder) -> str:
+def differences(study: StudyRecords) -> str:
   """Every comparison with its interval about the line of no difference. '' where there is none."""
-  found = {f'{c.first} − {c.second}': c for c in study_table.comparisons(folder)}
-  under = {row['name']: row['group'] for row in folder.study['rows']}
+  found = {f'{c.first} − {c.second}': c for c in comparisons.of(study)}
+  under = study.groups()
 
   def point(axes: Any, place: float, label: str) -> None:
     shape, colour, filled = _VERDICTS[found[label].verdict]
     axes.errorbar(
-      found[label].found.value,
+      found[label].difference.value,
       place,
-      xerr=found[label].found.half_width,
+      xerr=found[label].difference.half_width,
       fmt=shape,
       markersize=6,
       color=colour,
@@ -93,12 +93,12 @@ def differences(folder: Folder) -> str:
   )
 
 
-def curves(folder: Folder) -> str:
+def curves(study: StudyRecords) -> str:
   """The selecting accuracy by epoch of each row, a panel each; the reference's mean stands in every
   panel. '' where there is none.
   """
-  series = {name: found for name in folder.results if (found := _series(folder, name))}
-  line = series.get(reference(folder) or '')
+  series = {name: found for name in study.results if (found := _series(study, name))}
+  line = series.get(reference(study) or '')
 
   def draw(figure: Any) -> None:
     panels = figure.subplots(
@@ -107,10 +107,10 @@ def curves(folder: Folder) -> str:
     for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=False):
       if line:
         axes.plot(
-          line[0], line[2], color=colour_of(folder, reference(folder)), linestyle=':', linewidth=1.4
+          line[0], line[2], color=colour_of(study, reference(study)), linestyle=':', linewidth=1.4
         )
-      axes.fill_between(epochs, low, high, color=colour_of(folder, name), alpha=0.25, linewidth=0)
-      axes.plot(epochs, mean, color=colour_of(folder, name), linewidth=1.4)
+      axes.fill_between(epochs, low, high, color=colour_of(study, name), alpha=0.25, linewidth=0)
+      axes.plot(epochs, mean, color=colour_of(study, name), linewidth=1.4)
       axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
       axes.grid(color=svg.GRID)
     for axes in panels[len(series) :]:
@@ -124,14 +124,14 @@ def curves(folder: Folder) -> str:
   return svg.drawn('curves', draw, 0.6 + 1.6 * -(-len(series) // columns))
 
 
-def _series(folder: Folder, name: str) -> tuple[list[float], ...] | None:
+def _series(study: StudyRecords, name: str) -> tuple[list[float], ...] | None:
   """Epochs, and the lowest, mean and highest accuracy in percent over a row's finished runs, in the
   last phase of each.
   """
   runs = []
-  for run in folder.study['runs']:
+  for run in study.about['runs']:
     if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
-      rows = records.read_curves(folder.path / list(run['histories'].values())[-1])
+      rows = records.read_curves(study.path / list(run['histories'].values())[-1])
       field = f'{run["config"].get("selection", "validation")}_accuracy'
       runs.append({row['epoch']: 100 * row[field] for row in rows if field in row})
   epochs = sorted(set.intersection(*map(set, runs))) if runs else []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from kd_jax.report import study_table
-from kd_jax.report.study_table import Folder
-from kd_jax.report.table import Row, interval, narrow_table, results_table
+from kd_jax.files import results, study_records
+from kd_jax.files.study_records import StudyRecords
+from kd_jax.report import run_table, study_notes, study_tables, tables
+from kd_jax.report.tables import Table
 from kd_jax.text import MISSING
 
 # Columns of a study's tables that are left out of one that is too wide, the first of them first.
@@ -44,58 +46,43 @@ def width() -> int | None:
     return None
 
 
-def rows_of_run(rows: Sequence[Row]) -> str:
+def end_of_run(rows: Sequence[Mapping[str, Any]]) -> str:
   """Return the table of a run's rows, and how sure the test accuracy of the last one is."""
-  accuracy, images = rows[-1]['test_accuracy'], rows[-1]['test_examples']
+  made = results.from_json(rows)
+  accuracy, images = made[-1].test_accuracy, made[-1].test_examples
   return (
-    f'{results_table(rows, width=width())}\n{images:,} test images: by their choice alone, the 95 '
-    f'% interval of an accuracy of '
-    f'{accuracy:.1%} is {interval(accuracy, images)} %, and seeds add to it.'
+    f'{run_table.text(made, width=width())}\n{images:,} test images: by their choice alone, the '
+    f'95 % interval of an accuracy of {accuracy:.1%} is {tables.interval(accuracy, images)} %, and '
+    'seeds add to it.'
   )
 
 
-def summary(path: str | Path) -> str:
-  """Return what a study found, as it is shown at its end: its tables, what to be careful about, and
-  what it shows and does not.
+def end_of_study(path: str | Path) -> str:
+  """Return the results of a study as its end shows them: tables, what to be careful about, and
+  what the study shows and does not.
   """
-  folder, wide = study_table.read(path), width() or _WIDE
-  results, compared = (
-    _only(table, kept)
-    for table, kept in (
-      (study_table.results_table(folder), _RESULTS),
-      (study_table.comparisons_table(folder), _COMPARED),
-    )
+  study, wide = study_records.read(path), width() or _WIDE
+  shown = (
+    _only(study_tables.results(study), _RESULTS),
+    _only(study_tables.comparisons(study), _COMPARED),
   )
-  parts = [narrow_table(*table, width=wide) for table in (results, compared) if table[1]]
-  lines = [f'Note: {line}' for line in study_table.warnings(folder)]
-  if limits := folder.study.get('limits'):
-    lines += [f'It shows: {line}' for line in study_table.findings(folder)] + [limits]
+  parts = [tables.terminal(table, width=wide) for table in shown if table.lines]
+  lines = [f'Note: {line}' for line in study_notes.warnings(study)]
+  if limits := study.about.get('limits'):
+    lines += [f'It shows: {line}' for line in study_notes.findings(study)] + [limits]
   return '\n\n'.join(
     [*parts, '\n'.join(line for text in lines for line in textwrap.wrap(text, wide))]
   ).rstrip()
 
 
-def _only(table: study_table.Table, kept: Sequence[str]) -> study_table.Table:
+def whole_study(study: StudyRecords, wide: int) -> str:
+  """Return all tables of a study for a terminal of so many characters."""
+  shown = (study_tables.results(study), *study_tables.further(study))
+  return '\n\n'.join(tables.terminal(table, width=wide, spare=_SPARE) for table in shown) + '\n'
+
+
+def _only(table: Table, kept: Sequence[str]) -> Table:
   """Return some columns of a table, without those that no row fills."""
-  headings, lines = table
-  places = [
-    headings.index(name)
-    for name in kept
-    if any(line[headings.index(name)] != MISSING for line in lines)
-  ]
-  return [headings[place] for place in places], [
-    [line[place] for place in places] for line in lines
-  ]
-
-
-def study_tables(folder: Folder, wide: int) -> str:
-  """Return the tables of a study for a terminal of so many characters."""
-  headings, lines = study_table.results_table(folder)
-  body: list[Sequence[str]] = []
-  under = study_table.groups(folder)
-  for line, heading, before in zip(lines, under, ['', *under], strict=False):
-    if heading and heading != before:
-      body.append([heading.upper(), *[''] * (len(headings) - 1)])
-    body.append(line)
-  tables = [(headings, body), *study_table.further_tables(folder)]
-  return '\n\n'.join(narrow_table(*table, width=wide, spare=_SPARE) for table in tables) + '\n'
+  places = [table.headings.index(name) for name in kept if name in table.headings]
+  filled = [place for place in places if any(line[place] != MISSING for line in table.lines)]
+  return table.columns(filled)._replace(groups=())

@@ -5,9 +5,6 @@ folder.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from kd_jax import config as configuration
@@ -17,16 +14,16 @@ from kd_jax.data import sources
 from kd_jax.data.feed import Part
 from kd_jax.files import checkpoints, predictions
 from kd_jax.files.predictions import Predictions
-from kd_jax.files.run_records import Run
+from kd_jax.files.run_records import RunRecords
 from kd_jax.measures import analysis
 from kd_jax.runs import inputs, teachers
 from kd_jax.runs.assembly import Say, logits
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, NetworkSpec, Trained
+from kd_jax.types import KdJaxError, NetworkSpec, ResultRow, Trained
 
 
 def predict(
-  of: Run, *, data_dir: str = '', say: Say = print
+  of: RunRecords, *, data_dir: str = '', say: Say = print
 ) -> tuple[Predictions | None, list[str]]:
   """The predictions of a run's networks on its validation and test images, and a line for each part
   that cannot be had.
@@ -49,7 +46,7 @@ def predict(
       f'{of.path / "config.json"} is no configuration of this kd_jax: {error}'
     ) from error
   config = dataclasses.replace(config, download=False, data_dir=data_dir or config.data_dir)
-  wanted = {row['name']: _identity(row) for row in of.networks}
+  wanted = {row.name: _identity(row) for row in of.networks}
   stored = predictions.read(of.path / predictions.FILE)
   known = {name for name in wanted if stored and stored.networks.get(name) == wanted[name]}
   if known == set(wanted):
@@ -65,20 +62,20 @@ def predict(
     {'validation': assigned.validation} if assigned.validation else {}
   )
   parts = {
-    name: predictions.Part(np.asarray(part.source.label)[part.index], part.index, {})
+    name: predictions.SplitPredictions(np.asarray(part.source.label)[part.index], part.index, {})
     for name, part in roles.items()
   }
   if not (
     stored
-    and stored.parts.keys() == parts.keys()
-    and all(parts[p].same_images(stored.parts[p]) for p in parts)
+    and stored.splits.keys() == parts.keys()
+    and all(parts[p].same_images(stored.splits[p]) for p in parts)
   ):
     known = set()
   networks, lacking = {}, []
   for row in of.networks:
-    name = row['name']
+    name = row.name
     if name in known:
-      computed = {part: stored.parts[part].logits[name] for part in parts}
+      computed = {part: stored.splits[part].logits[name] for part in parts}
     else:
       try:
         trained = _load(of, row, config, dataset)
@@ -103,39 +100,39 @@ def predict(
   return found, lacking
 
 
-def _identity(row: Mapping[str, Any]) -> str:
+def _identity(row: ResultRow) -> str:
   """The hash of a row's weights; '' of an imported network, which the configuration names."""
-  return row.get('best_sha256') or row.get('last_sha256') or ''
+  return row.best_sha256 or row.last_sha256 or ''
 
 
 def _only(stored: Predictions | None, names: set[str]) -> Predictions | None:
   """What is stored of these networks."""
   if stored is None or not names:
     return None
-  parts = {
-    key: part._replace(logits={name: part.logits[name] for name in names})
-    for key, part in stored.parts.items()
+  splits = {
+    key: split._replace(logits={name: split.logits[name] for name in names})
+    for key, split in stored.splits.items()
   }
-  return stored._replace(networks={name: stored.networks[name] for name in names}, parts=parts)
+  return stored._replace(networks={name: stored.networks[name] for name in names}, splits=splits)
 
 
-def _load(of: Run, row: Mapping[str, Any], config: Config, dataset: sources.Dataset) -> Trained:
+def _load(of: RunRecords, row: ResultRow, config: Config, dataset: sources.Dataset) -> Trained:
   """A network of the run, or one that it imported.
 
   Raises KdJaxError where it is gone, or does not fit the data set.
   """
   shape = tuple(dataset.train.image.shape[1:])
-  if row['method'] == 'imported':
+  if row.method == 'imported':
     wanted = NetworkSpec(
       config.teacher, len(dataset.classes), shape, compute_dtype=config.compute_dtype
     )
     found = teachers.load(
       config, wanted, classes=dataset.classes, training=inputs.training(config, dataset)
     )
-    if row['name'] not in found:
+    if row.name not in found:
       raise KdJaxError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
-    return found[row['name']]
-  spec, variables, _ = checkpoints.load_network(of.path / 'networks' / row['name'])
+    return found[row.name]
+  spec, variables, _ = checkpoints.load_network(of.path / 'networks' / row.name)
   if (spec.classes, tuple(spec.image_shape)) != (len(dataset.classes), shape):
     raise KdJaxError(
       f'it is for {spec.classes} classes and images of {spec.image_shape}, and those of '
@@ -145,9 +142,11 @@ def _load(of: Run, row: Mapping[str, Any], config: Config, dataset: sources.Data
   return Trained(models.build(spec), variables)
 
 
-def _images(of: Run, test: predictions.Part, part: Part) -> dict[int, np.ndarray]:
+def _images(
+  of: RunRecords, test: predictions.SplitPredictions, part: Part
+) -> dict[int, np.ndarray]:
   """The test images that the page shows: those on which the student and its teachers differ."""
-  names = [of.student['name'], *of.teachers]
+  names = [of.student.name, *of.teachers]
   if len(names) < 2 or not all(name in test.logits for name in names):
     return {}
   student, taught_by = (

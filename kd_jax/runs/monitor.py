@@ -1,57 +1,81 @@
-"""Who looks on while a phase trains: records, and the progress display."""
+"""Where the numbers of a phase go as it trains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kd_jax.files import records
-from kd_jax.runs import tensorboard
 from kd_jax.runs.progress import Progress
+from kd_jax.runs.tensorboard import TensorBoard
 from kd_jax.train import loop, parallel
+from kd_jax.types import Sink
 
 
-class Watcher:
-  """A loop.Watcher that writes a phase's records as it goes on, and passes them to the progress
-  display, where it has one.
+def sinks(folder: Path, progress: Progress | None) -> list[Sink]:
+  """Return the places that the numbers of a phase go to.
+
+  Args:
+    folder: of the run.
+    progress: the display, for one of the students that train together.
   """
+  return [TensorBoard(folder), History(folder), *([progress] if progress else [])]
 
-  def __init__(self, folder: Path, phase: str, progress: Progress | None, stop: Callable[[], bool]):
-    """Writes nothing yet.
 
-    Args:
-      folder: of the run.
-      phase: its name.
-      progress: where to show it.
-      stop: whether the training is to be interrupted.
-    """
-    self._folder, self._phase, self._progress, self.interrupted = folder, phase, progress, stop
-    self._events: tensorboard.Events | None = None
+class History:
+  """The sink that writes history.csv of a phase anew after each epoch."""
+
+  def __init__(self, folder: Path):
+    """Prepare. `folder` is that of the run."""
+    self._folder = folder
 
   def start(self, phase: str, step: int) -> None:
-    if self._progress:
-      if step:
-        self._progress.say(f'{phase}: going on after step {step}.')
-      self._progress.start(phase, step)
+    self._path, self._first = self._folder / 'phases' / phase / 'history.csv', step
+    self._rows: list[Mapping[str, Any]] = []
+
+  def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+    if 'epoch' in values:
+      self._rows.append(values)
+      if step > self._first:
+        records.write_history(self._path, self._rows)
+
+  def close(self) -> None:
+    pass
+
+
+class Monitor:
+  """A loop.Monitor that passes the numbers of a student to sinks, in process 0."""
+
+  def __init__(self, to: Sequence[Sink], steps_per_epoch: int, stop: Callable[[], bool]):
+    """Prepare.
+
+    Args:
+      to: the sinks; none in the other processes.
+      steps_per_epoch: of the phase.
+      stop: whether the training is to be interrupted.
+    """
+    self._sinks, self._steps_per_epoch, self.interrupted = to, steps_per_epoch, stop
+
+  def start(self, phase: str, step: int) -> None:
+    self._passed = 0  # rows of the history
+    for sink in self._sinks:
+      sink.start(phase, step)
 
   def step(self, step: int, means: Mapping[str, float], images: int) -> None:
-    if self._progress:
-      self._progress.step(step, means, images)
+    for sink in self._sinks:
+      sink.scalars(step, {**means, 'images': images})
 
   def epoch(self, history: list[loop.Row]) -> None:
     parallel.lead(lambda: self._record(history))
 
   def close(self) -> None:
-    if self._events is not None:
-      self._events.close()
+    for sink in self._sinks:
+      sink.close()
 
   def _record(self, history: list[loop.Row]) -> None:
-    new = history[-1:]
-    # all of the history anew: a kill may have lost events of epochs that are not repeated
-    if self._events is None:
-      self._events, new = tensorboard.Events(self._folder / 'events' / self._phase, 0), history
-    for row in new:
-      self._events.write(row['epoch'], row)
-    records.write_history(self._folder / 'phases' / self._phase / 'history.csv', history)
-    if self._progress:
-      self._progress.epoch(history[-1])
+    # After a start all of it anew: a kill may have lost records of epochs that are not repeated.
+    for row in history[self._passed :]:
+      for sink in self._sinks:
+        sink.scalars(row['epoch'] * self._steps_per_epoch, row)
+    self._passed = len(history)

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a bar on a terminal, plain lines elsewhere.
+"""The display of a run while it trains: a bar on a terminal, plain lines elsewhere.
 
 Nothing here may stop a training run: where a terminal cannot show the bar, or breaks while it is
 shown, plain lines follow; where these cannot be written either (a closed pipe, say), the run goes
@@ -8,26 +8,25 @@ on in silence.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from kd_jax.runs import progress_bar
 from kd_jax.text import duration
 
-_BAR_CHARACTERS = '━╸╺'
 _REFRESH = 0.1  # seconds between two drawings of the bar, and between two points of the window
 _WINDOW = 20.0  # seconds of training that images/s is measured over
 
 
 class Progress:
-  """Shows one phase after another. A context manager: leaving it stops the bar.
+  """The sink that shows one phase after another. A context manager: leaving it closes it.
 
-  Training time is what passes between calls of `step`. The first step of a phase compiles, and what
-  passes between the last step of an epoch and `epoch` is evaluation: neither counts for images/s.
-  Evaluation counts for the time left.
+  Training time is what passes between the scalars of steps. The first step of a phase compiles, and
+  what passes between the last step of an epoch and its row is evaluation: neither counts for
+  images/s. Evaluation counts for the time left.
   """
 
   def __init__(
@@ -40,7 +39,7 @@ class Progress:
     plain_every: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
   ):
-    """Prepares, and shows nothing yet.
+    """Prepare, and show nothing yet.
 
     Args:
       total_epochs: of the phase.
@@ -58,42 +57,45 @@ class Progress:
     self._plain_every = plain_every
     self._clock = clock
     self._bar: Any = None  # a rich.progress.Progress while it is on the screen
-    self._wants_bar = _can_show_bar(self._stream)
+    self._wants_bar = progress_bar.can_show(self._stream)
     self._begin('', 0)
 
-  def start(self, phase_name: str, start_step: int = 0) -> None:
-    """Begins a phase, or goes on with it after `start_step` steps.
+  def start(self, phase: str, step: int = 0) -> None:
+    """Begin a phase, or go on with it after `step` steps.
 
     A bar that is on the screen stays there as it is.
     """
-    self.stop()
-    self._begin(phase_name, start_step)
+    self.close()
+    self._begin(phase, step)
+    if step:
+      self._write(f'{phase}: going on after step {step}.')
     if self._wants_bar:
       self._open_bar()
     if self._bar is None:
-      if start_step < self._steps:
-        first = start_step // self._steps_per_epoch + 1
-        self._write(
-          f'{phase_name}: epochs {first} to {self._total_epochs}, {self._steps_per_epoch} steps '
-          f'each.'
-        )
+      first, each = step // self._steps_per_epoch + 1, self._steps_per_epoch
+      if step < self._steps:
+        self._write(f'{phase}: epochs {first} to {self._total_epochs}, {each} steps each.')
       else:
-        self._write(f'{phase_name}: all {self._total_epochs} epochs are done.')
+        self._write(f'{phase}: all {self._total_epochs} epochs are done.')
 
-  def step(self, step: int, metrics: Mapping[str, Any] | None, images: int) -> None:
-    """Takes note of a step.
+  def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+    """Show the means of a step, or the row of a finished epoch of this sitting.
 
     Args:
       step: the steps done in this phase, this one included.
-      metrics: 'loss' and 'accuracy' (a fraction), with or without 'train_' in front; None where
-        none were fetched.
-      images: the number of images in the step.
+      values: see kd_jax.types.Sink. Of a step, 'loss' and 'accuracy' (a fraction) are shown, with
+        or without 'train_' in front.
     """
+    if 'epoch' not in values:
+      self._take_step(step, values)
+    elif step > self._first:
+      self._take_epoch(values)
+
+  def _take_step(self, step: int, means: Mapping[str, Any]) -> None:
     now = self._clock()
     self._step = step
-    self._measure(now, images)
-    if metrics:
-      self._take(metrics)
+    self._measure(now, means['images'])
+    self._take(means)
     if self._bar is not None:
       if now - self._drawn >= _REFRESH or step % self._steps_per_epoch == 0:
         self._draw(now)
@@ -105,8 +107,7 @@ class Progress:
       )
       self._write(f'{self._name}, {where}: {_join(self._report(self._shown), self._left(now))}')
 
-  def epoch(self, row: Mapping[str, Any]) -> None:
-    """Takes note of a finished epoch: a row of the history."""
+  def _take_epoch(self, row: Mapping[str, Any]) -> None:
     now = self._clock()
     self._paused += now - self._last
     self._last = now
@@ -121,7 +122,7 @@ class Progress:
       self._write(f'{self._name}, epoch {row["epoch"]} of {self._total_epochs}{spent}: {report}')
 
   def say(self, text: str) -> None:
-    """Prints a line without breaking the bar."""
+    """Print a line without breaking the bar."""
     if self._bar is not None:
       from rich.text import Text
 
@@ -130,11 +131,8 @@ class Progress:
         return
     self._write(text)
 
-  def stop(self) -> None:
-    """Takes the bar off the terminal's hands; its last state stays on the screen.
-
-    Stopping twice is harmless.
-    """
+  def close(self) -> None:
+    """End the bar; its last state stays on the screen. Closing twice is harmless."""
     if self._bar is not None:
       self._draw(self._clock())
     if self._bar is not None:
@@ -146,7 +144,7 @@ class Progress:
     return self
 
   def __exit__(self, *error: object) -> None:
-    self.stop()
+    self.close()
 
   @property
   def _steps(self) -> int:
@@ -155,9 +153,9 @@ class Progress:
   def _epoch(self) -> int:
     return min(max(self._step - 1, 0) // self._steps_per_epoch + 1, self._total_epochs)
 
-  def _begin(self, phase_name: str, start_step: int) -> None:
-    self._name = phase_name
-    self._step = start_step
+  def _begin(self, phase: str, step: int) -> None:
+    self._name = phase
+    self._step = self._first = step
     self._shown: dict[str, float] = {}
     self._images = 0
     self._last = self._drawn = self._clock()  # the latest step or epoch; the latest drawing or line
@@ -224,7 +222,7 @@ class Progress:
 
   def _open_bar(self) -> None:
     with self._falling_back():
-      self._bar = _two_line_bar(self._stream, max(self._steps, 1))
+      self._bar = progress_bar.bar(self._stream, max(self._steps, 1))
       self._draw(self._clock())
       if self._bar is not None:
         self._bar.start()
@@ -263,52 +261,5 @@ class Progress:
       self._stream.flush()
 
 
-def _two_line_bar(stream: TextIO, steps: int) -> Any:
-  """A bar of rich with what it measures on a line of its own, so that both fit a terminal of 80
-  characters.
-  """
-  from rich.console import Console
-  from rich.progress import BarColumn, TextColumn
-  from rich.progress import Progress as Bar
-  from rich.table import Column
-  from rich.text import Text
-
-  class Screen(Console):
-    def on_broken_pipe(self):  # rich would end the program, and turn standard output to nowhere
-      raise BrokenPipeError
-
-  class TwoLines(Bar):
-    def get_renderables(self):
-      yield self.make_tasks_table(self.tasks)
-      for task in self.tasks:
-        yield Text(f'  {task.fields["report"]}', style='dim', no_wrap=True, overflow='ellipsis')
-
-  uncut = Column(no_wrap=True, overflow='ellipsis')
-  bar = TwoLines(
-    TextColumn('{task.description}', markup=False, table_column=uncut),
-    BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
-    TextColumn('{task.fields[left]}', markup=False, table_column=uncut.copy()),
-    console=Screen(file=stream, force_terminal=True, force_jupyter=False),
-    auto_refresh=False,  # no thread, whose faults nobody would catch
-    expand=True,
-  )
-  bar.add_task('', total=steps, left='', report='')
-  return bar
-
-
 def _join(*parts: str) -> str:
   return ', '.join(part for part in parts if part) or 'nothing measured yet'
-
-
-def _can_show_bar(stream: TextIO | None) -> bool:
-  """Whether the stream is a terminal that moves its cursor and has the bar's characters."""
-  try:
-    _BAR_CHARACTERS.encode(stream.encoding)
-    return stream.isatty() and os.environ.get('TERM', '').lower() not in ('dumb', 'unknown')
-  except (
-    AttributeError,
-    TypeError,
-    LookupError,
-    ValueError,
-  ):  # no such stream, no encoding, not one of Python's, or closed
-    return False

@@ -6,31 +6,53 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kd_jax.files.records import Row, flatten
+from kd_jax.files.records import flatten
 from kd_jax.types import KdJaxError
 
 
-class Events:
-  """TensorBoard event files, one scalar for each number of a row, against the epoch.
+class TensorBoard:
+  """The sink that writes event files: one scalar for each number of an epoch, against the epoch.
 
-  What `write` was given survives the process.
+  Its numbers survive the process.
   """
 
-  def __init__(self, folder: str | Path, resume_step: int):
-    """Opens a new event file.
+  def __init__(self, folder: Path):
+    """Prepare. `folder` is that of the run."""
+    self._folder, self._writer = folder, None
 
-    Args:
-      folder: made where it is missing.
-      resume_step: the epochs that are done and kept, 0 in a fresh run. What an earlier, interrupted
-        run wrote in this folder about later epochs is hidden, so that the curves have no
-        duplicates.
+  def start(self, phase: str, step: int) -> None:
+    self.close()
+    self._place = self._folder / 'events' / phase
 
-    Raises:
-      KdJaxError: the folder cannot be written.
+  def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+    """Write the finite numbers of an epoch; all else is left out, NaN because the library complains
+    about it.
+
+    Raises KdJaxError where the disk refuses.
+    """
+    if 'epoch' not in values:
+      return
+    with self._refusals():
+      if self._writer is None:
+        self._open()
+      for name, value in flatten(values).items():
+        if name != 'epoch' and isinstance(value, (int, float)) and math.isfinite(value):
+          self._put(values['epoch'], summary=self._scalar(name, value))
+      self._writer.flush()
+
+  def close(self) -> None:
+    if self._writer is not None:
+      writer, self._writer = self._writer, None
+      with self._refusals():
+        writer.close()
+
+  def _open(self) -> None:
+    """Begin a file that hides what an earlier, interrupted run wrote in this folder, so that the
+    curves have no duplicates.
     """
     with warnings.catch_warnings():
       # of this library's dependencies, about each other: nothing that the user could mend
@@ -39,40 +61,14 @@ class Events:
       from tensorboardX.proto.event_pb2 import Event, SessionLog
       from tensorboardX.summary import scalar
 
+    self._event, self._scalar = Event, scalar
+    self._place.mkdir(parents=True, exist_ok=True)
+    # The library names a file by the second and overwrites one of the same name. TensorBoard reads
+    # files in the order of their names, and the hiding depends on that order.
+    suffix = f'.{len(list(self._place.glob("*tfevents*"))):06d}'
     # Not SummaryWriter: its thread dies of a full disk, and whoever gives it more waits for ever.
-    self._folder, self._event, self._scalar, self._writer = Path(folder), Event, scalar, None
-    with self._refusals():
-      self._folder.mkdir(parents=True, exist_ok=True)
-      # The library names a file by the second and overwrites one of the same name. TensorBoard
-      # reads files in the order of their names, and the hiding depends on that order.
-      suffix = f'.{len(list(self._folder.glob("*tfevents*"))):06d}'
-      self._writer = EventsWriter(str(self._folder / 'events'), suffix)
-      self._put(resume_step + 1, session_log=SessionLog(status=SessionLog.START))
-
-  def write(self, epoch: int, row: Row) -> None:
-    """Writes the finite numbers of a row; all else is left out, NaN because the library complains
-    about it.
-
-    Raises KdJaxError where the disk refuses.
-    """
-    with self._refusals():
-      for name, value in flatten(row).items():
-        if name != 'epoch' and isinstance(value, (int, float)) and math.isfinite(value):
-          self._put(epoch, summary=self._scalar(name, value))
-      self._writer.flush()
-
-  def close(self) -> None:
-    """Closes the file; closing twice is harmless."""
-    if self._writer is not None:
-      writer, self._writer = self._writer, None
-      with self._refusals():
-        writer.close()
-
-  def __enter__(self) -> Events:
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    self.close()
+    self._writer = EventsWriter(str(self._place / 'events'), suffix)
+    self._put(1, session_log=SessionLog(status=SessionLog.START))
 
   def _put(self, step: int, **content: Any) -> None:
     self._writer.write_event(self._event(wall_time=time.time(), step=step, **content))
@@ -83,7 +79,6 @@ class Events:
       yield
     except OSError as error:
       raise KdJaxError(
-        f"TensorBoard events cannot be written to '{self._folder}' ({error.strerror or error}): "
-        f'free some space, or '
-        'choose another folder.'
+        f"TensorBoard events cannot be written to '{self._place}' ({error.strerror or error}): "
+        'free some space, or choose another folder.'
       ) from error

@@ -13,11 +13,10 @@ import jax
 
 from kd_jax import models
 from kd_jax.files import checkpoints as checkpoint
-from kd_jax.files import packing, records
+from kd_jax.files import packing, records, results
 from kd_jax.methods import plans
-from kd_jax.runs import assembly, fidelity, teacher_doubts, teachers, workdir
+from kd_jax.runs import assembly, fidelity, monitor, teacher_doubts, teachers, workdir
 from kd_jax.runs.assembly import Assembled, Context, Student
-from kd_jax.runs.monitor import Watcher
 from kd_jax.runs.progress import Progress
 from kd_jax.train import loop, parallel, peaks, state
 from kd_jax.types import (
@@ -27,6 +26,7 @@ from kd_jax.types import (
   NetworkSpec,
   Phase,
   PyTree,
+  ResultRow,
   Trained,
   TrainState,
 )
@@ -109,12 +109,13 @@ def train(
     members = []
     for number, (own_context, phase) in enumerate(students):
       shown = progress if number == 0 else None  # one of them stands for all on the screen
-      watcher = Watcher(own_context.folder, phase.name, shown, own_context.stop)
-      stack.enter_context(contextlib.closing(watcher))
-      validate = _validation(context, phase, made.evaluators[phase.student], rows)
-      members.append(
-        loop.Member(phase, made.firsts[number], validate, made.schedules[number], watcher)
+      to = parallel.lead(
+        lambda folder=own_context.folder, shown=shown: monitor.sinks(folder, shown)
       )
+      own = monitor.Monitor(to or (), work.steps_per_epoch, own_context.stop)
+      stack.enter_context(contextlib.closing(own))
+      validate = _validation(context, phase, made.evaluators[phase.student], rows)
+      members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], own))
     ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
   return [
     _finish(student, made, finished, learner.student, operations, zoo)
@@ -409,29 +410,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
 def _row(
   context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any
 ) -> dict[str, Any]:
-  """A row of results.json; what was not measured is null."""
-  fields = (
-    'role',
-    'method',
-    'recipe',
-    'student',
-    'teachers',
-    'dataset',
-    'seed',
-    'epochs',
-    'steps',
-    'best_epoch',
-    'train_examples',
-    'parameters',
-    'validation_accuracy',
-    'test_accuracy',
-    'test_accuracy_last',
-    'selection',
-    'passes',
-    'flops_alone',
-    'images_per_second',
-    'seconds',
-  )
+  """Return a row of results.json; what was not measured is null."""
   common = {
     'student': spec.name,
     'dataset': context.config.dataset,
@@ -440,4 +419,4 @@ def _row(
     'selection': context.config.selection,
     'test_examples': len(context.parts.test.index),
   }
-  return {'name': name, **dict.fromkeys(fields), **common, **measured}
+  return results.to_json(ResultRow(name=name, **(common | measured)))

@@ -1,0 +1,124 @@
+"""The folder of a study, finished or not, as a report reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kd_jax.files import records, results, shapes
+from kd_jax.types import KdJaxError, ResultRow
+
+Rows = Mapping[str, list[ResultRow]]  # by the study's row
+_REMEDY = 'run the study again, which rewrites it'
+_ROW = {
+  'name': str,
+  'group': str,
+  'note': (str, None),
+  'paper': (float, None),
+  'sweep': ({...: [object]}, None),
+  'chosen': ({...: object}, None),
+}
+_RUN = {
+  'row': str,
+  'seed': int,
+  'kind': str,
+  'setting': {...: object},
+  'finished': bool,
+  'histories': {...: str},
+  'config': {'epochs': (int, None), 'train_examples': (int, None), 'selection': (str, None)},
+}
+_STUDY = {
+  'title': str,
+  'question': str,
+  'protocol': str,
+  'limits': (str, None),
+  'scale': float,
+  'complete': bool,
+  'rows': [_ROW],
+  'comparisons': [[str]],
+  'runs': [_RUN],
+}
+
+
+class StudyRecords(NamedTuple):
+  """What a study has written so far."""
+
+  path: Path
+  about: Mapping[str, Any]  # study.json
+  results: Rows  # every row of the study is there
+  sweeps: Rows
+
+  def finals(self, name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the runs of a row's seeds, without those of its sweep."""
+    return (r for r in self.about['runs'] if r['row'] == name and r['kind'] == 'final')
+
+  def configured(self, name: str, key: str) -> Any:
+    """Return a value that the final runs of a row are configured to; None where there is none."""
+    return next((run['config'].get(key) for run in self.finals(name)), None)
+
+  def groups(self) -> dict[str, str]:
+    """Return the heading over each row."""
+    return {row['name']: row['group'] for row in self.about['rows']}
+
+
+def is_study(path: str | Path) -> bool:
+  """Return whether a study was started in the folder."""
+  return os.path.exists(Path(path) / 'study.json')
+
+
+def read(path: str | Path) -> StudyRecords:
+  """Read a folder. Raise KdJaxError where it holds no study, or a file of it is damaged."""
+  path = Path(path)
+  if not is_study(path):
+    raise KdJaxError(
+      f'{path} holds no study (no study.json is there); give the --workdir of a study, such as '
+      f'configs/paper/digits.py'
+    )
+  about = records.read_json(path / 'study.json')
+  shapes.check(path / 'study.json', about, _STUDY, _REMEDY)
+  if fault := _fault(about):
+    raise KdJaxError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
+  study = StudyRecords(path, about, {}, {})
+  return study._replace(results=_rows(study, 'results.json'), sweeps=_rows(study, 'sweeps.json'))
+
+
+def _fault(about: Mapping[str, Any]) -> str:
+  """Return in what the parts of study.json contradict each other; '' for nothing."""
+  names = {row['name'] for row in about['rows']}
+  named = [run['row'] for run in about['runs']] + [n for pair in about['comparisons'] for n in pair]
+  for name in named:
+    if name not in names:
+      return f"it speaks of '{name}', which is none of its rows"
+  for pair in about['comparisons']:
+    if len(pair) != 2:
+      return f'it compares {", ".join(pair)}, and two rows are compared'
+  for history in (Path(h) for run in about['runs'] for h in run['histories'].values()):
+    if history.is_absolute() or '..' in history.parts:
+      return f'its history {history} lies outside of the study'
+  return ''
+
+
+def _rows(study: StudyRecords, file: str) -> Rows:
+  rows = results.read(study.path / file, required=('seed',), remedy=_REMEDY)
+  return {
+    name: [_counted(row, study.configured(name, 'epochs')) for row in rows if row.name == name]
+    for name in study.groups()
+  }
+
+
+def _counted(row: ResultRow, epochs: int | None) -> ResultRow:
+  """Return a row with its `passes`, which an older kd_jax wrote as a multiple of the row's epochs,
+  `student_epochs`.
+  """
+  multiple = row.other.get('student_epochs')
+  if row.passes is not None or epochs is None or not shapes.is_number(multiple):
+    return row
+  return dataclasses.replace(row, passes=multiple * epochs)
+
+
+def accuracies(rows: Sequence[ResultRow], *, field: str = 'test_accuracy') -> dict[int, float]:
+  """Return {seed: per cent} of a row's runs."""
+  return {r.seed: 100 * value for r in rows if (value := getattr(r, field)) is not None}

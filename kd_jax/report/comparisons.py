@@ -1,0 +1,68 @@
+"""The comparisons that a study wrote down before its runs, corrected for their number."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kd_jax.files.study_records import StudyRecords, accuracies
+from kd_jax.measures import statistics
+
+DECIDED = 0.05  # of p after Holm
+# seeds that a decided comparison has; two that happen to agree would pass for no variance at all
+FEWEST = 3
+UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
+UNDECIDED = 'undecided at this n'
+
+
+class Comparison(NamedTuple):
+  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first
+  rows are of one group.
+
+  It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever its p.
+  """
+
+  first: str
+  second: str
+  difference: statistics.Difference
+  adjusted: float | None
+  # what the two were trained for, in epochs of a student; None where it was not counted
+  compute: tuple[float | None, float | None]
+
+  @property
+  def verdict(self) -> str:
+    """'higher', 'lower' or UNDECIDED."""
+    if self.adjusted is None or self.adjusted >= DECIDED:
+      return UNDECIDED
+    return 'higher' if self.difference.value > 0 else 'lower'
+
+  @property
+  def unequal(self) -> bool:
+    """Whether the compute of the two differs."""
+    return None not in self.compute and abs(self.compute[0] - self.compute[1]) > UNEQUAL * max(
+      self.compute
+    )
+
+
+def of(study: StudyRecords) -> list[Comparison]:
+  """Return those that have runs on both sides, family after family."""
+  values = {name: accuracies(rows) for name, rows in study.results.items()}
+  families: dict[str, list[tuple[str, str]]] = {}
+  for first, second in study.about['comparisons']:
+    families.setdefault(study.groups()[first], []).append((first, second))
+  made = []
+  for pairs in families.values():
+    found = [statistics.difference(values[first], values[second]) for first, second in pairs]
+    # Of fewer seeds p may be 0 by chance; left in, it would also lower what the others of its
+    # family are held to.
+    adjusted = statistics.holm([d.p if d and d.n >= FEWEST else None for d in found])
+    for (first, second), difference, p in zip(pairs, found, adjusted, strict=True):
+      if difference is not None:
+        compute = _epochs(study, first), _epochs(study, second)
+        made.append(Comparison(first, second, difference, p, compute))
+  return made
+
+
+def _epochs(study: StudyRecords, name: str) -> float | None:
+  """Return the epochs of a student that a row was trained for, teachers of its own among them."""
+  passes = [row.passes for row in study.results[name] if row.passes is not None]
+  return statistics.mean(passes).value if passes else None

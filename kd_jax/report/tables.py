@@ -1,0 +1,155 @@
+"""Tables of text, as the terminal, Markdown, CSV and a page show them."""
+
+from __future__ import annotations
+
+import csv as csv_files
+import io
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kd_jax.measures import statistics
+from kd_jax.text import MISSING
+
+_UNLIMITED = 10_000  # characters
+_NUMBER = re.compile(rf'[*≤≥]? ?[-+]?[\d.,]+(e[-+]?\d+)?|< \.001|(\d[\d.]* [dhms] ?)+|{MISSING}|')
+
+
+class Table(NamedTuple):
+  """Headings and lines of as many cells; the first column names what a line is about."""
+
+  headings: Sequence[str]
+  lines: Sequence[Sequence[str]]
+  groups: Sequence[str] = ()  # the heading over each line; '' or (): none
+  words: Sequence[str] = ()  # headings of columns that stand to the left, beside the first
+
+  @classmethod
+  def of(cls, lines: Sequence[Mapping[str, str]], **more: Any) -> Table:
+    """Return the table of lines that map each heading to its cell."""
+    headings = list(lines[0]) if lines else []
+    return cls(headings, [list(line.values()) for line in lines], **more)
+
+  def group(self, number: int) -> str:
+    """Return the heading over a line, '' where it stands over an earlier line already."""
+    heading = self.groups[number] if self.groups else ''
+    return '' if number and self.groups and heading == self.groups[number - 1] else heading
+
+  def sides(self) -> list[bool]:
+    """Return for each column whether a page has it to the left, as all that hold no numbers."""
+    columns = range(len(self.headings))
+    return [not c or not all(_NUMBER.fullmatch(line[c]) for line in self.lines) for c in columns]
+
+  def left(self, column: int) -> bool:
+    """Return whether a column stands to the left in the terminal and in Markdown."""
+    return not column or self.headings[column] in self.words
+
+  def columns(self, places: Sequence[int]) -> Table:
+    """Return the table of these columns."""
+    lines = [[line[place] for place in places] for line in self.lines]
+    return self._replace(headings=[self.headings[place] for place in places], lines=lines)
+
+  def without(self, headings: Iterable[str]) -> Table:
+    """Return the table without some columns."""
+    return self.columns([p for p, name in enumerate(self.headings) if name not in headings])
+
+
+def terminal(table: Table, *, width: int | None = None, spare: Sequence[str] = ()) -> str:
+  """Return a table as plain text, without colour and without a line feed at the end.
+
+  Args:
+    table: what is shown; the headings of its groups are lines in capitals.
+    width: of the terminal, in characters; None: no limit. What is too wide is wrapped.
+    spare: headings of columns that are left out, the first of them first, as long as the table is
+      too wide. A line names them.
+  """
+  left_out: list[str] = []
+  for heading in (None, *spare):
+    left_out += [heading] if heading in table.headings else []
+    kept = table.without(left_out)
+    if width is None or cell_width(drawn := _drawn(kept, _UNLIMITED)) <= width:
+      break
+  drawn = _drawn(kept, width or _UNLIMITED)
+  if not left_out:
+    return drawn
+  note = f'Left out, since the terminal is narrow: {", ".join(left_out)}.'
+  return '\n'.join([drawn, *textwrap.wrap(note, width)])
+
+
+def cell_width(text: str) -> int:
+  """Return the width of the longest line in a terminal."""
+  from rich.cells import cell_len  # a Chinese character is two wide
+
+  return max(map(cell_len, text.splitlines()), default=0)
+
+
+def markdown(table: Table) -> str:
+  """Return a table in Markdown, with a line feed at the end."""
+  columns = range(len(table.headings))
+  lines = [table.headings, [':---' if table.left(column) else '---:' for column in columns]]
+  for number, line in enumerate(table.lines):
+    if heading := table.group(number):
+      lines.append([f'**{escaped(heading)}**', *[''] * (len(columns) - 1)])
+    lines.append([escaped(cell) for cell in line])
+  lines[0] = [escaped(heading) for heading in table.headings]
+  return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def csv(table: Table) -> str:
+  """Return a table as CSV; the groups, where there are any, are the first column."""
+  out, lines = io.StringIO(), [table.headings, *table.lines]
+  if any(table.groups):
+    lines = [[first, *line] for first, line in zip(['group', *table.groups], lines, strict=True)]
+  csv_files.writer(out, lineterminator='\n').writerows(lines)
+  return out.getvalue()
+
+
+def number(value: float | None, form: str) -> str:
+  """Return a number in a form such as ',.0f'; '–' for none and for what is not finite."""
+  return format(value, form) if value is not None and math.isfinite(value) else MISSING
+
+
+def percent(fraction: float | None, form: str = '.2f') -> str:
+  """Return a fraction in per cent and no sign: '91.30'."""
+  return MISSING if fraction is None else number(100 * fraction, form)
+
+
+def share(count: int, of: int) -> str:
+  """Return in per cent how many of so many; '–' of none."""
+  return percent(count / of) if of else MISSING
+
+
+def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
+  """Return the 95 % interval of an accuracy by the choice of so many images, in per cent: '96.1 to
+  99.1'.
+  """
+  return ' to '.join(f'{100 * end:.{decimals}f}' for end in statistics.wilson(accuracy, images))
+
+
+def escaped(text: str) -> str:
+  """Return a text for Markdown, with no tag, emphasis or cell of its own."""
+  return ' '.join(''.join('\\' + c if c in '\\|*`<' else c for c in text).split('\n'))
+
+
+def _drawn(table: Table, width: int) -> str:
+  from rich import box
+  from rich.console import Console
+  from rich.table import Table as Drawing
+  from rich.text import Text
+
+  drawing = Drawing(box=box.SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True)
+  for place, heading in enumerate(table.headings):
+    justify = 'left' if table.left(place) else 'right'
+    drawing.add_column(heading, justify=justify, overflow='fold')
+  for place, line in enumerate(table.lines):
+    if heading := table.group(place):
+      drawing.add_row(Text(heading.upper()), *[''] * (len(line) - 1))
+    drawing.add_row(*map(Text, line))  # Text: a name in brackets is no markup
+  out = io.StringIO()
+  # Nothing may depend on where the text goes; a dumb terminal, say, is taken to be 80 wide unless
+  # both sizes are given.
+  fixed = {'height': 25, 'color_system': None, 'force_terminal': False, 'force_jupyter': False}
+  console = Console(file=out, width=width, _environ={}, **fixed)
+  console.print(drawing)
+  return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).rstrip('\n')
