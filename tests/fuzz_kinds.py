@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.commands import run as launch
-from kd_jax.files import records, run_records
+from kd_jax.files import records, run_records, study_records
 from kd_jax.methods import METHODS, plans
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import writer as torch_writer
-from kd_jax.report import study_table, table
+from kd_jax.report import run_table, study_notes, study_tables, tables
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests.pickles import call, dictionary, group, integer, storage, streamed, tensor, text, zipped
 
@@ -592,19 +592,19 @@ def _made_run(folder: Path) -> None:
 
 
 def _read_study(folder: Path, case: Any) -> None:
-  read = study_table.read(folder)
+  read = study_records.read(folder)
   for found in (
-    study_table.results_table(read),
-    study_table.comparisons_table(read),
-    study_table.sweeps_table(read),
+    study_tables.results(read),
+    study_tables.comparisons(read),
+    study_tables.sweeps(read),
   ):
-    study_table.markdown(*found)
-  study_table.warnings(read)
+    tables.markdown(found)
+  study_notes.warnings(read)
 
 
 def _read_run(folder: Path, case: Any) -> None:
   read = run_records.read(folder)
-  table.cells(read.rows)
+  run_table.table(read.rows)
   assert read.student and read.networks and isinstance(read.teachers, list)
 
 

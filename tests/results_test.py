@@ -10,11 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kd_jax.report import study_table
+from kd_jax.files import study_records
+from kd_jax.report import comparisons, study_tables, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'results' / 'README.md').read_text(encoding='utf-8')
-FOLDER = study_table.read(ROOT / 'results' / 'methods')
+FOLDER = study_records.read(ROOT / 'results' / 'methods')
 
 
 def test_the_lines_recompute_the_comparisons():
@@ -33,18 +34,18 @@ def test_the_lines_recompute_the_comparisons():
 
 
 def test_the_verdicts_are_those_of_the_report():
-  for c in study_table.comparisons(FOLDER):
-    if c.found.n >= 3:
+  for c in comparisons.of(FOLDER):
+    if c.difference.n >= 3:
       (line,) = [
         line
         for line in TEXT.splitlines()
-        if line.startswith(f'| {c.first} − {c.second} | {c.found.value:+.2f}')
+        if line.startswith(f'| {c.first} − {c.second} | {c.difference.value:+.2f}')
       ]
-      assert line.endswith(f'| {c.verdict} |') and f'{c.found.half_width:.2f}' in line
+      assert line.endswith(f'| {c.verdict} |') and f'{c.difference.half_width:.2f}' in line
 
 
 def test_the_accuracies_are_those_of_the_report():
-  headings, lines = study_table.results_table(FOLDER, times=False)
+  headings, lines, *_ = study_tables.results(FOLDER, times=False)
   rows = [dict(zip(headings, line, strict=True)) for line in lines]
   for row in rows:
     if row['n'] != '0':
@@ -53,7 +54,4 @@ def test_the_accuracies_are_those_of_the_report():
 
 def test_the_page_is_the_current_one():
   page = (ROOT / 'results' / 'methods' / 'report' / 'table.md').read_text(encoding='utf-8')
-  assert (
-    study_table.markdown(*study_table.results_table(FOLDER), under=study_table.groups(FOLDER))
-    in page
-  )
+  assert tables.markdown(study_tables.results(FOLDER)) in page

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd_jax.files import shapes
-from kd_jax.report.tables import Table, interval, markdown, number, percent
+from kd_jax.report import pages
+from kd_jax.report.tables import Table, interval, markdown, percent
 from kd_jax.text import MISSING
 
 _SHAPES = {
@@ -125,65 +126,36 @@ def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
     f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)'
     for timed in sizes[0]['latency']
   ]
-  return markdown(
-    ['network', 'parameters', 'MB', *batches],
+  lines = [
     [
-      [
-        f'{size["role"]}: {size["network"]}',
-        MISSING if size['parameters'] is None else f'{size["parameters"]:,}',
-        _megabytes(size['bytes']),
-        *(
-          [f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']]
-          or [MISSING] * len(batches)
-        ),
-      ]
-      for size in sizes
-    ],
-  )
+      f'{size["role"]}: {size["network"]}',
+      MISSING if size['parameters'] is None else f'{size["parameters"]:,}',
+      _megabytes(size['bytes']),
+      *(
+        [f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']]
+        or [MISSING] * len(batches)
+      ),
+    ]
+    for size in sizes
+  ]
+  return markdown(Table(['network', 'parameters', 'MB', *batches], lines))
 
 
 def render(card: Mapping[str, Any]) -> str:
-  """The card in Markdown."""
-  network, check, given = card['network'], card['check'], card['input']
-  height, width, channels = network['image_shape']
-  parts = [
-    f'# {card["file"]}\n\n{network["name"]}, a classifier of {height}×{width}×{channels} images '
-    f'into {network["classes"]} '
-    f'classes, {_origin(card)}.\n'
-  ]
-  parts.append(f'## Use\n\n```python\n{_code(card)}\n```\n')
-  shape = ', '.join(map(str, given['shape']))
-  parts.append(
-    f'Input: {given["dtype"]} [{shape}] ({given["layout"]}), {given["range"]}; {given["resize"]}. '
-    f'Normalisation is inside. '
-    f'Output: {card["output"]}.\n\nClasses, in order: {", ".join(card["classes"])}.\n'
-  )
-  if card['also']:
-    parts.append(
-      f'Beside it lies {", ".join(card["also"])}: the weights alone, under the names of the '
-      f'published code.\n'
-    )
-  parts.append('## Training\n\n' + markdown(['what', 'value'], _facts(card)))
-  parts.append('## Size and time\n\n' + size_table(card['sizes']) + f'\n{card["timing"]}\n')
-  parts.append(
-    f'## Check\n\nThe file was loaded again and compared with the Flax network on '
-    f'{check["images"]} random images, in '
-    f'batches of {" and ".join(map(str, check["batches"]))}: probabilities differ by at most '
-    f'{check["probabilities"]:.1e}, '
-    f'logits by {check["logits"]:.1e} of the largest; the limit for both is '
-    f'{check["tolerance"]:.0e}. '
-    f'SHA-256 of {card["file"]}: {card["sha256"]}.\n'
-  )
-  parts.append(
-    '## What to keep in mind\n\n' + '\n'.join(f'- {caveat}' for caveat in card['caveats']) + '\n'
-  )
-  made = [
+  """Return the card in Markdown."""
+  made_with = [
     f'{what}: {_versions(card["versions"][what])}'
     for what in ('training', 'export')
     if card['versions'][what]
   ]
-  parts.append('## Versions\n\n' + '\n'.join(f'- {line}' for line in made) + '\n')
-  return '\n'.join(parts)
+  values = {
+    'code': _code(card),
+    'origin': _origin(card),
+    'facts': markdown(Table(['what', 'value'], _facts(card))),
+    'size_table': size_table(card['sizes']),
+    'made_with': made_with,
+  }
+  return pages.render('card.md', **card, **values)
 
 
 def _code(card: Mapping[str, Any]) -> str:

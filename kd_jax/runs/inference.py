@@ -5,6 +5,7 @@ folder.
 from __future__ import annotations
 
 import dataclasses
+
 import numpy as np
 
 from kd_jax import config as configuration

@@ -191,7 +191,7 @@ def test_first_step_is_seen_on_the_terminal(monkeypatch):
     assert 'compiling the first step' in screen.getvalue() and not starts.FIRST_STEP.search(
       screen.getvalue()
     )
-    progress.step(1, {'loss': 2.5, 'accuracy': 0.1}, 4)
+    progress.scalars(1, {'loss': 2.5, 'accuracy': 0.1, 'images': 4})
     assert starts.FIRST_STEP.search(screen.getvalue())
 
 

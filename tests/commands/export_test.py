@@ -19,7 +19,7 @@ from kd_jax.deploy import formats, runners
 from kd_jax.files import checkpoints, hashes
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
-from kd_jax.report.table import interval
+from kd_jax.report.tables import interval
 from kd_jax.runs import network_files, run
 from kd_jax.types import NetworkSpec
 from tests import tiny

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kd_jax.commands import output
-from kd_jax.report import table
+from kd_jax.files import results
+from kd_jax.report import run_table
 from kd_jax.runs.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def test_streams_are_settled(monkeypatch):
   monkeypatch.setattr(sys, 'stderr', streams[1])
   output.settle()
   for stream in streams:
-    print(table.results_table(ROWS), file=stream, flush=True)
+    print(run_table.text(results.from_json(ROWS)), file=stream, flush=True)
     assert rb'\u72d7    kd' in stream.buffer.getvalue()
 
 

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
-import resource
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +10,7 @@ import pytest
 
 from kd_jax.files import records
 from kd_jax.files.records import read_history, read_json, update_results, write_history, write_json
-from kd_jax.runs.tensorboard import Events
 from kd_jax.types import Damaged, KdJaxError
-from tests import tensorboard
 
 HISTORY = [
   {
@@ -206,8 +202,6 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(KdJaxError, match='cannot be written'):
     write_json(tmp_path / 'file' / 'value.json', 1)
-  with pytest.raises(KdJaxError, match='TensorBoard events cannot be written'):
-    Events(tmp_path / 'file', 0)
 
 
 def test_written_files_have_the_usual_permissions(tmp_path):
@@ -252,65 +246,6 @@ def test_results_are_never_overwritten_by_accident(tmp_path, content):
 def test_results_need_a_name_and_a_seed(tmp_path):
   with pytest.raises(KeyError, match='seed'):
     update_results(tmp_path / 'results.json', [{'name': 'a'}])
-
-
-def test_events_hide_what_a_resumed_run_writes_again(tmp_path):
-  with Events(tmp_path, 0) as events:
-    for epoch in (1, 2, 3):
-      events.write(
-        epoch, {'epoch': epoch, 'train_loss': float(epoch), 'terms': {'distillation': 0.5}}
-      )
-  # within the same second: it must not overwrite the first file
-  with Events(tmp_path, 2) as events:
-    events.write(3, {'epoch': 3, 'train_loss': 30.0, 'terms': {'distillation': 0.25}})
-  points = tensorboard.points(tmp_path)
-  assert [point for point in points if point[0] == 'train_loss'] == [
-    ('train_loss', 1, 1.0),
-    ('train_loss', 2, 2.0),
-    ('train_loss', 3, 30.0),
-  ]
-  assert points[-1] == ('term/distillation', 3, 0.25)
-
-
-def test_events_leave_out_what_is_no_number_quietly(tmp_path, caplog, capfd):
-  with caplog.at_level(logging.WARNING), Events(tmp_path, 0) as events:
-    events.write(
-      1,
-      {
-        'epoch': 1,
-        'train_loss': math.nan,
-        'b': jnp.float32(jnp.inf),
-        'c': 'text',
-        'd': None,
-        'e': np.float32(2),
-      },
-    )
-  assert tensorboard.points(tmp_path) == [('e', 1, 2.0)]
-  assert not caplog.records
-  assert capfd.readouterr() == ('', '')
-
-
-def test_events_close_twice(tmp_path):
-  events = Events(tmp_path, 0)
-  events.close()
-  events.close()
-  assert len(os.listdir(tmp_path)) == 1
-
-
-def test_events_that_the_disk_refuses_are_told_and_do_not_hang(tmp_path, capfd):
-  """Many more than the queue of the library's own writer takes."""
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  with Events(tmp_path, 0) as events:
-    try:
-      resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-      for epoch in range(30):
-        with pytest.raises(
-          KdJaxError, match="cannot be written to '.*' .File too large.: free some space"
-        ):
-          events.write(epoch, {'epoch': epoch, 'train_loss': 1.0, 'validation_loss': 2.0})
-    finally:
-      resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-  assert capfd.readouterr() == ('', '')
 
 
 def test_what_is_sealed_comes_back_and_no_bit_of_it_may_change(tmp_path):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kd_jax.files import predictions, records, run_records
-from kd_jax.report import page, run_page, study_table
+from kd_jax.files import predictions, records, run_records, study_records
+from kd_jax.report import run_page, study_page
 from tests.report import run_report_test, study_report_test
 
 HOSTILE = (
@@ -95,7 +95,7 @@ def study(folder, words: str) -> str:
         row |= {'note': 'a note', 'group': 'a group'}
       value['comparisons'] += [['KD', study_report_test.ODD]]
     path.write_text(json.dumps(marked(value, words)))
-  return page.page(study_table.read(folder))
+  return study_page.page(study_records.read(folder))
 
 
 def run(folder, words: str) -> str:

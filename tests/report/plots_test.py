@@ -7,10 +7,15 @@ import math
 
 import pytest
 
+from kd_jax.files import results
 from kd_jax.measures import statistics
 from kd_jax.report import colours, plots
-from kd_jax.report.plots import plot_comparison, plot_history
+from kd_jax.report.plots import plot_history
 from kd_jax.types import KdJaxError
+
+
+def plot_comparison(path, rows):
+  plots.plot_comparison(path, results.from_json(rows))
 
 
 def _history(epochs, *, terms=('cross_entropy',), validation=True):

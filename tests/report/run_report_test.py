@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,10 @@ from absl import flags, logging
 from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.commands import report
-from kd_jax.files import checkpoints, predictions, records, run_records
-from kd_jax.files.predictions import Part, Predictions
+from kd_jax.files import checkpoints, predictions, records, results, run_records
+from kd_jax.files.predictions import Predictions, SplitPredictions
 from kd_jax.measures import analysis
-from kd_jax.report import markup, run_page, table
+from kd_jax.report import run_page, run_table, settings
 from kd_jax.runs import assembly, inference
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import pages, tiny
@@ -93,7 +94,7 @@ def made(folder, *, rows=KD, classes=tuple('abcdef'), n=300, held=200, note='', 
         name: 2 * draw.normal(size=(size, len(classes))) + 4 * np.eye(len(classes))[label]
         for name, _, _ in rows
       }
-      parts[part] = Part(
+      parts[part] = SplitPredictions(
         label,
         np.arange(size, dtype=np.int32)[::-1].copy(),
         {k: v.astype(np.float32) for k, v in draws.items()},
@@ -182,9 +183,10 @@ class TestThePage:
 
   def test_shows_the_terminals_columns(self, whole):
     folder, text = whole
-    wanted, lines = table.cells(records.read_json(folder / 'results.json'))
+    rows = results.read(folder / 'results.json', remedy='')
+    wanted, lines, *_ = run_table.table(rows)
     assert tables(text)[0] == [wanted, *lines]
-    printed = table.results_table(records.read_json(folder / 'results.json'))
+    printed = run_table.text(rows)
     assert all(heading in printed.splitlines()[0] for heading in wanted)
 
   def test_is_one_file_and_escapes_all(self, tmp_path):
@@ -259,7 +261,7 @@ class TestThePage:
     assert (
       tables(text)[1][1][0] == 'student and mean of 2 teachers' and 'teacher1, teacher2' in text
     )
-    test = predictions.read(tmp_path / predictions.FILE).parts['test']
+    test = predictions.read(tmp_path / predictions.FILE).splits['test']
     both = np.mean(
       [np.exp(analysis.log_probabilities(test.logits[name])) for name in ('teacher1', 'teacher2')],
       0,
@@ -343,9 +345,9 @@ class TestThePage:
   def test_says_where_an_imported_network_has_seen_the_validation_images(self, tmp_path):
     found = predictions.read(made(tmp_path) / predictions.FILE)
     run = run_records.read(tmp_path)
-    imported = run._replace(rows=[{**run.rows[0], 'method': 'imported'}, *run.rows[1:]])
+    imported = run._replace(rows=[replace(run.rows[0], method='imported'), *run.rows[1:]])
     assert 'surely trained on them' not in run_page.page(imported, found, [])
-    held = found.parts['validation']
+    held = found.splits['validation']
     held.logits['teacher'] = 10 * np.eye(len(found.classes), dtype=np.float32)[held.label]
     assert 'teacher is so much better' in run_page.page(imported, found, [])
     assert 'surely trained on them' not in run_page.page(run, found, [])
@@ -356,9 +358,9 @@ class TestThePage:
     """
     found = predictions.read(made(tmp_path, n=3, held=3) / predictions.FILE)
     run = run_records.read(tmp_path)
-    imported = run._replace(rows=[{**run.rows[0], 'method': 'imported'}, *run.rows[1:]])
+    imported = run._replace(rows=[replace(run.rows[0], method='imported'), *run.rows[1:]])
     for name, right in (('test', 0), ('validation', 1)):
-      part = found.parts[name]
+      part = found.splits[name]
       logits = np.eye(len(found.classes), dtype=np.float32)[(part.label + 1) % len(found.classes)]
       logits[:right] = np.eye(len(found.classes), dtype=np.float32)[part.label[:right]]
       part.logits['teacher'] = logits
@@ -367,7 +369,7 @@ class TestThePage:
   def test_a_network_that_is_always_right_has_an_interval(self, tmp_path):
     found = predictions.read(made(tmp_path, n=20, held=20) / predictions.FILE)
     run = run_records.read(tmp_path)
-    run = run._replace(rows=[{**row, 'test_accuracy': 1.0} for row in run.rows])
+    run = run._replace(rows=[replace(row, test_accuracy=1.0) for row in run.rows])
     assert 'student 83.89 to 100.00' in run_page.page(run, found, [])
 
   def test_without_predictions_has_results_curves_and_the_reason(self, tmp_path):
@@ -379,7 +381,7 @@ class TestThePage:
 
   def test_without_the_students_predictions_has_the_others(self, tmp_path):
     found = predictions.read(made(tmp_path) / predictions.FILE)
-    for part in found.parts.values():
+    for part in found.splits.values():
       del part.logits['student']
     text = run_page.page(run_records.read(tmp_path), found, [])
     assert [line[0] for line in tables(text)[1][1:]] == ['baseline and teacher']
@@ -425,17 +427,17 @@ class TestTheTeachersOfARun:
   )
   def test_are_the_last_of_their_architectures(self, tmp_path, rows, expected):
     keys = ('name', 'role', 'student', 'teachers')
-    run = run_records.Run(
-      tmp_path, {}, {}, [dict(zip(keys, line, strict=True)) for line in rows], {}
+    run = run_records.RunRecords(
+      tmp_path, {}, {}, results.from_json(dict(zip(keys, line, strict=True)) for line in rows), {}
     )
-    assert run.teachers == expected and 'side_by_side' not in [r['name'] for r in run.networks]
+    assert run.teachers == expected and 'side_by_side' not in [row.name for row in run.networks]
 
 
 class TestTheCommand:
   def test_writes_one_file_and_prints_the_table(self, tmp_path, command):
     outcome = command(made(tmp_path))
     assert outcome.code == 0 and outcome.err == ''
-    assert table.results_table(records.read_json(tmp_path / 'results.json')) in outcome.out
+    assert run_table.text(results.read(tmp_path / 'results.json', remedy='')) in outcome.out
     assert [file.name for file in (tmp_path / 'report').iterdir()] == ['index.html']
 
   def test_puts_it_elsewhere(self, tmp_path, command):
@@ -588,15 +590,15 @@ class TestOfRealNetworks:
     found = predictions.read(folder / predictions.FILE)
     config = inference.configuration.from_json(records.read_json(folder / 'config.json'))
     dataset, parts = inference.inputs.labelled(config)
-    assert found.classes == tuple('0123456789') and set(found.parts) == {'test', 'validation'}
+    assert found.classes == tuple('0123456789') and set(found.splits) == {'test', 'validation'}
     np.testing.assert_array_equal(
-      found.parts['validation'].label, dataset.train.label[parts.validation.index]
+      found.splits['validation'].label, dataset.train.label[parts.validation.index]
     )
     spec, variables, _ = checkpoints.load_network(folder / 'networks' / 'student')
     pixels = dataset.test.image[parts.test.index] / np.float32(255)
     expected = models.build(spec).module.apply(variables, pixels, train=False).logits
     np.testing.assert_allclose(
-      found.parts['test'].logits['student'], expected, rtol=1e-4, atol=1e-5
+      found.splits['test'].logits['student'], expected, rtol=1e-4, atol=1e-5
     )
     for place, image in found.images.items():
       np.testing.assert_array_equal(image, dataset.test.image[parts.test.index[place]])
@@ -639,7 +641,7 @@ class TestOfRealNetworks:
     run = run._replace(
       path=tmp_path,
       config={**run.config, 'teacher_checkpoint': 'gone.pth'},
-      rows=[{**run.rows[0], 'method': 'imported', 'best_sha256': None}, run.rows[1]],
+      rows=[replace(run.rows[0], method='imported', best_sha256=None), run.rows[1]],
     )
     (tmp_path / 'networks').symlink_to(folder / 'networks')
     found, lacking = inference.predict(run, say=lambda line: None)
@@ -656,7 +658,7 @@ class TestOfRealNetworks:
 
 
 def test_a_configuration_is_flat_under_the_keys_of_the_command_line():
-  assert markup.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}}}) == {'a': 1, 'kd.alpha': 0.5}
+  assert settings.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}}}) == {'a': 1, 'kd.alpha': 0.5}
 
 
 @pages.needs_browser

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.cells import cell_len
 
-from kd_jax.files import records
-from kd_jax.report import page, study_table, terminal
+from kd_jax.files import records, study_records
+from kd_jax.report import comparisons, study_notes, study_page, study_tables, terminal
 from kd_jax.types import KdJaxError
 from tests import pages
 
@@ -114,7 +114,7 @@ def report(folder, *more):
 
 
 def test_rows_with_intervals(tmp_path):
-  headings, lines = study_table.results_table(study_table.read(made(tmp_path)))
+  headings, lines, *_ = study_tables.results(study_records.read(made(tmp_path)))
   nokd, kd, _ = (dict(zip(headings, line, strict=True)) for line in lines)
   assert (nokd['test %'], nokd['± 95 %'], nokd['n'], nokd['paper %']) == ('61.00', '2.48', '3', '–')
   assert kd['row'] == 'KD (kd.alpha = 0.9)'
@@ -124,12 +124,12 @@ def test_rows_with_intervals(tmp_path):
     '2',
     '13',
   )
-  shorter, _ = study_table.results_table(study_table.read(tmp_path), times=False)
+  shorter, *_ = study_tables.results(study_records.read(tmp_path), times=False)
   assert [h for h in headings if h not in shorter] == ['seconds']
 
 
 def test_comparisons_say_what_is_decided_and_what_is_unequal(tmp_path):
-  higher, undecided = study_table.comparisons(study_table.read(made(tmp_path)))
+  higher, undecided = comparisons.of(study_records.read(made(tmp_path)))
   assert (higher.verdict, higher.unequal, undecided.verdict, undecided.unequal) == (
     'higher',
     False,
@@ -137,13 +137,14 @@ def test_comparisons_say_what_is_decided_and_what_is_unequal(tmp_path):
     True,
   )
   assert (
-    higher.adjusted == pytest.approx(2 * higher.found.p) and undecided.adjusted == undecided.found.p
+    higher.adjusted == pytest.approx(2 * higher.difference.p)
+    and undecided.adjusted == undecided.difference.p
   )
 
 
 def test_each_comparison_is_a_sentence(tmp_path):
-  higher, undecided = study_table.findings(study_table.read(made(tmp_path)))
-  first, second, found = study_table.comparisons(study_table.read(tmp_path))[0][:3]
+  higher, undecided = study_notes.findings(study_records.read(made(tmp_path)))
+  first, second, found = comparisons.of(study_records.read(tmp_path))[0][:3]
   low, high = found.value - found.half_width, found.value + found.half_width
   assert higher == (
     f"'{first}' is {found.value:.1f} points above '{second}' in test accuracy (n = {found.n}, with "
@@ -155,29 +156,29 @@ def test_each_comparison_is_a_sentence(tmp_path):
 
 def test_what_a_study_does_not_show_stands_on_its_page_and_under_its_tables(tmp_path):
   path = made(tmp_path) / 'study.json'
-  assert 'It shows: ' not in terminal.summary(tmp_path)
+  assert 'It shows: ' not in terminal.end_of_study(tmp_path)
   records.write_json(path, records.read_json(path) | {'limits': 'Nothing of <other> images.'})
-  *_, shows, limits = terminal.summary(tmp_path).splitlines()
+  *_, shows, limits = terminal.end_of_study(tmp_path).splitlines()
   assert limits == 'Nothing of <other> images.' and 'undecided at this n.' in shows
-  assert 'Nothing of &lt;other&gt; images.' in page.page(study_table.read(tmp_path))
+  assert 'Nothing of &lt;other&gt; images.' in study_page.page(study_records.read(tmp_path))
 
 
 def test_warnings(tmp_path):
   folder = made(tmp_path, complete=False, test={'NOKD': (0.5,), 'KD': (0.6, 0.7), ODD: ()})
-  said = ' '.join(study_table.warnings(study_table.read(folder)))
+  said = ' '.join(study_notes.warnings(study_records.read(folder)))
   assert (
     'not complete: 4 of the 5 runs' in said
     and 'One seed only, so that no interval can be given: NOKD' in said
   )
   assert not [
     w
-    for w in study_table.warnings(study_table.read(made(tmp_path / 'whole')))
+    for w in study_notes.warnings(study_records.read(made(tmp_path / 'whole')))
     if 'unequal compute' not in w
   ]
 
 
 def test_the_sweep_shows_what_it_chose(tmp_path):
-  _, lines = study_table.sweeps_table(study_table.read(made(tmp_path)))
+  _, lines, *_ = study_tables.sweeps(study_records.read(made(tmp_path)))
   assert lines == [
     ['KD', 'kd.alpha = 0.1', '60.00', '60.00', '1', ''],
     ['KD', 'kd.alpha = 0.9', '70.00', '60.00', '1', 'chosen'],
@@ -185,7 +186,7 @@ def test_the_sweep_shows_what_it_chose(tmp_path):
 
 
 def test_the_page_is_one_file_and_escapes_all(tmp_path):
-  text = page.page(study_table.read(made(tmp_path)))
+  text = study_page.page(study_records.read(made(tmp_path)))
   parser = pages.Parser()
   parser.feed(text)
   assert not parser.open and not parser.fetched and 'script' not in parser.tags
@@ -197,16 +198,16 @@ def test_the_page_is_one_file_and_escapes_all(tmp_path):
 
 
 def test_the_page_is_the_same_each_time(tmp_path):
-  folder = study_table.read(made(tmp_path))
-  assert page.page(folder) == page.page(folder)
+  folder = study_records.read(made(tmp_path))
+  assert study_page.page(folder) == study_page.page(folder)
 
 
 def test_a_study_without_results_has_a_page(tmp_path):
   made(tmp_path, complete=False)
   for name in ('results.json', 'sweeps.json'):
     records.write_json(tmp_path / name, [])
-  folder = study_table.read(tmp_path)
-  assert 'not complete' in page.page(folder)
+  folder = study_records.read(tmp_path)
+  assert 'not complete' in study_page.page(folder)
 
 
 def test_the_command_writes_page_tables_and_figures(tmp_path):
@@ -227,14 +228,14 @@ def test_a_narrow_terminal_shows_all_tables(tmp_path):
   records.write_json(
     tmp_path / 'results.json', [{**row, 'teacher_agreement': 0.8125} for row in rows]
   )
-  folder = study_table.read(tmp_path)
-  shown = terminal.study_tables(folder, 80), terminal.study_tables(folder, 200)
+  folder = study_records.read(tmp_path)
+  shown = terminal.whole_study(folder, 80), terminal.whole_study(folder, 200)
   assert all(text.count('81.25') == 3 for text in shown)
 
 
 @pytest.mark.parametrize('width', [80, 60])
 def test_on_a_terminal_the_tables_do_not_wrap(tmp_path, width):
-  text = terminal.study_tables(study_table.read(made(tmp_path)), width)
+  text = terminal.whole_study(study_records.read(made(tmp_path)), width)
   assert max(map(cell_len, text.splitlines())) <= width
   assert 'verdict' in text and '71.17' in text and 'KD (kd.alpha = 0.9)' in text
 
@@ -263,11 +264,11 @@ def test_help():
 def test_a_damaged_study_is_one_clear_error(tmp_path):
   (made(tmp_path) / 'study.json').write_text(json.dumps({})[:1])
   with pytest.raises(KdJaxError):
-    study_table.read(tmp_path)
+    study_records.read(tmp_path)
 
 
 @pages.needs_browser
 def test_a_browser_renders_it(tmp_path):
-  (tmp_path / 'index.html').write_text(page.page(study_table.read(made(tmp_path))))
+  (tmp_path / 'index.html').write_text(study_page.page(study_records.read(made(tmp_path))))
   done = pages.opened(tmp_path / 'index.html')
   assert 'Überholung 蒸馏' in done.stdout and 'CONSOLE' not in done.stderr

@@ -65,9 +65,9 @@ def test_plain_lines_are_one_an_epoch():
     progress.start('student', 0)
     for step in range(1, 7):
       clock.now += 1
-      progress.step(step, {'train_loss': 1.0}, 128)
+      progress.scalars(step, {'train_loss': 1.0, 'images': 128})
       if step % 3 == 0:
-        progress.epoch(_row(step // 3))
+        progress.scalars(step, _row(step // 3))
     progress.say('The student is [ready].')
   assert stream.getvalue().splitlines() == [
     'student: epochs 1 to 2, 3 steps each.',
@@ -85,7 +85,7 @@ def test_plain_lines_within_a_long_epoch():
   progress.start('teacher', 0)
   for step in range(1, 71):
     clock.now += 1
-    progress.step(step, {'loss': 2.0, 'accuracy': 0.25}, 64)
+    progress.scalars(step, {'loss': 2.0, 'accuracy': 0.25, 'images': 64})
   assert stream.getvalue().splitlines() == [
     'teacher: epochs 1 to 1, 100 steps each.',
     'teacher, epoch 1 of 1, step 30 of 100: loss 2, accuracy 25.0 %, 64 images/s, 1 m 10 s left',
@@ -97,7 +97,7 @@ def test_the_share_of_the_peak_is_shown_where_it_is_known():
   stream = io.StringIO()
   with Progress(1, 1, peak=42_000, stream=stream) as progress:
     progress.start('student', 0)
-    progress.epoch(_row(1))
+    progress.scalars(1, _row(1))
   assert '2,100 images/s (5.0 % of the peak)' in stream.getvalue()
 
 
@@ -105,14 +105,17 @@ def test_plain_lines_of_a_resumed_phase():
   stream, clock = io.StringIO(), Clock()
   progress = Progress(4, 10, stream=stream, plain_every=0, clock=clock)
   progress.start('student', 20)
-  progress.step(21, None, 128)
+  progress.scalars(20, _row(2))  # of an earlier sitting
+  progress.scalars(21, {'images': 128})
   clock.now += 2
-  progress.step(22, None, 128)
+  progress.scalars(22, {'images': 128})
   progress.start('student', 40)
   assert stream.getvalue().splitlines() == [
+    'student: going on after step 20.',
     'student: epochs 3 to 4, 10 steps each.',
     'student, epoch 3 of 4, step 1 of 10: nothing measured yet',
     'student, epoch 3 of 4, step 2 of 10: 64 images/s, 36 s left',
+    'student: going on after step 40.',
     'student: all 4 epochs are done.',
   ]
 
@@ -122,14 +125,14 @@ def test_speed_leaves_out_the_compile_and_the_evaluation():
   progress = Progress(3, 4, stream=io.StringIO(), clock=clock)
   progress.start('student', 0)
   clock.now += 60  # the first step compiles
-  progress.step(1, None, 100)
+  progress.scalars(1, {'images': 100})
   assert progress._images_per_second() is None
   for step in range(2, 9):
     clock.now += 0.5
-    progress.step(step, None, 100)
+    progress.scalars(step, {'images': 100})
     if step % 4 == 0:
       clock.now += 10  # the evaluation
-      progress.epoch({'epoch': step // 4})
+      progress.scalars(step, {'epoch': step // 4})
   assert progress._images_per_second() == pytest.approx(200)
 
 
@@ -139,7 +142,7 @@ def test_speed_forgets_what_is_long_past():
   progress.start('student', 0)
   for step in range(1, 101):
     clock.now += 1.0 if step <= 50 else 0.5
-    progress.step(step, None, 100)
+    progress.scalars(step, {'images': 100})
   assert progress._images_per_second() == pytest.approx(200)
 
 
@@ -147,7 +150,7 @@ def test_speed_of_steps_shorter_than_the_clock_can_tell():
   progress = Progress(1, 10, stream=io.StringIO(), clock=Clock())
   progress.start('student', 0)
   for step in range(1, 11):
-    progress.step(step, None, 100)
+    progress.scalars(step, {'images': 100})
   assert progress._images_per_second() is None
 
 
@@ -155,7 +158,7 @@ def test_a_metric_that_diverged_is_shown():
   stream = io.StringIO()
   progress = Progress(1, 1, stream=stream, clock=Clock())
   progress.start('student', 0)
-  progress.epoch({'epoch': 1, 'train_loss': float('nan')})
+  progress.scalars(1, {'epoch': 1, 'train_loss': float('nan')})
   assert stream.getvalue().splitlines()[-1] == 'student, epoch 1 of 1: loss nan'
 
 
@@ -165,11 +168,11 @@ def _run(stream, epochs=2):
     progress.start('student [kd]', 0)
     for step in range(1, 4 * epochs + 1):
       clock.now += 1
-      progress.step(step, {'train_loss': 1.5, 'train_accuracy': 0.5}, 128)
+      progress.scalars(step, {'train_loss': 1.5, 'train_accuracy': 0.5, 'images': 128})
       if step % 4 == 0:
-        progress.epoch(_row(step // 4))
+        progress.scalars(step, _row(step // 4))
         progress.say(f'[Checkpoint] {step} is written: ö.')
-  progress.stop()
+  progress.close()
   return stream
 
 
@@ -256,8 +259,8 @@ def test_a_closed_stream_and_no_stream_at_all(monkeypatch):
 def _run_quietly(stream):
   with Progress(1, 1, stream=stream, clock=Clock()) as progress:
     progress.start('student', 0)
-    progress.step(1, None, 1)
-    progress.epoch(_row(1))
+    progress.scalars(1, {'images': 1})
+    progress.scalars(1, _row(1))
     progress.say('done')
 
 
@@ -265,4 +268,4 @@ def test_a_fault_of_the_caller_is_not_hidden():
   progress = Progress(1, 4, stream=Terminal(), clock=Clock())
   progress.start('student', 0)
   with pytest.raises(ValueError), progress:
-    progress.step(1, {'train_loss': 'not a number'}, 1)
+    progress.scalars(1, {'train_loss': 'not a number', 'images': 1})

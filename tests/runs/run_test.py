@@ -19,10 +19,11 @@ import kd_jax.runs.training
 from kd_jax import config as configuration
 from kd_jax.data import roles, sources
 from kd_jax.files import checkpoints as checkpoint
-from kd_jax.files import packing, records
+from kd_jax.files import packing, records, results
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
-from kd_jax.report import table
+from kd_jax.report import run_table
+from kd_jax.runs import monitor
 from kd_jax.runs.run import run
 from kd_jax.studies import tasks
 from kd_jax.train import loop
@@ -208,13 +209,14 @@ def test_a_saved_epoch_is_in_the_history_whatever_happens_next(whole):
 def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   """It begins a file that hides those of earlier sittings, whatever became of them."""
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
-  with contextlib.closing(
-    kd_jax.runs.training.Watcher(tmp_path, 'student', None, lambda: False)
-  ) as watcher:
-    watcher.epoch(history[:3])
-    watcher.epoch(history)
+  to = monitor.sinks(tmp_path, None)
+  with contextlib.closing(monitor.Monitor(to, 10, lambda: False)) as own:
+    own.start('student', 20)
+    own.epoch(history[:3])
+    own.epoch(history)
   (events,) = (tmp_path / 'events' / 'student').iterdir()
   assert events.read_bytes().count(b'train_loss') == 4
+  assert records.read_history(tmp_path / 'phases/student/history.csv') == history
 
 
 def test_configuration_and_versions_are_kept(whole):
@@ -231,7 +233,7 @@ def test_figures_events_and_the_table_are_there(whole):
     assert (whole.folder / name).read_bytes().startswith(b'\x89PNG')
   for row in whole.rows:
     assert len(list((whole.folder / 'events' / row['name']).iterdir())) == 1
-  assert table.results_table(whole.rows) in whole.said
+  assert run_table.text(results.from_json(whole.rows)) in whole.said
 
 
 def test_a_finished_run_is_read_back(whole, monkeypatch, capsys):
@@ -279,7 +281,7 @@ def test_selection_on_the_test_images_holds_nothing_out_and_says_so(tmp_path, al
   history = alone.finished['student'].history
   assert row['test_accuracy'] == max(epoch['test_accuracy'] for epoch in history)
   assert not any('validation_accuracy' in epoch for epoch in history)
-  assert table.OPTIMISTIC in '\n'.join(alone.said)
+  assert run_table.OPTIMISTIC in '\n'.join(alone.said)
 
   assigned = []
 
@@ -443,14 +445,14 @@ def test_bfloat16_computes_with_parameters_in_float32(tmp_path, alone):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_at_the_end_of_a_phase_stops_before_the_next(tmp_path, monkeypatch, number):
   before = signal.getsignal(number)
-  record = kd_jax.runs.training.Watcher.epoch
+  record = monitor.Monitor.epoch
 
   def epoch(self, history):
     record(self, history)
     if len(history) == 2:
       os.kill(os.getpid(), number)
 
-  monkeypatch.setattr(kd_jax.runs.training.Watcher, 'epoch', epoch)
+  monkeypatch.setattr(monitor.Monitor, 'epoch', epoch)
   with pytest.raises(loop.Interrupted):
     run(config(method='kd', eval_examples=10), tmp_path / 'run', say=lambda text: None)
   assert signal.getsignal(number) is before

@@ -5,12 +5,13 @@ up.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 
 import pytest
 
-from kd_jax.files import records
-from kd_jax.report import study_table
+from kd_jax.files import records, study_records
+from kd_jax.report import comparisons, study_notes, study_tables, tables
 from kd_jax.types import KdJaxError
 
 ROWS = {'NOKD': (0.60, 0.61, 0.62), 'KD': (0.70, 0.712, 0.72), 'UDA': (0.69, 0.721, 0.71)}
@@ -85,24 +86,24 @@ def made(folder, *, epochs=None, change=None, comparisons=(('UDA', 'KD'),), **ro
       'runs': runs,
     },
   )
-  return study_table.read(folder)
+  return study_records.read(folder)
 
 
 def test_compute_counts_the_rows_own_epochs(tmp_path):
   """UDA trains on two batches for each of KD's, so that its match is KD for twice the epochs."""
-  same = study_table.comparisons(made(tmp_path, epochs={'KD': 80}))[0]
-  other = study_table.comparisons(made(tmp_path))[0]
+  same = comparisons.of(made(tmp_path, epochs={'KD': 80}))[0]
+  other = comparisons.of(made(tmp_path))[0]
   assert (same.compute, same.unequal, other.compute, other.unequal) == (
     (80, 80),
     False,
     (80, 40),
     True,
   )
-  assert study_table.comparisons_table(made(tmp_path))[1][0][-1] == '⚠ 80 and 40'
+  assert study_tables.comparisons(made(tmp_path))[1][0][-1] == '⚠ 80 and 40'
 
 
 def test_student_epochs_are_absolute_everywhere(tmp_path):
-  headings, lines = study_table.results_table(made(tmp_path, epochs={'KD': 80}))
+  headings, lines, *_ = study_tables.results(made(tmp_path, epochs={'KD': 80}))
   assert [line[headings.index('student epochs')] for line in lines] == ['40.0', '80.0', '80.0']
 
 
@@ -117,41 +118,42 @@ def test_what_an_older_kd_jax_wrote_is_read_and_its_operations_are_left_out(tmp_
   ]
   for written, unknown in ((older, 'any row'), (older[:3] + rows[3:], 'NOKD')):
     records.write_json(tmp_path / 'results.json', written)
-    folder = study_table.read(tmp_path)
-    headings, lines = study_table.results_table(folder)
+    folder = study_records.read(tmp_path)
+    headings, lines, *_ = study_tables.results(folder)
     assert [line[headings.index('student epochs')] for line in lines] == ['40.0', '80.0', '80.0']
-    assert lines[0][headings.index('PFLOP')] == '–' and study_table.comparisons(folder)[
-      0
-    ].compute == (80, 80)
-    assert f'Operations are not known of {unknown}:' in ' '.join(study_table.warnings(folder))
+    assert lines[0][headings.index('PFLOP')] == '–' and comparisons.of(folder)[0].compute == (
+      80,
+      80,
+    )
+    assert f'Operations are not known of {unknown}:' in ' '.join(study_notes.warnings(folder))
 
 
 def test_the_families_of_holm_are_groups(tmp_path):
-  found = study_table.comparisons(
+  found = comparisons.of(
     made(tmp_path, comparisons=[('NOKD', 'KD'), ('UDA', 'KD'), ('KD', 'NOKD')])
   )
   alone, *pair = found
-  assert [c.first for c in found] == ['NOKD', 'UDA', 'KD'] and alone.adjusted == alone.found.p
-  assert min(c.adjusted for c in pair) == pytest.approx(2 * min(c.found.p for c in pair))
+  assert [c.first for c in found] == ['NOKD', 'UDA', 'KD'] and alone.adjusted == alone.difference.p
+  assert min(c.adjusted for c in pair) == pytest.approx(2 * min(c.difference.p for c in pair))
 
 
 def test_a_comparison_that_is_still_to_come_counts(tmp_path):
   folder = made(tmp_path, comparisons=[('UDA', 'KD'), ('KD', 'NOKD')])
-  (now,) = study_table.comparisons(folder._replace(results={**folder.results, 'UDA': []}))
+  (now,) = comparisons.of(folder._replace(results={**folder.results, 'UDA': []}))
   assert (now.first, now.second) == ('KD', 'NOKD') and now.adjusted == pytest.approx(
-    min(1, 2 * now.found.p)
+    min(1, 2 * now.difference.p)
   )
 
 
 def test_rows_that_differ_in_their_budget_are_named(tmp_path):
-  said = study_table.warnings(made(tmp_path, epochs={'KD': 80}))
+  said = study_notes.warnings(made(tmp_path, epochs={'KD': 80}))
   assert said == ['Rows differ in their epochs: 80 (KD), else 40.']
-  assert not study_table.warnings(made(tmp_path, comparisons=()))
+  assert not study_notes.warnings(made(tmp_path, comparisons=()))
 
 
 def test_selection_on_the_test_set_is_said(tmp_path):
   assert 'optimistic: NOKD; KD; UDA' in ' '.join(
-    study_table.warnings(made(tmp_path, change={'selection': 'test'}))
+    study_notes.warnings(made(tmp_path, change={'selection': 'test'}))
   )
 
 
@@ -165,7 +167,7 @@ def test_gaps_show_as_gaps(tmp_path):
     'seconds',
   )
   folder = made(tmp_path, change=dict.fromkeys(lost))
-  assert study_table.results_table(folder)[1][0] == [
+  assert study_tables.results(folder)[1][0] == [
     'NOKD',
     '–',
     '–',
@@ -179,13 +181,13 @@ def test_gaps_show_as_gaps(tmp_path):
     '–',
     '–',
   ]
-  assert study_table.comparisons(folder) == []
-  unknown = study_table.comparisons(made(tmp_path, change={'passes': None}))[0]
+  assert comparisons.of(folder) == []
+  unknown = comparisons.of(made(tmp_path, change={'passes': None}))[0]
   assert unknown.compute == (None, None) and not unknown.unequal
 
 
 def test_a_difference_without_variance_says_so(tmp_path):
-  line = study_table.comparisons_table(made(tmp_path, change={'test_accuracy': 0.5}))[1][0]
+  line = study_tables.comparisons(made(tmp_path, change={'test_accuracy': 0.5}))[1][0]
   assert (line[1], line[5], line[7]) == (
     '+0.00',
     '1.000',
@@ -201,21 +203,22 @@ def test_two_seeds_decide_nothing(tmp_path):
   by_hand = {'UDA': (0.75, 0.80), 'KD': (0.70, 0.75)}
   results = {
     name: [
-      run
-      | {'test_accuracy': by_hand[name][run['seed']] if name in by_hand else run['test_accuracy']}
+      dataclasses.replace(run, test_accuracy=by_hand[name][run.seed]) if name in by_hand else run
       for run in runs
-      if name not in by_hand or run['seed'] < 2
+      if name not in by_hand or run.seed < 2
     ]
     for name, runs in folder.results.items()
   }
-  found = study_table.comparisons(folder._replace(results=results))
-  assert found[0].found.p == 0 and [c.found.n for c in found] == [2, 2, 2]
+  found = comparisons.of(folder._replace(results=results))
+  assert found[0].difference.p == 0 and [c.difference.n for c in found] == [2, 2, 2]
   assert all(c.adjusted is None and c.verdict == 'undecided at this n' for c in found)
   three = {name: runs for name, runs in folder.results.items() if name != 'UDA'} | {
     'UDA': results['UDA']
   }
-  uda, kd, _ = study_table.comparisons(folder._replace(results=three))
-  assert uda.adjusted is None and kd.adjusted == pytest.approx(3 * kd.found.p)  # still one of three
+  uda, kd, _ = comparisons.of(folder._replace(results=three))
+  assert uda.adjusted is None and kd.adjusted == pytest.approx(
+    3 * kd.difference.p
+  )  # still one of three
 
 
 def test_rows_that_are_the_same_runs_are_named(tmp_path):
@@ -227,11 +230,11 @@ def test_rows_that_are_the_same_runs_are_named(tmp_path):
         'student': f'phases/{"KD" if run["row"] == "UDA" and run["seed"] else run["row"]}-{run["seed"]}'
       }
     }
-    for run in folder.study['runs']
+    for run in folder.about['runs']
   ]
-  folder = folder._replace(study={**folder.study, 'runs': runs})
-  assert study_table.same_runs(folder) == {'UDA': 'at seeds 1, 2 the same runs as KD'}
-  headings, lines = study_table.results_table(folder)
+  folder = folder._replace(about={**folder.about, 'runs': runs})
+  assert study_notes.same_runs(folder) == {'UDA': 'at seeds 1, 2 the same runs as KD'}
+  headings, lines, *_ = study_tables.results(folder)
   assert [line[headings.index('note')] for line in lines] == [
     '',
     'a note',
@@ -242,17 +245,17 @@ def test_rows_that_are_the_same_runs_are_named(tmp_path):
 def test_swept_values_need_not_be_numbers(tmp_path):
   swept = {'sweep': {'kd.reduction': ['elements', 'batch']}, 'chosen': {'kd.reduction': 'batch'}}
   folder = made(tmp_path, KD=swept)
-  assert [line[1] for line in study_table.sweeps_table(folder)[1]] == [
+  assert [line[1] for line in study_tables.sweeps(folder)[1]] == [
     'kd.reduction = elements',
     'kd.reduction = batch',
   ]
-  assert study_table.results_table(folder)[1][1][0] == 'KD (kd.reduction = batch)'
+  assert study_tables.results(folder)[1][1][0] == 'KD (kd.reduction = batch)'
 
 
 def test_groups_head_their_rows_and_are_a_column_of_the_csv(tmp_path):
   folder = made(tmp_path, KD={'note': 'a note'})
-  table, under = study_table.results_table(folder, times=False), study_table.groups(folder)
-  lines = study_table.markdown(*table, under=under).splitlines()
+  table = study_tables.results(folder, times=False)
+  lines = tables.markdown(table).splitlines()
   assert [line.split('|')[1].strip() for line in lines[2:]] == [
     '**One**',
     'NOKD',
@@ -261,7 +264,7 @@ def test_groups_head_their_rows_and_are_a_column_of_the_csv(tmp_path):
     'UDA',
   ]
   assert len({line.count('|') for line in lines}) == 1
-  head, *rows = csv.reader(io.StringIO(study_table.as_csv(*table, under=under)))
+  head, *rows = csv.reader(io.StringIO(tables.csv(table)))
   assert (
     head[:2] == ['group', 'row']
     and head[-1] == 'note'
@@ -272,7 +275,8 @@ def test_groups_head_their_rows_and_are_a_column_of_the_csv(tmp_path):
 
 def test_markdown_shows_names_as_text():
   assert (
-    study_table.markdown(['a|b'], [['<b>*x*\ny']]) == '| a\\|b |\n| :--- |\n| \\<b>\\*x\\* y |\n'
+    tables.markdown(tables.Table(['a|b'], [['<b>*x*\ny']]))
+    == '| a\\|b |\n| :--- |\n| \\<b>\\*x\\* y |\n'
   )
 
 
@@ -290,5 +294,5 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, file, text, message):
   made(tmp_path)
   (tmp_path / file).write_text(text)
   with pytest.raises(KdJaxError, match=message) as error:
-    study_table.read(tmp_path)
+    study_records.read(tmp_path)
   assert file in str(error.value) and '\n' not in str(error.value)

@@ -4,6 +4,7 @@ there is one.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -13,8 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kd_jax.files import records
-from kd_jax.report import markup, page, study_figures, study_table
+from kd_jax.files import records, study_records
+from kd_jax.report import settings, study_figures, study_page
 from kd_jax.types import KdJaxError
 from tests import pages
 
@@ -101,7 +102,7 @@ def made(
       'runs': runs,
     },
   )
-  return study_table.read(folder)
+  return study_records.read(folder)
 
 
 def figures(text):
@@ -109,7 +110,7 @@ def figures(text):
 
 
 def test_figures_are_xml_take_their_colours_from_the_page_and_share_no_id(tmp_path):
-  text = page.page(made(tmp_path))
+  text = study_page.page(made(tmp_path))
   assert len(figures(text)) == 3 and text.count('aria-label=') == 3
   for figure in figures(text):
     root = ElementTree.fromstring(figure[figure.index('<svg') :])
@@ -121,7 +122,7 @@ def test_figures_are_xml_take_their_colours_from_the_page_and_share_no_id(tmp_pa
 
 
 def test_nothing_is_fetched_and_every_name_is_text(tmp_path):
-  text = page.page(made(tmp_path))
+  text = study_page.page(made(tmp_path))
   assert not re.findall(r'<script|<link|<img|@import|src=|url\((?!#)', text)
   assert text.count('&lt;script&gt;alert(') > 8 and 'prefers-color-scheme:dark' in text
 
@@ -142,14 +143,14 @@ def test_curves_are_of_what_selects(tmp_path, field, drawn):
     field=field,
     config={'selection': 'test'} if field == 'test_accuracy' else {'selection': 'validation'},
   )
-  assert len(figures(page.page(folder))) == drawn  # none where the histories lack it
+  assert len(figures(study_page.page(folder))) == drawn  # none where the histories lack it
 
 
 def test_a_lost_history_is_one_line_and_leaves_no_report(tmp_path):
   folder = made(tmp_path)
   (tmp_path / 'phases/0-0/history.csv').unlink()
   with pytest.raises(KdJaxError, match=r'history\.csv'):
-    page.page(folder)
+    study_page.page(folder)
   done = subprocess.run(
     [sys.executable, '-m', 'kd_jax.report', str(tmp_path)], capture_output=True, text=True
   )
@@ -161,30 +162,30 @@ def test_a_lost_history_is_one_line_and_leaves_no_report(tmp_path):
 
 
 def test_a_rows_configuration_first_shows_what_differs(tmp_path):
-  row = page.page(made(tmp_path, config={'batch_size': 128})).split('<details>')
+  row = study_page.page(made(tmp_path, config={'batch_size': 128})).split('<details>')
   differing, everything = row[1].split('<h2>')[-1], row[2]
   assert 'm0.alpha' in differing and '0; 1 (by run)' in differing and 'batch_size' not in differing
   assert 'batch_size' in everything and 'm1.alpha' not in everything
-  assert markup.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {
+  assert settings.flat({'a': 1, 'options': {'kd': {'alpha': 0.5}, 'nokd': {}}}) == {
     'a': 1,
     'kd.alpha': 0.5,
   }
 
 
 def test_one_seed_and_no_results_have_pages(tmp_path):
-  assert len(figures(page.page(made(tmp_path / 'one', seeds=1)))) == 3
+  assert len(figures(study_page.page(made(tmp_path / 'one', seeds=1)))) == 3
   none = made(tmp_path / 'none', results=False)
   assert study_figures.accuracies(none) == study_figures.differences(
     none
-  ) == '' and 'not complete' in page.page(none)
+  ) == '' and 'not complete' in study_page.page(none)
   folder = made(tmp_path / 'nulls')
   folder = folder._replace(
     results={
-      name: [{**row, 'test_accuracy': None} for row in rows]
+      name: [dataclasses.replace(row, test_accuracy=None) for row in rows]
       for name, rows in folder.results.items()
     }
   )
-  assert len(figures(page.page(folder))) == 1  # the curves
+  assert len(figures(study_page.page(folder))) == 1  # the curves
 
 
 def test_thirty_rows_of_eight_seeds_stay_below_two_megabytes(tmp_path):
@@ -196,7 +197,7 @@ def test_thirty_rows_of_eight_seeds_stay_below_two_megabytes(tmp_path):
     epochs=200,
     config={f'key_{n}': 'a value of a run' for n in range(40)},
   )
-  assert len(page.page(folder).encode()) < 2e6 and study_figures.reference(folder) == 'NOKD'
+  assert len(study_page.page(folder).encode()) < 2e6 and study_figures.reference(folder) == 'NOKD'
 
 
 def test_the_command_writes_the_same_bytes_whatever_the_users_matplotlib_is_set_to(tmp_path):
@@ -226,7 +227,7 @@ def test_the_command_writes_the_same_bytes_whatever_the_users_matplotlib_is_set_
 @pages.needs_browser
 def test_a_browser_shows_the_names_and_reports_no_error(tmp_path):
   file, broken = tmp_path / 'index.html', tmp_path / 'broken.html'
-  file.write_text(page.page(made(tmp_path)), encoding='utf-8')
+  file.write_text(study_page.page(made(tmp_path)), encoding='utf-8')
   broken.write_text('<script>nothing_of_this_name()</script>')
 
   done = pages.opened(file)
