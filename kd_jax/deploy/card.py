@@ -50,7 +50,7 @@ _LINES = {  # import, load, run
 
 
 def check(config: Mapping[str, Any], versions: Mapping[str, Any], where: Any) -> None:
-  """Raises KdJaxError where the records of the run of a network in `where`, if there are any, lack
+  """Raise KdJaxError where the records of the run of a network in `where`, if there are any, lack
   what a card shows.
   """
   for name, record in (('config.json', config), ('versions.json', versions)):
@@ -64,7 +64,7 @@ def check(config: Mapping[str, Any], versions: Mapping[str, Any], where: Any) ->
 
 
 def caveats(card: Mapping[str, Any]) -> list[str]:
-  """What the numbers of a card do not say. `card` is as kd_jax.export writes it, in JSON."""
+  """Return what the numbers of a card leave open. `card` is as kd_jax.export writes it, in JSON."""
   row, said = card['training'], []
   accuracy, images = row.get('test_accuracy'), row.get('test_examples')
   if accuracy is None:
@@ -119,8 +119,8 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
 
 
 def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
-  """Student and teachers side by side, in Markdown: parameters, size of the file, and the time for
-  a batch.
+  """Return student and teachers side by side, in Markdown: parameters, size of the file, and the
+  time for a batch.
   """
   batches = [
     f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)'
@@ -159,7 +159,7 @@ def render(card: Mapping[str, Any]) -> str:
 
 
 def _code(card: Mapping[str, Any]) -> str:
-  """A program that classifies a picture, for the reader to copy."""
+  """Return a program that classifies a picture, for the reader to copy."""
   height, width, channels = card['network']['image_shape']
   runtime, load, run = (line.replace('{file}', card['file']) for line in _LINES[card['format']])
   load = f'classes = {list(card["classes"])}\n{load}'
@@ -183,7 +183,7 @@ def _origin(card: Mapping[str, Any]) -> str:
 
 
 def _facts(card: Mapping[str, Any]) -> list[list[str]]:
-  """Rows of two cells; what is not known is left out."""
+  """Return rows of two cells; what the records lack is left out."""
   row, config = card['training'], card['config']
   images = row.get('test_examples')
   between = (
@@ -219,9 +219,9 @@ def _facts(card: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
-  known = teacher['test_accuracy']
+  accuracy = teacher['test_accuracy']
   return teacher['network'] + (
-    f' ({percent(known)} % on the test images)' if known is not None else ''
+    f' ({percent(accuracy)} % on the test images)' if accuracy is not None else ''
   )
 
 

@@ -30,12 +30,12 @@ class RunRecords(NamedTuple):
 
   @property
   def networks(self) -> list[ResultRow]:
-    """The rows of networks that classify: an early stage of a student's training need not."""
+    """Return the rows of networks that classify: an early stage of a student need not."""
     return [row for row in self.rows if row.role != 'stage']
 
   @property
   def teachers(self) -> list[str]:
-    """The names of the student's teachers: a row holds their architectures alone.
+    """Return the names of the student's teachers: a row holds their architectures alone.
 
     They are the last networks of these architectures before the student: of a chain, its last
     assistant.

@@ -25,8 +25,8 @@ Shape = type | None | Callable[[Any], bool] | list | dict | tuple
 def of(record: type, *, required: tuple[str, ...] = ()) -> dict[str, Shape]:
   """Return the shape of a dataclass's fields; null is no value of those that are `required`."""
   hints = typing.get_type_hints(record)
-  found = {field.name: _of(hints[field.name]) for field in dataclasses.fields(record)}
-  return found | {name: found[name][0] for name in required if isinstance(found[name], tuple)}
+  shape = {field.name: _of(hints[field.name]) for field in dataclasses.fields(record)}
+  return shape | {name: shape[name][0] for name in required if isinstance(shape[name], tuple)}
 
 
 def _of(hint: Any) -> Shape:
@@ -43,8 +43,8 @@ def _of(hint: Any) -> Shape:
 
 def check(path: str | Path, value: Any, shape: Shape, remedy: str) -> None:
   """Raise KdJaxError where the content of a file has not the shape; `remedy` says what to do."""
-  if found := mismatch(value, shape):
-    raise KdJaxError(f'{path} is damaged ({found}): {remedy}')
+  if fault := mismatch(value, shape):
+    raise KdJaxError(f'{path} is damaged ({fault}): {remedy}')
 
 
 def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
@@ -54,9 +54,9 @@ def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
   if isinstance(shape, list) and isinstance(value, list):
     return next(
       (
-        found
+        fault
         for number, item in enumerate(value)
-        if (found := mismatch(item, shape[0], where=f'{where}[{number}]'))
+        if (fault := mismatch(item, shape[0], where=f'{where}[{number}]'))
       ),
       '',
     )
@@ -64,9 +64,9 @@ def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
     of = dict.fromkeys(value, shape[...]) if ... in shape else shape
     return next(
       (
-        found
+        fault
         for key, one in of.items()
-        if (found := mismatch(value.get(key), one, where=f'{where}.{key}'.lstrip('.')))
+        if (fault := mismatch(value.get(key), one, where=f'{where}.{key}'.lstrip('.')))
       ),
       '',
     )

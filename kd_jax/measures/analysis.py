@@ -64,14 +64,14 @@ class Agreement(NamedTuple):
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
-  """log softmax of [n, K], in float64."""
+  """Return log softmax of [n, K], in float64."""
   shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
   return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 def mean_of(several: Sequence[np.ndarray]) -> np.ndarray:
-  """The log of the mean of several networks' probabilities: logits of the network that they are
-  together. All are [n, K].
+  """Return the log of the mean of several networks' probabilities: logits of the network that they
+  are together. All are [n, K].
 
   It is what a mean of divergences to each of them, as MKD has it, is least for. Of one network, its
   logits.
@@ -96,12 +96,12 @@ def divergence(target: np.ndarray, logits: np.ndarray) -> float:
 
 
 def right(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-  """bool[n]: whether the largest of [n, K] logits is the label's."""
+  """Return bool[n]: whether the largest of [n, K] logits is the label's."""
   return logits.argmax(-1) == label
 
 
 def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-  """i64[K, K]: how many images of the class of a row are taken for that of a column."""
+  """Return i64[K, K]: how many images of the class of a row are taken for that of a column."""
   classes = logits.shape[-1]
   return np.bincount(
     label.astype(np.int64) * classes + logits.argmax(-1), minlength=classes**2
@@ -111,7 +111,7 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 def calibration(
   test: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray] | None
 ) -> Calibration:
-  """A network's calibration on test images before and after temperature scaling.
+  """Return a network's calibration on test images before and after temperature scaling.
 
   Args:
     test: logits [n, K] and labels i32[n].
@@ -131,7 +131,7 @@ def calibration(
 
 
 def fitted(logits: np.ndarray, label: np.ndarray) -> float:
-  """The temperature in TEMPERATURES that makes the cross-entropy of [n, K] logits least."""
+  """Return the temperature in TEMPERATURES that makes the cross-entropy of [n, K] logits least."""
   from scipy import optimize
 
   def loss(log_temperature: float) -> float:
@@ -148,7 +148,7 @@ def fitted(logits: np.ndarray, label: np.ndarray) -> float:
 
 
 def reliability(logits: np.ndarray, label: np.ndarray) -> Reliability:
-  """See Reliability."""
+  """Return how accuracy follows confidence of [n, K] logits."""
   log_probability = log_probabilities(logits)
   confidence, place = np.exp(log_probability.max(-1)), _bin(logits)
   count, certain, correct = (
@@ -165,7 +165,7 @@ def reliability(logits: np.ndarray, label: np.ndarray) -> Reliability:
 
 
 def agreement(first: np.ndarray, second: np.ndarray, label: np.ndarray) -> Agreement:
-  """Two networks' logits, [n, K] each, on the same images."""
+  """Compare two networks by their logits, [n, K] each, on the same images."""
   one, other = right(first, label), right(second, label)
   counts = (
     one & other,
@@ -178,7 +178,7 @@ def agreement(first: np.ndarray, second: np.ndarray, label: np.ndarray) -> Agree
 
 
 def differing(student: np.ndarray, teacher: np.ndarray, label: np.ndarray) -> dict[str, list[int]]:
-  """Places of images on which the two predict different classes, by who is right: 'teacher',
+  """Return places of images on which the two predict different classes, by who is right: 'teacher',
   'student' or 'neither'.
 
   Of each kind at most SHOWN, first those on which the two are surest (the sum of their predictions'
@@ -202,8 +202,9 @@ def _bin(logits: np.ndarray) -> np.ndarray:
 
 
 def _by_chance(logits: np.ndarray) -> float:
-  """The ECE is a sum of absolute values, so that the choice of images alone keeps it from 0: its
-  mean over simulated labels.
+  """Return the mean ECE over simulated labels.
+
+  It is a sum of absolute values, so that the choice of images alone keeps it from 0.
   """
   confidence, place = np.exp(log_probabilities(logits).max(-1)), _bin(logits)
   draw = np.random.default_rng(0)

@@ -33,12 +33,12 @@ class Difference(NamedTuple):
 
   @property
   def exact(self) -> bool:
-    """Whether nothing varies from seed to seed, so that p rests on no variance at all."""
+    """Return whether nothing varies from seed to seed, so that p rests on no variance at all."""
     return self.half_width == 0
 
 
 def mean(values: Sequence[float]) -> Mean:
-  """Raises ValueError where there are no values."""
+  """Return the mean of values. Raise ValueError where there are none."""
   if not values:
     raise ValueError('a mean needs values')
   centre, n = math.fsum(values) / len(values), len(values)
@@ -48,8 +48,8 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
-  """The difference of two rows, {seed: value}: paired by seed where at least two are in common,
-  else Welch's.
+  """Return the difference of two rows, {seed: value}: paired by seed where at least two are in
+  common, else Welch's.
 
   Runs at one seed share their images, weights and order, so that pairs leave out what these have in
   common. Where nothing varies (`exact`) there is no error to test against: p is 1 where the
@@ -60,7 +60,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
 
   if not first or not second:
     return None
-  ours, theirs = list(first.values()), list(second.values())
+  one, other = list(first.values()), list(second.values())
   common = sorted(set(first) & set(second))
   paired = len(common) >= 2
   if paired:
@@ -68,16 +68,16 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
     value, n, freedom = math.fsum(gaps) / len(gaps), len(gaps), len(gaps) - 1
     error = _deviation(gaps) / math.sqrt(n)
   else:
-    value, n = mean(ours).value - mean(theirs).value, min(len(ours), len(theirs))
+    value, n = mean(one).value - mean(other).value, min(len(one), len(other))
     if n < 2:
       return Difference(
         first[common[0]] - second[common[0]] if common else value, None, None, n, bool(common)
       )
-    parts = [(_deviation(values) ** 2 / len(values), len(values) - 1) for values in (ours, theirs)]
+    parts = [(_deviation(values) ** 2 / len(values), len(values) - 1) for values in (one, other)]
     error = math.sqrt(sum(square for square, _ in parts))
     freedom = error**4 / (sum(square**2 / free for square, free in parts) or 1.0)
   # 71.5 − 70.5 and 62.1 − 61.1 differ in their last bits only
-  rounding = _ROUNDING * max(map(abs, [*ours, *theirs]))
+  rounding = _ROUNDING * max(map(abs, [*one, *other]))
   if error <= rounding:
     value = 0.0 if abs(value) <= rounding else value
     return Difference(value, 0.0, float(value == 0), n, paired)
@@ -116,8 +116,8 @@ def wilson(accuracy: float, n: int, *, level: float = CONFIDENCE) -> tuple[float
 
 
 def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
-  """The difference of two networks' shares of right answers on the same images, as the choice of
-  images alone lets it vary.
+  """Return the difference of two networks' shares of right answers on the same images, as the
+  choice of images alone lets it vary.
 
   `half_width` is by the normal approximation. p is McNemar's, exact: of the images that one of the
   two alone gets right, how unequal their shares are. Neither says anything of what another seed
@@ -140,8 +140,8 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-  """Holm's adjusted p of a family of comparisons, in the given order; those without a p yet count
-  as its largest.
+  """Return Holm's adjusted p of a family of comparisons, in the given order; those without a p yet
+  count as its largest.
 
   So the family is what was to be compared, not what happens to be finished, and no p grows by what
   is finished later.

@@ -89,8 +89,8 @@ def draw(axis: Any, bars: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
 
 
 def _zoom(low: float, high: float) -> tuple[float, float]:
-  """The start of the axis and the step of its ticks: round numbers; the differences get about half
-  of the width.
+  """Return the start of the axis and the step of its ticks: round numbers; the differences get
+  about half of the width.
   """
   start = low - max(high - low, 0.02)
   if start < low / 2:
@@ -110,7 +110,7 @@ def _role(row: ResultRow) -> str:
 
 
 def _is_phase(row: ResultRow) -> bool:
-  """Whether a row is a network of a run, under its phase's name."""
+  """Return whether a row is a network of a run, under its phase's name."""
   return row.role is not None and row.name in ('baseline', 'student') or row.role == 'teacher'
 
 

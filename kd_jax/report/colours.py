@@ -39,20 +39,20 @@ def of_phases(names: Iterable[str]) -> dict[str, str]:
   Several of one role have shades of its colour, the student's own phase the full one.
   """
   names = list(names)
-  found: dict[str, str] = {}
+  made: dict[str, str] = {}
   for role in dict.fromkeys(colour for _, colour in _ROLES):
     patterns = [pattern for pattern, colour in _ROLES if colour == role]
     of_role = [name for pattern in patterns for name in names if re.fullmatch(pattern, name)]
-    found |= {
+    made |= {
       name: _paler(role, _PALEST * place / max(1, len(of_role) - 1))
       for place, name in enumerate(of_role)
     }
-  others = [name for name in names if name not in found]
+  others = [name for name in names if name not in made]
   spare = (
     *OTHERS,
-    *(colour for colour in (STUDENT, BASELINE, ASSISTANT, TEACHER) if colour not in found.values()),
+    *(colour for colour in (STUDENT, BASELINE, ASSISTANT, TEACHER) if colour not in made.values()),
   )
-  return found | {name: spare[place % len(spare)] for place, name in enumerate(others)}
+  return made | {name: spare[place % len(spare)] for place, name in enumerate(others)}
 
 
 def _paler(colour: str, share: float) -> str:

@@ -15,10 +15,11 @@ UNDECIDED = 'undecided at this n'
 
 
 class Comparison(NamedTuple):
-  """Two rows; `adjusted` is p after Holm within the family, all written comparisons whose first
-  rows are of one group.
+  """Two rows of a study.
 
-  It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever its p.
+  `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one
+  group. It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever
+  its p.
   """
 
   first: str
@@ -30,14 +31,14 @@ class Comparison(NamedTuple):
 
   @property
   def verdict(self) -> str:
-    """'higher', 'lower' or UNDECIDED."""
+    """Return 'higher', 'lower' or UNDECIDED."""
     if self.adjusted is None or self.adjusted >= DECIDED:
       return UNDECIDED
     return 'higher' if self.difference.value > 0 else 'lower'
 
   @property
   def unequal(self) -> bool:
-    """Whether the compute of the two differs."""
+    """Return whether the compute of the two differs."""
     return None not in self.compute and abs(self.compute[0] - self.compute[1]) > UNEQUAL * max(
       self.compute
     )
@@ -51,11 +52,11 @@ def of(study: StudyRecords) -> list[Comparison]:
     families.setdefault(study.groups()[first], []).append((first, second))
   made = []
   for pairs in families.values():
-    found = [statistics.difference(values[first], values[second]) for first, second in pairs]
+    differences = [statistics.difference(values[first], values[second]) for first, second in pairs]
     # Of fewer seeds p may be 0 by chance; left in, it would also lower what the others of its
     # family are held to.
-    adjusted = statistics.holm([d.p if d and d.n >= FEWEST else None for d in found])
-    for (first, second), difference, p in zip(pairs, found, adjusted, strict=True):
+    adjusted = statistics.holm([d.p if d and d.n >= FEWEST else None for d in differences])
+    for (first, second), difference, p in zip(pairs, differences, adjusted, strict=True):
       if difference is not None:
         compute = _epochs(study, first), _epochs(study, second)
         made.append(Comparison(first, second, difference, p, compute))

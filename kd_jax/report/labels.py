@@ -12,5 +12,5 @@ def percent_tick(value: float, *place: int | None) -> str:
 
 
 def shortened(text: str, *, length: int = 52) -> str:
-  """The text, cut to a number of characters where it is longer."""
+  """Return the text, cut to a number of characters where it is longer."""
   return text if len(text) <= length else f'{text[: length - 1]}…'

@@ -250,7 +250,7 @@ def _epochs_below(axis: Any, histories: Histories) -> None:
 
 
 def _scale_loss(axis: Any, series: Sequence[tuple[int, float]], label: str) -> None:
-  """Make the axis logarithmic where the values differ so much that the small ones would lie flat."""
+  """Make the axis logarithmic where the values differ so much that small ones would lie flat."""
   from matplotlib.ticker import LogLocator, NullFormatter
 
   values = [value for _, value in series]

@@ -20,7 +20,7 @@ _BLUE, _VERMILION = (0, 114, 178), (213, 94, 0)
 
 
 def curves(histories: Mapping[str, Sequence[Row]]) -> str:
-  """Accuracy and loss by epoch of every phase. '' where no phase has a history."""
+  """Draw accuracy and loss by epoch of every phase. '' where no phase has a history."""
 
   def draw(figure: Any) -> None:
     plots.legend(figure, plots.draw_curves(figure.subplots(1, 2), histories), 'center', columns=4)
@@ -29,7 +29,7 @@ def curves(histories: Mapping[str, Sequence[Row]]) -> str:
 
 
 def terms(histories: Mapping[str, Sequence[Row]]) -> str:
-  """The weighted loss terms by epoch, of the phases that have several. '' where none has."""
+  """Draw the weighted loss terms by epoch, of the phases that have several. '' where none has."""
 
   def draw(figure: Any) -> None:
     plots.legend(figure, plots.draw_terms(figure.add_subplot(), histories), 'center', columns=4)
@@ -38,8 +38,8 @@ def terms(histories: Mapping[str, Sequence[Row]]) -> str:
 
 
 def reliability(calibrations: Mapping[str, Calibration]) -> str:
-  """Accuracy by confidence of every network, before and after temperature scaling, beside the line
-  where both are equal.
+  """Draw accuracy by confidence of every network, before and after temperature scaling, beside the
+  line where both are equal.
   """
 
   looks = {
@@ -49,9 +49,9 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
 
   def draw(figure: Any) -> None:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, found) in zip(panels, calibrations.items(), strict=False):
+    for axes, (name, calibration) in zip(panels, calibrations.items(), strict=False):
       axes.plot([0, 100], [0, 100], color=svg.GREY, linestyle=':', linewidth=1.1)
-      for at, look in zip((found.before, found.after), looks.values(), strict=True):
+      for at, look in zip((calibration.before, calibration.after), looks.values(), strict=True):
         for b in at.bins if at else ():
           axes.scatter(
             100 * b.confidence,
@@ -85,7 +85,9 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
 
 
 def confusion(counts: np.ndarray) -> bytes:
-  """A PNG of one pixel a cell of [K, K] counts, transparent where there are none; see `shade`."""
+  """Return a PNG of one pixel a cell of [K, K] counts, transparent where there are none; see
+  `shade`.
+  """
   pixels = np.zeros((*counts.shape, 4), np.uint8)
   for row, column in zip(*np.nonzero(counts), strict=True):
     *colour, opacity = shade(counts, row, column)
@@ -94,16 +96,16 @@ def confusion(counts: np.ndarray) -> bytes:
 
 
 def shade(counts: np.ndarray, row: int, column: int) -> tuple[int, int, int, float]:
-  """The colour of a cell: blue on the diagonal, vermilion beside it, in the opacity of the square
-  root of its share of the row.
+  """Return the colour of a cell: blue on the diagonal, vermilion beside it, in the opacity of the
+  square root of its share of the row.
   """
   share = counts[row, column] / max(1, counts[row].sum())
   return (*(_BLUE if row == column else _VERMILION), round(0.65 * float(np.sqrt(share)), 3))
 
 
 def thumbnail(image: np.ndarray) -> tuple[bytes, tuple[int, int]]:
-  """A stored image, u8[H, W, C], as a PNG of at most 96 pixels a side, and its width and height;
-  one channel, or the first three.
+  """Return a stored image, u8[H, W, C], as a PNG of at most 96 pixels a side, and its width and
+  height; one channel, or the first three.
   """
   from PIL import Image
 

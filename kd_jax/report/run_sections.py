@@ -58,19 +58,19 @@ def _agreement(of: Subject) -> Table:
   """Return a line a pair of networks on the same images."""
   pairs = [(of.student, of.teacher), (of.student, of.baseline), (of.baseline, of.teacher)]
   lines = []
-  for first, second in (pair for pair in pairs if all(pair)):
-    found = analysis.agreement(of.test.logits[first], of.test.logits[second], of.test.label)
-    d, apart = found.difference, found.n - found.equal
+  for first, second in filter(all, pairs):
+    pair = analysis.agreement(of.test.logits[first], of.test.logits[second], of.test.label)
+    d, apart = pair.difference, pair.n - pair.equal
     line = {
       'first and second': f'{first} and {second}',
-      'equal predictions %': share(found.equal, found.n),
-      'both right %': share(found.both, found.n),
-      'first only %': share(found.first, found.n),
-      'second only %': share(found.second, found.n),
-      'both wrong %': share(found.neither, found.n),
-      'accuracy where equal %': share(found.both, found.equal),
-      'first where they differ %': share(found.first, apart),
-      'second where they differ %': share(found.second, apart),
+      'equal predictions %': share(pair.equal, pair.n),
+      'both right %': share(pair.both, pair.n),
+      'first only %': share(pair.first, pair.n),
+      'second only %': share(pair.second, pair.n),
+      'both wrong %': share(pair.neither, pair.n),
+      'accuracy where equal %': share(pair.both, pair.equal),
+      'first where they differ %': share(pair.first, apart),
+      'second where they differ %': share(pair.second, apart),
       'first − second, points': percent(d.value, '+.2f'),
       '± 95 %': percent(d.half_width),
       'p': '< .001' if d.p < 0.001 else f'{d.p:.3f}',
@@ -126,7 +126,7 @@ def _classes(of: Subject) -> Table:
   other, lines = of.teacher or of.baseline, []
   for place, name in enumerate(of.classes):
     line = {'class': name, 'images': f'{count[place]:,}'}
-    line |= {f'{n} %': share(found[place], count[place]) for n, found in right.items()}
+    line |= {f'{n} %': share(of_class[place], count[place]) for n, of_class in right.items()}
     if of.student and other:
       points = (right[of.student][place] - right[other][place]) / max(1, count[place])
       line[f'{of.student} − {other}, points'] = percent(points if count[place] else None, '+.2f')
@@ -155,7 +155,7 @@ def _mistakes(of: Subject, counts: Mapping[str, np.ndarray]) -> Table:
     row, column = divmod(int(place), len(first))
     if wrong[row, column]:
       line = {'true → predicted': f'{of.classes[row]} → {of.classes[column]}'}
-      line |= {f'{other}, images': f'{found[row, column]:,}' for other, found in counts.items()}
+      line |= {f'{other}, images': f'{each[row, column]:,}' for other, each in counts.items()}
       line[f'{name}, % of the class'] = share(first[row, column], first[row].sum())
       lines.append(line)
   return Table.of(lines)
@@ -171,7 +171,7 @@ def _images(of: Subject) -> dict[str, list[dict[str, Any]]]:
   """Return images on which the student and its teacher predict different classes, by kind."""
   logits = {name: of.test.logits[name] for name in (of.student, of.teacher)}
   places = analysis.differing(*logits.values(), of.test.label)
-  probabilities = {n: np.exp(analysis.log_probabilities(found)) for n, found in logits.items()}
+  probabilities = {n: np.exp(analysis.log_probabilities(each)) for n, each in logits.items()}
   kinds = {
     heading: [_card(of, place, probabilities) for place in places[kind] if place in of.images]
     for kind, heading in _KINDS.items()

@@ -40,13 +40,13 @@ def text(rows: Sequence[ResultRow], *, width: int | None = None) -> str:
       not fit either, columns are left out, and only what then is too wide is wrapped.
   """
   whole = table(rows)
-  found = tables.terminal(whole)
-  if width is not None and tables.cell_width(found) > width:
+  drawn = tables.terminal(whole)
+  if width is not None and tables.cell_width(drawn) > width:
     outcomes = [heading for heading in whole.headings if heading in _OUTCOMES]
     others = [h for h in whole.headings if h not in (*_OUTCOMES, *_NAMES)]
     halves = (whole.without(outcomes), whole.without(others))
-    found = '\n\n'.join(tables.terminal(half, width=width, spare=_SPARE) for half in halves)
-  return f'{found}\n{OPTIMISTIC}' if any(map(_optimistic, rows)) else found
+    drawn = '\n\n'.join(tables.terminal(half, width=width, spare=_SPARE) for half in halves)
+  return f'{drawn}\n{OPTIMISTIC}' if any(map(_optimistic, rows)) else drawn
 
 
 def _cells(row: ResultRow) -> dict[str, str]:

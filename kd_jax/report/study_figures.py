@@ -22,7 +22,7 @@ _LINE, _COLUMNS, _LABEL = 0.27, 3, 34  # inches, small multiples in a line, char
 
 
 def reference(study: StudyRecords) -> str | None:
-  """The row that figures draw as a line: NOKD where it has results, else the first that has."""
+  """Return the row that figures draw as a line: NOKD, or else the first that has results."""
   having = [name for name, rows in study.results.items() if study_records.accuracies(rows)]
   return 'NOKD' if 'NOKD' in having else next(iter(having), None)
 
@@ -36,13 +36,13 @@ def colour_of(study: StudyRecords, name: str) -> str:
 
 
 def accuracies(study: StudyRecords) -> str:
-  """Test accuracy of every row that has one: the mean with its interval, and each seed. '' where no
-  row has.
+  """Draw the test accuracy of every row that has one: the mean with its interval, and each seed. ''
+  where no row has.
   """
   values = {
-    name: list(found.values())
+    name: list(by_seed.values())
     for name, rows in study.results.items()
-    if (found := study_records.accuracies(rows))
+    if (by_seed := study_records.accuracies(rows))
   }
   under = study.groups()
 
@@ -63,16 +63,18 @@ def accuracies(study: StudyRecords) -> str:
 
 
 def differences(study: StudyRecords) -> str:
-  """Every comparison with its interval about the line of no difference. '' where there is none."""
-  found = {f'{c.first} − {c.second}': c for c in comparisons.of(study)}
+  """Draw every comparison with its interval about the line of no difference. '' where there is
+  none.
+  """
+  compared = {f'{c.first} − {c.second}': c for c in comparisons.of(study)}
   under = study.groups()
 
   def point(axes: Any, place: float, label: str) -> None:
-    shape, colour, filled = _VERDICTS[found[label].verdict]
+    shape, colour, filled = _VERDICTS[compared[label].verdict]
     axes.errorbar(
-      found[label].difference.value,
+      compared[label].difference.value,
       place,
-      xerr=found[label].difference.half_width,
+      xerr=compared[label].difference.half_width,
       fmt=shape,
       markersize=6,
       color=colour,
@@ -80,12 +82,12 @@ def differences(study: StudyRecords) -> str:
       capsize=3,
     )
 
-  if not found:
+  if not compared:
     return ''
-  families = [under[c.first] for c in found.values()]
+  families = [under[c.first] for c in compared.values()]
   return _listed(
     'differences',
-    list(found),
+    list(compared),
     families,
     point,
     (0.0, svg.GREY),
@@ -94,10 +96,10 @@ def differences(study: StudyRecords) -> str:
 
 
 def curves(study: StudyRecords) -> str:
-  """The selecting accuracy by epoch of each row, a panel each; the reference's mean stands in every
-  panel. '' where there is none.
+  """Draw the selecting accuracy by epoch of each row, a panel each; the reference's mean stands in
+  every panel. '' where there is none.
   """
-  series = {name: found for name in study.results if (found := _series(study, name))}
+  series = {name: values for name in study.results if (values := _series(study, name))}
   line = series.get(reference(study) or '')
 
   def draw(figure: Any) -> None:
@@ -125,8 +127,8 @@ def curves(study: StudyRecords) -> str:
 
 
 def _series(study: StudyRecords, name: str) -> tuple[list[float], ...] | None:
-  """Epochs, and the lowest, mean and highest accuracy in percent over a row's finished runs, in the
-  last phase of each.
+  """Return epochs, and the lowest, mean and highest accuracy in percent over a row's finished runs,
+  in the last phase of each.
   """
   runs = []
   for run in study.about['runs']:
@@ -151,8 +153,9 @@ def _listed(
   line: tuple[float, str],
   unit: str,
 ) -> str:
-  """A line a label from top to bottom, `point` drawing on each, under headings where these change;
-  `line` is drawn upright, a place and its colour."""
+  """Draw a line a label from top to bottom, `point` drawing on each, under headings where these
+  change; `line` is drawn upright, a place and its colour.
+  """
   places, ticks, place = [], [], 0.0
   for number, (label, heading) in enumerate(zip(labels, under, strict=True)):
     if heading and (number == 0 or under[number - 1] != heading):

@@ -30,7 +30,7 @@ _MEASURED = (
 
 
 def results(study: StudyRecords, *, times: bool = True) -> Table:
-  """Return a line a row. Without `times`, the study's configuration determines all that it holds."""
+  """Return a line a row. Without `times`, the study's configuration determines all of it."""
   shared = study_notes.same_runs(study)
   lines = []
   for row in study.about['rows']:

@@ -13,7 +13,7 @@ from typing import Any
 from kd_jax.report import colours
 
 BLUE, VERMILION, GREY, GRID = colours.BLUE, colours.VERMILION, colours.GREY, '#e4e4e4'
-# The variables of the page (kd_jax.report.markup) that stand for colours.
+# The variables of the page (kd_jax/report/templates/style.css) that stand for colours.
 _VARIABLES = {
   BLUE: 'var(--blue)',
   VERMILION: 'var(--vermilion)',
@@ -36,7 +36,7 @@ def drawn(
   *,
   settings: Mapping[str, Any] | None = None,
 ) -> str:
-  """An SVG, the same bytes for the same numbers whatever the user's matplotlib is set to.
+  """Return an SVG, the same bytes for the same numbers whatever the user's matplotlib is set to.
 
   Args:
     ident: what its ids begin with; another one for each figure of a page.

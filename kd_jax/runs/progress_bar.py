@@ -23,8 +23,8 @@ def can_show(stream: TextIO | None) -> bool:
 
 
 def bar(stream: TextIO, steps: int) -> Any:
-  """Return a bar of rich with what it measures on a line of its own, so that both fit a terminal of 80
-  characters.
+  """Return a bar of rich with what it measures on a line of its own, so that both fit a terminal of
+  80 characters.
   """
   from rich.console import Console
   from rich.progress import BarColumn, TextColumn

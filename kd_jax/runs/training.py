@@ -15,8 +15,9 @@ from kd_jax import models
 from kd_jax.files import checkpoints as checkpoint
 from kd_jax.files import packing, records, results
 from kd_jax.methods import plans
-from kd_jax.runs import assembly, fidelity, monitor, teacher_doubts, teachers, workdir
+from kd_jax.runs import assembly, fidelity, teacher_doubts, teachers, workdir
 from kd_jax.runs.assembly import Assembled, Context, Student
+from kd_jax.runs.monitor import Monitor, sinks
 from kd_jax.runs.progress import Progress
 from kd_jax.train import loop, parallel, peaks, state
 from kd_jax.types import (
@@ -109,10 +110,8 @@ def train(
     members = []
     for number, (own_context, phase) in enumerate(students):
       shown = progress if number == 0 else None  # one of them stands for all on the screen
-      to = parallel.lead(
-        lambda folder=own_context.folder, shown=shown: monitor.sinks(folder, shown)
-      )
-      own = monitor.Monitor(to or (), work.steps_per_epoch, own_context.stop)
+      to = parallel.lead(lambda folder=own_context.folder, shown=shown: sinks(folder, shown))
+      own = Monitor(to or (), work.steps_per_epoch, own_context.stop)
       stack.enter_context(contextlib.closing(own))
       validate = _validation(context, phase, made.evaluators[phase.student], rows)
       members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], own))

@@ -174,7 +174,7 @@ def test_a_new_row_runs_alone(whole):
 
 def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monkeypatch):
   """SIGTERM in the middle of a phase, then a second launch."""
-  epochs, record = [], workers.training.monitor.Monitor.epoch
+  epochs, record = [], workers.training.Monitor.epoch
 
   def epoch(self, history):
     record(self, history)
@@ -182,7 +182,7 @@ def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monke
     if len(epochs) == 5:  # a teacher and a student are finished, another one is not
       os.kill(os.getpid(), signal.SIGTERM)
 
-  monkeypatch.setattr(workers.training.monitor.Monitor, 'epoch', epoch)
+  monkeypatch.setattr(workers.training.Monitor, 'epoch', epoch)
   with pytest.raises(loop.Interrupted):
     work(tmp_path / 'study')
   work(tmp_path / 'study')
@@ -291,7 +291,7 @@ class TestTogether:
   def test_interrupted_it_ends_as_the_undisturbed_one(
     self, works, undisturbed, tmp_path, monkeypatch
   ):
-    epochs, record = [], workers.training.monitor.Monitor.epoch
+    epochs, record = [], workers.training.Monitor.epoch
 
     def epoch(self, history):
       record(self, history)
@@ -299,7 +299,7 @@ class TestTogether:
       if len(epochs) in (1, 8):  # while the first company trains, and while the second does
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(workers.training.monitor.Monitor, 'epoch', epoch)
+    monkeypatch.setattr(workers.training.Monitor, 'epoch', epoch)
     for _ in range(2):
       with pytest.raises(loop.Interrupted):
         works(tmp_path / 'study')
