@@ -1,13 +1,13 @@
 """What the networks of a run predict on its validation and test images: predictions.npz in its
 folder.
 
-  about                    JSON: format, classes, parts (the splits), and of each network the hash of
-                           its weights ('' where there is none)
+  about                     JSON: format, classes, parts (the splits), and of each network the
+                            hash of its weights ('' where there is none)
   <split>/label             i32[n]; <split> is 'validation' or 'test'
   <split>/index             i32[n], places in the split that the images are of
   <split>/logits/<network>  f32[n, K]
-  image/place              i32[m], places among the test images of those that a page may show
-  image/pixels             u8[m, H, W, C]
+  image/place               i32[m], places among the test images of those that a page may show
+  image/pixels              u8[m, H, W, C]
 """
 
 from __future__ import annotations

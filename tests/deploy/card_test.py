@@ -91,3 +91,45 @@ def test_a_teacher_that_the_format_cannot_have():
     '| student: s | 1,234 | 2.50 | 0.123 (9) | 1,234 (3) |',
     '| teacher: own:t | 5 | – | – | – |',
   ]
+
+
+def test_what_records_say_is_text():
+  """A class may be called anything: it makes no heading, table, tag or code of its own."""
+  odd = '<b>*x*|`y`\n# z'
+  whole = {
+    **CARD,
+    'file': 'student.stablehlo',
+    'format': 'stablehlo',
+    'also': [],
+    'sha256': 'aa',
+    'source': odd,
+    'network': {
+      'name': odd,
+      'classes': 2,
+      'image_shape': (8, 8, 3),
+      'compute_dtype': 'float32',
+      'relu_placement': 'block',
+    },
+    'classes': ('a', odd),
+    'input': dict.fromkeys(('dtype', 'layout', 'range', 'resize'), 'x') | {'shape': ('batch', 8)},
+    'output': 'logits',
+    'training': {},
+    'teachers': [],
+    'check': {
+      'images': 4,
+      'batches': (1, 3),
+      'probabilities': 1e-7,
+      'logits': 1e-6,
+      'tolerance': 1e-4,
+    },
+    'sizes': [{'role': 'student', 'network': odd, 'parameters': 5, 'bytes': None, 'latency': []}],
+    'timing': 'Medians.',
+    'caveats': [odd],
+    'versions': {'training': {}, 'export': {}},
+  }
+  text = card.render(whole)
+  program = text.split('```')[1]
+  assert f'classes = {["a", odd]}' in program
+  for line in text.replace(program, '').splitlines():
+    assert not line.startswith('# z') and '<b>' not in line.replace('\\<', '')
+  assert text.count('\\<b>\\*x\\*\\|\\`y\\` # z') == 6

@@ -17,23 +17,31 @@ RECORDED = [
   for study in ('methods', 'feature_distillation')
   for kind in ('results', 'sweeps')
 ]
-# as kd_jax 0.1 wrote the row of a phase, and of a study's run
+# as kd_jax 0.1 wrote the row of a phase; of a study's run it wrote `student_epochs`, too
 OLDER = {
   'name': 'student',
   'role': 'student',
   'method': 'kd',
+  'recipe': 'written',
   'student': 'resnet8',
   'teachers': ['resnet26'],
+  'dataset': 'cifar10',
   'seed': 0,
+  'epochs': 80,
+  'best_epoch': 79,
+  'train_examples': 45_000,
   'parameters': 89_322,
   'validation_accuracy': 0.91,
   'test_accuracy': 0.9,
   'test_accuracy_last': 0.89,
   'selection': 'validation',
+  'passes': None,
+  'flops': 1e15,
   'images_per_second': 12.5,
   'seconds': 3.0,
+  'best_sha256': 'a',
+  'last_sha256': 'b',
   'student_epochs': 2.0,
-  'flops': 1e15,
 }
 NUMBERS = ('steps', 'passes', 'flops_alone', 'teacher_kl_t1')
 
@@ -68,7 +76,7 @@ def test_what_was_not_measured_is_null_and_what_is_not_recorded_is_left_out():
 def test_a_row_of_an_older_version_is_read_and_keeps_what_is_no_longer_written(tmp_path):
   (row,) = read(tmp_path, [OLDER], required=('role', 'test_accuracy'))
   assert row.test_accuracy == 0.9 and row.teachers == ('resnet26',) and row.passes is None
-  assert row.other == {'student_epochs': 2.0, 'flops': 1e15}
+  assert row.other == {'flops': 1e15, 'student_epochs': 2.0}
   assert {k: v for k, v in results.to_json(row).items() if k in OLDER} == OLDER
 
 
