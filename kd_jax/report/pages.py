@@ -34,7 +34,7 @@ def _environment(html: bool) -> Any:
     lstrip_blocks=True,
     keep_trailing_newline=True,
   )
-  made.filters['one_line'] = lambda text: type(text)(' ').join(text.split())  # stays escaped
+  made.filters['one_line'] = lambda text: text.strip().replace('\n', ' ')  # stays escaped
   return made
 
 

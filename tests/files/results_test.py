@@ -92,7 +92,7 @@ def test_no_file_has_no_rows(tmp_path):
     ({'test_accuracy': '0.9'}, "test_accuracy is '0.9'"),
     ({'seed': 0.5}, 'seed is 0.5'),
     ({'teachers': 'resnet26'}, "teachers is 'resnet26'"),
-    ({'teachers': [1]}, 'teachers.0. is 1'),
+    ({'teachers': [1]}, 'teachers is .1.'),
     ({'setting': 1}, 'setting is 1'),
     ({'role': None}, 'role is missing'),
     *(({name: True}, f'{name} is True') for name in NUMBERS),
