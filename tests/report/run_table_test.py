@@ -170,6 +170,13 @@ def test_the_width_is_the_terminal_s(monkeypatch, stream, columns, width):
   assert terminal.width() == width
 
 
+def test_a_run_ends_with_its_table_and_an_interval():
+  rows = [TEACHER, {**STUDENT, 'test_examples': 10_000}]
+  shown = terminal.end_of_run(rows)
+  assert shown.startswith(results_table(rows))
+  assert '10,000 test images: ' in shown and 'of 91.0% is 90.4 to 91.5 %' in shown
+
+
 def test_names_are_no_markup():
   assert '[bold]a[/] :smile:' in results_table([{**TEACHER, 'name': '[bold]a[/] :smile:'}])
 

@@ -17,6 +17,7 @@ from PIL import Image
 from kd_jax import models
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
+from kd_jax.report import pictures
 from kd_jax.runs import assembly
 from kd_jax.studies import definition as studies
 from kd_jax.studies import tasks, workers
@@ -57,7 +58,7 @@ def study(*rows):
 
 def work(folder, *rows, say=lambda line: None):
   with tiny.quick_compilation():
-    workers.work(study(*rows), folder, say=say, poll=0.05)
+    workers.work(study(*rows), folder, say=say, poll=0.05, after=pictures.of_study)
 
 
 def table(folder) -> str:
