@@ -95,7 +95,7 @@ def accuracy(network, variables):
   return float(right / counted)
 
 
-# %% A teacher. (One that is trained already comes from kd_jax.files.checkpoints.load_network or
+# %% A teacher. (One that is trained already comes from kd_jax.files.networks.load_network or
 # kd_jax.pytorch.names.import_file.)
 print('The teacher')
 teacher_variables = fit(jax.random.key(0), teacher, nokd())

@@ -43,6 +43,9 @@ class Config:
   data_dir: str = _key(
     '', "where prepared data lies or is put; empty: tensorflow_datasets' own folder"
   )
+  cache_dir: str = _key(
+    '', 'where decoded images are kept; empty: kd_jax/decoded in $XDG_CACHE_HOME or ~/.cache'
+  )
   download: bool = _key(True, 'fetch and prepare data that is not there')
   data_placement: str = _key(
     'auto', "where images live: 'device', 'host' (streamed), or 'auto', the device if they fit"
@@ -172,9 +175,9 @@ class Config:
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond
 # rounding.
-FREE = ('data_dir', 'download', 'data_placement', 'parallel', 'log_every')
+FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_every')
 # the last: several, separated by commas
-PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'teacher_checkpoint')
+PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'cache_dir', 'teacher_checkpoint')
 # what a PyTorch teacher's file does not say
 OF_A_SPEC = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')
 OF_A_FILE = (*OF_A_SPEC, 'teacher_guess', 'teacher_weights')  # what goes for such a file alone

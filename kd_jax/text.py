@@ -1,16 +1,33 @@
-"""Texts for people: durations, and what was meant by a name or a value that is none."""
+"""Texts for people: messages in one line, durations, progress, and what was meant by a name or a
+value that is none.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
 MISSING = '–'
+EVERY = 5.0  # seconds between two lines of progress
+_SAY = functools.partial(print, flush=True)
 _AT_MOST = 3  # keys that are named
+
+
+def one_line(message: object, *, at_most: int = 200) -> str:
+  """Return a message, or that of an error, fit for the middle of a line.
+
+  Args:
+    message: a text of any length and form; an error without a text is called by its kind.
+    at_most: characters that stay.
+  """
+  text = ' '.join(str(message).split()) or type(message).__name__
+  return text if len(text) <= at_most else f'{text[: at_most - 1]}…'
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
@@ -45,7 +62,7 @@ def mistyped(message: str, defaults: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float | None) -> str:
-  """Gives a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–'
+  """Return a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–'
   for none.
   """
   if not isinstance(seconds, Real) or not math.isfinite(seconds):
@@ -63,3 +80,25 @@ def duration(seconds: float | None) -> str:
     return f'{minutes // 60} h {minutes % 60:02d} m'
   hours = round(seconds / 3600)
   return f'{hours // 24} d {hours % 24:02d} h'
+
+
+class Ticker:
+  """Says how far a task is, every few seconds; nothing of a task that takes no longer.
+
+  Args:
+    what: the task, as the line begins.
+    total: of the things to do.
+    say: is given the line.
+  """
+
+  def __init__(self, what: str, total: int, *, say: Callable[[str], object] = _SAY):
+    self._what, self._total, self._say = what, total, say
+    self._started = self._last = time.monotonic()
+
+  def at(self, done: int) -> None:
+    """Take note that `done` of the total are done."""
+    now = time.monotonic()
+    if done and now - self._last > EVERY:
+      self._last = now
+      left = (now - self._started) * (self._total / done - 1)
+      self._say(f'{self._what}: {done:,} of {self._total:,}, about {duration(left)} left')

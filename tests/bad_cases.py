@@ -765,9 +765,7 @@ SURROUNDINGS = [
     for command in ('launch.py', 'kd_jax.export network', 'kd_jax.predict network image.png')
   ),
   Case(
-    'surroundings',
-    'XDG_CACHE_HOME=a_file launch.py --config.dataset=read_only_photos',
-    'XDG_CACHE_HOME',
+    'surroundings', 'launch.py --config.dataset=photos --config.cache_dir=a_file', 'set cache_dir'
   ),
 ]
 

@@ -35,7 +35,7 @@ def stock(folder: Path) -> None:
 
   from kd_jax import config as configuration
   from kd_jax import models
-  from kd_jax.files import checkpoints
+  from kd_jax.files.networks import save_network
   from kd_jax.pytorch import names as torch_names
   from kd_jax.types import NetworkSpec
   from tests import tiny
@@ -43,9 +43,7 @@ def stock(folder: Path) -> None:
 
   spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
   variables = tiny.variables(models.build(spec))
-  checkpoints.save_network(
-    folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')}
-  )
+  save_network(folder / 'network', spec, variables, {'row': {}, 'classes': list('0123456789')})
   np.savez(folder / 'state.npz', **torch_names.to_torch(variables, spec))
   for name, shape, classes, platforms in (
     ('function', 'b, 16, 16, 1', 10, ['cpu']),
@@ -395,8 +393,8 @@ FILES: dict[str, Make] = {
   'other.stablehlo.json': text('{"sha256": "0", "classes": ["a"]}'),
   # networks of kd_jax
   'network': of_stock('network'),
-  'no_json': of_stock('network', **{'kd_jax_network.json': text('{')}),
-  'no_spec': of_stock('network', **{'kd_jax_network.json': text('{}')}),
+  'no_json': of_stock('network', **{'network.safetensors': text('{')}),
+  'no_spec': of_stock('network', **{'network.safetensors': text('{}')}),
   # folders of images
   'photos': photos(),
   'a_file': text('mine\n'),
@@ -432,7 +430,6 @@ FILES: dict[str, Make] = {
   'greys': folder(
     **{f'{name}/{n}.png': data(picture(mode='L')) for name in ('cat', 'dog') for n in range(3)}
   ),
-  'read_only_photos': locked(photos(), 0o500),
   'black': folder(
     **{f'{name}/{n}.png': data(black()) for name in ('cat', 'dog') for n in range(3)}
   ),

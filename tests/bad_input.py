@@ -154,11 +154,7 @@ def given(command: str, place: Path) -> Outcome:
     code = _forked(lambda: _call(program, arguments, home), here, *printed)
     said = [file.read_bytes() for file in printed]
   after = contents(here)
-  changed = sorted(
-    name
-    for name in {*before, *after}
-    if before.get(name) != after.get(name) and '/.kd_jax' not in f'/{name}'
-  )
+  changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
   out, err = (text.decode(errors='replace').replace(f'{here}/', '') for text in said)
   return Outcome(code, out, err, changed, time.monotonic() - began)
 

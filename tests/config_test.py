@@ -27,12 +27,13 @@ def refused(match: str, **changed) -> None:
 def test_what_is_shared_holds_no_paths(tmp_path):
   teachers = '/of/mine/a.pth, b.pth'
   shared = resolved(
-    dataset=str(tmp_path), data_dir='/of/mine', teacher_checkpoint=teachers
+    dataset=str(tmp_path), data_dir='/of/mine', cache_dir='/of/mine', teacher_checkpoint=teachers
   ).to_share()
   assert (
     shared['dataset'] == tmp_path.name
     and shared['teacher_checkpoint'] == 'a.pth,b.pth'
     and 'data_dir' not in shared
+    and 'cache_dir' not in shared
   )
   assert resolved(dataset='mnist/corrupted').to_share()['dataset'] == 'mnist/corrupted'
   assert resolved(seed=3).to_share()['seed'] == 3
@@ -271,6 +272,7 @@ class TestDifference:
     'changed',
     [
       {'data_dir': '/elsewhere'},
+      {'cache_dir': '/elsewhere'},
       {'download': False},
       {'data_placement': 'host'},
       {'parallel': 'pmap'},

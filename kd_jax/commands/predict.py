@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,12 +19,12 @@ from kd_jax.data import pictures, pipeline
 from kd_jax.deploy import formats, runners
 from kd_jax.deploy.runners import Runner
 from kd_jax.runs import network_files
+from kd_jax.text import Ticker
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError
 
 EXPORTED = ('.stablehlo', '.onnx', '.pt2')
 _BATCH = 128
-_PROGRESS = 5.0  # seconds from one line to the next
 USAGE = """Prints the classes of images and their probabilities.
 
   python -m kd_jax.predict RUN_OR_FILE IMAGES… [--top=3] [--format=text|json|csv]
@@ -99,7 +98,7 @@ def predict(
   `say` is given a line every few seconds. Raises KdJaxError at the first file that is no image.
   """
   runner, classes, _ = classifier
-  size, told = min(_BATCH, len(paths)), time.monotonic()
+  size, ticker = min(_BATCH, len(paths)), Ticker('images', len(paths), say=say)
   for start in range(0, len(paths), size):
     batch = paths[start : start + size]
     pixels = np.stack([pictures.read(path, runner.image_shape) for path in batch])
@@ -117,9 +116,7 @@ def predict(
       yield Prediction(
         path, tuple((classes[place], float(probabilities[place])) for place in order)
       )
-    if time.monotonic() - told > _PROGRESS and start + size < len(paths):
-      told = time.monotonic()
-      say(f'{start + size:,} of {len(paths):,} images')
+    ticker.at(start + len(batch))
 
 
 def show(predictions: Iterator[Prediction], form: str, paths: Sequence[Path]) -> None:

@@ -1,29 +1,28 @@
-"""Keeps decoded splits as `.npy` files, so that images are decoded once and mapped from then on."""
+"""Keeps decoded splits as `.npy` files, so that images are decoded once and mapped from then on.
+
+They lie in a cache: the folder `cache_dir`, or kd_jax/decoded in $XDG_CACHE_HOME or ~/.cache. An
+older kd_jax kept them beside the data, and in kd_jax of the user's cache: they are still read there.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import pathlib
 import shutil
-import stat
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from kd_jax.files import locks
-from kd_jax.types import KdJaxError, Source
+from kd_jax.files import atomic, hashes
+from kd_jax.text import Ticker
+from kd_jax.types import FileError, Source
 
 Block = tuple[np.ndarray, np.ndarray]  # image u8[n, H, W, C], label i32[n]
 
 # to be raised when decoding changes, so that older files are not taken for current ones
 _FORMAT = 1
-_EVERY = 5.0  # seconds between two lines about how far it is
 
 
 def mapped_or_decoded(
@@ -35,12 +34,13 @@ def mapped_or_decoded(
   *,
   key: Any = None,
   under: str = 'decoded',
+  cache_dir: str = '',
+  beside: bool = False,
 ) -> Source:
-  """The arrays of a split: mapped from an earlier call's files, or else decoded and kept.
+  """Return the arrays of a split: mapped from an earlier call's files, or else decoded and kept.
 
-  The files lie in `under` in `folder` where that may be written, otherwise in the user's cache
-  folder ($XDG_CACHE_HOME or ~/.cache). They are found again only while the files in `folder` keep
-  their names, sizes and times, or the key is the same.
+  The files are found again only while the files in `folder` keep their names, sizes and times, or
+  the key is the same.
 
   Args:
     folder: what the split is decoded from.
@@ -50,35 +50,36 @@ def mapped_or_decoded(
     decode: called if need be; yields the split in blocks, in order, whose images all have one size.
     key: all that determines the arrays, as JSON takes it; None: names, sizes and times of the files
       in `folder`.
-    under: a name.
+    under: the folder in `folder` where an older kd_jax kept them.
+    cache_dir: where they are kept; empty: the user's cache.
+    beside: whether they are the data set's prepared form, which is kept in `under` where that can
+      be.
 
   Returns:
     Source of NumPy arrays: image u8[N, H, W, C], mapped and read-only; label i32[N].
 
   Raises:
-    KdJaxError: no folder can take the arrays, or `decode` raises it.
+    FileError: the cache cannot take the arrays.
+    KdJaxError: `decode` raises it.
   """
-  source = mapped(folder, name, split, count, key=key, under=under)
-  if source is not None:
+  places = _places(folder, name, key, under, cache_dir)
+  if (source := _first(places, split, count)) is not None:
     return source
-  place = _first_writable(*_places(folder, name, _files(folder) if key is None else key, under))
+  place = places[0]
+  if beside and _can_be_made(places[1]):
+    place = places[1]
+  ticker = Ticker(f"{name}, split '{split}': decoding images, once", count)
   try:
-    _write(
-      place,
-      split,
-      count,
-      decode(),
-      Ticker(f"{name}, split '{split}': decoding images, once", count),
-    )
+    place.mkdir(parents=True, exist_ok=True)
+    _write(place, split, count, decode(), ticker)
   except OSError as error:
-    raise KdJaxError(
+    raise FileError(
       f"cannot keep the decoded split '{split}' in {place} ({error.strerror or error}): make room, "
-      f'or set '
-      'XDG_CACHE_HOME to a folder that can take it'
+      f'or set cache_dir to a folder that can take it'
     ) from error
   source = _mapped(place, split, count)
   if source is None:
-    raise KdJaxError(
+    raise FileError(
       f"the decoded split '{split}' in {place} was changed from outside while in use: try again"
     )
   return source
@@ -92,34 +93,40 @@ def mapped(
   *,
   key: Any = None,
   under: str = 'decoded',
+  cache_dir: str = '',
 ) -> Source | None:
-  """Return the arrays of a split as an earlier call of `mapped_or_decoded` has kept
-  them, or None.
+  """Return the arrays of a split as an earlier call of `mapped_or_decoded` has kept them, or
+  None.
   """
-  places = _places(folder, name, _files(folder) if key is None else key, under)
-  return next(
-    (source for place in places if (source := _mapped(place, split, count)) is not None), None
+  return _first(_places(folder, name, key, under, cache_dir), split, count)
+
+
+def _places(
+  folder: pathlib.Path, name: str, key: Any, under: str, cache_dir: str
+) -> tuple[pathlib.Path, ...]:
+  """Return where decoded arrays may lie, first where they are written.
+
+  Data that has changed has other places.
+  """
+  key = _digest([_FORMAT, _files(folder) if key is None else key])
+  users = (
+    pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'kd_jax'
   )
+  cache = pathlib.Path(os.path.expanduser(cache_dir)) if cache_dir else users / 'decoded'
+  own = f'{name}-{_digest([str(folder.resolve()), key])}'
+  return cache / own, folder / under / key, users / own
 
 
-class Ticker:
-  """Prints how far a task is, every few seconds; of one that takes no longer, nothing."""
-
-  def __init__(self, what: str, total: int):
-    self._what, self._total, self._started = what, total, time.monotonic()
-    self._said = self._started
-
-  def at(self, done: int) -> None:
-    """Takes note that `done` of the total are done."""
-    now = time.monotonic()
-    if now - self._said > _EVERY and done:
-      self._said = now
-      left = (now - self._started) * (self._total / done - 1)
-      print(f'{self._what}: {done:,} of {self._total:,}, about {left:.0f} s left', flush=True)
+def _can_be_made(place: pathlib.Path) -> bool:
+  try:
+    place.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return False
+  return True
 
 
 def _digest(value: Any) -> str:
-  return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+  return hashes.of_bytes(json.dumps(value).encode())[:16]
 
 
 def _files(folder: pathlib.Path) -> list[tuple[str, int, int]]:
@@ -127,41 +134,13 @@ def _files(folder: pathlib.Path) -> list[tuple[str, int, int]]:
   return [(file, status.st_size, status.st_mtime_ns) for file, status in files]
 
 
-def _places(
-  folder: pathlib.Path, name: str, key: Any, under: str
-) -> tuple[pathlib.Path, pathlib.Path]:
-  """Where decoded arrays may lie: beside the data, and in the user's cache.
-
-  Data that has changed has other places.
-  """
-  key = _digest([_FORMAT, key])
-  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
-  return folder / under / key, cache / 'kd_jax' / f'{name}-{_digest([str(folder.resolve()), key])}'
-
-
-def _first_writable(beside: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
-  # Root passes every access check, yet a folder whose owner took all write permission away is to
-  # stay as it is.
-  data = beside.parent.parent
-  if os.access(data, os.W_OK) and data.stat().st_mode & (
-    stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-  ):
-    with contextlib.suppress(OSError):
-      beside.mkdir(parents=True, exist_ok=True)
-      return beside
-  try:
-    cache.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise KdJaxError(
-      f'decoded images can be kept neither in {beside} nor in {cache} ({error.strerror}): set '
-      f'XDG_CACHE_HOME to a '
-      'folder that you may write'
-    ) from error
-  return cache
+def _first(places: Iterable[pathlib.Path], split: str, count: int) -> Source | None:
+  found = (_mapped(place, split, count) for place in places)
+  return next((source for source in found if source is not None), None)
 
 
 def _mapped(place: pathlib.Path, split: str, count: int) -> Source | None:
-  """The decoded split if it lies in `place`, whole and of `count` examples, else None."""
+  """Return the decoded split if it lies in `place`, whole and of `count` examples, else None."""
   try:
     image = np.load(place / f'{split}-image.npy', mmap_mode='r')
     label = np.load(place / f'{split}-label.npy')
@@ -180,7 +159,7 @@ def _write(
   # Written in pieces, not through a map: on a full disk a write raises, where a map would kill the
   # process.
   labels = []
-  with _atomic(place / f'{split}-image.npy') as file:
+  with atomic.opened(place / f'{split}-image.npy') as file:
     done = 0
     for image, label in blocks:
       if not done:
@@ -191,45 +170,18 @@ def _write(
       labels.append(label)
       done += len(image)
       ticker.at(done)
-  with _atomic(place / f'{split}-label.npy') as file:
+  with atomic.opened(place / f'{split}-label.npy') as file:
     np.save(file, np.concatenate(labels).astype(np.int32))
 
 
 def _check_room(place: pathlib.Path, split: str, size: int) -> None:
-  """Raises KdJaxError where an array of `size` bytes does not fit the disk, before hours are spent
-  on it.
+  """Raise FileError where an array of `size` bytes does not fit the disk, before hours are spent on
+  it.
   """
   free = shutil.disk_usage(place).free
   if size > free:
-    raise KdJaxError(
+    raise FileError(
       f"the decoded split '{split}' takes {size / 1e9:.1f} GB, and {place} has room for "
       f'{free / 1e9:.1f} GB: make room, '
-      'take fewer or smaller images, or set XDG_CACHE_HOME to a larger disk'
+      'take fewer or smaller images, or set cache_dir to a folder on a larger disk'
     )
-
-
-@contextlib.contextmanager
-def _atomic(path: pathlib.Path) -> Iterator[Any]:
-  """A file that appears under its name only when it is whole, also where two processes write it at
-  once.
-
-  What a killed process left of it is removed; one that still writes holds the lock of its own.
-  """
-  for left in path.parent.glob(f'.{path.name}.*') if locks.available() else ():
-    with contextlib.suppress(OSError), open(left, 'rb') as file:
-      locks.take(file, wait=False)
-      left.unlink()
-  unlocked = path.with_name(f'.{uuid.uuid4().hex}')
-  temporary = path.with_name(f'.{path.name}{unlocked.name}')
-  try:
-    with open(unlocked, 'xb') as file:
-      with contextlib.suppress(OSError, KdJaxError):  # not all systems and file systems have locks
-        locks.take(file)
-      unlocked.rename(temporary)
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-      # while it is locked: another process may be looking for what was left
-      os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ are grey where all of them are, else all have three colours; what is transparent
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import pathlib
@@ -24,8 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kd_jax import text
 from kd_jax.data import decoded, pictures, splits
-from kd_jax.data.tfds_reader import one_line
+from kd_jax.files import hashes
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError, Source
 
 SIDE = 32  # pixels; what the networks of kd_jax.models are made for
@@ -73,9 +74,9 @@ class _File(NamedTuple):
   time: int
 
 
-def read(folder: pathlib.Path, *, side: int = SIDE) -> Folder:
-  """Reads a folder: decoded at the first call, mapped from files under `.kd_jax` in it, or in the
-  user's cache, afterwards.
+def read(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = '') -> Folder:
+  """Reads a folder: decoded at the first call, mapped from files in a cache afterwards (see
+  kd_jax.data.decoded).
 
   Where there is no test folder, every class gives the same number of its images, the same ones for
   every seed: a fifth of all images, but no more than half of the smallest class.
@@ -83,6 +84,7 @@ def read(folder: pathlib.Path, *, side: int = SIDE) -> Folder:
   Args:
     folder: as the module describes.
     side: height and width of the images, in pixels.
+    cache_dir: where decoded images are kept; empty: the user's cache.
 
   Raises:
     KdJaxError: the folder is not so, a file is no image or is damaged, or the arrays cannot be
@@ -101,7 +103,7 @@ def read(folder: pathlib.Path, *, side: int = SIDE) -> Folder:
   if 'test' not in found:
     found |= _held_out(folder, names, *found['train'])
   everything = sorted(file for files, _ in found.values() for file in files)
-  sources = _arrays(folder, found, side, everything)
+  sources = _arrays(folder, found, side, everything, cache_dir)
   return Folder(
     sources['train'],
     sources.get('validation'),
@@ -113,14 +115,13 @@ def read(folder: pathlib.Path, *, side: int = SIDE) -> Folder:
 
 def fingerprint(sources: Iterable[Source]) -> str:
   """The sha256 of pixels and labels."""
-  digest = hashlib.sha256()
-  for source in sources:
-    digest.update(np.ascontiguousarray(source.image))
-    digest.update(source.label)
-  return digest.hexdigest()
+  parts = (
+    part for source in sources for part in (np.ascontiguousarray(source.image), source.label)
+  )
+  return hashes.of_bytes(*parts)
 
 
-def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE) -> Source:
+def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = '') -> Source:
   """All images in a folder and its sub-folders, at whatever depth, without labels (−1).
 
   Otherwise as `read`.
@@ -135,9 +136,8 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE) -> Source:
   files = [file for file in everything if file.path.lower().endswith(SUFFIXES)]
   if not files:
     raise KdJaxError(f'no images lie in {folder}: give a folder of images ({", ".join(SUFFIXES)})')
-  return _arrays(folder, {'unlabelled': (files, np.full(len(files), -1, np.int32))}, side, files)[
-    'unlabelled'
-  ]
+  found = {'unlabelled': (files, np.full(len(files), -1, np.int32))}
+  return _arrays(folder, found, side, files, cache_dir)['unlabelled']
 
 
 def _check_there(folder: pathlib.Path) -> None:
@@ -247,6 +247,7 @@ def _arrays(
   found: dict[str, tuple[list[_File], np.ndarray]],
   side: int,
   everything: list[_File],
+  cache_dir: str,
 ) -> dict[str, Source]:
   key = [
     _FORMAT,
@@ -268,7 +269,14 @@ def _arrays(
 
   return {
     split: decoded.mapped_or_decoded(
-      folder, name, split, len(files), partial(decode, files, labels), key=key, under='.kd_jax'
+      folder,
+      name,
+      split,
+      len(files),
+      partial(decode, files, labels),
+      key=key,
+      under='.kd_jax',
+      cache_dir=cache_dir,
     )
     for split, (files, labels) in found.items()
   }
@@ -276,7 +284,7 @@ def _arrays(
 
 def _mode(name: str, files: list[_File]) -> str:
   """'L' where all images are grey, else 'RGB'. Raises KdJaxError where a file is no image."""
-  ticker, done, grey, faults = decoded.Ticker(f'{name}: looking at files', len(files)), 0, True, []
+  ticker, done, grey, faults = text.Ticker(f'{name}: looking at files', len(files)), 0, True, []
   for modes in _in_threads(_pillow_mode, files):
     faults += [mode for mode in modes if isinstance(mode, KdJaxError)]
     grey = grey and all(mode in _GREY for mode in modes)

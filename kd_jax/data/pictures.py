@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError
 
 # of what a folder holds
@@ -83,7 +84,7 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     reason = (
       'of no kind that Pillow knows'
       if unknown
-      else getattr(fault, 'strerror', None) or ' '.join(str(fault).split())
+      else getattr(fault, 'strerror', None) or one_line(fault)
     )
     raise KdJaxError(f'{path} is no image that can be read ({reason})') from fault
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError
 
 PREPARABLE = ('cifar10', 'cifar100')
@@ -99,9 +100,9 @@ def explained(
   ) as error:
     if unless():
       return
-    text = ' '.join(str(error).split())
+    reason = one_line(error, at_most=1000)  # holds two long paths, and then what is wrong
     raise KdJaxError(
-      f'cannot prepare {name} in {data_dir} ({text}): mend that and try again'
+      f'cannot prepare {name} in {data_dir} ({reason}): mend that and try again'
     ) from error
 
 

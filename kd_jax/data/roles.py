@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from kd_jax.data.feed import Part
 from kd_jax.data.sources import Dataset
 from kd_jax.data.splits import balanced_subset, hold_out
+from kd_jax.files import hashes
 from kd_jax.types import KdJaxError, Source
 
 
@@ -86,10 +86,10 @@ def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
   return roles._replace(unlabelled=Part(source, kept))
 
 
-def _digests(source: Source, index: np.ndarray) -> Iterator[bytes]:
+def _digests(source: Source, index: np.ndarray) -> Iterator[str]:
   """Yield a hash of each image's pixels."""
   for place in index:
-    yield hashlib.blake2b(np.ascontiguousarray(source.image[place]), digest_size=16).digest()
+    yield hashes.of_bytes(np.ascontiguousarray(source.image[place]))
 
 
 def check_channels(name: str, unlabelled: int, labelled: int) -> None:

@@ -38,7 +38,9 @@ _DIGITS_SIDES = {'digits': 16, 'digits32': 32}
 _PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
 
 
-def load(name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0) -> Dataset:
+def load(
+  name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, cache_dir: str = ''
+) -> Dataset:
   """Loads a labelled data set.
 
   Args:
@@ -50,6 +52,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
     download: whether cifar10, cifar100 and stl10 may be downloaded where they are not prepared.
     image_size: side of a folder's images; 0 is that of kd_jax.data.folders. Other data sets have
       sizes of their own.
+    cache_dir: where decoded images are kept (see kd_jax.data.decoded).
 
   Returns:
     Dataset. The test images are the split 'test', or 'validation' where there is no 'test'. Those
@@ -60,7 +63,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
       classification, or its files are damaged.
   """
   if folder := own_folder(name, data_dir=data_dir):
-    read = folders.read(folder, side=image_size or folders.SIDE)
+    read = folders.read(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
     return Dataset(name, read.train, read.test, read.classes, read.validation, read.sha256)
   if image_size:
     raise KdJaxError(
@@ -70,7 +73,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
   if name in _DIGITS_SIDES:
     return _digits(name, _DIGITS_SIDES[name])
   if root := _stl10(name, data_dir):
-    if (found := stl10.labelled(root, download=download)) is None:
+    if (found := stl10.labelled(root, download=download, cache_dir=cache_dir)) is None:
       raise _not_prepared(name, name, root)
     return Dataset(name, *found, stl10.CLASSES)
   builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
@@ -90,7 +93,7 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
         f'training needs '
         "'train' and 'test' or 'validation'; choose another data set"
       )
-    sources[split] = tfds_reader.read_split(builder, split)
+    sources[split] = tfds_reader.read_split(builder, split, cache_dir=cache_dir)
     label = sources[split].label
     if label.min() < 0 or label.max() >= len(classes):
       raise KdJaxError(
@@ -109,7 +112,13 @@ def load(name: str, *, data_dir: str = '', download: bool = True, image_size: in
 
 
 def load_unlabelled(
-  name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, side: int = 0
+  name: str,
+  *,
+  data_dir: str = '',
+  download: bool = True,
+  image_size: int = 0,
+  side: int = 0,
+  cache_dir: str = '',
 ) -> Source:
   """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else
   'train'; all in a folder.
@@ -121,6 +130,7 @@ def load_unlabelled(
     image_size: as in `load`; of no concern to other data sets than folders.
     side: height and width that are needed, to which STL-10's images are brought as its archive is
       read; 0: as they are.
+    cache_dir: as in `load`.
 
   Returns:
     Source of NumPy arrays whose labels are all −1.
@@ -129,11 +139,12 @@ def load_unlabelled(
     KdJaxError: as in `load`.
   """
   if folder := own_folder(name, data_dir=data_dir):
-    return folders.read_unlabelled(folder, side=image_size or folders.SIDE)
+    return folders.read_unlabelled(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
   if name in _DIGITS_SIDES:
     image = _digits(name, _DIGITS_SIDES[name]).train.image
   elif root := _stl10(name, data_dir):
-    if (source := stl10.unlabelled(root, side=side or stl10.SIDE, download=download)) is None:
+    source = stl10.unlabelled(root, side=side or stl10.SIDE, download=download, cache_dir=cache_dir)
+    if source is None:
       raise _not_prepared(name, name, root)
     return source
   else:
@@ -145,7 +156,7 @@ def load_unlabelled(
         f'{", ".join(builder.info.splits)}'
         '): choose another data set'
       )
-    image = tfds_reader.read_split(builder, split).image
+    image = tfds_reader.read_split(builder, split, cache_dir=cache_dir).image
   return Source(image, np.full(len(image), -1, np.int32))
 
 

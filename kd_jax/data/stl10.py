@@ -31,13 +31,17 @@ _CHUNK = 250  # images that are in memory at a time
 _FORMAT = 1  # to be raised when anything here changes the arrays
 
 
-def labelled(root: pathlib.Path, *, download: bool = True) -> tuple[Source, Source] | None:
+def labelled(
+  root: pathlib.Path, *, download: bool = True, cache_dir: str = ''
+) -> tuple[Source, Source] | None:
   """Return the training and the test images, 96×96; otherwise as `unlabelled`."""
-  train, test = (_split(root, split, SIDE, download) for split in ('train', 'test'))
+  train, test = (_split(root, split, SIDE, download, cache_dir) for split in ('train', 'test'))
   return (train, test) if train and test else None
 
 
-def unlabelled(root: pathlib.Path, *, side: int = SIDE, download: bool = True) -> Source | None:
+def unlabelled(
+  root: pathlib.Path, *, side: int = SIDE, download: bool = True, cache_dir: str = ''
+) -> Source | None:
   """Return the images without labels (−1), in the archive's order.
 
   Args:
@@ -46,6 +50,8 @@ def unlabelled(root: pathlib.Path, *, side: int = SIDE, download: bool = True) -
     side: height and width to which the images are brought, as a training step would bring them to
       it.
     download: whether the archive may be looked for where its images are not there yet in this size.
+    cache_dir: where the images are kept; empty: in `root`, or the user's cache where that cannot be
+      written.
 
   Returns:
     Source of NumPy arrays, mapped and read-only; None where it would have to be downloaded, and may
@@ -55,19 +61,26 @@ def unlabelled(root: pathlib.Path, *, side: int = SIDE, download: bool = True) -
     KdJaxError: the archive cannot be had, has another checksum or is damaged, or the arrays cannot
       be kept.
   """
-  return _split(root, 'unlabelled', side, download)
+  return _split(root, 'unlabelled', side, download, cache_dir)
 
 
-def _split(root: pathlib.Path, split: str, side: int, download: bool) -> Source | None:
-  folder, place = root / NAME, {'key': [NAME, _FORMAT, side], 'under': f'{side}x{side}'}
+def _split(
+  root: pathlib.Path, split: str, side: int, download: bool, cache_dir: str
+) -> Source | None:
+  folder, under = root / NAME, f'{side}x{side}'
+  place = {'key': [NAME, _FORMAT, side], 'under': under, 'cache_dir': cache_dir}
   source = decoded.mapped(folder, NAME, split, COUNTS[split], **place)
   if source is not None or not download:
     return source
   path = prepare.archive(NAME, URL, root)
-  with prepare.explained(NAME, root):
-    folder.mkdir(parents=True, exist_ok=True)
   return decoded.mapped_or_decoded(
-    folder, NAME, split, COUNTS[split], lambda: _blocks(root, path, split, side), **place
+    folder,
+    NAME,
+    split,
+    COUNTS[split],
+    lambda: _blocks(root, path, split, side),
+    beside=not cache_dir,
+    **place,
   )
 
 

@@ -7,6 +7,7 @@ lossless, JPEGs may differ from TensorFlow's decoder by a grey level.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -19,17 +20,12 @@ from typing import Any
 import numpy as np
 
 from kd_jax.data import decoded
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError, Source
 
 _CHUNK = 256  # records that a thread decodes at a time: enough to hide its overhead
 _THREADS = min(4, os.cpu_count() or 1)
 _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's name for so many channels
-
-
-def one_line(error: BaseException) -> str:
-  """The message of another library's error, fit for the middle of a sentence."""
-  text = ' '.join(str(error).split()) or type(error).__name__
-  return text if len(text) <= 200 else text[:200] + '…'
 
 
 def open_folder(folder: pathlib.Path) -> Any:
@@ -79,13 +75,14 @@ def class_names(builder: Any) -> tuple[str, ...]:
   return tuple(features['label'].int2str(index) for index in range(features['label'].num_classes))
 
 
-def read_split(builder: Any, split: str) -> Source:
+def read_split(builder: Any, split: str, *, cache_dir: str = '') -> Source:
   """Reads one split: decoded at the first call, mapped from files afterwards (see
   kd_jax.data.decoded).
 
   Args:
     builder: from `open_folder`.
     split: a key of `builder.info.splits`.
+    cache_dir: where decoded images are kept; empty: the user's cache.
 
   Returns:
     Source of NumPy arrays: image u8[N, H, W, C], mapped and read-only; label i32[N], −1 where the
@@ -99,9 +96,8 @@ def read_split(builder: Any, split: str) -> Source:
   count = builder.info.splits[split].num_examples
   if not count:
     raise KdJaxError(f"split '{split}' in {folder} has no records: prepare the data set again")
-  return decoded.mapped_or_decoded(
-    folder, builder.name, split, count, lambda: _decode_split(builder, split, count)
-  )
+  decode = functools.partial(_decode_split, builder, split, count)
+  return decoded.mapped_or_decoded(folder, builder.name, split, count, decode, cache_dir=cache_dir)
 
 
 def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Block]:

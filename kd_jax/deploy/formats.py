@@ -30,6 +30,7 @@ import numpy as np
 from kd_jax.deploy.runners import Runner
 from kd_jax.files.kinds import EXPORTS
 from kd_jax.pytorch import names as torch_names
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
 
 
@@ -61,7 +62,7 @@ def write(trained: Trained, name: str, stem: Path) -> list[Path]:
   # of an exporter's own kind, as for a module that needs to know the size of its batch
   except Exception as fault:
     raise KdJaxError(
-      f'{trained.network.spec.name} cannot be written as {name} for any batch size: {_brief(fault)}'
+      f'{trained.network.spec.name} cannot be written as {name} for any batch size: {one_line(fault)}'
     ) from fault
   return [stem.with_name(stem.name + suffix) for suffix in chosen.suffixes]
 
@@ -85,7 +86,7 @@ def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = N
   # each runtime has its own kinds, for a file that is damaged or of a newer version
   except Exception as fault:
     raise KdJaxError(
-      f'{path} cannot be read as {name}: {_brief(fault)}; export it again'
+      f'{path} cannot be read as {name}: {one_line(fault)}; export it again'
     ) from fault
 
 
@@ -278,11 +279,6 @@ def _quiet() -> Iterator[None]:
       yield
   finally:
     logger.setLevel(before)
-
-
-def _brief(fault: BaseException) -> str:
-  text = ' '.join(str(fault).split()) or type(fault).__name__
-  return text if len(text) <= 200 else text[:199] + '…'
 
 
 FORMATS = {

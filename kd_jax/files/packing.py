@@ -4,7 +4,6 @@ what is hashed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kd_jax.types import KdJaxError, PyTree
+from kd_jax.files import hashes
+from kd_jax.types import FileError, PyTree
 
 DIFFERENCES_SHOWN = 5
 
@@ -89,7 +89,7 @@ def _describe(leaf: Any) -> str:
 
 
 def as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> dict[str, PyTree]:
-  """`leaves` in the containers of `like`. Raises KdJaxError where they are not the same leaves."""
+  """`leaves` in the containers of `like`. Raises FileError where they are not the same leaves."""
   wanted, structure = _named_leaves(dict(like))
   differences = [f'{name} is missing' for name in wanted if name not in leaves]
   differences += [f'{name} is not expected' for name in leaves if name not in wanted]
@@ -101,7 +101,7 @@ def as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> d
   if differences:
     more = len(differences) - DIFFERENCES_SHOWN
     shown = '; '.join(differences[:DIFFERENCES_SHOWN]) + (f'; and {more} more' if more > 0 else '')
-    raise KdJaxError(
+    raise FileError(
       f'{what} does not fit this run: {shown}; use the settings it was saved with, or another '
       f'folder'
     )
@@ -146,12 +146,10 @@ def digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:
   already).
   """
   content = {name: value for name, value in record.items() if name != 'sha256'}
-  digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-  digest.update(packed)
-  return digest.hexdigest()
+  return hashes.of_bytes(json.dumps(content, sort_keys=True).encode(), packed)
 
 
 def verify(packed: np.ndarray, record: Mapping[str, Any]) -> None:
   """Raises ValueError where the bytes or the record are not those that were hashed."""
-  if record['sha256'] != digest(packed, record):
+  if record.get('sha256') != digest(packed, record):
     raise ValueError('its content does not match its sha256')

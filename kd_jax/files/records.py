@@ -2,15 +2,14 @@
 
 A *history* is a list of rows, one an epoch. A row maps names to numbers or short strings; 'epoch'
 counts from 1, accuracies are fractions, and 'terms' maps the name of each loss term to its mean
-over the epoch. The rows of a history need not have the same names. Every file is written beside its
-place and then moved there: a reader sees the old file or the new one, never half.
+over the epoch. The rows of a history need not have the same names. Every file is written
+atomically (see kd_jax.files.atomic).
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import math
@@ -19,35 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.files import shapes
+from kd_jax.files import hashes, shapes
+from kd_jax.files.atomic import write_bytes
 from kd_jax.types import Damaged, KdJaxError
 
 Row = Mapping[str, Any]
 _TERM = 'term/'
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-  """Writes a file atomically and makes its folder where that is missing.
-
-  Raises KdJaxError where the disk refuses.
-  """
-  path = Path(path)
-  # Not tempfile: its files are private to the user, and the finished record would stay so.
-  draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(draft, 'wb') as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(draft, path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
-      draft.unlink(missing_ok=True)
-    raise KdJaxError(
-      f"The file '{path}' cannot be written ({error.strerror or error}): free some space, or "
-      f'choose another folder.'
-    ) from error
 
 
 def flatten(row: Row) -> dict[str, Any]:
@@ -156,7 +132,7 @@ def read_json(path: str | Path) -> Any:
 def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
   """Writes an object as `write_json` does, with its hash under 'sha256'."""
   content = json.loads(json.dumps(_jsonable(value)))
-  write_json(path, content | {'sha256': _seal(content)})
+  write_json(path, content | {'sha256': hashes.of_json(content)})
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
@@ -166,7 +142,7 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
   """
   content = read_json(path)
   sealed = content.pop('sha256', None) if isinstance(content, dict) else None
-  if sealed != _seal(content):
+  if sealed != hashes.of_json(content):
     raise Damaged(
       f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or "
       f'delete it and run again.'
@@ -224,10 +200,6 @@ def _read_text(path: str | Path) -> str:
       f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it "
       f'and run again.'
     ) from error
-
-
-def _seal(content: Any) -> str:
-  return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -31,6 +31,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
@@ -272,14 +273,13 @@ def _fault(spec: NetworkSpec, what: str) -> KdJaxError:
 
 def _line(error: BaseException) -> str:
   """An error of the user's code in one line, with the line of it that is not a library's."""
-  text = ' '.join(str(error).split())
   frames = [
     f
     for f in traceback.extract_tb(error.__traceback__)
     if 'site-packages' not in f.filename and not _is_ours(f.filename)
   ]
   at = f' ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})' if frames else ''
-  return f'{type(error).__name__}: {text if len(text) <= 300 else text[:300] + "…"}{at}'
+  return f'{type(error).__name__}: {one_line(error, at_most=300)}{at}'
 
 
 def _is_ours(file: str) -> bool:

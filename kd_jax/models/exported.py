@@ -11,7 +11,6 @@ f32[b, K].
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kd_jax.files import hashes
+from kd_jax.text import one_line
 from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Trained
 
 _PLATFORMS = {'gpu': ('cuda', 'rocm')}  # jax's name for a backend → those that an export may be for
@@ -60,7 +61,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   try:
     function = jax.export.deserialize(bytearray(data))
   except Exception as error:  # whatever the bytes of another kind of file make the library raise
-    text = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+    text = f'{type(error).__name__}: {one_line(error)}'
     raise KdJaxError(
       f'{path} cannot be read as a function of jax.export ({text}): export it anew, with a jax no '
       f'newer than '
@@ -97,9 +98,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
       f'{path} is for {taken[0].shape[0]} images at a time: export it for any number, '
       f"jax.export.symbolic_shape('b, …')"
     )
-  spec = NetworkSpec(
-    f'{path.name}@{hashlib.sha256(data).hexdigest()[:12]}', classes, tuple(image_shape)
-  )
+  spec = NetworkSpec(f'{path.name}@{hashes.of_bytes(data)[:12]}', classes, tuple(image_shape))
   return Trained(
     Network(spec, Exported(function.call, taken[0].dtype == jnp.uint8), ()),
     {'params': {}, 'batch_stats': {}},

@@ -11,8 +11,6 @@ An example has a picture for each view of it; kd_jax.tables makes them all.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from pathlib import Path
 
 import flax.linen as nn
@@ -20,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd_jax.files import atomic, hashes
 from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Trained
 
 SUFFIX = '.npz'
@@ -115,19 +114,15 @@ def write(
   Raises KdJaxError where the file cannot be written.
   """
   _, first = np.unique(words(fingerprints), return_index=True)
-  new = path.with_name(f'{path.name}.new')
   fields = {
     'fingerprint': fingerprints[first],
     'logits': logits[first],
     'image_shape': np.array(image_shape),
   }
   try:
-    with open(new, 'wb') as file:
+    with atomic.opened(path) as file:
       np.savez(file, **{name: fields[name].astype(kind) for name, (kind, _) in _FIELDS.items()})
-    new.replace(path)
   except OSError as error:
-    with contextlib.suppress(OSError):
-      new.unlink()
     raise KdJaxError(
       f'{path} cannot be written ({error.strerror or error}): free some space, or choose another '
       f'place'
@@ -172,9 +167,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
       f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with '
       f'kd_jax.tables.write'
     )
-  with open(path, 'rb') as file:
-    sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
-  spec = NetworkSpec(f'{path.name}@{sha256[:12]}', classes, tuple(image_shape))
+  spec = NetworkSpec(f'{path.name}@{hashes.of_file(path)[:12]}', classes, tuple(image_shape))
   table = {'fingerprint': fingerprints, 'logits': logits}
   return Trained(
     Network(spec, Table(len(logits), classes), ()),

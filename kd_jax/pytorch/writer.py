@@ -13,10 +13,10 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
+from kd_jax.files.atomic import write_bytes
 from kd_jax.types import KdJaxError
 
 _STORAGES = {
@@ -64,30 +64,11 @@ def write(
     for key, array in enumerate(arrays.values()):
       _add(archive, f'archive/data/{key}', array.astype(array.dtype.newbyteorder('<')).tobytes())
     _add(archive, 'archive/version', b'3\n')
-  _replace(Path(path), buffer.getvalue())
+  write_bytes(path, buffer.getvalue())
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
   archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
-
-
-def _replace(path: Path, content: bytes) -> None:
-  """Writes beside the path, then renames: a crash leaves the old file or the new one."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
-    try:
-      with open(temporary, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-      os.replace(temporary, path)
-    finally:
-      temporary.unlink(missing_ok=True)
-  except OSError as fault:
-    raise KdJaxError(
-      f'{str(path)!r} cannot be written: {fault.strerror}; check the folder, its permissions and '
-      f'its space'
-    ) from None
 
 
 def _pickled(arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles
+from kd_jax.text import Ticker
 from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
 from kd_jax.train.programs import Programs
 from kd_jax.types import (
@@ -35,7 +35,6 @@ from kd_jax.types import (
 )
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
-_EVERY = 5.0  # seconds between two lines of progress
 Say = Callable[[str], None]
 
 
@@ -323,15 +322,11 @@ def logits(
       ).logits.astype(jnp.float32)
     ),
   )
-  variables, found, told = jax.device_put(trained.variables), [], time.monotonic()
+  variables, found = jax.device_put(trained.variables), []
+  ticker = Ticker(f'predicting {name}', len(part.index), say=say)
   for (source,), _, _ in feed.evaluation(
     part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put
   ):
     found.append(np.asarray(apply(variables, source.image)))
-    if time.monotonic() - told > _EVERY:
-      told = time.monotonic()
-      say(
-        f'{name}: {min(len(found) * EVALUATION_BATCH, len(part.index)):,} of {len(part.index):,} '
-        f'are predicted.'
-      )
+    ticker.at(min(len(found) * EVALUATION_BATCH, len(part.index)))
   return np.concatenate(found)[: len(part.index)]

@@ -5,6 +5,7 @@ folder.
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import sources
 from kd_jax.data.feed import Part
-from kd_jax.files import checkpoints, predictions
+from kd_jax.files import predictions
+from kd_jax.files.networks import load_network
 from kd_jax.files.predictions import Predictions
 from kd_jax.files.run_records import RunRecords
 from kd_jax.measures import analysis
@@ -46,7 +48,11 @@ def predict(
     raise KdJaxError(
       f'{of.path / "config.json"} is no configuration of this kd_jax: {error}'
     ) from error
-  config = dataclasses.replace(config, download=False, data_dir=data_dir or config.data_dir)
+  # a cache that is not there may be of another machine
+  cache_dir = config.cache_dir if os.path.isdir(os.path.expanduser(config.cache_dir)) else ''
+  config = dataclasses.replace(
+    config, download=False, data_dir=data_dir or config.data_dir, cache_dir=cache_dir
+  )
   wanted = {row.name: _identity(row) for row in of.networks}
   stored = predictions.read(of.path / predictions.FILE)
   known = {name for name in wanted if stored and stored.networks.get(name) == wanted[name]}
@@ -133,7 +139,7 @@ def _load(of: RunRecords, row: ResultRow, config: Config, dataset: sources.Datas
     if row.name not in found:
       raise KdJaxError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
     return found[row.name]
-  spec, variables, _ = checkpoints.load_network(of.path / 'networks' / row.name)
+  spec, variables, _ = load_network(of.path / 'networks' / row.name)
   if (spec.classes, tuple(spec.image_shape)) != (len(dataset.classes), shape):
     raise KdJaxError(
       f'it is for {spec.classes} classes and images of {spec.image_shape}, and those of '

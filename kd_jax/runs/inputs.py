@@ -66,4 +66,5 @@ def unlabelled(config: Config, *, shape: tuple[int, ...] = ()) -> tuple[Source, 
 
 def _where(config: Config) -> dict[str, Any]:
   """What of a configuration says how a data set is had."""
-  return {'data_dir': config.data_dir, 'download': config.download, 'image_size': config.image_size}
+  keys = ('data_dir', 'download', 'image_size', 'cache_dir')
+  return {key: getattr(config, key) for key in keys}

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,10 +30,10 @@ from kd_jax.data import augment, roles
 from kd_jax.data.feed import Part
 from kd_jax.models import precomputed
 from kd_jax.runs import inputs as of_run
+from kd_jax.text import Ticker
 from kd_jax.types import Array, KdJaxError, Phase, Trained
 
 _BATCH = 256  # pictures
-_EVERY = 5.0  # seconds between two lines of progress
 _COUNTABLE = {'weak', 'none'}  # augmentations with few enough views
 
 
@@ -82,7 +81,8 @@ def write(
     )
   dataset, parts = of_run.labelled(config)
   shown = shown_to_teachers(config, parts)
-  total, done, told, found = sum(each.count for each in shown), 0, time.monotonic(), []
+  total, found = sum(each.count for each in shown), []
+  ticker = Ticker(f'{path}: computing logits of pictures', total, say=say)
   for images in itertools.chain.from_iterable(map(pictures, shown)):
     computed = np.asarray(logits(images), np.float32)
     if computed.shape != (len(images), len(dataset.classes)) or not np.isfinite(computed).all():
@@ -92,10 +92,7 @@ def write(
         f'return finite logits [b, {len(dataset.classes)}], for the classes of {config.dataset}'
       )
     found.append((np.asarray(precomputed.fingerprint(images)), computed))
-    done += len(images)
-    if time.monotonic() - told > _EVERY:
-      told = time.monotonic()
-      say(f'{path}: the logits of {done:,} of {total:,} pictures are computed.')
+    ticker.at(sum(len(logits) for _, logits in found))
   fingerprints, computed = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
   rows = precomputed.write(path, fingerprints, computed, dataset.train.image.shape[1:])
   say(f'{path}: {rows:,} pictures.')

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 from kd_jax import models
-from kd_jax.files import checkpoints, hashes, records, shapes
+from kd_jax.files import hashes, records, shapes
 from kd_jax.files.kinds import EXPORTS, PYTORCH, UNREAD
+from kd_jax.files.networks import is_network, load_network
 from kd_jax.pytorch import contents as torch_contents
 from kd_jax.pytorch import names as torch_names
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
@@ -62,7 +63,7 @@ def find(
       f'it out'
     )
   place = locate(path).absolute()
-  spec, variables, info = checkpoints.load_network(place)
+  spec, variables, info = load_network(place)
   row, config, versions, rows = info.get('row', {}), {}, {}, ()
   if place.parent.name == 'networks':
     run = place.parents[1]
@@ -153,11 +154,11 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
 
 def locate(path: Path) -> Path:
   """The folder of the network that a folder means. Raises KdJaxError where it means none."""
-  if checkpoints.is_network(path):
+  if is_network(path):
     return path
-  if checkpoints.is_network(path / 'networks' / 'student'):
+  if is_network(path / 'networks' / 'student'):
     return path / 'networks' / 'student'
-  inside = networks(path)
+  inside = all_in(path)
   if os.path.exists(path / 'study.json'):
     raise KdJaxError(
       f'{path} holds a study, which has many networks; name one of the folders under its '
@@ -182,9 +183,9 @@ def locate(path: Path) -> Path:
   )
 
 
-def networks(path: Path) -> list[Path]:
+def all_in(path: Path) -> list[Path]:
   """Return the folders of the networks in a workdir."""
-  return sorted(child for child in path.glob('networks/*') if checkpoints.is_network(child))
+  return sorted(child for child in path.glob('networks/*') if is_network(child))
 
 
 def _of_rows(study: Path) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ import numpy as np
 from kd_jax import models
 from kd_jax.data import roles
 from kd_jax.data.feed import Part
-from kd_jax.files import packing
+from kd_jax.files import hashes, packing
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, NetworkSpec, PyTree, Trained
 
@@ -73,11 +72,8 @@ def tries(
   """
   spec, fixed = trained.network.spec, tuple(fixed)
   image, label = _some(part)
-  key = hashlib.sha256(
-    repr((packing.fingerprint(trained.variables), spec, fixed, placements)).encode()
-    + image.tobytes()
-    + label.tobytes()
-  ).hexdigest()
+  asked = repr((packing.fingerprint(trained.variables), spec, fixed, placements))
+  key = hashes.of_bytes(asked.encode(), image.tobytes(), label.tobytes())
   if key not in _tried:
     means = [(spec.mean, spec.std)] if 'mean' in fixed else _normalisations(spec, part)
     places = (

@@ -12,8 +12,8 @@ from typing import Any
 from kd_jax import methods, models
 from kd_jax.config import OF_A_SPEC, Config, stated_of_teacher
 from kd_jax.data.feed import Part
-from kd_jax.files import checkpoints
 from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
+from kd_jax.files.networks import load_network
 from kd_jax.models import exported, precomputed
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch.contents import Facts
@@ -145,7 +145,7 @@ def _one(
     )
     raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
   if path.is_dir():
-    spec, variables, info = checkpoints.load_network(network_files.locate(path))
+    spec, variables, info = load_network(network_files.locate(path))
     _check_order(path, info.get('classes', []), classes)
   elif path.suffix in JAX_EXPORTS:
     if path.suffix == JAX_EXPORTS[1]:
@@ -180,7 +180,7 @@ def _others(path: Path) -> str:
   """Return which networks a workdir holds beside its student, which is the one that the path of a
   workdir means.
   """
-  inside = [str(folder) for folder in network_files.networks(path)]
+  inside = [str(folder) for folder in network_files.all_in(path)]
   if len(inside) < 2 or network_files.locate(path) == path:
     return ''
   return f'a workdir means its student, and {", ".join(inside)} are there by name; '

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 
 from kd_jax import models
-from kd_jax.files import checkpoints as checkpoint
 from kd_jax.files import packing, records, results
+from kd_jax.files.checkpoints import Checkpoints
+from kd_jax.files.networks import load_network, save_network
 from kd_jax.methods import plans
 from kd_jax.runs import assembly, fidelity, teacher_doubts, teachers, workdir
 from kd_jax.runs.assembly import Assembled, Context, Student
@@ -54,9 +55,7 @@ def finished(context: Context, phase: Phase) -> Done | None:
     try:
       stored = records.read_sealed(result)
       names = [row['name'] for row in stored['rows']]
-      return stored, {
-        name: checkpoint.load_network(context.folder / 'networks' / name) for name in names
-      }
+      return stored, {name: load_network(context.folder / 'networks' / name) for name in names}
     except Damaged as error:
       context.say(
         f'{phase.name} was finished and is damaged, so that it is finished again from its last '
@@ -105,7 +104,7 @@ def train(
       lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak))
     )
     saved = parallel.lead(
-      lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
+      lambda: stack.enter_context(Checkpoints(checkpoints, report=progress.say))
     )
     members = []
     for number, (own_context, phase) in enumerate(students):
@@ -161,7 +160,7 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
   for row in done.rows:
     trained = done.networks[row['name']]
     info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
-    checkpoint.save_network(
+    save_network(
       context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info
     )
   # Sittings of a study may be on different machines; the command, which names folders, is in the

@@ -83,8 +83,8 @@ def claimed(
       raise KdJaxError(
         f'the images in {odd[0]} have changed since the run in {folder} began: choose another '
         f'--workdir, or '
-        'bring the images back (where they never left: remove data.json, or their decoded copies, '
-        '.kd_jax)'
+        'bring the images back (where they never left: remove data.json, or their decoded copies '
+        'in cache_dir)'
       )
     name = 'unlabelled_excluded'
     if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none

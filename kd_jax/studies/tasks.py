@@ -4,13 +4,12 @@ them trains together.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kd_jax.files import packing, records
+from kd_jax.files import hashes, packing, records
 from kd_jax.methods import plans
 from kd_jax.runs import inputs, run
 from kd_jax.runs.assembly import Say
@@ -273,4 +272,4 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
 
 def hashed(described: Any) -> str:
   """Sixteen hexadecimal digits that stand for anything that JSON can hold."""
-  return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+  return hashes.of_json(described)[:16]

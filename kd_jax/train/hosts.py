@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError
 
 # EX_TEMPFAIL: the exit status where another process is gone; the same command again goes on
@@ -122,7 +123,7 @@ def join(where: Place) -> None:
     )
   except (RuntimeError, ValueError) as error:
     raise KdJaxError(
-      f'the processes of this run cannot join ({_short(str(error))}): start all of them within 5 '
+      f'the processes of this run cannot join ({one_line(str(error))}): start all of them within 5 '
       f'minutes, with the same '
       f'coordinator, {where.coordinator or "which jax finds by itself"}'
     ) from error
@@ -140,7 +141,7 @@ def leaving_when_lost():
   except jax.errors.JaxRuntimeError as error:
     if jax.process_count() == 1 or not _GONE.search(str(error)):
       raise
-    print(f'E0000 00:00:00 {_short(str(error))}', file=sys.stderr, flush=True)
+    print(f'E0000 00:00:00 {one_line(str(error))}', file=sys.stderr, flush=True)
     os._exit(LOST)  # the usual way out waits for the other
 
 
@@ -181,7 +182,7 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
       signal.signal(number, handler)
   if status in (LOST, -signal.SIGABRT):
     reason = next((line for line in noise if _GONE.search(line)), '')
-    reason = _short(reason.partition('] ')[2] or reason)
+    reason = one_line(reason.partition('] ')[2] or reason)
     say(
       f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is '
       f'kept: start the same command again '
@@ -224,8 +225,3 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != int(os.environ[_CHILD]):  # it was quicker
       os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _short(text: str) -> str:
-  text = ' '.join(text.split())
-  return text if len(text) <= 200 else text[:197] + '…'

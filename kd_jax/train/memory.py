@@ -39,7 +39,7 @@ def explained(batch_size: int) -> Iterator[None]:
   try:
     yield
   except (jax.errors.JaxRuntimeError, MemoryError) as error:
-    text = ' '.join(str(error).split())
+    text = str(error)
     if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in text:
       raise
     wanted = re.search(r'allocat\w* ([\d.]+ ?\w+)', text)

@@ -28,6 +28,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kd_jax.text import one_line
 from kd_jax.train.step import several
 from kd_jax.types import Array, KdJaxError, PyTree
 
@@ -76,10 +77,8 @@ def find_devices() -> None:
     jax.devices()
   # a bare AssertionError: of a platform whose plugin is not installed
   except (RuntimeError, AssertionError) as error:
-    reason = (
-      ' '.join(str(error).split())[:200]
-      or f'JAX_PLATFORMS is {jax.config.jax_platforms}, of which nothing is installed'
-    )
+    nothing = f'JAX_PLATFORMS is {jax.config.jax_platforms}, of which nothing is installed'
+    reason = one_line(error) if str(error) else nothing
     raise KdJaxError(
       f'JAX finds no devices ({reason}): set JAX_PLATFORMS to what this machine has, '
       'such as cpu, or unset it'

@@ -16,7 +16,8 @@ from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.commands import export, predict
 from kd_jax.deploy import formats, runners
-from kd_jax.files import checkpoints, hashes
+from kd_jax.files import hashes
+from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.report.tables import interval
@@ -228,7 +229,7 @@ def test_the_choice_on_test_images_is_admitted(workdir, tmp_path, capsys):
   found = network_files.find(workdir)
   row = {**found.row, 'selection': 'test', 'teachers': []}
   spec = found.trained.network.spec._replace(compute_dtype='bfloat16')
-  checkpoints.save_network(
+  save_network(
     tmp_path / 'mine', spec, found.trained.variables, {'row': row, 'classes': found.classes}
   )
   assert call(capsys, tmp_path / 'mine')[0] == 0
@@ -240,7 +241,7 @@ def test_a_teacher_that_is_no_network_of_kd_jax_has_no_size(workdir, tmp_path, c
   found = network_files.find(workdir)
   names = ['teacher.npz@762a9c108c34', 'not_there:network']
   spec, row = found.trained.network.spec, {**found.row, 'teachers': names}
-  checkpoints.save_network(
+  save_network(
     tmp_path / 'mine', spec, found.trained.variables, {'row': row, 'classes': found.classes}
   )
   assert call(capsys, tmp_path / 'mine')[0] == 0

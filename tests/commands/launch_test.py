@@ -18,7 +18,7 @@ import kd_jax.runs.run
 from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.commands import run
-from kd_jax.files import checkpoints
+from kd_jax.files.networks import save_network
 from kd_jax.train import loop
 from kd_jax.types import NetworkSpec
 from tests import tiny
@@ -124,7 +124,7 @@ def test_a_batch_that_the_devices_cannot_share(command, here):
   ],
 )
 def test_an_own_network_that_does_not_fit(command, here, spec):
-  checkpoints.save_network(here / 'network', spec, tiny.variables(models.build(spec)), {})
+  save_network(here / 'network', spec, tiny.variables(models.build(spec)), {})
   before = contents(here)
   assert_refused(
     command('--config=digits_kd', '--config.teacher_checkpoint=network'),

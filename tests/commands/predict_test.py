@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd_jax import models
+from kd_jax import models, text
 from kd_jax.commands import export, predict
 from kd_jax.data import pictures
 from kd_jax.deploy import formats, runners
-from kd_jax.files import checkpoints
+from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import network_files
@@ -37,9 +37,7 @@ def folder(tmp_path_factory):
   """
   top = tmp_path_factory.mktemp('predict')
   variables = tiny.variables(models.build(SPEC))
-  checkpoints.save_network(
-    top / 'run' / 'networks' / 'student', SPEC, variables, {'classes': CLASSES}
-  )
+  save_network(top / 'run' / 'networks' / 'student', SPEC, variables, {'classes': CLASSES})
   draw = np.random.default_rng(0)
   (top / 'images').mkdir()
   for number in range(3):
@@ -153,7 +151,7 @@ def test_csv(folder, expected, capsys):
 
 def test_many_images_go_in_batches(folder, expected, capsys, monkeypatch):
   monkeypatch.setattr(predict, '_BATCH', 3)
-  monkeypatch.setattr(predict, '_PROGRESS', 0)
+  monkeypatch.setattr(text, 'EVERY', 0.0)
   code, out, error = call(capsys, folder / 'run', folder / 'images', '--format=json', '--top=1')
   is_right(out, expected, top=1)
   assert code == 0 and error == '3 of 4 images\n'

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_jax.data import decoded
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError, KdJaxError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3), np.uint8)
 LABEL = np.arange(10, dtype=np.int32)
@@ -41,8 +41,12 @@ def folder(tmp_path, monkeypatch):
   folder.chmod(0o755)
 
 
-def fetch(folder, decode):
-  return decoded.mapped_or_decoded(folder, 'toy', 'train', 10, decode)
+def fetch(folder, decode, **options):
+  return decoded.mapped_or_decoded(folder, 'toy', 'train', 10, decode, **options)
+
+
+def cache(folder):
+  return folder.parent / 'cache'
 
 
 def check(source):
@@ -60,29 +64,53 @@ def test_decodes_once_and_maps_afterwards(folder):
   source = fetch(folder, refuse)
   check(source)
   assert not source.image.flags.writeable
-  assert files(folder / 'decoded') == ['train-image.npy', 'train-label.npy']
-  assert not (folder.parent / 'cache').exists()
+  assert files(cache(folder) / 'kd_jax' / 'decoded') == ['train-image.npy', 'train-label.npy']
 
 
-def test_a_folder_without_write_permission_is_left_alone(folder):
-  folder.chmod(0o555)
-  check(fetch(folder, Decoder()))
-  check(fetch(folder, refuse))
-  assert files(folder) == ['records']
-  assert files(folder.parent / 'cache') == ['train-image.npy', 'train-label.npy']
-
-
-def test_files_beside_the_data_serve_after_it_is_made_read_only(folder):
+def test_nothing_is_written_beside_the_data(folder):
   fetch(folder, Decoder())
-  folder.chmod(0o555)
-  check(fetch(folder, refuse))
+  assert list(folder.iterdir()) == [folder / 'records']
+
+
+def test_without_a_variable_the_cache_is_in_the_home(folder, monkeypatch):
+  monkeypatch.delenv('XDG_CACHE_HOME')
+  monkeypatch.setenv('HOME', str(folder.parent / 'home'))
+  check(fetch(folder, Decoder()))
+  place = folder.parent / 'home' / '.cache' / 'kd_jax' / 'decoded'
+  assert files(place) == ['train-image.npy', 'train-label.npy']
+
+
+def test_the_cache_may_be_any_folder(folder, monkeypatch):
+  monkeypatch.setenv('HOME', str(folder.parent))
+  for place in (str(folder.parent / 'fast' / 'disk'), '~/other'):
+    check(fetch(folder, Decoder(), cache_dir=place))
+    check(fetch(folder, refuse, cache_dir=place))
+  for place in ('fast/disk', 'other'):
+    assert files(folder.parent / place) == ['train-image.npy', 'train-label.npy']
+  assert not cache(folder).exists() and files(folder) == ['records']
+
+
+@pytest.mark.parametrize('place', ['beside', 'cache'])
+def test_what_an_older_version_kept_is_read_and_not_written(folder, place):
+  fetch(folder, Decoder())
+  (kept,) = (cache(folder) / 'kd_jax' / 'decoded').iterdir()
+  key = decoded._digest([decoded._FORMAT, decoded._files(folder)])
+  older = folder / '.kd_jax' / key if place == 'beside' else cache(folder) / 'kd_jax' / kept.name
+  older.parent.mkdir(parents=True, exist_ok=True)
+  kept.rename(older)
+  before = {path: path.stat().st_mtime_ns for path in older.rglob('*')}
+  check(fetch(folder, refuse, under='.kd_jax'))
+  (older / 'train-label.npy').unlink()  # what is no longer whole is made anew, elsewhere
+  check(fetch(folder, Decoder(), under='.kd_jax'))
+  del before[older / 'train-label.npy']
+  assert {path: path.stat().st_mtime_ns for path in older.rglob('*')} == before
 
 
 @pytest.mark.parametrize('name', ['train-image.npy', 'train-label.npy'])
 @pytest.mark.parametrize('damage', ['missing', 'empty', 'cut', 'noise', 'other'])
 def test_damaged_files_are_made_anew(folder, name, damage):
   fetch(folder, Decoder())
-  (path,) = folder.rglob(name)
+  (path,) = cache(folder).rglob(name)
   content = path.read_bytes()
   if damage == 'missing':
     path.unlink()
@@ -135,7 +163,7 @@ def test_two_at_once_both_get_the_data(folder):
   assert not errors and len(sources) == 2
   for source in sources:
     check(source)
-  assert files(folder / 'decoded') == ['train-image.npy', 'train-label.npy']
+  assert files(cache(folder)) == ['train-image.npy', 'train-label.npy']
 
 
 def test_a_fault_in_decoding_leaves_nothing_behind(folder):
@@ -145,7 +173,7 @@ def test_a_fault_in_decoding_leaves_nothing_behind(folder):
 
   with pytest.raises(KdJaxError, match='record 6 is damaged'):
     fetch(folder, decode)
-  assert files(folder / 'decoded') == []
+  assert files(cache(folder)) == []
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(folder, monkeypatch):
@@ -153,29 +181,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind(folder, monkeypatch):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   monkeypatch.setattr(os, 'fsync', full)
-  message = "cannot keep the decoded split 'train' .*No space left.*XDG_CACHE_HOME"
+  message = "cannot keep the decoded split 'train' .*No space left.*cache_dir"
   with pytest.raises(KdJaxError, match=message) as caught:
     fetch(folder, Decoder())
   assert '\n' not in str(caught.value)
-  assert files(folder / 'decoded') == []
+  assert files(cache(folder)) == []
 
 
 def test_no_place_to_write_is_one_line(folder, monkeypatch):
-  folder.chmod(0o555)
   (folder.parent / 'file').touch()
   monkeypatch.setenv('XDG_CACHE_HOME', str(folder.parent / 'file'))
-  with pytest.raises(
-    KdJaxError, match='can be kept neither in .* nor in .*set XDG_CACHE_HOME'
-  ) as caught:
+  with pytest.raises(FileError, match='cannot keep .*Not a directory.*set cache_dir') as caught:
     fetch(folder, Decoder())
   assert '\n' not in str(caught.value)
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(folder):
   check(fetch(folder, Decoder()))
-  (image,) = folder.rglob('train-image.npy')
+  (image,) = cache(folder).rglob('train-image.npy')
   image.unlink()
-  left, used = (image.with_name(f'.train-image.npy.{name}') for name in ('left', 'used'))
+  left, used = (image.with_name(f'.train-image.npy.{digit * 32}.tmp') for digit in 'ab')
   left.write_bytes(b'half')
   with open(used, 'xb') as file:
     fcntl.flock(file, fcntl.LOCK_EX)

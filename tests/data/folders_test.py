@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from kd_jax import config as configuration
+from kd_jax import text
 from kd_jax.data import decoded, folders, roles, sources
 from kd_jax.runs import inputs
 from kd_jax.types import KdJaxError
@@ -224,12 +225,32 @@ class TestCache:
     np.testing.assert_array_equal(again.train.image, first.train.image)
     assert not again.train.image.flags.writeable and again.sha256 == first.sha256
 
-  def test_a_read_only_folder_is_left_alone(self, split, monkeypatch):
+  def test_the_folder_is_left_as_it_is(self, split, monkeypatch):
     before = sorted(split.rglob('*'))
-    split.chmod(0o555)
     load(split)
     self.forbid(monkeypatch)
     load(split)
+    assert sorted(split.rglob('*')) == before
+
+  def test_what_an_older_version_kept_in_the_folder_is_read(self, split, tmp_path, monkeypatch):
+    place, load_old = tmp_path / 'older', decoded.mapped_or_decoded
+    monkeypatch.setattr(
+      decoded, 'mapped_or_decoded', lambda *args, **more: load_old(*args, **more, beside=True)
+    )
+    first = load(split)
+    monkeypatch.undo()
+    assert sorted(path.name for path in (split / '.kd_jax').rglob('*.npy'))[0] == 'test-image.npy'
+    self.forbid(monkeypatch)
+    before = sorted(split.rglob('*'))
+    assert load(split, cache_dir=str(place)).sha256 == first.sha256
+    assert sorted(split.rglob('*')) == before and not place.exists()
+
+  def test_the_cache_may_be_any_folder(self, split, tmp_path):
+    before = sorted(split.rglob('*'))
+    load(split, cache_dir=str(tmp_path / 'mine'))
+    sources.load_unlabelled(str(split), cache_dir=str(tmp_path / 'mine'))
+    names = {path.name for path in (tmp_path / 'mine').rglob('*-image.npy')}
+    assert names == {'train-image.npy', 'test-image.npy', 'unlabelled-image.npy'}
     assert sorted(split.rglob('*')) == before
 
   @pytest.mark.parametrize('change', ['content', 'time', 'removed', 'added', 'size'])
@@ -254,7 +275,7 @@ class TestCache:
     assert load(split.parent / 'elsewhere').sha256 == before
 
   def test_long_work_is_shown(self, split, monkeypatch, capsys):
-    monkeypatch.setattr(decoded, '_EVERY', 0.0)
+    monkeypatch.setattr(text, 'EVERY', 0.0)
     load(split)
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(', about')[0] for line in said] == [

@@ -184,6 +184,15 @@ def test_second_load_maps_the_decoded_arrays(tmp_path, monkeypatch):
   assert not second.train.image.flags.writeable
 
 
+def test_decoded_arrays_are_kept_in_the_cache(tmp_path):
+  write_dataset(tmp_path / 'data', {'train': examples(4), 'test': examples(2)})
+  before = sorted((tmp_path / 'data').rglob('*'))
+  for place in (tmp_path / 'mine', tmp_path / 'other'):
+    sources.load('toy', data_dir=str(tmp_path / 'data'), cache_dir=str(place))
+    assert len(list(place.rglob('*-image.npy'))) == 2
+  assert sorted((tmp_path / 'data').rglob('*')) == before
+
+
 def test_validation_serves_as_test_where_there_is_no_test(tmp_path):
   write_dataset(tmp_path, {'train': examples(4), 'validation': examples(2)})
   assert len(sources.load('toy', data_dir=str(tmp_path)).test.image) == 2

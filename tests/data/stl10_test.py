@@ -134,6 +134,24 @@ def test_they_are_kept_in_that_size_alone_and_the_archive_is_needed_no_more(
     np.testing.assert_array_equal(again.image, first.image)
 
 
+def test_a_cache_of_ones_own_is_where_they_are_kept(served, root, tmp_path):
+  write(served)
+  place = str(tmp_path / 'mine')
+  first = sources.load_unlabelled('stl10', data_dir=str(root), side=32, cache_dir=place)
+  assert list((tmp_path / 'mine').rglob('unlabelled-image.npy')) and not (root / 'stl10').exists()
+  again = sources.load_unlabelled(
+    'stl10', data_dir=str(root), side=32, cache_dir=place, download=False
+  )
+  np.testing.assert_array_equal(again.image, first.image)
+
+
+def test_where_they_cannot_be_prepared_they_are_kept_in_the_cache(served, root, tmp_path):
+  write(served)
+  (root / 'stl10').write_text('in the way')
+  sources.load_unlabelled('stl10', data_dir=str(root), side=32)
+  assert list((tmp_path / 'cache').rglob('unlabelled-image.npy'))
+
+
 def test_another_size_is_made_from_the_same_download(served, root, monkeypatch):
   write(served)
   sources.load_unlabelled('stl10', data_dir=str(root), side=32)

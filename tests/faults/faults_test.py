@@ -96,8 +96,8 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(interrupted):
 
 def test_a_damaged_network_is_made_again_from_the_checkpoints(tried, interrupted):
   base, (place, _) = tried[0], interrupted
-  network = place / 'networks' / 'teacher' / 'kd_jax_network.json'
-  network.write_text(network.read_text().replace('nets:small', 'nets:smell'))
+  network = place / 'networks' / 'teacher' / 'network.safetensors'
+  network.write_bytes(network.read_bytes().replace(b'nets:small', b'nets:smell'))
   sat = sitting.ended(sitting.sit(place))
   assert (
     'teacher was finished and is damaged, so that it is finished again from its last checkpoint: '

@@ -70,15 +70,15 @@ STAGES = (
   Stage('recording an epoch', ('monitor.py:_record',), 0.003, 'epoch'),
   Stage('saving a checkpoint', ('checkpoints.py:_write',), 0.03, 'epoch'),
   Stage('testing', ('training.py:_trained_row',), 0.1, 'phase'),
-  Stage('saving a network', ('checkpoints.py:save_network',), 0.03, 'phase'),
-  Stage('writing result.json', ('training.py:_write', 'records.py:write_bytes'), 0.0, 'phase'),
-  Stage('writing the results', ('run.py:_record', 'records.py:write_bytes'), 0.0, 'after'),
+  Stage('saving a network', ('networks.py:save_network',), 0.03, 'phase'),
+  Stage('writing result.json', ('training.py:_write', 'atomic.py:write_bytes'), 0.0, 'phase'),
+  Stage('writing the results', ('run.py:_record', 'atomic.py:write_bytes'), 0.0, 'after'),
   Stage('drawing curves', ('pictures.py:of_run', 'plots.py:plot_history'), 0.1, 'after'),
   Stage('drawing the comparison', ('pictures.py:of_run', 'plots.py:plot_comparison'), 0.1, 'end'),
   Stage('report: predicting', ('inference.py:predict',), 0.3, 'report'),
   Stage('report: making the page', ('run_page.py:page',), 0.3, 'report'),
   Stage(
-    'report: writing its files', ('report.py:of_run', 'records.py:write_bytes'), 0.002, 'report'
+    'report: writing its files', ('report.py:of_run', 'atomic.py:write_bytes'), 0.002, 'report'
   ),
 )
 OTHER = 'starting, or between stages'

@@ -318,7 +318,8 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
   """Each file's name, and what is in it, in a form that can be compared."""
   import jax
 
-  from kd_jax.files import checkpoints, predictions, records, run_records
+  from kd_jax.files import predictions, records, run_records
+  from kd_jax.files.networks import load_network
   from kd_jax.report import run_page
   from tests import tensorboard
 
@@ -328,7 +329,7 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
     yield name, (folder / name).read_bytes()
   yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
   for phase in PHASES:
-    spec, variables, info = checkpoints.load_network(folder / 'networks' / phase)
+    spec, variables, info = load_network(folder / 'networks' / phase)
     arrays = {
       jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
       for path, a in jax.tree_util.tree_leaves_with_path(variables)

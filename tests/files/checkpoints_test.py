@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +13,11 @@ import numpy as np
 import optax
 import pytest
 
-import kd_jax
 from kd_jax.files import checkpoints as checkpoint
-from kd_jax.files.checkpoints import Checkpoints, is_network, load_network, save_network
-from kd_jax.types import KdJaxError, NetworkSpec, TrainState
-
-SPEC = NetworkSpec('resnet8', 10, (32, 32, 3), mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))
-
-
-def numbers(step, size=2000):
-  """Data that zstd cannot make smaller, so that nearly every byte on disk is one of ours."""
-  return {
-    'w': np.random.default_rng(step).normal(size=size).astype(np.float32),
-    'n': np.array(step, np.int32),
-  }
-
+from kd_jax.files import orbax_alone
+from kd_jax.files.checkpoints import Checkpoints
+from kd_jax.types import KdJaxError, TrainState
+from tests.disk import assert_same, child, flip, largest, numbers, truncate
 
 LIKE = {'state': numbers(0)}
 
@@ -51,13 +37,6 @@ def newest(folder, like=LIKE):
 def assert_is(restored, step):
   assert restored.step == step and restored.meta == {'step': step}
   assert_same(restored.trees['state'], numbers(step))
-
-
-def assert_same(actual, expected):
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-    assert isinstance(x, np.ndarray)
-    assert x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == np.asarray(y).tobytes()
 
 
 def train_state():
@@ -213,22 +192,6 @@ def test_a_run_that_starts_over_does_not_hide_behind_a_later_step(run):
   assert_is(newest(run)[0], 2)
 
 
-def truncate(path):
-  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip(path):
-  data = bytearray(path.read_bytes())
-  data[len(data) // 2] ^= 1 << 4
-  path.write_bytes(data)
-
-
-def largest(folder):
-  return max(
-    (path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size
-  )
-
-
 DAMAGE = {
   'array data truncated': lambda step: truncate(largest(step)),
   'array data emptied': lambda step: largest(step).write_bytes(b''),
@@ -298,14 +261,10 @@ def test_too_little_memory_is_no_damage(run, monkeypatch):
   def refuse(*args):
     raise MemoryError
 
-  save_network(run.parent / 'network', SPEC, numbers(1), {})
   with monkeypatch.context() as patch, Checkpoints(run) as checkpoints:
     patch.setattr(checkpoints, '_read', refuse)
-    patch.setattr(checkpoint, '_read_array', refuse)
     with pytest.raises(MemoryError):
       checkpoints.restore_newest(LIKE)
-    with pytest.raises(MemoryError):
-      load_network(run.parent / 'network')
   assert_is(newest(run)[0], 2)
 
 
@@ -385,42 +344,10 @@ def test_folder_that_cannot_be_used(tmp_path):
       KdJaxError, match='cannot keep checkpoints in .*make sure that it is a folder'
     ):
       Checkpoints(folder)
-    with pytest.raises(
-      KdJaxError, match='cannot save a network in .*make sure that it is a folder'
-    ):
-      save_network(folder, SPEC, numbers(0), {})
   with Checkpoints(tmp_path / 'run') as checkpoints:
     (tmp_path / 'run').rmdir()
     with pytest.raises(KdJaxError, match='cannot look for checkpoints in .*No such file'):
       checkpoints.save(1, LIKE, {})
-
-
-def child(script, folder):
-  """Runs `script` in a new Python, warnings as errors; returns its exit status, stdout
-  and stderr.
-  """
-  head = f"""
-import os, resource, signal, sys
-from pathlib import Path
-import numpy as np
-from kd_jax.files.checkpoints import Checkpoints, load_network, save_network
-from kd_jax.types import KdJaxError, NetworkSpec
-spec, folder = {tuple(SPEC)!r}, Path({str(folder)!r})
-numbers = lambda step, size=2000: {{
-  'w': np.random.default_rng(step).normal(size=size).astype(np.float32), 'n': np.array(step, np.int32)}}
-"""
-  environment = os.environ | {
-    'PYTHONPATH': str(Path(kd_jax.__file__).parents[1]),
-    'JAX_PLATFORMS': 'cpu',
-  }
-  done = subprocess.run(
-    [sys.executable, '-W', 'error', '-c', head + script],
-    env=environment,
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
-  return done.returncode, done.stdout, done.stderr
 
 
 def test_kill_during_a_save(tmp_path):
@@ -443,23 +370,6 @@ with Checkpoints(folder) as checkpoints:
   assert_is(newest(tmp_path)[0], 2)
 
 
-def test_kill_before_a_network_is_replaced(tmp_path):
-  script = """
-save_network(folder, NetworkSpec(*spec), numbers(1), {'step': 1})
-Path.replace = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-save_network(folder, NetworkSpec(*spec), numbers(2), {'step': 2})
-"""
-  code, _, err = child(script, tmp_path)
-  assert code == -signal.SIGKILL, err
-  assert {'arrays-1', 'arrays-2'} <= {path.name for path in tmp_path.iterdir()}
-  spec, variables, info = load_network(tmp_path)
-  assert (spec, info) == (SPEC, {'step': 1})
-  assert_same(variables, numbers(1))
-  save_network(tmp_path, SPEC, numbers(3), {'step': 3})
-  assert_same(load_network(tmp_path)[1], numbers(3))
-  assert len(list(tmp_path.iterdir())) == 2
-
-
 def test_disk_that_refuses_to_be_written(tmp_path):
   """A limit on the size of files stands for a full disk.
 
@@ -470,24 +380,19 @@ import logging
 assert 'orbax' not in sys.modules  # is imported when it is needed
 logging.basicConfig(level=logging.INFO)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-save_network(folder / 'network', NetworkSpec(*spec), numbers(1), {})
 with Checkpoints(folder / 'run') as checkpoints:
   checkpoints.save(1, {'state': numbers(1)}, {'step': 1})
   checkpoints.wait()
   for limit in (0, 4000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     checkpoints.save(2, {'state': numbers(2)}, {'step': 2})
-    faults = []
-    for call in (checkpoints.wait, lambda: save_network(folder / 'network', NetworkSpec(*spec), numbers(2), {})):
-      try:
-        call()
-      except KdJaxError as fault:
-        faults.append(str(fault))
+    try:
+      checkpoints.wait()
+    except FileError as fault:
+      said = str(fault)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert len(faults) == 2 and all('File too large; make sure' in fault for fault in faults), faults
+    assert 'File too large; make sure' in said, said
     assert [path.name for path in (folder / 'run').iterdir()] == ['1']
-    assert [path.name for path in (folder / 'network').glob('arrays*')] == ['arrays-1']
-    assert (load_network(folder / 'network')[1]['n'] == 1).all()
   checkpoints.save(2, {'state': numbers(2)}, {'step': 2})
 """
   assert child(script, tmp_path) == (0, '', '')
@@ -504,100 +409,13 @@ def test_orbax_is_quiet(tmp_path, caplog, capfd):
   try:
     fill(tmp_path / 'run', 1, 2, 3)
     newest(tmp_path / 'run')
-    save_network(tmp_path / 'network', SPEC, numbers(1), {})
-    load_network(tmp_path / 'network')
     assert [record for record in caplog.records if 'orbax' in record.pathname] == []
     assert capfd.readouterr() == ('', '')
     absl.logging.info('not of orbax')
     assert caplog.messages == ['not of orbax']
     # the control: orbax does talk
-    logging.getLogger('absl').removeFilter(checkpoint._is_not_of_orbax)
+    logging.getLogger('absl').removeFilter(orbax_alone.is_not_of_orbax)
     ocp.CheckpointManager(tmp_path / 'other').close()
     assert any('orbax' in record.pathname for record in caplog.records)
   finally:
     absl.logging.set_verbosity(before)
-
-
-VARIABLES = {
-  'params': {
-    'stem': {'kernel': np.ones((1, 2, 3), np.float32)},
-    'head': {'bias': np.ones(3, jnp.bfloat16)},
-  },
-  'batch_stats': {'norm': {}, 'stem.0': {'mean': np.float32(0.5)[None]}},
-  'empty': {},
-}
-
-
-def test_network_comes_back(tmp_path):
-  folder = tmp_path / 'a' / 'network'
-  info = {'accuracy': 0.75, 'history': [1, 2.5, None], 'nested': {'name': 'é'}}
-  assert not is_network(folder)
-  save_network(folder, SPEC, jax.tree.map(jnp.asarray, VARIABLES), info)
-  assert is_network(folder)
-  spec, variables, read = load_network(folder)
-  assert spec == SPEC and isinstance(spec.image_shape, tuple) and read == info
-  assert_same(variables, VARIABLES)
-
-
-def test_network_is_replaced_and_leaves_other_files_alone(tmp_path):
-  (tmp_path / 'notes.txt').write_text('mine')
-  for step in range(3):
-    save_network(tmp_path, SPEC._replace(classes=step + 1), numbers(step), {'step': step})
-  spec, variables, info = load_network(tmp_path)
-  assert spec.classes == 3 and info == {'step': 2}
-  assert_same(variables, numbers(2))
-  assert len(list(tmp_path.iterdir())) == 3 and (tmp_path / 'notes.txt').read_text() == 'mine'
-
-
-def test_names_that_would_not_come_back_are_refused(tmp_path):
-  for name in ('a/b', '', 3):
-    with pytest.raises(ValueError, match='cannot name a variable'):
-      save_network(tmp_path, SPEC, {'params': {name: np.zeros(1)}}, {})
-  assert not is_network(tmp_path)
-
-
-NETWORK_DAMAGE = {
-  'array data truncated': lambda path: truncate(largest(path / 'arrays-1')),
-  'array data flipped': lambda path: flip(largest(path / 'arrays-1')),
-  'arrays removed': lambda path: shutil.rmtree(path / 'arrays-1'),
-  'arrays emptied': lambda path: (shutil.rmtree(path / 'arrays-1'), (path / 'arrays-1').mkdir()),
-  'JSON truncated': lambda path: truncate(path / checkpoint.NETWORK_FILE),
-  'JSON emptied': lambda path: (path / checkpoint.NETWORK_FILE).write_text(''),
-  'JSON of something else': lambda path: (path / checkpoint.NETWORK_FILE).write_text('[1]'),
-  'JSON edited': lambda path: edit(path, lambda record: record['spec'].update(classes=100)),
-}
-
-
-def edit(folder, change, sign=False):
-  path = folder / checkpoint.NETWORK_FILE
-  record = json.loads(path.read_text())
-  change(record)
-  if sign:
-    record['sha256'] = checkpoint.digest(checkpoint._read_array(folder / record['folder']), record)
-  path.write_text(json.dumps(record))
-
-
-@pytest.mark.parametrize('damage', NETWORK_DAMAGE.values(), ids=NETWORK_DAMAGE)
-def test_damaged_network(tmp_path, damage):
-  save_network(tmp_path, SPEC, numbers(1), {})
-  damage(tmp_path)
-  with pytest.raises(
-    KdJaxError, match=r'the network in .* is damaged \(.+\): train, import or copy it'
-  ) as caught:
-    load_network(tmp_path)
-  assert '\n' not in str(caught.value)
-
-
-def test_network_of_a_newer_version(tmp_path):
-  save_network(tmp_path, SPEC, numbers(1), {})
-  edit(tmp_path, lambda record: record['spec'].update(colour='grey'), sign=True)
-  with pytest.raises(KdJaxError, match='newer kd_jax .its spec has colour.: update kd_jax'):
-    load_network(tmp_path)
-
-
-def test_folders_without_a_network(run, tmp_path):
-  (tmp_path / 'file').write_text('x')
-  for folder in (run, run / '2', run / '2' / 'arrays', tmp_path / 'none', tmp_path / 'file'):
-    assert not is_network(folder)
-    with pytest.raises(KdJaxError, match='holds no network'):
-      load_network(folder)

@@ -11,7 +11,8 @@ import pytest
 
 import kd_jax.runs.assembly
 from kd_jax import config as configuration
-from kd_jax.files import checkpoints, packing, records
+from kd_jax.files import packing, records
+from kd_jax.files.networks import load_network
 from kd_jax.methods import make
 from kd_jax.methods.dual import side_by_side
 from kd_jax.runs.run import run
@@ -120,7 +121,7 @@ def test_the_teacher_is_in_the_results_and_is_kept(rows_and_folder):
     ('side_by_side', 'stage', STUDENT, []),
     ('student', 'student', STUDENT, [TEACHER]),
   ]
-  spec, variables, info = checkpoints.load_network(folder / 'networks' / 'side_by_side_teacher')
+  spec, variables, info = load_network(folder / 'networks' / 'side_by_side_teacher')
   assert (
     spec.name == TEACHER
     and packing.fingerprint(variables) == rows[0]['last_sha256']
@@ -155,7 +156,7 @@ def test_an_earlier_stage_is_kept_and_described_as_it_is_at_its_end(tmp_path, mo
     rows = {row['name']: row for row in run(config(), tmp_path / 'run', say=lambda line: None)}
   stage, (_, variables, info) = (
     rows['side_by_side'],
-    checkpoints.load_network(tmp_path / 'run' / 'networks' / 'side_by_side'),
+    load_network(tmp_path / 'run' / 'networks' / 'side_by_side'),
   )
   assert stage['epochs'] == stage['best_epoch'] == 2 and info['row'] == stage
   assert packing.fingerprint(variables) == stage['best_sha256'] == stage['last_sha256']

@@ -14,7 +14,8 @@ import pytest
 
 from kd_jax import models
 from kd_jax.deploy import formats
-from kd_jax.files import checkpoints, packing, records
+from kd_jax.files import packing, records
+from kd_jax.files.networks import load_network, save_network
 from kd_jax.types import Trained
 from tests import own_code
 
@@ -64,7 +65,7 @@ def own(place):
 
 def test_is_saved_with_its_name_and_read_again(place, own):
   (row,) = own
-  spec, variables, info = checkpoints.load_network(place / 'own' / 'networks' / 'student')
+  spec, variables, info = load_network(place / 'own' / 'networks' / 'student')
   assert row['student'] == spec.name == 'own_nets:small' and info['classes'] == list('0123456789')
   assert (
     packing.fingerprint(variables) == row['best_sha256'] and row['parameters'] == 4 * 9 + 8 + 50
@@ -94,10 +95,8 @@ def test_is_a_teacher(own, taught):
 
 
 def test_whose_code_has_changed_is_none(place, own):
-  saved = checkpoints.load_network(place / 'own' / 'networks' / 'student')
-  checkpoints.save_network(
-    place / 'changed', saved[0]._replace(name='other_nets:small'), *saved[1:]
-  )
+  saved = load_network(place / 'own' / 'networks' / 'student')
+  save_network(place / 'changed', saved[0]._replace(name='other_nets:small'), *saved[1:])
   fails(
     'the weights in changed are not those of other_nets:small as it is now',
     place / 'x',
@@ -107,10 +106,8 @@ def test_whose_code_has_changed_is_none(place, own):
 
 
 def test_that_numbers_the_classes_otherwise_is_none(place, own):
-  spec, variables, info = checkpoints.load_network(place / 'own' / 'networks' / 'student')
-  checkpoints.save_network(
-    place / 'reversed', spec, variables, info | {'classes': info['classes'][::-1]}
-  )
+  spec, variables, info = load_network(place / 'own' / 'networks' / 'student')
+  save_network(place / 'reversed', spec, variables, info | {'classes': info['classes'][::-1]})
   fails(
     'numbers the classes in another order (9, 8, 7, 6, 5…) than this run (0, 1, 2, 3, 4…)',
     place / 'x',
@@ -120,7 +117,7 @@ def test_that_numbers_the_classes_otherwise_is_none(place, own):
 
 @pytest.fixture(scope='module')
 def variables(place, own):
-  return checkpoints.load_network(place / 'own' / 'networks' / 'student')[1]
+  return load_network(place / 'own' / 'networks' / 'student')[1]
 
 
 class TestExported:
@@ -155,7 +152,7 @@ class TestExported:
     assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
     assert rows[1]['flops_alone'] is None and rows[1]['teachers'] == [rows[0]['student']]
     ours, theirs = (
-      checkpoints.load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught')
+      load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught')
     )
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), ours, theirs)
 

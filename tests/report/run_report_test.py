@@ -15,13 +15,14 @@ import pytest
 from absl import flags, logging
 
 from kd_jax import config as configuration
-from kd_jax import models
+from kd_jax import models, text
 from kd_jax.commands import report
-from kd_jax.files import checkpoints, predictions, records, results, run_records
+from kd_jax.files import predictions, records, results, run_records
+from kd_jax.files.networks import load_network, save_network
 from kd_jax.files.predictions import Predictions, SplitPredictions
 from kd_jax.measures import analysis
 from kd_jax.report import run_page, run_table, settings
-from kd_jax.runs import assembly, inference
+from kd_jax.runs import inference
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import pages, tiny
 
@@ -569,9 +570,7 @@ def folder(tmp_path_factory):
   )
   for seed, name in enumerate(('teacher', 'student')):
     network = models.build(NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,)))
-    checkpoints.save_network(
-      folder / 'networks' / name, network.spec, tiny.variables(network, seed=seed), {}
-    )
+    save_network(folder / 'networks' / name, network.spec, tiny.variables(network, seed=seed), {})
   return folder
 
 
@@ -584,9 +583,12 @@ class TestOfRealNetworks:
   def test_predictions_are_computed_once_and_are_those_of_the_networks(
     self, folder, command, monkeypatch
   ):
-    monkeypatch.setattr(assembly, '_EVERY', 0.0)
+    monkeypatch.setattr(text, 'EVERY', 0.0)
     outcome = command(folder)
-    assert outcome.code == 0 and 'student, test images: 40 of 40 are predicted.' in outcome.out
+    assert (
+      outcome.code == 0
+      and 'predicting student, test images: 40 of 40, about 0.0 s left' in outcome.out
+    )
     found = predictions.read(folder / predictions.FILE)
     config = inference.configuration.from_json(records.read_json(folder / 'config.json'))
     dataset, parts = inference.inputs.labelled(config)
@@ -594,7 +596,7 @@ class TestOfRealNetworks:
     np.testing.assert_array_equal(
       found.splits['validation'].label, dataset.train.label[parts.validation.index]
     )
-    spec, variables, _ = checkpoints.load_network(folder / 'networks' / 'student')
+    spec, variables, _ = load_network(folder / 'networks' / 'student')
     pixels = dataset.test.image[parts.test.index] / np.float32(255)
     expected = models.build(spec).module.apply(variables, pixels, train=False).logits
     np.testing.assert_allclose(

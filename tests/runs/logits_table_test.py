@@ -14,7 +14,7 @@ import pytest
 
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.files import checkpoints
+from kd_jax.files.networks import load_network, save_network
 from kd_jax.models import precomputed
 from kd_jax.runs import logits_table
 from kd_jax.runs.run import check, prepare
@@ -61,7 +61,7 @@ def teacher(place):
   spec = models.NetworkSpec('table_nets:small', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
   network = models.build(spec)
   variables = tiny.variables(network)
-  checkpoints.save_network(
+  save_network(
     place / 'network',
     spec,
     variables,
@@ -92,8 +92,7 @@ def test_teaches_as_the_network_that_it_is_of(place, teacher, table):
   assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in computed]
   assert rows[0]['validation_accuracy'] == computed[0]['validation_accuracy']
   ours, theirs = (
-    checkpoints.load_network(place / folder / 'networks' / 'student')[1]
-    for folder in ('looked_up', 'computed')
+    load_network(place / folder / 'networks' / 'student')[1] for folder in ('looked_up', 'computed')
   )
   chex.assert_trees_all_close(ours, theirs, atol=1e-5)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.files import checkpoints, records
+from kd_jax.files import records
+from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import network_files
@@ -24,9 +25,7 @@ def variables():
 
 
 def save(place, variables, **row):
-  checkpoints.save_network(
-    place, SPEC, variables, {'row': {'name': place.name, **row}, 'classes': CLASSES}
-  )
+  save_network(place, SPEC, variables, {'row': {'name': place.name, **row}, 'classes': CLASSES})
 
 
 def workdir(folder, variables, *names):
@@ -212,7 +211,7 @@ def test_what_is_none(tmp_path, variables):
     save(tmp_path / 'two' / 'networks' / name, variables)
   refused(tmp_path / 'two', 'holds 2 networks; name one')
   save(tmp_path / 'damaged', variables)
-  next((tmp_path / 'damaged').glob('arrays-1/d/*')).write_bytes(b'')
+  (tmp_path / 'damaged' / 'network.safetensors').write_bytes(b'')
   refused(tmp_path / 'damaged', 'is damaged')
 
 

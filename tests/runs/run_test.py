@@ -18,8 +18,8 @@ import kd_jax.runs.run
 import kd_jax.runs.training
 from kd_jax import config as configuration
 from kd_jax.data import roles, sources
-from kd_jax.files import checkpoints as checkpoint
 from kd_jax.files import packing, records, results
+from kd_jax.files.networks import load_network, save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.report import pictures, run_table
@@ -165,7 +165,7 @@ def test_results_have_a_row_a_network(whole):
 def test_rows_tell_of_the_networks_that_were_trained(whole):
   for row in whole.rows:
     finished = whole.finished[row['name']]
-    spec, variables, info = checkpoint.load_network(whole.folder / 'networks' / row['name'])
+    spec, variables, info = load_network(whole.folder / 'networks' / row['name'])
     assert (
       row['best_sha256'] == packing.fingerprint(variables) == packing.fingerprint(finished.best)
     )
@@ -356,9 +356,9 @@ def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
   mine = tmp_path / 'teacher'
   shutil.copytree(whole.folder / 'networks' / 'teacher', mine)
   Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(mine))
-  spec, variables, info = checkpoint.load_network(mine)
+  spec, variables, info = load_network(mine)
   shutil.rmtree(mine)
-  checkpoint.save_network(mine, spec, jax.tree.map(lambda leaf: 2 * leaf, variables), info)
+  save_network(mine, spec, jax.tree.map(lambda leaf: 2 * leaf, variables), info)
   with pytest.raises(
     KdJaxError,
     match='teacher is another network than it was when the run in .* began: bring it back, or choose',
@@ -367,7 +367,7 @@ def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
 
 
 def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
-  spec, variables, _ = checkpoint.load_network(whole.folder / 'networks' / 'teacher')
+  spec, variables, _ = load_network(whole.folder / 'networks' / 'teacher')
   torch_writer.write(tmp_path / 'teacher.pth', torch_names.to_torch(variables, spec))
   given = {
     'method': 'kd',
@@ -433,9 +433,7 @@ def test_bfloat16_computes_with_parameters_in_float32(tmp_path, alone):
   brief = Done(tmp_path / 'run', method='nokd', selection='test', compute_dtype='bfloat16')
   finished = brief.finished['student']
   assert {leaf.dtype for leaf in jax.tree.leaves(finished.last)} == {np.dtype('float32')}
-  assert (
-    checkpoint.load_network(brief.folder / 'networks' / 'student')[0].compute_dtype == 'bfloat16'
-  )
+  assert load_network(brief.folder / 'networks' / 'student')[0].compute_dtype == 'bfloat16'
   losses = [epoch['train_loss'] for epoch in finished.history]
   expected = [epoch['train_loss'] for epoch in alone.finished['student'].history]
   assert losses != expected and losses == pytest.approx(expected, rel=0.05)

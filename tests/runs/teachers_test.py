@@ -11,7 +11,7 @@ import pytest
 
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.files import checkpoints
+from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import teachers
@@ -44,7 +44,7 @@ def workdir(tmp_path_factory, variables):
   folder = tmp_path_factory.mktemp('workdir')
   for phase, factor in (('student', 1), ('teacher', 2)):
     network = jax.tree.map(lambda leaf, factor=factor: factor * leaf, variables)
-    checkpoints.save_network(folder / 'networks' / phase, SPEC, network, {})
+    save_network(folder / 'networks' / phase, SPEC, network, {})
   return folder
 
 
@@ -261,7 +261,7 @@ def test_another_network_in_a_pytorch_file(tmp_path, variables):
   ('known', 'refused'), [('AB', False), ('ba', True), ('Ba', True), ('bc', False), ('', False)]
 )
 def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
-  checkpoints.save_network(tmp_path / 'teacher', SPEC, variables, {'classes': list(known)})
+  save_network(tmp_path / 'teacher', SPEC, variables, {'classes': list(known)})
   program = tmp_path / 'teacher.stablehlo'
   program.write_bytes(b'none')
   described = {'classes': list(known), 'sha256': hashlib.sha256(b'none').hexdigest()}
@@ -279,7 +279,7 @@ def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
 def test_classes_that_differ_in_capitals_alone(tmp_path, variables):
   spec = SPEC._replace(classes=4)
   network = tiny.variables(models.build(spec))
-  checkpoints.save_network(tmp_path / 'teacher', spec, network, {'classes': list('aAbB')})
+  save_network(tmp_path / 'teacher', spec, network, {'classes': list('aAbB')})
   given, wanted = config(tmp_path / 'teacher'), WANTED._replace(classes=4)
   assert teachers.load(given, wanted, classes=list('aAbB')) and teachers.load(
     given, wanted, classes=list('cdef')

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.files import checkpoints, records
+from kd_jax.files import records
+from kd_jax.files.networks import load_network, save_network
 from kd_jax.train import hosts
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import tiny
@@ -70,7 +71,7 @@ class Started:
     teacher = folder.parent / 'teacher'
     if not teacher.exists():
       spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1), mean=(0.3,), std=(0.4,))
-      checkpoints.save_network(teacher, spec, tiny.variables(models.build(spec)), {})
+      save_network(teacher, spec, tiny.variables(models.build(spec)), {})
     for number in range(count):
       joined = (
         (
@@ -125,9 +126,7 @@ def assert_equal_to_rounding(folder: Path, other: Path) -> None:
       k: v for k, v in theirs.items() if k not in OWN
     }
   for row in rows[1:]:
-    ours, their = (
-      checkpoints.load_network(each / 'networks' / row['name'])[1] for each in (folder, other)
-    )
+    ours, their = (load_network(each / 'networks' / row['name'])[1] for each in (folder, other))
     assert max(jax.tree.leaves(jax.tree.map(lambda x, y: np.abs(x - y).max(), ours, their))) <= 1e-5
     history, longer = (
       records.read_history(each / 'phases' / row['name'] / 'history.csv')

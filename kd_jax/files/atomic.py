@@ -1,0 +1,72 @@
+"""Files that appear under their names only when they are whole: a reader sees the old file or the
+new one, never half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from kd_jax.files import locks
+from kd_jax.types import FileError, KdJaxError
+
+_HEX = '[0-9a-f]'
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+  """Open a file for writing, which takes its place once the context has ended without a fault.
+
+  Several processes may write it at once. The remains of a killed process are removed; a process
+  that still writes holds the lock of its own draft.
+
+  Args:
+    path: the file, in a folder that is there.
+
+  Raises:
+    OSError: the disk refuses; then nothing has changed.
+  """
+  drafts = f'.{glob.escape(path.name)}.{_HEX * 32}.tmp'
+  for left in path.parent.glob(drafts) if locks.available() else ():
+    with contextlib.suppress(OSError), open(left, 'rb') as file:
+      locks.take(file, wait=False)
+      left.unlink()
+  # Not tempfile: its files are private to the user, and the finished file would stay so.
+  unlocked = path.with_name(f'.{uuid.uuid4().hex}')
+  draft = path.with_name(f'.{path.name}{unlocked.name}.tmp')
+  try:
+    with open(unlocked, 'xb') as file:
+      with contextlib.suppress(OSError, KdJaxError):  # not all systems and file systems have locks
+        locks.take(file)
+      unlocked.rename(draft)
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+      # while it is locked: another process may be looking for remains
+      os.replace(draft, path)
+  finally:
+    for remains in (unlocked, draft):
+      remains.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+  """Write a file, and make its folder where that is missing.
+
+  Raises:
+    FileError: the disk refuses.
+  """
+  path = Path(path)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with opened(path) as file:
+      file.write(data)
+  except OSError as error:
+    raise FileError(
+      f"The file '{path}' cannot be written ({error.strerror or error}): free some space, or "
+      f'choose another folder.'
+    ) from error
