@@ -20,7 +20,7 @@ from kd_jax.files import places
 from kd_jax.methods import METHODS, RECIPES, plans
 from kd_jax.text import closest
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, Optimiser
+from kd_jax.types import ConfigError, Optimiser
 
 
 def _key(default: Any, text: str) -> Any:
@@ -266,18 +266,18 @@ def default(**changed: Any) -> ml_collections.ConfigDict:
 def resolve(config: ml_collections.ConfigDict) -> Config:
   """The validated Config.
 
-  Raises KdJaxError with the valid choices for anything that is not right.
+  Raises ConfigError with the valid choices for anything that is not right.
   """
   try:
     given = config.to_dict()
   except TypeError:  # it sorts them
-    raise KdJaxError(
+    raise ConfigError(
       'the configuration has keys that are no text; keys are names, such as epochs'
     ) from None
   for name in given:
     _known(name, [*KEYS, *METHODS], 'configuration key')
   if odd := [name for name in METHODS if not isinstance(given.get(name, {}), Mapping)]:
-    raise KdJaxError(
+    raise ConfigError(
       f'{odd[0]} is a section of options, such as config.kd.alpha, and no value; take it out, or '
       f'set its options'
     )
@@ -296,32 +296,32 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
   parts = [name for _, name in methods.parse(method)]
   for name, set_ones in chosen.items():
     if set_ones and name not in parts:
-      raise KdJaxError(
+      raise ConfigError(
         f"{name}.{next(iter(set_ones))} is set, but the method is '{method}', which does not use "
         f'it; '
         f'take it out (of the configuration file, where that sets it) or set method={name}'
       )
   resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   if resolved.selection == 'validation' and not resolved.validation_examples:
-    raise KdJaxError(
+    raise ConfigError(
       'selection=validation needs validation_examples; hold some out, or set selection=test to '
       'repeat the paper'
     )
   for whose in ('', 'teacher_'):
     mean, std = (getattr(resolved, f'{whose}{what}') for what in ('mean', 'std'))
     if len(mean) != len(std):
-      raise KdJaxError(
+      raise ConfigError(
         f'{whose}mean has {len(mean)} values and {whose}std {len(std)}; give one of each a channel'
       )
     if any(not s > 0 for s in std):
-      raise KdJaxError(f'{whose}std holds {min(std)}; standard deviations are greater than 0')
+      raise ConfigError(f'{whose}std holds {min(std)}; standard deviations are greater than 0')
   if not resolved.teacher_checkpoint and (stated := stated_of_teacher(resolved)):
-    raise KdJaxError(
+    raise ConfigError(
       f'{next(iter(stated))} is set, and there is no teacher_checkpoint that it could be of; name '
       f'one, or take it out'
     )
   if any(not 0 < d < 1 for d in resolved.learning_rate_drops):
-    raise KdJaxError(
+    raise ConfigError(
       f'learning_rate_drops are fractions between 0 and 1, not '
       f'{tuple(resolved.learning_rate_drops)}'
     )
@@ -403,37 +403,37 @@ def is_utf8(text: str) -> bool:
 def _known(name: str, choices: Iterable[str], what: str) -> None:
   choices = list(choices)
   if name not in choices:
-    raise KdJaxError(
+    raise ConfigError(
       f"unknown {what} '{name}'.{closest(name, choices)} Valid: {', '.join(choices)}"
     )
 
 
 def _check_type(name: str, value: Any, expected: Any) -> None:
-  """Raises KdJaxError where a value may not stand where a default does, or is a number that 32 bits
+  """Raises ConfigError where a value may not stand where a default does, or is a number that 32 bits
   cannot hold.
   """
   right = isinstance(value, type(expected)) or (
     isinstance(expected, float) and isinstance(value, int)
   )
   if not right or isinstance(value, bool) != isinstance(expected, bool):
-    raise KdJaxError(
+    raise ConfigError(
       f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}'
     )
   if isinstance(value, str) and not is_utf8(value):
-    raise KdJaxError(
+    raise ConfigError(
       f'{name} holds bytes that are no UTF-8, {value!r}: give the file or folder another name'
     )
   if name in PATHS:
     for path in value.split(','):
       places.check_local(name, path.strip())
   if isinstance(expected, float) and not _is_finite(value):
-    raise KdJaxError(f'{name} is a finite number, not {_given(value)}')
+    raise ConfigError(f'{name} is a finite number, not {_given(value)}')
   if (
     isinstance(expected, int)
     and name != 'seed'
     and abs(value) > (most := _AT_MOST.get(name, 2**31 - 1))
   ):
-    raise KdJaxError(f'{name} is at most {most}, not {_given(value)}')
+    raise ConfigError(f'{name} is at most {most}, not {_given(value)}')
 
 
 def _is_finite(value: Any) -> bool:
@@ -445,15 +445,15 @@ def _check(name: str, value: Any) -> None:
   if name in _ONE_OF and not (name in ('student', 'teacher') and models.custom.is_own(value)):
     _known(value, _ONE_OF[name], name)
   if value < _AT_LEAST.get(name, value):
-    raise KdJaxError(f'{name} is at least {_AT_LEAST[name]}, not {_given(value)}')
+    raise ConfigError(f'{name} is at least {_AT_LEAST[name]}, not {_given(value)}')
   if name == 'seed' and value >= 2**32:  # JAX would take another seed for it
-    raise KdJaxError(f'seed is less than 2**32, not {_given(value)}')
+    raise ConfigError(f'seed is less than 2**32, not {_given(value)}')
   if name in ('learning_rate', 'learning_rate_factor') and not value > 0:
-    raise KdJaxError(f'{name} is greater than 0, not {value}')
+    raise ConfigError(f'{name} is greater than 0, not {value}')
   if name == 'momentum' and not 0 <= value < 1:
-    raise KdJaxError(f'momentum lies in [0, 1), not {value}')
+    raise ConfigError(f'momentum lies in [0, 1), not {value}')
   if isinstance(KEYS[name].default, tuple) and not all(_is_finite(v) for v in value):
-    raise KdJaxError(f'{name} holds finite numbers, not {_given(value)}')
+    raise ConfigError(f'{name} holds finite numbers, not {_given(value)}')
 
 
 def _given(value: Any) -> str:

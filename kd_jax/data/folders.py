@@ -27,7 +27,7 @@ from kd_jax import text
 from kd_jax.data import decoded, pictures, splits
 from kd_jax.files import hashes
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError, Source
+from kd_jax.types import DataError, KdJaxError, Source
 
 SIDE = 32  # pixels; what the networks of kd_jax.models are made for
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
@@ -129,20 +129,20 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = 
   _check_there(folder)
   everything = [file for place in sorted(_places(folder), key=str) for file in _files(place)]
   if odd := [file.path for file in everything if file.path.lower().endswith(_OTHER_SUFFIXES)]:
-    raise KdJaxError(
+    raise DataError(
       f'{odd[0]}{_more(len(odd) - 1)} is no image that kd_jax reads ({", ".join(SUFFIXES)}): '
       f'convert it, or move it out'
     )
   files = [file for file in everything if file.path.lower().endswith(SUFFIXES)]
   if not files:
-    raise KdJaxError(f'no images lie in {folder}: give a folder of images ({", ".join(SUFFIXES)})')
+    raise DataError(f'no images lie in {folder}: give a folder of images ({", ".join(SUFFIXES)})')
   found = {'unlabelled': (files, np.full(len(files), -1, np.int32))}
   return _arrays(folder, found, side, files, cache_dir)['unlabelled']
 
 
 def _check_there(folder: pathlib.Path) -> None:
   if not os.path.isdir(folder):
-    raise KdJaxError(
+    raise DataError(
       f'the folder of images {folder} '
       f'{"is a file" if os.path.exists(folder) else "does not exist or may not be read"}: '
       'give one that is there, with a sub-folder for each class'
@@ -156,13 +156,13 @@ def _splits(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   if not names or not set(names) <= set(_SPLITS):
     return {'train': folder}
   if 'train' not in names:
-    raise KdJaxError(
+    raise DataError(
       f"{folder} has {' and '.join(names)}, and no sub-folder 'train': training needs one"
     )
   found: dict[str, pathlib.Path] = {}
   for name in names:
     if _SPLITS[name] in found:
-      raise KdJaxError(
+      raise DataError(
         f'{folder} has two sub-folders of validation images, {found["validation"].name} and '
         f'{name}: keep one'
       )
@@ -176,15 +176,15 @@ def _classes(place: pathlib.Path) -> dict[str, list[_File]]:
   for entry in _entries(place):
     if _is_folder(entry):
       if (name := _name(entry)) in classes:
-        raise KdJaxError(f"{place} has two folders whose names read '{name}': merge them")
+        raise DataError(f"{place} has two folders whose names read '{name}': merge them")
       classes[name] = _images(pathlib.Path(entry.path))
     elif entry.name.lower().endswith(SUFFIXES):
-      raise KdJaxError(
+      raise DataError(
         f'{entry.path} lies in no class: move it into a sub-folder that is named after its class'
       )
   if len(classes) < 2:
     seen = f"one class, '{next(iter(classes))}'" if classes else 'no sub-folders'
-    raise KdJaxError(
+    raise DataError(
       f'{place} has {seen}: images are classified into two classes at least, each a sub-folder '
       f'that is named after it'
     )
@@ -195,19 +195,19 @@ def _images(place: pathlib.Path) -> list[_File]:
   """The files of a class."""
   for entry in _entries(place):
     if _is_folder(entry):
-      raise KdJaxError(
+      raise DataError(
         f'{entry.path} is a folder inside the class {place.name}: the images of a class lie in one '
         f'folder; name the '
         'folder above the classes, or the one above train and test, beside which no other may lie'
       )
     if not entry.name.lower().endswith(SUFFIXES):
-      raise KdJaxError(
+      raise DataError(
         f'{entry.path} is no image that kd_jax reads ({", ".join(SUFFIXES)}): convert it, or move '
         f'it out'
       )
   files = _files(place)
   if not files:
-    raise KdJaxError(f'the class {place} has no images: add some, or remove the folder')
+    raise DataError(f'the class {place} has no images: add some, or remove the folder')
   return files
 
 
@@ -217,7 +217,7 @@ def _common(folder: pathlib.Path, listed: dict[str, dict[str, list[_File]]]) -> 
   for split, classes in listed.items():
     if odd := sorted(names ^ set(classes)):
       has, lacks = ('train', split) if odd[0] in names else (split, 'train')
-      raise KdJaxError(
+      raise DataError(
         f"{folder} has the class '{odd[0]}' under {has} and not under "
         f'{lacks}{_more(len(odd) - 1)}: every split needs '
         'all classes'
@@ -230,7 +230,7 @@ def _held_out(
 ) -> dict[str, Any]:
   counts = np.bincount(labels, minlength=len(names))
   if counts.min() < 2:
-    raise KdJaxError(
+    raise DataError(
       f"the class '{names[counts.argmin()]}' in {folder} has one image: it needs one to train on "
       f'and one to test on'
     )
@@ -291,7 +291,7 @@ def _mode(name: str, files: list[_File]) -> str:
     done += len(modes)
     ticker.at(done)
   if faults:
-    raise KdJaxError(f'{faults[0]}{_more(len(faults) - 1)}') from faults[0]
+    raise DataError(f'{faults[0]}{_more(len(faults) - 1)}') from faults[0]
   return 'L' if grey else 'RGB'
 
 
@@ -302,9 +302,9 @@ def _pillow_mode(file: _File) -> str | KdJaxError:
     with Image.open(file.path) as image:
       mode = image.mode
   except Exception as error:  # whatever a damaged picture makes its decoder raise
-    return KdJaxError(f'{file.path} is no image ({one_line(error)}): replace or remove it')
+    return DataError(f'{file.path} is no image ({one_line(error)}): replace or remove it')
   if mode.startswith(pictures.DEEP):
-    return KdJaxError(f'{file.path} has more than 8 bits a channel: save it with 8')
+    return DataError(f'{file.path} has more than 8 bits a channel: save it with 8')
   return mode
 
 
@@ -316,7 +316,7 @@ def _pixels(path: str, side: int, mode: str) -> np.ndarray:
     with Image.open(path) as image:
       return pictures.fitted(image, (side, side), mode).reshape(side, side, -1)
   except Exception as error:  # as above
-    raise KdJaxError(
+    raise DataError(
       f'{path} cannot be decoded ({one_line(error)}): replace or remove it'
     ) from error
 
@@ -346,12 +346,12 @@ def _files(place: pathlib.Path) -> list[_File]:
   try:
     files = [(e, e.stat()) for e in _entries(place) if not _is_folder(e)]
   except OSError as error:
-    raise KdJaxError(
+    raise DataError(
       f'{error.filename} cannot be read ({error.strerror}): mend or remove it'
     ) from error
   # reading a pipe would never end
   if odd := [entry.path for entry, status in files if not stat.S_ISREG(status.st_mode)]:
-    raise KdJaxError(f'{odd[0]} is no file: remove it')
+    raise DataError(f'{odd[0]} is no file: remove it')
   return [_File(entry.path, status.st_size, status.st_mtime_ns) for entry, status in files]
 
 
@@ -359,18 +359,14 @@ def _is_folder(entry: os.DirEntry) -> bool:
   try:
     return entry.is_dir()
   except OSError as error:
-    raise KdJaxError(
-      f'{entry.path} cannot be read ({error.strerror}): mend or remove it'
-    ) from error
+    raise DataError(f'{entry.path} cannot be read ({error.strerror}): mend or remove it') from error
 
 
 def _entries(place: pathlib.Path) -> list[os.DirEntry]:
   try:
     found = [entry for entry in os.scandir(place) if not _hidden(pathlib.Path(entry.name))]
   except OSError as error:
-    raise KdJaxError(
-      f'{place} cannot be read ({error.strerror}): change its permissions'
-    ) from error
+    raise DataError(f'{place} cannot be read ({error.strerror}): change its permissions') from error
   return sorted(found, key=lambda entry: entry.name)
 
 
@@ -383,7 +379,7 @@ def _name(entry: os.DirEntry) -> str:
   try:
     entry.name.encode()
   except UnicodeEncodeError as error:
-    raise KdJaxError(
+    raise DataError(
       f'the name of the folder {os.fsencode(entry.path)!r} is not UTF-8: give it another'
     ) from error
   return unicodedata.normalize('NFC', entry.name)

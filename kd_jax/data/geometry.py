@@ -17,7 +17,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax.types import Array, KdJaxError
+from kd_jax.types import Array, ConfigError
 
 OPS = ('shear_x', 'shear_y', 'translate_x', 'translate_y', 'rotate')
 INTERPOLATIONS = ('nearest', 'bilinear')
@@ -69,7 +69,7 @@ def warp(
     KdJaxError: no such interpolation, or `fill` does not fit the channels.
   """
   if interpolation not in INTERPOLATIONS:
-    raise KdJaxError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{interpolation}'")
+    raise ConfigError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{interpolation}'")
   _, height, width, channels = images.shape
   filler = fill_pixel(fill, channels)
   across = jnp.arange(width, dtype=jnp.int32)[None, None, :]
@@ -105,7 +105,7 @@ def fill_pixel(fill: Fill, channels: int) -> np.ndarray:
   """What fills gaps, u8[1, 1, 1, C]. Raises KdJaxError where `fill` does not fit the channels."""
   values = fill if isinstance(fill, tuple) else (fill,) * channels
   if len(values) != channels or not all(0 <= value <= 255 for value in values):
-    raise KdJaxError(
+    raise ConfigError(
       f'fill is a grey level from 0 to 255, or a tuple of one for each of the {channels} channels, '
       f'not {fill}'
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError
+from kd_jax.types import DataError, KdJaxError
 
 # of what a folder holds
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -22,7 +22,7 @@ _MODES = {1: 'L', 3: 'RGB'}
 def paths(given: Iterable[str | Path]) -> list[Path]:
   """Files as they are, and for each folder the image files in it, by name.
 
-  Raises KdJaxError where there is none.
+  Raises DataError where there is none.
   """
   found = []
   for path in map(Path, given):
@@ -34,17 +34,17 @@ def paths(given: Iterable[str | Path]) -> list[Path]:
           if child.suffix.lower() in SUFFIXES and os.path.isfile(child)
         )
       except OSError as error:
-        raise KdJaxError(
+        raise DataError(
           f'{path} cannot be read ({error.strerror}); change its permissions, or give another '
           f'folder'
         ) from error
       if not inside:
-        raise KdJaxError(f'{path} holds no image; looked for {", ".join(SUFFIXES)}')
+        raise DataError(f'{path} holds no image; looked for {", ".join(SUFFIXES)}')
       found += inside
     elif os.path.exists(path):
       found.append(path)
     else:
-      raise KdJaxError(
+      raise DataError(
         f'{path} does not exist or may not be read; give image files, or folders of them'
       )
   return found
@@ -59,23 +59,21 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     image_shape: height, width and channels of the network's images.
 
   Raises:
-    KdJaxError: the file is no image or is damaged, has more than 8 bits a channel, or the network's
+    DataError: the file is no image or is damaged, has more than 8 bits a channel, or the network's
       images have neither 1 nor 3 channels.
   """
   from PIL import Image, UnidentifiedImageError
 
   height, width, channels = image_shape
   if channels not in _MODES:
-    raise KdJaxError(
+    raise DataError(
       f'the network takes images of {channels} channels, and image files have 1 or 3; call it from '
       f'Python'
     )
   try:
     with Image.open(path) as file:
       if file.mode.startswith(DEEP):
-        raise KdJaxError(
-          f'{path} has more than 8 bits a channel (mode {file.mode}); save it with 8'
-        )
+        raise DataError(f'{path} has more than 8 bits a channel (mode {file.mode}); save it with 8')
       return fitted(file, (height, width), _MODES[channels]).reshape(image_shape)
   except KdJaxError:
     raise
@@ -86,7 +84,7 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
       if unknown
       else getattr(fault, 'strerror', None) or one_line(fault)
     )
-    raise KdJaxError(f'{path} is no image that can be read ({reason})') from fault
+    raise DataError(f'{path} is no image that can be read ({reason})') from fault
 
 
 def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from kd_jax.data import augment, policies
 from kd_jax.data.augment import Policy
-from kd_jax.types import Array, KdJaxError
+from kd_jax.types import Array, ConfigError
 
 
 def policy(text: str, *, crop_padding: int, flip: bool) -> Policy:
@@ -51,7 +51,7 @@ def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
     or len(numbers) != makers[name][0]
     or not all(re.fullmatch('[0-9]{1,9}', number) for number in numbers)
   ):
-    raise KdJaxError(
+    raise ConfigError(
       f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
       'autoaugment_published, uda, cutout:S; join several by +'
     )
@@ -103,7 +103,7 @@ def steps_per_epoch(examples: int, batch: int) -> int:
   The few images left over are others in each pass, since each pass has its own order.
   """
   if batch > examples:
-    raise KdJaxError(
+    raise ConfigError(
       f'a batch of {batch} needs at least as many images, and there are {examples}; lower '
       f'batch_size'
     )

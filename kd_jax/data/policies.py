@@ -22,7 +22,7 @@ from kd_jax.data import colour, geometry
 from kd_jax.data.augment import Policy
 from kd_jax.data.geometry import Fill
 from kd_jax.data.levels import LEVELS, LINEAR, OPS, UDA, Scale, amounts_and_matrices
-from kd_jax.types import Array, KdJaxError
+from kd_jax.types import Array, ConfigError
 
 MOST_OPS = 100  # on an image, each a part of the program
 # The 14 of the RandAugment paper.
@@ -123,7 +123,7 @@ def apply(
     KdJaxError: the images are no u8 or have 2 or more than 3 channels, or an option does not fit.
   """
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-    raise KdJaxError(
+    raise ConfigError(
       f'strong augmentation takes images uint8[B, H, W, 1 or 3], not '
       f'{images.dtype}{list(images.shape)}'
       '; take grey or RGB images, or train without it'
@@ -183,18 +183,18 @@ def randaugment(
     fill: what comes into the image from outside.
   """
   if not 1 <= number <= MOST_OPS:
-    raise KdJaxError(
+    raise ConfigError(
       f'randaugment.number is the number of operations on an image, from 1 to {MOST_OPS}, not '
       f'{number}'
     )
   if level not in range(LEVELS):
-    raise KdJaxError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
+    raise ConfigError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
   if unknown := [op for op in ops if op not in LINEAR]:
-    raise KdJaxError(
+    raise ConfigError(
       f"randaugment.ops: there is no operation '{unknown[0]}'; there are {', '.join(LINEAR)}"
     )
   if not ops:
-    raise KdJaxError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
+    raise ConfigError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
 
   def policy(keys: Array, images: Array) -> Array:
     steps = randaugment_steps(keys, number=number, level=level, ops=ops)
@@ -244,7 +244,7 @@ def uda(
       None: CIFAR-10's.
   """
   if cutout_size < 1:
-    raise KdJaxError(
+    raise ConfigError(
       f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}'
     )
 
@@ -263,7 +263,7 @@ def cutout(size: int, *, fill: Fill = 0) -> Policy:
   becomes `fill`.
   """
   if size < 1:
-    raise KdJaxError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
+    raise ConfigError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
 
   def policy(keys: Array, images: Array) -> Array:
     batch, height, width, _ = images.shape

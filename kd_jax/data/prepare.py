@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError
+from kd_jax.types import DataError
 
 PREPARABLE = ('cifar10', 'cifar100')
 _CONNECT_SECONDS = 4.0
@@ -86,7 +86,7 @@ def explained(
   try:
     yield
   except ImportError as error:
-    raise KdJaxError(
+    raise DataError(
       f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on '
       f'a machine that has it'
     ) from error
@@ -101,7 +101,7 @@ def explained(
     if unless():
       return
     reason = one_line(error, at_most=1000)  # holds two long paths, and then what is wrong
-    raise KdJaxError(
+    raise DataError(
       f'cannot prepare {name} in {data_dir} ({reason}): mend that and try again'
     ) from error
 
@@ -117,7 +117,7 @@ def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
   """Raise KdJaxError where an archive is neither there nor to be had."""
   manual = _manual(url, data_dir)
   if not manual.exists() and (fault := _connection_fault(url)):
-    raise KdJaxError(
+    raise DataError(
       f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, '
       f'or give a '
       f'data_dir where {name} is prepared'
@@ -137,7 +137,7 @@ def _check_room(name: str, size: int, data_dir: pathlib.Path) -> None:
   place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
   free = shutil.disk_usage(place).free
   if size > free:
-    raise KdJaxError(
+    raise DataError(
       f'cannot download {name}: its archive takes {size / 1e9:.1f} GB, and {data_dir} has room for '
       f'{free / 1e9:.1f} GB; '
       'make room, or give a data_dir on a larger disk'

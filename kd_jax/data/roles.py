@@ -11,7 +11,7 @@ from kd_jax.data.feed import Part
 from kd_jax.data.sources import Dataset
 from kd_jax.data.splits import balanced_subset, hold_out
 from kd_jax.files import hashes
-from kd_jax.types import KdJaxError, Source
+from kd_jax.types import ConfigError, DataError, KdJaxError, Source
 
 
 class Roles(NamedTuple):
@@ -45,7 +45,7 @@ def assign(
     try:
       kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
     except KdJaxError as error:
-      raise KdJaxError(f'validation_examples: {error}') from error
+      raise ConfigError(f'validation_examples: {error}') from error
   if train_examples:
     kept = balanced_subset(dataset.train.label, kept, train_examples, seed=seed)
   everything = np.arange(len(dataset.test.label), dtype=np.int32)
@@ -78,7 +78,7 @@ def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
     }
     kept = kept[[digest not in held for digest in _digests(source, kept)]]
   if not len(kept):
-    raise KdJaxError(
+    raise DataError(
       f'every image of unlabelled_dataset {name} is validated or tested on, so that none is left '
       f'to learn from; choose '
       'another unlabelled_dataset'
@@ -95,7 +95,7 @@ def _digests(source: Source, index: np.ndarray) -> Iterator[str]:
 def check_channels(name: str, unlabelled: int, labelled: int) -> None:
   """Raise KdJaxError where unlabelled images have other channels than the labelled ones."""
   if unlabelled != labelled:
-    raise KdJaxError(
+    raise DataError(
       f'the images of unlabelled_dataset {name} have {unlabelled} channels, and those to train on '
       f'have {labelled}; '
       'choose another unlabelled_dataset'
@@ -136,7 +136,7 @@ def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
   # rounded first: a constant channel's is not quite 0
   deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).round(6)
   if not deviation.all():
-    raise KdJaxError(
+    raise DataError(
       'a colour channel is the same in every training pixel, so its standard deviation is 0; set '
       'mean and std'
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from kd_jax.data import folders, prepare, splits, stl10, tfds_reader
 from kd_jax.files import places
-from kd_jax.types import KdJaxError, Source
+from kd_jax.types import ConfigError, DataError, KdJaxError, Source
 
 
 class Dataset(NamedTuple):
@@ -66,7 +66,7 @@ def load(
     read = folders.read(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
     return Dataset(name, read.train, read.test, read.classes, read.validation, read.sha256)
   if image_size:
-    raise KdJaxError(
+    raise ConfigError(
       f"image_size is for folders of images, and '{name}' is none: its images keep their size; "
       f'leave image_size out'
     )
@@ -79,7 +79,7 @@ def load(
   builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
   classes = tfds_reader.class_names(builder)
   if not classes:
-    raise KdJaxError(
+    raise DataError(
       f"data set '{name}' has no feature 'label' with classes (its features: "
       f'{", ".join(sorted(builder.info.features))}'
       '): it can serve as unlabelled data only; choose an image-classification data set'
@@ -88,7 +88,7 @@ def load(
   sources = {}
   for split in ('train', test):
     if split not in builder.info.splits:
-      raise KdJaxError(
+      raise DataError(
         f"data set '{name}' has no split '{split}' (its splits: {', '.join(builder.info.splits)}): "
         f'training needs '
         "'train' and 'test' or 'validation'; choose another data set"
@@ -96,14 +96,14 @@ def load(
     sources[split] = tfds_reader.read_split(builder, split, cache_dir=cache_dir)
     label = sources[split].label
     if label.min() < 0 or label.max() >= len(classes):
-      raise KdJaxError(
+      raise DataError(
         f"split '{split}' of '{name}' has labels from {label.min()} to {label.max()}, outside its "
         f'{len(classes)} '
         'classes: choose a data set whose labels are public'
       )
   train_shape, test_shape = (sources[split].image.shape[1:] for split in ('train', test))
   if train_shape != test_shape:
-    raise KdJaxError(
+    raise DataError(
       f"data set '{name}' has training images of {_size(train_shape)} and test images of "
       f'{_size(test_shape)}: kd_jax '
       'needs one size; choose another data set'
@@ -151,7 +151,7 @@ def load_unlabelled(
     builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
     split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'
     if split not in builder.info.splits:
-      raise KdJaxError(
+      raise DataError(
         f"data set '{name}' has neither a split 'unlabelled' nor 'train' (its splits: "
         f'{", ".join(builder.info.splits)}'
         '): choose another data set'
@@ -226,7 +226,7 @@ def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
 def _checked_root(data_dir: str) -> pathlib.Path:
   root = _root(data_dir)
   if data_dir and not os.path.isdir(root):
-    raise KdJaxError(
+    raise DataError(
       f'the data directory {root} does not exist: create it, or give the one that holds your tfds '
       f'data'
     )
@@ -259,10 +259,10 @@ def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | Non
     places = [folder / config] if config else [folder, *sorted(_folders(folder))]
     found = [highest for place in places if (highest := _highest_version(place, version))]
   except PermissionError as error:
-    raise KdJaxError(f'{error.filename} may not be read: change its permissions') from error
+    raise DataError(f'{error.filename} may not be read: change its permissions') from error
   if len(found) > 1 and found[0].parent != folder:
     configs = [path.parent.name for path in found]
-    raise KdJaxError(
+    raise ConfigError(
       f'several configurations lie in {folder} ({", ".join(configs)}): name one, as in '
       f"'{folder.name}/{configs[0]}'"
     )
@@ -288,19 +288,19 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
   import tensorflow_datasets as tfds
 
   if base in _PREPARABLE:
-    return KdJaxError(
+    return DataError(
       f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without "
       f'version or '
       'configuration), or give the data_dir that holds it'
     )
   if base in tfds.list_builders(with_community_datasets=False):
-    return KdJaxError(
+    return DataError(
       f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only "
       f'{", ".join(_PREPARABLE[:-1])} and {_PREPARABLE[-1]}: where TensorFlow is installed, run: '
       f'tfds build {name} --data_dir={root} --file_format=array_record'
     )
   if os.path.isdir(root / base):
-    return KdJaxError(
+    return DataError(
       f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds"
     )
   return _unknown(name, root)
@@ -320,6 +320,6 @@ def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
     if close
     else 'see https://www.tensorflow.org/datasets/catalog/overview'
   )
-  return KdJaxError(
+  return ConfigError(
     f"unknown data set '{name}': no folder, not known to tfds, and not prepared in {root}; {hint}"
   )

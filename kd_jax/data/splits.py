@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError, DataError
 
 # Every run holds out the same images, whatever its own seed: results of several seeds are then
 # comparable.
@@ -28,12 +28,12 @@ def hold_out(labels: np.ndarray, count: int, *, classes: int) -> tuple[np.ndarra
     (kept, held): i32[N − count] and i32[count], indices into `labels`, each sorted.
 
   Raises:
-    KdJaxError: `count` is below `classes`, or would take the last example of a class; a label is
+    ConfigError: `count` is below `classes`, or would take the last example of a class; a label is
       out of range.
   """
   labels = np.asarray(labels, np.int64)
   if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-    raise KdJaxError(
+    raise DataError(
       f'cannot hold out examples: labels run from {labels.min()} to {labels.max()}, outside [0, '
       f'{classes}); '
       'hold out of a labelled data set'
@@ -62,20 +62,20 @@ def balanced_subset(
     i32[count], sorted: a subset of `indices`.
 
   Raises:
-    KdJaxError: `count` is below the number of classes or more than can be balanced; `seed` is
+    ConfigError: `count` is below the number of classes or more than can be balanced; `seed` is
       negative; an index is out of range or occurs twice.
   """
   labels, indices = np.asarray(labels, np.int64), np.asarray(indices, np.int64)
   if seed < 0:
-    raise KdJaxError(f'cannot choose a subset: the seed {seed} is negative; give 0 or above')
+    raise ConfigError(f'cannot choose a subset: the seed {seed} is negative; give 0 or above')
   if indices.size and not (indices.min() >= 0 and indices.max() < len(labels)):
-    raise KdJaxError(
+    raise ConfigError(
       f'cannot choose a subset: indices run from {indices.min()} to {indices.max()}, outside [0, '
       f'{len(labels)}); '
       'give indices into the labels'
     )
   if len(np.unique(indices)) != len(indices):
-    raise KdJaxError('cannot choose a subset: an index occurs twice; give each index once')
+    raise ConfigError('cannot choose a subset: an index occurs twice; give each index once')
   names, available = np.unique(labels[indices], return_counts=True)
   bits = np.random.PCG64(np.random.SeedSequence((_SUBSET_STREAM, seed)))
   return _draw(bits, labels, indices, count, names, available, 'choose')
@@ -84,9 +84,9 @@ def balanced_subset(
 def _draw(bits, labels, indices, count: int, names, available, verb: str) -> np.ndarray:
   """Draws `count` of `indices`; `available[i]` is how many of class `names[i]` may be drawn."""
   if not len(names):
-    raise KdJaxError(f'cannot {verb} {count} examples: there are none to choose from')
+    raise ConfigError(f'cannot {verb} {count} examples: there are none to choose from')
   if count < len(names):
-    raise KdJaxError(
+    raise ConfigError(
       f'cannot {verb} {count} examples of {len(names)} classes: a balanced set has at least one of '
       f'each class; '
       f'ask for {len(names)} or more'
@@ -95,7 +95,7 @@ def _draw(bits, labels, indices, count: int, names, available, verb: str) -> np.
   scarcest = int(available.min())
   most = len(names) * scarcest + int((available > scarcest).sum())
   if count > most:
-    raise KdJaxError(
+    raise ConfigError(
       f'cannot {verb} {count} examples, balanced over {len(names)} classes: at most {most} can be '
       f'had, as one class '
       f'has no more than {scarcest} to give; ask for fewer'

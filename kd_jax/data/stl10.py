@@ -58,7 +58,7 @@ def unlabelled(
     not be.
 
   Raises:
-    KdJaxError: the archive cannot be had, has another checksum or is damaged, or the arrays cannot
+    DataError: the archive cannot be had, has another checksum or is damaged, or the arrays cannot
       be kept.
   """
   return _split(root, 'unlabelled', side, download, cache_dir)

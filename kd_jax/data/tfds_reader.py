@@ -21,7 +21,7 @@ import numpy as np
 
 from kd_jax.data import decoded
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError, Source
+from kd_jax.types import DataError, Source
 
 _CHUNK = 256  # records that a thread decodes at a time: enough to hide its overhead
 _THREADS = min(4, os.cpu_count() or 1)
@@ -33,7 +33,7 @@ def open_folder(folder: pathlib.Path) -> Any:
   is not needed.
 
   Raises:
-    KdJaxError: the metadata cannot be read, or the data set does not hold 8-bit images under
+    DataError: the metadata cannot be read, or the data set does not hold 8-bit images under
       'image'.
   """
   import tensorflow_datasets as tfds
@@ -43,19 +43,19 @@ def open_folder(folder: pathlib.Path) -> Any:
     features = builder.info.features
   # damaged metadata surfaces as almost any error, and all of them mean the same
   except Exception as error:
-    raise KdJaxError(
+    raise DataError(
       f'cannot read the metadata in {folder} ({one_line(error)}): prepare the data set again'
     ) from error
   names = sorted(features) if isinstance(features, tfds.features.FeaturesDict) else []
   if 'image' not in names or not isinstance(features['image'], tfds.features.Image):
-    raise KdJaxError(
+    raise DataError(
       f"data set '{builder.name}' has no feature 'image' (its features: "
       f'{", ".join(names) or "none"}): choose an '
       'image-classification data set'
     )
   image = features['image']
   if image.np_dtype != np.uint8 or (image.shape[-1] or 3) not in _MODES:
-    raise KdJaxError(
+    raise DataError(
       f"data set '{builder.name}' stores images of {np.dtype(image.np_dtype)} with "
       f'{image.shape[-1]} channels: kd_jax '
       'reads 8-bit images of 1, 3 or 4 channels; choose another data set'
@@ -89,13 +89,13 @@ def read_split(builder: Any, split: str, *, cache_dir: str = '') -> Source:
       data set has none.
 
   Raises:
-    KdJaxError: a file is missing or damaged, a record cannot be decoded, images differ in size, or
+    DataError: a file is missing or damaged, a record cannot be decoded, images differ in size, or
       the decoded arrays cannot be kept.
   """
   folder = pathlib.Path(builder.data_path)
   count = builder.info.splits[split].num_examples
   if not count:
-    raise KdJaxError(f"split '{split}' in {folder} has no records: prepare the data set again")
+    raise DataError(f"split '{split}' in {folder} has no records: prepare the data set again")
   decode = functools.partial(_decode_split, builder, split, count)
   return decoded.mapped_or_decoded(folder, builder.name, split, count, decode, cache_dir=cache_dir)
 
@@ -123,7 +123,7 @@ def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Bloc
         shape = shape or images[0].shape
         for number, image in enumerate(images, start=done):
           if image.shape != shape:
-            raise KdJaxError(
+            raise DataError(
               f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} '
               f'is '
               f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set whose '
@@ -132,7 +132,7 @@ def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Bloc
         done += len(images)
         yield np.stack(images), np.asarray(labels, np.int32)
   if done != count:
-    raise KdJaxError(
+    raise DataError(
       f'{where} holds {done} records where its metadata says {count}: prepare the data set again'
     )
 
@@ -147,7 +147,7 @@ def _decode_record(record: bytes, mode: str, labelled: bool, where: str) -> tupl
       pixels = np.asarray(image.convert(mode))
     label = features['label'].int64_list.value[0] if labelled else -1
   except Exception as error:  # whatever a damaged picture makes its decoder raise
-    raise KdJaxError(
+    raise DataError(
       f'cannot decode {where} ({one_line(error)}): prepare the data set again'
     ) from error
   return pixels.reshape(*pixels.shape[:2], -1), label
@@ -165,7 +165,7 @@ def _records(builder: Any, split: str, where: str) -> Iterator[bytes]:
       yield from _tfrecords(pathlib.Path(path), where)
   else:
     found = ', '.join(sorted(format.value for format in formats)) or 'none named'
-    raise KdJaxError(
+    raise DataError(
       f'cannot read {where}: its format is {found}; prepare it as array_record or tfrecord'
     )
 
@@ -176,7 +176,7 @@ def _array_records(builder: Any, split: str, where: str) -> Iterator[bytes]:
   try:
     import array_record  # noqa: F401
   except ImportError as error:
-    raise KdJaxError(
+    raise DataError(
       f'cannot read {where}: the package array_record is not installed; install it, or, where it '
       f'has no wheel for this '
       'platform, prepare the data set with file_format=tfrecord'
@@ -189,7 +189,7 @@ def _array_records(builder: Any, split: str, where: str) -> Iterator[bytes]:
       records = source.__getitems__(list(numbers))
     except (RuntimeError, ValueError, IndexError) as error:
       number = next((number for number in numbers if not _readable(source, number)), start)
-      raise KdJaxError(
+      raise DataError(
         f'cannot read record {number} of {where} ({one_line(error)}): prepare the data set again'
       ) from error
     yield from records
@@ -218,18 +218,18 @@ def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
           return
         length, checksum = struct.unpack('<QI', header) if len(header) == 12 else (0, None)
         if checksum != _masked_crc32c(header[:8]):
-          raise KdJaxError(
+          raise DataError(
             f'cannot read record {number} of {path.name} (damaged), {where}: prepare the data again'
           )
         body = file.read(length + 4)
         if len(body) != length + 4:
-          raise KdJaxError(
+          raise DataError(
             f'cannot read record {number} of {path.name} (cut short), {where}: prepare the data '
             f'again'
           )
         yield body[:-4]
   except OSError as error:
-    raise KdJaxError(
+    raise DataError(
       f'cannot read {path} ({error.strerror}), {where}: prepare the data set again'
     ) from error
 

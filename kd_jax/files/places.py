@@ -30,7 +30,7 @@ def check_local(what: str, text: str | os.PathLike) -> None:
 
   Without this check a run would train for hours, and write into a local folder called `s3:`.
   """
-  from kd_jax.types import KdJaxError
+  from kd_jax.types import ConfigError
 
   if reason := refusal(what, text):
-    raise KdJaxError(reason)
+    raise ConfigError(reason)

@@ -68,7 +68,7 @@ def read(path: str | Path) -> Predictions | None:
 
 
 def write(path: str | Path, predictions: Predictions) -> None:
-  """Write the file atomically. Raise KdJaxError where the disk refuses."""
+  """Write the file atomically. Raise FileError where the disk refuses."""
   about = {
     'format': _FORMAT,
     'classes': predictions.classes,

@@ -20,7 +20,7 @@ from typing import Any
 
 from kd_jax.files import hashes, shapes
 from kd_jax.files.atomic import write_bytes
-from kd_jax.types import Damaged, KdJaxError
+from kd_jax.types import Damaged, FileError
 
 Row = Mapping[str, Any]
 _TERM = 'term/'
@@ -60,7 +60,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
   """Reads what write_history wrote: empty cells are left out, and the columns 'term/<name>' come
   back under 'terms'.
 
-  Raises KdJaxError where the file is missing or damaged.
+  Raises FileError where the file is missing or damaged.
   """
   lines = csv.reader(io.StringIO(_read_text(path), newline=''), strict=True)
   history = []
@@ -68,7 +68,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
     columns = next(lines, [])
     for cells in lines:
       if len(cells) != len(columns):
-        raise KdJaxError(
+        raise FileError(
           f"The history '{path}' is damaged: line {lines.line_num} has {len(cells)} cells and the "
           f'header '
           f'{len(columns)}; delete the line, or restore the file from a copy.'
@@ -77,7 +77,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
         _nest({name: _parse(cell) for name, cell in zip(columns, cells, strict=True) if cell})
       )
   except csv.Error as error:
-    raise KdJaxError(
+    raise FileError(
       f"The history '{path}' is damaged at line {lines.line_num} ({error}): restore it from a copy."
     ) from error
   return history
@@ -86,17 +86,17 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 def read_curves(path: str | Path) -> list[dict[str, Any]]:
   """Reads a history of numbers alone, with an epoch in each row.
 
-  Raises KdJaxError where it is not so.
+  Raises FileError where it is not so.
   """
   history = read_history(path)
   for number, row in enumerate(history, 2):
     if not isinstance(row.get('epoch'), int):
-      raise KdJaxError(f'{path} is damaged (a line has no epoch): restore it from a copy')
+      raise FileError(f'{path} is damaged (a line has no epoch): restore it from a copy')
     for name, value in flatten(row).items():
       if not shapes.is_number(value) and not (
         isinstance(value, float) and not math.isfinite(value)
       ):
-        raise KdJaxError(
+        raise FileError(
           f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from "
           f'a copy'
         )
@@ -118,7 +118,7 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
   """Reads a JSON file.
 
-  Raises KdJaxError where it is missing, damaged or holds NaN, which is not JSON.
+  Raises FileError where it is missing, damaged or holds NaN, which is not JSON.
   """
   try:
     return json.loads(_read_text(path), parse_constant=_refuse_constant)
@@ -138,7 +138,7 @@ def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
 def read_sealed(path: str | Path) -> dict[str, Any]:
   """Reads what `write_sealed` wrote, without the hash.
 
-  Raises KdJaxError where it is missing, Damaged where a bit has changed.
+  Raises FileError where it is missing, Damaged where a bit has changed.
   """
   content = read_json(path)
   sealed = content.pop('sha256', None) if isinstance(content, dict) else None
@@ -151,17 +151,17 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
-  """Reads a JSON object. Raises KdJaxError as `read_json`, and where it is none."""
+  """Reads a JSON object. Raises FileError as `read_json`, and where it is none."""
   found = read_json(path)
   if not isinstance(found, dict):
-    raise KdJaxError(f'{path} is damaged (it is no JSON object): restore it from a copy')
+    raise FileError(f'{path} is damaged (it is no JSON object): restore it from a copy')
   return found
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:
   """Reads results.json, [] where there is none.
 
-  Raises KdJaxError where it is no list of objects.
+  Raises FileError where it is no list of objects.
   """
   results = read_json(path) if os.path.exists(path) else []
   shapes.check(path, results, [{}], 'delete it, or move it away, and run again, which rewrites it')
@@ -172,7 +172,7 @@ def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]
   """Adds rows to results.json, a list of objects, and returns the whole list.
 
   A row replaces, in its place, the one with the same 'name' and 'seed'; new rows go to the end; all
-  others stay. Raises KdJaxError where the file exists and is not a list of objects: results are
+  others stay. Raises FileError where the file exists and is not a list of objects: results are
   never overwritten by accident.
   """
   results = read_results(path)
@@ -192,7 +192,7 @@ def _read_text(path: str | Path) -> str:
   try:
     return Path(path).read_bytes().decode()
   except OSError as error:
-    raise KdJaxError(
+    raise FileError(
       f"The file '{path}' cannot be read ({error.strerror or error}): check the path."
     ) from error
   except UnicodeDecodeError as error:

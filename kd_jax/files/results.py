@@ -23,7 +23,7 @@ def read(path: str | Path, *, required: tuple[str, ...] = (), remedy: str) -> li
     remedy: what to do about a damaged file.
 
   Raises:
-    KdJaxError: the file is damaged.
+    FileError: the file is damaged.
   """
   rows, shape = records.read_results(path), shapes.of(ResultRow, required=required)
   shapes.check(path, rows, [{name: shape[name] for name in _NAMES}], remedy)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kd_jax.files import records, results
 from kd_jax.files.records import Row
-from kd_jax.types import KdJaxError, ResultRow
+from kd_jax.types import FileError, ResultRow
 
 _REQUIRED = ('role', 'method', 'student', 'test_accuracy')
 _REMEDY = 'delete it and give the command of the run again, which rewrites it'
@@ -54,14 +54,14 @@ def read(path: str | Path) -> RunRecords:
   """Read a folder.
 
   Raises:
-    KdJaxError: it holds no run, or one that is not finished, or a file of it is damaged.
+    FileError: it holds no run, or one that is not finished, or a file of it is damaged.
   """
   path = Path(path)
   if not is_run(path):
-    raise KdJaxError(f'{path} holds no run (no config.json is there); give the --workdir of a run')
+    raise FileError(f'{path} holds no run (no config.json is there); give the --workdir of a run')
   rows = results.read(path / 'results.json', required=_REQUIRED, remedy=_REMEDY)
   if not any(row.role == 'student' for row in rows):
-    raise KdJaxError(
+    raise FileError(
       f'the run in {path} is not finished: results.json has no student yet; give its command '
       f'again, which goes on with it'
     )

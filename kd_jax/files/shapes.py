@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kd_jax.types import KdJaxError, Share
+from kd_jax.types import FileError, Share
 
 _LARGEST = 1e100  # kd_jax writes no larger number, and sums of some would overflow
 
@@ -42,9 +42,9 @@ def _of(hint: Any) -> Shape:
 
 
 def check(path: str | Path, value: Any, shape: Shape, remedy: str) -> None:
-  """Raise KdJaxError where the content of a file has not the shape; `remedy` says what to do."""
+  """Raise FileError where the content of a file has not the shape; `remedy` says what to do."""
   if fault := mismatch(value, shape):
-    raise KdJaxError(f'{path} is damaged ({fault}): {remedy}')
+    raise FileError(f'{path} is damaged ({fault}): {remedy}')
 
 
 def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:

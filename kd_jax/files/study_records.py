@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax.files import records, results, shapes
-from kd_jax.types import KdJaxError, ResultRow
+from kd_jax.types import FileError, ResultRow
 
 Rows = Mapping[str, list[ResultRow]]  # by the study's row
 _REMEDY = 'run the study again, which rewrites it'
@@ -70,17 +70,17 @@ def is_study(path: str | Path) -> bool:
 
 
 def read(path: str | Path) -> StudyRecords:
-  """Read a folder. Raise KdJaxError where it holds no study, or a file of it is damaged."""
+  """Read a folder. Raise FileError where it holds no study, or a file of it is damaged."""
   path = Path(path)
   if not is_study(path):
-    raise KdJaxError(
+    raise FileError(
       f'{path} holds no study (no study.json is there); give the --workdir of a study, such as '
       f'configs/paper/digits.py'
     )
   about = records.read_json(path / 'study.json')
   shapes.check(path / 'study.json', about, _STUDY, _REMEDY)
   if fault := _fault(about):
-    raise KdJaxError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
+    raise FileError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
   study = StudyRecords(path, about, {}, {})
   return study._replace(results=_rows(study, 'results.json'), sweeps=_rows(study, 'sweeps.json'))
 

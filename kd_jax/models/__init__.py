@@ -17,7 +17,8 @@ from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import (
   Array,
-  KdJaxError,
+  ConfigError,
+  FileError,
   LogitsOnly,
   Network,
   NetworkSpec,
@@ -86,14 +87,14 @@ def build(spec: NetworkSpec) -> Network:
   if custom.is_own(spec.name):
     return custom.build(spec)
   if spec.name not in MODELS:
-    raise KdJaxError(
+    raise ConfigError(
       f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
       'and your own as package.module:factory'
     )
   maker = MODELS[spec.name]
   if maker.func is wide_resnet:
     if spec.relu_placement != 'block':
-      raise KdJaxError(
+      raise ConfigError(
         f'{spec.name} is a pre-activation network, whose ReLUs have one place: relu_placement '
         f"'{spec.relu_placement}' does not apply; use 'block'"
       )
@@ -101,7 +102,7 @@ def build(spec: NetworkSpec) -> Network:
   else:
     needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
   if min(spec.image_shape[:2]) < needed:
-    raise KdJaxError(
+    raise ConfigError(
       f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
       f'{spec.image_shape[0]}×{spec.image_shape[1]}; use a thin_resnet or wrn, which pool globally'
     )
@@ -152,7 +153,7 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
     )
     if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):
       there, here = (found.get(odd[0], 'missing') for found in (theirs, ours))
-      raise KdJaxError(
+      raise FileError(
         f'the weights in {where} are not those of {spec.name} as it is now: {odd[0]} is {there} '
         f'there and {here} here; '
         'bring its code back, or train it again'
@@ -167,7 +168,7 @@ def changed(network: Network, changes: Mapping[str, str]) -> Network:
   """
   name = network.spec.name
   if changes and not is_known(name):
-    raise KdJaxError(
+    raise ConfigError(
       f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
       f'another recipe'
     )

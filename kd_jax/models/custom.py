@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree
+from kd_jax.types import ConfigError, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
 _COLLECTIONS = ('params', 'batch_stats')
@@ -48,7 +48,7 @@ def is_name(name: str) -> bool:
 def is_own(name: str) -> bool:
   """Whether a network's name is that of a factory. Raises KdJaxError where it only looks so."""
   if ':' in name and not is_name(name):
-    raise KdJaxError(
+    raise ConfigError(
       f"'{name}' is no name of an own network: write package.module:factory, such as "
       f'my_networks:small'
     )
@@ -63,7 +63,7 @@ def build(spec: NetworkSpec) -> Network:
     KdJaxError: the factory cannot be had, or what it makes is not what this module's text asks for.
   """
   if spec.relu_placement != 'block':
-    raise KdJaxError(
+    raise ConfigError(
       f'{spec.name} is an own network, whose ReLUs stand where it puts them: relu_placement '
       f"'{spec.relu_placement}', of "
       "the configuration or a recipe, does not apply to it; use 'block', or another recipe"
@@ -72,7 +72,7 @@ def build(spec: NetworkSpec) -> Network:
   try:
     inspect.signature(factory).bind(spec)
   except TypeError as error:
-    raise KdJaxError(
+    raise ConfigError(
       f'{spec.name} cannot be called with a NetworkSpec alone ({error}): write def factory(spec) '
       f'-> Network'
     ) from error
@@ -101,24 +101,24 @@ def _factory(name: str) -> Callable[..., Any]:
     missing = (
       f"its import of '{error.name}'" if error.name and not module.startswith(error.name) else 'it'
     )
-    raise KdJaxError(
+    raise ConfigError(
       f"the network {name} cannot be had: {missing} was not found in {os.getcwd()} or on Python's "
       f'path; start from the '
       f'folder in which {module.split(".")[0]} lies, or set PYTHONPATH'
     ) from error
   except Exception as error:  # the user's code may raise anything
-    raise KdJaxError(f'the network {name} cannot be imported: {_line(error)}') from error
+    raise ConfigError(f'the network {name} cannot be imported: {_line(error)}') from error
   if not hasattr(found, attribute):
     made_there = [
       n for n, v in vars(found).items() if inspect.isfunction(v) and v.__module__ == module
     ]
-    raise KdJaxError(
+    raise ConfigError(
       f"{module} ({found.__file__}) has no '{attribute}'; its functions are "
       f'{", ".join(made_there) or "none"}'
     )
   factory = getattr(found, attribute)
   if not callable(factory):
-    raise KdJaxError(
+    raise ConfigError(
       f'{name} is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network'
     )
   return factory
@@ -264,11 +264,11 @@ def _tried(name: str, what: str, function: Callable[[], Any]) -> Any:
   except KdJaxError:
     raise
   except Exception as error:  # the user's code may raise anything
-    raise KdJaxError(f'the network {name} {what}: {_line(error)}') from error
+    raise ConfigError(f'the network {name} {what}: {_line(error)}') from error
 
 
 def _fault(spec: NetworkSpec, what: str) -> KdJaxError:
-  return KdJaxError(f'the network {spec.name} {what} (see kd_jax/models/custom.py)')
+  return ConfigError(f'the network {spec.name} {what} (see kd_jax/models/custom.py)')
 
 
 def _line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from kd_jax.files import hashes
 from kd_jax.text import one_line
-from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Trained
+from kd_jax.types import Array, ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
 
 _PLATFORMS = {'gpu': ('cuda', 'rocm')}  # jax's name for a backend → those that an export may be for
 
@@ -34,7 +34,7 @@ class Exported(nn.Module):
 
   def __call__(self, image: Array, *, train: bool) -> LogitsOnly:
     if train:
-      raise KdJaxError(
+      raise ConfigError(
         'an exported function is as it was exported, and cannot run on the statistics of a batch: '
         'take '
         'teacher_statistics=running'
@@ -55,21 +55,21 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   try:
     data = path.read_bytes()
   except OSError as error:
-    raise KdJaxError(
+    raise FileError(
       f'{path} cannot be read ({error.strerror}): change its permissions, or give another file'
     ) from error
   try:
     function = jax.export.deserialize(bytearray(data))
   except Exception as error:  # whatever the bytes of another kind of file make the library raise
     text = f'{type(error).__name__}: {one_line(error)}'
-    raise KdJaxError(
+    raise FileError(
       f'{path} cannot be read as a function of jax.export ({text}): export it anew, with a jax no '
       f'newer than '
       f'{jax.__version__}'
     ) from error
   backend = jax.default_backend()
   if not set(_PLATFORMS.get(backend, (backend,))) & set(function.platforms):
-    raise KdJaxError(
+    raise FileError(
       f'{path} was exported for {", ".join(function.platforms)}, and this machine computes on '
       f'{backend}: export it with '
       f'platforms=[…] for both'
@@ -89,12 +89,12 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
     and jnp.issubdtype(given[0].dtype, jnp.floating)
   )
   if not fits:
-    raise KdJaxError(
+    raise FileError(
       f'{path} maps {shown}, and this run needs {wanted}: export such a function, or choose the '
       f'data that it is for'
     )
   if isinstance(taken[0].shape[0], int):
-    raise KdJaxError(
+    raise FileError(
       f'{path} is for {taken[0].shape[0]} images at a time: export it for any number, '
       f"jax.export.symbolic_shape('b, …')"
     )

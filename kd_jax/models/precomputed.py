@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax.files import atomic, hashes
-from kd_jax.types import Array, KdJaxError, LogitsOnly, Network, NetworkSpec, Trained
+from kd_jax.types import Array, ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
 
 SUFFIX = '.npz'
 _FIELDS = {
@@ -41,7 +41,7 @@ class Table(nn.Module):
   @nn.compact
   def __call__(self, image: Array, *, train: bool) -> LogitsOnly:
     if train:
-      raise KdJaxError(
+      raise ConfigError(
         'precomputed logits are as they were computed, and cannot depend on the statistics of a '
         'batch: take '
         'teacher_statistics=running'
@@ -123,7 +123,7 @@ def write(
     with atomic.opened(path) as file:
       np.savez(file, **{name: fields[name].astype(kind) for name, (kind, _) in _FIELDS.items()})
   except OSError as error:
-    raise KdJaxError(
+    raise FileError(
       f'{path} cannot be written ({error.strerror or error}): free some space, or choose another '
       f'place'
     ) from error
@@ -141,7 +141,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
       fields = {name: stored[name] for name in _FIELDS}
   # whatever the bytes of another kind of file make NumPy, zipfile and zlib raise
   except Exception as error:
-    raise KdJaxError(
+    raise FileError(
       f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it '
       f'with '
       'kd_jax.tables.write'
@@ -151,19 +151,19 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
     (array.dtype, array.ndim) != kind
     for array, kind in zip(fields.values(), _FIELDS.values(), strict=True)
   ):
-    raise KdJaxError(
+    raise FileError(
       f'{path} holds other arrays than a table of precomputed logits does: write it with '
       f'kd_jax.tables.write'
     )
   if (tuple(shape), logits.shape[1]) != (tuple(image_shape), classes):
-    raise KdJaxError(
+    raise FileError(
       f'{path} is for images of {tuple(map(int, shape))} and {logits.shape[1]} classes, and this '
       f'run has '
       f'{tuple(image_shape)} and {classes}: compute it for this data'
     )
   order = words(fingerprints) if fingerprints.shape == (len(logits), 2) else np.zeros(2, np.uint64)
   if not len(logits) or not (order[1:] > order[:-1]).all() or not np.isfinite(logits).all():
-    raise KdJaxError(
+    raise FileError(
       f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with '
       f'kd_jax.tables.write'
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 
 WEIGHTS = ('raw', 'ema')
 # what no weight says, and no key changes
@@ -68,7 +68,7 @@ def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:
   """
   found = copies(checkpoint)
   if weights == 'ema' and 'ema' not in found:
-    raise KdJaxError(
+    raise FileError(
       f'it holds no moving average (EMA) of its weights, which would lie under {", ".join(_EMA)}; '
       f'take the raw ones'
     )

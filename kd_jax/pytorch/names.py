@@ -31,7 +31,7 @@ from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.specs import IMAGE_SHAPE, canonical, note_of, spec_from_state, stated_spec
 from kd_jax.pytorch.writer import write
-from kd_jax.types import KdJaxError, Network, NetworkSpec, Path, PyTree
+from kd_jax.types import FileError, KdJaxError, Network, NetworkSpec, Path, PyTree
 
 _MODULES = {
   'stem_conv': 'conv1',
@@ -68,7 +68,7 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   wanted = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
   faults = _differences({name: array.shape for name, array in state.items()}, wanted)
   if faults:
-    raise KdJaxError(
+    raise FileError(
       f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
       f'are of'
     )
@@ -92,7 +92,7 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
   )
   faults = _differences(found, wanted)
   if faults:
-    raise KdJaxError(
+    raise FileError(
       f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were '
       f'trained with'
     )
@@ -142,20 +142,20 @@ def import_file(
       )
       spec = spec._replace(**unstated)
       if len(spec.mean) not in (0, spec.image_shape[2]):
-        raise KdJaxError(
+        raise FileError(
           f'{len(spec.mean)} values of mean and std are given, and its images have '
           f'{spec.image_shape[2]} channels'
         )
     else:
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
-        raise KdJaxError(
+        raise FileError(
           f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; '
           f'ask for what it holds'
         )
       spec = spec._replace(image_shape=tuple(image_shape or spec.image_shape))
     return spec, to_flax(state, models.build(spec))
   except KdJaxError as fault:
-    raise KdJaxError(f'{str(path)!r} cannot be imported: {fault}') from None
+    raise FileError(f'{str(path)!r} cannot be imported: {fault}') from None
 
 
 def facts(path: str | os.PathLike) -> Facts:
@@ -229,14 +229,14 @@ def _to_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
   if array.dtype.kind != 'f':
-    raise KdJaxError(
+    raise FileError(
       f'{name} is of type {array.dtype}, where weights are floats; save the network before '
       f'quantising it'
     )
   with np.errstate(over='ignore', under='ignore'):  # an overflow shows in the next line
     converted = array.astype(dtype)
   if not np.isfinite(converted).all():
-    raise KdJaxError(
+    raise FileError(
       f'{name} holds values that are infinite or NaN; its training diverged or the file is '
       f'damaged: take another'
     )

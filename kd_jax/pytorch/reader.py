@@ -20,7 +20,7 @@ import numpy as np
 
 from kd_jax.pytorch.pickles import run
 from kd_jax.pytorch.values import SAVE_ALONE, Storage, Tensor, Unreadable
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_VERSION = 1001
@@ -62,9 +62,9 @@ def read(path: str | os.PathLike) -> dict:
       return _read_stream(data)
     raise _of_another_kind(str(path), data)
   except Unreadable as fault:
-    raise KdJaxError(f'{str(path)!r} cannot be read as a PyTorch checkpoint: {fault}') from None
+    raise FileError(f'{str(path)!r} cannot be read as a PyTorch checkpoint: {fault}') from None
   except OSError as fault:
-    raise KdJaxError(
+    raise FileError(
       f'{str(path)!r} cannot be read: {fault.strerror}; check the path and its permissions'
     ) from None
 

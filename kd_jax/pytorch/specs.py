@@ -14,7 +14,7 @@ import numpy as np
 from kd_jax import models
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.pytorch import contents as torch_contents
-from kd_jax.types import KdJaxError, NetworkSpec
+from kd_jax.types import FileError, NetworkSpec
 
 NOTE = 'kd_jax_network'  # the entry of an exported checkpoint that states its NetworkSpec, as JSON
 IMAGE_SHAPE = (32, 32, 3)
@@ -49,7 +49,7 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}
   renamed = {_respelt(name): array for name, array in state.items()}
   if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):
-    raise KdJaxError(
+    raise FileError(
       'there is no state dict of one network: it needs arrays named ….weight, each once; '
       "save {'model_state_dict': model.state_dict()}"
     )
@@ -83,14 +83,14 @@ def spec_from_state(
   state, published = canonical(state)
   head = state.get('linear.weight')
   if head is None or head.ndim != 2 or not head.size:
-    raise KdJaxError(
+    raise FileError(
       'the weights have no classifier: a dense layer named linear or fc is needed; '
       'save the whole network, not its body alone'
     )
   if name is None:
     name = _recognise(state)
   elif name not in models.MODELS:
-    raise KdJaxError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
+    raise FileError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
   if classes is None:
     classes = head.shape[0]
   spec = NetworkSpec(name, classes, tuple(image_shape))
@@ -120,7 +120,7 @@ def _recognise(state: Mapping[str, np.ndarray]) -> str:
   for name in models.MODELS:
     if _signature(name) == signature:
       return name
-  raise KdJaxError(
+  raise FileError(
     f'the weights are of no network known here: a stem of {stem} filters, stages of '
     f'{_brief(blocks)} '
     f'blocks with {_brief(widths)} filters; known are the rows of kd_jax.models.MODELS'
@@ -178,7 +178,7 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
   except (ValueError, TypeError, RecursionError, OverflowError):
     sound = False
   if not sound:
-    raise KdJaxError(
+    raise FileError(
       f'its entry {NOTE!r} describes no network of this version; '
       'export it again, or remove the entry and import by the names of the weights'
     )

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from kd_jax.files.atomic import write_bytes
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 
 _STORAGES = {
   'float64': 'Double',
@@ -48,12 +48,12 @@ def write(
     notes: further entries of the checkpoint, each a text.
 
   Raises:
-    KdJaxError: an array has a type that PyTorch has not, or the file cannot be written.
+    FileError: an array has a type that PyTorch has not, or the file cannot be written.
   """
   arrays = {name: np.asarray(array) for name, array in state.items()}
   for name, array in arrays.items():
     if array.dtype.name not in _STORAGES:
-      raise KdJaxError(
+      raise FileError(
         f'{name} cannot be written for PyTorch: its type is {array.dtype.name}; convert it to '
         f'float32 first'
       )

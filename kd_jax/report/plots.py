@@ -17,7 +17,7 @@ from kd_jax.files.records import Row, write_bytes
 from kd_jax.report import bars, colours
 from kd_jax.report.labels import percent_tick, shortened
 from kd_jax.report.tables import percent
-from kd_jax.types import KdJaxError, ResultRow
+from kd_jax.types import FileError, ResultRow
 
 Histories = Mapping[str, Sequence[Row]]
 
@@ -76,7 +76,7 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
   """
   histories = {name: rows for name, rows in histories.items() if rows}
   if not histories:
-    raise KdJaxError(
+    raise FileError(
       f"There is nothing to draw in '{path_png}': no phase has finished an epoch; train for one."
     )
   panels = 3 if has_terms(histories) else 2
@@ -109,7 +109,7 @@ def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
     if _finite(row.test_accuracy):
       named.setdefault(row.name, []).append(row)
   if not named:
-    raise KdJaxError(
+    raise FileError(
       f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one."
     )
   with _figure(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:

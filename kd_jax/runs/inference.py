@@ -22,7 +22,7 @@ from kd_jax.measures import analysis
 from kd_jax.runs import inputs, teachers
 from kd_jax.runs.assembly import Say, logits
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, NetworkSpec, ResultRow, Trained
+from kd_jax.types import ConfigError, FileError, KdJaxError, NetworkSpec, ResultRow, Trained
 
 
 def predict(
@@ -45,7 +45,7 @@ def predict(
   try:
     config = configuration.from_json(of.config)
   except KdJaxError as error:
-    raise KdJaxError(
+    raise FileError(
       f'{of.path / "config.json"} is no configuration of this kd_jax: {error}'
     ) from error
   # a cache that is not there may be of another machine
@@ -137,11 +137,11 @@ def _load(of: RunRecords, row: ResultRow, config: Config, dataset: sources.Datas
       config, wanted, classes=dataset.classes, training=inputs.training(config, dataset)
     )
     if row.name not in found:
-      raise KdJaxError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
+      raise ConfigError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
     return found[row.name]
   spec, variables, _ = load_network(of.path / 'networks' / row.name)
   if (spec.classes, tuple(spec.image_shape)) != (len(dataset.classes), shape):
-    raise KdJaxError(
+    raise FileError(
       f'it is for {spec.classes} classes and images of {spec.image_shape}, and those of '
       f'{config.dataset} are '
       f'{len(dataset.classes)} and {shape}'

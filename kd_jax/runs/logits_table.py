@@ -31,7 +31,7 @@ from kd_jax.data.feed import Part
 from kd_jax.models import precomputed
 from kd_jax.runs import inputs as of_run
 from kd_jax.text import Ticker
-from kd_jax.types import Array, KdJaxError, Phase, Trained
+from kd_jax.types import Array, ConfigError, DataError, FileError, Phase, Trained
 
 _BATCH = 256  # pictures
 _COUNTABLE = {'weak', 'none'}  # augmentations with few enough views
@@ -76,7 +76,7 @@ def write(
   """
   path, config = Path(path), configuration.resolve(configuration.default(**keys))
   if path.suffix != precomputed.SUFFIX:
-    raise KdJaxError(
+    raise ConfigError(
       f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}"
     )
   dataset, parts = of_run.labelled(config)
@@ -86,7 +86,7 @@ def write(
   for images in itertools.chain.from_iterable(map(pictures, shown)):
     computed = np.asarray(logits(images), np.float32)
     if computed.shape != (len(images), len(dataset.classes)) or not np.isfinite(computed).all():
-      raise KdJaxError(
+      raise DataError(
         f'the function returned {computed.shape} for {len(images)} pictures, or numbers that are '
         f'not finite: it has to '
         f'return finite logits [b, {len(dataset.classes)}], for the classes of {config.dataset}'
@@ -111,13 +111,13 @@ def check(
     if not set(tables) & set(phase.teachers):
       continue
     if odd := [text for text in phase.method.views.values() if text not in _COUNTABLE]:
-      raise KdJaxError(
+      raise ConfigError(
         f"{phase.method_name} shows its teacher images under '{odd[0]}', whose views no table can "
         f'hold: give the '
         'teacher itself, or choose a method such as kd'
       )
     if odd := sorted(set(phase.shares) - {'train'}):
-      raise KdJaxError(
+      raise ConfigError(
         f'{phase.method_name} shows its teacher {odd[0]} images, which a table of logits does not '
         f'hold: give the '
         'teacher itself, or choose a method such as kd'
@@ -129,7 +129,7 @@ def check(
         for prints in map(precomputed.fingerprint, pictures(shown))
       )
       if missing:
-        raise KdJaxError(
+        raise FileError(
           f'{trained.network.spec.name} lacks {missing:,} of the {shown.count:,} pictures of '
           f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew '
           f'with the same '

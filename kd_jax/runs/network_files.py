@@ -17,7 +17,7 @@ from kd_jax.files.kinds import EXPORTS, PYTORCH, UNREAD
 from kd_jax.files.networks import is_network, load_network
 from kd_jax.pytorch import contents as torch_contents
 from kd_jax.pytorch import names as torch_names
-from kd_jax.types import KdJaxError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, NetworkSpec, Trained
 
 
 class Found(NamedTuple):
@@ -53,12 +53,12 @@ def find(
   """
   path = Path(os.path.expanduser(path))
   if not os.path.exists(path):
-    raise KdJaxError(f'{path} does not exist or may not be read; {instead(path)}')
+    raise FileError(f'{path} does not exist or may not be read; {instead(path)}')
   if path.is_file():
     return _of_pytorch(path, unstated, weights)
   given = [*unstated, *(['weights'] if weights != 'raw' else [])]
   if given:
-    raise KdJaxError(
+    raise ConfigError(
       f'{given[0]} is for a PyTorch checkpoint that does not state it, and {path} is none: leave '
       f'it out'
     )
@@ -113,12 +113,12 @@ def instead(
 
 def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
   if path.suffix not in (*PYTORCH, *UNREAD):
-    raise KdJaxError(
+    raise FileError(
       f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file'
     )
   stated = torch_names.facts(path)
   if stated.whole and unstated:
-    raise KdJaxError(
+    raise ConfigError(
       f'{next(iter(unstated))} is for a PyTorch checkpoint that does not state it, and {path} '
       f'does: leave it out'
     )
@@ -160,13 +160,13 @@ def locate(path: Path) -> Path:
     return path / 'networks' / 'student'
   inside = all_in(path)
   if os.path.exists(path / 'study.json'):
-    raise KdJaxError(
+    raise FileError(
       f'{path} holds a study, which has many networks; name one of the folders under its '
       f'phases/{_of_rows(path)}'
     )
   if os.path.exists(path / 'config.json'):
     there = f', such as {inside[-1]}' if inside else ', once there is one'
-    raise KdJaxError(
+    raise FileError(
       f'the run in {path} is not finished: it has no networks/student yet; the command that '
       f'started it goes on with '
       f'it; or name one of the folders under its networks/{there}'
@@ -174,10 +174,10 @@ def locate(path: Path) -> Path:
   if len(inside) == 1:  # of a study's phase
     return inside[0]
   if inside:
-    raise KdJaxError(
+    raise FileError(
       f'{path} holds {len(inside)} networks; name one: {", ".join(str(child) for child in inside)}'
     )
-  raise KdJaxError(
+  raise FileError(
     f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a '
     f'folder under its networks/'
   )
@@ -222,7 +222,7 @@ def described(path: Path) -> Mapping[str, Any] | None:
   found = records.read_object(beside)
   shapes.check(beside, found, {'sha256': str, 'classes': [str]}, 'export again')
   if found.get('sha256') != hashes.of_file(path):
-    raise KdJaxError(
+    raise FileError(
       f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '
       'were mixed up; export again'
     )

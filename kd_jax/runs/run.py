@@ -25,7 +25,7 @@ from kd_jax.runs import assembly, inputs, logits_table, teachers, training, work
 from kd_jax.runs.assembly import Context, Say, Student
 from kd_jax.train import loop, memory, parallel
 from kd_jax.train.programs import Programs
-from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
+from kd_jax.types import Batch, ConfigError, NetworkSpec, Phase, PyTree, Source, Trained
 
 # Windows lacks the last
 STOPS = tuple(
@@ -177,7 +177,7 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())
     if phase.epochs * (steps := assembly.steps_per_epoch(prepared.parts, phase)) >= 2**31:
-      raise KdJaxError(
+      raise ConfigError(
         f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower '
         f'epochs'
       )
@@ -235,7 +235,7 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
   image_shape, classes = dataset.train.image.shape[1:], len(dataset.classes)
   mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
   if len(mean) != image_shape[-1]:
-    raise KdJaxError(
+    raise ConfigError(
       f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} '
       f'channels'
     )

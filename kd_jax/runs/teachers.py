@@ -18,7 +18,7 @@ from kd_jax.models import exported, precomputed
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch.contents import Facts
 from kd_jax.runs import network_files, teacher_fit
-from kd_jax.types import KdJaxError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, NetworkSpec, Trained
 
 # programs of other runtimes
 _NO_TEACHERS = {suffixes[0] for suffixes in EXPORTS.values()} - set(JAX_EXPORTS)
@@ -44,7 +44,7 @@ def load(
   places = _places(config)
   stated = stated_of_teacher(config)
   if places and stated.get('teacher_mean') and len(config.teacher_mean) != wanted.image_shape[2]:
-    raise KdJaxError(
+    raise ConfigError(
       f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of '
       f'{config.dataset} have '
       f'{wanted.image_shape[2]} channels'
@@ -60,7 +60,7 @@ def load(
   open_ones = [name for name, place in places.items() if not _states_itself(place)]
   of_specs = [key for key in stated if key != 'teacher_weights']
   if places and of_specs and not open_ones:
-    raise KdJaxError(
+    raise ConfigError(
       f'{of_specs[0]} is for a .pth that does not state it, and teacher_checkpoint '
       f'{config.teacher_checkpoint} '
       'is none: take it out'
@@ -93,7 +93,7 @@ def _places(config: Config) -> dict[str, Path]:
   if not most:
     return {}
   if len(paths) > most:
-    raise KdJaxError(
+    raise ConfigError(
       f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns "
       f'from {most}; name '
       'fewer, or choose another method'
@@ -118,7 +118,7 @@ def _averaged(config: Config, places: Mapping[str, Path]) -> list[str]:
     if _is_pytorch(place) and 'ema' in torch_names.facts(place).copies
   ]
   if not found:
-    raise KdJaxError(
+    raise ConfigError(
       f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no "
       f'moving averages (EMA) of '
       'weights: take it out'
@@ -143,7 +143,7 @@ def _one(
     what = (
       network_files.instead(path, otherwise=forms) if path.suffix not in _NO_TEACHERS else forms
     )
-    raise KdJaxError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
+    raise FileError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
   if path.is_dir():
     spec, variables, info = load_network(network_files.locate(path))
     _check_order(path, info.get('classes', []), classes)
@@ -168,7 +168,7 @@ def _one(
     ('for images of ', wanted.image_shape, tuple(spec.image_shape)),
   ):
     if ours != theirs:
-      raise KdJaxError(
+      raise FileError(
         f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; '
         f'{_others(path)}choose another file, '
         'or set teacher or dataset to match'
@@ -202,7 +202,7 @@ def _check_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> No
     theirs, ours = ([spelt(name) for name in names] for names in (known, classes))
     if theirs == ours or sorted(theirs) != sorted(ours):
       continue
-    raise KdJaxError(
+    raise FileError(
       f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) '
       f'than this run '
       f'({", ".join(classes[:5])}…); train a teacher on this data'

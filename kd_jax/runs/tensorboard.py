@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_jax.files.records import flatten
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 
 
 class TensorBoard:
@@ -78,7 +78,7 @@ class TensorBoard:
     try:
       yield
     except OSError as error:
-      raise KdJaxError(
+      raise FileError(
         f"TensorBoard events cannot be written to '{self._place}' ({error.strerror or error}): "
         'free some space, or choose another folder.'
       ) from error

@@ -30,14 +30,14 @@ from kd_jax import __version__
 from kd_jax.config import Config, difference
 from kd_jax.files import locks, places, records, shapes
 from kd_jax.methods import came_later
-from kd_jax.types import KdJaxError, Phase
+from kd_jax.types import FileError, Phase
 
 METHODS = 'methods.json'
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets')
 
 
 def check(folder: str | os.PathLike) -> None:
-  """Raise KdJaxError where no run can live in a folder of this name, or on this system: before
+  """Raise FileError where no run can live in a folder of this name, or on this system: before
   anything is loaded.
   """
   places.check_local('--workdir', folder)
@@ -55,14 +55,14 @@ def claimed(
   """Holds the folder for this process, this configuration, these images and these phases while the
   context lasts.
 
-  Raises KdJaxError where another process holds it, where it holds another run, or where it cannot
+  Raises FileError where another process holds it, where it holds another run, or where it cannot
   be written. A lock left behind by a killed process is no hindrance: the kernel gave it up.
   """
   config_file, data_file = folder / 'config.json', folder / 'data.json'
   if os.path.exists(config_file):
     changed = difference(records.read_object(config_file), config.for_json())
     if changed:
-      raise KdJaxError(
+      raise FileError(
         f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose '
         f'another '
         '--workdir, or give the same values to go on with that run'
@@ -80,7 +80,7 @@ def claimed(
     if odd := [
       where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)
     ]:
-      raise KdJaxError(
+      raise FileError(
         f'the images in {odd[0]} have changed since the run in {folder} began: choose another '
         f'--workdir, or '
         'bring the images back (where they never left: remove data.json, or their decoded copies '
@@ -88,7 +88,7 @@ def claimed(
       )
     name = 'unlabelled_excluded'
     if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none
-      raise KdJaxError(
+      raise FileError(
         f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} '
         f'that it is '
         'validated or tested on, which are left out now: choose another --workdir'
@@ -97,7 +97,7 @@ def claimed(
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
     if not held:
-      raise KdJaxError(
+      raise FileError(
         f'another process is running in {folder}; wait for it, or choose another --workdir'
       )
     # Before config.json: a run that has that one alone is of an older kd_jax.
@@ -110,14 +110,14 @@ def claimed(
 
 
 def _check_methods(folder: Path, phases: Sequence[Phase]) -> None:
-  """Raise KdJaxError where a phase was begun by another kd_jax, to which the same configuration
+  """Raise FileError where a phase was begun by another kd_jax, to which the same configuration
   meant something else.
   """
   kept = records.read_object(folder / METHODS) if os.path.exists(folder / METHODS) else None
   for phase in phases:
     other = came_later(phase) if kept is None else kept.get(phase.name) != _method(phase)
     if other and os.path.exists(folder / 'phases' / phase.name):
-      raise KdJaxError(
+      raise FileError(
         f'the phase {phase.name} in {folder} was begun by another version of kd_jax, which trained '
         f'it otherwise: choose '
         'another --workdir'
@@ -139,7 +139,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     wait: until it is free.
 
   Raises:
-    KdJaxError: the folder cannot be written, or the system has no locks; or, at the end, it is no
+    FileError: the folder cannot be written, or the system has no locks; or, at the end, it is no
       longer there.
   """
   check(folder)
@@ -147,7 +147,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / '.lock', 'a')  # noqa: SIM115 - held for as long as the context lasts
   except OSError as error:
-    raise KdJaxError(
+    raise FileError(
       f'{folder} cannot be written ({error.strerror}); choose another --workdir'
     ) from error
   with lock:
@@ -157,14 +157,14 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
       yield False
       return
     except OSError as error:
-      raise KdJaxError(
+      raise FileError(
         f'{folder} cannot be locked ({error.strerror}); its file system must support locks'
       ) from error
     yield True
     with contextlib.suppress(OSError):
       if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / '.lock')):
         return
-  raise KdJaxError(
+  raise FileError(
     f'{folder} was moved or removed while it was in use, and some of it is missing: bring it back, '
     f'and the same command '
     'goes on'

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kd_jax import config as configuration
 from kd_jax.config import Config
 from kd_jax.text import closest
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError, KdJaxError
 
 # the first seed of sweeps: the runs that choose a value are not those that are reported
 SWEEP_SEEDS = 1000
@@ -104,42 +104,42 @@ def resolve(config: Any) -> Study:
   """Checks every row. Raises KdJaxError, naming the row, for anything that is not right."""
   definition, scale = config.study, config.scale
   if not isinstance(scale, int | float) or not 0 < scale < _MOST:
-    raise KdJaxError(
+    raise ConfigError(
       f'scale multiplies the epochs: a number greater than 0 and less than a million, not {scale}'
     )
   for name in ('seeds', 'sweep_seeds'):
     if not 0 <= config[name] < SWEEP_SEEDS:
-      raise KdJaxError(
+      raise ConfigError(
         f'{name} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[name]}'
       )
   if config.together < 1:
-    raise KdJaxError(
+    raise ConfigError(
       f'together is the number of students that are trained in one program, at least 1, not '
       f'{config.together}'
     )
   if not definition.rows:
-    raise KdJaxError('the study has no rows: give it some, as kd_jax.study.Row')
+    raise ConfigError('the study has no rows: give it some, as kd_jax.study.Row')
   _check_idle(config)
   names = [row.name for row in definition.rows]
   if twice := sorted({name for name in names if names.count(name) > 1}):
-    raise KdJaxError(f"the study has two rows called '{twice[0]}'; give each its own name")
+    raise ConfigError(f"the study has two rows called '{twice[0]}'; give each its own name")
   for name in {name for pair in definition.comparisons for name in pair} - set(names):
-    raise KdJaxError(f"the study compares '{name}', which is none of its rows: {', '.join(names)}")
+    raise ConfigError(f"the study compares '{name}', which is none of its rows: {', '.join(names)}")
   for row in definition.rows:
     if len(row.sweep) > 1:
-      raise KdJaxError(f"row '{row.name}' sweeps {', '.join(row.sweep)}; a row sweeps one key")
+      raise ConfigError(f"row '{row.name}' sweeps {', '.join(row.sweep)}; a row sweeps one key")
     if empty := [key for key, values in row.sweep.items() if not values]:
-      raise KdJaxError(
+      raise ConfigError(
         f"row '{row.name}' sweeps {empty[0]} over no values; give some, or leave the sweep out"
       )
     if row.sweep and _config(config, row, 0, {}).selection == 'test':
-      raise KdJaxError(
+      raise ConfigError(
         f"row '{row.name}' sweeps {', '.join(row.sweep)}, which is chosen on validation images, "
         f'and has none: set '
         "selection to 'validation', or leave the sweep out"
       )
     if row.seeds < 1:
-      raise KdJaxError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
+      raise ConfigError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
     for setting in _settings(row):
       _config(config, row, 0, setting)
 
@@ -245,7 +245,7 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
     )
     return configuration.resolve(changed)
   except KdJaxError as error:
-    raise KdJaxError(f"row '{row.name}': {error}") from error
+    raise ConfigError(f"row '{row.name}': {error}") from error
 
 
 def _check_idle(config: Any) -> None:
@@ -258,7 +258,7 @@ def _check_idle(config: Any) -> None:
   }:
     given, before = (_get(one, key) for one in (config, in_file))
     if given != before:
-      raise KdJaxError(
+      raise ConfigError(
         f'every row of this study sets {key}, so that {given} would change nothing: choose a '
         f'single run, such as '
         f'--config=digits_kd --config.{key}={given}, or write a study of your own'
@@ -275,9 +275,9 @@ def _set(config: Any, key: str, value: Any) -> None:
   """Sets 'epochs' or 'kd.alpha'."""
   section, _, option = key.rpartition('.')
   if key not in configuration.names():
-    raise KdJaxError(f"unknown configuration key '{key}'.{closest(key, configuration.names())}")
+    raise ConfigError(f"unknown configuration key '{key}'.{closest(key, configuration.names())}")
   target = config[section] if section else config
   try:
     target[option] = value
   except TypeError as error:
-    raise KdJaxError(f'{key}: {error}') from error
+    raise ConfigError(f'{key}: {error}') from error

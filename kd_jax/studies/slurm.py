@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.types import KdJaxError
+from kd_jax.text import one_line
+from kd_jax.types import ConfigError, KdJaxError
 
 _LOGS = 'jobs'  # the folder of submitit's files and of what the workers print, in that of the study
 
@@ -52,7 +53,7 @@ def parameters(given: Sequence[str]) -> dict[str, int | str]:
   pairs = [text.partition('=')[::2] for text in given]
   for name, value in pairs:
     if not name or not value:
-      raise KdJaxError(
+      raise ConfigError(
         f'--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '
         f"'{','.join(given)}'"
       )
@@ -97,7 +98,5 @@ def submit(
     OSError,
     submitit.core.utils.FailedJobError,
   ) as error:
-    raise KdJaxError(
-      f'the workers cannot be submitted to {cluster} ({" ".join(str(error).split())})'
-    ) from error
+    raise KdJaxError(f'the workers cannot be submitted to {cluster} ({one_line(error)})') from error
   return jobs

@@ -70,7 +70,7 @@ class Plan:
           self.tasks(first)[-1].prepared, say=lambda line, name=name: say(f'{name}: {line}')
         )
       except KdJaxError as error:
-        raise KdJaxError(f"row '{name}': {error}") from error
+        raise type(error)(f"row '{name}': {error}") from error
 
   def now(self, folder: Path) -> tuple[list[Planned], bool]:
     """What is known to be run, and whether that is all: a sweep has to finish before its row's

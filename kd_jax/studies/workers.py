@@ -29,7 +29,7 @@ from kd_jax.studies.definition import Run, Study
 from kd_jax.studies.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
 from kd_jax.train import loop, memory
 from kd_jax.train.programs import Programs
-from kd_jax.types import KdJaxError, Trained
+from kd_jax.types import FileError, KdJaxError, Trained
 
 POLL = 2.0  # seconds between two looks at what other workers have finished
 _WORKER = 'KD_JAX_WORKER'  # set in the processes that `spread` starts
@@ -212,7 +212,7 @@ def train(
       context._replace(folder=need.folder(folder), say=lambda line: None), need.phase
     )
     if done is None:
-      raise KdJaxError(
+      raise FileError(
         f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the '
         f'folder to train it again'
       )

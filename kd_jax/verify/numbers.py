@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kd_jax.text import one_line
 from kd_jax.types import KdJaxError
 
 
@@ -50,7 +51,7 @@ class Numbers(dict):
         super().__init__(arrays)
     except Exception as error:  # damage shows as any of a dozen kinds
       raise KdJaxError(
-        f'{file} cannot be read as arrays of NumPy ({" ".join(str(error).split())}); make it again'
+        f'{file} cannot be read as arrays of NumPy ({one_line(error)}); make it again'
       ) from error
     self._file = file
 
