@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from kd_jax import models
-from kd_jax.files import hashes, records, shapes
+from kd_jax.files import hashes, networks, records, shapes
 from kd_jax.files.kinds import EXPORTS, PYTORCH, UNREAD
 from kd_jax.files.networks import is_network, load_network
 from kd_jax.pytorch import contents as torch_contents
@@ -51,7 +51,7 @@ def find(
     KdJaxError: nothing is there, the run is not finished, the network is damaged, or it states what
       is given.
   """
-  path = Path(os.path.expanduser(path))
+  path = folder_of(Path(os.path.expanduser(path)))
   if not os.path.exists(path):
     raise FileError(f'{path} does not exist or may not be read; {instead(path)}')
   if path.is_file():
@@ -152,8 +152,17 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
   return '\n'.join(lines)
 
 
+def folder_of(path: Path) -> Path:
+  """Return the folder of a network whose file is named; any other path as it is."""
+  return path.parent if path.name == networks.FILE and is_network(path.parent) else path
+
+
 def locate(path: Path) -> Path:
-  """The folder of the network that a folder means. Raises KdJaxError where it means none."""
+  """Return the folder of the network that a folder means.
+
+  Raises:
+    FileError: it means none.
+  """
   if is_network(path):
     return path
   if is_network(path / 'networks' / 'student'):

@@ -101,7 +101,8 @@ def _places(config: Config) -> dict[str, Path]:
   names = (
     ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
   )
-  return {name: Path(os.path.expanduser(path)) for name, path in zip(names, paths, strict=True)}
+  places = (network_files.folder_of(Path(os.path.expanduser(path))) for path in paths)
+  return dict(zip(names, places, strict=True))
 
 
 def _averaged(config: Config, places: Mapping[str, Path]) -> list[str]:

@@ -13,7 +13,7 @@ from kd_jax import config as configuration
 from kd_jax import text
 from kd_jax.data import decoded, folders, roles, sources
 from kd_jax.runs import inputs
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError, DataError, FileError
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def load(folder, **options):
 
 
 def fails(folder, said, **options):
-  with pytest.raises(KdJaxError, match=re.escape(said)) as caught:
+  with pytest.raises((DataError, FileError), match=re.escape(said)) as caught:
     load(folder, **options)
   assert '\n' not in str(caught.value)
 
@@ -209,7 +209,7 @@ class TestNames:
   def test_what_tfds_knows_is_not_taken_for_a_folder(self, flat, monkeypatch):
     flat.rename(flat.parent / 'mnist')
     monkeypatch.chdir(flat.parent)
-    with pytest.raises(KdJaxError, match="'mnist' is not prepared"):
+    with pytest.raises(DataError, match="'mnist' is not prepared"):
       sources.load('mnist', data_dir=str(flat.parent / 'mnist'))
     assert sources.load('./mnist').classes == ('cat', 'dog', 'owl')
 
@@ -299,7 +299,7 @@ class TestFaults:
 
   def test_a_relative_name_that_is_no_folder(self, tmp_path):
     with pytest.raises(
-      KdJaxError, match="unknown data set 'photos/petz': no folder, not known to tfds"
+      ConfigError, match="unknown data set 'photos/petz': no folder, not known to tfds"
     ):
       sources.load('photos/petz', data_dir=str(tmp_path))
 
@@ -373,12 +373,12 @@ class TestFaults:
     fails(flat, "the decoded split 'train' takes 0.0 GB, and")
 
   def test_too_many_validation_images_name_the_key(self, flat):
-    with pytest.raises(KdJaxError, match='validation_examples: cannot hold out 5000'):
+    with pytest.raises(ConfigError, match='validation_examples: cannot hold out 5000'):
       roles.assign(load(flat), validation_examples=5000, train_examples=0, eval_examples=0, seed=0)
 
   def test_a_size_for_data_that_has_its_own(self):
     with pytest.raises(
-      KdJaxError, match="image_size is for folders of images, and 'digits' is none"
+      ConfigError, match="image_size is for folders of images, and 'digits' is none"
     ):
       sources.load('digits', image_size=32)
 
@@ -407,12 +407,12 @@ class TestUnlabelled:
       return scan(place)
 
     monkeypatch.setattr(os, 'scandir', refused)
-    with pytest.raises(KdJaxError, match='cat cannot be read'):
+    with pytest.raises(DataError, match='cat cannot be read'):
       sources.load_unlabelled(str(split), image_size=16)
 
   def test_an_image_of_another_kind_is_not_passed_over(self, split):
     (split / 'scan.TIF').write_bytes(b'II*')
-    with pytest.raises(KdJaxError, match='scan.TIF is no image that kd_jax reads'):
+    with pytest.raises(DataError, match='scan.TIF is no image that kd_jax reads'):
       sources.load_unlabelled(str(split), image_size=16)
 
   def test_another_pixel_is_another_fingerprint(self, split):
@@ -433,7 +433,7 @@ class TestUnlabelled:
     )
 
   def test_none(self, tmp_path):
-    with pytest.raises(KdJaxError, match='no images lie in'):
+    with pytest.raises(DataError, match='no images lie in'):
       sources.load_unlabelled(str(tmp_path))
-    with pytest.raises(KdJaxError, match='nosuch does not exist'):
+    with pytest.raises(DataError, match='nosuch does not exist'):
       sources.load_unlabelled(str(tmp_path / 'nosuch'))

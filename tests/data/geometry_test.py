@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import pillow_peer
 from kd_jax.data import geometry
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 RANDOM = np.random.default_rng(0)
 AMOUNTS = {
@@ -118,10 +118,10 @@ def test_cuts_squares(size):
 
 def test_refuses_what_it_does_not_know():
   images, matrix = scenes(32, 32, 3)[:1], geometry.matrix('rotate', 3, height=32, width=32)[None]
-  with pytest.raises(KdJaxError, match="interpolation is one of nearest, bilinear, not 'cubic'"):
+  with pytest.raises(ConfigError, match="interpolation is one of nearest, bilinear, not 'cubic'"):
     geometry.warp(images, matrix, interpolation='cubic')
   for fill in (-1, 256, (1, 2), (0, 0, 300)):
     with pytest.raises(
-      KdJaxError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3'
+      ConfigError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3'
     ):
       geometry.warp(images, matrix, fill=fill)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kd_jax.data import pictures, sources
-from kd_jax.types import KdJaxError
+from kd_jax.types import DataError
 
 DRAW = np.random.default_rng(0)
 COLOUR = DRAW.integers(0, 256, (12, 10, 3), np.uint8)
@@ -137,20 +137,20 @@ def test_what_is_no_image(content, reason, saved):
   path = saved(DRAW.integers(0, 256, (64, 64, 3), np.uint8))
   path.write_bytes(path.read_bytes()[:3000] if content is None else content)
   with pytest.raises(
-    KdJaxError, match=rf'x\.png is no image that can be read \(.*{reason}'
+    DataError, match=rf'x\.png is no image that can be read \(.*{reason}'
   ) as caught:
     pictures.read(path, (8, 8, 3))
   assert '\n' not in str(caught.value)
 
 
 def test_more_than_8_bits(saved):
-  with pytest.raises(KdJaxError, match='more than 8 bits a channel'):
+  with pytest.raises(DataError, match='more than 8 bits a channel'):
     pictures.read(saved(Image.fromarray(np.full((4, 4), 40000, np.uint16))), (4, 4, 1))
 
 
 def test_far_too_many_pixels(saved, monkeypatch):
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50)
-  with warnings.catch_warnings(), pytest.raises(KdJaxError, match='no image that can be read'):
+  with warnings.catch_warnings(), pytest.raises(DataError, match='no image that can be read'):
     warnings.simplefilter('ignore')
     pictures.read(saved(COLOUR), (12, 10, 3))
 
@@ -160,12 +160,12 @@ def test_damaged_notes_of_the_camera(tmp_path):
   Image.fromarray(np.zeros((12, 10, 3), np.uint8)).save(
     tmp_path / 'a.png', exif=b'Exif\0\0MM\0*\0\0\0'
   )
-  with pytest.raises(KdJaxError, match='a.png is no image that can be read'):
+  with pytest.raises(DataError, match='a.png is no image that can be read'):
     pictures.read(tmp_path / 'a.png', (12, 10, 3))
 
 
 def test_other_channels(saved):
-  with pytest.raises(KdJaxError, match='takes images of 4 channels, and image files have 1 or 3'):
+  with pytest.raises(DataError, match='takes images of 4 channels, and image files have 1 or 3'):
     pictures.read(saved(COLOUR), (12, 10, 4))
 
 
@@ -182,7 +182,7 @@ def test_folders_give_their_images_by_name(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-  with pytest.raises(KdJaxError, match=re.escape(f'{tmp_path} holds no image')):
+  with pytest.raises(DataError, match=re.escape(f'{tmp_path} holds no image')):
     pictures.paths([tmp_path])
-  with pytest.raises(KdJaxError, match='nosuch.png does not exist'):
+  with pytest.raises(DataError, match='nosuch.png does not exist'):
     pictures.paths([tmp_path / 'nosuch.png'])

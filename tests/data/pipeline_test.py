@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_jax.data import augment, pipeline
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 from tests import tiny
 
 KEY = jax.random.key(5)
@@ -129,13 +129,13 @@ class TestPolicy:
     ],
   )
   def test_anything_else_is_refused_in_one_line(self, text):
-    with pytest.raises(KdJaxError, match='in the augmentation') as caught:
+    with pytest.raises(ConfigError, match='in the augmentation') as caught:
       pipeline.policy(text, crop_padding=2, flip=True)
     assert len(str(caught.value).splitlines()) == 1
 
   @pytest.mark.parametrize('text', ['randaugment:0:5', 'randaugment:2:10', 'cutout:0'])
   def test_numbers_out_of_range(self, text):
-    with pytest.raises(KdJaxError):
+    with pytest.raises(ConfigError):
       pipeline.policy(text, crop_padding=2, flip=True)
 
 
@@ -202,7 +202,7 @@ def test_steps_per_epoch(examples, batch, steps):
 
 def test_a_batch_larger_than_the_data_is_refused():
   with pytest.raises(
-    KdJaxError, match='a batch of 6 needs at least as many images, and there are 5'
+    ConfigError, match='a batch of 6 needs at least as many images, and there are 5'
   ):
     pipeline.steps_per_epoch(5, 6)
 

@@ -13,7 +13,7 @@ from benchmarks import pillow_peer
 from kd_jax.data import policies, sources
 from kd_jax.data.levels import LINEAR, OPS, UDA
 from kd_jax.data.policies import Steps
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 # From the paper, and 'Invert0,3' is its Invert with probability 0: op, probability, level.
 SUB_POLICIES = """
@@ -394,7 +394,7 @@ def test_float64_changes_nothing():
   ],
 )
 def test_refuses_options_that_mean_nothing(make, message):
-  with pytest.raises(KdJaxError, match=re.escape(message)) as caught:
+  with pytest.raises(ConfigError, match=re.escape(message)) as caught:
     make()
   assert '\n' not in str(caught.value)
 
@@ -409,6 +409,6 @@ def test_refuses_options_that_mean_nothing(make, message):
 )
 def test_refuses_images_that_it_cannot_augment(images):
   with pytest.raises(
-    KdJaxError, match=r'takes images uint8\[B, H, W, 1 or 3\], not (float32|uint8)\['
+    ConfigError, match=r'takes images uint8\[B, H, W, 1 or 3\], not (float32|uint8)\['
   ):
     jax.eval_shape(policies.randaugment(), keys(2), images)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kd_jax.data import prepare, sources
-from kd_jax.types import KdJaxError
+from kd_jax.types import DataError
 
 LAYOUT = {
   'cifar10': (
@@ -163,13 +163,13 @@ def test_downloads_prepares_and_reads_back(serve, data_dir, monkeypatch, name):
 
 def test_is_not_called_without_leave(serve, data_dir):
   write_archive(serve('cifar10'), 'cifar10')
-  with pytest.raises(KdJaxError, match='not prepared in .*: allow the download'):
+  with pytest.raises(DataError, match='not prepared in .*: allow the download'):
     sources.load('cifar10', data_dir=str(data_dir), download=False)
   assert not list(data_dir.iterdir())
 
 
 def fails(message, data_dir):
-  with pytest.raises(KdJaxError, match=message) as caught:
+  with pytest.raises(DataError, match=message) as caught:
     sources.load('cifar10', data_dir=str(data_dir))
   assert '\n' not in str(caught.value)
   assert not (data_dir / 'cifar10' / '3.0.2').exists()

@@ -16,7 +16,7 @@ import pytest
 from kd_jax.files import checkpoints as checkpoint
 from kd_jax.files import orbax_alone
 from kd_jax.files.checkpoints import Checkpoints
-from kd_jax.types import KdJaxError, TrainState
+from kd_jax.types import FileError, TrainState
 from tests.disk import assert_same, child, flip, largest, numbers, truncate
 
 LIKE = {'state': numbers(0)}
@@ -111,7 +111,7 @@ def test_kinds_of_arrays(tmp_path):
     assert_same(restored.trees['tree'], tree)
     assert restored.trees['keys'].dtype == keys.dtype
     assert (jax.random.key_data(restored.trees['keys']) == jax.random.key_data(keys)).all()
-    with pytest.raises(KdJaxError, match=r'keys is key<rbg>\[3\], not key<fry>\[3\]'):
+    with pytest.raises(FileError, match=r'keys is key<rbg>\[3\], not key<fry>\[3\]'):
       checkpoints.restore_newest({'tree': tree, 'keys': jax.random.split(jax.random.key(1), 3)})
 
 
@@ -186,7 +186,7 @@ def test_same_step_again(run):
 def test_a_run_that_starts_over_does_not_hide_behind_a_later_step(run):
   with (
     Checkpoints(run) as checkpoints,
-    pytest.raises(KdJaxError, match='save step 1 .*holds step 2 of an earlier run'),
+    pytest.raises(FileError, match='save step 1 .*holds step 2 of an earlier run'),
   ):
     checkpoints.save(1, {'state': numbers(1)}, {})
   assert_is(newest(run)[0], 2)
@@ -281,7 +281,7 @@ def test_all_damaged(run):
 
 def test_other_structure_is_an_error_of_one_line(run):
   def message(like):
-    with Checkpoints(run) as checkpoints, pytest.raises(KdJaxError) as caught:
+    with Checkpoints(run) as checkpoints, pytest.raises(FileError) as caught:
       checkpoints.restore_newest({'state': like})
     assert '\n' not in str(caught.value)
     return str(caught.value)
@@ -314,7 +314,7 @@ def test_failed_save_is_raised_by_the_next_call(run, monkeypatch):
         patch.setattr(checkpoints._manager, 'save', refuse)
         checkpoints.save(3, {'state': numbers(3)}, {'step': 3})
         with pytest.raises(
-          KdJaxError, match=r'cannot save step 3 in .*No space left on device; make sure'
+          FileError, match=r'cannot save step 3 in .*No space left on device; make sure'
         ):
           call(checkpoints)
       assert_is(checkpoints.restore_newest(LIKE), 2)  # said once
@@ -328,7 +328,7 @@ def test_failed_save_is_raised_on_leaving_unless_another_error_is(run):
     checkpoints._manager.save = lambda *args, **kwargs: (_ for _ in ()).throw(OSError('no room'))
     return checkpoints
 
-  with pytest.raises(KdJaxError, match='cannot save step 3'), failing() as checkpoints:
+  with pytest.raises(FileError, match='cannot save step 3'), failing() as checkpoints:
     checkpoints.save(3, {'state': numbers(3)}, {})
   said = []
   with pytest.raises(ZeroDivisionError), failing(report=said.append) as checkpoints:
@@ -341,12 +341,12 @@ def test_folder_that_cannot_be_used(tmp_path):
   (tmp_path / 'file').write_text('x')
   for folder in (tmp_path / 'file', tmp_path / 'file' / 'run'):
     with pytest.raises(
-      KdJaxError, match='cannot keep checkpoints in .*make sure that it is a folder'
+      FileError, match='cannot keep checkpoints in .*make sure that it is a folder'
     ):
       Checkpoints(folder)
   with Checkpoints(tmp_path / 'run') as checkpoints:
     (tmp_path / 'run').rmdir()
-    with pytest.raises(KdJaxError, match='cannot look for checkpoints in .*No such file'):
+    with pytest.raises(FileError, match='cannot look for checkpoints in .*No such file'):
       checkpoints.save(1, LIKE, {})
 
 

@@ -12,7 +12,7 @@ from kd_jax.data import sources
 from kd_jax.files import places
 from kd_jax.runs import run
 from kd_jax.studies import definition, workers
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 URLS = (
   's3://bucket/run',
@@ -43,7 +43,7 @@ def config(**changed):
 @pytest.mark.parametrize('url', URLS)
 def test_a_url_is_refused_with_what_to_do(url):
   with pytest.raises(
-    KdJaxError, match=r'^--workdir=.* is a URL, .*copy the files.*, or mount'
+    ConfigError, match=r'^--workdir=.* is a URL, .*copy the files.*, or mount'
   ) as caught:
     places.check_local('--workdir', url)
   assert '\n' not in str(caught.value)
@@ -63,20 +63,20 @@ def test_arguments_and_values_of_flags():
 
 @pytest.mark.parametrize('key', configuration.PATHS)
 def test_every_key_that_names_a_place(key):
-  with pytest.raises(KdJaxError, match=f'{key}=s3://b/x is a URL'):
+  with pytest.raises(ConfigError, match=f'{key}=s3://b/x is a URL'):
     configuration.resolve(config(**{key: 's3://b/x'}))
 
 
 def test_the_environment_may_name_one_too(monkeypatch):
   monkeypatch.setenv('TFDS_DATA_DIR', 'gs://tfds-data')
-  with pytest.raises(KdJaxError, match='TFDS_DATA_DIR=gs://tfds-data is a URL'):
+  with pytest.raises(ConfigError, match='TFDS_DATA_DIR=gs://tfds-data is a URL'):
     sources.load('cifar10', download=False)
 
 
 def test_a_run_and_a_study_refuse_one_before_they_load_anything(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sources, 'load', None)
-  with pytest.raises(KdJaxError, match='--workdir=s3://b/run is a URL'):
+  with pytest.raises(ConfigError, match='--workdir=s3://b/run is a URL'):
     run.run(configuration.resolve(config()), 's3://b/run')
   rows = definition.study(
     'T',
@@ -86,6 +86,6 @@ def test_a_run_and_a_study_refuse_one_before_they_load_anything(tmp_path, monkey
     dataset='digits',
     validation_examples=287,
   )
-  with pytest.raises(KdJaxError, match='--workdir=s3://b/study is a URL'):
+  with pytest.raises(ConfigError, match='--workdir=s3://b/study is a URL'):
     workers.work(definition.resolve(rows), 's3://b/study')
   assert not list(tmp_path.iterdir())

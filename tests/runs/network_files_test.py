@@ -63,6 +63,12 @@ def test_a_network_folder_means_itself(tmp_path, variables):
   )
 
 
+def test_the_file_of_a_network_means_its_folder(tmp_path, variables):
+  place = workdir(tmp_path, variables, 'teacher', 'student') / 'networks' / 'teacher'
+  found = network_files.find(place / 'network.safetensors')
+  assert (found.name, found.place) == ('teacher', place)
+
+
 def test_a_network_that_stands_alone(tmp_path, variables):
   save(tmp_path / 'copied' / 'mine', variables)
   records.write_json(tmp_path / 'config.json', {'epochs': 5})  # of something else

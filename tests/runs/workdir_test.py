@@ -13,7 +13,7 @@ from kd_jax import config as configuration
 from kd_jax.files import records
 from kd_jax.methods import plans
 from kd_jax.runs import workdir
-from kd_jax.types import KdJaxError, NetworkSpec, Optimiser
+from kd_jax.types import FileError, NetworkSpec, Optimiser
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +66,7 @@ def test_another_configuration_is_refused_and_nothing_is_lost(tmp_path, changed,
   with workdir.claimed(tmp_path, config()):
     pass
   before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-  with pytest.raises(KdJaxError, match=f'another configuration .*{said}.*choose another --workdir'):  # noqa: SIM117
+  with pytest.raises(FileError, match=f'another configuration .*{said}.*choose another --workdir'):  # noqa: SIM117
     with workdir.claimed(tmp_path, config(**changed)):
       pass
   assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -74,11 +74,11 @@ def test_another_configuration_is_refused_and_nothing_is_lost(tmp_path, changed,
 
 def test_two_runs_at_once_are_refused(tmp_path):
   with workdir.claimed(tmp_path, config()):
-    with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
+    with pytest.raises(FileError, match='another process is running in'):  # noqa: SIM117
       with workdir.claimed(tmp_path, config()):
         pass
     # The refused one must not have given up the lock of the first.
-    with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
+    with pytest.raises(FileError, match='another process is running in'):  # noqa: SIM117
       with workdir.claimed(tmp_path, config()):
         pass
 
@@ -105,7 +105,7 @@ def test_the_lock_of_a_killed_process_is_no_hindrance(tmp_path):
   )
   try:
     assert holder.stdout.readline() == 'held\n'
-    with pytest.raises(KdJaxError, match='another process is running in'):  # noqa: SIM117
+    with pytest.raises(FileError, match='another process is running in'):  # noqa: SIM117
       with workdir.claimed(tmp_path, config()):
         pass
     assert not (tmp_path / 'config.json').exists()
@@ -119,7 +119,7 @@ def test_the_lock_of_a_killed_process_is_no_hindrance(tmp_path):
 def test_a_file_is_no_folder(tmp_path):
   (tmp_path / 'file').write_text('mine')
   for place in ('file', 'file/below'):
-    with pytest.raises(KdJaxError, match='cannot be written .*choose another --workdir'):  # noqa: SIM117
+    with pytest.raises(FileError, match='cannot be written .*choose another --workdir'):  # noqa: SIM117
       with workdir.claimed(tmp_path / place, config()):
         pass
   assert (tmp_path / 'file').read_text() == 'mine'
@@ -129,7 +129,7 @@ def test_a_file_is_no_folder(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
   tmp_path.chmod(0o500)
   with (
-    pytest.raises(KdJaxError, match='cannot be written'),
+    pytest.raises(FileError, match='cannot be written'),
     workdir.claimed(tmp_path / 'run', config()),
   ):
     pass
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_a_damaged_configuration_is_not_overwritten(tmp_path):
   (tmp_path / 'config.json').write_text('{"epochs": ')
-  with pytest.raises(KdJaxError, match='config.json'), workdir.claimed(tmp_path, config()):
+  with pytest.raises(FileError, match='config.json'), workdir.claimed(tmp_path, config()):
     pass
   assert (tmp_path / 'config.json').read_text() == '{"epochs": '
 
@@ -149,7 +149,7 @@ def test_other_images_are_another_run(tmp_path):
   with workdir.claimed(tmp_path, config(), data=data):
     pass
   with (
-    pytest.raises(KdJaxError, match='the images in photos have changed since'),
+    pytest.raises(FileError, match='the images in photos have changed since'),
     workdir.claimed(tmp_path, config(), data=data | {'sha256': 'other'}),
   ):
     pass
@@ -196,7 +196,7 @@ def test_a_phase_of_an_older_version_is_not_taken_for_what_it_would_be_now(tmp_p
     begun(tmp_path, 'baseline')
   with (
     pytest.raises(
-      KdJaxError,
+      FileError,
       match=f'the phase {name} in .* was begun by another version of kd_jax.*choose another --workdir',
     ),
     workdir.claimed(tmp_path, config(), phases=made),
@@ -215,7 +215,7 @@ def test_what_an_older_version_computed_alike_goes_on(tmp_path):
     with workdir.claimed(tmp_path, config(), phases=made):
       pass
   with (
-    pytest.raises(KdJaxError, match='the phase student .* trained it otherwise'),
+    pytest.raises(FileError, match='the phase student .* trained it otherwise'),
     workdir.claimed(tmp_path, config(), phases=phases('pkd', reduction='mean', beta=9.0)[1:]),
   ):
     pass
@@ -229,7 +229,7 @@ def test_so_are_other_unlabelled_images(tmp_path):
     with workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'two'}):
       pass
   with (
-    pytest.raises(KdJaxError, match='the images in stl10 have changed since'),
+    pytest.raises(FileError, match='the images in stl10 have changed since'),
     workdir.claimed(tmp_path, config(), data=data | {'unlabelled_sha256': 'three'}),
   ):
     pass
@@ -240,7 +240,7 @@ def test_a_run_that_has_learned_from_images_it_is_tested_on_is_not_gone_on_with(
   with workdir.claimed(tmp_path, config(), data=data):  # as an older version noted it
     pass
   with (
-    pytest.raises(KdJaxError, match='are left out now: choose another --workdir'),
+    pytest.raises(FileError, match='are left out now: choose another --workdir'),
     workdir.claimed(tmp_path, config(), data=data | {'unlabelled_excluded': 3}),
   ):
     pass
@@ -249,13 +249,13 @@ def test_a_run_that_has_learned_from_images_it_is_tested_on_is_not_gone_on_with(
 def test_a_folder_that_is_moved_away_is_told_at_the_end(tmp_path):
   folder, away = tmp_path / 'run', tmp_path / 'away'
   with (
-    pytest.raises(KdJaxError, match='was moved or removed while it was in use.*bring it back'),
+    pytest.raises(FileError, match='was moved or removed while it was in use.*bring it back'),
     workdir.claimed(folder, config()),
   ):
     folder.rename(away)
   with workdir.claimed(away, config()):  # as does one that was put in its place
     pass
-  with pytest.raises(KdJaxError, match='was moved or removed'), workdir.claimed(folder, config()):
+  with pytest.raises(FileError, match='was moved or removed'), workdir.claimed(folder, config()):
     folder.rename(tmp_path / 'other')
     away.rename(folder)
   with pytest.raises(ZeroDivisionError), workdir.claimed(folder, config()):

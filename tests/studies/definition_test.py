@@ -8,7 +8,7 @@ import pytest
 
 from kd_jax.studies import definition as studies
 from kd_jax.studies.definition import SWEEP_SEEDS, Row
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 SHARED = {'dataset': 'digits', 'teacher': 'thin_resnet14', 'student': 'thin_resnet8', 'epochs': 10}
 NOKD, KD = (
@@ -170,13 +170,13 @@ class TestSweep:
   ids=lambda value: value if isinstance(value, str) else '',
 )
 def test_a_mistake_is_one_line_that_names_the_row(rows, changed, message):
-  with pytest.raises(KdJaxError) as error:
+  with pytest.raises(ConfigError) as error:
     resolved(*rows, **changed)
   assert message in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
 def test_comparisons_are_of_rows():
-  with pytest.raises(KdJaxError, match="compares 'OH', which is none of its rows"):
+  with pytest.raises(ConfigError, match="compares 'OH', which is none of its rows"):
     studies.resolve(config(NOKD, comparisons=[('NOKD', 'OH')]))
 
 
@@ -189,7 +189,7 @@ def test_a_key_that_every_row_sets_is_not_to_be_changed():
     given = config(*rows)
     with given.unlocked():
       given[key] = value
-    with pytest.raises(KdJaxError, match=f'every row of this study sets {key}'):
+    with pytest.raises(ConfigError, match=f'every row of this study sets {key}'):
       studies.resolve(given)
 
 
