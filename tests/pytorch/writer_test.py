@@ -11,7 +11,7 @@ import pytest
 
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.writer import write
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError, KdJaxError
 
 DTYPES = ('float64', 'float32', 'float16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool')
 
@@ -76,9 +76,10 @@ def test_a_type_that_torch_has_not(tmp_path, array):
   assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there(tmp_path):
-  with pytest.raises(KdJaxError, match='cannot be written: No such file') as caught:
-    write(tmp_path / 'absent' / 'network.pth', {})
+def test_a_folder_that_is_a_file(tmp_path):
+  (tmp_path / 'file').touch()
+  with pytest.raises(FileError, match='cannot be written') as caught:
+    write(tmp_path / 'file' / 'network.pth', {})
   assert '\n' not in str(caught.value)
 
 
@@ -89,7 +90,7 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path, monkeypatch):
   def full(*_):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr('kd_jax.pytorch.writer.os.fsync', full)
+  monkeypatch.setattr('os.fsync', full)
   with pytest.raises(KdJaxError, match='No space left'):
     write(path, {'w': np.ones(2)})
   assert list(tmp_path.iterdir()) == [path]
