@@ -36,7 +36,7 @@ from kd_jax.types import FileError, KdJaxError, PyTree
 
 
 class Restored(NamedTuple):
-  """What `Checkpoints.restore_newest` found.
+  """The result of `Checkpoints.restore_newest`.
 
   Leaves of `trees` are numpy arrays; typed PRNG keys stay jax arrays.
   """
@@ -52,7 +52,7 @@ class Checkpoints:
 
   A checkpoint holds all trees and the metadata together, so that no two of them can disagree. It
   appears under its step only when complete; what a killed save left behind is cleaned up here.
-  Saving runs in a thread: its error is raised, as a KdJaxError, by the next call. Call
+  Saving runs in a thread: its error is raised, as a FileError, by the next call. Call
   `restore_newest` before the first `save`: it takes damaged checkpoints out of the count.
 
   Args:
@@ -61,7 +61,7 @@ class Checkpoints:
     report: is given one line for each damaged checkpoint that was passed over.
 
   Raises:
-    KdJaxError: the folder cannot be made or cleaned up.
+    FileError: the folder cannot be made or cleaned up.
   """
 
   def __init__(
@@ -75,7 +75,7 @@ class Checkpoints:
       create=False,
       cleanup_tmp_directories=True,
       preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-      # the thread is our own: it hashes too, and has one place for errors
+      # the thread of this class hashes, too, and has one place for errors
       enable_async_checkpointing=False,
       multiprocessing_options=orbax_alone.options(ocp),
     )
@@ -85,8 +85,7 @@ class Checkpoints:
     self._worker = ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
 
   def save(self, step: int, trees: Mapping[str, PyTree], meta: Mapping[str, Any]) -> None:
-    """Copies `trees` to the host and returns; the rest happens in a thread. Waits first for the
-    save before to end.
+    """Copy `trees` to the host and return; the rest happens in a thread. The save before ends first.
 
     The arrays may be donated as soon as this returns. A checkpoint of the same step stays if it is
     undamaged and of the same content, as it is in a resumed run, and is replaced otherwise; a kill
@@ -98,7 +97,7 @@ class Checkpoints:
       meta: any JSON object; tuples come back as lists, and keys as strings.
 
     Raises:
-      KdJaxError: the save before failed, or the folder holds a later step.
+      FileError: the save before failed, or the folder holds a later step.
     """
     self.wait()
     newest = max(self._steps(), default=step)
@@ -118,7 +117,7 @@ class Checkpoints:
     self._pending = step, self._worker.submit(self._write, step, packed, record)
 
   def restore_newest(self, like: Mapping[str, PyTree]) -> Restored | None:
-    """The newest undamaged checkpoint, or None where there is none.
+    """Return the newest undamaged checkpoint, or None where there is none.
 
     A damaged one is reported and renamed to '<step>.damaged'. Nothing is cast, reshaped or left
     out.
@@ -128,7 +127,7 @@ class Checkpoints:
         are read.
 
     Raises:
-      KdJaxError: the checkpoint is sound but its leaves are not those of `like`; the save before
+      FileError: the checkpoint is sound but its leaves are not those of `like`; the save before
         failed.
     """
     self.wait()
@@ -148,7 +147,7 @@ class Checkpoints:
     return None
 
   def wait(self) -> None:
-    """Returns when nothing is being saved. Raises KdJaxError where the last save failed."""
+    """Return when nothing is being saved. Raises FileError where the last save failed."""
     if self._pending is None:
       return
     step, future = self._pending
@@ -159,7 +158,7 @@ class Checkpoints:
         raise fault
 
   def close(self) -> None:
-    """Waits for the last save. Raises KdJaxError where it failed."""
+    """Wait for the last save. Raises FileError where it failed."""
     try:
       self.wait()
     finally:
@@ -205,12 +204,12 @@ class Checkpoints:
   def _holds(self, step: int, sha256: str) -> bool:
     try:
       return self._read(step)[0]['sha256'] == sha256
-    # damaged, in any of the ways that restore_newest knows: it is about to be replaced
+    # damaged, in any of the ways that restore_newest meets: it is about to be replaced
     except Exception:
       return False
 
   def _steps(self) -> list[int]:
-    """The steps that the folder names, newest first; among them damaged ones, which orbax counts or
+    """Return the steps that the folder names, newest first; among them damaged ones, which orbax counts or
     not as it likes.
     """
     with faults_of('look for checkpoints in', self._folder):

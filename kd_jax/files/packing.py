@@ -19,15 +19,15 @@ DIFFERENCES_SHOWN = 5
 
 
 def fingerprint(tree: PyTree) -> str:
-  """sha256 over the names, types, shapes and bytes of all leaves: equal for two runs exactly where
-  every bit is.
+  """Return the sha256 over the names, types, shapes and bytes of all leaves: equal for two runs
+  exactly where every bit is.
   """
   packed, described, _ = pack(tree)
   return digest(packed, described)
 
 
 def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
-  """The leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order;
+  """Return the leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order;
   its structure.
   """
   leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
@@ -38,8 +38,8 @@ def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
 
 
 def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
-  """All leaves in one u8 array of its own memory; the type and shape of each; what kind each typed
-  PRNG key is.
+  """Return all leaves in one u8 array of its own memory; the type and shape of each; and the kind
+  of each typed PRNG key.
   """
   named, _ = _named_leaves(tree)
   keys = {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
@@ -65,7 +65,7 @@ def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
 def unpack(
   packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]
 ) -> dict[str, Any]:
-  """The leaves that `pack` packed, under their paths: arrays of their own memory, and typed PRNG
+  """Return the leaves that `pack` packed, under their paths: arrays of their own memory, and typed PRNG
   keys.
   """
   leaves: dict[str, Any] = {}
@@ -89,13 +89,15 @@ def _describe(leaf: Any) -> str:
 
 
 def as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> dict[str, PyTree]:
-  """`leaves` in the containers of `like`. Raises FileError where they are not the same leaves."""
-  wanted, structure = _named_leaves(dict(like))
-  differences = [f'{name} is missing' for name in wanted if name not in leaves]
-  differences += [f'{name} is not expected' for name in leaves if name not in wanted]
+  """Return `leaves` in the containers of `like`. Raises FileError where they are not the same
+  leaves.
+  """
+  expected, structure = _named_leaves(dict(like))
+  differences = [f'{name} is missing' for name in expected if name not in leaves]
+  differences += [f'{name} is not expected' for name in leaves if name not in expected]
   differences += [
     f'{name} is {_describe(leaves[name])}, not {_describe(leaf)}'
-    for name, leaf in wanted.items()
+    for name, leaf in expected.items()
     if name in leaves and _describe(leaves[name]) != _describe(leaf)
   ]
   if differences:
@@ -105,11 +107,11 @@ def as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> d
       f'{what} does not fit this run: {shown}; use the settings it was saved with, or another '
       f'folder'
     )
-  return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in wanted])
+  return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in expected])
 
 
 def flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
-  """The arrays of nested dicts under their paths, and the paths of the dicts that are empty."""
+  """Return the arrays of nested dicts under their paths, and the paths of the dicts that are empty."""
   arrays: dict[str, Any] = {}
   empty: list[str] = []
 
@@ -130,7 +132,7 @@ def flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
 
 
 def nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
-  """The nested dicts that `flatten` took apart."""
+  """Return the nested dicts that `flatten` took apart."""
   tree: dict[str, PyTree] = {}
   for path, node in [*arrays.items(), *((path, {}) for path in empty)]:
     *parents, name = path.split('/')
@@ -142,14 +144,12 @@ def nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
 
 
 def digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:
-  """sha256 over the bytes and everything in the record (but the sha256 itself, where it is there
-  already).
-  """
+  """Return the sha256 over the bytes and everything in the record, but for the sha256 itself."""
   content = {name: value for name, value in record.items() if name != 'sha256'}
   return hashes.of_bytes(json.dumps(content, sort_keys=True).encode(), packed)
 
 
 def verify(packed: np.ndarray, record: Mapping[str, Any]) -> None:
-  """Raises ValueError where the bytes or the record are not those that were hashed."""
+  """Raise ValueError where the bytes or the record are not those that were hashed."""
   if record.get('sha256') != digest(packed, record):
     raise ValueError('its content does not match its sha256')

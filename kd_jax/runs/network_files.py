@@ -1,4 +1,4 @@
-"""Finished networks on disk: which one a path means, and all that is known of it."""
+"""Finished networks on disk: which one a path means, and what is recorded about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kd_jax.types import ConfigError, FileError, NetworkSpec, Trained
 
 
 class Found(NamedTuple):
-  """A network and its records, which are empty where nothing is known, as of an imported file."""
+  """A network and its records, which are empty where there are none, as of an imported file."""
 
   trained: Trained
   name: str  # of its folder, such as 'student', or of its file
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 def find(
   path: str | Path, *, unstated: Mapping[str, Any] = MappingProxyType({}), weights: str = 'raw'
 ) -> Found:
-  """The network that a path means.
+  """Return the network that a path means.
 
   Args:
     path: a workdir (its student), a folder under its networks/, the folder of a study's phase, or a
@@ -48,8 +48,8 @@ def find(
     weights: 'raw' or 'ema', of a checkpoint that holds both.
 
   Raises:
-    KdJaxError: nothing is there, the run is not finished, the network is damaged, or it states what
-      is given.
+    FileError: nothing is there, the run is not finished, or the network is damaged.
+    ConfigError: the network states what is given.
   """
   path = folder_of(Path(os.path.expanduser(path)))
   if not os.path.exists(path):
@@ -137,7 +137,7 @@ def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
 
 
 def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weights: str) -> str:
-  """What is taken for granted of a PyTorch checkpoint, as lines for the user."""
+  """Return what is assumed about a PyTorch checkpoint, as lines for the user."""
   lines = []
   if not stated.whole:
     lines.append(
@@ -212,7 +212,7 @@ def _of_rows(study: Path) -> str:
 
 
 def float32(trained: Trained) -> Trained:
-  """The network as it is deployed: computing in float32, whatever it was trained in."""
+  """Return the network as it is deployed: it computes in float32, whatever it was trained in."""
   network = models.build(trained.network.spec._replace(compute_dtype='float32'))
   return Trained(
     network, jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), trained.variables)
@@ -220,10 +220,11 @@ def float32(trained: Trained) -> Trained:
 
 
 def described(path: Path) -> Mapping[str, Any] | None:
-  """What kd_jax.export noted beside a program of its own, 'classes' in it; None where nothing lies
-  there.
+  """Return the note of `export` beside one of its programs, 'classes' in it; None where there is
+  none.
 
-  Raises KdJaxError where that is damaged, or is of another file.
+  Raises:
+    FileError: the note is damaged, or is of another file.
   """
   beside = path.with_name(f'{path.name}.json')
   if not os.path.exists(beside):
@@ -239,12 +240,12 @@ def described(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-  """A record of a run; {} where there is none."""
+  """Return a record of a run; {} where there is none."""
   return records.read_object(path) if os.path.isfile(path) else {}
 
 
 def _of_study(phase: Path) -> Mapping[str, Any]:
-  """The configuration of the first run of a study that the phase belongs to."""
+  """Return the configuration of the first run of a study that the phase belongs to."""
   for run in _runs(phase.parents[1]):
     if any(history.startswith(f'phases/{phase.name}/') for history in run['histories'].values()):
       return run['config']
@@ -252,7 +253,7 @@ def _of_study(phase: Path) -> Mapping[str, Any]:
 
 
 def _runs(study: Path) -> list[dict[str, Any]]:
-  """The runs that a study's record names. Raises KdJaxError where it is damaged."""
+  """Return the runs that a study's record names. Raises FileError where it is damaged."""
   kept = _read(study / 'study.json')
   runs = [{'histories': {...: str}, 'config': {}}]
   shapes.check(

@@ -1,5 +1,5 @@
-"""Teachers that are there already: our own networks, PyTorch checkpoints, functions that jax.export
-wrote, tables of logits.
+"""Teachers that are there already: networks of kd_jax, PyTorch checkpoints, functions that
+jax.export wrote, tables of logits.
 """
 
 from __future__ import annotations
@@ -25,36 +25,44 @@ _NO_TEACHERS = {suffixes[0] for suffixes in EXPORTS.values()} - set(JAX_EXPORTS)
 
 
 def load(
-  config: Config, wanted: NetworkSpec, *, classes: Sequence[str] = (), training: Part | None = None
+  config: Config,
+  expected: NetworkSpec,
+  *,
+  classes: Sequence[str] = (),
+  training: Part | None = None,
 ) -> dict[str, Trained]:
-  """{'teacher': …} from `teacher_checkpoint`, which may name several, separated by commas; {} where
-  it is empty, or where the method learns from no teacher.
+  """Return the networks of `teacher_checkpoint` by name: 'teacher', or 'teacher1', 'teacher2', ….
+
+  Nothing is returned where the key is empty or the method learns from no teacher. A file has its
+  own normalisation and ReLU placement. A `.pth` that does not state them has those of the
+  configuration; where these are not set, either, `teacher_guess` says how they are guessed.
 
   Args:
-    config: the run's.
-    wanted: the network that a teacher of this run is: architecture, classes and image shape must
-      agree with the file's. Normalisation and ReLU placement are the file's own; of a `.pth` that
-      does not state them, those that the configuration gives as teacher_mean, teacher_std and
-      teacher_relu_placement, or else, as teacher_guess has it, a guess by the names of the weights
-      or what fits training images. Of a function or a table, images and classes must agree.
-    classes: the names of the run's classes; a network of ours, or an exported one, that knows the
-      same names in another order is refused, capitals aside.
+    config: the run's. `teacher_checkpoint` may name several files, separated by commas.
+    expected: what a teacher of this run is: architecture, classes and image shape must agree with
+      the file's. Of a function or a table, classes and image shape must.
+    classes: the names of the run's classes. A network that has the same names in another order,
+      capitals aside, is refused.
     training: training images, for teacher_guess 'fit'.
+
+  Raises:
+    ConfigError: keys contradict one another, the files, or the method.
+    FileError: a file is missing, damaged, or of another network.
   """
   places = _places(config)
   stated = stated_of_teacher(config)
-  if places and stated.get('teacher_mean') and len(config.teacher_mean) != wanted.image_shape[2]:
+  if places and stated.get('teacher_mean') and len(config.teacher_mean) != expected.image_shape[2]:
     raise ConfigError(
       f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of '
       f'{config.dataset} have '
-      f'{wanted.image_shape[2]} channels'
+      f'{expected.image_shape[2]} channels'
     )
   fields = {
     key.removeprefix('teacher_'): value for key, value in stated.items() if key in OF_A_SPEC
   }
   averaged = _averaged(config, places)
   loaded = {
-    name: _one(place, wanted, list(classes), fields, 'ema' if name in averaged else 'raw')
+    name: _one(place, expected, list(classes), fields, 'ema' if name in averaged else 'raw')
     for name, place in places.items()
   }
   open_ones = [name for name, place in places.items() if not _states_itself(place)]
@@ -86,7 +94,8 @@ def facts(config: Config) -> dict[str, tuple[Path, Facts]]:
 def _places(config: Config) -> dict[str, Path]:
   """Return the path of each teacher, by its name in the run.
 
-  Raises KdJaxError where there are more than the method takes.
+  Raises:
+    ConfigError: there are more than the method takes.
   """
   paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
   _, most = methods.teachers(config.method)
@@ -108,23 +117,24 @@ def _places(config: Config) -> dict[str, Path]:
 def _averaged(config: Config, places: Mapping[str, Path]) -> list[str]:
   """Return the names of the teachers whose moving averages are taken.
 
-  Raises KdJaxError where none has them, and they are asked for.
+  Raises:
+    ConfigError: they are asked for, and no teacher has them.
   """
-  # of a missing one `_one` tells
+  # `_one` refuses a file that is missing
   if not places or config.teacher_weights != 'ema' or not all(map(os.path.exists, places.values())):
     return []
-  found = [
+  with_averages = [
     name
     for name, place in places.items()
     if _is_pytorch(place) and 'ema' in torch_names.facts(place).copies
   ]
-  if not found:
+  if not with_averages:
     raise ConfigError(
       f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no "
       f'moving averages (EMA) of '
       'weights: take it out'
     )
-  return found
+  return with_averages
 
 
 def _is_pytorch(place: Path) -> bool:
@@ -132,12 +142,12 @@ def _is_pytorch(place: Path) -> bool:
 
 
 def _states_itself(place: Path) -> bool:
-  """Whether a teacher leaves nothing for the keys of a .pth to say."""
+  """Return whether no key has to complete what a teacher's file states."""
   return not _is_pytorch(place) or torch_names.facts(place).whole
 
 
 def _one(
-  path: Path, wanted: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str
+  path: Path, expected: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str
 ) -> Trained:
   if not os.path.exists(path):
     forms = f'give a workdir, a folder under its networks/, or a .pth, {", ".join(JAX_EXPORTS)} or {precomputed.SUFFIX} file'
@@ -151,30 +161,30 @@ def _one(
   elif path.suffix in JAX_EXPORTS:
     if path.suffix == JAX_EXPORTS[1]:
       _check_order(path, _names_beside(path), classes)
-    return exported.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
+    return exported.load(path, image_shape=expected.image_shape, classes=expected.classes)
   elif path.suffix == precomputed.SUFFIX:
-    return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
+    return precomputed.load(path, image_shape=expected.image_shape, classes=expected.classes)
   else:
     spec, variables = torch_names.import_file(
       path,
-      image_shape=wanted.image_shape,
-      name=wanted.name,
-      classes=wanted.classes,
+      image_shape=expected.image_shape,
+      name=expected.name,
+      classes=expected.classes,
       unstated=unstated,
       weights=weights,
     )
-  for what, ours, theirs in (
-    ('a ', wanted.name, spec.name),
-    ('for classes: ', wanted.classes, spec.classes),
-    ('for images of ', wanted.image_shape, tuple(spec.image_shape)),
+  for what, here, there in (
+    ('a ', expected.name, spec.name),
+    ('for classes: ', expected.classes, spec.classes),
+    ('for images of ', expected.image_shape, tuple(spec.image_shape)),
   ):
-    if ours != theirs:
+    if here != there:
       raise FileError(
-        f'teacher_checkpoint {path} is {what}{theirs}, and this run needs {ours}; '
+        f'teacher_checkpoint {path} is {what}{there}, and this run needs {here}; '
         f'{_others(path)}choose another file, '
         'or set teacher or dataset to match'
       )
-  return models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)
+  return models.with_weights(spec._replace(compute_dtype=expected.compute_dtype), variables, path)
 
 
 def _others(path: Path) -> str:
@@ -188,23 +198,21 @@ def _others(path: Path) -> str:
 
 
 def _names_beside(path: Path) -> list[str]:
-  """The classes of a program that kd_jax.export wrote; [] where they are not known, for which it
-  writes numbers.
+  """Return the classes of a program that `export` wrote; [] where it wrote numbers, since there were
+  no names.
   """
   names = (network_files.described(path) or {}).get('classes', [])
   return [] if names == [str(number) for number in range(len(names))] else names
 
 
-def _check_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> None:
-  """Raises KdJaxError where a teacher knows the run's classes, or these but for capitals, under
-  other numbers.
-  """
+def _check_order(path: Path, named: Sequence[str], classes: Sequence[str]) -> None:
+  """Raise FileError where a teacher numbers the run's classes otherwise, capitals aside."""
   for spelt in (str, str.casefold):
-    theirs, ours = ([spelt(name) for name in names] for names in (known, classes))
-    if theirs == ours or sorted(theirs) != sorted(ours):
+    there, here = ([spelt(name) for name in names] for names in (named, classes))
+    if there == here or sorted(there) != sorted(here):
       continue
     raise FileError(
-      f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(known[:5])}…) '
+      f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(named[:5])}…) '
       f'than this run '
       f'({", ".join(classes[:5])}…); train a teacher on this data'
     )

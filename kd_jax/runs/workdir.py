@@ -52,11 +52,19 @@ def claimed(
   data: Mapping[str, Any] | None = None,
   phases: Sequence[Phase] = (),
 ) -> Iterator[Path]:
-  """Holds the folder for this process, this configuration, these images and these phases while the
+  """Hold the folder for this process, this configuration, these images and these phases while the
   context lasts.
 
-  Raises FileError where another process holds it, where it holds another run, or where it cannot
-  be written. A lock left behind by a killed process is no hindrance: the kernel gave it up.
+  A lock that a killed process left behind is no hindrance: the kernel gave it up.
+
+  Args:
+    folder: the workdir; is made if need be.
+    config: the run's.
+    data: what data.json keeps, with the hashes of images.
+    phases: the run's.
+
+  Raises:
+    FileError: another process holds it, it holds another run, or it cannot be written.
   """
   config_file, data_file = folder / 'config.json', folder / 'data.json'
   if os.path.exists(config_file):
@@ -75,13 +83,13 @@ def claimed(
       {'sha256': str},
       'restore it from a copy, or delete it to go on with the images as they are',
     )
-    # an older kd_jax did not note the second
+    # an older kd_jax did not write the second
     names = {'sha256': data['dataset'], 'unlabelled_sha256': config.unlabelled_dataset}
-    if odd := [
+    if other := [
       where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)
     ]:
       raise FileError(
-        f'the images in {odd[0]} have changed since the run in {folder} began: choose another '
+        f'the images in {other[0]} have changed since the run in {folder} began: choose another '
         f'--workdir, or '
         'bring the images back (where they never left: remove data.json, or their decoded copies '
         'in cache_dir)'
@@ -125,14 +133,16 @@ def _check_methods(folder: Path, phases: Sequence[Phase]) -> None:
 
 
 def _method(phase: Phase) -> dict[str, Any]:
-  """What a phase's method is made of, and whose weights and order it draws; as JSON keeps it."""
+  """Return what a phase's method is made of, and whose weights and order it draws, as JSON keeps
+  it.
+  """
   return json.loads(json.dumps({**phase.settings, 'draws_as': phase.draws_as}))
 
 
 @contextlib.contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-  """Makes the folder and holds its lock while the context lasts; False where another process, on
-  any machine, holds it.
+  """Make the folder and hold its lock while the context lasts; yield False where another process,
+  on any machine, holds it.
 
   Args:
     folder: what is locked.
@@ -172,17 +182,17 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def versions() -> dict:
-  """Machine, interpreter, libraries and devices, for the record."""
-  found = {'kd_jax': __version__}
+  """Return machine, interpreter, libraries and devices, for the record."""
+  libraries = {'kd_jax': __version__}
   for name in _LIBRARIES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      found[name] = importlib.metadata.version(name)
+      libraries[name] = importlib.metadata.version(name)
   return {
     'python': platform.python_version(),
     'platform': platform.platform(),
     'processor': _processor(),
     'threads': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
-    'libraries': found,
+    'libraries': libraries,
     'devices': [str(d.device_kind) for d in jax.devices()],
     'backend': jax.default_backend(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
