@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import check_classes, cross_entropy, match_channels, whole
 from kd_jax.models.connectors import Enlargers
-from kd_jax.types import Array, KdJaxError, Method, MethodState, Outputs
+from kd_jax.types import Array, KdJaxError, Method, MethodVariables, Outputs
 
 COMPARISONS = {
   'mse': features.mean_squared_error,
@@ -67,25 +67,26 @@ def sfd(
     raise KdJaxError(f"sfd.resize is one of {', '.join(RESIZES)}, not '{resize}'")
   select(layers, ())
 
-  def init(key, student, teachers):
-    pairs = pair_layers(student.outputs, teachers[0].outputs)
+  def init(inputs):
+    student, teacher = inputs.student.outputs, inputs.teachers[0].outputs
+    pairs = pair_layers(student, teacher)
     if not select(layers, tuple(pairs)):
       raise KdJaxError(
         f"sfd.layers='{layers}' leaves none of the layers {', '.join(pairs)}; choose another"
       )
-    check_classes(student, teachers)
-    module = enlargers(student.outputs, teachers[0].outputs, pairs)
-    maps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), student.outputs.layers)
-    return MethodState(module.init(key, maps)['params'] if module.shapes else {}, {}, {})
+    check_classes(inputs)
+    module = enlargers(student, teacher, pairs)
+    maps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), student.layers)
+    return MethodVariables(module.init(inputs.key, maps)['params'] if module.shapes else {})
 
-  def enlargers(own, teacher, pairs) -> Enlargers:
-    """For every selected map of the student that has to grow; none of them under the other ways of
-    resizing.
+  def enlargers(student, teacher, pairs) -> Enlargers:
+    """Return one for every selected map of the student that has to grow; none under the other ways
+    of resizing.
     """
     shapes = []
     for name in select(layers, tuple(pairs)) if resize == 'transposed_convolution' else ():
       (height, width, _), (high, wide, channels) = (
-        own.layers[name].shape[1:],
+        student.layers[name].shape[1:],
         teacher.layers[pairs[name]].shape[1:],
       )
       if high > height:
@@ -96,28 +97,29 @@ def sfd(
             f"the teacher's {pairs[name]} is {high}×{wide}; take interpolate"
           )
         shapes.append((name, (high // height, channels)))
-    return Enlargers(tuple(shapes), str(own.logits.dtype))
+    return Enlargers(tuple(shapes), str(student.logits.dtype))
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del consts, key
-    own, teacher = student['weak'], teachers[0]['weak']
-    pairs = pair_layers(own, teacher)
-    module = enlargers(own, teacher, pairs)
-    maps = own.layers | (module.apply({'params': params}, own.layers) if module.shapes else {})
+  def loss(variables, inputs):
+    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
+    pairs = pair_layers(student, teacher)
+    module, maps = enlargers(student, teacher, pairs), student.layers
+    if module.shapes:
+      maps = maps | module.apply({'params': variables.params}, maps)
     how = 'max_pool' if resize == 'transposed_convolution' else resize
     terms = {}
     for name in select(layers, tuple(pairs)):
-      ours, theirs = match_channels(*_same_size(maps[name], teacher.layers[pairs[name]], how))
+      pair = match_channels(*_same_size(maps[name], teacher.layers[pairs[name]], how))
       if largest:
-        differences = whole(features.largest_pooled_difference(ours, theirs) * batch.mask, axis)
+        differences = whole(features.largest_pooled_difference(*pair), inputs.axis)
         terms[name] = weight * differences[jnp.argmax(differences)]
       else:
-        terms[name] = weight * reduce.mean(
-          COMPARISONS[compare](ours, theirs), batch.mask, axis=axis
-        )
-    return {'cross_entropy': cross_entropy(own, batch, axis), 'feature': sum(terms.values())}, stats
+        terms[name] = weight * reduce.mean(COMPARISONS[compare](*pair), axis=inputs.axis)
+    return {
+      'cross_entropy': cross_entropy(student, inputs),
+      'feature': sum(terms.values()),
+    }, variables.state
 
-  return Method(init, loss)
+  return Method(init=init, loss=loss)
 
 
 def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:

@@ -9,8 +9,9 @@ import functools
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,28 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.config import Config
-from kd_jax.data import feed, pictures, roles, sources
+from kd_jax.data import feed, pictures, pipeline, roles, sources
 from kd_jax.files import records
 from kd_jax.methods import plans
 from kd_jax.runs import assembly, inputs, logits_table, teachers, training, workdir
 from kd_jax.runs.assembly import Context, Say, Student
 from kd_jax.train import loop, memory, parallel
 from kd_jax.train.programs import Programs
-from kd_jax.types import Batch, KdJaxError, NetworkSpec, Phase, PyTree, Source, Trained
+from kd_jax.types import (
+  Array,
+  Batch,
+  InitInputs,
+  KdJaxError,
+  LossInputs,
+  MethodVariables,
+  Network,
+  NetworkSpec,
+  Outputs,
+  Phase,
+  PyTree,
+  Source,
+  Trained,
+)
 
 # Windows lacks the last
 STOPS = tuple(
@@ -35,12 +50,15 @@ After = Callable[[Path], None]  # is given the folder of the run, by process 0
 _EXAMPLES = 10  # test images that are written as files
 
 
-class Prepared(NamedTuple):
-  """A run that can start: its names are resolved, its data found, its phases known."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+  """A run that can start: its configuration is resolved. Below here nothing reads a Config."""
 
   config: Config
+  identity: assembly.Identity
   classes: tuple[str, ...]
   parts: roles.Roles
+  augmentation: pipeline.Weak
   imported: Mapping[str, Trained]  # teachers that are there already
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
@@ -94,11 +112,14 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   start_devices(config)
   dataset, parts = inputs.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
-  wanted = _wanted(config, dataset, parts)
+  inputs_of_plan = _plan_inputs(config, dataset, parts)
   imported = teachers.load(
-    config, wanted.teacher, classes=dataset.classes, training=inputs.training(config, dataset)
+    config,
+    inputs_of_plan.teacher,
+    classes=dataset.classes,
+    training=inputs.training(config, dataset),
   )
-  phases = plans.make(wanted._replace(imported=tuple(imported)))
+  phases = plans.make(replace(inputs_of_plan, imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = inputs.unlabelled(config, shape=dataset.train.image.shape[1:])
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
@@ -107,13 +128,17 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     # else as an older kd_jax described it
     described |= {'unlabelled_excluded': excluded} if excluded else {}
   return Prepared(
-    config,
-    tuple(dataset.classes),
-    parts,
-    imported,
-    phases,
-    parallel.make(config.parallel),
-    described,
+    config=config,
+    identity=assembly.Identity(
+      dataset=config.dataset, recipe=config.recipe, options=config.options, seed=config.seed
+    ),
+    classes=tuple(dataset.classes),
+    parts=parts,
+    augmentation=pipeline.Weak(config.crop_padding, config.flip),
+    imported=imported,
+    phases=phases,
+    devices=parallel.make(config.parallel),
+    data=described,
   )
 
 
@@ -139,17 +164,19 @@ def context(
 
   `programs` were compiled for another run of this process.
   """
-  placed = _place(prepared.config, prepared.parts, prepared.devices)
   return Context(
-    prepared.config,
-    folder,
-    prepared.parts,
-    placed,
-    prepared.devices,
-    prepared.classes,
-    stop,
-    say,
-    programs or Programs(),
+    identity=prepared.identity,
+    folder=folder,
+    parts=prepared.parts,
+    augmentation=prepared.augmentation,
+    selection=prepared.config.selection,
+    placed=_place(prepared.config, prepared.parts, prepared.devices),
+    devices=prepared.devices,
+    classes=prepared.classes,
+    log_every=prepared.config.log_every,
+    stop=stop,
+    say=say,
+    programs=programs or Programs(),
   )
 
 
@@ -181,34 +208,67 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
         f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower '
         f'epochs'
       )
-    assembly.policies(config, phase)
+    assembly.policies(prepared.augmentation, phase)
     student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
       networks[plans.companion_name(phase.name)] = phase.method.companion
     teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
-    size = sum(phase.shares.values())
+    labels = assembly.training_labels(prepared.parts, phase)
+    _check_method(phase, student, teaching, labels)
 
-    def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
-      method = phase.method
-      taught_by = tuple(
-        assembly.known(t, variables=v) for t, v in zip(teaching, variables, strict=True)
+
+def _check_method(
+  phase: Phase, student: Network, teaching: Sequence[Network], labels: np.ndarray
+) -> None:
+  """Try a method as shapes alone."""
+  method, size = phase.method, sum(phase.shares.values())
+
+  def outputs(network: Network) -> dict[str, Outputs]:
+    shapes = models.output_shapes(network, batch=size)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return dict.fromkeys(method.views, zeros)
+
+  def once(key: Array, variables: tuple[PyTree, ...]) -> tuple[MethodVariables, Array | None]:
+    pairs = zip(teaching, variables, strict=True)
+    own = method.init(
+      InitInputs(
+        key=key,
+        student=assembly.network_info(student),
+        teachers=tuple(assembly.network_info(t, variables=v) for t, v in pairs),
+        labels=labels,
       )
-      own = method.init(key, assembly.known(student), taught_by)
-      seen = [
-        dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size)))
-        for n in (student, *teaching)
-      ]
-      image = jnp.zeros((size, *student.spec.image_shape))
-      batch = Batch(image, jnp.zeros(size, jnp.int32), jnp.ones(size))
-      return method.loss(
-        own.params, own.stats, seen[0], tuple(seen[1:]), batch, own.consts, key, axis=None
-      )[0]
+    )
+    number, count = jnp.zeros(size, jnp.int32), jnp.zeros((), jnp.int32)
+    inputs = LossInputs(
+      student=outputs(student),
+      teachers=tuple(map(outputs, teaching)),
+      batch=Batch(jnp.zeros((size, *student.spec.image_shape)), number, number),
+      step=count,
+      epoch=jnp.ones(()),
+      progress=jnp.zeros(()),
+      key=key,
+      axis=None,
+    )
+    method.loss(own, inputs)
+    first = inputs.student[next(iter(method.views))]
+    return own, method.predict(own, first) if method.predict else None
 
-    jax.eval_shape(once, jax.random.key(0), tuple(models.shapes(t) for t in teaching))
-
-
-def _zeros(shapes: PyTree) -> PyTree:
-  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+  own, logits = jax.eval_shape(
+    once, jax.random.key(0), tuple(models.shapes(network) for network in teaching)
+  )
+  if not method.predict:
+    return
+  paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tuple(own))]
+  if any(not isinstance(key, jax.tree_util.DictKey) for path in paths for key in path[1:]):
+    raise KdJaxError(
+      f'{phase.method_name} predicts, and its variables are saved with the network: they must be '
+      f'nested dicts'
+    )
+  if logits.shape != (size, student.spec.classes):
+    raise KdJaxError(
+      f'{phase.method_name} predicts logits of shape {logits.shape} for {size} images, which must '
+      f'be {(size, student.spec.classes)}'
+    )
 
 
 @contextlib.contextmanager
@@ -231,7 +291,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
       signal.signal(number, handler)
 
 
-def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.Wanted:
+def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.PlanInputs:
   image_shape, classes = dataset.train.image.shape[1:], len(dataset.classes)
   mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
   if len(mean) != image_shape[-1]:
@@ -241,24 +301,29 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     )
 
   def spec(name: str) -> NetworkSpec:
-    placement = models.relu_placement(name, config.relu_placement)
     return NetworkSpec(
-      name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype
+      name=name,
+      classes=classes,
+      image_shape=tuple(image_shape),
+      relu_placement=models.relu_placement(name, config.relu_placement),
+      mean=tuple(mean),
+      std=tuple(std),
+      compute_dtype=config.compute_dtype,
     )
 
-  return plans.Wanted(
-    config.method,
-    config.recipe,
-    config.options,
-    spec(config.student),
-    spec(config.teacher),
-    config.relu_placement,
-    (),
-    config.baseline,
-    config.epochs,
-    config.teacher_epochs,
-    config.batch_size,
-    config.optimiser(),
+  return plans.PlanInputs(
+    method=config.method,
+    recipe=config.recipe,
+    options=config.options,
+    student=spec(config.student),
+    teacher=spec(config.teacher),
+    relu_placement=config.relu_placement,
+    imported=(),
+    baseline=config.baseline,
+    epochs=config.epochs,
+    teacher_epochs=config.teacher_epochs,
+    batch_size=config.batch_size,
+    optimiser=config.optimiser(),
   )
 
 
@@ -303,7 +368,7 @@ def _record_examples(folder: Path, test: feed.Part, classes: Sequence[str]) -> N
 def _phases(context: Context, prepared: Prepared, after: After) -> list[dict[str, Any]]:
   zoo, rows, histories = dict(prepared.imported), [], {}
   for name, trained in prepared.imported.items():
-    rows.append(training.imported_row(context, name, trained))
+    rows.append(training.imported_row(context, name, trained, prepared.config))
   for phase in prepared.phases:
     if context.stop():  # before the next phase is compiled, which may take minutes
       raise loop.Interrupted

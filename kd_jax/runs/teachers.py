@@ -154,6 +154,7 @@ def _one(
   elif path.suffix == precomputed.SUFFIX:
     return precomputed.load(path, image_shape=wanted.image_shape, classes=wanted.classes)
   else:
+    info = {}
     spec, variables = torch_names.import_file(
       path,
       image_shape=wanted.image_shape,
@@ -173,7 +174,8 @@ def _one(
         f'{_others(path)}choose another file, '
         'or set teacher or dataset to match'
       )
-  return models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)
+  trained = models.with_weights(spec._replace(compute_dtype=wanted.compute_dtype), variables, path)
+  return network_files.assembled(*trained, info)
 
 
 def _others(path: Path) -> str:

@@ -14,7 +14,17 @@ import numpy as np
 from kd_jax import methods, models
 from kd_jax.pytorch import names as torch_names
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Array, Frozen, MethodState, Network, Optimiser, PyTree, Source, TrainState
+from kd_jax.types import (
+  Array,
+  Block,
+  Frozen,
+  MethodVariables,
+  Network,
+  OptimiserSpec,
+  PyTree,
+  Source,
+  TrainState,
+)
 from kd_jax.verify.numbers import Check, difference, lacks, largest
 
 METHODS = ('nokd', 'kd', 'rkd')  # that every file has
@@ -91,7 +101,7 @@ def _replay(
   taught = jax.tree.map(lambda leaf: leaf.astype(dtype), taught)
   rates = jnp.asarray(data['learning_rate_per_step'], dtype)
   method = methods.make(name)
-  optimiser = optim.sgd(Optimiser(), lambda count: rates[count], method.trains)
+  optimiser = optim.optimiser(OptimiserSpec(), lambda count: rates[count], method.trains)
   few, size = pixels.shape[:2]
   source = Source(pixels.reshape(-1, *pixels.shape[2:]), data['label'].reshape(-1).astype(np.int32))
   taught_by = (teacher,) if methods.teachers(name)[1] else ()
@@ -103,8 +113,14 @@ def _replay(
   run = parallel.make('jit', devices=1).train(
     step.train_step(student, taught_by, method, optimiser, preprocess), False
   )
-  now = state.create(variables, MethodState({}, {}, {}), optimiser)
-  frozen = Frozen((taught,) if taught_by else (), {}, jax.random.key(0))
+  now = state.create(variables, MethodVariables(), optimiser)
+  frozen = Frozen(
+    teachers=(taught,) if taught_by else (),
+    constants={},
+    key=jax.random.key(0),
+    epoch_steps=np.int32(few),
+    phase_steps=np.int32(few),
+  )
   losses, states = [], []
   for number in range(few):
     if starts is not None:
@@ -112,8 +128,10 @@ def _replay(
         lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf, starts[number]
       )
     states.append(jax.tree.map(np.array, jax.device_get(now)))
-    index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
-    now, metrics = run(now, frozen, (source,), (index,), (np.arange(size, dtype=np.int32),))
+    place = np.arange(size, dtype=np.int32)
+    index = (place + np.int32(number * size),)
+    block = Block(sources=(source,), index=index, example=index, position=(place,))
+    now, metrics = run(now, frozen, block)
     losses.append(float(metrics['loss'][0]))
   return np.array(losses), [*states, jax.tree.map(np.array, jax.device_get(now))]
 
