@@ -68,7 +68,9 @@ def cases() -> list[Case]:
     for recipe in dict.fromkeys(['written', *row.recipes, *row.relu_placement]):
       for teachers in sorted({fewest, min(most, 2)}):
         known = methods.options(name)
-        chosen = known | {k: v for k, v in methods.settled(name, recipe, {}).items() if k in known}
+        chosen = known | {
+          k: v for k, v in methods.chosen_options(name, recipe, {}).items() if k in known
+        }
         case = Case(name, recipe, teachers)
         found.setdefault((row.factory, tuple(chosen.items()), case.placement, teachers), case)
   return [*found.values(), Case(JOIN, 'written', 1)]
@@ -147,6 +149,13 @@ def frozen(
     key=jax.random.key(key),
     epoch_steps=np.int32(epoch_steps),
     phase_steps=np.int32(STEPS),
+  )
+
+
+def sgd(*, learning_rate: float = 0.1, drops=(1 / 3, 2 / 3), **options) -> OptimiserSpec:
+  """The paper's optimiser with other values."""
+  return OptimiserSpec(
+    learning_rate=learning_rate, options=options, schedule_options={'drops': drops}
   )
 
 
@@ -276,7 +285,12 @@ def take(ready: Ready) -> Taken:
 
 @functools.cache
 def trained(
-  case: Case, kind: str, devices: int, dtype: str, preprocess=rolled, optimiser: OptimiserSpec = PAPER
+  case: Case,
+  kind: str,
+  devices: int,
+  dtype: str,
+  preprocess=rolled,
+  optimiser: OptimiserSpec = PAPER,
 ) -> Taken:
   """Five steps of a case, computed once for all tests that look at them."""
   with jax.enable_x64(dtype == 'float64'), quick_compilation():

@@ -209,25 +209,21 @@ def _met(student: float, teacher: float) -> bool:
 
 _ROUNDING = 1e-9  # less than one image is of any set: .57 − .55 is less than .02 in floating point
 JOINABLE = (single, with_teacher)
-PLANS: dict[str, Callable[..., tuple[Phase, ...]]] = dict.fromkeys(
-  methods.METHODS, with_teacher
-) | {
-  'nokd': single,
-  'uda_nokd': single,
-  'ab': ab,
-  'takd': takd,
-  'mkd': mkd,
-  'stl': stl,
-  'unsupervised': unsupervised,
-  'dual': dual,
+PLANS: dict[str, Callable[..., tuple[Phase, ...]]] = {
+  plan.__name__: plan for plan in (single, with_teacher, ab, takd, mkd, stl, unsupervised, dual)
 }
+
+
+def of(name: str) -> Callable[..., tuple[Phase, ...]]:
+  """Return the plan of a row of METHODS."""
+  return PLANS[methods.METHODS[name].plan]
 
 
 def options(name: str) -> dict[str, Any]:
   """The options of a method's plan with their defaults."""
   return {
     k: p.default
-    for k, p in inspect.signature(PLANS[name]).parameters.items()
+    for k, p in inspect.signature(of(name)).parameters.items()
     if p.kind == p.KEYWORD_ONLY
   }
 
@@ -240,15 +236,15 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
   if len(names) > 1:
     # AB's boundaries are a term like any other where they stand beside a loss that reaches the
     # classifier.
-    if others := [name for name in names if PLANS[name] not in (*JOINABLE, ab)]:
+    if others := [name for name in names if of(name) not in (*JOINABLE, ab)]:
       raise KdJaxError(
         f"'{others[0]}' trains in several phases, or on other data, and cannot be part of "
         f"'{inputs.method}'"
       )
     return with_teacher(inputs)
   (name,) = names
-  settled = methods.settled(name, inputs.recipe, inputs.options.get(name, {}))
-  return PLANS[name](inputs, **{k: v for k, v in settled.items() if k in options(name)})
+  chosen = methods.chosen_options(name, inputs.recipe, inputs.options.get(name, {}))
+  return of(name)(inputs, **{k: v for k, v in chosen.items() if k in options(name)})
 
 
 def teacher_names(count: int) -> tuple[str, ...]:
@@ -334,7 +330,9 @@ def _plan_settings(inputs: PlanInputs, method: str) -> dict[str, Any]:
         options(name)
         | {
           k: v
-          for k, v in methods.settled(name, inputs.recipe, inputs.options.get(name, {})).items()
+          for k, v in methods.chosen_options(
+            name, inputs.recipe, inputs.options.get(name, {})
+          ).items()
           if k in options(name)
         },
       )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import chex
 import jax
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from kd_jax.files.checkpoints import Checkpoints
+from kd_jax.methods import nokd
 from kd_jax.train import loop
-from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Phase, TrainState
+from kd_jax.types import Block, Frozen, KdJaxError, Network, NetworkSpec, Phase, Trainee, TrainState
 from tests import tiny
 
 PER_EPOCH, EPOCHS = 4, 3
@@ -26,11 +28,11 @@ def quick():
 
 
 @jax.jit
-def step(state: TrainState, frozen: Frozen, sources, index, position):
+def step(state: TrainState, frozen: Frozen, block: Block):
   """Random steps, drawn as the real step draws: from the phase's key and the counter."""
   noise = jax.random.normal(jax.random.fold_in(frozen.key, state.step), (3,))
-  w = state.params['student']['w'] * 0.9 + 0.1 * noise + sources
-  stats = {'student': {'seen': state.stats['student']['seen'] + w}, 'method': {}}
+  w = state.params['student']['w'] * 0.9 + 0.1 * noise + block.sources
+  changed = {'student': {'sum': state.state['student']['sum'] + w}, 'method': {}}
   loss = jnp.square(w).sum()
   metrics = {
     'loss': (loss, 1.0),
@@ -38,24 +40,32 @@ def step(state: TrainState, frozen: Frozen, sources, index, position):
     'accuracy': (jnp.float32(1), jnp.float32(4)),
   }
   params = {'student': {'w': w}, 'method': {}}
-  return TrainState(
-    state.step + 1, params, stats, {'momentum': state.opt_state['momentum'] * 0.5 + w}
-  ), metrics
+  opt_state = {'momentum': state.opt_state['momentum'] * 0.5 + w}
+  return TrainState(step=state.step + 1, params=params, state=changed, opt_state=opt_state), metrics
 
 
 def first() -> TrainState:
   zero = jnp.zeros(3)
   return TrainState(
-    jnp.zeros((), jnp.int32),
-    {'student': {'w': zero}, 'method': {}},
-    {'student': {'seen': zero}, 'method': {}},
-    {'momentum': zero},
+    step=jnp.zeros((), jnp.int32),
+    params={'student': {'w': zero}, 'method': {}},
+    state={'student': {'sum': zero}, 'method': {}},
+    opt_state={'momentum': zero},
   )
 
 
 def phase(epochs: int = EPOCHS, stop=None) -> Phase:
   return Phase(
-    'made up', 'student', 'none', None, SPEC, (), epochs, Optimiser(), {'train': 8}, stop=stop
+    name='made up',
+    role='student',
+    method_name='none',
+    method=nokd(),
+    student=SPEC,
+    teachers=(),
+    epochs=epochs,
+    optimiser=tiny.PAPER,
+    shares={'train': 8},
+    stop=stop,
   )
 
 
@@ -63,7 +73,7 @@ USUAL = phase()
 
 
 class Watcher:
-  """Remembers what it is told, and interrupts after a number of calls."""
+  """Remembers what it is given, and interrupts after a number of calls."""
 
   def __init__(self, interrupt_after: int | None = None):
     self.started, self.steps, self.epochs, self.asked, self.after = [], [], [], 0, interrupt_after
@@ -86,26 +96,30 @@ def work(*, step=step, fed=None) -> loop.Work:
   def feed(at, count):
     if fed is not None:
       fed.append(at)
-    return jnp.float32(0.01 * at), ()
+    return at_step(at)
 
   def together(states, *rest):
     return tuple(zip(*(step(state, *rest) for state in states), strict=True))
 
   return loop.Work(
-    together,
-    feed,
-    1,
-    (),
-    'validation_accuracy',
-    lambda tree: jax.tree.map(jnp.array, tree),
-    PER_EPOCH,
-    8,
+    step=together,
+    feed=feed,
+    steps_per_call=1,
+    selected_by='validation_accuracy',
+    place=lambda tree: jax.tree.map(jnp.array, tree),
+    steps_per_epoch=PER_EPOCH,
+    images_per_step=8,
   )
 
 
-def member(
+def at_step(at: int) -> Block:
+  """What a step is sent: a number in the place of images."""
+  return Block(sources=jnp.float32(0.01 * at), index=(), example=(), position=())
+
+
+def trainee(
   accuracies=None, *, start: TrainState | None = None, watcher=None, phase=USUAL
-) -> loop.Member:
+) -> Trainee:
   """Validation accuracies come from a list, or from the weights."""
   asked = iter(accuracies or ())
 
@@ -117,17 +131,24 @@ def member(
       'teacher_validation_accuracy': 0.5,
     }
 
-  return loop.Member(
-    phase, start or first(), validate, lambda at: 0.1 / (1 + at), watcher or Watcher()
+  return Trainee(
+    phase=phase,
+    network=Network(SPEC, None, ()),
+    optimiser=None,
+    schedule=lambda at: 0.1 / (1 + at),
+    first=start or first(),
+    constants={},
+    validate=validate,
+    monitor=watcher or Watcher(),
   )
 
 
 def run_all(
-  folder, members, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0
+  folder, trainees, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0
 ) -> list[loop.Finished]:
   with Checkpoints(folder) as checkpoints:
     return loop.run(
-      members, Frozen((), {}, jax.random.key(key)), made or work(), checkpoints, log_every=log_every
+      trainees, tiny.frozen(key=key), made or work(), checkpoints, log_every=log_every
     )
 
 
@@ -142,7 +163,7 @@ def run(
   phase=USUAL,
   key: int = 0,
 ) -> loop.Finished:
-  one = member(accuracies, watcher=watcher, phase=phase)
+  one = trainee(accuracies, watcher=watcher, phase=phase)
   (finished,) = run_all(folder, [one], work(step=step, fed=fed), log_every=log_every, key=key)
   return finished
 
@@ -165,11 +186,11 @@ class TestSelection:
 
   @staticmethod
   def after(steps: int):
-    current, frozen = first(), Frozen((), {}, jax.random.key(0))
+    current, frozen = first(), tiny.frozen(key=0)
     for at in range(steps):
-      current, _ = step(current, frozen, jnp.float32(0.01 * at), (), ())
+      current, _ = step(current, frozen, at_step(at))
     return jax.device_get(
-      {'params': current.params['student'], 'batch_stats': current.stats['student']}
+      {'params': current.params['student'], 'batch_stats': current.state['student']}
     )
 
   def test_the_last_is_kept_beside_it(self, tmp_path):
@@ -207,9 +228,9 @@ class TestRecords:
     assert means and not any('accuracy' in found for found in means)
 
   def test_each_epoch_has_means_of_its_own(self, tmp_path):
-    losses, current, frozen = [], first(), Frozen((), {}, jax.random.key(0))
+    losses, current, frozen = [], first(), tiny.frozen(key=0)
     for at in range(EPOCHS * PER_EPOCH):
-      current, metrics = step(current, frozen, jnp.float32(0.01 * at), (), ())
+      current, metrics = step(current, frozen, at_step(at))
       losses.append(float(metrics['loss'][0]))
     finished = run(tmp_path)
     assert [row['train_loss'] for row in finished.history] == pytest.approx(
@@ -289,20 +310,20 @@ class TestInterruption:
     assert not np.array_equal(one.last['params']['w'], other.last['params']['w'])
 
 
-class TestCompany:
+class TestSeveral:
   """Several students in one loop."""
 
   @staticmethod
-  def members(watchers=(None, None)):
+  def trainees(watchers=(None, None)):
     other = first()._replace(params={'student': {'w': jnp.ones(3)}, 'method': {}})
     return [
-      member([0.1, 0.5, 0.3], watcher=watchers[0]),
-      member([0.3, 0.2, 0.1], start=other, watcher=watchers[1]),
+      trainee([0.1, 0.5, 0.3], watcher=watchers[0]),
+      trainee([0.3, 0.2, 0.1], start=other, watcher=watchers[1]),
     ]
 
   def test_each_ends_where_it_ends_alone(self, tmp_path):
-    together = run_all(tmp_path / 'together', self.members())
-    for number, one in enumerate(self.members()):
+    together = run_all(tmp_path / 'together', self.trainees())
+    for number, one in enumerate(self.trainees()):
       (alone,) = run_all(tmp_path / str(number), [one])
       chex.assert_trees_all_equal(
         (together[number].best, together[number].last), (alone.best, alone.last)
@@ -314,12 +335,12 @@ class TestCompany:
     assert [finished.best_epoch for finished in together] == [2, 1]
 
   def test_each_has_its_share_of_the_time(self, tmp_path):
-    one, other = run_all(tmp_path, self.members())
+    one, other = run_all(tmp_path, self.trainees())
     assert one.seconds == other.seconds >= one.history[-1]['seconds'] > 0
 
   def test_what_is_shown_counts_the_images_of_all(self, tmp_path):
     watchers = Watcher(), Watcher()
-    run_all(tmp_path, self.members(watchers))
+    run_all(tmp_path, self.trainees(watchers))
     assert [sum(images for _, images, _ in watcher.steps) for watcher in watchers] == [
       2 * 8 * EPOCHS * PER_EPOCH
     ] * 2
@@ -328,17 +349,17 @@ class TestCompany:
   def test_going_on_after_an_interruption(self, tmp_path, after):
     undisturbed = run_all(
       tmp_path / 'undisturbed',
-      [member(), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))],
+      [trainee(), trainee(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))],
     )
     stopped = [
-      member(watcher=Watcher(after)),
-      member(start=first()._replace(opt_state={'momentum': jnp.ones(3)})),
+      trainee(watcher=Watcher(after)),
+      trainee(start=first()._replace(opt_state={'momentum': jnp.ones(3)})),
     ]
     with pytest.raises(loop.Interrupted):
       run_all(tmp_path / 'stopped', stopped)
     watchers = Watcher(), Watcher()
     resumed = run_all(
-      tmp_path / 'stopped', [m._replace(watcher=w) for m, w in zip(stopped, watchers, strict=True)]
+      tmp_path / 'stopped', [replace(m, monitor=w) for m, w in zip(stopped, watchers, strict=True)]
     )
     assert [w.started for w in watchers] == [[('made up', after)]] * 2
     for one, other in zip(resumed, undisturbed, strict=True):
@@ -351,19 +372,19 @@ def test_several_steps_in_a_call(tmp_path, per_call):
   """Of an epoch's last call there may be fewer; the metrics of a call are sums."""
   asked = []
 
-  def steps(states, frozen, sources, index, position):
+  def steps(states, frozen, blocks):
     (state,), measured = states, []
-    for source in sources:
-      state, metrics = step(state, frozen, source, index, position)
+    for block in blocks:
+      state, metrics = step(state, frozen, block)
       measured.append(metrics)
     return (state,), (jax.tree.map(lambda *each: sum(each), *measured),)
 
   def feed(at, count):
     asked.append((at, count))
-    return [jnp.float32(0.01 * (at + number)) for number in range(count)], ()
+    return [at_step(at + number) for number in range(count)]
 
-  made = work()._replace(step=steps, feed=feed, steps_per_call=per_call)
-  (finished,) = run_all(tmp_path / 'several', [member()], made)
+  made = replace(work(), step=steps, feed=feed, steps_per_call=per_call)
+  (finished,) = run_all(tmp_path / 'several', [trainee()], made)
   alone = run(tmp_path / 'alone')
   chex.assert_trees_all_equal((finished.best, finished.last), (alone.best, alone.last))
   for ours, theirs in zip(untimed(finished.history), untimed(alone.history), strict=True):
@@ -377,8 +398,8 @@ def test_several_steps_in_a_call(tmp_path, per_call):
 
 class TestDivergence:
   def at(self, bad: int):
-    def diverging(state, frozen, sources, index, position):
-      after, metrics = step(state, frozen, sources, index, position)
+    def diverging(state, frozen, block):
+      after, metrics = step(state, frozen, block)
       loss = jnp.where(state.step == bad, jnp.nan, metrics['loss'][0])
       return after, metrics | {'loss': (loss, 1.0), 'term/square': (loss, 1.0)}
 
@@ -404,7 +425,7 @@ def test_the_first_state_is_copied_before_its_buffers_are_given_up(tmp_path):
   donating = jax.jit(step.__wrapped__, donate_argnums=0)
   start = first()
   kept = jax.device_get(start)
-  (finished,) = run_all(tmp_path, [member(start=start)], work(step=donating))
+  (finished,) = run_all(tmp_path, [trainee(start=start)], work(step=donating))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
   chex.assert_trees_all_equal(jax.device_get(start), kept)
   assert not np.array_equal(finished.last['params']['w'], kept.params['student']['w'])
