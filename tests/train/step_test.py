@@ -20,7 +20,16 @@ from kd_jax.data import pipeline
 from kd_jax.methods.base import cross_entropy, no_modules
 from kd_jax.models.layers import BatchNorm
 from kd_jax.train import parallel, state, step
-from kd_jax.types import Block, Method, MethodVariables, Network, NetworkSpec, Outputs, Source
+from kd_jax.types import (
+  Block,
+  LogitsOnly,
+  Method,
+  MethodVariables,
+  Network,
+  NetworkSpec,
+  Outputs,
+  Source,
+)
 from tests import tiny
 
 CLASSES, SIDE, BATCH = 3, 4, 16
@@ -437,3 +446,68 @@ def test_a_step_is_traced_once():
   for number in range(3):
     current, _ = compiled(current, tiny.frozen(), chosen_block(source(40), FIRST + number))
   assert int(current.step) == 3
+
+
+class Dropping(nn.Module):
+  """A dense layer after dropout."""
+
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, image, *, train: bool):
+    flat = image.reshape(image.shape[0], -1)
+    kept = nn.Dropout(0.5, deterministic=not train)(flat)
+    return LogitsOnly(nn.Dense(CLASSES, name='head')(kept))
+
+
+class TestStreams:
+  """What a network draws while it trains."""
+
+  NETWORK = Network(NetworkSpec('dropping', CLASSES, (SIDE, SIDE, 2)), Dropping(), (), ('dropout',))
+
+  def outputs(self, *, at: int = 0, kind: str = 'jit', devices: int = 1, joint: bool = True):
+    """The student's logits on both views in a step."""
+
+    def loss(variables, inputs):
+      sums = {view: outputs.logits.sum() for view, outputs in inputs.student.items()}
+      if inputs.axis is not None:
+        of_devices = jax.lax.all_gather(sums['weak'], inputs.axis)
+        sums['apart'] = of_devices.max() - of_devices.min()
+      return sums, variables.state
+
+    method = Method(
+      init=no_modules, loss=loss, views={'weak': 'weak', 'again': 'weak'}, joint=joint
+    )
+    spread = parallel.make(kind, devices=devices)
+    made = step.train_step(
+      self.NETWORK,
+      (),
+      method,
+      optax.identity(),
+      pipeline.preprocess(dict.fromkeys(method.views, VIEWS['weak'])),
+      axis=spread.axis,
+    )
+    head = {'params': {'head': weights()['params']['head']}, 'batch_stats': {}}
+    first = state.create(head, MethodVariables(), optax.identity())
+    first = first._replace(step=jnp.int32(at))
+    index = spread.split((np.arange(BATCH, dtype=np.int32),))
+    block = Block(sources=spread.place((source(40),)), index=index, example=index, position=index)
+    first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
+    return jax.device_get(spread.train(made, False)(first, spread.place(tiny.frozen()), block)[1])
+
+  def test_each_step_and_each_view_draws_anew_and_a_step_repeats_itself(self):
+    chex.assert_trees_all_equal(self.outputs(), self.outputs())
+    drawn = [self.outputs(joint=False), self.outputs(joint=False, at=1)]
+    values = [float(m[f'term/{view}'][0]) for m in drawn for view in ('weak', 'again')]
+    assert len(set(values)) == 4
+
+  def test_each_device_draws_for_itself(self):
+    """Equal images on all of them: the same masks would give every device the same loss."""
+    assert self.outputs(kind='pmap', devices=2)['term/apart'][0] > 0.1
+
+  def test_evaluation_draws_nothing(self):
+    head = {'params': {'head': weights()['params']['head']}, 'batch_stats': {}}
+    evaluate = jax.jit(step.evaluation_step(self.NETWORK, pipeline.to_unit))
+    mask = np.ones(8, np.float32)
+    one, again = (evaluate(head, (source(8),), (None,), mask) for _ in range(2))
+    chex.assert_trees_all_equal(one, again)
