@@ -114,8 +114,7 @@ def drawn(shapes: PyTree, *, seed: int = 0) -> PyTree:
 
 
 def info(net: Network, weights: PyTree = None) -> NetworkInfo:
-  weights = models.shapes(net) if weights is None else weights
-  return NetworkInfo(net, weights, models.output_shapes(net))
+  return models.info(net, variables=weights)
 
 
 def init_inputs(

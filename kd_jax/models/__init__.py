@@ -20,6 +20,7 @@ from kd_jax.types import (
   KdJaxError,
   LogitsOnly,
   Network,
+  NetworkInfo,
   NetworkSpec,
   Outputs,
   PyTree,
@@ -193,6 +194,12 @@ def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
   image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
   module = predicting.bare(network).module
   return jax.eval_shape(partial(module.apply, train=False), shapes(network), image)
+
+
+def info(network: Network, *, variables: PyTree = None) -> NetworkInfo:
+  """Return what a method may use of a network; of one without variables, their shapes."""
+  variables = shapes(network) if variables is None else variables
+  return NetworkInfo(network, variables, output_shapes(network))
 
 
 def count_parameters(params: PyTree) -> int:

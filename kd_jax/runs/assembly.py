@@ -27,7 +27,6 @@ from kd_jax.types import (
   InitInputs,
   KdJaxError,
   Network,
-  NetworkInfo,
   Phase,
   PyTree,
   Source,
@@ -171,8 +170,8 @@ def _trainee(
   own = phase.method.init(
     InitInputs(
       key=keys.stream(key, keys.METHOD),
-      student=network_info(network),
-      teachers=tuple(network_info(t.network, variables=t.variables) for t in teaching),
+      student=models.info(network),
+      teachers=tuple(models.info(t.network, variables=t.variables) for t in teaching),
       labels=training_labels(context.parts, phase),
     )
   )
@@ -305,12 +304,6 @@ def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
 
 def _changed(teacher: Trained, phase: Phase) -> Trained:
   return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
-
-
-def network_info(network: Network, *, variables: PyTree = None) -> NetworkInfo:
-  """Return what a method may use of a network; of one without variables, their shapes."""
-  variables = models.shapes(network) if variables is None else variables
-  return NetworkInfo(network, variables, models.output_shapes(network))
 
 
 def evaluator(

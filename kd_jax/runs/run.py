@@ -233,8 +233,8 @@ def _check_method(
     own = method.init(
       InitInputs(
         key=key,
-        student=assembly.network_info(student),
-        teachers=tuple(assembly.network_info(t, variables=v) for t, v in pairs),
+        student=models.info(student),
+        teachers=tuple(models.info(t, variables=v) for t, v in pairs),
         labels=labels,
       )
     )

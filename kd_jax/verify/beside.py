@@ -17,7 +17,6 @@ import numpy as np
 from kd_jax import methods, models
 from kd_jax.methods import plans
 from kd_jax.pytorch import names as torch_names
-from kd_jax.runs.assembly import network_info
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import (
   Block,
@@ -236,8 +235,8 @@ def _train(
   own = method.init(
     InitInputs(
       key=jax.random.key(1),
-      student=network_info(student.network),
-      teachers=tuple(network_info(t.network, variables=t.variables) for t in teachers),
+      student=models.info(student.network),
+      teachers=tuple(models.info(t.network, variables=t.variables) for t in teachers),
       labels=start.labels.reshape(-1),
     )
   )
