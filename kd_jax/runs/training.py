@@ -111,7 +111,7 @@ def train(
       lambda: stack.enter_context(checkpoint.Checkpoints(checkpoints, report=progress.say))
     )
     trainees = []
-    for number, (own_context, phase) in enumerate(students):
+    for number, (own_context, _) in enumerate(students):
       shown = progress if number == 0 else None  # one of them stands for all on the screen
       to = parallel.lead(lambda folder=own_context.folder, shown=shown: sinks(folder, shown))
       monitor = Monitor(to or (), work.steps_per_epoch, own_context.stop)

@@ -151,14 +151,14 @@ def test_each_number_is_one_of_those_trained_on(whole):
 
 def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path, whole, monkeypatch):
   rows, _ = whole
-  record = kd_jax.runs.training.Watcher.step
+  record = kd_jax.runs.training.Monitor.step
 
   def step(self, step, means, images):
     record(self, step, means, images)
     if step == TRAINED // BATCH + 1:
       os.kill(os.getpid(), signal.SIGINT)
 
-  monkeypatch.setattr(kd_jax.runs.training.Watcher, 'step', step)
+  monkeypatch.setattr(kd_jax.runs.training.Monitor, 'step', step)
   with pytest.raises(loop.Interrupted):
     trained(tmp_path / 'run', selection='test')
   monkeypatch.undo()

@@ -32,10 +32,10 @@ def quick(float64):
     yield
 
 
-def run(folder: Path, *, momentum: float = 0.9) -> tuple[loop.Finished, loop_test.Watcher]:
+def run(folder: Path, *, momentum: float = 0.9) -> tuple[loop.Finished, loop_test.Monitor]:
   """Train to the end, from the checkpoint in the folder where there is one."""
   method, network = methods.make('kd'), step_test.toy()
-  spec, monitor = tiny.sgd(momentum=momentum), loop_test.Watcher()
+  spec, monitor = tiny.sgd(momentum=momentum), loop_test.Monitor()
   rule = tiny.rule(spec, method, EPOCHS * PER_EPOCH)
   phase = Phase(
     name='student',

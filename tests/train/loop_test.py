@@ -72,7 +72,7 @@ def phase(epochs: int = EPOCHS, stop=None) -> Phase:
 USUAL = phase()
 
 
-class Watcher:
+class Monitor:
   """Remembers what it is given, and interrupts after a number of calls."""
 
   def __init__(self, interrupt_after: int | None = None):
@@ -118,7 +118,7 @@ def at_step(at: int) -> Block:
 
 
 def trainee(
-  accuracies=None, *, start: TrainState | None = None, watcher=None, phase=USUAL
+  accuracies=None, *, start: TrainState | None = None, monitor=None, phase=USUAL
 ) -> Trainee:
   """Validation accuracies come from a list, or from the weights."""
   asked = iter(accuracies or ())
@@ -139,7 +139,7 @@ def trainee(
     first=start or first(),
     constants={},
     validate=validate,
-    monitor=watcher or Watcher(),
+    monitor=monitor or Monitor(),
   )
 
 
@@ -158,12 +158,12 @@ def run(
   *,
   step=step,
   fed=None,
-  watcher=None,
+  monitor=None,
   log_every: int = 2,
   phase=USUAL,
   key: int = 0,
 ) -> loop.Finished:
-  one = trainee(accuracies, watcher=watcher, phase=phase)
+  one = trainee(accuracies, monitor=monitor, phase=phase)
   (finished,) = run_all(folder, [one], work(step=step, fed=fed), log_every=log_every, key=key)
   return finished
 
@@ -201,27 +201,27 @@ class TestSelection:
 
 class TestRecords:
   def test_a_row_an_epoch(self, tmp_path):
-    watcher = Watcher()
-    finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher)
+    monitor = Monitor()
+    finished = run(tmp_path, [0.1, 0.5, 0.3], monitor=monitor)
     row = finished.history[0]
     assert row['epoch'] == 1 and row['train_accuracy'] == 0.25 and row['validation_accuracy'] == 0.1
     assert row['learning_rate'] == pytest.approx(0.1 / PER_EPOCH)  # of the epoch's last step
     assert row['train_loss'] == row['terms']['square'] > 0 and row['images_per_second'] > 0
-    assert watcher.started == [('made up', 0)] and [len(history) for history in watcher.epochs] == [
+    assert monitor.started == [('made up', 0)] and [len(history) for history in monitor.epochs] == [
       1,
       2,
       3,
     ]
-    assert watcher.epochs[-1] == finished.history and finished.seconds > 0
+    assert monitor.epochs[-1] == finished.history and finished.seconds > 0
 
   def test_without_labels_there_is_no_training_accuracy(self, tmp_path):
     def unlabelled(*given):
       state, metrics = step(*given)
       return state, metrics | {'accuracy': (jnp.float32(0), jnp.float32(0))}
 
-    means, watcher = [], Watcher()
-    watcher.step = lambda at, found, images: means.append(found)
-    finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher, step=unlabelled)
+    means, monitor = [], Monitor()
+    monitor.step = lambda at, found, images: means.append(found)
+    finished = run(tmp_path, [0.1, 0.5, 0.3], monitor=monitor, step=unlabelled)
     assert [row['train_accuracy'] for row in finished.history] == [
       None
     ] * EPOCHS and finished.history[0]['train_loss'] > 0
@@ -243,10 +243,10 @@ class TestRecords:
     chex.assert_trees_all_equal(often.last, seldom.last)
 
   def test_images_are_counted_once(self, tmp_path):
-    watcher = Watcher()
-    run(tmp_path, watcher=watcher, log_every=3)
-    assert sum(images for _, images, _ in watcher.steps) == EPOCHS * PER_EPOCH * 8
-    assert watcher.steps[-1][0] == EPOCHS * PER_EPOCH
+    monitor = Monitor()
+    run(tmp_path, monitor=monitor, log_every=3)
+    assert sum(images for _, images, _ in monitor.steps) == EPOCHS * PER_EPOCH * 8
+    assert monitor.steps[-1][0] == EPOCHS * PER_EPOCH
 
 
 class TestStop:
@@ -277,10 +277,10 @@ class TestInterruption:
     """Stopped after each step of the run in turn, in the middle of an epoch and at its end."""
     undisturbed = run(tmp_path / 'undisturbed')
     with pytest.raises(loop.Interrupted):
-      run(tmp_path / 'stopped', watcher=Watcher(after))
-    fed, watcher = [], Watcher()
-    resumed = run(tmp_path / 'stopped', fed=fed, watcher=watcher)
-    assert fed == list(range(after, EPOCHS * PER_EPOCH)) and watcher.started == [('made up', after)]
+      run(tmp_path / 'stopped', monitor=Monitor(after))
+    fed, monitor = [], Monitor()
+    resumed = run(tmp_path / 'stopped', fed=fed, monitor=monitor)
+    assert fed == list(range(after, EPOCHS * PER_EPOCH)) and monitor.started == [('made up', after)]
     chex.assert_trees_all_equal((resumed.best, resumed.last), (undisturbed.best, undisturbed.last))
     assert (
       untimed(resumed.history) == untimed(undisturbed.history)
@@ -291,11 +291,11 @@ class TestInterruption:
     undisturbed = run(tmp_path / 'undisturbed')
     for _ in range(EPOCHS * PER_EPOCH - 1):
       with pytest.raises(loop.Interrupted):
-        run(tmp_path / 'stopped', watcher=Watcher(1))
+        run(tmp_path / 'stopped', monitor=Monitor(1))
     chex.assert_trees_all_equal(run(tmp_path / 'stopped').last, undisturbed.last)
 
   def test_a_request_at_the_very_end_comes_too_late(self, tmp_path):
-    finished = run(tmp_path, watcher=Watcher(EPOCHS * PER_EPOCH))
+    finished = run(tmp_path, monitor=Monitor(EPOCHS * PER_EPOCH))
     assert len(finished.history) == EPOCHS
 
   def test_a_finished_phase_is_read_back(self, tmp_path):
@@ -314,11 +314,11 @@ class TestSeveral:
   """Several students in one loop."""
 
   @staticmethod
-  def trainees(watchers=(None, None)):
+  def trainees(monitors=(None, None)):
     other = first()._replace(params={'student': {'w': jnp.ones(3)}, 'method': {}})
     return [
-      trainee([0.1, 0.5, 0.3], watcher=watchers[0]),
-      trainee([0.3, 0.2, 0.1], start=other, watcher=watchers[1]),
+      trainee([0.1, 0.5, 0.3], monitor=monitors[0]),
+      trainee([0.3, 0.2, 0.1], start=other, monitor=monitors[1]),
     ]
 
   def test_each_ends_where_it_ends_alone(self, tmp_path):
@@ -339,9 +339,9 @@ class TestSeveral:
     assert one.seconds == other.seconds >= one.history[-1]['seconds'] > 0
 
   def test_what_is_shown_counts_the_images_of_all(self, tmp_path):
-    watchers = Watcher(), Watcher()
-    run_all(tmp_path, self.trainees(watchers))
-    assert [sum(images for _, images, _ in watcher.steps) for watcher in watchers] == [
+    monitors = Monitor(), Monitor()
+    run_all(tmp_path, self.trainees(monitors))
+    assert [sum(images for _, images, _ in monitor.steps) for monitor in monitors] == [
       2 * 8 * EPOCHS * PER_EPOCH
     ] * 2
 
@@ -352,16 +352,16 @@ class TestSeveral:
       [trainee(), trainee(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))],
     )
     stopped = [
-      trainee(watcher=Watcher(after)),
+      trainee(monitor=Monitor(after)),
       trainee(start=first()._replace(opt_state={'momentum': jnp.ones(3)})),
     ]
     with pytest.raises(loop.Interrupted):
       run_all(tmp_path / 'stopped', stopped)
-    watchers = Watcher(), Watcher()
+    monitors = Monitor(), Monitor()
     resumed = run_all(
-      tmp_path / 'stopped', [replace(m, monitor=w) for m, w in zip(stopped, watchers, strict=True)]
+      tmp_path / 'stopped', [replace(m, monitor=w) for m, w in zip(stopped, monitors, strict=True)]
     )
-    assert [w.started for w in watchers] == [[('made up', after)]] * 2
+    assert [w.started for w in monitors] == [[('made up', after)]] * 2
     for one, other in zip(resumed, undisturbed, strict=True):
       chex.assert_trees_all_equal((one.best, one.last), (other.best, other.last))
       assert untimed(one.history) == untimed(other.history)
@@ -413,9 +413,9 @@ class TestDivergence:
     """The epoch before it is whole; what diverged is not saved."""
     with pytest.raises(KdJaxError):
       run(tmp_path, step=self.at(5))
-    watcher = Watcher()
-    finished = run(tmp_path, watcher=watcher)
-    assert watcher.started == [('made up', PER_EPOCH)]
+    monitor = Monitor()
+    finished = run(tmp_path, monitor=monitor)
+    assert monitor.started == [('made up', PER_EPOCH)]
     chex.assert_tree_all_finite(finished.last)
     assert all(math.isfinite(row['train_loss']) for row in finished.history)
 
