@@ -78,9 +78,7 @@ def population_step(
   preprocess: Preprocess,
   *,
   axis: str | None = None,
-) -> Callable[
-  [tuple[TrainState, ...], Frozen, Block], tuple[tuple[TrainState, ...], tuple[Metrics, ...]]
-]:
+) -> Callable[..., tuple[tuple[TrainState, ...], tuple[Metrics, ...]]]:
   """Return `train_step` for several students that share the images and one pass of the teachers.
 
   States, metrics and `frozen.constants` are tuples with an entry a student. Each learns as it would
@@ -90,10 +88,8 @@ def population_step(
     KdJaxError: the methods differ in their views, or in the statistics of their teachers.
   """
   method, size = trainees[0].phase.method, trainees[0].network.spec.image_shape[:2]
-  if any(
-    (other.views, other.teacher_statistics) != (method.views, method.teacher_statistics)
-    for other in (trainee.phase.method for trainee in trainees)
-  ):
+  shared = [(t.phase.method.views, t.phase.method.teacher_statistics) for t in trainees]
+  if any(other != shared[0] for other in shared):
     raise KdJaxError(
       'students learn together where their methods have the same views and the same statistics of '
       'teachers'
@@ -104,9 +100,8 @@ def population_step(
   def step(states: tuple[TrainState, ...], frozen: Frozen, block: Block):
     lesson = show(states[0].step, frozen, block)
     pairs = zip(each, states, frozen.constants, strict=True)
-    return tuple(
-      zip(*(learn(state, constants, lesson) for learn, state, constants in pairs), strict=True)
-    )
+    taken = [learn(state, constants, lesson) for learn, state, constants in pairs]
+    return tuple(zip(*taken, strict=True))
 
   return step
 
@@ -191,17 +186,10 @@ def _learning(
       correct, count = jax.lax.psum((correct, count), axis)
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {
-      'loss': sum(terms.values()),
-      **{f'term/{name}': value for name, value in terms.items()},
-    }
-    metrics = {name: (value, jnp.ones(())) for name, value in metrics.items()} | {
-      'accuracy': (correct, count)
-    }
-    return (
-      state._replace(step=state.step + 1, params=params, state=changed, opt_state=opt_state),
-      metrics,
-    )
+    terms = {'loss': sum(terms.values()), **{f'term/{name}': terms[name] for name in terms}}
+    metrics = {name: (value, jnp.ones(())) for name, value in terms.items()}
+    state = state._replace(step=state.step + 1, params=params, state=changed, opt_state=opt_state)
+    return state, metrics | {'accuracy': (correct, count)}
 
   return learn
 
