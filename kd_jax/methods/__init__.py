@@ -244,7 +244,7 @@ def came_later(phase: Phase) -> bool:
 def teachers(text: str) -> tuple[int, int]:
   """Return the fewest and most teachers that a method or join takes."""
   counts = [METHODS[name].teachers for _, name in parse(text)]
-  # A part that needs no teacher does not forbid the others theirs.
+  # A part that needs no teacher does not forbid one to the others.
   return max(low for low, _ in counts), min((high for _, high in counts if high), default=0)
 
 

@@ -35,12 +35,12 @@ class PlanInputs:
 
 
 def single(inputs: PlanInputs) -> tuple[Phase, ...]:
-  """One student without a teacher."""
+  """Return one student without a teacher."""
   return (*_baseline(inputs), _student(inputs, ()))
 
 
 def with_teacher(inputs: PlanInputs) -> tuple[Phase, ...]:
-  """A teacher, unless it is there already, then one student."""
+  """Return a teacher, unless it is there already, then one student."""
   phases, teachers = _teachers(inputs, 1)
   return (*phases, *_baseline(inputs), _student(inputs, teachers))
 
@@ -56,7 +56,7 @@ def ab(
   temperature: float = 5.0,
   scaled: bool = True,
 ) -> tuple[Phase, ...]:
-  """The boundary loss at a constant rate for a share of the epochs (or a number), then Hinton's
+  """Return the boundary loss at a constant rate for a share of the epochs (or a number), then Hinton's
   with a fresh optimiser.
 
   `boundary_drops` gives the first phase the run's drops of the rate, at their fractions of its own
@@ -87,7 +87,7 @@ def ab(
 
 
 def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
-  """A chain of Hinton's distillations, teacher → assistant → … → student; the assistants' names are
+  """Return a chain of Hinton's distillations, teacher → assistant → … → student; the assistants' names are
   separated by commas.
   """
   phases, teachers = _teachers(inputs, 1)
@@ -116,7 +116,7 @@ def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ..
 
 
 def mkd(inputs: PlanInputs, *, teachers: int = 3) -> tuple[Phase, ...]:
-  """Several teachers of one architecture, which differ in their seeds; those that are not there are
+  """Return several teachers of one architecture, which differ in their seeds; those that are not there are
   trained.
   """
   _, most = methods.teachers('mkd')
@@ -132,7 +132,7 @@ def mkd(inputs: PlanInputs, *, teachers: int = 3) -> tuple[Phase, ...]:
 
 
 def stl(inputs: PlanInputs) -> tuple[Phase, ...]:
-  """Half of each batch is unlabelled."""
+  """Return phases in which half of each batch is unlabelled."""
   half = inputs.batch_size // 2
   if not half:
     raise KdJaxError(
@@ -143,14 +143,14 @@ def stl(inputs: PlanInputs) -> tuple[Phase, ...]:
 
 
 def unsupervised(inputs: PlanInputs) -> tuple[Phase, ...]:
-  """The student sees unlabelled images alone; an epoch is a pass over them."""
+  """Return phases whose student sees unlabelled images alone; an epoch is a pass over them."""
   return _on(inputs, {'unlabelled': inputs.batch_size})
 
 
 def dual(
   inputs: PlanInputs, *, lead: float = 0.02, side_by_side_share: float = 0.5
 ) -> tuple[Phase, ...]:
-  """Teacher and student side by side until the teacher leads, then Hinton's loss until the student
+  """Return teacher and student side by side until the teacher leads, then Hinton's loss until the student
   meets it.
 
   `lead` is the accuracy by which the teacher is ahead when it is frozen; it has a share of the
@@ -194,7 +194,7 @@ def dual(
 
 
 def companion_name(phase: str) -> str:
-  """What the network is called that a phase trains beside its student."""
+  """Return what the network is called that a phase trains beside its student."""
   return f'{phase}_teacher'
 
 
@@ -220,7 +220,7 @@ def of(name: str) -> Callable[..., tuple[Phase, ...]]:
 
 
 def options(name: str) -> dict[str, Any]:
-  """The options of a method's plan with their defaults."""
+  """Return the options of a method's plan with their defaults."""
   return {
     k: p.default
     for k, p in inspect.signature(of(name)).parameters.items()
@@ -229,7 +229,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def make(inputs: PlanInputs) -> tuple[Phase, ...]:
-  """The phases of the method's row; a join of single-phase methods trains one student, as each of
+  """Return the phases of the method's row; a join of single-phase methods trains one student, as each of
   them would.
   """
   names = [name for _, name in methods.parse(inputs.method)]
@@ -248,7 +248,7 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
 
 
 def teacher_names(count: int) -> tuple[str, ...]:
-  """What the teachers of a run are called."""
+  """Return what the teachers of a run are called."""
   return ('teacher',) if count == 1 else tuple(f'teacher{number}' for number in range(1, count + 1))
 
 
@@ -258,7 +258,7 @@ def _on(inputs: PlanInputs, shares: Mapping[str, int]) -> tuple[Phase, ...]:
 
 
 def _teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
-  """Phases for the teachers that are not there yet, and the names of all."""
+  """Return phases for the teachers that are not there yet, and the names of all."""
   if inputs.imported:
     return (), inputs.imported
   names = teacher_names(count)
@@ -319,7 +319,7 @@ def _phase(
 
 
 def _plan_settings(inputs: PlanInputs, method: str) -> dict[str, Any]:
-  """The options of the method's plan, which some plans make a second method from."""
+  """Return the options of the method's plan, which some plans make a second method from."""
   ((_, name), *more) = methods.parse(method)
   return (
     {}

@@ -123,25 +123,27 @@ def sfd(
 
 
 def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
-  """{student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
+  """Return {student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
   pairs = {
     name: name
     for name in ('stem_conv', 'stem_norm')
     if name in student.layers and name in teacher.layers
   }
-  ours, theirs = _blocks(student.layers), _blocks(teacher.layers)
-  if len(ours) != len(student.features) or len(theirs) != len(teacher.features):
+  own, other = _blocks(student.layers), _blocks(teacher.layers)
+  if len(own) != len(student.features) or len(other) != len(teacher.features):
     raise KdJaxError(
       'sfd pairs the blocks of each stage, layers that are called stage1_block1 and so on, and a '
       'network has others: '
       'name them so, a stage for each feature'
     )
-  for stage, other in enumerate(_counterparts(student, teacher)):
-    few, many = ours[stage + 1], theirs[other + 1]
+  for stage, counterpart in enumerate(_counterparts(student, teacher)):
+    few, many = own[stage + 1], other[counterpart + 1]
     for block in range(1, few + 1):
-      pairs[f'stage{stage + 1}_block{block}'] = f'stage{other + 1}_block{-(-block * many // few)}'
+      pairs[f'stage{stage + 1}_block{block}'] = (
+        f'stage{counterpart + 1}_block{-(-block * many // few)}'
+      )
   if FINAL in student.layers:
-    stage, block = max(theirs.items())
+    stage, block = max(other.items())
     pairs[FINAL] = FINAL if FINAL in teacher.layers else f'stage{stage}_block{block}'
   return pairs
 
@@ -161,11 +163,11 @@ def _counterparts(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
   at_least = [
     [side for side in sides if side >= feature.shape[1:3]] for feature in student.features
   ]
-  return tuple(len(sides) - 1 - sides[::-1].index(min(found)) if found else 0 for found in at_least)
+  return tuple(len(sides) - 1 - sides[::-1].index(min(large)) if large else 0 for large in at_least)
 
 
 def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
-  """The layers that the option names.
+  """Return the layers that the option names.
 
   Raises KdJaxError where it says none of what `sfd` documents.
   """
@@ -189,14 +191,14 @@ def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _blocks(layers: Mapping) -> dict[int, int]:
   """{stage: number of its blocks}."""
-  found = [(int(m[1]), int(m[2])) for name in layers if (m := _BLOCK.fullmatch(name))]
-  return {stage: max(block for s, block in found if s == stage) for stage, _ in sorted(found)}
+  blocks = [(int(m[1]), int(m[2])) for name in layers if (m := _BLOCK.fullmatch(name))]
+  return {stage: max(block for s, block in blocks if s == stage) for stage, _ in sorted(blocks)}
 
 
 def _same_size(student: Array, teacher: Array, how: str) -> tuple[Array, Array]:
-  ours, theirs = student.shape[1:3], teacher.shape[1:3]
-  if ours == theirs:
+  own, other = student.shape[1:3], teacher.shape[1:3]
+  if own == other:
     return student, teacher
-  if theirs > ours:
-    return student, features.resize(teacher, ours, how=how)
-  return features.resize(student, theirs, how=how), teacher
+  if other > own:
+    return student, features.resize(teacher, own, how=how)
+  return features.resize(student, other, how=how), teacher

@@ -68,7 +68,7 @@ class Prepared:
 def run(
   config: Config, folder: str | os.PathLike, *, say: Say = print, after: After = lambda folder: None
 ) -> list[dict[str, Any]]:
-  """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the
+  """Run a configuration in a folder, from wherever an earlier sitting left it, and return the
   rows of results.json.
 
   Raises KdJaxError for what the user can mend, before anything is compiled or written where that
@@ -105,7 +105,7 @@ def _silent(line: str) -> None:
 
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
-  """Loads data (where it is not given) and imported teachers and makes the phases.
+  """Load data (where it is not given) and imported teachers and make the phases.
 
   Raises KdJaxError for what does not fit together.
   """
@@ -160,7 +160,7 @@ def context(
   say: Say,
   programs: Programs | None = None,
 ) -> Context:
-  """What the phases share, the images on the devices among it.
+  """Return what the phases share, the images on the devices among it.
 
   `programs` were compiled for another run of this process.
   """
@@ -181,7 +181,7 @@ def context(
 
 
 def check(prepared: Prepared, *, say: Say = print) -> None:
-  """Builds every network, every pair and every loss as shapes alone: what cannot work fails before
+  """Build every network, every pair and every loss as shapes alone: what cannot work fails before
   anything is compiled.
   """
   config, imported = prepared.config, prepared.imported
@@ -273,7 +273,7 @@ def _check_method(
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
+  """Turn the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
   stop; a second stops at once.
   """
   received: list[int] = []
@@ -328,7 +328,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
 
 
 def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> dict[int, Source]:
-  """The stored images on every device, where they fit into half of its memory."""
+  """Return the stored images on every device, where they fit into half of its memory."""
   stored = {id(part.source): part.source for part in parts if part is not None}.values()
   size = sum(source.image.nbytes for source in stored)
   limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', 8 << 30)

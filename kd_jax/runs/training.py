@@ -46,7 +46,7 @@ class Done(NamedTuple):
 
 
 def finished(context: Context, phase: Phase) -> Done | None:
-  """The phase as an earlier sitting finished it, or None, also where its files have been damaged
+  """Return the phase as an earlier sitting finished it, or None, also where its files have been damaged
   since: checkpoints may be left.
   """
   result = context.folder / 'phases' / phase.name / 'result.json'
@@ -67,10 +67,10 @@ def finished(context: Context, phase: Phase) -> Done | None:
       )
       return None
 
-  found = parallel.told(read)
-  if found is None:
+  kept = parallel.told(read)
+  if kept is None:
     return None
-  stored, networks = found
+  stored, networks = kept
   context.say(f'{phase.name}: finished before, in {result.parent}.')
   return Done(
     stored['rows'],
@@ -88,7 +88,7 @@ def train(
   rows: Sequence[Mapping[str, Any]],
   checkpoints: Path,
 ) -> list[Done]:
-  """Trains one phase, or several that share a pass of their teachers, and writes their records and
+  """Train one phase, or several that share a pass of their teachers, and write their records and
   networks.
 
   Args:
@@ -135,7 +135,7 @@ def _finish(
   each_step: float | None,
   zoo: Mapping[str, Trained],
 ) -> Done:
-  """Tests a phase's networks and writes them down."""
+  """Test a phase's networks and write them down."""
   (context, phase), evaluate = of, assembly.evaluator(of.context, student)
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy
   # that it does not train.
@@ -250,8 +250,8 @@ def _operations(context: Context, made: Assembled) -> list[float | None]:
 def _images_at_peak(
   context: Context, made: Assembled, each_step: Sequence[float | None]
 ) -> float | None:
-  """Images a second if the devices did nothing but arithmetic, at their peak; None where that is
-  not known.
+  """Return images a second if the devices did nothing but arithmetic, at their peak; None where no
+  peak is on record.
   """
   peak, devices, work = peaks.of(jax.local_devices()[0].device_kind), context.devices, made.work
   if not peak or None in each_step:
@@ -296,9 +296,9 @@ def _compute(
   loop counted for one turn.)
   """
   networks = 2 if phase.method.companion else 1
-  seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
+  images = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
   return {
-    'passes': seen / len(context.parts.train.index),
+    'passes': images / len(context.parts.train.index),
     'flops_alone': each_step and each_step * steps * context.devices.programs,
   }
 
@@ -306,7 +306,7 @@ def _compute(
 def _companion_row(
   context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished, steps: int
 ) -> dict[str, Any]:
-  """A network that was trained beside a phase's student, as it is at the phase's end."""
+  """Return the row of a network that was trained beside a phase's student, as it is at the phase's end."""
   test = assembly.evaluator(context, companion.network)(companion.variables, context.parts.test)[
     'accuracy'
   ]
