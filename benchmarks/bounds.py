@@ -10,30 +10,41 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   """Operations and bytes of a step of a method, teacher, augmentation and optimiser included."""
   import jax
   import jax.numpy as jnp
+  import numpy as np
 
   from kd_jax import methods, models
   from kd_jax.data import pipeline
-  from kd_jax.runs import assembly
   from kd_jax.train import optim, peaks, state, step
-  from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
+  from kd_jax.types import Block, Frozen, InitInputs, NetworkSpec, OptimiserSpec, Source
 
   spec = NetworkSpec('resnet8', 10, (32, 32, 3))
   student, teacher = models.build(spec), models.build(spec._replace(name='resnet26'))
   method, key = methods.make(name), jax.eval_shape(lambda: jax.random.key(0))
-  taught_by = (teacher,) * methods.teachers(name)[0]
-  rule = optim.sgd(Optimiser(), 0.1, method.trains)
+  teachers = (teacher,) * methods.teachers(name)[0]
+  rule = optim.optimiser(OptimiserSpec(), lambda step: 0.1, method.trains)
   views = {
     view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()
   }
-  made = step.train_step(student, taught_by, method, rule, pipeline.preprocess(views))
+  made = step.train_step(student, teachers, method, rule, pipeline.preprocess(views))
 
   def begun(key, variables, weights):
-    known = tuple(assembly.known(t, variables=w) for t, w in zip(taught_by, weights, strict=True))
-    own = method.init(key, assembly.known(student), known)
-    return state.create(variables, own, rule), Frozen(weights, own.consts, key)
+    pairs = zip(teachers, weights, strict=True)
+    own = method.init(
+      InitInputs(
+        key=key,
+        student=models.info(student),
+        teachers=tuple(models.info(t, variables=w) for t, w in pairs),
+        labels=np.zeros(50_000, np.int32),
+      )
+    )
+    count = jnp.ones((), jnp.int32)
+    frozen = Frozen(
+      teachers=weights, constants=own.constants, key=key, epoch_steps=count, phase_steps=count
+    )
+    return state.create(variables, own, rule), frozen
 
   now, frozen = jax.eval_shape(
-    begun, key, models.shapes(student), tuple(models.shapes(t) for t in taught_by)
+    begun, key, models.shapes(student), tuple(models.shapes(t) for t in teachers)
   )
   chosen = (jax.ShapeDtypeStruct((batch,), jnp.int32),)
   sources = (
@@ -42,7 +53,8 @@ def counted(name: str, batch: int) -> tuple[float, float]:
       jax.ShapeDtypeStruct((50_000,), jnp.int32),
     ),
   )
-  compiled, given = jax.jit(made, donate_argnums=0), (now, frozen, sources, chosen, chosen)
+  block = Block(sources=sources, index=chosen, example=chosen, position=chosen)
+  compiled, given = jax.jit(made, donate_argnums=0), (now, frozen, block)
   return peaks.operations(compiled, *given), compiled.lower(*given).compile().cost_analysis()[
     'bytes accessed'
   ]

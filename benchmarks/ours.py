@@ -14,6 +14,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def prepare(
     epochs=EPOCHS,
     validation_examples=row.evaluated,
   )
-  prepared = run.prepare(config.resolve(wanted), dataset=dataset)._replace(
-    devices=parallel.make('jit', devices=1)
+  prepared = replace(
+    run.prepare(config.resolve(wanted), dataset=dataset), devices=parallel.make('jit', devices=1)
   )
   phase = prepared.phases[-1]
   # The phases before it would train its teacher; whether one is trained makes no difference to the
@@ -98,13 +99,14 @@ def prepare(
   context = run.context(prepared, nowhere, stop=lambda: False, say=lambda text: None)
   made = assembly.assemble([assembly.Student(context, phase)] * row.students, zoo)
   work = made.work
-  now = work.place(jax.tree.map(np.array, jax.device_get(made.firsts)))
+  firsts = tuple(trainee.first for trainee in made.trainees)
+  now = work.place(jax.tree.map(np.array, jax.device_get(firsts)))
   frozen, done, passed = work.place(made.frozen), 0, 0
 
   def steps(count: int) -> float:
     nonlocal now, done
     for number in range(done, done + count):
-      now, metrics = work.step(now, frozen, *work.feed(number, 1), work.position)
+      now, metrics = work.step(now, frozen, work.feed(number, 1))
     done += count
     jax.block_until_ready(now)
     return float(metrics[0]['loss'][0])
@@ -114,16 +116,16 @@ def prepare(
       tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place,
       checkpoints.Checkpoints(place) as saved,
     ):
-      member = loop.Member(
-        phase._replace(epochs=count), made.firsts[0], validate, made.schedules[0], Silent()
+      trainee = replace(
+        made.trainees[0], phase=replace(phase, epochs=count), validate=validate, monitor=Silent()
       )
-      (ended,) = loop.run([member], made.frozen, work, saved, log_every=prepared.config.log_every)
+      (ended,) = loop.run([trainee], made.frozen, work, saved, log_every=prepared.config.log_every)
     return ended.history[-1]['train_loss']
 
+  evaluate = assembly.evaluator(context, made.predicting[0])
+
   def validate(now) -> dict[str, float]:
-    measured = made.evaluators[phase.student](
-      state.student_variables(now), context.parts.validation
-    )
+    measured = evaluate(state.student_variables(now), context.parts.validation)
     return {f'validation_{name}': value for name, value in measured.items()}
 
   def forwards(count: int) -> float:
@@ -139,7 +141,7 @@ def prepare(
     for number in range(
       passed * per_epoch, passed * per_epoch + (count if row.work == 'step' else count * per_epoch)
     ):
-      jax.block_until_ready(work.feed(number, 1)[1])
+      jax.block_until_ready(work.feed(number, 1).index)
     if row.work == 'epoch':
       part = context.parts.validation
       for block in feed.evaluation(
@@ -154,12 +156,12 @@ def prepare(
 
   def augmentation(count: int) -> float:
     for _ in range(count):
-      seen = jax.block_until_ready(views(frozen.key, pixels, *work.position))
+      seen = jax.block_until_ready(views(frozen.key, pixels, *work.feed(0, 1).position))
     return float(sum(view.mean() for view in seen.values()))
 
   pixels = jax.device_put(dataset.train.image[: row.batch])
   batch = pipeline.to_unit(pixels)
-  views = jax.jit(pipeline.preprocess(assembly.policies(prepared.config, phase)))
+  views = jax.jit(pipeline.preprocess(assembly.policies(prepared.augmentation, phase)))
   if row.work == 'forward':
     teacher = made.teaching[0].network.module
     forward = jax.jit(lambda variables, image: teacher.apply(variables, image, train=False).logits)
@@ -191,7 +193,7 @@ def shared(figures: dict[str, float], students: int) -> dict[str, float]:
 
 
 class Silent:
-  """A watcher of the training loop that shows nothing."""
+  """A monitor that shows nothing."""
 
   def start(self, phase: str, step: int) -> None: ...
   def step(self, step: int, means: Mapping[str, float], images: int) -> None: ...

@@ -18,7 +18,7 @@ from kd_jax.data import pipeline
 from kd_jax.losses import features, logits, reduce
 from kd_jax.methods import base, nokd
 from kd_jax.train import state, step
-from kd_jax.types import Frozen, Known, Method, NetworkSpec, Source
+from kd_jax.types import Block, Frozen, InitInputs, Method, NetworkSpec, Source
 
 EPOCHS, BATCH = 8, 64
 TEACHER, STUDENT = 'thin_resnet14', 'thin_resnet8'
@@ -56,28 +56,38 @@ preprocess = pipeline.preprocess({'weak': pipeline.weak(crop_padding=1, flip=Fal
 
 # %% A loop of your own around kd_jax.train.step: any optimiser of optax, any order of images, any
 # schedule.
-def fit(key, network, method, *, taught_by=()):
-  """The variables {'params', 'batch_stats'} of a trained network; `taught_by` holds pairs of a
+def fit(key, network, method, *, teachers=()):
+  """The variables {'params', 'batch_stats'} of a trained network; `teachers` holds pairs of a
   network and its variables.
   """
   init_key, method_key, step_key, order_key = jax.random.split(key, 4)
   steps = len(train.label) // BATCH
   optimiser = optax.adamw(optax.cosine_decay_schedule(3e-3, EPOCHS * steps))
-  shown = Known(network, models.shapes(network), models.output_shapes(network))
-  shown_teachers = tuple(
-    Known(net, variables, models.output_shapes(net)) for net, variables in taught_by
+  own = method.init(
+    InitInputs(
+      key=method_key,
+      student=models.info(network),
+      teachers=tuple(models.info(net, variables=variables) for net, variables in teachers),
+      labels=train.label,
+    )
   )
-  own = method.init(method_key, shown, shown_teachers)
   current = state.create(models.initialise(init_key, network), own, optimiser)
-  frozen = Frozen(tuple(variables for _, variables in taught_by), own.consts, step_key)
+  frozen = Frozen(
+    teachers=tuple(variables for _, variables in teachers),
+    constants=own.constants,
+    key=step_key,
+    epoch_steps=np.int32(steps),
+    phase_steps=np.int32(EPOCHS * steps),
+  )
   compiled = jax.jit(
-    step.train_step(network, tuple(net for net, _ in taught_by), method, optimiser, preprocess)
+    step.train_step(network, [net for net, _ in teachers], method, optimiser, preprocess)
   )
   for epoch in range(EPOCHS):
     order = jax.random.permutation(jax.random.fold_in(order_key, epoch), len(train.label))
     for number in range(steps):
-      index = order[number * BATCH : (number + 1) * BATCH]
-      current, metrics = compiled(current, frozen, (train,), (index,), (np.arange(BATCH),))
+      index, position = (order[number * BATCH : (number + 1) * BATCH],), (np.arange(BATCH),)
+      block = Block(sources=(train,), index=index, example=index, position=position)
+      current, metrics = compiled(current, frozen, block)
   print(
     '  last batch:',
     {name: round(float(total / count), 3) for name, (total, count) in metrics.items()},
@@ -108,17 +118,17 @@ print(
 
 # %% Losses, composed. Each gives one value an example; `reduce.mean` makes a term of them, on one
 # device and on many.
-def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-  own, its = student['weak'], teachers[0]['weak']
-  hard = logits.cross_entropy(own.logits, batch.label)  # f32[B]
-  soft = logits.kl_divergence(own.logits, its.logits, temperature=4.0)  # f32[B]
-  pairs = zip(base.after_relu(own.features), base.after_relu(its.features), strict=True)
-  attention = sum(features.attention_transfer(ours, theirs) for ours, theirs in pairs)  # f32[B]
+def loss(variables, inputs):
+  student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
+  hard = logits.cross_entropy(student.logits, inputs.batch.label)  # f32[B]
+  soft = logits.kl_divergence(student.logits, teacher.logits, temperature=4.0)  # f32[B]
+  pairs = zip(base.after_relu(student.features), base.after_relu(teacher.features), strict=True)
+  attention = sum(features.attention_transfer(s, t) for s, t in pairs)  # f32[B]
   weights = {'cross entropy': 0.1, 'distillation': 0.9 * 4.0**2, 'attention': 10.0}
   terms = zip(weights.items(), (hard, soft, attention), strict=True)
   return {
-    name: weight * reduce.mean(values, batch.mask, axis=axis) for (name, weight), values in terms
-  }, stats
+    name: weight * reduce.mean(values, axis=inputs.axis) for (name, weight), values in terms
+  }, variables.state
 
 
 # %% The student, by the same loop. A method is this loss and an `init` for what it trains beside
@@ -127,8 +137,8 @@ print('The student')
 student_variables = fit(
   jax.random.key(1),
   student,
-  Method(base.no_modules, loss),
-  taught_by=[(teacher, teacher_variables)],
+  Method(init=base.no_modules, loss=loss),
+  teachers=[(teacher, teacher_variables)],
 )
 student_accuracy = accuracy(student, student_variables)
 print(

@@ -20,7 +20,7 @@ from kd_jax.files import places
 from kd_jax.methods import METHODS, RECIPES, plans
 from kd_jax.text import closest
 from kd_jax.train import parallel
-from kd_jax.types import ConfigError, Optimiser
+from kd_jax.types import ConfigError, OptimiserSpec
 
 
 def _key(default: Any, text: str) -> Any:
@@ -145,14 +145,14 @@ class Config:
   # of each method; config.kd.alpha, …
   options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
-  def optimiser(self) -> Optimiser:
-    return Optimiser(
-      self.learning_rate,
-      self.momentum,
-      True,
-      self.weight_decay,
-      tuple(self.learning_rate_drops),
-      self.learning_rate_factor,
+  def optimiser(self) -> OptimiserSpec:
+    return OptimiserSpec(
+      learning_rate=self.learning_rate,
+      options={'momentum': self.momentum, 'weight_decay': self.weight_decay},
+      schedule_options={
+        'drops': tuple(self.learning_rate_drops),
+        'factor': self.learning_rate_factor,
+      },
     )
 
   def for_json(self) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """The shapes of everything that moves between the parts of kd_jax. No logic lives here.
 
 Letters in shapes: B examples in a batch, H and W pixels, C channels, K classes, D embedding width,
-N examples in a data set.
+N examples in a data set. What jax passes through a program is a NamedTuple; everything else is a
+frozen dataclass, made by keywords (but for a network and its spec, which factories of users make).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NewType, Protocol
 
 import jax
+import numpy as np
 
 Array = jax.Array
 PyTree = Any
@@ -40,6 +42,9 @@ class Damaged(FileError):  # noqa: N818
   """
 
 
+# Data ---------------------------------------------------------------------------------------------
+
+
 class Source(NamedTuple):
   """A data set, or a block of one, as it is stored. `label` is −1 where there is none."""
 
@@ -47,15 +52,29 @@ class Source(NamedTuple):
   label: Array  # i32[N]
 
 
-class Batch(NamedTuple):
-  """What a loss sees of the data.
+class Block(NamedTuple):
+  """All that a step is sent: where its images are, and which ones.
 
-  `label` is −1 where there is none, `mask` is 0 on padding and 1 elsewhere.
+  The tuples have an entry a source, of b images each. Where images are streamed, the sources are
+  the block itself and the index is None.
   """
 
+  sources: tuple[Source, ...]
+  index: tuple[Array | None, ...]  # i32[b], the images to take; None: all, in order
+  example: tuple[Array, ...]  # i32[b], their numbers in their data set
+  position: tuple[Array, ...]  # i32[b], their places in the global batch
+
+
+class Batch(NamedTuple):
+  """What a loss sees of the data."""
+
   image: Array  # f32[B, H, W, C], in [0, 1], not normalised: normalisation belongs to a network
-  label: Array  # i32[B]
-  mask: Array  # f32[B]
+  label: Array  # i32[B], −1 where there is none
+  example: Array  # i32[B], the image's number in its data set: what a memory bank is indexed by
+  target: Array | None = None  # f32[B, K], soft labels, where images are mixed
+
+
+# Networks -----------------------------------------------------------------------------------------
 
 
 class Outputs(NamedTuple):
@@ -109,14 +128,19 @@ class NetworkSpec(NamedTuple):
 class Network(NamedTuple):
   """A network ready to use: `module.apply(variables, image, train=…)` returns Outputs, or
   LogitsOnly.
-
-  `norms` names, for each feature, the path in the parameter tree of the last BatchNorm before it
-  (overhaul's margins); an own network may leave them out, ().
   """
 
   spec: NetworkSpec
   module: Any  # a flax.linen.Module
+  # for each feature, the path in the parameters of the last BatchNorm before it (overhaul's
+  # margins); () where a network names none
   norms: tuple[Path, ...]
+  # what it draws from while it trains, such as ('dropout',): a step gives a key to each
+  streams: tuple[str, ...] = ()
+
+  def rngs(self, key: Array) -> dict[str, Array]:
+    """Return a key for each stream, as `module.apply` takes them."""
+    return {name: jax.random.fold_in(key, number) for number, name in enumerate(self.streams)}
 
 
 class Trained(NamedTuple):
@@ -126,89 +150,119 @@ class Trained(NamedTuple):
   variables: PyTree
 
 
-class TrainState(NamedTuple):
-  """All that changes in training, and all that is saved."""
-
-  step: Array  # i32[], steps taken in this phase
-  # 'student' and 'method' (connectors; empty where a method has no modules)
-  params: dict[str, PyTree]
-  stats: dict[str, PyTree]  # BatchNorm statistics under the same two names
-  opt_state: PyTree
+# Methods ------------------------------------------------------------------------------------------
 
 
-class Frozen(NamedTuple):
-  """All that does not change in a phase. An argument of the step, never closed over."""
+class MethodVariables(NamedTuple):
+  """A method's own variables; what it has none of is {}."""
 
-  teachers: tuple[PyTree, ...]  # variables of each teacher
-  consts: PyTree  # what the method computed once (overhaul's margins)
-  key: Array  # the phase's key; the step folds in its counter
-
-
-class MethodState(NamedTuple):
-  """What `Method.init` returns."""
-
-  params: PyTree
-  stats: PyTree
-  consts: PyTree
+  params: PyTree = {}  # trained: connectors, projections
+  state: PyTree = {}  # changed by the loss, without gradient: BatchNorm statistics, memory banks
+  constants: PyTree = {}  # computed once: margins
 
 
-def trains_everything(path: Path) -> bool:
-  """The usual `Method.trains`: the loss reaches every leaf."""
-  del path
-  return True
-
-
-class Method(NamedTuple):
-  """A distillation method: two pure functions; hyper-parameters live in the closure of the factory
-  that made it.
-
-  init(key, student, teachers) -> MethodState
-    `student` and each of `teachers` are `Known`; raises KdJaxError where the pair cannot be
-    matched.
-  loss(params, stats, student, teachers, batch, consts, key, *, axis) -> (terms, stats)
-    `params` and `stats` are the method's own; `student` is {view: Outputs}, `teachers` a tuple of
-    the same, outside the gradient. `terms` maps names to weighted scalars whose sum is the loss.
-    Under a named device axis each term is scaled so that its mean over the devices is the value on
-    the global batch (see kd_jax.losses.reduce).
-  """
-
-  init: Callable[..., MethodState]
-  loss: Callable[..., tuple[dict[str, Array], PyTree]]
-  # name → augmentation, as kd_jax.data.pipeline.policy reads it; the first counts
-  views: Mapping[str, str] = {'weak': 'weak'}
-  # the student sees all views in one batch, so that BatchNorm sees them together; else one by one
-  joint: bool = True
-  # path under params, from 'student' or 'method' on
-  trains: Callable[[Path], bool] = trains_everything
-  teacher_statistics: str = 'running'  # BatchNorm of the teachers: 'running' or 'batch' statistics
-  # trained beside the student; its variables are the method's own params and stats
-  companion: Network | None = None
-
-
-class Known(NamedTuple):
-  """What a method may know of a network before training."""
+class NetworkInfo(NamedTuple):
+  """What a method may use of a network before training."""
 
   network: Network
   variables: PyTree  # arrays for a teacher; for the student shapes alone
   outputs: Outputs  # of jax.ShapeDtypeStruct, for a batch of two
 
 
-class Optimiser(NamedTuple):
-  """SGD as the paper trains:
+class InitInputs(NamedTuple):
+  """What a method's variables are made from."""
 
-  Nesterov momentum, coupled weight decay, step-wise drops of the learning rate.
+  key: Array
+  student: NetworkInfo
+  teachers: tuple[NetworkInfo, ...]
+  labels: np.ndarray  # i32[N], by an image's number in its data set; −1 where none is trained on
+
+
+class LossInputs(NamedTuple):
+  """What a loss sees of a step. Teachers are outside the gradient."""
+
+  student: dict[str, Outputs]  # by view
+  teachers: tuple[dict[str, Outputs], ...]
+  batch: Batch
+  step: Array  # i32[], steps of the phase before this one
+  epoch: Array  # f32[], the running epoch's number, 1 for the first
+  progress: Array  # f32[], the share of the phase's steps that is done, 0 at its first step
+  key: Array
+  axis: str | None  # of the devices, where each has its part of the batch
+
+
+def trains_everything(path: Path) -> bool:
+  """Return True, as the usual `Method.trains`: the loss reaches every leaf."""
+  return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+  """A distillation method: pure functions; hyper-parameters live in the closure of the factory that
+  made it.
+
+  `init` raises KdJaxError where student and teachers cannot be matched. `loss` returns terms and
+  the method's new state: `terms` maps names to weighted scalars whose sum is the loss. Under a
+  named device axis each term is scaled so that its mean over the devices is the value on the global
+  batch (see kd_jax.losses.reduce), and the new state is the same on every device.
   """
 
-  learning_rate: float = 0.1
-  momentum: float = 0.9
-  nesterov: bool = True
-  weight_decay: float = 5e-4
-  # fractions of the phase's steps, each rounded to a step
-  drops: tuple[float, ...] = (1 / 3, 2 / 3)
-  drop_factor: float = 0.1
+  init: Callable[[InitInputs], MethodVariables]
+  loss: Callable[[MethodVariables, LossInputs], tuple[dict[str, Array], PyTree]]
+  # logits f32[B, K], where they are not the student's own; its variables are nested dicts then
+  predict: Callable[[MethodVariables, Outputs], Array] | None = None
+  # name → augmentation, as kd_jax.data.pipeline.policy reads it; the first counts
+  views: Mapping[str, str] = field(default_factory=lambda: {'weak': 'weak'})
+  # the student sees all views in one batch, so that BatchNorm sees them together; else one by one
+  joint: bool = True
+  # path under params, from 'student' or 'method' on
+  trains: Callable[[Path], bool] = trains_everything
+  teacher_statistics: str = 'running'  # BatchNorm of the teachers: 'running' or 'batch' statistics
+  # trained beside the student; its variables are the method's own params and state
+  companion: Network | None = None
 
 
-class Phase(NamedTuple):
+# Training -----------------------------------------------------------------------------------------
+
+
+class TrainState(NamedTuple):
+  """All that changes in training, and all that is saved."""
+
+  step: Array  # i32[], steps taken in this phase
+  params: dict[str, PyTree]  # of 'student' and 'method'
+  state: dict[str, PyTree]  # under the same two names: BatchNorm statistics, memory banks
+  opt_state: PyTree
+  average: PyTree | None = None  # a moving average of the parameters, where one is kept
+
+
+class Frozen(NamedTuple):
+  """All that does not change in a phase. An argument of the step, never closed over."""
+
+  teachers: tuple[PyTree, ...]  # variables of each teacher
+  constants: PyTree  # of the method
+  key: Array  # the phase's key; the step folds in its counter
+  epoch_steps: Array  # i32[], steps of an epoch
+  phase_steps: Array  # i32[], steps of the phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserSpec:
+  """How parameters are updated, as JSON: part of what a phase is identified by."""
+
+  name: str = 'sgd'  # a row of kd_jax.train.optim.OPTIMISERS
+  learning_rate: float = 0.1  # the schedule's highest
+  # those that differ from the row's defaults
+  options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+  schedule: str = 'steps'  # a row of kd_jax.train.optim.SCHEDULES
+  schedule_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+  warmup: float = 0.0  # share of the phase's steps in which the rate rises
+  clip: float | None = None  # the largest norm of a gradient
+  decay: str = 'all'  # the leaves that weight decay is for
+  ema: float | None = None  # of TrainState.average
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
   """One training run: a student, its teachers, a method and a budget.
 
   A plan is a tuple of phases.
@@ -223,12 +277,12 @@ class Phase(NamedTuple):
   student: NetworkSpec
   teachers: tuple[str, ...]  # names of earlier phases, or of imported networks
   epochs: int
-  optimiser: Optimiser
+  optimiser: OptimiserSpec
   shares: Mapping[str, int]  # images of each data source in a batch, such as {'train': 128}
-  # what made the method: recipe-settled options of each part, by name; JSON
-  settings: Mapping[str, Any] = {}
+  # what made the method: its options by part, the recipe's among them; JSON
+  settings: Mapping[str, Any] = field(default_factory=dict)
   # fields of the teachers' NetworkSpec that differ in this phase
-  teacher_changes: Mapping[str, str] = {}
+  teacher_changes: Mapping[str, str] = field(default_factory=dict)
   start: str | None = None  # an earlier phase whose student this one goes on from
   # the phase whose weights, order and augmentation it draws, too; None: its own
   draws_as: str | None = None
@@ -236,7 +290,34 @@ class Phase(NamedTuple):
   stop: Callable[[float, float], bool] | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+class Monitor(Protocol):
+  """What is shown and written of a trainee while it trains."""
+
+  def start(self, phase: str, step: int) -> None: ...
+  def step(self, step: int, means: Mapping[str, float], images: int) -> None: ...
+  def epoch(self, history: Sequence[Mapping[str, Any]]) -> None: ...
+  def interrupted(self) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainee:
+  """A student in training."""
+
+  phase: Phase
+  network: Network
+  optimiser: Any  # an optax.GradientTransformation
+  schedule: Callable[[int], Any]  # step → learning rate
+  first: TrainState
+  constants: PyTree  # of the method
+  # → {'validation_accuracy', 'validation_loss'} or of 'test'; the loop needs both, a step neither
+  validate: Callable[[TrainState], Mapping[str, float]] | None = None
+  monitor: Monitor | None = None
+
+
+# Results ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultRow:
   """What results.json holds of a network, or of a finished run of a study, under these names.
 
@@ -273,7 +354,7 @@ class ResultRow:
   teacher_kl_t1: float | None = None
   teacher_kl_t4: float | None = None
   setting: Mapping[str, Any] | None = None  # of a study's sweep
-  other: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of another version
+  other: Mapping[str, Any] = field(default_factory=dict)  # of another version
 
 
 class Sink(Protocol):

@@ -11,7 +11,8 @@ import pytest
 from kd_jax import config
 from kd_jax.config import Config
 from kd_jax.methods import METHODS
-from kd_jax.types import ConfigError, KdJaxError, Optimiser
+from kd_jax.train import optim
+from kd_jax.types import ConfigError, KdJaxError, OptimiserSpec
 
 
 def resolved(**changed) -> Config:
@@ -311,8 +312,12 @@ def test_the_optimiser_of_a_run():
     learning_rate_drops=(0.5,),
     learning_rate_factor=0.3,
   )
-  assert made.optimiser() == Optimiser(0.2, 0.8, True, 1e-3, (0.5,), 0.3)
-  assert resolved().optimiser() == Optimiser()
+  assert made.optimiser() == OptimiserSpec(
+    learning_rate=0.2,
+    options={'momentum': 0.8, 'weight_decay': 1e-3},
+    schedule_options={'drops': (0.5,), 'factor': 0.3},
+  )
+  assert optim.described(resolved().optimiser()) == optim.described(OptimiserSpec())
 
 
 def test_help_names_every_key():

@@ -60,19 +60,19 @@ class TestFile:
       for name in (made.student, made.teacher)
     )
     phases = plans.make(
-      plans.Wanted(
-        made.method,
-        made.recipe,
-        made.options,
-        student,
-        teacher,
-        made.relu_placement,
-        (),
-        made.baseline,
-        made.epochs,
-        made.teacher_epochs,
-        made.batch_size,
-        made.optimiser(),
+      plans.PlanInputs(
+        method=made.method,
+        recipe=made.recipe,
+        options=made.options,
+        student=student,
+        teacher=teacher,
+        relu_placement=made.relu_placement,
+        imported=(),
+        baseline=made.baseline,
+        epochs=made.epochs,
+        teacher_epochs=made.teacher_epochs,
+        batch_size=made.batch_size,
+        optimiser=made.optimiser(),
       )
     )
     assert phases[-1].role == 'student' and all(phase.epochs >= 1 for phase in phases)

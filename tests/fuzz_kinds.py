@@ -510,19 +510,19 @@ def _settle(given: ml_collections.ConfigDict) -> None:
     for name in names
   )
   plans.make(
-    plans.Wanted(
-      config.method,
-      config.recipe,
-      config.options,
-      student,
-      teacher,
-      config.relu_placement,
-      (),
-      config.baseline,
-      config.epochs,
-      config.teacher_epochs,
-      config.batch_size,
-      config.optimiser(),
+    plans.PlanInputs(
+      method=config.method,
+      recipe=config.recipe,
+      options=config.options,
+      student=student,
+      teacher=teacher,
+      relu_placement=config.relu_placement,
+      imported=(),
+      baseline=config.baseline,
+      epochs=config.epochs,
+      teacher_epochs=config.teacher_epochs,
+      batch_size=config.batch_size,
+      optimiser=config.optimiser(),
     )
   )
 

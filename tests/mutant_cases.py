@@ -28,6 +28,7 @@ _LOGITS, _FEATURES, _RELATIONAL = (
 )
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_tables_test.py::'
+_BANK = 'tests/methods/memory_bank_test.py::'
 _HASHES = 'tests/studies/workers_test.py::test_what_changes_a_phase_changes_its_hash'
 
 
@@ -44,7 +45,11 @@ METHODS = [
       _HAND + 'test_mkd_takes_the_mean_over_its_teachers',
     ),
     ('return temperature**2 * reduce.mean', 'return temperature * reduce.mean', _HAND + 'test_kd'),
-    ('labelled = batch.mask * (batch.label >= 0)', 'labelled = batch.mask', _HAND + 'test_kd'),
+    (
+      'return (label >= 0).astype(jnp.float32)',
+      'return (label >= -1).astype(jnp.float32)',
+      _HAND + 'test_kd',
+    ),
     (
       'tuple(jax.nn.relu(feature) for feature',
       'tuple(jax.nn.leaky_relu(feature) for feature',
@@ -67,8 +72,8 @@ METHODS = [
   *_of(
     'kd_jax/methods/unlabelled.py',
     (
-      'reduce.mean(agree, rest, axis=axis)',
-      'reduce.mean(agree, rest * (agree > 0), axis=axis)',
+      'reduce.mean(agree, mask=without, axis=inputs.axis)',
+      'reduce.mean(agree, mask=without * (agree > 0), axis=inputs.axis)',
       _HAND + 'test_stl_as_written_counts_the_unsure_images_in_its_mean',
     ),
     (
@@ -304,8 +309,8 @@ STEP = [
   *_of(
     'kd_jax/train/step.py',
     (
-      '_teach(t, v, views, method.teacher_statistics)',
-      '_teach(t, v, dict.fromkeys(views, pixels / 255), method.teacher_statistics)',
+      '_teach(teacher, variables, views,',
+      '_teach(teacher, variables, dict.fromkeys(views, pixels / 255),',
       _STEP + 'TestTeachers::test_a_teacher_sees_the_crop_and_flip_that_the_student_sees',
     ),
     (
@@ -319,7 +324,7 @@ STEP = [
       _STEP + 'TestTeachers::test_running_or_batch_statistics',
     ),
     (
-      'jax.random.fold_in(frozen.key, states[0].step)',
+      'jax.random.fold_in(frozen.key, step)',
       'jax.random.fold_in(frozen.key, 0)',
       _STEP + 'TestByHand::test_each_step_draws_its_own_augmentation',
     ),
@@ -327,6 +332,16 @@ STEP = [
       'variables = variables | changed',
       'variables = variables | {}',
       _STEP + 'TestViews::test_batch_norm_sees_the_views_together_or_one_after_the_other',
+    ),
+    (
+      'step // frozen.epoch_steps + 1',
+      'step // frozen.epoch_steps',
+      _BANK + 'test_the_warm_up_follows_the_epochs',
+    ),
+    (
+      'jax.random.fold_in(networks_key, jax.lax.axis_index(axis))',
+      'networks_key',
+      _STEP + 'TestStreams::test_each_device_draws_for_itself',
     ),
     (
       'counted = mask * (labels >= 0)',
@@ -337,14 +352,14 @@ STEP = [
   *_of(
     'kd_jax/train/optim.py',
     (
-      'add_decayed_weights(spec.weight_decay)',
-      'add_decayed_weights(spec.weight_decay, lambda p: jax.tree.map(lambda x: x.ndim > 1, p))',
+      'add_decayed_weights(weight_decay)',
+      'add_decayed_weights(weight_decay, lambda p: jax.tree.map(lambda x: x.ndim > 1, p))',
       _OPTIM + 'TestSgd::test_vectors_and_scalars_decay_as_matrices_do',
     ),
-    ('nesterov=spec.nesterov', 'nesterov=False', _OPTIM + 'TestSgd::test_fifty_steps_are_torchs'),
+    ('nesterov=nesterov', 'nesterov=False', _OPTIM + 'TestSgd::test_fifty_steps_are_torchs'),
     (
-      'step = round(fraction * steps)',
-      'step = int(fraction * steps)',
+      'step = round(fraction * count)',
+      'step = int(fraction * count)',
       _OPTIM + 'TestLearningRate::test_drops_at_a_third_and_two_thirds_rounded',
     ),
     (
@@ -518,8 +533,8 @@ SELECTION_AND_HASHES = [
     'kd_jax/studies/tasks.py',
     ("'crop_padding', 'flip', 'seed')", "'crop_padding', 'seed')", _HASHES),
     (
-      '    student=phase.student._asdict(),',
-      '    settings={}, student=phase.student._asdict(),',
+      "    'student': phase.student._asdict(),",
+      "    'settings': {}, 'student': phase.student._asdict(),",
       _HASHES,
     ),
     (

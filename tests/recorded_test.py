@@ -14,7 +14,7 @@ from kd_jax import methods
 from kd_jax.methods import plans
 from kd_jax.studies import definition as study
 from kd_jax.studies import tasks
-from kd_jax.types import NetworkSpec, Optimiser
+from kd_jax.types import NetworkSpec, OptimiserSpec
 
 ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / 'results' / 'feature_distillation'
@@ -51,22 +51,22 @@ def identity(
   method: str, recipe: str = 'written', student: str = 'resnet8', **options
 ) -> list[str]:
   """The hashes of what a student's phases compute, whatever its data."""
-  wanted = plans.Wanted(
-    method,
-    recipe,
-    {method: options},
-    SPEC._replace(name=student),
-    SPEC,
-    'block',
-    ('teacher',),
-    False,
-    20,
-    0,
-    128,
-    Optimiser(),
+  inputs = plans.PlanInputs(
+    method=method,
+    recipe=recipe,
+    options={method: options},
+    student=SPEC._replace(name=student),
+    teacher=SPEC,
+    relu_placement='block',
+    imported=('teacher',),
+    baseline=False,
+    epochs=20,
+    teacher_epochs=0,
+    batch_size=128,
+    optimiser=OptimiserSpec(),
   )
-  known = {'teacher': 'teacher', 'boundary': 'boundary'}
-  return [tasks.hashed(tasks.described_phase(phase, known)) for phase in plans.make(wanted)]
+  hashes = {'teacher': 'teacher', 'boundary': 'boundary'}
+  return [tasks.hashed(tasks.described_phase(phase, hashes)) for phase in plans.make(inputs)]
 
 
 # (method, recipe, student) → the hashes of its phases when the study was recorded

@@ -21,19 +21,22 @@ from kd_jax.methods import METHODS
 from kd_jax.models.resnet import resnet
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import (
+  Block,
   Frozen,
-  Known,
+  InitInputs,
+  LossInputs,
   Method,
   Network,
+  NetworkInfo,
   NetworkSpec,
-  Optimiser,
+  OptimiserSpec,
   PyTree,
   Source,
   TrainState,
 )
 
 SIDE, CLASSES, BATCH, EXAMPLES, STEPS = 8, 5, 16, 48, 5
-PAPER = Optimiser()
+PAPER = OptimiserSpec()
 JOIN = 'kd+0.5*ab'  # its parts differ in what they train
 
 
@@ -65,7 +68,9 @@ def cases() -> list[Case]:
     for recipe in dict.fromkeys(['written', *row.recipes, *row.relu_placement]):
       for teachers in sorted({fewest, min(most, 2)}):
         known = methods.options(name)
-        chosen = known | {k: v for k, v in methods.settled(name, recipe, {}).items() if k in known}
+        chosen = known | {
+          k: v for k, v in methods.chosen_options(name, recipe, {}).items() if k in known
+        }
         case = Case(name, recipe, teachers)
         found.setdefault((row.factory, tuple(chosen.items()), case.placement, teachers), case)
   return [*found.values(), Case(JOIN, 'written', 1)]
@@ -108,8 +113,54 @@ def drawn(shapes: PyTree, *, seed: int = 0) -> PyTree:
   return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
-def known(net: Network, weights: PyTree = None) -> Known:
-  return Known(net, models.shapes(net) if weights is None else weights, models.output_shapes(net))
+def info(net: Network, weights: PyTree = None) -> NetworkInfo:
+  return models.info(net, variables=weights)
+
+
+def init_inputs(
+  student: NetworkInfo, *teachers: NetworkInfo, key: int | Any = 7, examples: int = EXAMPLES
+) -> InitInputs:
+  """What a method is initialised with, every example labelled."""
+  labels = np.arange(examples, dtype=np.int32) % CLASSES
+  key = jax.random.key(key) if isinstance(key, int) else key
+  return InitInputs(key=key, student=student, teachers=teachers, labels=labels)
+
+
+def loss_inputs(student, teachers, batch, **changed) -> LossInputs:
+  """What a loss is given at the first step, on one device."""
+  first = {
+    'step': np.int32(0),
+    'epoch': np.float32(1),
+    'progress': np.float32(0),
+    'key': jax.random.key(0),
+    'axis': None,
+  }
+  return LossInputs(student=student, teachers=teachers, batch=batch, **(first | changed))
+
+
+def frozen(
+  teachers: tuple = (), constants: PyTree = None, *, key: int = 3, epoch_steps: int = 2
+) -> Frozen:
+  """What does not change in STEPS steps."""
+  return Frozen(
+    teachers=teachers,
+    constants={} if constants is None else constants,
+    key=jax.random.key(key),
+    epoch_steps=np.int32(epoch_steps),
+    phase_steps=np.int32(STEPS),
+  )
+
+
+def sgd(*, learning_rate: float = 0.1, drops=(1 / 3, 2 / 3), **options) -> OptimiserSpec:
+  """The paper's optimiser with other values."""
+  return OptimiserSpec(
+    learning_rate=learning_rate, options=options, schedule_options={'drops': drops}
+  )
+
+
+def rule(optimiser: OptimiserSpec, method: Method, steps: int = STEPS):
+  """The optimiser of a phase of so many steps."""
+  return optim.optimiser(optimiser, optim.schedule(optimiser, steps), method.trains)
 
 
 def source(*, seed: int = 0, side: int = SIDE) -> Source:
@@ -159,9 +210,11 @@ class Ready(NamedTuple):
   position: tuple
   parallel: parallel.Parallel
 
-  def index(self, number: int) -> tuple:
+  def block(self, number: int) -> Block:
+    """What step `number` is sent."""
     first = number * BATCH % EXAMPLES
-    return self.parallel.split((np.arange(first, first + BATCH, dtype=np.int32),))
+    index = self.parallel.split((np.arange(first, first + BATCH, dtype=np.int32),))
+    return Block(sources=self.sources, index=index, example=index, position=self.position)
 
 
 def ready(
@@ -173,7 +226,7 @@ def ready(
   dtype: str = 'float32',
   placement: str = 'block',
   preprocess=rolled,
-  optimiser: Optimiser = PAPER,
+  optimiser: OptimiserSpec = PAPER,
   around=lambda step: step,
   steps: int | None = None,
   pair: tuple[Network, Network] | None = None,
@@ -188,20 +241,19 @@ def ready(
     network(dtype=dtype, blocks=(2, 1), placement=placement),
   )
   weights = tuple(variables(taught_by, seed=100 + number) for number in range(teachers))
-  own = method.init(jax.random.key(7), known(student), tuple(known(taught_by, w) for w in weights))
+  own = method.init(init_inputs(info(student), *(info(taught_by, w) for w in weights)))
   own = own._replace(params=drawn(own.params, seed=200))
-  sgd = recording(optim.sgd(optimiser, optim.learning_rate(optimiser, STEPS), method.trains))
+  sgd = recording(rule(optimiser, method))
   spread = parallel.make(kind, devices=devices, steps=steps)
   made = step.train_step(
     student, (taught_by,) * teachers, method, sgd, preprocess(method.views), axis=spread.axis
   )
   first = state.create(variables(student), own, sgd)
   first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
-  frozen = spread.place(Frozen(weights, own.consts, jax.random.key(3)))
   return Ready(
     spread.train(around(made), False),
     first,
-    frozen,
+    spread.place(frozen(weights, own.constants)),
     spread.place((source(side=student.spec.image_shape[0]),)),
     spread.split(pipeline.positions((BATCH,))),
     spread,
@@ -220,9 +272,9 @@ class Taken(NamedTuple):
 def take(ready: Ready) -> Taken:
   current, measured, compiled, gradients = ready.state, [], [], None
   for number in range(STEPS):
-    index = ready.index(number)
+    block = ready.block(number)
     with compilations() as count:
-      current, metrics = ready.step(current, ready.frozen, ready.sources, index, ready.position)
+      current, metrics = ready.step(current, ready.frozen, block)
     compiled.append(count())
     measured.append(jax.device_get(metrics))
     if gradients is None:
@@ -232,7 +284,12 @@ def take(ready: Ready) -> Taken:
 
 @functools.cache
 def trained(
-  case: Case, kind: str, devices: int, dtype: str, preprocess=rolled, optimiser: Optimiser = PAPER
+  case: Case,
+  kind: str,
+  devices: int,
+  dtype: str,
+  preprocess=rolled,
+  optimiser: OptimiserSpec = PAPER,
 ) -> Taken:
   """Five steps of a case, computed once for all tests that look at them."""
   with jax.enable_x64(dtype == 'float64'), quick_compilation():

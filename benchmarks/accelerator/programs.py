@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,7 +139,7 @@ def build(program: Program, after: str = '') -> Built:
     std=(0.25,) * channels,
   )
   devices = parallel.make('jit', devices=1, steps=count)
-  prepared = run.prepare(config.resolve(chosen), dataset=dataset)._replace(devices=devices)
+  prepared = replace(run.prepare(config.resolve(chosen), dataset=dataset), devices=devices)
   phase = prepared.phases[-1]
   zoo = {
     p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net))
@@ -147,21 +148,22 @@ def build(program: Program, after: str = '') -> Built:
   context = run.context(prepared, Path(os.devnull), stop=lambda: False, say=lambda text: None)
   unrolled = program.students if program.how == 'unrolled' else 1
   made = assembly.assemble([assembly.Student(context, phase)] * unrolled, zoo)
-  work, take, firsts, frozen = made.work, made.work.step, made.firsts, made.frozen
+  work, take, frozen = made.work, made.work.step, made.frozen
+  firsts = tuple(trainee.first for trainee in made.trainees)
   if program.how == 'vmapped':
-    learner, (first,) = made.learners[0], made.firsts
+    (trainee,), (first,) = made.trainees, firsts
     one = step.train_step(
-      learner.student,
-      tuple(t.network for t in made.teaching),
-      learner.method,
-      learner.optimiser,
-      pipeline.preprocess(assembly.policies(prepared.config, phase)),
+      trainee.network,
+      [t.network for t in made.teaching],
+      phase.method,
+      trainee.optimiser,
+      pipeline.preprocess(assembly.policies(prepared.augmentation, phase)),
     )
-    take = devices.train(jax.vmap(one, in_axes=(0, None, None, None, None)), False)
+    take = devices.train(jax.vmap(one, in_axes=(0, None, None)), False)
     firsts = jax.tree.map(
       lambda leaf: np.stack([np.asarray(leaf)] * program.students), jax.device_get(first)
     )
-    frozen = frozen._replace(consts=frozen.consts[0])
+    frozen = frozen._replace(constants=frozen.constants[0])
   precise = (
     partial(jax.default_matmul_precision, program.precision)
     if program.precision
@@ -180,29 +182,28 @@ def build(program: Program, after: str = '') -> Built:
       if done % per_epoch + count > per_epoch:
         done += per_epoch - done % per_epoch
       with precise():
-        now, _ = take(now, placed, *work.feed(done, count), work.position)
+        now, _ = take(now, placed, work.feed(done, count))
       done += count
     jax.block_until_ready(now)
 
   def epoch() -> dict[str, float]:
-    evaluate, began = made.evaluators[phase.student], time.perf_counter()
+    evaluate, began = assembly.evaluator(context, made.predicting[0]), time.perf_counter()
     with (
       tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place,
       checkpoints.Checkpoints(place) as saved,
     ):
-      member = loop.Member(
-        phase._replace(epochs=4),
-        made.firsts[0],
-        lambda state_now: {
+      trainee = replace(
+        made.trainees[0],
+        phase=replace(phase, epochs=4),
+        validate=lambda now: {
           f'validation_{name}': value
           for name, value in evaluate(
-            state.student_variables(state_now), context.parts.validation
+            state.student_variables(now), context.parts.validation
           ).items()
         },
-        made.schedules[0],
-        Silent(),
+        monitor=Silent(),
       )
-      (ended,) = loop.run([member], made.frozen, work, saved, log_every=50)
+      (ended,) = loop.run([trainee], made.frozen, work, saved, log_every=50)
     seconds = [row['seconds'] for row in ended.history]
     return {
       'epoch_seconds': (seconds[-1] - seconds[0]) / (len(seconds) - 1),
@@ -211,7 +212,7 @@ def build(program: Program, after: str = '') -> Built:
     }
 
   with precise():
-    take.lower(now, placed, *work.feed(0, count), work.position)  # needs the host alone
+    take.lower(now, placed, work.feed(0, count))  # needs the host alone
   jobs.wait_for(after)
   call()
   return Built(call, epoch, time.perf_counter() - began, count * repeats)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def prepare(
   chosen = config.default(**config.PAPER)
   chosen.update(**changes, deterministic=True)
   prepared = run.prepare(config.resolve(chosen))
-  prepared = prepared._replace(devices=parallel.make('jit', devices=1, steps=steps))
+  prepared = replace(prepared, devices=parallel.make('jit', devices=1, steps=steps))
   asked, phase, place = 0, prepared.phases[-1], Path(folder)
 
   def stop() -> bool:

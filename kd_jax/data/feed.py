@@ -13,11 +13,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from kd_jax.types import PyTree, Source
+from kd_jax.types import Block, PyTree, Source
 
 AHEAD = 2  # blocks that the host prepares while the device computes
-# what a step takes: sources, and the images to take from each
-Fed = tuple[tuple[Source, ...], tuple]
 
 
 class Part(NamedTuple):
@@ -28,56 +26,59 @@ class Part(NamedTuple):
 
 
 class Feed(NamedTuple):
-  """at(step) → (sources, index) for a training step; close() ends the background work of a streamed
-  feed.
+  """at(step) → the block of a training step; close() ends the background work of a streamed feed.
 
-  several(step, count) is the same for as many steps at once, index i32[count, b]; None where images
-  are streamed.
+  several(step, count) is the same for as many steps at once, index and example i32[count, b]; None
+  where images are streamed.
   """
 
-  at: Callable[[int], Fed]
+  at: Callable[[int], Block]
   close: Callable[[], None]
-  several: Callable[[int, int], Fed] | None = None
+  several: Callable[[int, int], Block] | None = None
 
 
 def resident(
   sources: tuple[Source, ...],
   parts: tuple[Part, ...],
   order: Callable[[int], tuple[np.ndarray, ...]],
+  position: tuple[jax.Array, ...],
   split: Callable[[PyTree], PyTree],
   split_steps: Callable[[PyTree], PyTree],
 ) -> Feed:
-  """Images stay on the device (`sources`, placed there once); a step is sent its index alone, the
-  places that `order` gives.
+  """Return a feed of images that stay on the device (`sources`, placed there once).
+
+  A step is sent its index alone, the places that `order` gives: it is the examples' numbers, too.
   """
 
-  def index(step: int) -> tuple[np.ndarray, ...]:
-    return tuple(part.index[chosen] for part, chosen in zip(parts, order(step), strict=True))
+  def block(index: tuple[jax.Array, ...]) -> Block:
+    return Block(sources=sources, index=index, example=index, position=position)
 
-  def several(step: int, count: int) -> Fed:
-    return sources, split_steps(
-      tuple(map(np.stack, zip(*map(index, range(step, step + count)), strict=True)))
-    )
+  def several(step: int, count: int) -> Block:
+    each = [_examples(parts, order(number)) for number in range(step, step + count)]
+    return block(split_steps(tuple(map(np.stack, zip(*each, strict=True)))))
 
-  return Feed(lambda step: (sources, split(index(step))), lambda: None, several)
+  return Feed(lambda step: block(split(_examples(parts, order(step)))), lambda: None, several)
 
 
 def streamed(
   parts: tuple[Part, ...],
   order: Callable[[int], tuple[np.ndarray, ...]],
+  position: tuple[jax.Array, ...],
   split: Callable[[PyTree], PyTree],
 ) -> Feed:
-  """Images stay on the host, perhaps in a memory-mapped file; a thread gathers the next blocks
-  while the device computes.
+  """Return a feed of images that stay on the host, perhaps in a memory-mapped file; a thread gathers
+  the next blocks while the device computes.
   """
   pool = ThreadPoolExecutor(1, thread_name_prefix='kd_jax-feed')
   waiting: dict[int, Future] = {}
 
-  def block(step: int) -> Fed:
-    picked = tuple(_take(part, chosen) for part, chosen in zip(parts, order(step), strict=True))
-    return split(picked), (None,) * len(parts)
+  def block(step: int) -> Block:
+    example = _examples(parts, order(step))
+    sources = tuple(_take(part.source, chosen) for part, chosen in zip(parts, example, strict=True))
+    sources, example = split((sources, example))
+    return Block(sources=sources, index=(None,) * len(parts), example=example, position=position)
 
-  def at(step: int) -> Fed:
+  def at(step: int) -> Block:
     for other in [s for s in waiting if not step <= s <= step + AHEAD]:
       waiting.pop(other).cancel()
     for following in range(step, step + AHEAD + 1):
@@ -96,8 +97,8 @@ def evaluation(
   own: Callable[[PyTree], PyTree],
   split: Callable[[PyTree], PyTree],
 ) -> Iterator[tuple[tuple[Source, ...], tuple, jax.Array]]:
-  """Every image of the part once: (sources, index, mask). The last block is padded with its first
-  image and masked.
+  """Yield every image of the part once: (sources, index, mask). The last block is padded with its
+  first image and masked.
 
   Args:
     placed: the part's source on the device, or None to send the pixels block by block.
@@ -110,9 +111,12 @@ def evaluation(
     if placed is not None:
       yield (placed,), split((padded,)), mask
     else:
-      yield split((_take(Part(part.source, padded), slice(None)),)), (None,), mask
+      yield split((_take(part.source, padded),)), (None,), mask
 
 
-def _take(part: Part, chosen) -> Source:
-  index = part.index[chosen]
-  return Source(np.ascontiguousarray(part.source.image[index]), part.source.label[index])
+def _examples(parts: tuple[Part, ...], order: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+  return tuple(part.index[chosen] for part, chosen in zip(parts, order, strict=True))
+
+
+def _take(source: Source, index: np.ndarray) -> Source:
+  return Source(np.ascontiguousarray(source.image[index]), source.label[index])

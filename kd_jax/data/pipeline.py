@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,13 @@ import numpy as np
 from kd_jax.data import augment, policies
 from kd_jax.data.augment import Policy
 from kd_jax.types import Array, ConfigError
+
+
+class Weak(NamedTuple):
+  """The augmentation of a run: a random crop of the padded image, a random horizontal flip."""
+
+  crop_padding: int  # pixels; 0: no crop
+  flip: bool
 
 
 def policy(text: str, *, crop_padding: int, flip: bool) -> Policy:

@@ -29,6 +29,7 @@ import numpy as np
 
 from kd_jax.deploy.runners import Runner
 from kd_jax.files.kinds import EXPORTS
+from kd_jax.models.predicting import Predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.text import one_line
 from kd_jax.types import KdJaxError, NetworkSpec, Trained
@@ -194,6 +195,11 @@ def _program(trained: Trained) -> Any:
   import torch
 
   spec = trained.network.spec
+  if isinstance(trained.network.module, Predicting):
+    raise KdJaxError(
+      f'{spec.name} predicts through its method, and the formats torch and onnx have the network '
+      f'alone; use --format=stablehlo'
+    )
   # before the names of its weights are asked for, which an unknown network has not
   _rendering(spec)
   state = {

@@ -13,14 +13,16 @@ import jax.numpy as jnp
 from kd_jax.types import Array
 
 
-def mean(values: Array, mask: Array, *, axis: str | None = None) -> Array:
-  """The mean over the examples that `mask` keeps, in the global batch.
+def mean(values: Array, *, mask: Array | None = None, axis: str | None = None) -> Array:
+  """Return the mean over the examples that `mask` keeps, or over all, in the global batch.
 
   Args:
     values: [B], one loss an example; may be anything, NaN included, where the mask is 0.
-    mask: [B], 1 for an example that counts and 0 for one that does not. An empty mask gives 0.
+    mask: [B], 1 for an example that counts and 0 for one that does not; None: all count. An empty
+      mask gives 0.
     axis: the name of the device axis, if there is one.
   """
+  mask = jnp.ones(values.shape, jnp.float32) if mask is None else mask
   count = mask.sum()
   if axis is not None:
     count = jax.lax.pmean(count, axis)

@@ -22,17 +22,18 @@ from kd_jax.methods.triplet import triplet
 from kd_jax.methods.uda import uda, uda_nokd
 from kd_jax.methods.unlabelled import stl, unsupervised
 from kd_jax.text import closest
-from kd_jax.types import KdJaxError, Method, Phase
+from kd_jax.types import ConfigError, Method, Phase
 
 RECIPES = ('written', 'published', 'official')
 
 
 class Row(NamedTuple):
-  """A method's factory, how many teachers it takes, and what a recipe changes; one that is not
-  named changes nothing.
+  """A method's factory, its plan, how many teachers it takes, and what a recipe changes; one that is
+  not named changes nothing.
   """
 
   factory: Callable[..., Method]
+  plan: str = 'with_teacher'  # a row of kd_jax.methods.plans.PLANS
   teachers: tuple[int, int] = (1, 1)  # fewest, most
   # recipe → options that differ from the factory's defaults
   recipes: Mapping[str, Mapping[str, Any]] = {}
@@ -50,10 +51,11 @@ _HEO = {'teacher_statistics': 'batch', 'connector_weights': 'normal'}
 _AUTOAUGMENT = {'policy': 'autoaugment_published', 'joint': False}
 
 METHODS: dict[str, Row] = {
-  'nokd': Row(nokd, (0, 0)),
+  'nokd': Row(nokd, plan='single', teachers=(0, 0)),
   'kd': Row(kd, recipes={'official': _KD_OFFICIAL}),
   'ab': Row(
     ab,
+    plan='ab',
     recipes={
       'published': {
         'identity': True,
@@ -90,7 +92,7 @@ METHODS: dict[str, Row] = {
       }
     },
   ),
-  'takd': Row(kd, recipes={'official': _KD_OFFICIAL}),
+  'takd': Row(kd, plan='takd', recipes={'official': _KD_OFFICIAL}),
   'sfd': Row(
     sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}, noted=unpaired_before
   ),
@@ -107,11 +109,12 @@ METHODS: dict[str, Row] = {
     },
     older={'reduction': 'mean', 'relu': False},
   ),
-  'mkd': Row(kd, (1, 16), recipes={'official': _KD_OFFICIAL}),
+  'mkd': Row(kd, plan='mkd', teachers=(1, 16), recipes={'official': _KD_OFFICIAL}),
   'uda': Row(uda, recipes={'published': {'averaged': True, **_AUTOAUGMENT}}),
-  'uda_nokd': Row(uda_nokd, (0, 0), recipes={'published': _AUTOAUGMENT}),
+  'uda_nokd': Row(uda_nokd, plan='single', teachers=(0, 0), recipes={'published': _AUTOAUGMENT}),
   'stl': Row(
     stl,
+    plan='stl',
     recipes={
       'published': {
         'consistency': 0.0,
@@ -124,24 +127,24 @@ METHODS: dict[str, Row] = {
     },
     older={'unlabelled_strong': False, 'averaged': False, 'joint': True},
   ),
-  'unsupervised': Row(unsupervised),
-  'dual': Row(kd, recipes={'official': _KD_OFFICIAL}),
+  'unsupervised': Row(unsupervised, plan='unsupervised'),
+  'dual': Row(kd, plan='dual', recipes={'official': _KD_OFFICIAL}),
   'triplet': Row(triplet),
   'dkd': Row(dkd),
 }
 
 
 def options(name: str) -> dict[str, Any]:
-  """The options of a method with their defaults, read from its factory: the one place where they
+  """Return the options of a method with their defaults, read from its factory: the one place where they
   are written.
   """
   return {k: p.default for k, p in inspect.signature(METHODS[name].factory).parameters.items()}
 
 
 def parse(text: str) -> tuple[tuple[float, str], ...]:
-  """'kd+0.5*oh' → ((1.0, 'kd'), (0.5, 'oh')).
+  """Return ((1.0, 'kd'), (0.5, 'oh')) of 'kd+0.5*oh'.
 
-  Raises KdJaxError where a part is no method, or stands there twice.
+  Raises ConfigError where a part is no method, or stands there twice.
   """
   parts = []
   for part in text.split('+'):
@@ -149,28 +152,28 @@ def parse(text: str) -> tuple[tuple[float, str], ...]:
     try:
       factor = float(weight) if star else 1.0
     except ValueError:
-      raise KdJaxError(
+      raise ConfigError(
         f"method '{text}': '{weight}' is no weight; write such as kd+0.5*oh"
       ) from None
     if not 0 < factor < float('inf'):
-      raise KdJaxError(
+      raise ConfigError(
         f"method '{text}': the weight {weight} is not greater than 0; leave the part out"
       )
     parts.append((factor, name.strip()))
   names = [name for _, name in parts]
   for name in names:
     if name not in METHODS:
-      raise KdJaxError(
+      raise ConfigError(
         f"unknown method '{name}'.{closest(name, METHODS)} Valid: {', '.join(METHODS)}, and joins "
         f'such as kd+0.5*oh'
       )
     if names.count(name) > 1:
-      raise KdJaxError(f"method '{text}' names {name} twice; give it one weight")
+      raise ConfigError(f"method '{text}' names {name} twice; give it one weight")
   return tuple(parts)
 
 
-def settled(name: str, recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-  """The options that a recipe and the user set, the user's before the recipe's; those of the
+def chosen_options(name: str, recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+  """Return the options that a recipe and the user set, the user's before the recipe's; those of the
   method's plan among them.
   """
   return {**METHODS[name].recipes.get(recipe, {}), **chosen}
@@ -179,17 +182,17 @@ def settled(name: str, recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]
 def make(
   text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Method:
-  """The method of a row, or of a join of rows, in a recipe; `chosen` maps a row's name to options
+  """Return the method of a row, or of a join of rows, in a recipe; `chosen` maps a row's name to options
   that go before the recipe's.
   """
   made = []
   for weight, name in parse(text):
-    wanted = settled(name, recipe, (chosen or {}).get(name, {}))
+    given = chosen_options(name, recipe, (chosen or {}).get(name, {}))
     made.append(
       (
         weight,
         name,
-        METHODS[name].factory(**{k: v for k, v in wanted.items() if k in options(name)}),
+        METHODS[name].factory(**{k: v for k, v in given.items() if k in options(name)}),
       )
     )
   return made[0][2] if len(made) == 1 and made[0][0] == 1 else join(tuple(made))
@@ -202,22 +205,22 @@ def settings(
   chosen: Mapping[str, Mapping[str, Any]] | None = None,
   student: str = '',
 ) -> dict[str, Any]:
-  """{part: its weight and every option} of what `make` makes for a student, defaults written out:
+  """Return {part: its weight and every option} of what `make` makes for a student, defaults written out:
   of equal settings, methods are equal.
 
   An option that recorded studies did not have yet is left out where it stands for what was done
-  then: they are known again.
+  then: their phases keep their hashes.
   """
-  found = {}
+  parts = {}
   for weight, name in parse(text):
-    wanted = settled(name, recipe, (chosen or {}).get(name, {}))
-    made = options(name) | {k: v for k, v in wanted.items() if k in options(name)}
-    found[name] = {'weight_in_join': weight, **since(name, made), **METHODS[name].noted(student)}
-  return found
+    given = chosen_options(name, recipe, (chosen or {}).get(name, {}))
+    made = options(name) | {k: v for k, v in given.items() if k in options(name)}
+    parts[name] = {'weight_in_join': weight, **since(name, made), **METHODS[name].noted(student)}
+  return parts
 
 
 def since(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-  """Options of a row without those that stand for what was done before there were any of their
+  """Return options of a row without those that stand for what was done before there were any of their
   name.
   """
   older = METHODS[name].older
@@ -239,13 +242,13 @@ def came_later(phase: Phase) -> bool:
 
 
 def teachers(text: str) -> tuple[int, int]:
-  """Fewest and most teachers that a method or join takes."""
+  """Return the fewest and most teachers that a method or join takes."""
   counts = [METHODS[name].teachers for _, name in parse(text)]
-  # A part that needs no teacher does not forbid the others theirs.
+  # A part that needs no teacher does not forbid one to the others.
   return max(low for low, _ in counts), min((high for _, high in counts if high), default=0)
 
 
 def relu_placement(text: str, recipe: str) -> str | None:
-  """Where the ReLUs stand under a recipe, or None where it says nothing."""
+  """Return where the ReLUs stand under a recipe, or None where it says nothing."""
   named = [METHODS[name].relu_placement.get(recipe) for _, name in parse(text)]
   return next((placement for placement in named if placement), None)

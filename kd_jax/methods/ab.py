@@ -1,13 +1,10 @@
-"""Activation boundaries:
-
-Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries".
-"""
+"""Activation boundaries: Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries"."""
 
 from __future__ import annotations
 
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import check_connectors, connect, connectors
-from kd_jax.types import KdJaxError, Method, MethodState
+from kd_jax.types import ConfigError, Method
 
 
 def ab(
@@ -44,32 +41,26 @@ def ab(
   """
   check_connectors('ab', connector_weights, teacher_statistics)
 
-  def init(key, student, teachers):
-    if 'head' not in student.variables['params']:
-      raise KdJaxError(
+  def init(inputs):
+    if 'head' not in inputs.student.variables['params']:
+      raise ConfigError(
         f"ab leaves the student's classifier untouched, and knows it by the name 'head', which no "
-        f'part of '
-        f'{student.network.spec.name} has: name its last layer so'
+        f'part of {inputs.student.network.spec.name} has: name its last layer so'
       )
-    return MethodState(
-      *connectors(key, student, teachers[0], identity=identity, drawn=connector_weights), {}
-    )
+    return connectors(inputs, identity=identity, drawn=connector_weights)
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del consts, key
-    theirs, ours, stats = connect(
-      params, stats, student['weak'], teachers[0]['weak'], axis, identity=identity
-    )
-    weights = features.stage_weights(len(ours))
+  def loss(variables, inputs):
+    connected, targets, state = connect(variables, inputs, identity=identity)
+    weights = features.stage_weights(len(connected))
     terms = [
       w * features.activation_boundary(s, t, margin=margin)
-      for w, s, t in zip(weights, ours, theirs, strict=True)
+      for w, s, t in zip(weights, connected, targets, strict=True)
     ]
-    return {'boundary': weight * reduce.mean(sum(terms), batch.mask, axis=axis)}, stats
+    return {'boundary': weight * reduce.mean(sum(terms), axis=inputs.axis)}, state
 
   return Method(
-    init,
-    loss,
+    init=init,
+    loss=loss,
     trains=lambda path: path[:2] != ('student', 'head'),
     teacher_statistics=teacher_statistics,
   )

@@ -1,7 +1,4 @@
-"""What methods share:
-
-Hinton's terms, an `init` for methods without modules, and how a pair is matched.
-"""
+"""What methods share: Hinton's terms, an `init` for methods without modules, how a pair is matched."""
 
 from __future__ import annotations
 
@@ -12,92 +9,111 @@ import jax.numpy as jnp
 
 from kd_jax.losses import logits, reduce
 from kd_jax.models.connectors import DRAWS, Connectors
-from kd_jax.types import Array, Batch, KdJaxError, Known, MethodState, Outputs, PyTree
+from kd_jax.types import (
+  Array,
+  ConfigError,
+  InitInputs,
+  LossInputs,
+  MethodVariables,
+  NetworkInfo,
+  Outputs,
+  PyTree,
+)
 
 STATISTICS = ('running', 'batch')  # of a teacher's BatchNorm
 
 
-def no_modules(key: Array, student: Known, teachers: tuple[Known, ...]) -> MethodState:
-  """The `init` of a method without modules or constants.
+def no_modules(inputs: InitInputs) -> MethodVariables:
+  """Return no variables: the `init` of a method without modules or constants.
 
-  Raises KdJaxError where a teacher knows other classes.
+  Raises ConfigError where a teacher has other classes.
   """
-  del key
-  check_classes(student, teachers)
-  return MethodState({}, {}, {})
+  check_classes(inputs)
+  return MethodVariables()
 
 
-def check_classes(student: Known, teachers: tuple[Known, ...]) -> None:
-  """Raises KdJaxError where a teacher knows other classes than the student."""
-  for teacher in teachers:
-    ours, theirs = student.network.spec, teacher.network.spec
-    if ours.classes != theirs.classes:
-      raise KdJaxError(
-        f'the teacher {theirs.name} has {theirs.classes} classes and the student {ours.name} has '
-        f'{ours.classes}: '
-        'their logits cannot be compared; take a teacher that was trained on the same classes'
+def check_classes(inputs: InitInputs) -> None:
+  """Raise ConfigError where a teacher has other classes than the student."""
+  student = inputs.student.network.spec
+  for teacher in (teacher.network.spec for teacher in inputs.teachers):
+    if teacher.classes != student.classes:
+      raise ConfigError(
+        f'the teacher {teacher.name} has {teacher.classes} classes and the student {student.name} '
+        f'has {student.classes}: their logits cannot be compared; take a teacher that was trained '
+        f'on the same classes'
       )
 
 
 def check_hinton(alpha: float, temperature: float) -> None:
-  """Raises KdJaxError where Hinton's two numbers are out of range."""
+  """Raise ConfigError where Hinton's two numbers are out of range."""
   if not 0 <= alpha <= 1:
-    raise KdJaxError(f'alpha is a weight between 0 and 1, not {alpha}')
+    raise ConfigError(f'alpha is a weight between 0 and 1, not {alpha}')
   if not 0 < temperature < float('inf'):
-    raise KdJaxError(f'temperature is a finite number greater than 0, not {temperature}')
+    raise ConfigError(f'temperature is a finite number greater than 0, not {temperature}')
 
 
 def check_connectors(method: str, drawn: str, statistics: str) -> None:
-  """Raises KdJaxError where two options of the methods with connectors hold no valid choice."""
+  """Raise ConfigError where two options of the methods with connectors hold no valid choice."""
   if drawn not in DRAWS:
-    raise KdJaxError(
+    raise ConfigError(
       f"{method}.connector_weights is {' or '.join(map(repr, DRAWS))}, not '{drawn}'"
     )
   if statistics not in STATISTICS:
-    raise KdJaxError(
+    raise ConfigError(
       f"{method}.teacher_statistics is {' or '.join(map(repr, STATISTICS))}, not '{statistics}'"
     )
 
 
-def cross_entropy(outputs: Outputs, batch: Batch, axis: str | None) -> Array:
-  """The mean cross-entropy of the labelled examples of the global batch."""
-  labelled = batch.mask * (batch.label >= 0)
-  return reduce.mean(logits.cross_entropy(outputs.logits, batch.label), labelled, axis=axis)
+def labelled(label: Array) -> Array:
+  """Return f32[B], 1 for an example that has a label and 0 for one that has none."""
+  return (label >= 0).astype(jnp.float32)
+
+
+def cross_entropy(outputs: Outputs, inputs: LossInputs) -> Array:
+  """Return the mean cross-entropy of the labelled examples of the global batch."""
+  label = inputs.batch.label
+  return reduce.mean(
+    logits.cross_entropy(outputs.logits, label), mask=labelled(label), axis=inputs.axis
+  )
 
 
 def distillation(
   outputs: Outputs,
   teachers: Sequence[Outputs],
-  mask: Array,
-  axis: str | None,
+  inputs: LossInputs,
   *,
   temperature: float,
+  mask: Array | None = None,
 ) -> Array:
-  """T² · KL(teacher ‖ student) at the temperature, the mean over teachers and over the examples
-  that `mask` keeps.
+  """Return T² · KL(teacher ‖ student) at the temperature, the mean over teachers and over the
+  examples that `mask` keeps.
   """
   if not teachers:
-    raise KdJaxError(
+    raise ConfigError(
       'this method learns from a teacher and was given none; give it one, or use nokd'
     )
   divergences = [
     logits.kl_divergence(outputs.logits, t.logits, temperature=temperature) for t in teachers
   ]
-  return temperature**2 * reduce.mean(sum(divergences) / len(divergences), mask, axis=axis)
+  return temperature**2 * reduce.mean(
+    sum(divergences) / len(divergences), mask=mask, axis=inputs.axis
+  )
 
 
 def whole(array: Array, axis: str | None) -> Array:
-  """The rows of all devices, [B, …] of the global batch: what a relational loss compares."""
+  """Return the rows of all devices, [B, …] of the global batch: what a relational loss compares and
+  a memory bank takes in.
+  """
   return array if axis is None else jax.lax.all_gather(array, axis, tiled=True)
 
 
 def after_relu(features: Sequence[Array]) -> tuple[Array, ...]:
-  """Features as the next stage sees them."""
+  """Return features as the next stage sees them."""
   return tuple(jax.nn.relu(feature) for feature in features)
 
 
 def match_channels(student: Array, teacher: Array) -> tuple[Array, Array]:
-  """Two maps with one number of channels, the smaller one of the two.
+  """Return two maps with one number of channels, the smaller one of the two.
 
   The wider map's channels are averaged in equal neighbouring bins, as torch's adaptive average
   pooling would; nothing is trained.
@@ -121,91 +137,75 @@ def _narrowed(feature: Array, width: int) -> Array:
 
 
 def paired(student: Outputs, teacher: Outputs) -> tuple[tuple[int, int], ...]:
-  """(student's stage, teacher's stage): for every stage of the student the teacher's last of equal
-  height and width, if any.
+  """Return (student's stage, teacher's stage): for every stage of the student the teacher's last of
+  equal height and width, if any.
   """
-  theirs = [feature.shape[1:3] for feature in teacher.features]
-  ours = [feature.shape[1:3] for feature in student.features]
+  sides = [feature.shape[1:3] for feature in teacher.features]
   return tuple(
-    (number, len(theirs) - 1 - theirs[::-1].index(side))
-    for number, side in enumerate(ours)
-    if side in theirs
+    (number, len(sides) - 1 - sides[::-1].index(feature.shape[1:3]))
+    for number, feature in enumerate(student.features)
+    if feature.shape[1:3] in sides
   )
 
 
-def pair_stages(student: Known, teacher: Known) -> tuple[tuple[int, int], ...]:
-  """`paired` for two networks.
+def pair_stages(student: NetworkInfo, teacher: NetworkInfo) -> tuple[tuple[int, int], ...]:
+  """Return `paired` of two networks.
 
-  Raises KdJaxError where a stage of the student has no counterpart.
+  Raises ConfigError where a stage of the student has no counterpart.
   """
   pairs = paired(student.outputs, teacher.outputs)
   if missing := set(range(len(student.outputs.features))) - {number for number, _ in pairs}:
     number = min(missing)
     height, width = student.outputs.features[number].shape[1:3]
-    found = ', '.join(f'{f.shape[1]}×{f.shape[2]}' for f in teacher.outputs.features)
-    raise KdJaxError(
+    sizes = ', '.join(f'{f.shape[1]}×{f.shape[2]}' for f in teacher.outputs.features)
+    raise ConfigError(
       f'stage {number + 1} of the student {student.network.spec.name} is {height}×{width}, and the '
-      f'stages of '
-      f'the teacher {teacher.network.spec.name} are {found}: features of one size are needed; take '
-      f'networks '
-      'of families with the same strides'
+      f'stages of the teacher {teacher.network.spec.name} are {sizes}: features of one size are '
+      f'needed; take networks of families with the same strides'
     )
   return pairs
 
 
 def connectors(
-  key: Array,
-  student: Known,
-  teacher: Known,
-  *,
-  identity: bool = False,
-  normalised: bool = True,
-  drawn: str = 'uniform',
-) -> tuple[PyTree, PyTree]:
-  """Fresh parameters and statistics of a connector from each stage of the student to its teacher's;
+  inputs: InitInputs, *, identity: bool = False, normalised: bool = True, drawn: str = 'uniform'
+) -> MethodVariables:
+  """Return fresh variables of a connector from each stage of the student to the first teacher's;
   see `connect`.
   """
-  ours = student.outputs.features
+  teacher, maps = inputs.teachers[0], inputs.student.outputs.features
   widths = tuple(
-    teacher.outputs.features[stage].shape[-1] for _, stage in pair_stages(student, teacher)
+    teacher.outputs.features[stage].shape[-1] for _, stage in pair_stages(inputs.student, teacher)
   )
-  module = _connector_module(ours, widths, None, identity, normalised).clone(drawn=drawn)
-  variables = module.init(
-    key, tuple(jnp.zeros((1, 1, 1, f.shape[-1]), f.dtype) for f in ours), train=False
-  )
-  return variables.get('params', {}), variables.get('batch_stats', {})
+  module = _connector_module(maps, widths, None, identity, normalised).clone(drawn=drawn)
+  shapes = tuple(jnp.zeros((1, 1, 1, f.shape[-1]), f.dtype) for f in maps)
+  variables = module.init(inputs.key, shapes, train=False)
+  return MethodVariables(variables.get('params', {}), variables.get('batch_stats', {}))
 
 
 def connect(
-  params: PyTree,
-  stats: PyTree,
-  student: Outputs,
-  teacher: Outputs,
-  axis: str | None,
-  *,
-  identity: bool = False,
-  normalised: bool = True,
+  variables: MethodVariables, inputs: LossInputs, *, identity: bool = False, normalised: bool = True
 ) -> tuple[tuple[Array, ...], tuple[Array, ...], PyTree]:
-  """The teacher's features of the paired stages, the student's brought to their widths, and the
-  connectors' statistics.
+  """Return the student's features brought to the widths of the first teacher's, these features of
+  the paired stages, and the connectors' statistics.
   """
-  theirs = tuple(teacher.features[stage] for _, stage in paired(student, teacher))
+  student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
+  targets = tuple(teacher.features[stage] for _, stage in paired(student, teacher))
   module = _connector_module(
-    student.features, tuple(f.shape[-1] for f in theirs), axis, identity, normalised
+    student.features, tuple(f.shape[-1] for f in targets), inputs.axis, identity, normalised
   )
-  variables = {'params': params, 'batch_stats': stats}
-  ours, changed = module.apply(variables, student.features, train=True, mutable=['batch_stats'])
-  return theirs, ours, changed.get('batch_stats', {})
+  own = {'params': variables.params, 'batch_stats': variables.state}
+  connected, changed = module.apply(own, student.features, train=True, mutable=['batch_stats'])
+  return connected, targets, changed.get('batch_stats', {})
 
 
 def _connector_module(
-  ours: Sequence[Array], widths: tuple[int, ...], axis: str | None, identity: bool, normalised: bool
+  maps: Sequence[Array], widths: tuple[int, ...], axis: str | None, identity: bool, normalised: bool
 ) -> Connectors:
   same = tuple(
-    n
-    for n, (f, width) in enumerate(zip(ours, widths, strict=True))
-    if identity and f.shape[-1] == width
+    number
+    for number, (feature, width) in enumerate(zip(maps, widths, strict=True))
+    if identity and feature.shape[-1] == width
   )
   return Connectors(
-    widths, normalised=normalised, identity=same, dtype=str(ours[0].dtype), axis_name=axis
+    widths, normalised=normalised, identity=same, dtype=str(maps[0].dtype), axis_name=axis
   )

@@ -1,13 +1,10 @@
-"""Decoupled knowledge distillation:
-
-Zhao et al. 2022. Not in the paper; here to show what adding a method takes.
-"""
+"""Decoupled knowledge distillation: Zhao et al. 2022. Not in the paper."""
 
 from __future__ import annotations
 
 from kd_jax.losses import logits, reduce
-from kd_jax.methods.base import cross_entropy, no_modules
-from kd_jax.types import KdJaxError, Method
+from kd_jax.methods.base import cross_entropy, labelled, no_modules
+from kd_jax.types import ConfigError, Method
 
 
 def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -> Method:
@@ -22,21 +19,22 @@ def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -
     temperature: T.
   """
   if not 0 < temperature < float('inf'):
-    raise KdJaxError(f'dkd.temperature is a finite number greater than 0, not {temperature}')
+    raise ConfigError(f'dkd.temperature is a finite number greater than 0, not {temperature}')
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    ours, theirs = student['weak'].logits, teachers[0]['weak'].logits
-    labelled = batch.mask * (batch.label >= 0)
+  def loss(variables, inputs):
+    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
+    label = inputs.batch.label
 
     def term(weight, part):
-      divergence = part(ours, theirs, batch.label, temperature=temperature)
-      return weight * temperature**2 * reduce.mean(divergence, labelled, axis=axis)
+      divergence = part(student.logits, teacher.logits, label, temperature=temperature)
+      return (
+        weight * temperature**2 * reduce.mean(divergence, mask=labelled(label), axis=inputs.axis)
+      )
 
     return {
-      'cross_entropy': cross_entropy(student['weak'], batch, axis),
+      'cross_entropy': cross_entropy(student, inputs),
       'target_class': term(target, logits.target_class_kl),
       'other_classes': term(others, logits.other_classes_kl),
-    }, stats
+    }, variables.state
 
-  return Method(no_modules, loss)
+  return Method(init=no_modules, loss=loss)

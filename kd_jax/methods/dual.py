@@ -8,7 +8,7 @@ import jax
 
 from kd_jax import models
 from kd_jax.methods.base import cross_entropy
-from kd_jax.types import Method, MethodState, Network
+from kd_jax.types import Method, MethodVariables, Network
 
 
 def side_by_side(teacher: Network) -> Method:
@@ -23,20 +23,22 @@ def side_by_side(teacher: Network) -> Method:
   student until it meets it, again and again.
   """
 
-  def init(key, student, teachers):
-    del student, teachers
-    variables = models.initialise(key, teacher)
-    return MethodState(variables['params'], variables['batch_stats'], {})
+  def init(inputs):
+    variables = models.initialise(inputs.key, teacher)
+    return MethodVariables(variables['params'], variables['batch_stats'])
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del teachers, consts, key
-    module = teacher.module.clone(axis_name=axis)
-    variables = {'params': params, 'batch_stats': stats}
-    outputs, changed = module.apply(variables, batch.image, train=True, mutable=['batch_stats'])
+  def loss(variables, inputs):
+    outputs, changed = teacher.module.clone(axis_name=inputs.axis).apply(
+      {'params': variables.params, 'batch_stats': variables.state},
+      inputs.batch.image,
+      train=True,
+      mutable=['batch_stats'],
+      rngs=teacher.rngs(inputs.key),
+    )
     terms = {
-      'cross_entropy': cross_entropy(student['weak'], batch, axis),
-      'teacher_cross_entropy': cross_entropy(outputs, batch, axis),
+      'cross_entropy': cross_entropy(inputs.student['weak'], inputs),
+      'teacher_cross_entropy': cross_entropy(outputs, inputs),
     }
     return terms, jax.lax.stop_gradient(changed.get('batch_stats', {}))
 
-  return Method(init, loss, companion=teacher)
+  return Method(init=init, loss=loss, companion=teacher)

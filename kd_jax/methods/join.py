@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from kd_jax.types import KdJaxError, Method, MethodState
+from kd_jax.types import ConfigError, Method, MethodVariables
 
 
 def join(parts: tuple[tuple[float, str, Method], ...]) -> Method:
@@ -19,51 +19,58 @@ def join(parts: tuple[tuple[float, str, Method], ...]) -> Method:
     parts: (weight, name, method), in the order of the name.
 
   Raises:
-    KdJaxError: the parts want teachers with different BatchNorm statistics, or one view with
-      different augmentations; in `loss`, a part adds no term.
+    ConfigError: the parts want teachers with different BatchNorm statistics, or one view with
+      different augmentations, or two of them predict; in `loss`, a part adds no term.
   """
   statistics = {method.teacher_statistics for _, _, method in parts}
   if len(statistics) > 1:
     named = ', '.join(f'{name}: {method.teacher_statistics}' for _, name, method in parts)
-    raise KdJaxError(
+    raise ConfigError(
       f'these methods want different BatchNorm statistics of the teacher ({named}) and cannot be '
       f'joined; set '
       'teacher_statistics of one'
+    )
+  predicting = [(name, method.predict) for _, name, method in parts if method.predict]
+  if len(predicting) > 1:
+    raise ConfigError(
+      f"'{predicting[0][0]}' and '{predicting[1][0]}' both predict in place of the student's "
+      f'classifier and cannot be joined'
     )
   views: dict[str, str] = {}
   for _, name, method in parts:
     for view, policy in method.views.items():
       if views.setdefault(view, policy) != policy:
-        raise KdJaxError(
+        raise ConfigError(
           f"'{name}' wants the view '{view}' augmented by {policy}, and a part before it by "
           f'{views[view]}; make '
           'their policies equal'
         )
 
-  def init(key, student, teachers):
-    states = {}
+  def init(inputs):
+    made = {}
     for number, (_, name, method) in enumerate(parts):
-      states[name] = method.init(key, student, teachers)
+      made[name] = method.init(inputs)
       # the first that draws weights starts as it does alone: `kd+oh` as `oh`
-      if jax.tree.leaves(states[name].params):
-        key = jax.random.fold_in(key, number)
-    return MethodState(
-      *({name: state[field] for name, state in states.items()} for field in range(3))
+      if jax.tree.leaves(made[name].params):
+        inputs = inputs._replace(key=jax.random.fold_in(inputs.key, number))
+    return MethodVariables(
+      *({name: variables[field] for name, variables in made.items()} for field in range(3))
     )
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    joined, kept = {}, {}
+  def of(variables, name):
+    return MethodVariables(*(each[name] for each in variables))
+
+  def loss(variables, inputs):
+    joined, state = {}, {}
     for weight, name, method in parts:
-      terms, kept[name] = method.loss(
-        params[name], stats[name], student, teachers, batch, consts[name], key, axis=axis
-      )
+      terms, state[name] = method.loss(of(variables, name), inputs)
       added = {term: weight * value for term, value in terms.items() if term not in joined}
       if not added:
-        raise KdJaxError(
+        raise ConfigError(
           f"'{name}' adds no term to what stands before it in the join; leave it out"
         )
       joined |= added
-    return joined, kept
+    return joined, state
 
   def trains(path):
     if path[0] == 'method':
@@ -72,6 +79,15 @@ def join(parts: tuple[tuple[float, str, Method], ...]) -> Method:
       )
     return any(method.trains(path) for _, _, method in parts)
 
+  def predict(variables, outputs):
+    return predicting[0][1](of(variables, predicting[0][0]), outputs)
+
   return Method(
-    init, loss, views, all(method.joint for _, _, method in parts), trains, statistics.pop()
+    init=init,
+    loss=loss,
+    predict=predict if predicting else None,
+    views=views,
+    joint=all(method.joint for _, _, method in parts),
+    trains=trains,
+    teacher_statistics=statistics.pop(),
   )

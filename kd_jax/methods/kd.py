@@ -1,12 +1,9 @@
-"""Knowledge distillation:
-
-Hinton et al. 2015. Also the loss of TAKD, a chain of teachers, and of MKD, several at once.
-"""
+"""Knowledge distillation: Hinton et al. 2015. Also the loss of TAKD, a chain of teachers, and of MKD, several at once."""
 
 from __future__ import annotations
 
 from kd_jax.methods.base import check_hinton, cross_entropy, distillation, no_modules
-from kd_jax.types import KdJaxError, Method
+from kd_jax.types import ConfigError, Method
 
 REDUCTIONS = ('classes', 'elements')
 
@@ -21,7 +18,7 @@ def kd(
   patient and consistent".
 
   Args:
-    alpha: weight of the teacher's part, in [0, 1]. The paper uses .5; RepDistiller .9 at a
+    alpha: weight of the teacher's part, in [0, 1]. The paper uses 0.5; RepDistiller 0.9 at a
       temperature of 4 (`official`).
     temperature: T > 0.
     reduction: 'classes' sums over the classes, as written. 'elements' takes the mean over them,
@@ -31,21 +28,19 @@ def kd(
   """
   check_hinton(alpha, temperature)
   if reduction not in REDUCTIONS:
-    raise KdJaxError(f"kd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
+    raise ConfigError(f"kd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    own = student['weak']
-    divergence = distillation(
-      own, [t['weak'] for t in teachers], batch.mask, axis, temperature=temperature
-    )
+  def loss(variables, inputs):
+    student = inputs.student['weak']
+    teachers = [teacher['weak'] for teacher in inputs.teachers]
+    divergence = distillation(student, teachers, inputs, temperature=temperature)
     if reduction == 'elements':
-      divergence = divergence / own.logits.shape[-1]
+      divergence = divergence / student.logits.shape[-1]
     if not scaled:
       divergence = divergence / temperature**2
     return {
-      'cross_entropy': (1 - alpha) * cross_entropy(own, batch, axis),
+      'cross_entropy': (1 - alpha) * cross_entropy(student, inputs),
       'distillation': alpha * divergence,
-    }, stats
+    }, variables.state
 
-  return Method(no_modules, loss)
+  return Method(init=no_modules, loss=loss)

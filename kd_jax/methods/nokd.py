@@ -9,8 +9,7 @@ from kd_jax.types import Method
 def nokd() -> Method:
   """L = CE(z_s, y). Needs no teacher and ignores those that it is given."""
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, teachers, consts, key
-    return {'cross_entropy': cross_entropy(student['weak'], batch, axis)}, stats
+  def loss(variables, inputs):
+    return {'cross_entropy': cross_entropy(inputs.student['weak'], inputs)}, variables.state
 
-  return Method(no_modules, loss)
+  return Method(init=no_modules, loss=loss)

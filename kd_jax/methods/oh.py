@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import check_connectors, connect, connectors, cross_entropy, pair_stages
-from kd_jax.types import KdJaxError, Method, MethodState
+from kd_jax.types import ConfigError, Method
 
 
 def oh(
@@ -32,11 +32,11 @@ def oh(
   """
   check_connectors('oh', connector_weights, teacher_statistics)
 
-  def init(key, student, teachers):
-    teacher, margins = teachers[0], []
-    pairs = pair_stages(student, teacher)
+  def init(inputs):
+    teacher, margins = inputs.teachers[0], []
+    pairs = pair_stages(inputs.student, teacher)
     if not teacher.network.norms:
-      raise KdJaxError(
+      raise ConfigError(
         f'oh needs the BatchNorm before each feature of the teacher, and '
         f'{teacher.network.spec.name} names none: name '
         'them as the norms of its Network'
@@ -46,21 +46,19 @@ def oh(
       for name in teacher.network.norms[stage]:
         norm = norm[name]
       margins.append(features.overhaul_margin(norm['scale'], norm['bias']))
-    return MethodState(
-      *connectors(key, student, teacher, drawn=connector_weights), {'margins': tuple(margins)}
-    )
+    variables = connectors(inputs, drawn=connector_weights)
+    return variables._replace(constants={'margins': tuple(margins)})
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del key
-    theirs, ours, stats = connect(params, stats, student['weak'], teachers[0]['weak'], axis)
-    weights = features.stage_weights(len(ours))
+  def loss(variables, inputs):
+    connected, targets, state = connect(variables, inputs)
+    weights, margins = features.stage_weights(len(connected)), variables.constants['margins']
     terms = [
       w * features.overhaul_partial_l2(s, t, m)
-      for w, s, t, m in zip(weights, ours, theirs, consts['margins'], strict=True)
+      for w, s, t, m in zip(weights, connected, targets, margins, strict=True)
     ]
     return {
-      'cross_entropy': cross_entropy(student['weak'], batch, axis),
-      'overhaul': weight * reduce.mean(sum(terms), batch.mask, axis=axis),
-    }, stats
+      'cross_entropy': cross_entropy(inputs.student['weak'], inputs),
+      'overhaul': weight * reduce.mean(sum(terms), axis=inputs.axis),
+    }, state
 
-  return Method(init, loss, teacher_statistics=teacher_statistics)
+  return Method(init=init, loss=loss, teacher_statistics=teacher_statistics)

@@ -15,7 +15,7 @@ from kd_jax.methods.base import (
   pair_stages,
   paired,
 )
-from kd_jax.types import KdJaxError, Method
+from kd_jax.types import ConfigError, Method
 
 REDUCTIONS = ('sum', 'mean', 'concatenated')
 _AUTHORS = 500 / 768  # their β over the length of their vectors
@@ -58,17 +58,18 @@ def pkd(
   """
   check_hinton(alpha, temperature)
   if reduction not in REDUCTIONS:
-    raise KdJaxError(f"pkd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
+    raise ConfigError(f"pkd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
 
-  def init(key, student, teachers):
-    pair_stages(student, teachers[0])
-    return no_modules(key, student, teachers)
+  def init(inputs):
+    pair_stages(inputs.student, inputs.teachers[0])
+    return no_modules(inputs)
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    own, teacher = student['weak'], teachers[0]['weak']
+  def loss(variables, inputs):
+    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
     compare = features.normalised_mean_squared_error if normalised else features.mean_squared_error
-    pairs = [match_channels(own.features[i], teacher.features[j]) for i, j in paired(own, teacher)]
+    pairs = [
+      match_channels(student.features[i], teacher.features[j]) for i, j in paired(student, teacher)
+    ]
     pairs = [after_relu(pair) if relu else pair for pair in (pairs if last else pairs[:-1])]
     sizes = [math.prod(s.shape[1:]) for s, _ in pairs]
     shares = {
@@ -78,10 +79,9 @@ def pkd(
     }[reduction]
     patient = sum(share * compare(s, t) for share, (s, t) in zip(shares, pairs, strict=True))
     return {
-      'cross_entropy': (1 - alpha) * cross_entropy(own, batch, axis),
-      'distillation': alpha
-      * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
-      'patient': beta * reduce.mean(patient, batch.mask, axis=axis),
-    }, stats
+      'cross_entropy': (1 - alpha) * cross_entropy(student, inputs),
+      'distillation': alpha * distillation(student, [teacher], inputs, temperature=temperature),
+      'patient': beta * reduce.mean(patient, axis=inputs.axis),
+    }, variables.state
 
-  return Method(init, loss)
+  return Method(init=init, loss=loss)

@@ -1,9 +1,10 @@
-"""Relational knowledge distillation:
-
-Park et al. 2019; with DarkRank, attention transfer and FitNet's hints as options.
+"""Relational knowledge distillation: Park et al. 2019; with DarkRank, attention transfer and FitNet's
+hints as options.
 """
 
 from __future__ import annotations
+
+import jax.numpy as jnp
 
 from kd_jax.losses import features, reduce, relational
 from kd_jax.methods.base import (
@@ -16,7 +17,7 @@ from kd_jax.methods.base import (
   paired,
   whole,
 )
-from kd_jax.types import KdJaxError, Method, MethodState
+from kd_jax.types import ConfigError, Method
 
 EMBEDDINGS = ('classifier', 'global')
 
@@ -40,7 +41,7 @@ def rkd(
   L_D compares the pairwise distances of the batch's embeddings, L_A the angles of its triples; both
   over the global batch.
 
-  Recipes: `written`, the paper: Hinton's loss (α = .5, T = 5) + 25·L_D + 50·L_A on what the
+  Recipes: `written`, the paper: Hinton's loss (α = 0.5, T = 5) + 25·L_D + 50·L_A on what the
   classifier sees (256 values, not normalised, for its ResNets). `official`, the authors' CIFAR
   settings: the globally pooled embedding, L2-normalised, CE + 16·KL at T = 4 + 25·L_D + 50·L_A. The
   released code stops with a shape error for every pair, so `published` is `written`.
@@ -56,15 +57,13 @@ def rkd(
     hint: w_h, FitNet's mean squared error after a 1×1 convolution, summed over the stages.
   """
   if embedding not in EMBEDDINGS:
-    raise KdJaxError(f"rkd.embedding is one of {', '.join(EMBEDDINGS)}, not '{embedding}'")
+    raise ConfigError(f"rkd.embedding is one of {', '.join(EMBEDDINGS)}, not '{embedding}'")
   if not 0 < temperature < float('inf'):
-    raise KdJaxError(f'rkd.temperature is a finite number greater than 0, not {temperature}')
+    raise ConfigError(f'rkd.temperature is a finite number greater than 0, not {temperature}')
 
-  def init(key, student, teachers):
-    state = no_modules(key, student, teachers)
-    if not hint:
-      return state
-    return MethodState(*connectors(key, student, teachers[0], normalised=False), {})
+  def init(inputs):
+    variables = no_modules(inputs)
+    return connectors(inputs, normalised=False) if hint else variables
 
   def embed(outputs, axis):
     vectors = (
@@ -74,29 +73,30 @@ def rkd(
     )
     return whole(features.unit_length(vectors) if normalised else vectors, axis)
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del consts, key
-    own, teacher = student['weak'], teachers[0]['weak']
-    ours, theirs, mask = embed(own, axis), embed(teacher, axis), whole(batch.mask, axis)
+  def loss(variables, inputs):
+    student, teacher, axis = inputs.student['weak'], inputs.teachers[0]['weak'], inputs.axis
+    embeddings = embed(student, axis), embed(teacher, axis)
+    every, state = jnp.ones(len(embeddings[0]), jnp.float32), variables.state
     terms = {
-      'cross_entropy': cross_entropy_weight * cross_entropy(own, batch, axis),
+      'cross_entropy': cross_entropy_weight * cross_entropy(student, inputs),
       'distillation': distillation_weight
-      * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
+      * distillation(student, [teacher], inputs, temperature=temperature),
     }
     if distance:
-      terms['distance'] = distance * relational.rkd_distance(ours, theirs, mask)
+      terms['distance'] = distance * relational.rkd_distance(*embeddings, every)
     if angle:
-      terms['angle'] = angle * relational.rkd_angle(ours, theirs, mask)
+      terms['angle'] = angle * relational.rkd_angle(*embeddings, every)
     if rank:
-      terms['rank'] = rank * relational.hard_dark_rank(ours, theirs, mask, alpha=rank_scale)
+      terms['rank'] = rank * relational.hard_dark_rank(*embeddings, every, alpha=rank_scale)
     if attention:
-      pairs = [(own.features[i], teacher.features[j]) for i, j in paired(own, teacher)]
+      pairs = [(student.features[i], teacher.features[j]) for i, j in paired(student, teacher)]
       maps = sum(features.attention_transfer(*after_relu(pair)) for pair in pairs)
-      terms['attention'] = attention * reduce.mean(maps, batch.mask, axis=axis)
+      terms['attention'] = attention * reduce.mean(maps, axis=axis)
     if hint:
-      targets, brought, stats = connect(params, stats, own, teacher, axis, normalised=False)
-      error = sum(features.mean_squared_error(s, t) for s, t in zip(brought, targets, strict=True))
-      terms['hint'] = hint * reduce.mean(error, batch.mask, axis=axis)
-    return terms, stats
+      connected, targets, state = connect(variables, inputs, normalised=False)
+      pairs = zip(connected, targets, strict=True)
+      error = sum(features.mean_squared_error(s, t) for s, t in pairs)
+      terms['hint'] = hint * reduce.mean(error, axis=axis)
+    return terms, state
 
-  return Method(init, loss)
+  return Method(init=init, loss=loss)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import check_classes, cross_entropy, match_channels, whole
 from kd_jax.models.connectors import Enlargers
-from kd_jax.types import Array, KdJaxError, Method, MethodState, Outputs
+from kd_jax.types import Array, ConfigError, Method, MethodVariables, Outputs
 
 COMPARISONS = {
   'mse': features.mean_squared_error,
@@ -62,84 +62,88 @@ def sfd(
     largest: the published comparison in place of `compare`.
   """
   if compare not in COMPARISONS:
-    raise KdJaxError(f"sfd.compare is one of {', '.join(COMPARISONS)}, not '{compare}'")
+    raise ConfigError(f"sfd.compare is one of {', '.join(COMPARISONS)}, not '{compare}'")
   if resize not in RESIZES:
-    raise KdJaxError(f"sfd.resize is one of {', '.join(RESIZES)}, not '{resize}'")
+    raise ConfigError(f"sfd.resize is one of {', '.join(RESIZES)}, not '{resize}'")
   select(layers, ())
 
-  def init(key, student, teachers):
-    pairs = pair_layers(student.outputs, teachers[0].outputs)
+  def init(inputs):
+    student, teacher = inputs.student.outputs, inputs.teachers[0].outputs
+    pairs = pair_layers(student, teacher)
     if not select(layers, tuple(pairs)):
-      raise KdJaxError(
+      raise ConfigError(
         f"sfd.layers='{layers}' leaves none of the layers {', '.join(pairs)}; choose another"
       )
-    check_classes(student, teachers)
-    module = enlargers(student.outputs, teachers[0].outputs, pairs)
-    maps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), student.outputs.layers)
-    return MethodState(module.init(key, maps)['params'] if module.shapes else {}, {}, {})
+    check_classes(inputs)
+    module = enlargers(student, teacher, pairs)
+    maps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), student.layers)
+    return MethodVariables(module.init(inputs.key, maps)['params'] if module.shapes else {})
 
-  def enlargers(own, teacher, pairs) -> Enlargers:
-    """For every selected map of the student that has to grow; none of them under the other ways of
-    resizing.
+  def enlargers(student, teacher, pairs) -> Enlargers:
+    """Return one for every selected map of the student that has to grow; none under the other ways
+    of resizing.
     """
     shapes = []
     for name in select(layers, tuple(pairs)) if resize == 'transposed_convolution' else ():
       (height, width, _), (high, wide, channels) = (
-        own.layers[name].shape[1:],
+        student.layers[name].shape[1:],
         teacher.layers[pairs[name]].shape[1:],
       )
       if high > height:
         if (high // height * height, high // height * width) != (high, wide):
-          raise KdJaxError(
+          raise ConfigError(
             f'sfd.resize=transposed_convolution enlarges a map by a whole number, and {name} is '
             f'{height}×{width} where '
             f"the teacher's {pairs[name]} is {high}×{wide}; take interpolate"
           )
         shapes.append((name, (high // height, channels)))
-    return Enlargers(tuple(shapes), str(own.logits.dtype))
+    return Enlargers(tuple(shapes), str(student.logits.dtype))
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del consts, key
-    own, teacher = student['weak'], teachers[0]['weak']
-    pairs = pair_layers(own, teacher)
-    module = enlargers(own, teacher, pairs)
-    maps = own.layers | (module.apply({'params': params}, own.layers) if module.shapes else {})
+  def loss(variables, inputs):
+    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
+    pairs = pair_layers(student, teacher)
+    module, maps = enlargers(student, teacher, pairs), student.layers
+    if module.shapes:
+      maps = maps | module.apply({'params': variables.params}, maps)
     how = 'max_pool' if resize == 'transposed_convolution' else resize
     terms = {}
     for name in select(layers, tuple(pairs)):
-      ours, theirs = match_channels(*_same_size(maps[name], teacher.layers[pairs[name]], how))
+      pair = match_channels(*_same_size(maps[name], teacher.layers[pairs[name]], how))
       if largest:
-        differences = whole(features.largest_pooled_difference(ours, theirs) * batch.mask, axis)
+        differences = whole(features.largest_pooled_difference(*pair), inputs.axis)
         terms[name] = weight * differences[jnp.argmax(differences)]
       else:
-        terms[name] = weight * reduce.mean(
-          COMPARISONS[compare](ours, theirs), batch.mask, axis=axis
-        )
-    return {'cross_entropy': cross_entropy(own, batch, axis), 'feature': sum(terms.values())}, stats
+        terms[name] = weight * reduce.mean(COMPARISONS[compare](*pair), axis=inputs.axis)
+    return {
+      'cross_entropy': cross_entropy(student, inputs),
+      'feature': sum(terms.values()),
+    }, variables.state
 
-  return Method(init, loss)
+  return Method(init=init, loss=loss)
 
 
 def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
-  """{student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
+  """Return {student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
   pairs = {
     name: name
     for name in ('stem_conv', 'stem_norm')
     if name in student.layers and name in teacher.layers
   }
-  ours, theirs = _blocks(student.layers), _blocks(teacher.layers)
-  if len(ours) != len(student.features) or len(theirs) != len(teacher.features):
-    raise KdJaxError(
+  own, other = _blocks(student.layers), _blocks(teacher.layers)
+  if len(own) != len(student.features) or len(other) != len(teacher.features):
+    raise ConfigError(
       'sfd pairs the blocks of each stage, layers that are called stage1_block1 and so on, and a '
       'network has others: '
       'name them so, a stage for each feature'
     )
-  for stage, other in enumerate(_counterparts(student, teacher)):
-    few, many = ours[stage + 1], theirs[other + 1]
+  for stage, counterpart in enumerate(_counterparts(student, teacher)):
+    few, many = own[stage + 1], other[counterpart + 1]
     for block in range(1, few + 1):
-      pairs[f'stage{stage + 1}_block{block}'] = f'stage{other + 1}_block{-(-block * many // few)}'
+      pairs[f'stage{stage + 1}_block{block}'] = (
+        f'stage{counterpart + 1}_block{-(-block * many // few)}'
+      )
   if FINAL in student.layers:
-    stage, block = max(theirs.items())
+    stage, block = max(other.items())
     pairs[FINAL] = FINAL if FINAL in teacher.layers else f'stage{stage}_block{block}'
   return pairs
 
@@ -159,13 +163,13 @@ def _counterparts(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
   at_least = [
     [side for side in sides if side >= feature.shape[1:3]] for feature in student.features
   ]
-  return tuple(len(sides) - 1 - sides[::-1].index(min(found)) if found else 0 for found in at_least)
+  return tuple(len(sides) - 1 - sides[::-1].index(min(large)) if large else 0 for large in at_least)
 
 
 def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
-  """The layers that the option names.
+  """Return the layers that the option names.
 
-  Raises KdJaxError where it says none of what `sfd` documents.
+  Raises ConfigError where it says none of what `sfd` documents.
   """
   if layers == 'all':
     return names
@@ -178,7 +182,7 @@ def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
     or not re.fullmatch('[0-9]{1,9}', number)
     or int(number) == 0
   ):
-    raise KdJaxError(
+    raise ConfigError(
       f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'"
     )
   count = int(number)
@@ -187,14 +191,14 @@ def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _blocks(layers: Mapping) -> dict[int, int]:
   """{stage: number of its blocks}."""
-  found = [(int(m[1]), int(m[2])) for name in layers if (m := _BLOCK.fullmatch(name))]
-  return {stage: max(block for s, block in found if s == stage) for stage, _ in sorted(found)}
+  blocks = [(int(m[1]), int(m[2])) for name in layers if (m := _BLOCK.fullmatch(name))]
+  return {stage: max(block for s, block in blocks if s == stage) for stage, _ in sorted(blocks)}
 
 
 def _same_size(student: Array, teacher: Array, how: str) -> tuple[Array, Array]:
-  ours, theirs = student.shape[1:3], teacher.shape[1:3]
-  if ours == theirs:
+  own, other = student.shape[1:3], teacher.shape[1:3]
+  if own == other:
     return student, teacher
-  if theirs > ours:
-    return student, features.resize(teacher, ours, how=how)
-  return features.resize(student, theirs, how=how), teacher
+  if other > own:
+    return student, features.resize(teacher, own, how=how)
+  return features.resize(student, other, how=how), teacher

@@ -17,14 +17,12 @@ def triplet(*, alpha: float = 0.5, temperature: float = 5.0) -> Method:
   """
   check_hinton(alpha, temperature)
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    own, teacher = student['weak'], teachers[0]['weak']
-    cosine = reduce.mean(logits.cosine_embedding(own.logits, teacher.logits), batch.mask, axis=axis)
+  def loss(variables, inputs):
+    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
+    cosine = logits.cosine_embedding(student.logits, teacher.logits)
     return {
-      'cosine': (1 - alpha) * cosine,
-      'distillation': alpha
-      * distillation(own, [teacher], batch.mask, axis, temperature=temperature),
-    }, stats
+      'cosine': (1 - alpha) * reduce.mean(cosine, axis=inputs.axis),
+      'distillation': alpha * distillation(student, [teacher], inputs, temperature=temperature),
+    }, variables.state
 
-  return Method(no_modules, loss)
+  return Method(init=no_modules, loss=loss)

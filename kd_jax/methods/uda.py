@@ -39,19 +39,18 @@ def uda(
   check_hinton(alpha, temperature)
   share = 0.5 if averaged else 1.0
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    hard = sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
+  def loss(variables, inputs):
+    hard = sum(cross_entropy(student, inputs) for student in inputs.student.values())
     soft = sum(
-      distillation(outputs, [t[view] for t in teachers], batch.mask, axis, temperature=temperature)
-      for view, outputs in student.items()
+      distillation(student, [t[view] for t in inputs.teachers], inputs, temperature=temperature)
+      for view, student in inputs.student.items()
     )
     return {
       'cross_entropy': share * (1 - alpha) * hard,
       'distillation': share * alpha * soft,
-    }, stats
+    }, variables.state
 
-  return Method(no_modules, loss, {'weak': 'weak', 'strong': policy}, joint)
+  return Method(init=no_modules, loss=loss, views={'weak': 'weak', 'strong': policy}, joint=joint)
 
 
 def uda_nokd(*, policy: str = STRONG, joint: bool = True) -> Method:
@@ -62,11 +61,8 @@ def uda_nokd(*, policy: str = STRONG, joint: bool = True) -> Method:
     joint: whether the student sees both views in one batch.
   """
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, teachers, consts, key
-    return {
-      'cross_entropy': sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
-      / len(student)
-    }, stats
+  def loss(variables, inputs):
+    hard = sum(cross_entropy(student, inputs) for student in inputs.student.values())
+    return {'cross_entropy': hard / len(inputs.student)}, variables.state
 
-  return Method(no_modules, loss, {'weak': 'weak', 'strong': policy}, joint)
+  return Method(init=no_modules, loss=loss, views={'weak': 'weak', 'strong': policy}, joint=joint)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kd_jax.losses import logits, reduce
-from kd_jax.methods.base import check_hinton, cross_entropy, distillation, no_modules
+from kd_jax.methods.base import check_hinton, cross_entropy, distillation, labelled, no_modules
 from kd_jax.methods.uda import STRONG
-from kd_jax.types import KdJaxError, Method
+from kd_jax.types import ConfigError, Method
 
 
 def stl(
@@ -50,16 +50,18 @@ def stl(
   """
   check_hinton(alpha, temperature)
   if not (sharpening > 0 and unlabelled_temperature > 0):
-    raise KdJaxError('stl.sharpening and stl.unlabelled_temperature are greater than 0')
+    raise ConfigError('stl.sharpening and stl.unlabelled_temperature are greater than 0')
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    labelled, rest = batch.mask * (batch.label >= 0), batch.mask * (batch.label < 0)
-    hard = sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
-    soft = sum(
-      distillation(outputs, [t[view] for t in teachers], labelled, axis, temperature=temperature)
-      for view, outputs in student.items()
-    )
+  def loss(variables, inputs):
+    student, label = inputs.student, inputs.batch.label
+    with_label, without = labelled(label), 1 - labelled(label)
+
+    def divergence(view, mask, temperature):
+      teachers = [teacher[view] for teacher in inputs.teachers]
+      return distillation(student[view], teachers, inputs, temperature=temperature, mask=mask)
+
+    hard = sum(cross_entropy(outputs, inputs) for outputs in student.values())
+    soft = sum(divergence(view, with_label, temperature) for view in student)
     terms = {'cross_entropy': (1 - alpha) * hard, 'distillation': alpha * soft}
     if consistency:
       agree = logits.consistency_kl(
@@ -68,18 +70,16 @@ def stl(
         sharpening=sharpening,
         confidence=confidence,
       )
-      terms['consistency'] = consistency * reduce.mean(agree, rest, axis=axis)
+      terms['consistency'] = consistency * reduce.mean(agree, mask=without, axis=inputs.axis)
     if unlabelled:
       views = ('weak', 'strong') if unlabelled_strong else ('weak',)
       terms['unlabelled'] = unlabelled * sum(
-        distillation(
-          student[view], [t[view] for t in teachers], rest, axis, temperature=unlabelled_temperature
-        )
-        for view in views
+        divergence(view, without, unlabelled_temperature) for view in views
       )
-    return {name: value / 4 for name, value in terms.items()} if averaged else terms, stats
+    terms = {name: value / 4 for name, value in terms.items()} if averaged else terms
+    return terms, variables.state
 
-  return Method(no_modules, loss, {'weak': 'weak', 'strong': policy}, joint)
+  return Method(init=no_modules, loss=loss, views={'weak': 'weak', 'strong': policy}, joint=joint)
 
 
 def unsupervised(*, temperature: float = 5.0) -> Method:
@@ -91,11 +91,9 @@ def unsupervised(*, temperature: float = 5.0) -> Method:
   """
   check_hinton(1.0, temperature)
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    del params, consts, key
-    taught = distillation(
-      student['weak'], [t['weak'] for t in teachers], batch.mask, axis, temperature=temperature
-    )
-    return {'distillation': taught}, stats
+  def loss(variables, inputs):
+    teachers = [teacher['weak'] for teacher in inputs.teachers]
+    divergence = distillation(inputs.student['weak'], teachers, inputs, temperature=temperature)
+    return {'distillation': divergence}, variables.state
 
-  return Method(no_modules, loss)
+  return Method(init=no_modules, loss=loss)

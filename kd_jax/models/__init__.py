@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kd_jax.models import custom
+from kd_jax.models import custom, predicting
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import (
@@ -21,6 +21,7 @@ from kd_jax.types import (
   FileError,
   LogitsOnly,
   Network,
+  NetworkInfo,
   NetworkSpec,
   Outputs,
   PyTree,
@@ -149,7 +150,7 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
         jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
       }
-      for tree in (shapes(network), variables)
+      for tree in (shapes(network), {k: v for k, v in variables.items() if k != 'method'})
     )
     if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):
       there, here = (found.get(odd[0], 'missing') for found in (theirs, ours))
@@ -172,7 +173,7 @@ def changed(network: Network, changes: Mapping[str, str]) -> Network:
       f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
       f'another recipe'
     )
-  return build(network.spec._replace(**changes)) if changes else network
+  return predicting.like(build(network.spec._replace(**changes)), network) if changes else network
 
 
 def initialise(key: Array, network: Network) -> PyTree:
@@ -186,13 +187,20 @@ def initialise(key: Array, network: Network) -> PyTree:
 
 def shapes(network: Network) -> PyTree:
   """What `initialise` returns, as jax.ShapeDtypeStruct; computes nothing."""
-  return jax.eval_shape(partial(initialise, network=network), jax.random.key(0))
+  return jax.eval_shape(partial(initialise, network=predicting.bare(network)), jax.random.key(0))
 
 
 def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
   """The Outputs of a batch, as jax.ShapeDtypeStruct; computes nothing."""
   image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
-  return jax.eval_shape(partial(network.module.apply, train=False), shapes(network), image)
+  module = predicting.bare(network).module
+  return jax.eval_shape(partial(module.apply, train=False), shapes(network), image)
+
+
+def info(network: Network, *, variables: PyTree = None) -> NetworkInfo:
+  """Return what a method may use of a network; of one without variables, their shapes."""
+  variables = shapes(network) if variables is None else variables
+  return NetworkInfo(network, variables, output_shapes(network))
 
 
 def count_parameters(params: PyTree) -> int:

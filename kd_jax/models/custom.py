@@ -4,10 +4,11 @@ before anything is trained.
 The factory takes a NetworkSpec and returns a Network of it, `Network(spec, module, norms)`:
   module   a flax.linen.Module; `module.apply(variables, image, train=…)` takes f32[B, H, W, C] in [0, 1], which it normalises by the
            spec's mean and std, and returns Outputs, in float32 or wider; or LogitsOnly, for methods
-           that need no more. It has variables in 'params' and 'batch_stats' alone, draws nothing
-           random, and has a field `axis_name: str | None = None`, which it
-           hands to its BatchNorms: the device axis over which they take their statistics
+           that need no more. It has variables in 'params' and 'batch_stats' alone, and has a field
+           `axis_name: str | None = None`, which it hands to its BatchNorms: the device axis over
+           which they take their statistics
   norms    () or, for each feature, the path in the parameters of the last BatchNorm before it; overhaul asks for these
+  streams  may be left out: what the module draws from while it trains, such as ('dropout',)
 
 AB leaves the classifier alone while it trains the body, and knows it by its name, `head`. SFD pairs
 layers by theirs, `stage1_block1` and so on. The module is looked for where Python looks, and in the
@@ -167,7 +168,8 @@ def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
   if odd := [key.key for path, _ in paths for key in path if '/' in str(key.key)]:
     raise _fault(spec, f"names a variable '{odd[0]}': names without '/' can be saved")
   for train in (False, True):
-    apply = functools.partial(module.apply, train=train, mutable=['batch_stats'])
+    rngs = network.rngs(jax.random.key(0)) if train else {}
+    apply = functools.partial(module.apply, train=train, mutable=['batch_stats'], rngs=rngs)
     outputs, changed = _tried(
       spec.name,
       f'fails at train={train}',

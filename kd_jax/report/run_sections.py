@@ -71,7 +71,7 @@ def _agreement(of: Subject) -> Table:
       'accuracy where equal %': share(pair.both, pair.equal),
       'first where they differ %': share(pair.first, apart),
       'second where they differ %': share(pair.second, apart),
-      'first − second, points': percent(d.value, '+.2f'),
+      'first − second, points': percent(d.value, form='+.2f'),
       '± 95 %': percent(d.half_width),
       'p': '< .001' if d.p < 0.001 else f'{d.p:.3f}',
     }
@@ -129,7 +129,9 @@ def _classes(of: Subject) -> Table:
     line |= {f'{n} %': share(of_class[place], count[place]) for n, of_class in right.items()}
     if of.student and other:
       points = (right[of.student][place] - right[other][place]) / max(1, count[place])
-      line[f'{of.student} − {other}, points'] = percent(points if count[place] else None, '+.2f')
+      line[f'{of.student} − {other}, points'] = percent(
+        points if count[place] else None, form='+.2f'
+      )
     lines.append(line)
   return Table.of(lines)
 

@@ -110,7 +110,7 @@ def number(value: float | None, form: str) -> str:
   return format(value, form) if value is not None and math.isfinite(value) else MISSING
 
 
-def percent(fraction: float | None, form: str = '.2f') -> str:
+def percent(fraction: float | None, *, form: str = '.2f') -> str:
   """Return a fraction in per cent and no sign: '91.30'."""
   return MISSING if fraction is None else number(100 * fraction, form)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,39 +16,52 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
-from kd_jax.config import Config
 from kd_jax.data import feed, pipeline, roles
+from kd_jax.models import predicting
 from kd_jax.text import Ticker
 from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
 from kd_jax.train.programs import Programs
 from kd_jax.types import (
+  Array,
   Frozen,
+  InitInputs,
   KdJaxError,
-  Known,
-  MethodState,
   Network,
-  NetworkSpec,
   Phase,
   PyTree,
   Source,
   Trained,
-  TrainState,
+  Trainee,
 )
 
 EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
 Say = Callable[[str], None]
 
 
-class Context(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+  """What the results of a run name it by."""
+
+  dataset: str
+  recipe: str
+  options: Mapping[str, Mapping[str, Any]]  # of its method's parts, that are not the recipe's
+  seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
   """What all phases of a run share."""
 
-  config: Config
+  identity: Identity
   folder: Path
   parts: roles.Roles
+  augmentation: pipeline.Weak
+  selection: str  # the images that choose the best epoch: 'validation' or 'test'
   # id of a stored source → the same on the devices; empty where images stream from the host
   placed: Mapping[int, Source]
   devices: parallel.Parallel
   classes: tuple[str, ...]
+  log_every: int  # steps between two looks at the metrics
   stop: Callable[[], bool]
   say: Say
   programs: Programs  # that were compiled before; phases that need the same one share it
@@ -66,118 +80,147 @@ class Student(NamedTuple):
   phase: Phase
 
 
-class Assembled(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
   """Phases that can start: what the loop takes, and what is asked of it afterwards. Nothing is
   compiled yet but initial weights.
 
   Tuples have an entry a student, in the order in which they were given.
   """
 
-  learners: tuple[step.Learner, ...]
+  trainees: tuple[Trainee, ...]
+  predicting: tuple[Network, ...]  # of each trainee, the network that is evaluated and saved
   teaching: tuple[Trained, ...]
-  firsts: tuple[TrainState, ...]
-  schedules: tuple[Callable[[int], Any], ...]
   frozen: Frozen
   fed: feed.Feed
   work: loop.Work
   program: Any  # what the step was compiled from, a key of `Context.programs`
-  # of each student without the others: the same, and how the step is made
+  # of each trainee without the others: the same, and how the step is made
   alone: tuple[tuple[Any, Callable[[], Callable]], ...]
-  # of each kind of student
-  evaluators: Mapping[NetworkSpec, Callable[[PyTree, feed.Part], dict[str, float]]]
 
 
 def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembled:
-  """Puts networks, step and data of one phase together, or of several.
+  """Put networks, step and data of one phase together, or of several.
 
   Args:
     students: what is to be trained.
     zoo: the networks that they refer to: teachers, and where a phase starts from.
   """
   (context, leading), *_ = students
-  config, devices = context.config, context.devices
+  devices, streamed = context.devices, not context.placed
   teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
-  taught_by = tuple(known(t.network, variables=t.variables) for t in teaching)
-  key = keys.phase_key(jax.random.key(config.seed), leading.draws_as or leading.name)
+  key = keys.phase_key(jax.random.key(context.identity.seed), leading.draws_as or leading.name)
   per_epoch = steps_per_epoch(context.parts, leading)
-  parts, shares, streamed = (
-    _parts(context.parts, leading),
-    tuple(leading.shares.values()),
-    not context.placed,
-  )
-  learners, firsts, consts, schedules = [], [], [], []
-  for _, phase in students:
-    student, schedule = (
-      models.build(phase.student),
-      optim.learning_rate(phase.optimiser, per_epoch * phase.epochs),
-    )
-    start = (
-      zoo[phase.start].variables
-      if phase.start
-      else models.initialise(keys.stream(key, keys.INIT), student)
-    )
-    own: MethodState = phase.method.init(keys.stream(key, keys.METHOD), known(student), taught_by)
-    learners.append(
-      step.Learner(student, phase.method, optim.sgd(phase.optimiser, schedule, phase.method.trains))
-    )
-    firsts.append(state.create(start, own, learners[-1].optimiser))
-    consts.append(own.consts)
-    schedules.append(schedule)
+  trainees = tuple(_trainee(student, teaching, zoo, key) for student in students)
 
-  def compiled(*chosen: step.Learner) -> Callable:
-    views = pipeline.preprocess(policies(config, leading))
+  def compiled(*chosen: Trainee) -> Callable:
+    views = pipeline.preprocess(policies(context.augmentation, leading))
     return devices.train(
-      step.population_step(chosen, tuple(t.network for t in teaching), views, axis=devices.axis),
+      step.population_step(chosen, [t.network for t in teaching], views, axis=devices.axis),
       streamed,
     )
 
   program = _program(students, teaching, per_epoch)
-  together = context.programs.get(program, lambda: compiled(*learners))
+  together = context.programs.get(program, lambda: compiled(*trainees))
   alone = ((program, lambda: together),)
   if len(students) > 1:
     alone = tuple(
-      (_program((student,), teaching, per_epoch), functools.partial(compiled, learner))
-      for student, learner in zip(students, learners, strict=True)
+      (_program((student,), teaching, per_epoch), functools.partial(compiled, trainee))
+      for student, trainee in zip(students, trainees, strict=True)
     )
-  whole = pipeline.order(
-    keys.stream(key, keys.ORDER), tuple(len(part.index) for part in parts), shares
+  fed, per_call = _feed(context, leading, keys.stream(key, keys.ORDER))
+  work = loop.Work(
+    step=together,
+    feed=fed.several if per_call > 1 else lambda at, count: fed.at(at),
+    steps_per_call=per_call,
+    selected_by=f'{context.selection}_accuracy',
+    place=devices.place,
+    steps_per_epoch=per_epoch,
+    images_per_step=sum(leading.shares.values()),
   )
+  frozen = Frozen(
+    teachers=tuple(t.variables for t in teaching),
+    constants=tuple(trainee.constants for trainee in trainees),
+    key=keys.stream(key, keys.STEP),
+    epoch_steps=np.int32(per_epoch),
+    phase_steps=np.int32(per_epoch * leading.epochs),
+  )
+  return Assembled(
+    trainees=trainees,
+    predicting=tuple(predicting_network(*student) for student in students),
+    teaching=teaching,
+    frozen=frozen,
+    fed=fed,
+    work=work,
+    program=program,
+    alone=alone,
+  )
+
+
+def _trainee(
+  of: Student, teaching: Sequence[Trained], zoo: Mapping[str, Trained], key: Array
+) -> Trainee:
+  """Return a student at its first step."""
+  (context, phase), network = of, models.build(of.phase.student)
+  if phase.start:
+    variables = zoo[phase.start].variables
+  else:
+    variables = models.initialise(keys.stream(key, keys.INIT), network)
+  own = phase.method.init(
+    InitInputs(
+      key=keys.stream(key, keys.METHOD),
+      student=models.info(network),
+      teachers=tuple(models.info(t.network, variables=t.variables) for t in teaching),
+      labels=training_labels(context.parts, phase),
+    )
+  )
+  schedule = optim.schedule(phase.optimiser, steps_per_epoch(context.parts, phase) * phase.epochs)
+  optimiser = optim.optimiser(phase.optimiser, schedule, phase.method.trains)
+  return Trainee(
+    phase=phase,
+    network=network,
+    optimiser=optimiser,
+    schedule=schedule,
+    first=state.create(variables, own, optimiser),
+    constants=own.constants,
+  )
+
+
+def _feed(context: Context, phase: Phase, key: Array) -> tuple[feed.Feed, int]:
+  """Return where a phase's steps get their images, and how many steps a call may take."""
+  devices, parts = context.devices, _parts(context.parts, phase)
+  shares = tuple(phase.shares.values())
+  whole = pipeline.order(key, tuple(len(part.index) for part in parts), shares)
 
   def order(at: int) -> tuple[np.ndarray, ...]:
     return devices.own(whole(at))
 
-  if streamed:
-    fed = feed.streamed(parts, order, devices.split)
-  else:
-    placed = tuple(context.placed[id(part.source)] for part in parts)
-    fed = feed.resident(placed, parts, order, devices.split, devices.split_steps)
-  per_call = 1 if streamed else devices.steps
-  fetch = fed.several if per_call > 1 else lambda at, count: fed.at(at)
   position = devices.split(devices.own(pipeline.positions(shares)))
-  work = loop.Work(
-    together,
-    fetch,
-    per_call,
-    position,
-    f'{config.selection}_accuracy',
-    devices.place,
-    per_epoch,
-    sum(shares),
+  if not context.placed:
+    return feed.streamed(parts, order, position, devices.split), 1
+  placed = tuple(context.placed[id(part.source)] for part in parts)
+  return feed.resident(
+    placed, parts, order, position, devices.split, devices.split_steps
+  ), devices.steps
+
+
+def predicting_network(context: Context, phase: Phase) -> Network:
+  """Return the network that a phase's student predicts by, once it is trained."""
+  identity = context.identity
+  made = {'name': phase.method_name, 'recipe': identity.recipe, 'options': identity.options}
+  return predicting.through(
+    models.build(phase.student), phase.method.predict, json.dumps(made, sort_keys=True)
   )
-  frozen = Frozen(tuple(t.variables for t in teaching), tuple(consts), keys.stream(key, keys.STEP))
-  evaluators = {learner.student.spec: evaluator(context, learner.student) for learner in learners}
-  return Assembled(
-    tuple(learners),
-    teaching,
-    tuple(firsts),
-    tuple(schedules),
-    frozen,
-    fed,
-    work,
-    program,
-    alone,
-    evaluators,
-  )
+
+
+def training_labels(parts: roles.Roles, phase: Phase) -> np.ndarray:
+  """Return i32[N], the labels of a phase's first source by an image's number in it; −1 where the
+  phase does not train on the image.
+  """
+  part = _parts(parts, phase)[0]
+  labels = np.full(len(part.source.label), -1, np.int32)
+  labels[part.index] = np.asarray(part.source.label)[part.index]
+  return labels
 
 
 def _program(
@@ -186,13 +229,14 @@ def _program(
   """Return all that determines the program of a step, but for the shapes of what it is given: seeds
   and weights are arguments.
   """
-  (context, leading), *_ = students
-  config, devices = context.config, context.devices
+  (context, _), *_ = students
+  devices = context.devices
+  without = {'teachers': (), 'stop': None, 'draws_as': None, 'method': None}
   made = [
     [
-      phase._replace(
-        teachers=(), start=bool(phase.start), stop=None, draws_as=None, method=None
-      )._asdict(),
+      vars(phase)
+      | without
+      | {'start': bool(phase.start), 'optimiser': optim.described(phase.optimiser)},
       list(phase.method.views.items()),
       phase.method.joint,
       phase.method.teacher_statistics,
@@ -204,10 +248,9 @@ def _program(
   ]
   return (
     json.dumps(made),
-    tuple(map(_known_by, networks)),
+    tuple(map(_identified, networks)),
     per_epoch,
-    config.crop_padding,
-    config.flip,
+    context.augmentation,
     bool(context.placed),
     devices.axis,
     devices.devices,
@@ -215,27 +258,30 @@ def _program(
   )
 
 
-def _known_by(network: Network) -> Hashable:
-  """Return what a network's program follows from: its spec, or, of a function or a table, which
-  have none, itself.
+def _identified(network: Network) -> Hashable:
+  """Return what a network's program follows from: its spec and how it predicts, or, of a function
+  or a table, which have no spec, itself.
   """
-  spec = network.spec
-  return json.dumps(spec._asdict()) if models.is_known(spec.name) else network
+  spec, module = network.spec, network.module
+  if not models.is_known(spec.name):
+    return network
+  made = module.made if isinstance(module, predicting.Predicting) else ''
+  return json.dumps(spec._asdict()), made
 
 
-def policies(config: Config, phase: Phase) -> dict[str, pipeline.Policy]:
-  """The augmentation of each view of a phase.
+def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Policy]:
+  """Return the augmentation of each view of a phase.
 
   Raises KdJaxError where one names nothing, or crops lie outside of the images.
   """
   height, width, _ = phase.student.image_shape
-  if config.crop_padding > min(height, width):
+  if augmentation.crop_padding > min(height, width):
     raise KdJaxError(
-      f'crop_padding is {config.crop_padding} pixels, and the images have {height}×{width}; lower '
-      f'it'
+      f'crop_padding is {augmentation.crop_padding} pixels, and the images have '
+      f'{height}×{width}; lower it'
     )
   return {
-    view: pipeline.policy(text, crop_padding=config.crop_padding, flip=config.flip)
+    view: pipeline.policy(text, **augmentation._asdict())
     for view, text in phase.method.views.items()
   }
 
@@ -259,22 +305,13 @@ def _changed(teacher: Trained, phase: Phase) -> Trained:
   return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
 
 
-def known(network: Network, *, variables: PyTree = None) -> Known:
-  """What a method may know of a network; of one without variables, their shapes."""
-  return Known(
-    network,
-    models.shapes(network) if variables is None else variables,
-    models.output_shapes(network),
-  )
-
-
 def evaluator(
   context: Context, network: Network
 ) -> Callable[[PyTree, feed.Part], dict[str, float]]:
   """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
   devices, streamed = context.devices, not context.placed
   compiled = context.programs.get(
-    ('evaluate', _known_by(network), streamed, devices.axis, devices.devices),
+    ('evaluate', _identified(network), streamed, devices.axis, devices.devices),
     lambda: devices.evaluate(
       step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed
     ),
@@ -315,7 +352,7 @@ def logits(
   """
   module = trained.network.module  # alone: a program that is kept must not keep these weights, too
   apply = (programs or Programs()).get(
-    ('logits', _known_by(trained.network)),
+    ('logits', _identified(trained.network)),
     lambda: jax.jit(
       lambda variables, image: module.apply(
         variables, pipeline.to_unit(image), train=False

@@ -19,7 +19,7 @@ from kd_jax.files.networks import load_network
 from kd_jax.files.predictions import Predictions
 from kd_jax.files.run_records import RunRecords
 from kd_jax.measures import analysis
-from kd_jax.runs import inputs, teachers
+from kd_jax.runs import inputs, network_files, teachers
 from kd_jax.runs.assembly import Say, logits
 from kd_jax.train import parallel
 from kd_jax.types import ConfigError, FileError, KdJaxError, NetworkSpec, ResultRow, Trained
@@ -139,14 +139,14 @@ def _load(of: RunRecords, row: ResultRow, config: Config, dataset: sources.Datas
     if row.name not in found:
       raise ConfigError(f'teacher_checkpoint, {config.teacher_checkpoint}, does not name it')
     return found[row.name]
-  spec, variables, _ = load_network(of.path / 'networks' / row.name)
+  spec, variables, info = load_network(of.path / 'networks' / row.name)
   if (spec.classes, tuple(spec.image_shape)) != (len(dataset.classes), shape):
     raise FileError(
       f'it is for {spec.classes} classes and images of {spec.image_shape}, and those of '
       f'{config.dataset} are '
       f'{len(dataset.classes)} and {shape}'
     )
-  return Trained(models.build(spec), variables)
+  return network_files.assembled(models.build(spec), variables, info)
 
 
 def _images(

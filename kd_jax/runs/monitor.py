@@ -45,7 +45,7 @@ class History:
 
 
 class Monitor:
-  """A loop.Monitor that passes the numbers of a student to sinks, in process 0."""
+  """A kd_jax.types.Monitor that passes the numbers of a student to sinks, in process 0."""
 
   def __init__(self, to: Sequence[Sink], steps_per_epoch: int, stop: Callable[[], bool]):
     """Prepare.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +10,17 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import models
+from kd_jax import methods, models
 from kd_jax.files import hashes, networks, records, shapes
 from kd_jax.files.kinds import EXPORTS, PYTORCH, UNREAD
 from kd_jax.files.networks import is_network, load_network
+from kd_jax.models import predicting
 from kd_jax.pytorch import contents as torch_contents
 from kd_jax.pytorch import names as torch_names
-from kd_jax.types import ConfigError, FileError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, PyTree, Trained
 
 
 class Found(NamedTuple):
@@ -76,7 +79,7 @@ def find(
       config, versions = _of_study(run), _read(run.parents[1] / 'versions.json')
   others = tuple(other for other in rows if other.get('name') != row.get('name'))
   return Found(
-    Trained(models.build(spec), variables),
+    assembled(models.build(spec), variables, info),
     place.name,
     place,
     tuple(info.get('classes', ())),
@@ -85,6 +88,28 @@ def find(
     versions,
     others,
   )
+
+
+def how_it_predicts(network: Network) -> dict[str, Any]:
+  """Return what is saved with a network whose logits are a method's; {} where they are its own."""
+  module = network.module
+  return {'method': json.loads(module.made)} if isinstance(module, predicting.Predicting) else {}
+
+
+def assembled(network: Network, variables: PyTree, info: Mapping[str, Any]) -> Trained:
+  """Return a network that predicts as it did when it was saved with this `info`.
+
+  Raises KdJaxError where the method that it predicts by is no longer to be had.
+  """
+  if made := info.get('method'):
+    method = methods.make(made['name'], recipe=made['recipe'], chosen=made['options'])
+    if method.predict is None:
+      raise FileError(
+        f'the network was saved with the predictions of {made["name"]}, which makes none now: bring '
+        f'its code back, or train it again'
+      )
+    network = predicting.through(network, method.predict, json.dumps(made, sort_keys=True))
+  return Trained(network, variables)
 
 
 def instead(
@@ -212,11 +237,14 @@ def _of_rows(study: Path) -> str:
 
 
 def float32(trained: Trained) -> Trained:
-  """Return the network as it is deployed: it computes in float32, whatever it was trained in."""
-  network = models.build(trained.network.spec._replace(compute_dtype='float32'))
-  return Trained(
-    network, jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), trained.variables)
-  )
+  """The network as it is deployed: computing in float32, whatever it was trained in."""
+
+  def single(leaf: Any) -> np.ndarray:
+    leaf = np.asarray(leaf)
+    return leaf.astype(np.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+  network = models.changed(trained.network, {'compute_dtype': 'float32'})
+  return Trained(network, jax.tree.map(single, trained.variables))
 
 
 def described(path: Path) -> Mapping[str, Any] | None:

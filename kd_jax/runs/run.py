@@ -9,23 +9,23 @@ import functools
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
 from kd_jax.config import Config
-from kd_jax.data import feed, pictures, roles, sources
+from kd_jax.data import feed, pictures, pipeline, roles, sources
 from kd_jax.files import records
 from kd_jax.methods import plans
-from kd_jax.runs import assembly, inputs, logits_table, teachers, training, workdir
+from kd_jax.runs import assembly, inputs, logits_table, teachers, training, trial, workdir
 from kd_jax.runs.assembly import Context, Say, Student
 from kd_jax.train import loop, memory, parallel
 from kd_jax.train.programs import Programs
-from kd_jax.types import Batch, ConfigError, NetworkSpec, Phase, PyTree, Source, Trained
+from kd_jax.types import ConfigError, NetworkSpec, Phase, Source, Trained
 
 # Windows lacks the last
 STOPS = tuple(
@@ -35,12 +35,15 @@ After = Callable[[Path], None]  # is given the folder of the run, by process 0
 _EXAMPLES = 10  # test images that are written as files
 
 
-class Prepared(NamedTuple):
-  """A run that can start: its names are resolved, its data found, its phases known."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+  """A run that can start: its configuration is resolved. Below here nothing reads a Config."""
 
   config: Config
+  identity: assembly.Identity
   classes: tuple[str, ...]
   parts: roles.Roles
+  augmentation: pipeline.Weak
   imported: Mapping[str, Trained]  # teachers that are there already
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
@@ -50,7 +53,7 @@ class Prepared(NamedTuple):
 def run(
   config: Config, folder: str | os.PathLike, *, say: Say = print, after: After = lambda folder: None
 ) -> list[dict[str, Any]]:
-  """Runs a configuration in a folder, from wherever an earlier sitting left it, and returns the
+  """Run a configuration in a folder, from wherever an earlier sitting left it, and return the
   rows of results.json.
 
   Raises KdJaxError for what the user can mend, before anything is compiled or written where that
@@ -87,18 +90,21 @@ def _silent(line: str) -> None:
 
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
-  """Loads data (where it is not given) and imported teachers and makes the phases.
+  """Load data (where it is not given) and imported teachers and make the phases.
 
   Raises KdJaxError for what does not fit together.
   """
   start_devices(config)
   dataset, parts = inputs.labelled(config, dataset=dataset)
   described = roles.described(dataset, parts)
-  wanted = _wanted(config, dataset, parts)
+  inputs_of_plan = _plan_inputs(config, dataset, parts)
   imported = teachers.load(
-    config, wanted.teacher, classes=dataset.classes, training=inputs.training(config, dataset)
+    config,
+    inputs_of_plan.teacher,
+    classes=dataset.classes,
+    training=inputs.training(config, dataset),
   )
-  phases = plans.make(wanted._replace(imported=tuple(imported)))
+  phases = plans.make(replace(inputs_of_plan, imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = inputs.unlabelled(config, shape=dataset.train.image.shape[1:])
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
@@ -107,13 +113,17 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     # else as an older kd_jax described it
     described |= {'unlabelled_excluded': excluded} if excluded else {}
   return Prepared(
-    config,
-    tuple(dataset.classes),
-    parts,
-    imported,
-    phases,
-    parallel.make(config.parallel),
-    described,
+    config=config,
+    identity=assembly.Identity(
+      dataset=config.dataset, recipe=config.recipe, options=config.options, seed=config.seed
+    ),
+    classes=tuple(dataset.classes),
+    parts=parts,
+    augmentation=pipeline.Weak(config.crop_padding, config.flip),
+    imported=imported,
+    phases=phases,
+    devices=parallel.make(config.parallel),
+    data=described,
   )
 
 
@@ -135,26 +145,28 @@ def context(
   say: Say,
   programs: Programs | None = None,
 ) -> Context:
-  """What the phases share, the images on the devices among it.
+  """Return what the phases share, the images on the devices among it.
 
   `programs` were compiled for another run of this process.
   """
-  placed = _place(prepared.config, prepared.parts, prepared.devices)
   return Context(
-    prepared.config,
-    folder,
-    prepared.parts,
-    placed,
-    prepared.devices,
-    prepared.classes,
-    stop,
-    say,
-    programs or Programs(),
+    identity=prepared.identity,
+    folder=folder,
+    parts=prepared.parts,
+    augmentation=prepared.augmentation,
+    selection=prepared.config.selection,
+    placed=_place(prepared.config, prepared.parts, prepared.devices),
+    devices=prepared.devices,
+    classes=prepared.classes,
+    log_every=prepared.config.log_every,
+    stop=stop,
+    say=say,
+    programs=programs or Programs(),
   )
 
 
 def check(prepared: Prepared, *, say: Say = print) -> None:
-  """Builds every network, every pair and every loss as shapes alone: what cannot work fails before
+  """Build every network, every pair and every loss as shapes alone: what cannot work fails before
   anything is compiled.
   """
   config, imported = prepared.config, prepared.imported
@@ -181,39 +193,18 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
         f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower '
         f'epochs'
       )
-    assembly.policies(config, phase)
+    assembly.policies(prepared.augmentation, phase)
     student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:
       networks[plans.companion_name(phase.name)] = phase.method.companion
     teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
-    size = sum(phase.shares.values())
-
-    def once(key, variables, phase=phase, student=student, teaching=teaching, size=size):
-      method = phase.method
-      taught_by = tuple(
-        assembly.known(t, variables=v) for t, v in zip(teaching, variables, strict=True)
-      )
-      own = method.init(key, assembly.known(student), taught_by)
-      seen = [
-        dict.fromkeys(method.views, _zeros(models.output_shapes(n, batch=size)))
-        for n in (student, *teaching)
-      ]
-      image = jnp.zeros((size, *student.spec.image_shape))
-      batch = Batch(image, jnp.zeros(size, jnp.int32), jnp.ones(size))
-      return method.loss(
-        own.params, own.stats, seen[0], tuple(seen[1:]), batch, own.consts, key, axis=None
-      )[0]
-
-    jax.eval_shape(once, jax.random.key(0), tuple(models.shapes(t) for t in teaching))
-
-
-def _zeros(shapes: PyTree) -> PyTree:
-  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    labels = assembly.training_labels(prepared.parts, phase)
+    trial.check(phase, student, teaching, labels)
 
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
+  """Turn the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
   stop; a second stops at once.
   """
   received: list[int] = []
@@ -231,7 +222,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
       signal.signal(number, handler)
 
 
-def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.Wanted:
+def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.PlanInputs:
   image_shape, classes = dataset.train.image.shape[1:], len(dataset.classes)
   mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
   if len(mean) != image_shape[-1]:
@@ -241,29 +232,34 @@ def _wanted(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> pla
     )
 
   def spec(name: str) -> NetworkSpec:
-    placement = models.relu_placement(name, config.relu_placement)
     return NetworkSpec(
-      name, classes, tuple(image_shape), placement, tuple(mean), tuple(std), config.compute_dtype
+      name=name,
+      classes=classes,
+      image_shape=tuple(image_shape),
+      relu_placement=models.relu_placement(name, config.relu_placement),
+      mean=tuple(mean),
+      std=tuple(std),
+      compute_dtype=config.compute_dtype,
     )
 
-  return plans.Wanted(
-    config.method,
-    config.recipe,
-    config.options,
-    spec(config.student),
-    spec(config.teacher),
-    config.relu_placement,
-    (),
-    config.baseline,
-    config.epochs,
-    config.teacher_epochs,
-    config.batch_size,
-    config.optimiser(),
+  return plans.PlanInputs(
+    method=config.method,
+    recipe=config.recipe,
+    options=config.options,
+    student=spec(config.student),
+    teacher=spec(config.teacher),
+    relu_placement=config.relu_placement,
+    imported=(),
+    baseline=config.baseline,
+    epochs=config.epochs,
+    teacher_epochs=config.teacher_epochs,
+    batch_size=config.batch_size,
+    optimiser=config.optimiser(),
   )
 
 
 def _place(config: Config, parts: roles.Roles, devices: parallel.Parallel) -> dict[int, Source]:
-  """The stored images on every device, where they fit into half of its memory."""
+  """Return the stored images on every device, where they fit into half of its memory."""
   stored = {id(part.source): part.source for part in parts if part is not None}.values()
   size = sum(source.image.nbytes for source in stored)
   limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit', 8 << 30)
@@ -303,7 +299,7 @@ def _record_examples(folder: Path, test: feed.Part, classes: Sequence[str]) -> N
 def _phases(context: Context, prepared: Prepared, after: After) -> list[dict[str, Any]]:
   zoo, rows, histories = dict(prepared.imported), [], {}
   for name, trained in prepared.imported.items():
-    rows.append(training.imported_row(context, name, trained))
+    rows.append(training.imported_row(context, name, trained, prepared.config))
   for phase in prepared.phases:
     if context.stop():  # before the next phase is compiled, which may take minutes
       raise loop.Interrupted

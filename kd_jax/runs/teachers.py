@@ -165,6 +165,7 @@ def _one(
   elif path.suffix == precomputed.SUFFIX:
     return precomputed.load(path, image_shape=expected.image_shape, classes=expected.classes)
   else:
+    info = {}
     spec, variables = torch_names.import_file(
       path,
       image_shape=expected.image_shape,
@@ -184,7 +185,10 @@ def _one(
         f'{_others(path)}choose another file, '
         'or set teacher or dataset to match'
       )
-  return models.with_weights(spec._replace(compute_dtype=expected.compute_dtype), variables, path)
+  trained = models.with_weights(
+    spec._replace(compute_dtype=expected.compute_dtype), variables, path
+  )
+  return network_files.assembled(*trained, info)
 
 
 def _others(path: Path) -> str:

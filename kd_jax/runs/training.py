@@ -6,17 +6,19 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from kd_jax import models
+from kd_jax.config import Config
 from kd_jax.files import packing, records, results
 from kd_jax.files.checkpoints import Checkpoints
 from kd_jax.files.networks import load_network, save_network
 from kd_jax.methods import plans
-from kd_jax.runs import assembly, fidelity, teacher_doubts, teachers, workdir
+from kd_jax.runs import assembly, fidelity, network_files, teacher_doubts, teachers, workdir
 from kd_jax.runs.assembly import Assembled, Context, Student
 from kd_jax.runs.monitor import Monitor, sinks
 from kd_jax.runs.progress import Progress
@@ -30,6 +32,7 @@ from kd_jax.types import (
   PyTree,
   ResultRow,
   Trained,
+  Trainee,
   TrainState,
 )
 
@@ -44,7 +47,7 @@ class Done(NamedTuple):
 
 
 def finished(context: Context, phase: Phase) -> Done | None:
-  """The phase as an earlier sitting finished it, or None, also where its files have been damaged
+  """Return the phase as an earlier sitting finished it, or None, also where its files have been damaged
   since: checkpoints may be left.
   """
   result = context.folder / 'phases' / phase.name / 'result.json'
@@ -63,17 +66,17 @@ def finished(context: Context, phase: Phase) -> Done | None:
       )
       return None
 
-  found = parallel.told(read)
-  if found is None:
+  kept = parallel.told(read)
+  if kept is None:
     return None
-  stored, networks = found
+  stored, networks = kept
   context.say(f'{phase.name}: finished before, in {result.parent}.')
   return Done(
     stored['rows'],
     stored['history'],
     {
-      name: Trained(models.build(spec), variables)
-      for name, (spec, variables, _) in networks.items()
+      name: network_files.assembled(models.build(spec), variables, info)
+      for name, (spec, variables, info) in networks.items()
     },
   )
 
@@ -84,7 +87,7 @@ def train(
   rows: Sequence[Mapping[str, Any]],
   checkpoints: Path,
 ) -> list[Done]:
-  """Trains one phase, or several that share a pass of their teachers, and writes their records and
+  """Train one phase, or several that share a pass of their teachers, and write their records and
   networks.
 
   Args:
@@ -93,7 +96,7 @@ def train(
     rows: of results.json, of these networks.
     checkpoints: the folder of what was saved of this training, and is.
   """
-  (context, leading), *_ = students
+  (context, phase), *_ = students
   made = assembly.assemble(students, zoo)
   work = made.work
   each_step = _operations(context, made)
@@ -101,24 +104,24 @@ def train(
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(made.fed))
     progress = parallel.lead(
-      lambda: stack.enter_context(Progress(leading.epochs, work.steps_per_epoch, peak=peak))
+      lambda: stack.enter_context(Progress(phase.epochs, work.steps_per_epoch, peak=peak))
     )
     saved = parallel.lead(
       lambda: stack.enter_context(Checkpoints(checkpoints, report=progress.say))
     )
-    members = []
-    for number, (own_context, phase) in enumerate(students):
+    trainees = []
+    for number, (own_context, _) in enumerate(students):
       shown = progress if number == 0 else None  # one of them stands for all on the screen
       to = parallel.lead(lambda folder=own_context.folder, shown=shown: sinks(folder, shown))
-      own = Monitor(to or (), work.steps_per_epoch, own_context.stop)
-      stack.enter_context(contextlib.closing(own))
-      validate = _validation(context, phase, made.evaluators[phase.student], rows)
-      members.append(loop.Member(phase, made.firsts[number], validate, made.schedules[number], own))
-    ended = loop.run(members, made.frozen, work, saved, log_every=context.config.log_every)
+      monitor = Monitor(to or (), work.steps_per_epoch, own_context.stop)
+      stack.enter_context(contextlib.closing(monitor))
+      validate = _validation(context, made.trainees[number], made.predicting[number], rows)
+      trainees.append(replace(made.trainees[number], validate=validate, monitor=monitor))
+    ended = loop.run(trainees, made.frozen, work, saved, log_every=context.log_every)
   return [
-    _finish(student, made, finished, learner.student, operations, zoo)
-    for student, learner, finished, operations in zip(
-      students, made.learners, ended, each_step, strict=True
+    _finish(student, made, finished, network, operations, zoo)
+    for student, network, finished, operations in zip(
+      students, made.predicting, ended, each_step, strict=True
     )
   ]
 
@@ -131,8 +134,8 @@ def _finish(
   each_step: float | None,
   zoo: Mapping[str, Trained],
 ) -> Done:
-  """Tests a phase's networks and writes them down."""
-  (context, phase), evaluate = of, made.evaluators[of.phase.student]
+  """Test a phase's networks and write them down."""
+  (context, phase), evaluate = of, assembly.evaluator(of.context, student)
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy
   # that it does not train.
   if phase.role == 'stage':
@@ -159,7 +162,8 @@ def _finish(
 def _write(context: Context, phase: Phase, done: Done) -> None:
   for row in done.rows:
     trained = done.networks[row['name']]
-    info = {'row': row, 'classes': list(context.classes), 'dataset': context.config.dataset}
+    info = {'row': row, 'classes': list(context.classes), 'dataset': context.identity.dataset}
+    info |= network_files.how_it_predicts(trained.network)
     save_network(
       context.folder / 'networks' / row['name'], trained.network.spec, trained.variables, info
     )
@@ -171,12 +175,13 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
 
 
 def _validation(
-  context: Context, phase: Phase, evaluate: Callable, rows: Sequence[Mapping[str, Any]]
+  context: Context, trainee: Trainee, network: Network, rows: Sequence[Mapping[str, Any]]
 ) -> Callable:
-  """What the loop measures after an epoch: the student, and beside it the best teacher where the
-  phase's end depends on it.
+  """Return what the loop measures after an epoch: the student, and beside it the best teacher where
+  the phase's end depends on it.
   """
-  selection = context.config.selection
+  phase, selection = trainee.phase, context.selection
+  evaluate = assembly.evaluator(context, network)
   part = context.parts.validation if selection == 'validation' else context.parts.test
   companion = phase.method.companion and assembly.evaluator(context, phase.method.companion)
   teachers_best = max(
@@ -184,7 +189,8 @@ def _validation(
   )
 
   def validate(now: TrainState) -> dict[str, float]:
-    measured = _named(selection, evaluate(state.student_variables(now), part))
+    variables = state.predicting_variables(now, phase.method, trainee.constants)
+    measured = _named(selection, evaluate(variables, part))
     if companion:
       measured |= _named(f'teacher_{selection}', companion(state.method_variables(now), part))
     elif phase.stop:
@@ -214,7 +220,7 @@ def _trained_row(
     finished.last,
     role=phase.role,
     method=phase.method_name,
-    recipe=context.config.recipe,
+    recipe=context.identity.recipe,
     teachers=[t.network.spec.name for t in teaching],
     epochs=len(finished.history),
     steps=steps,
@@ -235,25 +241,21 @@ def _operations(context: Context, made: Assembled) -> list[float | None]:
   whom it trains does not count.
   """
   return [
-    _counted(context, made, program, step, firsts, consts)
-    for (program, step), *firsts, consts in zip(
-      made.alone, made.firsts, made.frozen.consts, strict=True
-    )
+    _counted(context, made, program, step, (trainee,))
+    for (program, step), trainee in zip(made.alone, made.trainees, strict=True)
   ]
 
 
 def _images_at_peak(
   context: Context, made: Assembled, each_step: Sequence[float | None]
 ) -> float | None:
-  """Images a second if the devices did nothing but arithmetic, at their peak; None where that is
-  not known.
+  """Return images a second if the devices did nothing but arithmetic, at their peak; None where no
+  peak is on record.
   """
   peak, devices, work = peaks.of(jax.local_devices()[0].device_kind), context.devices, made.work
   if not peak or None in each_step:
     return None
-  together = _counted(
-    context, made, made.program, lambda: work.step, made.firsts, *made.frozen.consts
-  )
+  together = _counted(context, made, made.program, lambda: work.step, made.trainees)
   return together and peak.flops * devices.devices / (
     together / len(each_step) * devices.programs / work.images_per_step
   )
@@ -264,8 +266,7 @@ def _counted(
   made: Assembled,
   program: Any,
   step: Callable[[], Callable],
-  firsts: Sequence[TrainState],
-  *consts: PyTree,
+  trainees: Sequence[Trainee],
 ) -> float | None:
   """Return the operations of the step of these students, counted once for all phases that have this
   program.
@@ -274,16 +275,10 @@ def _counted(
   def count() -> float | None:
     # From the host: on several, pmap gives up what it is given when it is only asked for its
     # program. As many steps as the loop takes in a call, so that the step is traced once.
-    given, work = jax.device_get(tuple(firsts)), made.work
+    given, work = jax.device_get(tuple(trainee.first for trainee in trainees)), made.work
+    frozen = made.frozen._replace(constants=tuple(trainee.constants for trainee in trainees))
     steps = min(work.steps_per_call, work.steps_per_epoch)
-    return peaks.operations(
-      step(),
-      given,
-      made.frozen._replace(consts=consts),
-      *work.feed(0, steps),
-      work.position,
-      steps=steps,
-    )
+    return peaks.operations(step(), given, frozen, work.feed(0, steps), steps=steps)
 
   return context.programs.get(('operations', program), count)
 
@@ -300,9 +295,9 @@ def _compute(
   loop counted for one turn.)
   """
   networks = 2 if phase.method.companion else 1
-  seen = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
+  images = steps * sum(phase.shares.values()) * len(phase.method.views) * networks
   return {
-    'passes': seen / len(context.parts.train.index),
+    'passes': images / len(context.parts.train.index),
     'flops_alone': each_step and each_step * steps * context.devices.programs,
   }
 
@@ -310,7 +305,7 @@ def _compute(
 def _companion_row(
   context: Context, phase: Phase, name: str, companion: Trained, finished: loop.Finished, steps: int
 ) -> dict[str, Any]:
-  """A network that was trained beside a phase's student, as it is at the phase's end."""
+  """Return the row of a network that was trained beside a phase's student, as it is at the phase's end."""
   test = assembly.evaluator(context, companion.network)(companion.variables, context.parts.test)[
     'accuracy'
   ]
@@ -321,7 +316,7 @@ def _companion_row(
     companion.variables,
     role='teacher',
     method=phase.method_name,
-    recipe=context.config.recipe,
+    recipe=context.identity.recipe,
     teachers=[],
     epochs=len(finished.history),
     steps=steps,
@@ -334,8 +329,8 @@ def _companion_row(
   )
 
 
-def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any]:
-  """An imported teacher is evaluated first: a network under the wrong normalisation or ReLU
+def imported_row(context: Context, name: str, trained: Trained, config: Config) -> dict[str, Any]:
+  """Return the row of an imported teacher. It is evaluated first: a network under the wrong normalisation or ReLU
   placement is worse than none.
   """
   place, weights = (
@@ -352,7 +347,7 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
 
   before, noted = parallel.told(read) or ({}, None)
   replaced = KdJaxError(
-    f'{context.config.teacher_checkpoint} is another network than it was when the run in '
+    f'{config.teacher_checkpoint} is another network than it was when the run in '
     f'{context.folder} began: '
     'bring it back, or choose another --workdir'
   )
@@ -374,16 +369,12 @@ def imported_row(context: Context, name: str, trained: Trained) -> dict[str, Any
     raise replaced
   taken = models.assumed(spec)
   context.say(
-    f'{name}: {spec.name} from {context.config.teacher_checkpoint} has {test:.2%} on the test '
+    f'{name}: {spec.name} from {config.teacher_checkpoint} has {test:.2%} on the test '
     f'images'
     f'{taken and f", with {taken}"}.'
   )
   for line in teacher_doubts.remarks(
-    trained,
-    test,
-    config=context.config,
-    parts=context.parts,
-    file=teachers.facts(context.config).get(name),
+    trained, test, config=config, parts=context.parts, file=teachers.facts(config).get(name)
   ):
     context.say(line)
   row = _row(
@@ -409,12 +400,13 @@ def _row(
   context: Context, name: str, spec: NetworkSpec, variables: PyTree, **measured: Any
 ) -> dict[str, Any]:
   """Return a row of results.json; what was not measured is null."""
+  trained_values = variables['params'], variables.get('method', {}).get('params', {})
   common = {
     'student': spec.name,
-    'dataset': context.config.dataset,
-    'seed': context.config.seed,
-    'parameters': models.count_parameters(variables['params']) or None,
-    'selection': context.config.selection,
+    'dataset': context.identity.dataset,
+    'seed': context.identity.seed,
+    'parameters': models.count_parameters(trained_values) or None,
+    'selection': context.selection,
     'test_examples': len(context.parts.test.index),
   }
   return results.to_json(ResultRow(name=name, **(common | measured)))

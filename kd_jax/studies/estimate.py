@@ -17,12 +17,13 @@ from kd_jax import models
 from kd_jax.data import pipeline
 from kd_jax.files import records
 from kd_jax.methods.nokd import nokd
+from kd_jax.models.predicting import bare
 from kd_jax.runs import assembly, workdir
 from kd_jax.runs.assembly import Say
 from kd_jax.studies.definition import Study
 from kd_jax.studies.tasks import Plan, Planned, Task, companies
 from kd_jax.train import optim, peaks, state, step
-from kd_jax.types import Frozen, Network, NetworkSpec, Source
+from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, Source
 
 _STEPS = 3  # that are timed
 
@@ -108,9 +109,10 @@ _counted: dict[NetworkSpec, float] = {}
 
 def _count(network: Network) -> float:
   image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
+  module = bare(network).module
 
   def logits(variables, image):
-    return network.module.apply(variables, image, train=False).logits
+    return module.apply(variables, image, train=False).logits
 
   return peaks.operations(jax.jit(logits), models.shapes(network), image) or 0.0
 
@@ -143,30 +145,28 @@ def timed_rate(left: Sequence[Task]) -> float:
     return 1.0
   task = left[0]
   network, size = models.build(task.phase.student), sum(task.phase.shares.values())
-  optimiser = optim.sgd(task.phase.optimiser, 0.1, nokd().trains)
-  variables = models.initialise(jax.random.key(0), network)
-  own = nokd().init(jax.random.key(0), assembly.known(network), ())
+  optimiser = optim.optimiser(task.phase.optimiser, lambda count: 0.1, nokd().trains)
+  variables, own = models.initialise(jax.random.key(0), network), MethodVariables()
   current = state.create(jax.tree.map(jnp.array, variables), own, optimiser)
   compiled = jax.jit(
     step.train_step(
       network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})
     )
   )
-  sources = (
-    Source(
-      jnp.zeros((size, *task.phase.student.image_shape), jnp.uint8), jnp.zeros(size, jnp.int32)
-    ),
+  image, number = jnp.zeros((size, *network.spec.image_shape), jnp.uint8), jnp.arange(size)
+  block = Block(
+    sources=(Source(image, jnp.zeros(size, jnp.int32)),),
+    index=(None,),
+    example=(number,),
+    position=(number,),
   )
-  arguments = (
-    Frozen((), {}, jax.random.key(0)),
-    sources,
-    (None,),
-    (jnp.arange(size, dtype=jnp.int32),),
+  frozen = Frozen(
+    teachers=(), constants={}, key=jax.random.key(0), epoch_steps=_STEPS, phase_steps=_STEPS
   )
-  current, _ = jax.block_until_ready(compiled(current, *arguments))
+  current, _ = jax.block_until_ready(compiled(current, frozen, block))
   start = time.perf_counter()
   for _ in range(_STEPS):
-    current, _ = compiled(current, *arguments)
+    current, _ = compiled(current, frozen, block)
   jax.block_until_ready(current)
   return 3 * forward(network) * size * _STEPS / (time.perf_counter() - start)
 

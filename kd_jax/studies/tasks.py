@@ -15,6 +15,7 @@ from kd_jax.runs import inputs, run
 from kd_jax.runs.assembly import Say
 from kd_jax.runs.run import Prepared
 from kd_jax.studies.definition import Run, Study, runs
+from kd_jax.train import optim
 from kd_jax.types import KdJaxError, Phase
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
@@ -215,20 +216,16 @@ def described_phase(phase: Phase, known: Mapping[str, str]) -> dict[str, Any]:
   """All that determines what a phase makes of its images; `known` has the hashes of the networks
   that it refers to.
   """
-  described = phase._replace(
-    method=None,
-    stop=None,
-    student=phase.student._asdict(),
-    optimiser=phase.optimiser._asdict(),
-    teachers=tuple(known[name] for name in phase.teachers),
-    start=phase.start and known[phase.start],
-  )
-  # What draws as itself is described as it was before there was a choice.
-  return {
-    name: value
-    for name, value in described._asdict().items()
-    if (name, value) != ('draws_as', None)
+  described = vars(phase) | {
+    'method': None,
+    'stop': None,
+    'student': phase.student._asdict(),
+    'optimiser': optim.described(phase.optimiser),
+    'teachers': tuple(known[name] for name in phase.teachers),
+    'start': phase.start and known[phase.start],
   }
+  # What draws as itself is described as it was before there was a choice.
+  return {name: value for name, value in described.items() if (name, value) != ('draws_as', None)}
 
 
 def _shown_by(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> list[Any] | None:

@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,17 +200,20 @@ def train(
   afterwards.
   """
   first, *_ = company
-  context = run.context(
-    first.prepared, first.folder(folder), stop=stop, say=say, programs=programs
-  )._replace(fidelity=True)
+  context = replace(
+    run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs),
+    fidelity=True,
+  )
   zoo, rows = dict(first.prepared.imported), []
   for name, trained in first.prepared.imported.items():
     if name in first.phase.teachers:
       place = folder / 'teachers' / hashed(_evaluated(first.prepared, trained))
-      rows.append(training.imported_row(context._replace(folder=place), name, trained))
+      rows.append(
+        training.imported_row(replace(context, folder=place), name, trained, first.prepared.config)
+      )
   for name, need in first.needs.items():
     done = training.finished(
-      context._replace(folder=need.folder(folder), say=lambda line: None), need.phase
+      replace(context, folder=need.folder(folder), say=lambda line: None), need.phase
     )
     if done is None:
       raise FileError(
@@ -219,7 +223,9 @@ def train(
     zoo |= done.networks
     rows += [row for row in done.rows if row['name'] == name]
   students = [
-    Student(context._replace(config=task.prepared.config, folder=task.folder(folder)), task.phase)
+    Student(
+      replace(context, identity=task.prepared.identity, folder=task.folder(folder)), task.phase
+    )
     for task in company
   ]
   done = training.train(students, zoo, rows, _saved(company, folder))

@@ -1,41 +1,84 @@
-"""The optimiser of the paper, equal to torch.optim.SGD with Nesterov momentum and coupled weight
-decay.
-"""
+"""Optimisers and schedules: two tables, a row each. A factory's keyword arguments are its options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import optax
 
-from kd_jax.types import Optimiser, Path, PyTree
+from kd_jax.text import closest
+from kd_jax.types import KdJaxError, OptimiserSpec, Path, PyTree
 
 
-def learning_rate(spec: Optimiser, steps: int) -> optax.Schedule:
-  """The rate at each step: multiplied by the drop factor from round(fraction · steps) on, for each
-  fraction.
+def steps(
+  learning_rate: float,
+  count: int,
+  *,
+  drops: tuple[float, ...] = (1 / 3, 2 / 3),
+  factor: float = 0.1,
+) -> optax.Schedule:
+  """Return a rate that is multiplied by `factor` from round(fraction · count) on, for each fraction
+  in `drops`.
   """
   boundaries: dict[int, float] = {}
-  for fraction in spec.drops:
-    step = round(fraction * steps)
-    boundaries[step] = boundaries.get(step, 1.0) * spec.drop_factor
-  return optax.piecewise_constant_schedule(spec.learning_rate, boundaries)
+  for fraction in drops:
+    step = round(fraction * count)
+    boundaries[step] = boundaries.get(step, 1.0) * factor
+  return optax.piecewise_constant_schedule(learning_rate, boundaries)
 
 
 def sgd(
-  spec: Optimiser, schedule: optax.Schedule, trains: Callable[[Path], bool]
+  schedule: optax.Schedule,
+  *,
+  momentum: float = 0.9,
+  nesterov: bool = True,
+  weight_decay: float = 5e-4,
 ) -> optax.GradientTransformation:
-  """SGD on the leaves that `trains` names; the others stay as they are, without decay or momentum.
+  """Return SGD with momentum and coupled weight decay, equal to torch.optim.SGD.
 
   The decay is added to the gradient before the momentum, as torch does; after it, the two part by
-  .05 in 50 steps. Torch, too, leaves a parameter alone that the loss does not reach (its `grad` is
-  None).
+  0.05 in 50 steps.
   """
-  train = optax.chain(
-    optax.add_decayed_weights(spec.weight_decay),
-    optax.sgd(schedule, momentum=spec.momentum, nesterov=spec.nesterov),
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay),
+    optax.sgd(schedule, momentum=momentum, nesterov=nesterov),
   )
+
+
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {'steps': steps}
+OPTIMISERS: dict[str, Callable[..., optax.GradientTransformation]] = {'sgd': sgd}
+
+
+def schedule(spec: OptimiserSpec, count: int) -> optax.Schedule:
+  """Return the learning rate at each of `count` steps."""
+  make = _row(SCHEDULES, spec.schedule, 'schedule')
+  return make(spec.learning_rate, count, **_options(make, spec.schedule, spec.schedule_options))
+
+
+def optimiser(
+  spec: OptimiserSpec, schedule: optax.Schedule, trains: Callable[[Path], bool]
+) -> optax.GradientTransformation:
+  """Return the optimiser of the leaves that `trains` names; the others stay as they are, without
+  decay or momentum.
+
+  Torch, too, leaves a parameter alone that the loss does not reach (its `grad` is None).
+
+  Raises:
+    KdJaxError: the spec names no row, an option that its row does not have, or a value of a field
+      that no row reads.
+  """
+  plain = OptimiserSpec()
+  for name in ('warmup', 'clip', 'decay', 'ema'):
+    if getattr(spec, name) != getattr(plain, name):
+      raise KdJaxError(
+        f'no optimiser reads {name}, which is {getattr(spec, name)!r}: leave it at '
+        f'{getattr(plain, name)!r}'
+      )
+  make = _row(OPTIMISERS, spec.name, 'optimiser')
+  train = make(schedule, **_options(make, spec.name, spec.options))
 
   def labels(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(
@@ -43,3 +86,38 @@ def sgd(
     )
 
   return optax.partition({'train': train, 'keep': optax.set_to_zero()}, labels)
+
+
+def described(spec: OptimiserSpec) -> dict[str, Any]:
+  """Return all that determines the updates, defaults written out, as JSON.
+
+  SGD by steps is described as recorded studies have it: their phases keep their hashes.
+  """
+  rule = _defaults(OPTIMISERS[spec.name]) | dict(spec.options)
+  rate = _defaults(SCHEDULES[spec.schedule]) | dict(spec.schedule_options)
+  if spec == OptimiserSpec(
+    learning_rate=spec.learning_rate, options=spec.options, schedule_options=spec.schedule_options
+  ):
+    rate['drop_factor'] = rate.pop('factor')
+    return {'learning_rate': spec.learning_rate, **rule, **rate}
+  return {**vars(spec), 'options': rule, 'schedule_options': rate}
+
+
+def _row(table: Mapping[str, Callable], name: str, what: str) -> Callable:
+  if name not in table:
+    raise KdJaxError(f"unknown {what} '{name}'.{closest(name, table)} Valid: {', '.join(table)}")
+  return table[name]
+
+
+def _options(make: Callable, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+  valid = _defaults(make)
+  if unknown := [option for option in options if option not in valid]:
+    raise KdJaxError(
+      f"'{unknown[0]}' is no option of {name}.{closest(unknown[0], valid)} Valid: {', '.join(valid)}"
+    )
+  return dict(options)
+
+
+def _defaults(make: Callable) -> dict[str, Any]:
+  parameters = inspect.signature(make).parameters.values()
+  return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}

@@ -30,7 +30,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kd_jax.text import one_line
 from kd_jax.train.step import several
-from kd_jax.types import Array, KdJaxError, PyTree
+from kd_jax.types import Array, Block, KdJaxError, PyTree
 
 KINDS = ('jit', 'pmap')
 AXIS = 'devices'
@@ -43,10 +43,10 @@ T = TypeVar('T')
 class Parallel(NamedTuple):
   """Functions that differ between the kinds.
 
-  train(step, streamed) compiles (state, frozen, sources, index, position) → (state, metrics),
-  giving up the state's buffers. Where
-    `steps` is more than 1 and the data is not streamed, a call takes several steps, and its index
-    has an entry for each.
+  train(step, streamed) compiles (state, frozen, block) → (state, metrics), giving up the state's
+  buffers. Where
+    `steps` is more than 1 and the data is not streamed, a call takes several steps, and the index
+    and example of its block have an entry for each.
   evaluate(step, streamed) compiles (variables, sources, index, mask) → metrics. Where `streamed`,
   the sources are a batch
     themselves and are shared out as its index would be.
@@ -191,7 +191,7 @@ def make(kind: str, *, devices: int | None = None, steps: int | None = None) -> 
     train=lambda step, streamed: jax.pmap(
       whole(step, streamed),
       AXIS,
-      in_axes=(None, None, axes[streamed], 0, 0),
+      in_axes=(None, None, Block(sources=axes[streamed], index=0, example=0, position=0)),
       out_axes=None,
       devices=chosen,
       donate_argnums=0,

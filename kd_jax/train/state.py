@@ -1,27 +1,52 @@
-"""The first state of a phase."""
+"""The state of a phase: how it begins, what of it predicts, and how a checkpoint holds it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax.numpy as jnp
 import optax
 
-from kd_jax.types import MethodState, PyTree, TrainState
+from kd_jax.types import Method, MethodVariables, PyTree, TrainState
 
 
 def create(
-  student: PyTree, method: MethodState, optimiser: optax.GradientTransformation
+  student: PyTree, method: MethodVariables, optimiser: optax.GradientTransformation
 ) -> TrainState:
-  """Step 0 from the student's variables and the method's own; the optimiser starts fresh."""
+  """Return step 0 from the student's variables and the method's own; the optimiser starts fresh."""
   params = {'student': student['params'], 'method': method.params}
-  stats = {'student': student['batch_stats'], 'method': method.stats}
-  return TrainState(jnp.zeros((), jnp.int32), params, stats, optimiser.init(params))
+  state = {'student': student['batch_stats'], 'method': method.state}
+  return TrainState(
+    step=jnp.zeros((), jnp.int32), params=params, state=state, opt_state=optimiser.init(params)
+  )
 
 
 def method_variables(state: TrainState) -> PyTree:
-  """The method's own, in the same form: those of a co-trained network, where it has one."""
-  return {'params': state.params['method'], 'batch_stats': state.stats['method']}
+  """Return the method's own as a model applies them: those of a co-trained network, where it has
+  one.
+  """
+  return {'params': state.params['method'], 'batch_stats': state.state['method']}
 
 
 def student_variables(state: TrainState) -> PyTree:
-  """The student alone, as a model applies it."""
-  return {'params': state.params['student'], 'batch_stats': state.stats['student']}
+  """Return the student alone, as a model applies it."""
+  return {'params': state.params['student'], 'batch_stats': state.state['student']}
+
+
+def predicting_variables(state: TrainState, method: Method, constants: PyTree) -> PyTree:
+  """Return what predictions are made from: the student's variables, and under 'method' those of a
+  method that predicts.
+  """
+  own = MethodVariables(state.params['method'], state.state['method'], constants)
+  return student_variables(state) | ({'method': own._asdict()} if method.predict else {})
+
+
+def stored(state: TrainState) -> dict[str, Any]:
+  """Return a state under the names by which checkpoints have held it from the first."""
+  held = {'stats' if name == 'state' else name: tree for name, tree in state._asdict().items()}
+  return {name: tree for name, tree in held.items() if tree is not None}
+
+
+def restored(held: dict[str, Any]) -> TrainState:
+  """Return the state that `stored` was given."""
+  return TrainState(**{'state' if name == 'stats' else name: tree for name, tree in held.items()})

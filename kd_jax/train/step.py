@@ -1,5 +1,10 @@
 """The heart: one training step and one evaluation step, as pure functions that know no devices.
 
+A training step has two parts. The first shows: it gathers the batch, augments it into views, and
+runs the teachers. The second learns: it runs a student, takes the gradient of its method's loss and
+updates the state. `train_step` is one of each; `population_step` has a second part for every
+student, after one pass of the teachers.
+
 Under a named device axis each device holds its part of the batch; terms and gradients are averaged
 over the axis (see kd_jax.losses.reduce) and counts are added up. Without one the same functions see
 the whole batch.
@@ -7,11 +12,12 @@ the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from kd_jax.losses.logits import cross_entropy
@@ -19,194 +25,171 @@ from kd_jax.train import keys
 from kd_jax.types import (
   Array,
   Batch,
+  Block,
   Frozen,
   KdJaxError,
+  LossInputs,
   Method,
+  MethodVariables,
   Network,
   Outputs,
   PyTree,
   Source,
+  Trainee,
   TrainState,
 )
 
 Metrics = dict[str, tuple[Array, Array]]  # name → (sum, count)
 # (key, u8 images, position) → {view: f32 images}
 Preprocess = Callable[[Array, Array, Array], dict[str, Array]]
+_ALL = np.float32(1)  # a mask that keeps every example
 
 
-class Learner(NamedTuple):
-  """Who learns in a step, how, and by what rule."""
-
-  student: Network
-  method: Method
-  optimiser: optax.GradientTransformation
-
-
-class Seen(NamedTuple):
+class Lesson(NamedTuple):
   """What a step shows its students."""
 
   views: dict[str, Array]  # f32[B, H, W, C], in [0, 1]
-  batch: Batch
-  taught: tuple[dict[str, Outputs], ...]  # each teacher on every view
-  key: Array  # of the methods' losses
+  inputs: LossInputs  # but for the student's outputs
+  key: Array  # of what networks draw
 
 
 def train_step(
   student: Network,
-  teachers: tuple[Network, ...],
+  teachers: Sequence[Network],
   method: Method,
   optimiser: optax.GradientTransformation,
   preprocess: Preprocess,
   *,
   axis: str | None = None,
-) -> Callable[..., tuple[TrainState, Metrics]]:
-  """A function (state, frozen, sources, index, position) → (state, metrics), to be compiled.
+) -> Callable[[TrainState, Frozen, Block], tuple[TrainState, Metrics]]:
+  """Return a function (state, frozen, block) → (state, metrics), to be compiled."""
+  show = _showing(teachers, method, student.spec.image_shape[:2], preprocess, axis)
+  learn = _learning(student, method, optimiser, axis)
 
-  `sources` is a tuple of Source; for each of them, `index` holds i32[b], the images to take (None:
-  all, in order), and `position` i32[b] their places in the global batch.
-  """
-  together = population_step(
-    (Learner(student, method, optimiser),), teachers, preprocess, axis=axis
-  )
-
-  def step(
-    state: TrainState,
-    frozen: Frozen,
-    sources: tuple[Source, ...],
-    index: tuple,
-    position: tuple[Array, ...],
-  ):
-    (state,), (metrics,) = together(
-      (state,), frozen._replace(consts=(frozen.consts,)), sources, index, position
-    )
-    return state, metrics
+  def step(state: TrainState, frozen: Frozen, block: Block) -> tuple[TrainState, Metrics]:
+    return learn(state, frozen.constants, show(state.step, frozen, block))
 
   return step
 
 
 def population_step(
-  learners: tuple[Learner, ...],
-  teachers: tuple[Network, ...],
+  trainees: Sequence[Trainee],
+  teachers: Sequence[Network],
   preprocess: Preprocess,
   *,
   axis: str | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[Metrics, ...]]]:
-  """`train_step` for several students that see the same images and share one pass of the teachers.
+  """Return `train_step` for several students that share the images and one pass of the teachers.
 
-  A function (states, frozen, sources, index, position) → (states, metrics), where the states, the
-  metrics and `frozen.consts` are tuples with an entry a learner. Each student learns as it would
-  alone. The states are at one step, and the methods agree in their views and in the statistics of
-  their teachers.
+  States, metrics and `frozen.constants` are tuples with an entry a student. Each learns as it would
+  alone. The states are at one step.
+
+  Raises:
+    KdJaxError: the methods differ in their views, or in the statistics of their teachers.
   """
-  method = learners[0].method
-  if any(
-    (m.views, m.teacher_statistics) != (method.views, method.teacher_statistics)
-    for _, m, _ in learners
-  ):
+  method, size = trainees[0].phase.method, trainees[0].network.spec.image_shape[:2]
+  shared = [(t.phase.method.views, t.phase.method.teacher_statistics) for t in trainees]
+  if any(other != shared[0] for other in shared):
     raise KdJaxError(
       'students learn together where their methods have the same views and the same statistics of '
       'teachers'
     )
-  teachers, size = (
-    tuple(_on_axis(t, axis) for t in teachers),
-    learners[0].student.spec.image_shape[:2],
-  )
-  learns = [
-    _learning(learner._replace(student=_on_axis(learner.student, axis)), axis)
-    for learner in learners
-  ]
+  show = _showing(teachers, method, size, preprocess, axis)
+  each = [_learning(t.network, t.phase.method, t.optimiser, axis) for t in trainees]
 
-  def step(
-    states: tuple[TrainState, ...],
-    frozen: Frozen,
-    sources: tuple[Source, ...],
-    index: tuple,
-    position: tuple[Array, ...],
-  ):
-    key = jax.random.fold_in(frozen.key, states[0].step)
-    pixels, labels = gather(sources, index, size)
-    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(position))
-    batch = Batch(views[next(iter(views))], labels, jnp.ones(labels.shape, jnp.float32))
-    taught = tuple(
-      _teach(t, v, views, method.teacher_statistics)
-      for t, v in zip(teachers, frozen.teachers, strict=True)
-    )
-    seen = Seen(views, batch, taught, keys.stream(key, keys.LOSS))
-    pairs = [
-      learn(state, consts, seen)
-      for learn, state, consts in zip(learns, states, frozen.consts, strict=True)
-    ]
-    return tuple(zip(*pairs, strict=True))
+  def step(states: tuple[TrainState, ...], frozen: Frozen, block: Block):
+    lesson = show(states[0].step, frozen, block)
+    pairs = zip(each, states, frozen.constants, strict=True)
+    taken = [learn(state, constants, lesson) for learn, state, constants in pairs]
+    return tuple(zip(*taken, strict=True))
 
   return step
 
 
 def several(step: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple[PyTree, PyTree]]:
-  """As many steps as `index` has entries, i32[S, b] for each source, as one program; the metrics
-  are added up.
+  """Return as many steps as the block's index has entries, i32[S, b] for each source, as one
+  program; the metrics are added up.
 
   On an accelerator the host then has nothing to do between steps. XLA:CPU runs convolutions inside
   a loop ten times slower.
   """
 
-  def steps(
-    state: PyTree,
-    frozen: Frozen,
-    sources: tuple[Source, ...],
-    index: tuple[Array, ...],
-    position: tuple[Array, ...],
-  ):
-    state, measured = jax.lax.scan(
-      lambda state, chosen: step(state, frozen, sources, chosen, position), state, index
-    )
+  def steps(state: PyTree, frozen: Frozen, block: Block):
+    def one(state: PyTree, chosen: tuple[tuple[Array, ...], tuple[Array, ...]]):
+      return step(state, frozen, block._replace(index=chosen[0], example=chosen[1]))
+
+    state, measured = jax.lax.scan(one, state, (block.index, block.example))
     return state, jax.tree.map(lambda each: each.sum(0), measured)
 
   return steps
 
 
-def _learning(
-  learner: Learner, axis: str | None
-) -> Callable[[TrainState, PyTree, Seen], tuple[TrainState, Metrics]]:
-  """A student's part of a step: (state, consts, seen) → (state, metrics)."""
-  student, method, optimiser = learner
+def _showing(
+  teachers: Sequence[Network],
+  method: Method,
+  size: tuple[int, int],
+  preprocess: Preprocess,
+  axis: str | None,
+) -> Callable[[Array, Frozen, Block], Lesson]:
+  """Return the part of a step that its students share."""
+  teachers = tuple(_on_axis(teacher, axis) for teacher in teachers)
 
-  def learn(state: TrainState, consts: PyTree, seen: Seen) -> tuple[TrainState, Metrics]:
-    def loss(params: dict[str, PyTree]):
-      own = {'params': params['student'], 'batch_stats': state.stats['student']}
-      outputs, student_stats = _forward(student, own, seen.views, joint=method.joint)
-      terms, method_stats = method.loss(
-        params['method'],
-        state.stats['method'],
-        outputs,
-        seen.taught,
-        seen.batch,
-        consts,
-        seen.key,
-        axis=axis,
-      )
-      return sum(terms.values()), (
-        terms,
-        {'student': student_stats, 'method': method_stats},
-        outputs,
-      )
-
-    gradients, (terms, stats, outputs) = jax.grad(loss, has_aux=True)(state.params)
-    correct, count = _correct(
-      outputs[next(iter(method.views))].logits, seen.batch.label, seen.batch.mask
+  def show(step: Array, frozen: Frozen, block: Block) -> Lesson:
+    key = jax.random.fold_in(frozen.key, step)
+    pixels, labels = gather(block.sources, block.index, size)
+    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(block.position))
+    networks_key = keys.stream(key, keys.NETWORKS)
+    if axis is not None:
+      networks_key = jax.random.fold_in(networks_key, jax.lax.axis_index(axis))
+    outputs = tuple(
+      _teach(teacher, variables, views, method.teacher_statistics, networks_key)
+      for teacher, variables in zip(teachers, frozen.teachers, strict=True)
     )
+    inputs = LossInputs(
+      student={},
+      teachers=outputs,
+      batch=Batch(views[next(iter(views))], labels, jnp.concatenate(block.example)),
+      step=step,
+      epoch=(step // frozen.epoch_steps + 1).astype(jnp.float32),
+      progress=(step / frozen.phase_steps).astype(jnp.float32),
+      key=keys.stream(key, keys.LOSS),
+      axis=axis,
+    )
+    return Lesson(views, inputs, networks_key)
+
+  return show
+
+
+def _learning(
+  student: Network, method: Method, optimiser: optax.GradientTransformation, axis: str | None
+) -> Callable[[TrainState, PyTree, Lesson], tuple[TrainState, Metrics]]:
+  """Return a student's part of a step: (state, constants, lesson) → (state, metrics)."""
+  student = _on_axis(student, axis)
+
+  def learn(state: TrainState, constants: PyTree, lesson: Lesson) -> tuple[TrainState, Metrics]:
+    own = MethodVariables(state.params['method'], state.state['method'], constants)
+
+    def loss(params: dict[str, PyTree]):
+      variables = {'params': params['student'], 'batch_stats': state.state['student']}
+      outputs, statistics = _forward(student, variables, lesson, joint=method.joint)
+      terms, method_state = method.loss(
+        own._replace(params=params['method']), lesson.inputs._replace(student=outputs)
+      )
+      return sum(terms.values()), (terms, {'student': statistics, 'method': method_state}, outputs)
+
+    gradients, (terms, changed, outputs) = jax.grad(loss, has_aux=True)(state.params)
+    first = outputs[next(iter(method.views))]
+    logits = method.predict(own, first) if method.predict else first.logits
+    correct, count = _correct(logits, lesson.inputs.batch.label)
     if axis is not None:
       gradients, terms = jax.lax.pmean((gradients, terms), axis)
       correct, count = jax.lax.psum((correct, count), axis)
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {
-      'loss': sum(terms.values()),
-      **{f'term/{name}': value for name, value in terms.items()},
-    }
-    metrics = {name: (value, jnp.ones(())) for name, value in metrics.items()} | {
-      'accuracy': (correct, count)
-    }
-    return TrainState(state.step + 1, params, stats, opt_state), metrics
+    terms = {'loss': sum(terms.values()), **{f'term/{name}': terms[name] for name in terms}}
+    metrics = {name: (value, jnp.ones(())) for name, value in terms.items()}
+    state = state._replace(step=state.step + 1, params=params, state=changed, opt_state=opt_state)
+    return state, metrics | {'accuracy': (correct, count)}
 
   return learn
 
@@ -214,8 +197,8 @@ def _learning(
 def evaluation_step(
   network: Network, to_unit: Callable[[Array], Array], *, axis: str | None = None
 ) -> Callable[..., Metrics]:
-  """A function (variables, sources, index, mask f32[B]) → metrics over the examples that the mask
-  keeps, to be compiled.
+  """Return a function (variables, sources, index, mask f32[B]) → metrics over the examples that the
+  mask keeps, to be compiled.
   """
 
   def step(
@@ -236,8 +219,8 @@ def evaluation_step(
 def gather(
   sources: tuple[Source, ...], index: tuple[Array | None, ...], size: tuple[int, int]
 ) -> tuple[Array, Array]:
-  """The chosen images and labels of all sources, one after the other: u8[B, H, W, C], i32[B]. None
-  takes a source whole.
+  """Return the chosen images and labels of all sources, one after the other: u8[B, H, W, C],
+  i32[B]. None takes a source whole.
 
   Images of another size than `size`, height and width, are resized to it: unlabelled photographs
   for a network of CIFAR's.
@@ -265,41 +248,47 @@ def _on_axis(network: Network, axis: str | None) -> Network:
 
 
 def _teach(
-  teacher: Network, variables: PyTree, views: Mapping[str, Array], statistics: str
+  teacher: Network, variables: PyTree, views: Mapping[str, Array], statistics: str, key: Array
 ) -> dict[str, Outputs]:
-  """A teacher on every view, each by itself, outside the gradient."""
+  """Return a teacher's outputs on every view, each by itself, outside the gradient."""
 
   def one(image: Array) -> Outputs:
     if statistics == 'running':
       return teacher.module.apply(variables, image, train=False)
-    return teacher.module.apply(variables, image, train=True, mutable=['batch_stats'])[0]
+    return _in_training(teacher, variables, image, key)[0]
 
   return {view: jax.lax.stop_gradient(one(image)) for view, image in views.items()}
 
 
 def _forward(
-  student: Network, variables: PyTree, views: Mapping[str, Array], *, joint: bool
+  student: Network, variables: PyTree, lesson: Lesson, *, joint: bool
 ) -> tuple[dict[str, Outputs], PyTree]:
-  """The student on all views, in one batch or one after the other; its BatchNorm statistics after
-  that.
+  """Return the student's outputs on all views, in one batch or one after the other, and its
+  BatchNorm statistics after that.
   """
+  views = lesson.views
   if joint:
-    outputs, changed = student.module.apply(
-      variables, jnp.concatenate(list(views.values())), train=True, mutable=['batch_stats']
-    )
+    image = jnp.concatenate(list(views.values()))
+    outputs, changed = _in_training(student, variables, image, lesson.key)
     parts = [
       jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))
     ]
     return dict(zip(views, parts, strict=True)), changed.get('batch_stats', {})
-  seen = {}
-  for view, image in views.items():
-    seen[view], changed = student.module.apply(
-      variables, image, train=True, mutable=['batch_stats']
-    )
+  outputs = {}
+  for number, (view, image) in enumerate(views.items()):
+    key = jax.random.fold_in(lesson.key, number)
+    outputs[view], changed = _in_training(student, variables, image, key)
     variables = variables | changed
-  return seen, variables['batch_stats']
+  return outputs, variables['batch_stats']
 
 
-def _correct(logits: Array, labels: Array, mask: Array) -> tuple[Array, Array]:
+def _in_training(network: Network, variables: PyTree, image: Array, key: Array):
+  """Return a network's outputs as it trains, and what they change of its variables."""
+  return network.module.apply(
+    variables, image, train=True, mutable=['batch_stats'], rngs=network.rngs(key)
+  )
+
+
+def _correct(logits: Array, labels: Array, mask: Array | np.float32 = _ALL) -> tuple[Array, Array]:
   counted = mask * (labels >= 0)
   return ((logits.argmax(-1) == labels) * counted).sum(), counted.sum()

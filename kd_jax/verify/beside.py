@@ -19,11 +19,12 @@ from kd_jax.methods import plans
 from kd_jax.pytorch import names as torch_names
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import (
+  Block,
   Frozen,
-  Known,
-  MethodState,
+  InitInputs,
+  MethodVariables,
   NetworkSpec,
-  Optimiser,
+  OptimiserSpec,
   Phase,
   PyTree,
   Source,
@@ -32,7 +33,7 @@ from kd_jax.types import (
 from kd_jax.verify.numbers import difference, largest
 
 CLASSES = 10
-OPTIMISER = Optimiser(learning_rate=0.05)
+OPTIMISER = OptimiserSpec(learning_rate=0.05)
 ASSISTANT = 'thin_resnet14'
 COMPANION = plans.companion_name('side_by_side')
 
@@ -101,7 +102,7 @@ def compare(
   *,
   epochs: int = 12,
   batch: int = 8,
-  optimiser: Optimiser = OPTIMISER,
+  optimiser: OptimiserSpec = OPTIMISER,
   alter: Callable[[Any], None] | None = None,
 ) -> tuple[Curves, ...]:
   """Train both sides of a case; an epoch is one step.
@@ -177,7 +178,7 @@ def views(images: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[Trace, ...]:
+def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tuple[Trace, ...]:
   """Return kd_jax's side: the phases of its plan, each from what the one before left."""
   start = begin(case, epochs, batch)
   networks, traces = {role: drawn(role, stated) for role, stated in start.networks.items()}, []
@@ -197,27 +198,27 @@ def trained(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[
   return tuple(traces)
 
 
-def _planned(case: Case, epochs: int, batch: int, optimiser: Optimiser) -> tuple[Phase, ...]:
+def _planned(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tuple[Phase, ...]:
   imported = () if case.method == 'dual' or not methods.teachers(case.method)[1] else ('teacher',)
   imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
   options = {name: {} for _, name in methods.parse(case.method)}
   options[next(iter(options))] |= dict(case.options) | (
     {'assistants': ASSISTANT} if case.method == 'takd' else {}
   )
-  pair = spec(case.student, case.side), spec(case.teacher, case.side)
   return plans.make(
-    plans.Wanted(
-      case.method,
-      case.recipe,
-      options,
-      *pair,
-      'stage',
-      imported,
-      False,
-      epochs,
-      epochs,
-      batch,
-      optimiser,
+    plans.PlanInputs(
+      method=case.method,
+      recipe=case.recipe,
+      options=options,
+      student=spec(case.student, case.side),
+      teacher=spec(case.teacher, case.side),
+      relu_placement='stage',
+      imported=imported,
+      baseline=False,
+      epochs=epochs,
+      teacher_epochs=epochs,
+      batch_size=batch,
+      optimiser=optimiser,
     )
   )
 
@@ -230,25 +231,25 @@ def _train(
   start: Start,
   batch: int,
 ) -> tuple[Trace, PyTree]:
-  method, shown = (
-    phase.method,
-    tuple(Known(t.network, t.variables, models.output_shapes(t.network)) for t in teachers),
+  method = phase.method
+  own = method.init(
+    InitInputs(
+      key=jax.random.key(1),
+      student=models.info(student.network),
+      teachers=tuple(models.info(t.network, variables=t.variables) for t in teachers),
+      labels=start.labels.reshape(-1),
+    )
   )
-  learner = Known(
-    student.network, models.shapes(student.network), models.output_shapes(student.network)
-  )
-  own = method.init(jax.random.key(1), learner, shown)
   if method.companion is not None:
     beside = networks[COMPANION].variables
-    own = MethodState(beside['params'], beside['batch_stats'], {})
+    own = MethodVariables(beside['params'], beside['batch_stats'])
   kernels = tuple(
     np.asarray(leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(own.params)
     if path[-1].key == 'kernel' and method.companion is None
   )
-  rule = optim.sgd(
-    phase.optimiser, optim.learning_rate(phase.optimiser, phase.epochs), method.trains
-  )
+  schedule = optim.schedule(phase.optimiser, phase.epochs)
+  rule = optim.optimiser(phase.optimiser, schedule, method.trains)
 
   def preprocess(key, pixels, position):
     del key, position
@@ -264,15 +265,23 @@ def _train(
     jax.tree.map(np.array, jax.device_get(state.create(student.variables, own, rule)))
   )
   frozen = devices.place(
-    Frozen(tuple(t.variables for t in teachers), own.consts, jax.random.key(0))
+    Frozen(
+      teachers=tuple(t.variables for t in teachers),
+      constants=own.constants,
+      key=jax.random.key(0),
+      epoch_steps=np.int32(1),
+      phase_steps=np.int32(phase.epochs),
+    )
   )
   source = devices.place(
     Source(start.images.reshape(-1, *start.images.shape[2:]), start.labels.reshape(-1))
   )
   losses = []
   for number in range(phase.epochs):
-    index = np.arange(number * batch, (number + 1) * batch, dtype=np.int32)
-    now, metrics = run(now, frozen, (source,), (index,), (np.arange(batch, dtype=np.int32),))
+    place = np.arange(batch, dtype=np.int32)
+    index = (place + np.int32(number * batch),)
+    block = Block(sources=(source,), index=index, example=index, position=(place,))
+    now, metrics = run(now, frozen, block)
     losses.append(float(metrics['loss'][0]))
   after = {'student': jax.device_get(state.student_variables(now))}
   if method.companion is not None:

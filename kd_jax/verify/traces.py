@@ -14,7 +14,17 @@ import numpy as np
 from kd_jax import methods, models
 from kd_jax.pytorch import names as torch_names
 from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Array, Frozen, MethodState, Network, Optimiser, PyTree, Source, TrainState
+from kd_jax.types import (
+  Array,
+  Block,
+  Frozen,
+  MethodVariables,
+  Network,
+  OptimiserSpec,
+  PyTree,
+  Source,
+  TrainState,
+)
 from kd_jax.verify.numbers import Check, difference, lacks, largest
 
 METHODS = ('nokd', 'kd', 'rkd')  # that every file has
@@ -45,7 +55,7 @@ def check_trace(
     for dtype, tolerance in (('float64', FLOAT64), ('float32', FLOAT32)):
       with jax.enable_x64(dtype == 'float64'):
         losses, states = _replay(data, teacher_path, student_name, method, dtype, starts)
-        wanted = torch_names.to_flax(final, _student(data, student_name, dtype)[0], dtype=dtype)
+        expected = torch_names.to_flax(final, _student(data, student_name, dtype)[0], dtype=dtype)
       starts = states[:-1]
       yield Check(
         f'{method}, loss of each step, {dtype}',
@@ -59,7 +69,7 @@ def check_trace(
       ):
         yield Check(
           f'{method}, {what}, {dtype}',
-          largest(jax.tree.map(difference, variables[part], wanted[part])),
+          largest(jax.tree.map(difference, variables[part], expected[part])),
           tolerance,
         )
 
@@ -72,14 +82,14 @@ def _replay(
   dtype: str,
   starts: list[TrainState] | None = None,
 ) -> tuple[np.ndarray, list[TrainState]]:
-  """The losses of our own training step on the trace's batches, and the states before each step and
+  """Return the losses of kd_jax's training step on the trace's batches, and the states before each step and
   after the last.
 
   Where `starts` are given, each step begins with that state, in this run's type, and not with what
   the step before left.
   """
   student, variables = _student(data, student_name, dtype)
-  spec, taught = torch_names.import_file(teacher_path, image_shape=data['image'].shape[2:])
+  spec, weights = torch_names.import_file(teacher_path, image_shape=data['image'].shape[2:])
   # PyTorch's transforms normalise on the host, in float32. XLA turns a division by a constant into
   # a product, which may differ in the last bit, and a float64 trace would show it: so the host
   # normalises here, too, and the networks see pixels as they are.
@@ -88,23 +98,29 @@ def _replay(
   ) / np.float32(spec.std)
   teacher = models.build(spec._replace(compute_dtype=dtype, mean=(), std=()))
   student = models.build(student.spec._replace(mean=(), std=()))
-  taught = jax.tree.map(lambda leaf: leaf.astype(dtype), taught)
+  weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
   rates = jnp.asarray(data['learning_rate_per_step'], dtype)
   method = methods.make(name)
-  optimiser = optim.sgd(Optimiser(), lambda count: rates[count], method.trains)
+  optimiser = optim.optimiser(OptimiserSpec(), lambda count: rates[count], method.trains)
   few, size = pixels.shape[:2]
   source = Source(pixels.reshape(-1, *pixels.shape[2:]), data['label'].reshape(-1).astype(np.int32))
-  taught_by = (teacher,) if methods.teachers(name)[1] else ()
+  teachers = (teacher,) if methods.teachers(name)[1] else ()
 
   def preprocess(key: Array, images: Array, position: Array) -> dict[str, Array]:
     del key, position
     return {'weak': images}
 
   run = parallel.make('jit', devices=1).train(
-    step.train_step(student, taught_by, method, optimiser, preprocess), False
+    step.train_step(student, teachers, method, optimiser, preprocess), False
   )
-  now = state.create(variables, MethodState({}, {}, {}), optimiser)
-  frozen = Frozen((taught,) if taught_by else (), {}, jax.random.key(0))
+  now = state.create(variables, MethodVariables(), optimiser)
+  frozen = Frozen(
+    teachers=(weights,) if teachers else (),
+    constants={},
+    key=jax.random.key(0),
+    epoch_steps=np.int32(few),
+    phase_steps=np.int32(few),
+  )
   losses, states = [], []
   for number in range(few):
     if starts is not None:
@@ -112,8 +128,10 @@ def _replay(
         lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf, starts[number]
       )
     states.append(jax.tree.map(np.array, jax.device_get(now)))
-    index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
-    now, metrics = run(now, frozen, (source,), (index,), (np.arange(size, dtype=np.int32),))
+    place = np.arange(size, dtype=np.int32)
+    index = (place + np.int32(number * size),)
+    block = Block(sources=(source,), index=index, example=index, position=(place,))
+    now, metrics = run(now, frozen, block)
     losses.append(float(metrics['loss'][0]))
   return np.array(losses), [*states, jax.tree.map(np.array, jax.device_get(now))]
 

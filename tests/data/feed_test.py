@@ -47,51 +47,67 @@ def order():
 
 def pixels(fed) -> Source:
   """What the step's own gather makes of a block, on one device."""
-  sources, index = fed
-  return Source(*step.gather(sources, index, sources[0].image.shape[1:3]))
+  return Source(*step.gather(fed.sources, fed.index, fed.sources[0].image.shape[1:3]))
+
+
+def position(spread):
+  return spread.split(pipeline.positions((8, 8)))
+
+
+def resident(spread) -> feed.Feed:
+  placed = tuple(spread.place(part.source) for part in parts())
+  return feed.resident(placed, parts(), order(), position(spread), spread.split, spread.split_steps)
+
+
+def streamed(order, split=lambda tree: tree) -> feed.Feed:
+  return feed.streamed(parts(), order, pipeline.positions((8, 8)), split)
 
 
 @pytest.mark.parametrize('kind', parallel.KINDS)
-def test_streamed_blocks_hold_the_pixels_of_resident_ones(kind):
+def test_streamed_blocks_hold_the_pixels_and_numbers_of_resident_ones(kind):
   spread = parallel.make(kind, devices=1)
   undealt = (
     (lambda tree: tree)
     if kind == 'jit'
     else (lambda tree: jax.tree.map(lambda leaf: leaf[0], tree))
   )
-  placed = tuple(spread.place(part.source) for part in parts())
-  at_home = feed.resident(placed, parts(), order(), spread.split, spread.split_steps)
-  streamed = feed.streamed(parts(), order(), spread.split)
+  at_home, from_host = resident(spread), streamed(order(), spread.split)
   for number in (0, 1, 2, 9, 3):
-    sources, index = at_home.at(number)
-    there, none = streamed.at(number)
-    assert sources is placed and none == (None, None)
-    chex.assert_trees_all_equal(pixels((sources, undealt(index))), pixels((undealt(there), none)))
-  streamed.close()
+    one, other = at_home.at(number), from_host.at(number)
+    assert other.index == (None, None)
+    chex.assert_trees_all_equal(one.example, other.example)
+    chex.assert_trees_all_equal(
+      pixels(one._replace(index=undealt(one.index))),
+      pixels(other._replace(sources=undealt(other.sources))),
+    )
+  from_host.close()
   at_home.close()
 
 
 @pytest.mark.parametrize(('kind', 'devices'), [('jit', 2), ('pmap', 2)])
-def test_several_steps_are_given_the_index_of_each(kind, devices):
+def test_several_steps_are_given_the_index_and_the_numbers_of_each(kind, devices):
   spread = parallel.make(kind, devices=devices, steps=4)
-  placed = tuple(spread.place(part.source) for part in parts())
-  fed = feed.resident(placed, parts(), order(), spread.split, spread.split_steps)
-  sources, index = fed.several(3, 4)
-  assert sources is placed
+  fed = resident(spread)
+  together = fed.several(3, 4)
   for number in range(4):
-    of_step = jax.tree.map(
-      lambda leaf, n=number: np.asarray(leaf)[n] if kind == 'jit' else np.asarray(leaf)[:, n], index
-    )
-    chex.assert_trees_all_equal(of_step, jax.tree.map(np.asarray, fed.at(3 + number)[1]))
+    for field in ('index', 'example'):
+      of_step = jax.tree.map(
+        lambda leaf, n=number: np.asarray(leaf)[n] if kind == 'jit' else np.asarray(leaf)[:, n],
+        getattr(together, field),
+      )
+      alone = jax.tree.map(np.asarray, getattr(fed.at(3 + number), field))
+      chex.assert_trees_all_equal(of_step, alone)
 
 
 def test_a_feed_gives_the_images_of_its_part():
   (part, _), chosen = parts(), order()(3)[0]
-  fed = feed.streamed(parts(), order(), lambda tree: tree)
-  block, _ = fed.at(3)
+  fed = streamed(order())
+  block = fed.at(3)
   fed.close()
-  np.testing.assert_array_equal(block[0].image, part.source.image[part.index[chosen]])
-  np.testing.assert_array_equal(block[0].label, part.source.label[part.index[chosen]])
+  (source, _), example = block.sources, part.index[chosen]
+  np.testing.assert_array_equal(block.example[0], example)
+  np.testing.assert_array_equal(source.image, part.source.image[example])
+  np.testing.assert_array_equal(source.label, part.source.label[example])
 
 
 class TestStreamed:
@@ -104,7 +120,7 @@ class TestStreamed:
         ready.set()
       return order()(number)
 
-    fed = feed.streamed(parts(), remembered, lambda tree: tree)
+    fed = streamed(remembered)
     fed.at(0)
     assert ready.wait(10)
     fed.at(1)
@@ -115,13 +131,13 @@ class TestStreamed:
     def broken(number):
       raise OSError('the disk is gone')
 
-    fed = feed.streamed(parts(), broken, lambda tree: tree)
+    fed = streamed(broken)
     with pytest.raises(OSError, match='the disk is gone'):
       fed.at(0)
     fed.close()
 
   def test_closing_ends_the_thread(self):
-    fed = feed.streamed(parts(), order(), lambda tree: tree)
+    fed = streamed(order())
     fed.at(0)
     fed.close()
     assert not [t for t in threading.enumerate() if t.name.startswith('kd_jax-feed')]

@@ -58,7 +58,9 @@ def train_state():
     trained,
   )
   stats = {'student': {'norm': {'mean': jnp.ones(4, jnp.bfloat16)}}, 'method': {}}
-  return TrainState(jnp.array(7, jnp.int32), params, stats, optimiser.init(params)), optimiser
+  return TrainState(
+    step=jnp.array(7, jnp.int32), params=params, state=stats, opt_state=optimiser.init(params)
+  ), optimiser
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +78,7 @@ def run(two_steps, tmp_path):
 
 def test_state_with_optimiser_comes_back_bit_for_bit(tmp_path):
   state, _ = train_state()
-  best = {'params': state.params['student'], 'batch_stats': state.stats['student']}
+  best = {'params': state.params['student'], 'batch_stats': state.state['student']}
   trees = {'state': state, 'best': best, 'none': {}}
   meta = {
     'best': 0.25,
@@ -139,9 +141,8 @@ def test_saved_values_survive_donation(tmp_path, monkeypatch):
     updates, opt_state = optimiser.update(
       jax.tree.map(jnp.ones_like, state.params), state.opt_state, state.params
     )
-    return TrainState(
-      state.step + 1, optax.apply_updates(state.params, updates), state.stats, opt_state
-    )
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(step=state.step + 1, params=params, opt_state=opt_state)
 
   step = jax.jit(step, donate_argnums=0)
   monkeypatch.setattr(checkpoint, 'digest', late_digest)

@@ -248,7 +248,7 @@ def golden(folder: str) -> dict[str, np.ndarray]:
 
 
 def mean(values):
-  return reduce.mean(values, jnp.ones(values.shape, values.dtype))
+  return reduce.mean(values, mask=jnp.ones(values.shape, values.dtype))
 
 
 def hinton(student, teacher, labels, *, temperature: float):

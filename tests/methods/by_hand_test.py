@@ -40,16 +40,16 @@ TAUGHT = tuple(
 def terms(name: str, recipe: str = 'written', *, teachers: int = 1, own=OWN, **chosen):
   """The terms of a method on these outputs, and the method's own parameters and constants."""
   method = methods.make(name, recipe=recipe, chosen={name: chosen})
-  known = tuple(tiny.known(TEACHER, tiny.variables(TEACHER, seed=100 + n)) for n in range(teachers))
-  state = method.init(jax.random.key(0), tiny.known(STUDENT), known)
-  batch = Batch(np.zeros((EXAMPLES, *STUDENT.spec.image_shape)), LABELS, np.ones(EXAMPLES))
+  infos = [tiny.info(TEACHER, tiny.variables(TEACHER, seed=100 + n)) for n in range(teachers)]
+  variables = method.init(tiny.init_inputs(tiny.info(STUDENT), *infos, key=0))
+  image, number = np.zeros((EXAMPLES, *STUDENT.spec.image_shape)), np.arange(EXAMPLES)
   shown = {view: own[view] for view in method.views}
   taught = tuple({view: teacher[view] for view in method.views} for teacher in TAUGHT[:teachers])
   with tiny.quick_compilation():
-    found, _ = jax.jit(
-      lambda *args: method.loss(*args[:5], state.consts, jax.random.key(1), axis=None)
-    )(state.params, state.stats, shown, taught, batch)
-  return {term: float(value) for term, value in found.items()}, state
+    found, _ = jax.jit(lambda variables, *given: method.loss(variables, tiny.loss_inputs(*given)))(
+      variables, shown, taught, Batch(image, LABELS, number)
+    )
+  return {term: float(value) for term, value in found.items()}, variables
 
 
 def check(found, **expected):
@@ -292,9 +292,9 @@ def test_rkds_attention_is_after_the_relu():
 
 
 def test_rkds_hint_is_a_mean_of_squares_after_a_convolution():
-  found, state = terms('rkd', hint=2.0)
+  found, variables = terms('rkd', hint=2.0)
   expected = sum(
-    ((connected(state.params, n, s, normalised=False) - t) ** 2).mean()
+    ((connected(variables.params, n, s, normalised=False) - t) ** 2).mean()
     for n, (s, t) in enumerate(zip(OWN_WEAK.features, TAUGHT_WEAK.features, strict=True))
   )
   assert found['hint'] == pytest.approx(2 * expected, rel=1e-6)
@@ -319,12 +319,12 @@ def boundary(own, teacher, margin=1.0):
 @pytest.mark.parametrize('recipe', ['written', 'published', 'official'])
 def test_ab(recipe):
   """As written there is a connector everywhere, else where the widths differ: here nowhere."""
-  found, state = terms('ab', recipe)
+  found, variables = terms('ab', recipe)
   own = OWN_WEAK.features
   if recipe == 'written':
-    own = [connected(state.params, n, s) for n, s in enumerate(own)]
+    own = [connected(variables.params, n, s) for n, s in enumerate(own)]
   else:
-    assert not state.params
+    assert not variables.params
   check(found, boundary=0.003 * boundary(own, TAUGHT_WEAK.features))
 
 
@@ -333,21 +333,21 @@ def test_oh(recipe):
   """(s−t')² where s > t' or t' > 0, t' the teacher's feature above its margin; the earlier of two
   stages counts half.
   """
-  found, state = terms('oh', recipe)
+  found, variables = terms('oh', recipe)
   total = 0.0
   for n, (weight, t, m) in enumerate(
-    zip((0.5, 1.0), TAUGHT_WEAK.features, state.consts['margins'], strict=True)
+    zip((0.5, 1.0), TAUGHT_WEAK.features, variables.constants['margins'], strict=True)
   ):
-    s, target = connected(state.params, n, OWN_WEAK.features[n]), np.maximum(t, np.asarray(m))
+    s, target = connected(variables.params, n, OWN_WEAK.features[n]), np.maximum(t, np.asarray(m))
     total += weight * np.where((s > target) | (target > 0), (s - target) ** 2, 0).sum() / EXAMPLES
   check(found, cross_entropy=ce(OWN_WEAK), overhaul=1e-3 * total)
 
 
 def test_ohs_margin_is_the_mean_of_what_the_last_norm_leaves_negative():
   """Of the block's second norm: the mean of N(β, γ²) below 0, by 200,000 draws."""
-  _, state = terms('oh')
+  _, variables = terms('oh')
   weights = tiny.variables(TEACHER, seed=100)['params']
-  for margin, (block, norm) in zip(state.consts['margins'], TEACHER.norms, strict=True):
+  for margin, (block, norm) in zip(variables.constants['margins'], TEACHER.norms, strict=True):
     scale, bias = (
       np.asarray(weights[block][norm][name], np.float64)[:, None] for name in ('scale', 'bias')
     )

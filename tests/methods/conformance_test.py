@@ -17,7 +17,7 @@ import pytest
 from kd_jax import methods, models
 from kd_jax.methods import METHODS, RECIPES, plans
 from kd_jax.methods.base import cross_entropy, no_modules
-from kd_jax.types import Batch, KdJaxError, Known, Method, NetworkSpec, Outputs
+from kd_jax.types import Batch, KdJaxError, Method, NetworkInfo, NetworkSpec, Outputs
 from tests import tiny
 
 CASES = tiny.cases()
@@ -63,7 +63,7 @@ class TestStep:
   def test_loss_and_gradients_are_finite(self, case):
     taken = tiny.trained(case, 'jit', 1, 'float64')
     chex.assert_tree_all_finite(
-      (taken.gradients, taken.metrics, taken.state.params, taken.state.stats)
+      (taken.gradients, taken.metrics, taken.state.params, taken.state.state)
     )
 
   def test_gradient_reaches_what_the_method_trains_and_nothing_else(self, case):
@@ -85,12 +85,11 @@ class TestStep:
 def plain(method: Method) -> Method:
   """The cross-entropy of a method's views, and nothing else."""
 
-  def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-    return {
-      'cross_entropy': sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
-    }, stats
+  def loss(variables, inputs):
+    hard = sum(cross_entropy(outputs, inputs) for outputs in inputs.student.values())
+    return {'cross_entropy': hard}, variables.state
 
-  return Method(no_modules, loss, method.views, method.joint)
+  return Method(init=no_modules, loss=loss, views=method.views, joint=method.joint)
 
 
 @pytest.mark.parametrize('name', TEACHER_OFF)
@@ -103,17 +102,14 @@ def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_
   with tiny.quick_compilation():
     off, alone = tiny.take(off), tiny.take(alone)
   chex.assert_trees_all_equal(off.state.params['student'], alone.state.params['student'])
-  chex.assert_trees_all_equal(off.state.stats['student'], alone.state.stats['student'])
+  chex.assert_trees_all_equal(off.state.state['student'], alone.state.state['student'])
   assert len({float(metrics['loss'][0]) for metrics in off.metrics}) == tiny.STEPS
 
 
 def test_parts_of_a_join_draw_weights_of_their_own():
   student, teacher = tiny.network(), tiny.network(blocks=(2, 1))
-  known = tiny.known(student), (tiny.known(teacher, tiny.variables(teacher)),)
-  drawn = {
-    name: methods.make(name).init(jax.random.key(7), *known).params
-    for name in ('oh', 'kd+oh', 'kd+ab+oh')
-  }
+  inputs = tiny.init_inputs(tiny.info(student), tiny.info(teacher, tiny.variables(teacher)))
+  drawn = {name: methods.make(name).init(inputs).params for name in ('oh', 'kd+oh', 'kd+ab+oh')}
   chex.assert_trees_all_equal(drawn['kd+oh']['oh'], drawn['oh'])
   kernels = [
     {path: leaf for path, leaf in paths(drawn['kd+ab+oh'][name]).items() if path[-1] == 'kernel'}
@@ -155,7 +151,7 @@ class TestRealNetworks:
   def test_conforms(self, case):
     taken = self.steps(case, 'jit', 1)
     chex.assert_tree_all_finite(
-      (taken.gradients, taken.metrics, taken.state.params, taken.state.stats)
+      (taken.gradients, taken.metrics, taken.state.params, taken.state.state)
     )
     reached = {path: bool(leaf.any()) for path, leaf in paths(taken.gradients).items()}
     assert reached == {path: case.method().trains(path) for path in reached}
@@ -186,7 +182,7 @@ class Seen:
     student, teacher = tiny.network(dtype='float64'), tiny.network(dtype='float64', blocks=(2, 1))
     weights = tuple(tiny.variables(teacher, seed=100 + number) for number in range(case.teachers))
     self.own = self.method.init(
-      jax.random.key(7), tiny.known(student), tuple(tiny.known(teacher, w) for w in weights)
+      tiny.init_inputs(tiny.info(student), *(tiny.info(teacher, w) for w in weights))
     )
     self.student = {
       view: self.random(student, 1 + number) for number, view in enumerate(self.method.views)
@@ -199,9 +195,8 @@ class Seen:
       for place in range(case.teachers)
     )
     image = np.random.default_rng(3).uniform(size=(EXAMPLES, *student.spec.image_shape))
-    self.batch = Batch(
-      image, np.array([0, 1, 2, 3, 4, 0, -1, -1], np.int32), np.ones(EXAMPLES, np.float32)
-    )
+    label = np.array([0, 1, 2, 3, 4, 0, -1, -1], np.int32)
+    self.batch = Batch(image, label, np.arange(EXAMPLES, dtype=np.int32))
     self.terms = jax.jit(self._terms)
 
   @staticmethod
@@ -212,10 +207,7 @@ class Seen:
     )
 
   def _terms(self, student, teachers, batch, key):
-    own = self.own
-    return self.method.loss(
-      own.params, own.stats, student, teachers, batch, own.consts, key, axis=None
-    )[0]
+    return self.method.loss(self.own, tiny.loss_inputs(student, teachers, batch, key=key))[0]
 
   def value(self, student, teachers, batch) -> float:
     with tiny.quick_compilation():
@@ -243,25 +235,6 @@ class TestLoss:
       seen(case).loss(), abs=1e-6, rel=1e-9
     )
 
-  def test_a_masked_example_does_not_count(self, case):
-    mine = seen(case)
-    if jax.tree.leaves(mine.own.stats):
-      pytest.skip("its connectors' BatchNorm sees the whole batch, masked or not")
-    for hidden in (0, EXAMPLES - 1):  # one with a label, one without
-      masked = mine.batch._replace(mask=(np.arange(EXAMPLES) != hidden).astype(np.float32))
-      there = np.arange(EXAMPLES) == hidden
-      changed = jax.tree.map(
-        lambda leaf, there=there: np.where(
-          there.reshape(-1, *[1] * (leaf.ndim - 1)), 9 - leaf, leaf
-        ),
-        (mine.student, mine.teachers),
-      )
-      assert mine.value(*changed, masked) == mine.value(mine.student, mine.teachers, masked)
-    label = mine.batch._replace(mask=(np.arange(EXAMPLES) != 0).astype(np.float32))
-    assert mine.value(mine.student, mine.teachers, label) != mine.value(
-      mine.student, mine.teachers, mine.batch
-    )
-
   def test_the_cross_entropy_is_a_constant_share_of_the_views(self, case):
     """Whatever else a method does, its term 'cross_entropy' is the same multiple of the labelled
     images' cross-entropy.
@@ -272,7 +245,8 @@ class TestLoss:
       terms = seen(case).terms(student, seen(case).teachers, seen(case).batch, jax.random.key(0))
       if 'cross_entropy' not in terms:
         pytest.skip('has no cross-entropy')
-      views = sum(cross_entropy(outputs, seen(case).batch, None) for outputs in student.values())
+      inputs = tiny.loss_inputs(student, (), seen(case).batch)
+      views = sum(cross_entropy(outputs, inputs) for outputs in student.values())
       shares.append(float(terms['cross_entropy'] / views))
     assert shares[0] == pytest.approx(shares[1], rel=1e-12)
     assert 0 < shares[0] <= 1
@@ -290,7 +264,8 @@ def test_without_its_teacher_a_method_is_cross_entropy_bit_for_bit(name):
     return sum(off._terms(student, off.teachers, off.batch, jax.random.key(0)).values())
 
   def alone(student):
-    return sum(cross_entropy(outputs, off.batch, None) for outputs in student.values())
+    inputs = tiny.loss_inputs(student, (), off.batch)
+    return sum(cross_entropy(outputs, inputs) for outputs in student.values())
 
   chex.assert_trees_all_equal(*(jax.jit(jax.value_and_grad(f))(off.student) for f in (loss, alone)))
 
@@ -314,7 +289,7 @@ class TestRow:
         assert isinstance(value, type(defaults[option]))
 
   def test_has_a_plan(self, name):
-    assert name in plans.PLANS
+    assert METHODS[name].plan in plans.PLANS
 
 
 # Pairs of networks --------------------------------------------------------------------------------
@@ -332,22 +307,23 @@ MISMATCHED = ('resnet8', 'resnet10')
 
 
 @functools.cache
-def known(name: str, placement: str) -> Known:
+def known(name: str, placement: str) -> NetworkInfo:
   spec = NetworkSpec(name, 10, (32, 32, 3), 'block' if name.startswith('wrn') else placement)
-  return tiny.known(models.build(spec))
+  return tiny.info(models.build(spec))
 
 
-def terms(case: tiny.Case, teacher: Known, student: Known):
+def terms(case: tiny.Case, teacher: NetworkInfo, student: NetworkInfo):
   """The terms of a pair's loss, as shapes."""
   method = case.method()
 
   def once(key, outputs, weights):
-    own = method.init(key, student, tuple(teacher._replace(variables=w) for w in weights))
-    batch = Batch(jnp.zeros((2, 32, 32, 3)), jnp.zeros(2, jnp.int32), jnp.ones(2))
-    ours, theirs = (dict.fromkeys(method.views, o) for o in outputs)
-    return method.loss(
-      own.params, own.stats, ours, (theirs,) * len(weights), batch, own.consts, key, axis=None
-    )[0]
+    teachers = (teacher._replace(variables=w) for w in weights)
+    own = method.init(tiny.init_inputs(student, *teachers, key=key))
+    number = jnp.zeros(2, jnp.int32)
+    batch = Batch(jnp.zeros((2, 32, 32, 3)), number, number)
+    of_student, of_teacher = (dict.fromkeys(method.views, o) for o in outputs)
+    inputs = tiny.loss_inputs(of_student, (of_teacher,) * len(weights), batch, key=key)
+    return method.loss(own, inputs)[0]
 
   return jax.eval_shape(
     once,
@@ -380,7 +356,7 @@ class TestPairs:
 
   def test_other_classes_are_refused_where_logits_are_compared(self, case):
     network = tiny.network()
-    student = tiny.known(network)
+    student = tiny.info(network)
     teacher = student._replace(
       network=network._replace(spec=network.spec._replace(classes=tiny.CLASSES + 2))
     )
@@ -389,7 +365,9 @@ class TestPairs:
     with pytest.raises(KdJaxError, match='classes') if compared else contextlib.nullcontext():
       jax.eval_shape(
         lambda key, weights: case.method().init(
-          key, student, (teacher._replace(variables=weights),) * case.teachers
+          tiny.init_inputs(
+            student, *(teacher._replace(variables=weights),) * case.teachers, key=key
+          )
         ),
         jax.random.key(0),
         teacher.variables,

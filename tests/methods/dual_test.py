@@ -16,7 +16,8 @@ from kd_jax.files.networks import load_network
 from kd_jax.methods import make
 from kd_jax.methods.dual import side_by_side
 from kd_jax.runs.run import run
-from kd_jax.train import optim, state, step
+from kd_jax.train import state, step
+from kd_jax.types import MethodVariables
 from tests import own_code, tiny
 
 
@@ -39,7 +40,7 @@ def test_the_student_learns_as_it_would_alone(together):
     together.state.params['student'], alone.state.params['student'], rtol=0, atol=1e-12
   )
   chex.assert_trees_all_close(
-    together.state.stats['student'], alone.state.stats['student'], rtol=0, atol=1e-12
+    together.state.state['student'], alone.state.state['student'], rtol=0, atol=1e-12
   )
 
 
@@ -49,11 +50,9 @@ def test_so_does_the_teacher(together):
     ready = tiny.ready(make('nokd'), dtype='float64', preprocess=tiny.augmented)
     net = tiny.network(dtype='float64', blocks=(2, 1))
     beside = tiny.ready(side_by_side(net), dtype='float64', preprocess=tiny.augmented)
-    own = {'params': beside.state.params['method'], 'batch_stats': beside.state.stats['method']}
-    sgd = tiny.recording(
-      optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), make('nokd').trains)
-    )
-    first = state.create(own, make('nokd').init(jax.random.key(0), tiny.known(net), ()), sgd)
+    own = {'params': beside.state.params['method'], 'batch_stats': beside.state.state['method']}
+    sgd = tiny.recording(tiny.rule(tiny.PAPER, make('nokd')))
+    first = state.create(own, MethodVariables(), sgd)
     first = ready.parallel.place(jax.tree.map(np.array, jax.device_get(first)))
     alone_step = step.train_step(net, (), make('nokd'), sgd, tiny.augmented({'weak': 'weak'}))
     alone = tiny.take(ready._replace(step=ready.parallel.train(alone_step, False), state=first))
@@ -61,7 +60,7 @@ def test_so_does_the_teacher(together):
     together.state.params['method'], alone.state.params['student'], rtol=0, atol=1e-12
   )
   chex.assert_trees_all_close(
-    together.state.stats['method'], alone.state.stats['student'], rtol=0, atol=1e-12
+    together.state.state['method'], alone.state.state['student'], rtol=0, atol=1e-12
   )
 
 
@@ -73,7 +72,7 @@ def test_every_leaf_of_both_gets_gradient_and_the_second_call_compiles_nothing(t
 def test_jit_and_pmap_agree(together):
   spread = steps('float64', 'pmap', 4)
   chex.assert_trees_all_close(together.state.params, spread.state.params, rtol=0, atol=1e-8)
-  chex.assert_trees_all_close(together.state.stats, spread.state.stats, rtol=0, atol=1e-8)
+  chex.assert_trees_all_close(together.state.state, spread.state.state, rtol=0, atol=1e-8)
 
 
 # Runs ---------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from kd_jax import methods, models
 from kd_jax.methods import METHODS, RECIPES, plans
-from kd_jax.types import KdJaxError, NetworkSpec, Optimiser
+from kd_jax.types import KdJaxError, NetworkSpec, OptimiserSpec
 
 STUDENT, TEACHER = (
   NetworkSpec(name, 10, (32, 32, 3), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -15,7 +15,7 @@ STUDENT, TEACHER = (
 ROLES = ('teacher', 'baseline', 'student', 'stage')
 
 
-def wanted(method: str = 'kd', **changed) -> plans.Wanted:
+def inputs(method: str = 'kd', **changed) -> plans.PlanInputs:
   common = {
     'recipe': 'written',
     'options': {},
@@ -27,13 +27,13 @@ def wanted(method: str = 'kd', **changed) -> plans.Wanted:
     'epochs': 20,
     'teacher_epochs': 0,
     'batch_size': 128,
-    'optimiser': Optimiser(),
+    'optimiser': OptimiserSpec(),
   }
-  return plans.Wanted(method, **{**common, **changed})
+  return plans.PlanInputs(method=method, **{**common, **changed})
 
 
 def phases(method: str = 'kd', **changed):
-  return plans.make(wanted(method, **changed))
+  return plans.make(inputs(method, **changed))
 
 
 def named(made) -> list[str]:
@@ -50,7 +50,7 @@ class TestNokd:
       (),
     )
     assert (phase.student, phase.epochs, phase.shares) == (STUDENT, 20, {'train': 128})
-    assert phase.start is None and phase.stop is None and phase.optimiser == Optimiser()
+    assert phase.start is None and phase.stop is None and phase.optimiser == OptimiserSpec()
 
   def test_with_a_baseline(self):
     assert named(phases('nokd', baseline=True)) == ['baseline', 'student']
@@ -74,9 +74,8 @@ class TestKd:
   def test_a_baseline_has_the_students_budget(self):
     teacher, baseline, student = phases('kd', baseline=True, teacher_epochs=7)
     assert (baseline.role, baseline.method_name, baseline.teachers) == ('baseline', 'nokd', ())
-    assert (baseline.student, baseline.epochs, baseline.shares, baseline.optimiser) == student[
-      4:5
-    ] + student[6:7] + (student.shares, student.optimiser)
+    for field in ('student', 'epochs', 'shares', 'optimiser'):
+      assert getattr(baseline, field) == getattr(student, field)
     assert teacher.epochs == 7 and student.epochs == 20
 
   def test_a_teacher_trains_as_long_as_the_student_unless_told(self):
@@ -98,7 +97,9 @@ class TestAb:
     assert named((teacher, boundary, student)) == ['teacher', 'boundary', 'student']
     assert (boundary.role, boundary.epochs, student.epochs) == ('stage', 12, 8)
     assert student.start == 'boundary' and boundary.start is None
-    assert boundary.optimiser.drops == () and student.optimiser == Optimiser()
+    assert (
+      boundary.optimiser.schedule_options == {'drops': ()} and student.optimiser == OptimiserSpec()
+    )
     assert not boundary.method.trains(('student', 'head', 'bias')) and student.method.trains(
       ('student', 'head', 'bias')
     )
@@ -110,7 +111,7 @@ class TestAb:
       boundary.student == STUDENT._replace(relu_placement='stem') and student.student == STUDENT
     )
     assert (boundary.teacher_changes, student.teacher_changes) == ({'relu_placement': 'stem'}, {})
-    assert boundary.optimiser == student.optimiser == Optimiser()  # each with its own drops
+    assert boundary.optimiser == student.optimiser == OptimiserSpec()  # each with its own drops
 
   @pytest.mark.parametrize(
     'changed',
@@ -221,7 +222,9 @@ class TestDual:
       student.teachers == (plans.companion_name('side_by_side'),)
       and student.start == 'side_by_side'
     )
-    assert together.optimiser.drops == () and student.optimiser == Optimiser()
+    assert (
+      together.optimiser.schedule_options == {'drops': ()} and student.optimiser == OptimiserSpec()
+    )
 
   def test_the_first_ends_when_the_teacher_leads_and_the_second_when_the_student_meets_it(self):
     together, student = phases('dual', options={'dual': {'lead': 0.25}})

@@ -19,8 +19,16 @@ import pytest
 from kd_jax import methods, models
 from kd_jax.losses import logits
 from kd_jax.methods import METHODS, plans
-from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Source
+from kd_jax.train import parallel, state, step
+from kd_jax.types import (
+  Batch,
+  Block,
+  KdJaxError,
+  MethodVariables,
+  NetworkSpec,
+  OptimiserSpec,
+  Source,
+)
 from tests import tiny
 
 BATCH = 8
@@ -53,10 +61,21 @@ TOLERANCE = {'sfd': 1e-6, 'pkd': 1e-7}
 def phases(
   method: str, recipe: str, *, teachers: tuple[str, ...] = ('teacher',)
 ) -> dict[str, plans.Phase]:
-  wanted = plans.Wanted(
-    method, recipe, {}, STUDENT, TEACHER, 'stage', teachers, False, 20, 0, 128, Optimiser()
+  inputs = plans.PlanInputs(
+    method=method,
+    recipe=recipe,
+    options={},
+    student=STUDENT,
+    teacher=TEACHER,
+    relu_placement='stage',
+    imported=teachers,
+    baseline=False,
+    epochs=20,
+    teacher_epochs=0,
+    batch_size=128,
+    optimiser=OptimiserSpec(),
   )
-  return {phase.name: phase for phase in plans.make(wanted)}
+  return {phase.name: phase for phase in plans.make(inputs)}
 
 
 def first_step(phase, labels: np.ndarray) -> tuple[float, float, float]:
@@ -71,23 +90,20 @@ def first_step(phase, labels: np.ndarray) -> tuple[float, float, float]:
   )
   weights = [tiny.variables(teacher, seed=100 + number) for number in range(len(phase.teachers))]
   method = phase.method
-  own = method.init(
-    jax.random.key(7), tiny.known(student), tuple(tiny.known(teacher, w) for w in weights)
-  )
+  own = method.init(tiny.init_inputs(tiny.info(student), *(tiny.info(teacher, w) for w in weights)))
   own = own._replace(params=tiny.drawn(own.params, seed=200))
-  rule = tiny.recording(
-    optim.sgd(phase.optimiser, optim.learning_rate(phase.optimiser, 10), method.trains)
-  )
+  rule = tiny.recording(tiny.rule(phase.optimiser, method, 10))
   shown = {view: images[view] for view in method.views}
   taken = step.train_step(
     student, (teacher,) * len(weights), method, rule, lambda key, pixels, position: shown
   )
   run = parallel.make('jit', devices=1).train(taken, False)
   first = jax.tree.map(np.array, jax.device_get(state.create(tiny.variables(student), own, rule)))
-  frozen = Frozen(tuple(weights), own.consts, jax.random.key(0))
-  now, metrics = run(
-    first, frozen, (Source(images['weak'], labels),), (np.arange(BATCH),), (np.arange(BATCH),)
+  number = (np.arange(BATCH),)
+  block = Block(
+    sources=(Source(images['weak'], labels),), index=number, example=number, position=number
   )
+  now, metrics = run(first, tiny.frozen(tuple(weights), own.constants, key=0), block)
   gradient = now.opt_state[0]['student']
   lengths = (
     float(np.linalg.norm(np.asarray(gradient[name]['kernel']))) for name in ('stem_conv', 'head')
@@ -126,7 +142,7 @@ class TestPublishedAb:
   def test_the_boundaries_take_ten_epochs_of_their_own_and_keep_the_drops(self):
     made = phases('ab', 'published')
     assert (made['boundary'].epochs, made['student'].epochs) == (10, 20)
-    assert made['boundary'].optimiser == made['student'].optimiser == Optimiser()
+    assert made['boundary'].optimiser == made['student'].optimiser == OptimiserSpec()
 
   def test_relus_are_left_out_in_the_first_phase_alone_and_not_the_stems(self):
     made = phases('ab', 'published')
@@ -143,10 +159,12 @@ class TestPublishedAb:
       )
       for seed in (1, 2)
     )
-    batch = step.Batch(np.zeros((4, 8, 8, 3)), np.array([0, 1, 2, 3], np.int32), np.ones(4))
+    number = np.arange(4, dtype=np.int32)
+    batch = Batch(np.zeros((4, 8, 8, 3)), number, number)
+    inputs = tiny.loss_inputs({'weak': own}, ({'weak': other},), batch)
 
     def value(method):
-      return method.loss({}, {}, {'weak': own}, ({'weak': other},), batch, {}, None, axis=None)[0]
+      return method.loss(MethodVariables(), inputs)[0]
 
     published, official = (
       phases('ab', recipe)['student'].method for recipe in ('published', 'official')
@@ -170,12 +188,11 @@ def test_connectors_begin_as_the_authors_draw_them(method, recipe):
     models.build(STUDENT._replace(name=name, compute_dtype='float32'))
     for name in ('resnet8', 'resnet18')
   )
-  student, teacher = map(tiny.known, networks)
+  student, teacher = map(tiny.info, networks)
   teacher = teacher._replace(variables=tiny.variables(teacher.network))
   made = phases(method, recipe)
-  own = (
-    made.get('boundary', made['student']).method.init(jax.random.key(0), student, (teacher,)).params
-  )
+  method = made.get('boundary', made['student']).method
+  own = method.init(tiny.init_inputs(student, teacher, key=0)).params
   for number, width in enumerate((64, 128, 256), 1):
     kernel = np.asarray(own[f'conv{number}']['kernel'])
     assert (
@@ -226,15 +243,11 @@ class TestPkd:
     first[:, 0, 0, 0] = 3.0
     other = np.roll(first, 1, -1) * 7
     method = phases('pkd', 'written')['student'].method
-    batch = step.Batch(np.zeros((4, 8, 8, 3)), np.zeros(4, np.int32), np.ones(4))
-    terms, _ = method.loss(
-      {},
-      {},
+    number = np.zeros(4, np.int32)
+    inputs = tiny.loss_inputs(
       {'weak': own._replace(features=(first, last))},
       ({'weak': own._replace(features=(other, last))},),
-      batch,
-      {},
-      None,
-      axis=None,
+      Batch(np.zeros((4, 8, 8, 3)), number, number),
     )
+    terms, _ = method.loss(MethodVariables(), inputs)
     np.testing.assert_allclose(terms['patient'], 2 * 500 / 768, rtol=1e-12)

@@ -15,7 +15,7 @@ from tests import tiny
 
 
 def known(name: str):
-  return tiny.known(models.build(NetworkSpec(name, 10, (32, 32, 3))))
+  return tiny.info(models.build(NetworkSpec(name, 10, (32, 32, 3))))
 
 
 def outputs(of, seed: int):
@@ -26,14 +26,16 @@ def outputs(of, seed: int):
 
 
 def value_and_gradient(method, student, teacher):
-  own = method.init(jax.random.key(0), student, (teacher,))
-  seen, taught = outputs(student, 1), outputs(teacher, 2)
-  batch = Batch(jnp.zeros((2, 32, 32, 3)), jnp.zeros(2, jnp.int32), jnp.ones(2))
+  own = method.init(tiny.init_inputs(student, teacher, key=0))
+  number = jnp.zeros(2, jnp.int32)
+  inputs = tiny.loss_inputs(
+    {'weak': outputs(student, 1)},
+    ({'weak': outputs(teacher, 2)},),
+    Batch(jnp.zeros((2, 32, 32, 3)), number, number),
+  )
 
   def loss(params):
-    return method.loss(
-      params, own.stats, {'weak': seen}, ({'weak': taught},), batch, own.consts, None, axis=None
-    )[0]['feature']
+    return method.loss(own._replace(params=params), inputs)[0]['feature']
 
   return jax.value_and_grad(loss)(own.params)
 
@@ -123,7 +125,7 @@ def test_transposed_convolutions_are_trained_where_maps_grow():
 @pytest.mark.parametrize('resize', RESIZES)
 def test_there_are_no_modules_where_nothing_grows(resize):
   student, teacher = known('resnet8'), known('resnet26')
-  assert sfd(resize=resize).init(jax.random.key(0), student, (teacher,)).params == {}
+  assert sfd(resize=resize).init(tiny.init_inputs(student, teacher)).params == {}
   chex.assert_trees_all_equal(
     value_and_gradient(sfd(resize=resize), student, teacher)[0],
     value_and_gradient(sfd(), student, teacher)[0],
@@ -141,4 +143,4 @@ def test_a_map_that_does_not_grow_by_a_whole_number_is_refused():
     )
   )
   with pytest.raises(KdJaxError, match='by a whole number'):
-    sfd(resize='transposed_convolution').init(jax.random.key(0), student, (odd,))
+    sfd(resize='transposed_convolution').init(tiny.init_inputs(student, odd))

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -512,8 +513,8 @@ def test_a_data_set_may_be_its_own_unlabelled_one():
     f'{total - len(parts.unlabelled.index)} images of unlabelled_dataset digits are validated or '
     f'tested on' in said[0]
   )
-  before = prepared._replace(
-    data={k: v for k, v in prepared.data.items() if k != 'unlabelled_excluded'}
+  before = replace(
+    prepared, data={k: v for k, v in prepared.data.items() if k != 'unlabelled_excluded'}
   )
   (teacher, *_, student), (as_before, *_, leaky) = tasks.tasks(prepared), tasks.tasks(before)
   assert teacher.identity == as_before.identity and student.identity != leaky.identity

@@ -13,7 +13,7 @@ from kd_jax import config as configuration
 from kd_jax.files import records
 from kd_jax.methods import plans
 from kd_jax.runs import workdir
-from kd_jax.types import FileError, NetworkSpec, Optimiser
+from kd_jax.types import FileError, NetworkSpec, OptimiserSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,19 +159,19 @@ def test_other_images_are_another_run(tmp_path):
 def phases(method, **options):
   spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
   return plans.make(
-    plans.Wanted(
-      method,
-      'written',
-      {method: options},
-      spec,
-      spec,
-      'block',
-      ('teacher',),
-      True,
-      2,
-      2,
-      8,
-      Optimiser(),
+    plans.PlanInputs(
+      method=method,
+      recipe='written',
+      options={method: options},
+      student=spec,
+      teacher=spec,
+      relu_placement='block',
+      imported=('teacher',),
+      baseline=True,
+      epochs=2,
+      teacher_epochs=2,
+      batch_size=8,
+      optimiser=OptimiserSpec(),
     )
   )
 

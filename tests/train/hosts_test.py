@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.files import records
+from kd_jax.files import networks, records
 from kd_jax.files.networks import load_network, save_network
 from kd_jax.train import hosts
 from kd_jax.types import KdJaxError, NetworkSpec
@@ -54,7 +54,7 @@ class Ended(NamedTuple):
 class Started:
   """Processes of one run."""
 
-  def __init__(self, folder: Path, count: int, *flags: str):
+  def __init__(self, folder: Path, count: int, *flags: str, launcher: str = 'launch.py'):
     with socket.socket() as free:
       free.bind(('localhost', 0))
       port = free.getsockname()[1]
@@ -86,7 +86,7 @@ class Started:
       with open(files[0], 'w') as out, open(files[1], 'w') as err:
         command = [
           sys.executable,
-          str(ROOT / 'launch.py'),
+          str(ROOT / launcher),
           *RUN,
           f'--config.teacher_checkpoint={teacher}',
           f'--workdir={folder}',
@@ -163,6 +163,23 @@ def test_several_processes_end_as_one(tmp_path, alone, count, flags):
   assert first.status == 0 and not first.err and f'Results lie in {tmp_path / "run"}' in first.out
   assert all(other == (0, '', '') for other in others)
   assert_equal_to_rounding(tmp_path / 'run', alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('flags', [(), ('--config.data_placement=host', '--config.parallel=pmap')])
+def test_a_memory_bank_is_the_same_on_two_processes(tmp_path, flags):
+  """Every process sends the numbers of its own examples, and takes in those of all."""
+  banks = []
+  for count in (1, 2):
+    folder, chosen = tmp_path / str(count), ('--config.epochs=1', '--config.method=bank', *flags)
+    first, *_ = Started(folder, count, *chosen, launcher='tests/launch_with_bank.py').ended()
+    assert first.status == 0, first
+    variables = networks.load_network(folder / 'networks' / 'student')[1]
+    banks.append(variables['method']['state'])
+  one, two = banks
+  np.testing.assert_array_equal(one['taken'], two['taken'])
+  assert (one['taken'] == 1).sum() == 80
+  np.testing.assert_allclose(one['bank'], two['bank'], atol=1e-5)
 
 
 @pytest.mark.slow

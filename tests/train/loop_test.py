@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import chex
 import jax
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from kd_jax.files.checkpoints import Checkpoints
+from kd_jax.methods import nokd
 from kd_jax.train import loop
-from kd_jax.types import Frozen, KdJaxError, NetworkSpec, Optimiser, Phase, TrainState
+from kd_jax.types import Block, Frozen, KdJaxError, Network, NetworkSpec, Phase, Trainee, TrainState
 from tests import tiny
 
 PER_EPOCH, EPOCHS = 4, 3
@@ -26,11 +28,11 @@ def quick():
 
 
 @jax.jit
-def step(state: TrainState, frozen: Frozen, sources, index, position):
+def step(state: TrainState, frozen: Frozen, block: Block):
   """Random steps, drawn as the real step draws: from the phase's key and the counter."""
   noise = jax.random.normal(jax.random.fold_in(frozen.key, state.step), (3,))
-  w = state.params['student']['w'] * 0.9 + 0.1 * noise + sources
-  stats = {'student': {'seen': state.stats['student']['seen'] + w}, 'method': {}}
+  w = state.params['student']['w'] * 0.9 + 0.1 * noise + block.sources
+  changed = {'student': {'sum': state.state['student']['sum'] + w}, 'method': {}}
   loss = jnp.square(w).sum()
   metrics = {
     'loss': (loss, 1.0),
@@ -38,32 +40,40 @@ def step(state: TrainState, frozen: Frozen, sources, index, position):
     'accuracy': (jnp.float32(1), jnp.float32(4)),
   }
   params = {'student': {'w': w}, 'method': {}}
-  return TrainState(
-    state.step + 1, params, stats, {'momentum': state.opt_state['momentum'] * 0.5 + w}
-  ), metrics
+  opt_state = {'momentum': state.opt_state['momentum'] * 0.5 + w}
+  return TrainState(step=state.step + 1, params=params, state=changed, opt_state=opt_state), metrics
 
 
 def first() -> TrainState:
   zero = jnp.zeros(3)
   return TrainState(
-    jnp.zeros((), jnp.int32),
-    {'student': {'w': zero}, 'method': {}},
-    {'student': {'seen': zero}, 'method': {}},
-    {'momentum': zero},
+    step=jnp.zeros((), jnp.int32),
+    params={'student': {'w': zero}, 'method': {}},
+    state={'student': {'sum': zero}, 'method': {}},
+    opt_state={'momentum': zero},
   )
 
 
 def phase(epochs: int = EPOCHS, stop=None) -> Phase:
   return Phase(
-    'made up', 'student', 'none', None, SPEC, (), epochs, Optimiser(), {'train': 8}, stop=stop
+    name='made up',
+    role='student',
+    method_name='none',
+    method=nokd(),
+    student=SPEC,
+    teachers=(),
+    epochs=epochs,
+    optimiser=tiny.PAPER,
+    shares={'train': 8},
+    stop=stop,
   )
 
 
 USUAL = phase()
 
 
-class Watcher:
-  """Remembers what it is told, and interrupts after a number of calls."""
+class Monitor:
+  """Remembers what it is given, and interrupts after a number of calls."""
 
   def __init__(self, interrupt_after: int | None = None):
     self.started, self.steps, self.epochs, self.asked, self.after = [], [], [], 0, interrupt_after
@@ -86,26 +96,30 @@ def work(*, step=step, fed=None) -> loop.Work:
   def feed(at, count):
     if fed is not None:
       fed.append(at)
-    return jnp.float32(0.01 * at), ()
+    return at_step(at)
 
   def together(states, *rest):
     return tuple(zip(*(step(state, *rest) for state in states), strict=True))
 
   return loop.Work(
-    together,
-    feed,
-    1,
-    (),
-    'validation_accuracy',
-    lambda tree: jax.tree.map(jnp.array, tree),
-    PER_EPOCH,
-    8,
+    step=together,
+    feed=feed,
+    steps_per_call=1,
+    selected_by='validation_accuracy',
+    place=lambda tree: jax.tree.map(jnp.array, tree),
+    steps_per_epoch=PER_EPOCH,
+    images_per_step=8,
   )
 
 
-def member(
-  accuracies=None, *, start: TrainState | None = None, watcher=None, phase=USUAL
-) -> loop.Member:
+def at_step(at: int) -> Block:
+  """What a step is sent: a number in the place of images."""
+  return Block(sources=jnp.float32(0.01 * at), index=(), example=(), position=())
+
+
+def trainee(
+  accuracies=None, *, start: TrainState | None = None, monitor=None, phase=USUAL
+) -> Trainee:
   """Validation accuracies come from a list, or from the weights."""
   asked = iter(accuracies or ())
 
@@ -117,17 +131,24 @@ def member(
       'teacher_validation_accuracy': 0.5,
     }
 
-  return loop.Member(
-    phase, start or first(), validate, lambda at: 0.1 / (1 + at), watcher or Watcher()
+  return Trainee(
+    phase=phase,
+    network=Network(SPEC, None, ()),
+    optimiser=None,
+    schedule=lambda at: 0.1 / (1 + at),
+    first=start or first(),
+    constants={},
+    validate=validate,
+    monitor=monitor or Monitor(),
   )
 
 
 def run_all(
-  folder, members, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0
+  folder, trainees, made: loop.Work | None = None, *, log_every: int = 2, key: int = 0
 ) -> list[loop.Finished]:
   with Checkpoints(folder) as checkpoints:
     return loop.run(
-      members, Frozen((), {}, jax.random.key(key)), made or work(), checkpoints, log_every=log_every
+      trainees, tiny.frozen(key=key), made or work(), checkpoints, log_every=log_every
     )
 
 
@@ -137,12 +158,12 @@ def run(
   *,
   step=step,
   fed=None,
-  watcher=None,
+  monitor=None,
   log_every: int = 2,
   phase=USUAL,
   key: int = 0,
 ) -> loop.Finished:
-  one = member(accuracies, watcher=watcher, phase=phase)
+  one = trainee(accuracies, monitor=monitor, phase=phase)
   (finished,) = run_all(folder, [one], work(step=step, fed=fed), log_every=log_every, key=key)
   return finished
 
@@ -165,11 +186,11 @@ class TestSelection:
 
   @staticmethod
   def after(steps: int):
-    current, frozen = first(), Frozen((), {}, jax.random.key(0))
+    current, frozen = first(), tiny.frozen(key=0)
     for at in range(steps):
-      current, _ = step(current, frozen, jnp.float32(0.01 * at), (), ())
+      current, _ = step(current, frozen, at_step(at))
     return jax.device_get(
-      {'params': current.params['student'], 'batch_stats': current.stats['student']}
+      {'params': current.params['student'], 'batch_stats': current.state['student']}
     )
 
   def test_the_last_is_kept_beside_it(self, tmp_path):
@@ -180,36 +201,36 @@ class TestSelection:
 
 class TestRecords:
   def test_a_row_an_epoch(self, tmp_path):
-    watcher = Watcher()
-    finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher)
+    monitor = Monitor()
+    finished = run(tmp_path, [0.1, 0.5, 0.3], monitor=monitor)
     row = finished.history[0]
     assert row['epoch'] == 1 and row['train_accuracy'] == 0.25 and row['validation_accuracy'] == 0.1
     assert row['learning_rate'] == pytest.approx(0.1 / PER_EPOCH)  # of the epoch's last step
     assert row['train_loss'] == row['terms']['square'] > 0 and row['images_per_second'] > 0
-    assert watcher.started == [('made up', 0)] and [len(history) for history in watcher.epochs] == [
+    assert monitor.started == [('made up', 0)] and [len(history) for history in monitor.epochs] == [
       1,
       2,
       3,
     ]
-    assert watcher.epochs[-1] == finished.history and finished.seconds > 0
+    assert monitor.epochs[-1] == finished.history and finished.seconds > 0
 
   def test_without_labels_there_is_no_training_accuracy(self, tmp_path):
     def unlabelled(*given):
       state, metrics = step(*given)
       return state, metrics | {'accuracy': (jnp.float32(0), jnp.float32(0))}
 
-    means, watcher = [], Watcher()
-    watcher.step = lambda at, found, images: means.append(found)
-    finished = run(tmp_path, [0.1, 0.5, 0.3], watcher=watcher, step=unlabelled)
+    means, monitor = [], Monitor()
+    monitor.step = lambda at, found, images: means.append(found)
+    finished = run(tmp_path, [0.1, 0.5, 0.3], monitor=monitor, step=unlabelled)
     assert [row['train_accuracy'] for row in finished.history] == [
       None
     ] * EPOCHS and finished.history[0]['train_loss'] > 0
     assert means and not any('accuracy' in found for found in means)
 
   def test_each_epoch_has_means_of_its_own(self, tmp_path):
-    losses, current, frozen = [], first(), Frozen((), {}, jax.random.key(0))
+    losses, current, frozen = [], first(), tiny.frozen(key=0)
     for at in range(EPOCHS * PER_EPOCH):
-      current, metrics = step(current, frozen, jnp.float32(0.01 * at), (), ())
+      current, metrics = step(current, frozen, at_step(at))
       losses.append(float(metrics['loss'][0]))
     finished = run(tmp_path)
     assert [row['train_loss'] for row in finished.history] == pytest.approx(
@@ -222,10 +243,10 @@ class TestRecords:
     chex.assert_trees_all_equal(often.last, seldom.last)
 
   def test_images_are_counted_once(self, tmp_path):
-    watcher = Watcher()
-    run(tmp_path, watcher=watcher, log_every=3)
-    assert sum(images for _, images, _ in watcher.steps) == EPOCHS * PER_EPOCH * 8
-    assert watcher.steps[-1][0] == EPOCHS * PER_EPOCH
+    monitor = Monitor()
+    run(tmp_path, monitor=monitor, log_every=3)
+    assert sum(images for _, images, _ in monitor.steps) == EPOCHS * PER_EPOCH * 8
+    assert monitor.steps[-1][0] == EPOCHS * PER_EPOCH
 
 
 class TestStop:
@@ -256,10 +277,10 @@ class TestInterruption:
     """Stopped after each step of the run in turn, in the middle of an epoch and at its end."""
     undisturbed = run(tmp_path / 'undisturbed')
     with pytest.raises(loop.Interrupted):
-      run(tmp_path / 'stopped', watcher=Watcher(after))
-    fed, watcher = [], Watcher()
-    resumed = run(tmp_path / 'stopped', fed=fed, watcher=watcher)
-    assert fed == list(range(after, EPOCHS * PER_EPOCH)) and watcher.started == [('made up', after)]
+      run(tmp_path / 'stopped', monitor=Monitor(after))
+    fed, monitor = [], Monitor()
+    resumed = run(tmp_path / 'stopped', fed=fed, monitor=monitor)
+    assert fed == list(range(after, EPOCHS * PER_EPOCH)) and monitor.started == [('made up', after)]
     chex.assert_trees_all_equal((resumed.best, resumed.last), (undisturbed.best, undisturbed.last))
     assert (
       untimed(resumed.history) == untimed(undisturbed.history)
@@ -270,11 +291,11 @@ class TestInterruption:
     undisturbed = run(tmp_path / 'undisturbed')
     for _ in range(EPOCHS * PER_EPOCH - 1):
       with pytest.raises(loop.Interrupted):
-        run(tmp_path / 'stopped', watcher=Watcher(1))
+        run(tmp_path / 'stopped', monitor=Monitor(1))
     chex.assert_trees_all_equal(run(tmp_path / 'stopped').last, undisturbed.last)
 
   def test_a_request_at_the_very_end_comes_too_late(self, tmp_path):
-    finished = run(tmp_path, watcher=Watcher(EPOCHS * PER_EPOCH))
+    finished = run(tmp_path, monitor=Monitor(EPOCHS * PER_EPOCH))
     assert len(finished.history) == EPOCHS
 
   def test_a_finished_phase_is_read_back(self, tmp_path):
@@ -289,20 +310,20 @@ class TestInterruption:
     assert not np.array_equal(one.last['params']['w'], other.last['params']['w'])
 
 
-class TestCompany:
+class TestSeveral:
   """Several students in one loop."""
 
   @staticmethod
-  def members(watchers=(None, None)):
+  def trainees(monitors=(None, None)):
     other = first()._replace(params={'student': {'w': jnp.ones(3)}, 'method': {}})
     return [
-      member([0.1, 0.5, 0.3], watcher=watchers[0]),
-      member([0.3, 0.2, 0.1], start=other, watcher=watchers[1]),
+      trainee([0.1, 0.5, 0.3], monitor=monitors[0]),
+      trainee([0.3, 0.2, 0.1], start=other, monitor=monitors[1]),
     ]
 
   def test_each_ends_where_it_ends_alone(self, tmp_path):
-    together = run_all(tmp_path / 'together', self.members())
-    for number, one in enumerate(self.members()):
+    together = run_all(tmp_path / 'together', self.trainees())
+    for number, one in enumerate(self.trainees()):
       (alone,) = run_all(tmp_path / str(number), [one])
       chex.assert_trees_all_equal(
         (together[number].best, together[number].last), (alone.best, alone.last)
@@ -314,13 +335,13 @@ class TestCompany:
     assert [finished.best_epoch for finished in together] == [2, 1]
 
   def test_each_has_its_share_of_the_time(self, tmp_path):
-    one, other = run_all(tmp_path, self.members())
+    one, other = run_all(tmp_path, self.trainees())
     assert one.seconds == other.seconds >= one.history[-1]['seconds'] > 0
 
   def test_what_is_shown_counts_the_images_of_all(self, tmp_path):
-    watchers = Watcher(), Watcher()
-    run_all(tmp_path, self.members(watchers))
-    assert [sum(images for _, images, _ in watcher.steps) for watcher in watchers] == [
+    monitors = Monitor(), Monitor()
+    run_all(tmp_path, self.trainees(monitors))
+    assert [sum(images for _, images, _ in monitor.steps) for monitor in monitors] == [
       2 * 8 * EPOCHS * PER_EPOCH
     ] * 2
 
@@ -328,19 +349,19 @@ class TestCompany:
   def test_going_on_after_an_interruption(self, tmp_path, after):
     undisturbed = run_all(
       tmp_path / 'undisturbed',
-      [member(), member(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))],
+      [trainee(), trainee(start=first()._replace(opt_state={'momentum': jnp.ones(3)}))],
     )
     stopped = [
-      member(watcher=Watcher(after)),
-      member(start=first()._replace(opt_state={'momentum': jnp.ones(3)})),
+      trainee(monitor=Monitor(after)),
+      trainee(start=first()._replace(opt_state={'momentum': jnp.ones(3)})),
     ]
     with pytest.raises(loop.Interrupted):
       run_all(tmp_path / 'stopped', stopped)
-    watchers = Watcher(), Watcher()
+    monitors = Monitor(), Monitor()
     resumed = run_all(
-      tmp_path / 'stopped', [m._replace(watcher=w) for m, w in zip(stopped, watchers, strict=True)]
+      tmp_path / 'stopped', [replace(m, monitor=w) for m, w in zip(stopped, monitors, strict=True)]
     )
-    assert [w.started for w in watchers] == [[('made up', after)]] * 2
+    assert [w.started for w in monitors] == [[('made up', after)]] * 2
     for one, other in zip(resumed, undisturbed, strict=True):
       chex.assert_trees_all_equal((one.best, one.last), (other.best, other.last))
       assert untimed(one.history) == untimed(other.history)
@@ -351,19 +372,19 @@ def test_several_steps_in_a_call(tmp_path, per_call):
   """Of an epoch's last call there may be fewer; the metrics of a call are sums."""
   asked = []
 
-  def steps(states, frozen, sources, index, position):
+  def steps(states, frozen, blocks):
     (state,), measured = states, []
-    for source in sources:
-      state, metrics = step(state, frozen, source, index, position)
+    for block in blocks:
+      state, metrics = step(state, frozen, block)
       measured.append(metrics)
     return (state,), (jax.tree.map(lambda *each: sum(each), *measured),)
 
   def feed(at, count):
     asked.append((at, count))
-    return [jnp.float32(0.01 * (at + number)) for number in range(count)], ()
+    return [at_step(at + number) for number in range(count)]
 
-  made = work()._replace(step=steps, feed=feed, steps_per_call=per_call)
-  (finished,) = run_all(tmp_path / 'several', [member()], made)
+  made = replace(work(), step=steps, feed=feed, steps_per_call=per_call)
+  (finished,) = run_all(tmp_path / 'several', [trainee()], made)
   alone = run(tmp_path / 'alone')
   chex.assert_trees_all_equal((finished.best, finished.last), (alone.best, alone.last))
   for ours, theirs in zip(untimed(finished.history), untimed(alone.history), strict=True):
@@ -377,8 +398,8 @@ def test_several_steps_in_a_call(tmp_path, per_call):
 
 class TestDivergence:
   def at(self, bad: int):
-    def diverging(state, frozen, sources, index, position):
-      after, metrics = step(state, frozen, sources, index, position)
+    def diverging(state, frozen, block):
+      after, metrics = step(state, frozen, block)
       loss = jnp.where(state.step == bad, jnp.nan, metrics['loss'][0])
       return after, metrics | {'loss': (loss, 1.0), 'term/square': (loss, 1.0)}
 
@@ -392,9 +413,9 @@ class TestDivergence:
     """The epoch before it is whole; what diverged is not saved."""
     with pytest.raises(KdJaxError):
       run(tmp_path, step=self.at(5))
-    watcher = Watcher()
-    finished = run(tmp_path, watcher=watcher)
-    assert watcher.started == [('made up', PER_EPOCH)]
+    monitor = Monitor()
+    finished = run(tmp_path, monitor=monitor)
+    assert monitor.started == [('made up', PER_EPOCH)]
     chex.assert_tree_all_finite(finished.last)
     assert all(math.isfinite(row['train_loss']) for row in finished.history)
 
@@ -404,7 +425,7 @@ def test_the_first_state_is_copied_before_its_buffers_are_given_up(tmp_path):
   donating = jax.jit(step.__wrapped__, donate_argnums=0)
   start = first()
   kept = jax.device_get(start)
-  (finished,) = run_all(tmp_path, [member(start=start)], work(step=donating))
+  (finished,) = run_all(tmp_path, [trainee(start=start)], work(step=donating))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(start))
   chex.assert_trees_all_equal(jax.device_get(start), kept)
   assert not np.array_equal(finished.last['params']['w'], kept.params['student']['w'])

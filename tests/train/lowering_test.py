@@ -14,8 +14,8 @@ import pytest
 
 from kd_jax import models
 from kd_jax.data import pipeline
-from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Frozen, NetworkSpec, Optimiser, Source
+from kd_jax.train import parallel, state, step
+from kd_jax.types import Block, Frozen, NetworkSpec, Source
 from tests import tiny
 
 PLATFORMS = ('cuda', 'tpu')
@@ -38,7 +38,7 @@ def network(name: str, dtype: str, placement: str = 'block'):
 
 @functools.cache
 def known(name: str, dtype: str, placement: str):
-  return tiny.known(network(name, dtype, placement))
+  return tiny.info(network(name, dtype, placement))
 
 
 def train_step(case: tiny.Case, dtype: str):
@@ -53,14 +53,16 @@ def train_step(case: tiny.Case, dtype: str):
   weights = (models.shapes(teacher),) * case.teachers
   own = jax.eval_shape(
     lambda key, weights: method.init(
-      key,
-      known('resnet8', dtype, case.placement),
-      tuple(known('resnet26', dtype, case.placement)._replace(variables=w) for w in weights),
+      tiny.init_inputs(
+        known('resnet8', dtype, case.placement),
+        *(known('resnet26', dtype, case.placement)._replace(variables=w) for w in weights),
+        key=key,
+      )
     ),
     jax.random.key(0),
     weights,
   )
-  sgd = optim.sgd(Optimiser(), optim.learning_rate(Optimiser(), 1000), method.trains)
+  sgd = tiny.rule(tiny.PAPER, method, 1000)
   first = jax.eval_shape(
     lambda variables, own: state.create(variables, own, sgd), models.shapes(student), own
   )
@@ -70,8 +72,16 @@ def train_step(case: tiny.Case, dtype: str):
   made = step.train_step(
     student, (teacher,) * case.teachers, method, sgd, pipeline.preprocess(views)
   )
-  frozen = Frozen(weights, own.consts, jax.eval_shape(lambda: jax.random.key(0)))
-  return parallel.make('jit', devices=1).train(made, False), (first, frozen, SOURCES, INDEX, INDEX)
+  count = jax.ShapeDtypeStruct((), jnp.int32)
+  frozen = Frozen(
+    teachers=weights,
+    constants=own.constants,
+    key=jax.eval_shape(lambda: jax.random.key(0)),
+    epoch_steps=count,
+    phase_steps=count,
+  )
+  block = Block(sources=SOURCES, index=INDEX, example=INDEX, position=INDEX)
+  return parallel.make('jit', devices=1).train(made, False), (first, frozen, block)
 
 
 def lowered(compiled, arguments) -> str:
@@ -95,7 +105,7 @@ def test_training_step_in_bfloat16(name):
   ]
   assert convolutions and not any('xf32>' in line for line in convolutions)
   after, _ = jax.eval_shape(compiled, *arguments)
-  assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.stats))} == {
+  assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.state))} == {
     np.dtype(np.float32)
   }
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, Source
+from kd_jax.types import Block, KdJaxError, Source
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 KD, CONNECTED, RELATIONAL = (tiny.Case(name, 'written', 1) for name in ('kd', 'ab', 'rkd'))
 
-GENTLE = tiny.PAPER._replace(learning_rate=0.01)
+GENTLE = tiny.sgd(learning_rate=0.01)
 
 
 def usual(case: tiny.Case) -> bool:
@@ -129,7 +129,7 @@ def test_eight_devices_under_pmap_train_as_one_under_jit(case):
     tiny.trained(case, kind, devices, 'float64') for kind, devices in (('jit', 1), ('pmap', 8))
   )
   assert (
-    largest_difference((eight.state.params, eight.state.stats), (one.state.params, one.state.stats))
+    largest_difference((eight.state.params, eight.state.state), (one.state.params, one.state.state))
     <= 1e-8
   )
   assert largest_difference(eight.state.opt_state, one.state.opt_state) <= 1e-8
@@ -144,7 +144,7 @@ def test_crops_and_flips_do_not_depend_on_the_devices(kind, devices):
     tiny.trained(KD, *spread, 'float64', tiny.augmented) for spread in (('jit', 1), (kind, devices))
   )
   assert (
-    largest_difference((other.state.params, other.state.stats), (one.state.params, one.state.stats))
+    largest_difference((other.state.params, other.state.state), (one.state.params, one.state.state))
     <= 1e-8
   )
   plain = tiny.trained(KD, 'jit', 1, 'float64')
@@ -156,12 +156,12 @@ def test_float32_is_float64_but_for_rounding(case):
   exact, rounded = tiny.trained(case, 'jit', 1, 'float64'), tiny.trained(case, 'pmap', 8, 'float32')
   assert (
     largest_difference(
-      (rounded.state.params, rounded.state.stats), (exact.state.params, exact.state.stats)
+      (rounded.state.params, rounded.state.state), (exact.state.params, exact.state.state)
     )
     <= 1e-5
   )
   chex.assert_tree_all_finite(rounded.state.params)
-  assert {leaf.dtype for leaf in jax.tree.leaves((rounded.state.params, rounded.state.stats))} == {
+  assert {leaf.dtype for leaf in jax.tree.leaves((rounded.state.params, rounded.state.state))} == {
     np.dtype(np.float32)
   }
 
@@ -188,7 +188,7 @@ def test_eight_devices_agree_with_one_in_float32(case):
   if case.name != 'rkd':
     assert (
       largest_difference(
-        (eight.state.params, eight.state.stats), (one.state.params, one.state.stats)
+        (eight.state.params, eight.state.state), (one.state.params, one.state.state)
       )
       <= 1e-5
     )
@@ -211,12 +211,11 @@ def test_several_steps_in_a_call_are_the_steps_one_by_one(case, kind, devices):
       for number in range(tiny.STEPS)
     ]
     index = ready.parallel.split_steps((np.stack(chosen),))
-    state, metrics = jax.device_get(
-      ready.step(ready.state, ready.frozen, ready.sources, index, ready.position)
-    )
+    block = ready.block(0)._replace(index=index, example=index)
+    state, metrics = jax.device_get(ready.step(ready.state, ready.frozen, block))
   assert (
     largest_difference(
-      (state.params, state.stats), (one_by_one.state.params, one_by_one.state.stats)
+      (state.params, state.state), (one_by_one.state.params, one_by_one.state.state)
     )
     <= 1e-8
   )
@@ -267,25 +266,25 @@ class TestWiring:
   def test_streamed_sources_are_shared_out_as_an_index_would_be(self, kind):
     spread = parallel.make(kind)
 
-    def step(state, frozen, sources, index, position):
-      pixels = sources[0].image if index[0] is None else sources[0].image[index[0]]
-      total = (pixels.astype(np.float32).reshape(-1) * position[0]).sum()
+    def step(state, frozen, block):
+      (source,), (index,), (position,) = block.sources, block.index, block.position
+      pixels = source.image if index is None else source.image[index]
+      total = (pixels.astype(np.float32).reshape(-1) * position).sum()
       return state + frozen, total if spread.axis is None else jax.lax.psum(total, spread.axis)
 
     images = np.arange(16, dtype=np.uint8).reshape(16, 1, 1, 1)
     chosen = np.arange(15, -1, -1, dtype=np.int32)
     place = spread.split((np.arange(16, dtype=np.float32),))
     whole, picked = Source(images, None), Source(images[chosen], None)
-    resident = spread.train(step, False)(
-      spread.place(np.ones(())),
-      spread.place(np.ones(())),
-      spread.place((whole,)),
-      spread.split((chosen,)),
-      place,
-    )
-    streamed = spread.train(step, True)(
-      spread.place(np.ones(())), spread.place(np.ones(())), spread.split((picked,)), (None,), place
-    )
+    index = spread.split((chosen,))
+
+    def taken(streamed, sources, index):
+      block = Block(sources=sources, index=index, example=place, position=place)
+      one = spread.place(np.ones(()))
+      return spread.train(step, streamed)(one + 0, one, block)
+
+    resident = taken(False, spread.place((whole,)), index)
+    streamed = taken(True, spread.split((picked,)), (None,))
     assert resident == streamed == (2, (chosen * np.arange(16)).sum())
 
   def test_the_state_is_given_up_and_nothing_else(self, kind):
@@ -294,8 +293,9 @@ class TestWiring:
     state, frozen = spread.place(start.copy()), spread.place(start.copy())
     sources = spread.place((np.ones(4, np.float32),))
     index = spread.split((np.arange(8, dtype=np.int32),))
-    after, _ = spread.train(lambda s, f, x, i, p: (s + f + x[0], 0.0), False)(
-      state, frozen, sources, index, index
+    block = Block(sources=sources, index=index, example=index, position=index)
+    after, _ = spread.train(lambda s, f, b: (s + f + b.sources[0], 0.0), False)(
+      state, frozen, block
     )
     assert state.is_deleted() and not frozen.is_deleted() and not sources[0].is_deleted()
     np.testing.assert_array_equal(after, start * 3)

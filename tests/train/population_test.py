@@ -8,12 +8,35 @@ import numpy as np
 import pytest
 
 from kd_jax import methods
-from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import Frozen, KdJaxError
+from kd_jax.train import parallel, state, step
+from kd_jax.types import KdJaxError, Phase, Trainee
 from tests import tiny
 
 # with modules and without, with constants and without
 NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd')
+
+
+def trainee(network, method, *, optimiser=None, first=None, constants=None) -> Trainee:
+  """A student under a method; of its phase a step reads the method alone."""
+  phase = Phase(
+    name='student',
+    role='student',
+    method_name='any',
+    method=method,
+    student=network.spec,
+    teachers=('teacher',),
+    epochs=1,
+    optimiser=tiny.PAPER,
+    shares={'train': tiny.BATCH},
+  )
+  return Trainee(
+    phase=phase,
+    network=network,
+    optimiser=optimiser,
+    schedule=lambda step: 0.1,
+    first=first,
+    constants=constants,
+  )
 
 
 def together(names: tuple[str, ...], *, kind: str, devices: int):
@@ -21,34 +44,30 @@ def together(names: tuple[str, ...], *, kind: str, devices: int):
   student, teacher = tiny.network(), tiny.network(blocks=(2, 1))
   weights = (tiny.variables(teacher, seed=100),)
   spread = parallel.make(kind, devices=devices)
-  learners, states, consts = [], [], []
+  trainees = []
   for name in names:
     method = methods.make(name)
-    own = method.init(jax.random.key(7), tiny.known(student), (tiny.known(teacher, weights[0]),))
+    own = method.init(tiny.init_inputs(tiny.info(student), tiny.info(teacher, weights[0])))
     own = own._replace(params=tiny.drawn(own.params, seed=200))
-    rule = tiny.recording(
-      optim.sgd(tiny.PAPER, optim.learning_rate(tiny.PAPER, tiny.STEPS), method.trains)
-    )
-    learners.append(step.Learner(student, method, rule))
-    states.append(
-      jax.tree.map(np.array, jax.device_get(state.create(tiny.variables(student), own, rule)))
-    )
-    consts.append(own.consts)
+    rule = tiny.recording(tiny.rule(tiny.PAPER, method))
+    first = state.create(tiny.variables(student), own, rule)
+    first = jax.tree.map(np.array, jax.device_get(first))
+    trainees.append(trainee(student, method, optimiser=rule, first=first, constants=own.constants))
   made = step.population_step(
-    tuple(learners), (teacher,), tiny.augmented({'weak': 'weak'}), axis=spread.axis
+    trainees, (teacher,), tiny.augmented({'weak': 'weak'}), axis=spread.axis
   )
   compiled = spread.train(made, False)
   ready = tiny.Ready(
     compiled,
-    spread.place(tuple(states)),
-    spread.place(Frozen(weights, tuple(consts), jax.random.key(3))),
+    spread.place(tuple(each.first for each in trainees)),
+    spread.place(tiny.frozen(weights, tuple(each.constants for each in trainees))),
     spread.place((tiny.source(),)),
     spread.split((np.arange(tiny.BATCH, dtype=np.int32),)),
     spread,
   )
   now, measured = ready.state, []
   for number in range(tiny.STEPS):
-    now, metrics = compiled(now, ready.frozen, ready.sources, ready.index(number), ready.position)
+    now, metrics = compiled(now, ready.frozen, ready.block(number))
     measured.append(jax.device_get(metrics))
   return jax.device_get(now), measured
 
@@ -62,7 +81,7 @@ def test_each_student_is_the_one_it_would_be_alone(kind, devices, names):
   for number, name in enumerate(names):
     alone = tiny.trained(tiny.Case(name, 'written', 1), kind, devices, 'float32', tiny.augmented)
     chex.assert_trees_all_close(states[number].params, alone.state.params, atol=1e-5, rtol=1e-5)
-    chex.assert_trees_all_close(states[number].stats, alone.state.stats, atol=1e-5, rtol=1e-5)
+    chex.assert_trees_all_close(states[number].state, alone.state.state, atol=1e-5, rtol=1e-5)
     for ours, theirs in zip(measured, alone.metrics, strict=True):
       chex.assert_trees_all_close(ours[number], theirs, rtol=1e-4)
 
@@ -79,8 +98,6 @@ def test_they_do_differ():
 )
 def test_those_that_see_other_views_or_other_statistics_are_refused(first, second, recipe):
   net = tiny.network()
-  learners = tuple(
-    step.Learner(net, methods.make(name, recipe=recipe), None) for name in (first, second)
-  )
+  trainees = [trainee(net, methods.make(name, recipe=recipe)) for name in (first, second)]
   with pytest.raises(KdJaxError, match='the same views and the same statistics'):
-    step.population_step(learners, (net,), tiny.rolled)
+    step.population_step(trainees, (net,), tiny.rolled)

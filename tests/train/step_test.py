@@ -4,6 +4,7 @@ parallel_test.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import chex
@@ -16,16 +17,16 @@ import pytest
 
 from kd_jax import methods
 from kd_jax.data import pipeline
-from kd_jax.methods.base import cross_entropy
+from kd_jax.methods.base import cross_entropy, no_modules
 from kd_jax.models.layers import BatchNorm
-from kd_jax.train import optim, parallel, state, step
+from kd_jax.train import parallel, state, step
 from kd_jax.types import (
-  Frozen,
+  Block,
+  LogitsOnly,
   Method,
-  MethodState,
+  MethodVariables,
   Network,
   NetworkSpec,
-  Optimiser,
   Outputs,
   Source,
 )
@@ -91,32 +92,35 @@ def setup(
   policies=VIEWS,
   streamed=False,
 ):
-  """(compiled step, state, frozen, sources, position, parallel)."""
+  """(compiled step, state, frozen, a function of the images chosen that gives their block)."""
   sources = sources or (source(40),)
   spread = parallel.make(kind, devices=devices)
-  sgd = optim.sgd(spec, optim.learning_rate(spec, 5), method.trains)
+  sgd = tiny.rule(spec, method)
   made = step.train_step(
     toy(), (toy(),) * teachers, method, sgd, pipeline.preprocess(policies), axis=spread.axis
   )
   first = spread.place(
-    jax.tree.map(np.array, jax.device_get(state.create(weights(), MethodState({}, {}, {}), sgd)))
+    jax.tree.map(np.array, jax.device_get(state.create(weights(), MethodVariables(), sgd)))
   )
-  frozen = spread.place(
-    Frozen(tuple(weights(10 + n) for n in range(teachers)), {}, jax.random.key(3))
-  )
-  placed = sources if streamed else spread.place(sources)
-  return (
-    spread.train(made, streamed),
-    first,
-    frozen,
-    placed,
-    spread.split(pipeline.positions(shares)),
-    spread,
-  )
+  frozen = spread.place(tiny.frozen(tuple(weights(10 + n) for n in range(teachers))))
+  placed, position = spread.place(sources), spread.split(pipeline.positions(shares))
+
+  def block(*chosen) -> Block:
+    chosen = tuple(np.asarray(c, np.int32) for c in chosen)
+    example = spread.split(chosen)
+    if not streamed:
+      return Block(sources=placed, index=example, example=example, position=position)
+    taken = tuple(Source(s.image[c], s.label[c]) for s, c in zip(sources, chosen, strict=True))
+    none = (None,) * len(chosen)
+    return Block(sources=spread.split(taken), index=none, example=example, position=position)
+
+  return spread.train(made, streamed), first, frozen, block
 
 
-def index(spread, *chosen):
-  return spread.split(tuple(np.asarray(c, np.int32) for c in chosen))
+def chosen_block(stored: Source, chosen) -> Block:
+  """The block of these images of a source, on one device."""
+  index, position = (np.asarray(chosen, np.int32),), (np.arange(len(chosen), dtype=np.int32),)
+  return Block(sources=(stored,), index=index, example=index, position=position)
 
 
 FIRST = np.arange(BATCH)
@@ -130,9 +134,9 @@ def quick(float64):
 
 class TestByHand:
   def one_step(self):
-    spec = Optimiser(learning_rate=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
-    compiled, first, frozen, sources, position, spread = setup(methods.make('nokd'), spec=spec)
-    return compiled(first, frozen, sources, index(spread, FIRST), position)
+    spec = tiny.sgd(learning_rate=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
+    compiled, first, frozen, block = setup(methods.make('nokd'), spec=spec)
+    return compiled(first, frozen, block(FIRST))
 
   def test_the_gradient_of_the_classifier(self):
     """∂CE/∂b = mean(softmax(z) − onehot); ∂CE/∂W = xᵀ of that."""
@@ -162,28 +166,26 @@ class TestByHand:
     assert after.step == 1
     x = source(40).image[:BATCH] / 255
     expected = 0.9 * weights()['batch_stats']['norm']['mean'] + 0.1 * x.mean((0, 1, 2))
-    np.testing.assert_allclose(after.stats['student']['norm']['mean'], expected, rtol=1e-6)
+    np.testing.assert_allclose(after.state['student']['norm']['mean'], expected, rtol=1e-6)
 
   def test_images_without_a_label_are_neither_right_nor_counted(self):
     stored = source(40)
     label = np.where(np.arange(40) % 4 == 0, -1, stored.label).astype(np.int32)
-    compiled, first, frozen, sources, position, spread = setup(
+    compiled, first, frozen, block = setup(
       methods.make('nokd'), sources=(stored._replace(label=label),)
     )
-    _, metrics = compiled(first, frozen, sources, index(spread, FIRST), position)
+    _, metrics = compiled(first, frozen, block(FIRST))
     right, count = metrics['accuracy']
     assert count == 12 and 0 <= right <= 12
 
   def test_each_step_draws_its_own_augmentation(self):
     flip = {'weak': pipeline.weak(crop_padding=0, flip=True)}
-    still = Optimiser(learning_rate=1e-30, weight_decay=0.0)
-    compiled, first, frozen, sources, position, spread = setup(
-      methods.make('nokd'), policies=flip, spec=still
-    )
+    still = tiny.sgd(learning_rate=1e-30, weight_decay=0.0)
+    compiled, first, frozen, block = setup(methods.make('nokd'), policies=flip, spec=still)
     losses = []
     current = first
     for _ in range(3):
-      current, metrics = compiled(current, frozen, sources, index(spread, FIRST), position)
+      current, metrics = compiled(current, frozen, block(FIRST))
       losses.append(float(metrics['loss'][0]))
     assert len(set(losses)) == 3
 
@@ -196,110 +198,98 @@ class TestTeachers:
     made = step.train_step(
       toy(), (toy(),), methods.make('kd'), optax.identity(), pipeline.preprocess(VIEWS)
     )
-    first = state.create(weights(), MethodState({}, {}, {}), optax.identity())
-    position = (np.arange(BATCH, dtype=np.int32),)
+    first = state.create(weights(), MethodVariables(), optax.identity())
 
     def loss(teacher):
-      frozen = Frozen((teacher,), {}, jax.random.key(3))
-      return made(first, frozen, (source(40),), (FIRST,), position)[1]['loss'][0]
+      frozen = tiny.frozen((teacher,))
+      return made(first, frozen, chosen_block(source(40), FIRST))[1]['loss'][0]
 
     gradient = jax.jit(jax.grad(loss))(weights(10))
     assert not any(leaf.any() for leaf in jax.tree.leaves(gradient))
     assert abs(float(jax.jit(loss)(weights(10))) - float(jax.jit(loss)(weights(11)))) > 1e-3
 
   def test_running_or_batch_statistics(self):
-    seen = {}
+    expected = {}
 
     def peek(name):
-      def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-        return {'seen': teachers[0]['weak'].logits.sum() + 0 * student['weak'].logits.sum()}, stats
+      def loss(variables, inputs):
+        teacher, student = inputs.teachers[0]['weak'], inputs.student['weak']
+        return {'sum': teacher.logits.sum() + 0 * student.logits.sum()}, variables.state
 
-      method = Method(lambda *_: MethodState({}, {}, {}), loss, teacher_statistics=name)
-      compiled, first, frozen, sources, position, spread = setup(method, teachers=1)
-      return float(
-        compiled(first, frozen, sources, index(spread, FIRST), position)[1]['term/seen'][0]
-      )
+      method = Method(init=no_modules, loss=loss, teacher_statistics=name)
+      compiled, first, frozen, block = setup(method, teachers=1)
+      return float(compiled(first, frozen, block(FIRST))[1]['term/sum'][0])
 
     image = source(40).image[:BATCH] / np.float32(255)
     for name, train in (('running', False), ('batch', True)):
       outputs = toy().module.apply(
         weights(10), image, train=train, mutable=['batch_stats'] if train else False
       )
-      seen[name] = float((outputs[0] if train else outputs).logits.sum())
-      assert peek(name) == pytest.approx(seen[name], rel=1e-5)
-    assert abs(seen['running'] - seen['batch']) > 1e-2
+      expected[name] = float((outputs[0] if train else outputs).logits.sum())
+      assert peek(name) == pytest.approx(expected[name], rel=1e-5)
+    assert abs(expected['running'] - expected['batch']) > 1e-2
 
   def test_a_teacher_sees_the_crop_and_flip_that_the_student_sees(self):
     """Two networks of equal weights, on the statistics of the batch: their logits are equal where
     their images are.
     """
 
-    def loss(params, stats, student, teachers, batch, consts, key, *, axis):
+    def loss(variables, inputs):
+      student, (teacher,) = inputs.student, inputs.teachers
       shown = jnp.stack(
-        [jnp.abs(student[view].logits - teachers[0][view].logits).max() for view in student]
+        [jnp.abs(student[view].logits - teacher[view].logits).max() for view in student]
       )
       return {
         'apart': shown.max(),
         'views_apart': jnp.abs(student['weak'].logits - student['strong'].logits).max(),
-      }, stats
+      }, variables.state
 
     method = Method(
-      lambda *_: MethodState({}, {}, {}),
-      loss,
-      {'weak': 'weak', 'strong': 'weak'},
-      False,
+      init=no_modules,
+      loss=loss,
+      views={'weak': 'weak', 'strong': 'weak'},
+      joint=False,
       teacher_statistics='batch',
     )
     crop = pipeline.weak(crop_padding=2, flip=True)
     made = step.train_step(
       toy(), (toy(),), method, optax.identity(), pipeline.preprocess({'weak': crop, 'strong': crop})
     )
-    first = state.create(weights(), MethodState({}, {}, {}), optax.identity())
-    position = (np.arange(BATCH, dtype=np.int32),)
-    _, metrics = jax.jit(made)(
-      first, Frozen((weights(),), {}, jax.random.key(3)), (source(40),), (FIRST,), position
-    )
+    first = state.create(weights(), MethodVariables(), optax.identity())
+    _, metrics = jax.jit(made)(first, tiny.frozen((weights(),)), chosen_block(source(40), FIRST))
     # each view is drawn by itself
     assert metrics['term/apart'][0] < 1e-12 and metrics['term/views_apart'][0] > 0.1
 
   def test_each_teacher_sees_every_view(self):
-    def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-      assert (
-        len(teachers) == 2
-        and all(set(t) == {'weak', 'strong'} for t in teachers)
-        and set(student) == {'weak', 'strong'}
-      )
+    def loss(variables, inputs):
+      one, other = inputs.teachers
+      assert all(set(outputs) == {'weak', 'strong'} for outputs in (one, other, inputs.student))
       return {
-        'difference': jnp.abs(teachers[0]['strong'].logits - teachers[1]['strong'].logits).sum()
-        + 0 * student['weak'].logits.sum()
-      }, stats
+        'difference': jnp.abs(one['strong'].logits - other['strong'].logits).sum()
+        + 0 * inputs.student['weak'].logits.sum()
+      }, variables.state
 
-    method = Method(lambda *_: MethodState({}, {}, {}), loss, {'weak': 'weak', 'strong': 'strong'})
+    method = Method(init=no_modules, loss=loss, views={'weak': 'weak', 'strong': 'strong'})
     policies = {
       'weak': lambda keys, images: images,
       'strong': lambda keys, images: images[:, :, ::-1],
     }
-    compiled, first, frozen, sources, position, spread = setup(
-      method, teachers=2, policies=policies
-    )
-    assert compiled(first, frozen, sources, index(spread, FIRST), position)[1]['loss'][0] > 1
+    compiled, first, frozen, block = setup(method, teachers=2, policies=policies)
+    assert compiled(first, frozen, block(FIRST))[1]['loss'][0] > 1
 
 
 class TestViews:
   def statistics(self, joint: bool):
     """The running mean after one step on images and darker ones."""
 
-    def loss(params, stats, student, teachers, batch, consts, key, *, axis):
-      return {'cross_entropy': sum(cross_entropy(o, batch, axis) for o in student.values())}, stats
+    def loss(variables, inputs):
+      hard = sum(cross_entropy(outputs, inputs) for outputs in inputs.student.values())
+      return {'cross_entropy': hard}, variables.state
 
-    method = Method(
-      lambda *_: MethodState({}, {}, {}), loss, {'weak': 'weak', 'dark': 'dark'}, joint
-    )
+    method = Method(init=no_modules, loss=loss, views={'weak': 'weak', 'dark': 'dark'}, joint=joint)
     policies = {'weak': lambda keys, images: images, 'dark': lambda keys, images: images // 4}
-    compiled, first, frozen, sources, position, spread = setup(method, policies=policies)
-    return compiled(first, frozen, sources, index(spread, FIRST), position)[0].stats['student'][
-      'norm'
-    ]['mean']
+    compiled, first, frozen, block = setup(method, policies=policies)
+    return compiled(first, frozen, block(FIRST))[0].state['student']['norm']['mean']
 
   def test_batch_norm_sees_the_views_together_or_one_after_the_other(self):
     start = weights()['batch_stats']['norm']['mean']
@@ -315,13 +305,11 @@ class TestViews:
 
 class TestUntrained:
   def test_an_excluded_leaf_stays_bit_for_bit_under_decay_and_momentum(self):
-    method = methods.make('nokd')._replace(trains=lambda path: path[:2] != ('student', 'head'))
-    compiled, current, frozen, sources, position, spread = setup(
-      method, spec=Optimiser(weight_decay=0.1)
-    )
+    method = replace(methods.make('nokd'), trains=lambda path: path[:2] != ('student', 'head'))
+    compiled, current, frozen, block = setup(method, spec=tiny.sgd(weight_decay=0.1))
     start = jax.device_get(current.params['student'])
     for number in range(3):
-      current, _ = compiled(current, frozen, sources, index(spread, FIRST + 4 * number), position)
+      current, _ = compiled(current, frozen, block(FIRST + 4 * number))
     after = jax.device_get(current.params['student'])
     chex.assert_trees_all_equal(after['head'], start['head'])
     assert not np.array_equal(after['norm']['scale'], start['norm']['scale'])
@@ -332,17 +320,17 @@ class TestDonation:
     """The loop copies before the first step: the teacher of a later phase is still whole."""
     kept = weights()
     copy = jax.tree.map(np.array, kept)
-    compiled, current, frozen, sources, position, spread = setup(methods.make('kd'), teachers=1)
+    compiled, current, frozen, block = setup(methods.make('kd'), teachers=1)
     for number in range(3):
-      current, _ = compiled(current, frozen, sources, index(spread, FIRST + number), position)
+      current, _ = compiled(current, frozen, block(FIRST + number))
     chex.assert_trees_all_equal(kept, copy)
     chex.assert_trees_all_equal(jax.device_get(frozen.teachers[0]), weights(10))
 
   def test_a_state_may_not_be_used_twice(self):
-    compiled, first, frozen, sources, position, spread = setup(methods.make('nokd'))
-    compiled(first, frozen, sources, index(spread, FIRST), position)
+    compiled, first, frozen, block = setup(methods.make('nokd'))
+    compiled(first, frozen, block(FIRST))
     with pytest.raises(Exception, match='(?i)deleted|donated'):
-      compiled(first, frozen, sources, index(spread, FIRST), position)
+      compiled(first, frozen, block(FIRST))
 
 
 class TestSources:
@@ -355,7 +343,7 @@ class TestSources:
   def trained(self, kind, devices, streamed=False):
     sources = (source(40), source(30, seed=1, labelled=False))
     policies = {'weak': pipeline.weak(crop_padding=1, flip=True)}
-    compiled, current, frozen, placed, position, spread = setup(
+    compiled, current, frozen, block = setup(
       methods.make('kd'),
       teachers=1,
       kind=kind,
@@ -366,13 +354,8 @@ class TestSources:
       streamed=streamed,
     )
     for number in range(3):
-      chosen = [p + number for p in self.PLACES]
-      if streamed:
-        block = tuple(Source(s.image[c], s.label[c]) for s, c in zip(sources, chosen, strict=True))
-        current, metrics = compiled(current, frozen, spread.split(block), (None, None), position)
-      else:
-        current, metrics = compiled(current, frozen, placed, index(spread, *chosen), position)
-    return jax.device_get((current.params, current.stats, metrics))
+      current, metrics = compiled(current, frozen, block(*(p + number for p in self.PLACES)))
+    return jax.device_get((current.params, current.state, metrics))
 
   @pytest.mark.parametrize(
     ('kind', 'devices', 'streamed'), [('pmap', 8, False), ('jit', 8, True), ('pmap', 8, True)]
@@ -425,12 +408,10 @@ class TestGather:
     for stored in (large, large, small):
       resized = Source(np.asarray(step.gather((stored,), (None,), (SIDE, SIDE))[0]), stored.label)
       given = stored if not after else resized
-      compiled, first, frozen, sources, position, spread = setup(
+      compiled, first, frozen, block = setup(
         methods.make('unsupervised'), teachers=1, sources=(given,)
       )
-      after.append(
-        jax.device_get(compiled(first, frozen, sources, index(spread, FIRST), position)[0].params)
-      )
+      after.append(jax.device_get(compiled(first, frozen, block(FIRST))[0].params))
     chex.assert_trees_all_close(after[0], after[1], rtol=1e-6)
     chex.assert_trees_all_equal_shapes(after[0], after[2])
 
@@ -456,15 +437,77 @@ class TestEvaluation:
 
 def test_a_step_is_traced_once():
   method = methods.make('nokd')
-  spec = Optimiser()
-  sgd = optim.sgd(spec, optim.learning_rate(spec, 5), method.trains)
+  sgd = tiny.rule(tiny.PAPER, method)
   made = chex.assert_max_traces(
     step.train_step(toy(), (), method, sgd, pipeline.preprocess(VIEWS)), n=1
   )
   compiled = jax.jit(made)
-  current = state.create(weights(), MethodState({}, {}, {}), sgd)
-  frozen = Frozen((), {}, jax.random.key(3))
-  position = (np.arange(BATCH, dtype=np.int32),)
+  current = state.create(weights(), MethodVariables(), sgd)
   for number in range(3):
-    current, _ = compiled(current, frozen, (source(40),), (FIRST + number,), position)
+    current, _ = compiled(current, tiny.frozen(), chosen_block(source(40), FIRST + number))
   assert int(current.step) == 3
+
+
+class Dropping(nn.Module):
+  """A dense layer after dropout."""
+
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, image, *, train: bool):
+    flat = image.reshape(image.shape[0], -1)
+    kept = nn.Dropout(0.5, deterministic=not train)(flat)
+    return LogitsOnly(nn.Dense(CLASSES, name='head')(kept))
+
+
+class TestStreams:
+  """What a network draws while it trains."""
+
+  NETWORK = Network(NetworkSpec('dropping', CLASSES, (SIDE, SIDE, 2)), Dropping(), (), ('dropout',))
+
+  def outputs(self, *, at: int = 0, kind: str = 'jit', devices: int = 1, joint: bool = True):
+    """The student's logits on both views in a step."""
+
+    def loss(variables, inputs):
+      sums = {view: outputs.logits.sum() for view, outputs in inputs.student.items()}
+      if inputs.axis is not None:
+        of_devices = jax.lax.all_gather(sums['weak'], inputs.axis)
+        sums['apart'] = of_devices.max() - of_devices.min()
+      return sums, variables.state
+
+    method = Method(
+      init=no_modules, loss=loss, views={'weak': 'weak', 'again': 'weak'}, joint=joint
+    )
+    spread = parallel.make(kind, devices=devices)
+    made = step.train_step(
+      self.NETWORK,
+      (),
+      method,
+      optax.identity(),
+      pipeline.preprocess(dict.fromkeys(method.views, VIEWS['weak'])),
+      axis=spread.axis,
+    )
+    head = {'params': {'head': weights()['params']['head']}, 'batch_stats': {}}
+    first = state.create(head, MethodVariables(), optax.identity())
+    first = first._replace(step=jnp.int32(at))
+    index = spread.split((np.arange(BATCH, dtype=np.int32),))
+    block = Block(sources=spread.place((source(40),)), index=index, example=index, position=index)
+    first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
+    return jax.device_get(spread.train(made, False)(first, spread.place(tiny.frozen()), block)[1])
+
+  def test_each_step_and_each_view_draws_anew_and_a_step_repeats_itself(self):
+    chex.assert_trees_all_equal(self.outputs(), self.outputs())
+    drawn = [self.outputs(joint=False), self.outputs(joint=False, at=1)]
+    values = [float(m[f'term/{view}'][0]) for m in drawn for view in ('weak', 'again')]
+    assert len(set(values)) == 4
+
+  def test_each_device_draws_for_itself(self):
+    """Equal images on all of them: the same masks would give every device the same loss."""
+    assert self.outputs(kind='pmap', devices=2)['term/apart'][0] > 0.1
+
+  def test_evaluation_draws_nothing(self):
+    head = {'params': {'head': weights()['params']['head']}, 'batch_stats': {}}
+    evaluate = jax.jit(step.evaluation_step(self.NETWORK, pipeline.to_unit))
+    mask = np.ones(8, np.float32)
+    one, again = (evaluate(head, (source(8),), (None,), mask) for _ in range(2))
+    chex.assert_trees_all_equal(one, again)

@@ -4,10 +4,12 @@ does not.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kd_jax import methods
-from kd_jax.types import Optimiser
+from kd_jax.types import OptimiserSpec
 from kd_jax.verify import beside, live
 from kd_jax.verify.numbers import Check, Uncovered
 
@@ -107,9 +109,9 @@ def _class(student):
 @pytest.mark.parametrize(
   'fault',
   [
-    {'optimiser': beside.OPTIMISER._replace(weight_decay=5.1e-4)},
-    {'optimiser': beside.OPTIMISER._replace(nesterov=False)},
-    {'optimiser': beside.OPTIMISER._replace(drops=(2 / 3,))},
+    {'optimiser': replace(beside.OPTIMISER, options={'weight_decay': 5.1e-4})},
+    {'optimiser': replace(beside.OPTIMISER, options={'nesterov': False})},
+    {'optimiser': replace(beside.OPTIMISER, schedule_options={'drops': (2 / 3,)})},
     {'alter': _momentum},
     {'alter': _epsilon},
     {'alter': _kernel},
@@ -125,7 +127,7 @@ def test_the_table_says_where_the_curves_part():
     beside.Case('nokd'),
     torch_recipes.RECIPES['nokd', 'written'],
     **SHORT,
-    optimiser=Optimiser(0.06),
+    optimiser=OptimiserSpec(learning_rate=0.06),
   )
   assert curves.parted(live.TOLERANCE) == 2  # the first step is taken from the same weights
 

@@ -1,0 +1,85 @@
+"""A method tried on its networks before anything is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import models
+from kd_jax.types import (
+  Array,
+  Batch,
+  InitInputs,
+  KdJaxError,
+  LossInputs,
+  MethodVariables,
+  Network,
+  Outputs,
+  Phase,
+  PyTree,
+)
+
+
+def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: np.ndarray) -> None:
+  """Try a method as shapes alone.
+
+  Args:
+    phase: whose method it is.
+    student: the network that it trains.
+    teaching: its teachers.
+    labels: of the training images, as `InitInputs` has them.
+
+  Raises:
+    KdJaxError: the networks do not suit the method, or its predictions could not be used.
+  """
+  method, size = phase.method, sum(phase.shares.values())
+
+  def outputs(network: Network) -> dict[str, Outputs]:
+    shapes = models.output_shapes(network, batch=size)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return dict.fromkeys(method.views, zeros)
+
+  def once(key: Array, variables: tuple[PyTree, ...]) -> tuple[MethodVariables, Array | None]:
+    pairs = zip(teaching, variables, strict=True)
+    own = method.init(
+      InitInputs(
+        key=key,
+        student=models.info(student),
+        teachers=tuple(models.info(t, variables=v) for t, v in pairs),
+        labels=labels,
+      )
+    )
+    number, count = jnp.zeros(size, jnp.int32), jnp.zeros((), jnp.int32)
+    inputs = LossInputs(
+      student=outputs(student),
+      teachers=tuple(map(outputs, teaching)),
+      batch=Batch(jnp.zeros((size, *student.spec.image_shape)), number, number),
+      step=count,
+      epoch=jnp.ones(()),
+      progress=jnp.zeros(()),
+      key=key,
+      axis=None,
+    )
+    method.loss(own, inputs)
+    first = inputs.student[next(iter(method.views))]
+    return own, method.predict(own, first) if method.predict else None
+
+  own, logits = jax.eval_shape(
+    once, jax.random.key(0), tuple(models.shapes(network) for network in teaching)
+  )
+  if not method.predict:
+    return
+  paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tuple(own))]
+  if any(not isinstance(key, jax.tree_util.DictKey) for path in paths for key in path[1:]):
+    raise KdJaxError(
+      f'{phase.method_name} predicts, and its variables are saved with the network: they must be '
+      f'nested dicts'
+    )
+  if logits.shape != (size, student.spec.classes):
+    raise KdJaxError(
+      f'{phase.method_name} predicts logits of shape {logits.shape} for {size} images, which must '
+      f'be {(size, student.spec.classes)}'
+    )
