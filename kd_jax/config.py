@@ -29,7 +29,7 @@ def _key(default: Any, text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  """Every key of a run with its default. The texts are what `launch.py --help` shows."""
+  """Every key of a run with its default. The texts are what `kd-jax run --help` shows."""
 
   dataset: str = _key(
     'cifar10',
@@ -356,19 +356,6 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   return [f'{n}: {before.get(n)} → {now.get(n)}' for n in names]
 
 
-def describe() -> str:
-  """The keys, their defaults and meanings, for `--help`."""
-  lines = [
-    f'  {name}={_shown(field.default)}\n      {field.metadata["help"]}'
-    for name, field in KEYS.items()
-  ]
-  for name in METHODS:
-    pairs = ', '.join(f'{name}.{k}={_shown(v)}' for k, v in options_of(name).items())
-    if pairs:
-      lines.append(f'  {pairs}\n      options of {name}')
-  return '\n'.join(lines)
-
-
 def options_of(method: str) -> dict[str, Any]:
   """The options of a row of METHODS with their defaults: its factory's and its plan's."""
   return methods.options(method) | plans.options(method)
@@ -414,7 +401,7 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
   )
   if not right or isinstance(value, bool) != isinstance(expected, bool):
     raise KdJaxError(
-      f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}'
+      f'{name} is a {type(expected).__name__}, such as {shown(expected)}, not {_given(value)}'
     )
   if isinstance(value, str) and not is_utf8(value):
     raise KdJaxError(
@@ -460,7 +447,8 @@ def _given(value: Any) -> str:
     return 'a number of thousands of digits'
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+  """Return a value as messages and help show it."""
   if isinstance(value, tuple):
     return '(' + ', '.join(f'{v:.4g}' for v in value) + ')'
   return repr(value)

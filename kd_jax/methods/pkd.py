@@ -48,8 +48,8 @@ def pkd(
   vector: 10 · its mean squared error.
 
   Args:
-    beta: β.
-    alpha, temperature: Hinton's.
+    beta: β, the weight of the squared distances. Sweep it.
+    alpha, temperature: of Hinton's loss, as in `kd`.
     reduction: 'sum' of the squares, as above; 'mean' over the values of each stage; 'concatenated',
       one mean over those of all.
     normalised: whether the vectors are brought to length 1.

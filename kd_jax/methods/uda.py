@@ -31,7 +31,7 @@ def uda(
   clean images, then augmented ones.
 
   Args:
-    alpha, temperature: Hinton's.
+    alpha, temperature: of Hinton's loss, as in `kd`.
     policy: how x̂ is made; see kd_jax.data.pipeline.policy.
     averaged: whether the two losses are averaged, not summed.
     joint: whether the student sees both views in one batch.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -183,6 +183,27 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
       'export it again, or remove the entry and import by the names of the weights'
     )
   return spec
+
+
+def unstated(
+  mean: Sequence[float], std: Sequence[float], relu_placement: str
+) -> dict[str, tuple[float, ...] | str]:
+  """Return what a PyTorch checkpoint does not state as fields of a spec, those that are given.
+
+  Raises KdJaxError where they are none that a network may have.
+  """
+  if len(mean) != len(std):
+    raise KdJaxError(
+      'mean and std go together, a value of each a channel, such as .5,.5,.5 and .5,.5,.5'
+    )
+  if any(not value > 0 for value in std):
+    raise KdJaxError(f'std holds {min(std):g}; standard deviations are greater than 0')
+  if relu_placement and relu_placement not in models.RELU_PLACEMENTS:
+    raise KdJaxError(
+      f"relu_placement is one of {', '.join(models.RELU_PLACEMENTS)}, not '{relu_placement}'"
+    )
+  given = {'mean': tuple(mean), 'std': tuple(std), 'relu_placement': relu_placement}
+  return {name: value for name, value in given.items() if value}
 
 
 def note_of(spec: NetworkSpec) -> dict[str, str]:
