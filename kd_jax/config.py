@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -243,10 +243,10 @@ def taught_by(network: str) -> dict[str, str]:
 
 
 def default(**changed: Any) -> ml_collections.ConfigDict:
-  """A locked ConfigDict of every key, with `changed` ones, for a file under configs/ to return.
+  """Return a locked ConfigDict of every key, with `changed` ones, for a file under configs/.
 
-  Each method has a section of its options, such as `config.kd.alpha`; one that is not set follows
-  the recipe.
+  Each method has a section of its options, such as `config.kd.alpha`, given as kd={'alpha': 0.5} or
+  under the name 'kd.alpha'; one that is not set follows the recipe.
   """
   config = config_dict.ConfigDict({name: field.default for name, field in KEYS.items()})
   for name in METHODS:
@@ -254,10 +254,24 @@ def default(**changed: Any) -> ml_collections.ConfigDict:
       {k: config_dict.placeholder(type(v)) for k, v in options_of(name).items()}
     )
   config.lock()
-  for name, value in changed.items():
-    _known(name, [*KEYS, *METHODS], 'configuration key')
-    config[name] = value
+  for name, value in _flat(changed):
+    method, _, option = name.rpartition('.')
+    _known(method or option, METHODS if method else KEYS, 'configuration key')
+    if method:
+      _known(option, options_of(method), f'option of {method}')
+    value = tuple(value) if isinstance(value, list) else value
+    _check_type(name, value, options_of(method)[option] if method else KEYS[option].default)
+    (config[method] if method else config)[option] = value
   return config
+
+
+def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+  """Yield each key and value, of a section each option as 'kd.alpha'."""
+  for name, value in keys.items():
+    if isinstance(value, Mapping):
+      yield from ((f'{name}.{option}', chosen) for option, chosen in value.items())
+    else:
+      yield name, value
 
 
 def resolve(config: ml_collections.ConfigDict) -> Config:
@@ -364,6 +378,14 @@ def options_of(method: str) -> dict[str, Any]:
 def names() -> list[str]:
   """Every key that can be set, options of methods included."""
   return [*defaults()]
+
+
+def choices(name: str) -> tuple[str, ...]:
+  """Return what a key may be set to, as far as that is a list; () for anything."""
+  default = defaults()[name]
+  if isinstance(default, bool):
+    return 'True', 'False'
+  return tuple(METHODS) if name == 'method' else tuple(_ONE_OF.get(name, ()))
 
 
 def defaults() -> dict[str, Any]:

@@ -103,19 +103,29 @@ def add_unstated(parser: argparse.ArgumentParser) -> None:
   """Add the arguments that state of a PyTorch checkpoint what it does not; `unstated` reads them."""
   of_pth = 'of a .pth that does not state it'
   parser.add_argument(
-    '--mean', type=_numbers, default=(), metavar='A,B,C',
+    '--mean',
+    type=_numbers,
+    default=(),
+    metavar='A,B,C',
     help=f'normalisation, a value a channel, pixels in [0, 1], {of_pth}',
   )
   parser.add_argument(
-    '--std', type=_numbers, default=(), metavar='A,B,C',
+    '--std',
+    type=_numbers,
+    default=(),
+    metavar='A,B,C',
     help='as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are',
   )
   parser.add_argument(
-    '--relu_placement', default='', choices=('block', 'stage', 'stem', 'pool'),
+    '--relu_placement',
+    default='',
+    choices=('block', 'stage', 'stem', 'pool'),
     help=f'where the ReLUs of a residual network stand, {of_pth}',
   )
   parser.add_argument(
-    '--weights', default='raw', choices=('raw', 'ema'),
+    '--weights',
+    default='raw',
+    choices=('raw', 'ema'),
     help='ema: the moving averages of a .pth that holds both',
   )
 

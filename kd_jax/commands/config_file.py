@@ -44,6 +44,7 @@ def parse(
   from ml_collections import config_flags
 
   from kd_jax import text
+  from kd_jax.commands.main import COMMANDS
   from kd_jax.types import KdJaxError
 
   for argument in arguments:
@@ -66,9 +67,10 @@ def parse(
     logging.set_verbosity(logging.WARNING)
   if len(left) > 1:
     word, _, value = left[1].partition('=')
+    meant = f' Did you mean --config={word}?' if word in names() else text.closest(word, COMMANDS)
     raise KdJaxError(
       f"unexpected argument '{left[1]}': flags look like --config.epochs=6; see "
-      f'--help.{_key_of(word, value)}'
+      f'--help.{meant or _key_of(word, value)}'
     )
   if not is_config:
     raise KdJaxError(

@@ -41,10 +41,7 @@ def parser() -> Parser:
     help='folder of the PyTorch checkpoints that they were made with',
   )
   made.add_argument(
-    '--data_dir',
-    default='',
-    metavar='DIR',
-    help='prepared tensorflow_datasets data, with cifar10',
+    '--data_dir', default='', metavar='DIR', help='prepared tensorflow_datasets data, with cifar10'
   )
   made.add_argument('--out', type=Path, metavar='FILE', help='a JSON file for the table')
   return made

@@ -21,7 +21,9 @@ def parser() -> Parser:
 
   made = Parser(prog('run'), usage.description(prog('run')))
   made.add_argument(
-    '--config', metavar='NAME', help='a configuration that comes with kd_jax, or a file of your own (default: quickstart)'
+    '--config',
+    metavar='NAME',
+    help='a configuration that comes with kd_jax, or a file of your own (default: quickstart)',
   )
   made.add_argument(
     '--workdir',
@@ -37,7 +39,11 @@ def parser() -> Parser:
     help='of a study: processes that work on it, each on its share of the cores (default: 1)',
   )
   made.add_argument(
-    '--slurm_workers', type=at_least(0), default=0, metavar='N', help='of a study: submit N workers to Slurm'
+    '--slurm_workers',
+    type=at_least(0),
+    default=0,
+    metavar='N',
+    help='of a study: submit N workers to Slurm',
   )
   made.add_argument(
     '--slurm',
@@ -57,9 +63,14 @@ def parser() -> Parser:
   made.add_argument('--nodry_run', dest='dry_run', action='store_false', help=argparse.SUPPRESS)
   shared = 'of several processes that share one run, on as many hosts: '
   made.add_argument(
-    '--coordinator_address', default='', metavar='HOST:PORT', help=f'{shared}the address of process 0'
+    '--coordinator_address',
+    default='',
+    metavar='HOST:PORT',
+    help=f'{shared}the address of process 0',
   )
-  made.add_argument('--num_processes', type=at_least(0), default=0, metavar='N', help=f'{shared}how many they are')
+  made.add_argument(
+    '--num_processes', type=at_least(0), default=0, metavar='N', help=f'{shared}how many they are'
+  )
   made.add_argument(
     '--process_id',
     type=at_least(-1),

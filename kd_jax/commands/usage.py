@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable
 
-from kd_jax import config
+from kd_jax import config, methods
 from kd_jax.commands import config_file
 from kd_jax.commands.command_line import WIDTH
 from kd_jax.methods import METHODS, plans
@@ -56,10 +56,17 @@ def keys() -> str:
   for name, field in config.KEYS.items():
     group = _GROUPS.get(name, group)
     groups[group].append(_entry(name, field.default, field.metadata['help']))
-  for method in METHODS:
-    meanings = explained(method)
+  first: dict[Callable, str] = {}  # methods that share a factory: its options are explained once
+  for method, row in METHODS.items():
+    meanings, same = explained(method), first.setdefault(row.factory, method)
     groups['method'] += [
-      _entry(f'{method}.{option}', default, meanings[option])
+      _entry(
+        f'{method}.{option}',
+        default,
+        f'as {same}.{option}'
+        if same != method and option in methods.options(method)
+        else meanings[option],
+      )
       for option, default in config.options_of(method).items()
     ]
   return '\n\n'.join([_KEYS, *(f'{name}:\n' + '\n'.join(each) for name, each in groups.items())])
@@ -75,9 +82,7 @@ def arguments(function: Callable) -> dict[str, str]:
   _, _, section = (inspect.getdoc(function) or '').partition('Args:\n')
   section = re.split(r'^\S', section, maxsplit=1, flags=re.MULTILINE)[0]
   found = re.findall(r'^  (\w[\w, ]*): (.*(?:\n {4,}.*)*)', section, re.MULTILINE)
-  return {
-    name: ' '.join(text.split()) for names, text in found for name in names.split(', ')
-  }
+  return {name: ' '.join(text.split()) for names, text in found for name in names.split(', ')}
 
 
 def _entry(name: str, default: object, meaning: str) -> str:

@@ -38,9 +38,9 @@ class Classifier:
   classes: tuple[str, ...]  # names; '0', '1', … where they are not stated
   parameters: int | None  # how many values are trained; None where a program holds them
   path: Path  # of the file or folder
-  unstated: Mapping[str, Any] = MappingProxyType({})  # fields of the spec that the user stated
-  weights: str = 'raw'
   assumed: str = ''  # what had to be guessed of a PyTorch file, as a line for the user
+  # how the file was read: kd_jax.runs.network_files.find's `unstated` and `weights`
+  read_as: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
   # f32[B, H, W, C] in [0, 1] → f32[B, K], any B
   run: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False)
 
@@ -90,9 +90,7 @@ class Classifier:
     """
     if name not in formats.FORMATS:
       raise KdJaxError(f"'{name}' is no format; those that there are: {', '.join(formats.FORMATS)}")
-    return export.export(
-      self.path, name, out=out, unstated=self.unstated, weights=self.weights, say=say
-    )
+    return export.export(self.path, name, out=out, say=say, **self.read_as)
 
   def _checked(self, images: np.ndarray) -> np.ndarray:
     if images.shape[1:] != tuple(self.spec.image_shape) or images.ndim != 4:
@@ -134,7 +132,11 @@ def load(
   parallel.find_devices()
   path = Path(os.path.expanduser(path))
   if path.suffix in PROGRAMS and os.path.isfile(path):
-    given = [*unstated, *(['weights'] if weights != 'raw' else []), *(['network'] if network else [])]
+    given = [
+      *unstated,
+      *(['weights'] if weights != 'raw' else []),
+      *(['network'] if network else []),
+    ]
     if given:
       raise KdJaxError(
         f'{given[0]} is for a .pth that does not state it, and {path} holds all of its network: '
@@ -151,9 +153,8 @@ def load(
     classes=found.classes or _numbered(spec.classes),
     parameters=models.count_parameters(trained.variables['params']),
     path=path,
-    unstated=unstated,
-    weights=weights,
     assumed=found.assumed,
+    read_as={'unstated': unstated, 'weights': weights},
     run=runners.in_jax(trained).run,
   )
 

@@ -49,7 +49,8 @@ def pkd(
 
   Args:
     beta: β, the weight of the squared distances. Sweep it.
-    alpha, temperature: of Hinton's loss, as in `kd`.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
     reduction: 'sum' of the squares, as above; 'mean' over the values of each stage; 'concatenated',
       one mean over those of all.
     normalised: whether the vectors are brought to length 1.

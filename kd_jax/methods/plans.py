@@ -67,7 +67,8 @@ def ab(
     boundary_epochs: the epochs of the first phase in place of a share; 0: the share.
     boundary_drops: whether the rate drops in the first phase, too.
     boundary_added: whether the first phase's epochs are added to the run's.
-    alpha, temperature: of Hinton's loss, as in `kd`.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
     scaled: whether the KL is multiplied by T², as in `kd`.
   """
   first = boundary_epochs or round(boundary_share * wanted.epochs)

@@ -38,7 +38,8 @@ def stl(
   and of which it counts equally many of both.)
 
   Args:
-    alpha, temperature: of Hinton's loss, as in `kd`.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
     policy: how x̂ is made, as in `uda`.
     consistency: w_c, the weight of the agreement of the two views.
     sharpening: τ, the temperature of the view that is agreed with.
@@ -89,7 +90,7 @@ def unsupervised(*, temperature: float = 5.0) -> Method:
   set.
 
   Args:
-    temperature: T.
+    temperature: T of the KL.
   """
   check_hinton(1.0, temperature)
 

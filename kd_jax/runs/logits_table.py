@@ -126,6 +126,8 @@ def _write(
     raise KdJaxError(
       f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}"
     )
+  if not os.access(path.absolute().parent, os.W_OK):
+    raise KdJaxError(f'{path} cannot be written: choose a folder that is there and may be written')
   dataset, parts = data or of_run.labelled(config)
   shown = shown_to_teachers(config, parts)
   total, done, told, found = sum(each.count for each in shown), 0, time.monotonic(), []

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -213,8 +214,10 @@ def _zeros(shapes: PyTree) -> PyTree:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-  """Turns the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
+  """Turn the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
   stop; a second stops at once.
+
+  Python has signals in its main thread alone: in another one nothing is turned.
   """
   received: list[int] = []
 
@@ -223,7 +226,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
       raise KeyboardInterrupt
     received.append(number)
 
-  before = {number: signal.signal(number, handle) for number in STOPS}
+  main = threading.current_thread() is threading.main_thread()
+  before = {number: signal.signal(number, handle) for number in STOPS if main}
   try:
     yield lambda: bool(received)
   finally:

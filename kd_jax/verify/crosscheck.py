@@ -1,10 +1,10 @@
 """Check every file of a folder of reference numbers, each kind by its own check.
 
-  logits_<checkpoint>.npz             outputs of <checkpoint>.pth: logits, features, embedding, and
-                                      the number of right test images
-  losses.npz                          inputs, and the value and gradient of each loss
-  trace_<teacher>_to_<student>.npz    steps of training from given weights, the teacher in
-                                      <teacher>_cifar10.pth
+logits_<checkpoint>.npz             outputs of <checkpoint>.pth: logits, features, embedding, and
+                                    the number of right test images
+losses.npz                          inputs, and the value and gradient of each loss
+trace_<teacher>_to_<student>.npz    steps of training from given weights, the teacher in
+                                    <teacher>_cifar10.pth
 """
 
 from __future__ import annotations

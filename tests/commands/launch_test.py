@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from absl import flags, logging
+from absl import logging
 
 import kd_jax.runs.run
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.commands import run
+from kd_jax.commands import config_file, main, run
 from kd_jax.files import checkpoints
 from kd_jax.train import loop
 from kd_jax.types import NetworkSpec
@@ -53,15 +53,12 @@ def command(here, monkeypatch, capsys):
   verbosity = logging.get_verbosity()
 
   def call(*arguments: str, program: str = 'launch.py') -> Outcome:
-    before, code = set(flags.FLAGS), 0
     monkeypatch.setattr(sys, 'argv', [program, *arguments])
     try:
-      run.main(run.parse(sys.argv))
+      code = main.call(*main.subcommand(arguments))
     except SystemExit as stopped:
       code = stopped.code
     finally:
-      for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
       # under this name ml_collections loads every configuration file
       sys.modules.pop('config_config', None)
     return Outcome(code, *capsys.readouterr())
@@ -89,7 +86,7 @@ def kd_jax_script(tmp_path):
   script = tmp_path / 'bin' / 'kd-jax'
   script.parent.mkdir()
   script.write_text(
-    'import sys\n\nfrom kd_jax.commands.run import command\n\nif __name__ == "__main__":\n  '
+    'import sys\n\nfrom kd_jax.commands.main import command\n\nif __name__ == "__main__":\n  '
     'sys.exit(command())\n'
   )
   return script
@@ -226,7 +223,7 @@ def handed(monkeypatch):
 def test_without_flags_it_is_the_quick_start_from_any_folder(command, monkeypatch):
   called = []
   monkeypatch.setattr(
-    run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder))
+    run, 'many', lambda study, folder, *more: called.append((study.definition.title, folder)) or 0
   )
   assert command() == Outcome(0, '', '') and called == [
     ('Digits: a teacher in place of labels', 'runs/quickstart')
@@ -268,17 +265,19 @@ def test_a_configuration_by_its_bare_name(command, handed, program, arguments):
 def test_a_study_by_its_bare_name(command, monkeypatch):
   called = []
   monkeypatch.setattr(
-    run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder, how))
+    run,
+    'many',
+    lambda study, folder, given, arguments: (
+      called.append((study.definition.title, folder, given.workers, given.dry_run)) or 0
+    ),
   )
   assert command('--config=paper/digits', '--dry_run').code == 0
-  assert called == [
-    ('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True, 'jobs': 0})
-  ]
+  assert called == [('Digits: does a teacher help?', 'runs/digits', 1, True)]
 
 
 def test_every_configuration_has_a_bare_name():
-  assert {'quickstart', 'digits_kd', 'cifar10_kd', 'paper/digits'} <= set(run.names())
-  assert {run.CONFIGS / f'{name}.py' for name in run.names()} == set(
+  assert {'quickstart', 'digits_kd', 'cifar10_kd', 'paper/digits'} <= set(config_file.names())
+  assert {config_file.CONFIGS / f'{name}.py' for name in config_file.names()} == set(
     (ROOT / 'configs').rglob('*.py')
   )
 

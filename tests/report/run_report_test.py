@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.commands import report
+from kd_jax.commands import main
 from kd_jax.files import checkpoints, predictions, records, results, run_records
 from kd_jax.files.predictions import Predictions, SplitPredictions
 from kd_jax.measures import analysis
@@ -49,14 +49,10 @@ def command(capsys):
   verbosity = logging.get_verbosity()
 
   def call(*arguments):
-    before, code = set(flags.FLAGS), 0
     try:
-      report.main(report.parse(['report', *map(str, arguments)]))
+      code = main.call('report', [str(argument) for argument in arguments])
     except SystemExit as stopped:
       code = stopped.code
-    finally:
-      for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
     return Outcome(code, *capsys.readouterr())
 
   yield call

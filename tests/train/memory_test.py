@@ -7,7 +7,6 @@ import sys
 import jax
 import pytest
 
-from kd_jax.commands import run
 from kd_jax.train import memory
 from kd_jax.types import KdJaxError
 
@@ -62,7 +61,7 @@ def test_memory_that_is_kept_between_steps_is_returned_between_phases():
     'bytearray(64)\ndel blocks\n'
     'kept = resident() - before\nmemory.give_back()\nprint(kept, resident() - before)\n'
   )
-  environment = {**os.environ, 'GLIBC_TUNABLES': run.TUNABLES}
+  environment = {**os.environ, 'GLIBC_TUNABLES': environment.TUNABLES}
   made = subprocess.run(
     [sys.executable, '-c', code],
     capture_output=True,
