@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,7 +43,7 @@ def complain(command: str, message: str) -> None:
 class Parser(argparse.ArgumentParser):
   """The arguments of a command, as --name=value or --name value.
 
-  The description is shown as it is written.
+  Paragraphs of the description are filled, but for those with indented lines.
   """
 
   def __init__(self, command: str, description: str):
@@ -50,7 +51,7 @@ class Parser(argparse.ArgumentParser):
     environment.settle_accelerators()
     super().__init__(
       prog=command,
-      description=description,
+      description='\n\n'.join(map(_filled, description.split('\n\n'))),
       allow_abbrev=False,
       formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH),
     )
@@ -138,6 +139,10 @@ def unstated(arguments: argparse.Namespace) -> dict[str, Any]:
   from kd_jax.pytorch import specs
 
   return specs.unstated(arguments.mean, arguments.std, arguments.relu_placement)
+
+
+def _filled(paragraph: str) -> str:
+  return paragraph if '\n ' in f'\n{paragraph}' else textwrap.fill(paragraph, WIDTH)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

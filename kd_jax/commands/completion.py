@@ -8,9 +8,9 @@ from kd_jax.commands.command_line import Parser, prog
 
 _TEXT = """Prints a script that completes subcommands, flags, names of configurations and keys.
 
-  bash   eval "$(kd-jax completion bash)"                 in ~/.bashrc
-  zsh    eval "$(kd-jax completion zsh)"                  in ~/.zshrc, after compinit
-  fish   kd-jax completion fish > ~/.config/fish/completions/kd-jax.fish"""
+  bash  eval "$(kd-jax completion bash)"    in ~/.bashrc
+  zsh   eval "$(kd-jax completion zsh)"     in ~/.zshrc, after compinit
+  fish  kd-jax completion fish > ~/.config/fish/completions/kd-jax.fish"""
 # COMP_WORDBREAKS divides --name=value into three words
 _BASH = """_kd_jax() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} flag=${{COMP_WORDS[COMP_CWORD-1]}} command=run found
@@ -77,7 +77,7 @@ def _flags() -> dict[str, dict[str, tuple[str, ...]]]:
     if '--config' in flags:
       flags |= {f'--config.{key}': config.choices(key) for key in config.names()}
       flags['--config'] = tuple(config_file.names())
-  found['completion'] |= {shell: () for shell in ('bash', 'zsh', 'fish')}
+  found['completion'] |= dict.fromkeys(('bash', 'zsh', 'fish'), ())
   return found
 
 

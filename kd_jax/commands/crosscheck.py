@@ -12,8 +12,8 @@ _TEXT = """Checks networks, losses and training against numbers made with publis
 
 Each file of the reference folder is read by its name; one kind is enough:
 
-  logits_<checkpoint>.npz           outputs of <checkpoint>.pth: logits, features,
-                                    embedding, the number of right test images
+  logits_<checkpoint>.npz           outputs of <checkpoint>.pth: logits,
+                                    features, embedding, right test images
   losses.npz                        inputs, value and gradient of each loss
   trace_<teacher>_to_<student>.npz  steps of training from given weights, the
                                     teacher in <teacher>_cifar10.pth

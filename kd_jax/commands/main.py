@@ -26,7 +26,7 @@ quick start, a small study on real digits, a minute or two on a laptop.
 
 {commands}
 
-`kd-jax COMMAND --help` says more of each; `kd-jax --version` prints the version."""
+`kd-jax COMMAND --help` says more; `kd-jax --version` prints the version."""
 
 
 def command(name: str = '') -> NoReturn:

@@ -69,7 +69,12 @@ def keys() -> str:
       )
       for option, default in config.options_of(method).items()
     ]
-  return '\n\n'.join([_KEYS, *(f'{name}:\n' + '\n'.join(each) for name, each in groups.items())])
+  return '\n\n'.join(
+    [
+      textwrap.fill(_KEYS, WIDTH),
+      *(f'{name}:\n' + '\n'.join(each) for name, each in groups.items()),
+    ]
+  )
 
 
 def explained(method: str) -> dict[str, str]:

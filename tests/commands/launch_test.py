@@ -180,13 +180,19 @@ def test_the_installed_command_speaks_of_itself(command, here, kd_jax_script):
   assert outcome.code == 2 and outcome.err.startswith(
     "kd-jax: unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'?"
   )
-  outcome = process(here, '--help', program=kd_jax_script)
+  outcome = process(here, 'run', '--help', program=kd_jax_script)
   assert (
     outcome.code == 0
     and outcome.err == ''
     and 'kd-jax --config=cifar10_kd' in outcome.out
     and 'launch.py' not in outcome.out
   )
+
+
+def test_an_older_installation_s_script_still_starts_it(here, kd_jax_script):
+  kd_jax_script.write_text(kd_jax_script.read_text().replace('kd_jax.commands.main', 'kd_jax.main'))
+  outcome = process(here, '--version', program=kd_jax_script)
+  assert outcome.code == 0 and outcome.out.startswith('kd-jax ')
 
 
 def test_the_installed_command_starts_workers(here, kd_jax_script):
@@ -214,9 +220,12 @@ def test_the_installed_command_starts_workers(here, kd_jax_script):
 def handed(monkeypatch):
   """What the command hands to kd_jax.runs.run."""
   calls = []
-  monkeypatch.setattr(
-    kd_jax.runs.run, 'run', lambda config, folder: calls.append((config, str(folder)))
-  )
+
+  def run(config, folder, *, after):
+    calls.append((config, str(folder)))
+    return [{'name': 'student', 'test_accuracy': 0.5, 'test_examples': 50}]
+
+  monkeypatch.setattr(kd_jax.runs.run, 'run', run)
   return calls
 
 
@@ -331,7 +340,7 @@ def test_the_workdir_may_lie_at_home(command, handed, monkeypatch):
   ],
 )
 def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
-  def interrupted(config, folder):
+  def interrupted(config, folder, *, after):
     raise stop
 
   monkeypatch.setattr(kd_jax.runs.run, 'run', interrupted)
@@ -339,7 +348,7 @@ def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
 
 
 def test_faults_of_our_own_are_not_hidden(command, monkeypatch):
-  def faulty(config, folder):
+  def faulty(config, folder, *, after):
     raise ZeroDivisionError
 
   monkeypatch.setattr(kd_jax.runs.run, 'run', faulty)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from absl import flags, logging
+from absl import logging
 
 from kd_jax import config as configuration
 from kd_jax import models

@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from kd_jax.train import memory
+from kd_jax.train.environment import TUNABLES
 from kd_jax.types import KdJaxError
 
 EXHAUSTED = 'RESOURCE_EXHAUSTED: Out of memory allocating 754982400 bytes.\n[tf-allocator-allocation-error=""]'
@@ -61,7 +62,7 @@ def test_memory_that_is_kept_between_steps_is_returned_between_phases():
     'bytearray(64)\ndel blocks\n'
     'kept = resident() - before\nmemory.give_back()\nprint(kept, resident() - before)\n'
   )
-  environment = {**os.environ, 'GLIBC_TUNABLES': environment.TUNABLES}
+  environment = {**os.environ, 'GLIBC_TUNABLES': TUNABLES}
   made = subprocess.run(
     [sys.executable, '-c', code],
     capture_output=True,
