@@ -3,4 +3,4 @@
 from kd_jax.commands.main import command
 
 if __name__ == '__main__':
-  command('crosscheck')
+  command(name='crosscheck')

@@ -46,13 +46,13 @@ class Result:
 
   @functools.cached_property
   def networks(self) -> Mapping[str, Classifier]:
-    """The trained networks, each with its best epoch's weights."""
+    """Load the trained networks, each with its best epoch's weights."""
     folders = network_files.networks(self.workdir)
     return {folder.name: classifier.load(folder) for folder in folders}
 
   @property
   def student(self) -> Classifier:
-    """The network that was distilled."""
+    """Return the network that was distilled."""
     return self.networks['student']
 
 

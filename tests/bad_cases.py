@@ -527,10 +527,7 @@ LAUNCH = {
       '--config.teacher_guess=fit',
       'teacher_guess is for a .pth',
     ),
-    (
-      '--config.teacher_checkpoint=nosuch.onnx',
-      'python -m kd_jax.export RUN --format=onnx writes one',
-    ),
+    ('--config.teacher_checkpoint=nosuch.onnx', 'kd-jax export RUN --format=onnx writes one'),
     ('--config.teacher_checkpoint=deflated.pth', 'its zip container is compressed'),
     (
       '--config.teacher_checkpoint=claims_much.pth',

@@ -21,7 +21,7 @@ _INFINITE = 2.0**127  # or more, in 32 bits
 _LONGEST = 1000  # characters; a message is longer only where it repeats what it was given
 
 
-def prog(name: str = '') -> str:
+def prog(name: str) -> str:
   """Return what the user calls a subcommand; a run has no name, and may be launch.py's."""
   launched = Path(sys.argv[0]).name == 'launch.py' and name in ('', 'run')
   return 'python launch.py' if launched else f'kd-jax {name}'.strip().removesuffix(' run')

@@ -29,7 +29,7 @@ quick start, a small study on real digits, a minute or two on a laptop.
 `kd-jax COMMAND --help` says more; `kd-jax --version` prints the version."""
 
 
-def command(name: str = '') -> NoReturn:
+def command(*, name: str = '') -> NoReturn:
   """Run what sys.argv says, in this process or in one with huge pages that takes its place.
 
   `name` is the subcommand, where sys.argv does not hold it.
@@ -50,7 +50,7 @@ def subcommand(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return arguments[0], list(arguments[1:])
   from kd_jax.commands.command_line import HELP, prog
 
-  general = bool(arguments) and arguments[0] in (*HELP, '--version') and prog() == 'kd-jax'
+  general = bool(arguments) and arguments[0] in (*HELP, '--version') and prog('run') == 'kd-jax'
   return '' if general else 'run', list(arguments)
 
 

@@ -184,7 +184,8 @@ def many(study: Any, workdir: str, given: argparse.Namespace, arguments: Sequenc
 
 def _start() -> list[str]:
   """Return the words that start this command again, in this folder."""
-  return ['python', sys.argv[0]] if prog().startswith('python') else [prog()]
+  program = prog('run')
+  return ['python', sys.argv[0]] if program.startswith('python') else [program]
 
 
 def _truth(text: str) -> bool:

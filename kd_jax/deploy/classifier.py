@@ -78,9 +78,7 @@ class Classifier:
     """Return the number of each image's most probable class, i64[B]; `classes` has their names."""
     return self.logits(images).argmax(-1)
 
-  def export(
-    self, name: str = 'stablehlo', *, out: str | Path = '', say: Callable[[str], None] = print
-  ) -> Path:
+  def export(self, name: str, *, out: str | Path = '', say: Callable[[str], None] = print) -> Path:
     """Write the network for other programs, with a model card, and return the program's path.
 
     Args:

@@ -227,7 +227,7 @@ def test_nor_has_a_program_anything_left_to_state(folder, exported, capsys):
     ('run images --mean=.5 --std=0', 'std holds 0; standard deviations are greater than 0'),
     ('run images --relu_placement=nowhere', "invalid choice: 'nowhere'"),
     ('run images --weights=ema', 'weights is for a PyTorch checkpoint'),
-    ('nosuch.onnx images', 'python -m kd_jax.export RUN --format=onnx writes one into RUN/export'),
+    ('nosuch.onnx images', 'kd-jax export RUN --format=onnx writes one into RUN/export'),
     ('nosuch images', 'nosuch does not exist or may not be read; give a workdir'),
     ('nosuch.onnx images', 'nosuch.onnx does not exist'),
     ('images images', 'holds no finished network'),
