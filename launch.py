@@ -1,10 +1,8 @@
-"""Starts a run:
-
-`python launch.py --help` tells what can be set. All of it is in kd_jax/commands/run.py, the
-installed command `kd-jax`.
+"""Starts a run in a checkout, as `kd-jax run` does; `python launch.py --help` lists what can be
+set.
 """
 
-from kd_jax.commands.run import command
+from kd_jax.commands.main import command
 
 if __name__ == '__main__':
   command()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from kd_jax.commands.run import HELP
+from kd_jax.commands.command_line import HELP
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> list[str]:
   """What the flags leave over; for `--help`, prints the main module's docstring and flags and exits
   with 0.
   """
-  if HELP & set(argv):
+  if set(HELP) & set(argv):
     print(f'{sys.modules["__main__"].__doc__}\nflags:\n{flags.FLAGS.main_module_help()}')
     sys.exit(0)
   try:

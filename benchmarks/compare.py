@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from benchmarks import starts
 from benchmarks.rows import SIDES, Row, Start
 from benchmarks.workers import Worker
-from kd_jax.commands.run import ONEDNN, TUNABLES
+from kd_jax.train.environment import ONEDNN, TUNABLES
 
 # A block's first step finds the other workers' data in the caches and is not counted; in an epoch
 # there are many.

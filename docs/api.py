@@ -5,16 +5,19 @@ docstrings: `python docs/api.py`.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).resolve().parent / 'api.md'
 PARTS = (
+  'kd_jax',
   'kd_jax.types',
   'kd_jax.losses',
   'kd_jax.models',
@@ -30,8 +33,9 @@ TABLES = {'kd_jax.models': 'MODELS', 'kd_jax.methods': 'METHODS'}  # whose rows 
 SHAPE = r'(?:[a-z]+\d*)?\[[^\]]*\]'  # such as f32[B, K]
 INTRODUCTION = """# kd_jax as a library
 
-Losses, networks, methods, augmentations and the training step work alone, in a loop of your own: examples/own_loop.py is one. The
-docstrings say more than this page, which `python docs/api.py` writes from them.
+`kd_jax.distill` trains a student, `kd_jax.load_network` gives a trained network: examples/quick.py has twenty lines. Losses, networks,
+methods, augmentations and the training step work alone, too, in a loop of your own: examples/own_loop.py is one. The docstrings say more
+than this page, which `python docs/api.py` writes from them.
 
 Shapes: B examples in a batch, H and W pixels, C channels (last), K classes, D width of the embedding, N examples in a data set. Images
 are stored as u8, and seen by a network, which normalises them by itself, as f32 in [0, 1]. `key` is a key of jax.random, `keys` are [B]
@@ -51,6 +55,8 @@ def modules() -> Iterator[str]:
   """The parts, each followed by the modules in it."""
   for name in PARTS:
     yield name
+    if name == 'kd_jax':
+      continue  # its own names alone
     for info in pkgutil.iter_modules(getattr(importlib.import_module(name), '__path__', ())):
       yield f'{name}.{info.name}'
 
@@ -63,7 +69,8 @@ def section(name: str, shown: set[int]) -> str:
   if name in TABLES:
     lines.append(f'- `{TABLES[name]}`: the table of {", ".join(getattr(module, TABLES[name]))}')
   for own, value in members(name, shown).items():
-    shown.add(id(value))
+    if name != 'kd_jax':  # whose names stand under their own modules, too
+      shown.add(id(value))
     lines += (
       _class(own, value) if inspect.isclass(value) else [f'- `{_call(value)}`: {_first(value)}']
     )
@@ -75,6 +82,9 @@ def members(name: str, shown: set[int]) -> dict[str, Any]:
   it gathers, too.
   """
   module = importlib.import_module(name)
+  if name == 'kd_jax':
+    found = {own: getattr(module, own) for own in module.__all__}
+    return {own: v for own, v in found.items() if inspect.isclass(v) or inspect.isfunction(v)}
   inside = (name, f'{name}.') if hasattr(module, '__path__') else (name,)
   found = {
     own: value
@@ -97,9 +107,18 @@ def _class(name: str, value: type) -> list[str]:
     *([f'  ```text\n{_indented(more)}\n  ```'] if more else []),
   ]
   source = inspect.getsource(value)
-  for field in getattr(value, '_fields', ()):
+  fields = getattr(value, '_fields', getattr(value, '__dataclass_fields__', ()))
+  for field in fields:
     text = re.search(rf'^  {field}: (.+?)(?:  # (.+))?$', source, re.MULTILINE)
-    lines.append(f'  - `{field}: {text[1]}`{f": {text[2]}" if text[2] else ""}')
+    if text:
+      lines.append(f'  - `{field}: {text[1]}`{f": {text[2]}" if text[2] else ""}')
+  for own, method in vars(value).items():
+    if own in ('setup', *fields) or own.startswith('_'):
+      continue
+    if inspect.isfunction(method):
+      lines.append(f'  - `{_call(method)}`: {_first(method)}')
+    elif isinstance(method, property | functools.cached_property):
+      lines.append(f'  - `{own}`: {_first(method)}')
   return lines
 
 
@@ -107,7 +126,8 @@ def _call(function: Callable) -> str:
   """name(arguments) → result as in the source, with the shapes that the docstring gives in place of
   the annotations.
   """
-  (node,), text = ast.parse(inspect.getsource(function)).body, inspect.getdoc(function)
+  (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+  text = inspect.getdoc(function)
 
   def argument(given: ast.arg, default: ast.expr | None) -> str:
     described = re.search(rf'^  {given.arg}: ({SHAPE})', text, re.MULTILINE)
@@ -116,7 +136,7 @@ def _call(function: Callable) -> str:
       given.arg + (f': {kind}' if kind else '') + (f' = {ast.unparse(default)}' if default else '')
     )
 
-  shown = [argument(given, None) for given in node.args.args]
+  shown = [argument(given, None) for given in node.args.args if given.arg != 'self']
   if node.args.vararg:
     shown.append('*' + argument(node.args.vararg, None))
   elif node.args.kwonlyargs:
@@ -124,6 +144,8 @@ def _call(function: Callable) -> str:
   shown += [
     argument(*pair) for pair in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
   ]
+  if node.args.kwarg:
+    shown.append('**' + argument(node.args.kwarg, None))
   given = re.search(rf'^Returns:\n  ({SHAPE}|A scalar)', text, re.MULTILINE)
   returned = given[1].removeprefix('A ') if given else node.returns and ast.unparse(node.returns)
   return f'{node.name}({", ".join(shown)})' + (f' → {returned}' if returned else '')

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def _key(default: Any, text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  """Every key of a run with its default. The texts are what `launch.py --help` shows."""
+  """Every key of a run with its default. The texts are what `kd-jax run --help` shows."""
 
   dataset: str = _key(
     'cifar10',
@@ -246,10 +246,10 @@ def taught_by(network: str) -> dict[str, str]:
 
 
 def default(**changed: Any) -> ml_collections.ConfigDict:
-  """A locked ConfigDict of every key, with `changed` ones, for a file under configs/ to return.
+  """Return a locked ConfigDict of every key, with `changed` ones, for a file under configs/.
 
-  Each method has a section of its options, such as `config.kd.alpha`; one that is not set follows
-  the recipe.
+  Each method has a section of its options, such as `config.kd.alpha`, given as kd={'alpha': 0.5} or
+  under the name 'kd.alpha'; one that is not set follows the recipe.
   """
   config = config_dict.ConfigDict({name: field.default for name, field in KEYS.items()})
   for name in METHODS:
@@ -257,10 +257,24 @@ def default(**changed: Any) -> ml_collections.ConfigDict:
       {k: config_dict.placeholder(type(v)) for k, v in options_of(name).items()}
     )
   config.lock()
-  for name, value in changed.items():
-    _known(name, [*KEYS, *METHODS], 'configuration key')
-    config[name] = value
+  for name, value in _flat(changed):
+    method, _, option = name.rpartition('.')
+    _known(method or option, METHODS if method else KEYS, 'configuration key')
+    if method:
+      _known(option, options_of(method), f'option of {method}')
+    value = tuple(value) if isinstance(value, list) else value
+    _check_type(name, value, options_of(method)[option] if method else KEYS[option].default)
+    (config[method] if method else config)[option] = value
   return config
+
+
+def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+  """Yield each key and value, of a section each option as 'kd.alpha'."""
+  for name, value in keys.items():
+    if isinstance(value, Mapping):
+      yield from ((f'{name}.{option}', chosen) for option, chosen in value.items())
+    else:
+      yield name, value
 
 
 def resolve(config: ml_collections.ConfigDict) -> Config:
@@ -359,19 +373,6 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   return [f'{n}: {before.get(n)} → {now.get(n)}' for n in names]
 
 
-def describe() -> str:
-  """The keys, their defaults and meanings, for `--help`."""
-  lines = [
-    f'  {name}={_shown(field.default)}\n      {field.metadata["help"]}'
-    for name, field in KEYS.items()
-  ]
-  for name in METHODS:
-    pairs = ', '.join(f'{name}.{k}={_shown(v)}' for k, v in options_of(name).items())
-    if pairs:
-      lines.append(f'  {pairs}\n      options of {name}')
-  return '\n'.join(lines)
-
-
 def options_of(method: str) -> dict[str, Any]:
   """The options of a row of METHODS with their defaults: its factory's and its plan's."""
   return methods.options(method) | plans.options(method)
@@ -380,6 +381,14 @@ def options_of(method: str) -> dict[str, Any]:
 def names() -> list[str]:
   """Every key that can be set, options of methods included."""
   return [*defaults()]
+
+
+def choices(name: str) -> tuple[str, ...]:
+  """Return what a key may be set to, as far as that is a list; () for anything."""
+  default = defaults()[name]
+  if isinstance(default, bool):
+    return 'True', 'False'
+  return tuple(METHODS) if name == 'method' else tuple(_ONE_OF.get(name, ()))
 
 
 def defaults() -> dict[str, Any]:
@@ -417,7 +426,7 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
   )
   if not right or isinstance(value, bool) != isinstance(expected, bool):
     raise ConfigError(
-      f'{name} is a {type(expected).__name__}, such as {_shown(expected)}, not {_given(value)}'
+      f'{name} is a {type(expected).__name__}, such as {shown(expected)}, not {_given(value)}'
     )
   if isinstance(value, str) and not is_utf8(value):
     raise ConfigError(
@@ -463,7 +472,8 @@ def _given(value: Any) -> str:
     return 'a number of thousands of digits'
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+  """Return a value as messages and help show it."""
   if isinstance(value, tuple):
     return '(' + ', '.join(f'{v:.4g}' for v in value) + ')'
   return repr(value)

@@ -1,8 +1,6 @@
 """Keep `python -m kd_jax.crosscheck`, the older spelling of `kd-jax crosscheck`."""
 
-import sys
-
-from kd_jax.commands.crosscheck import main
+from kd_jax.commands.main import command
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command(name='crosscheck')

@@ -1,8 +1,6 @@
 """Keep `python -m kd_jax.export`, the older spelling of `kd-jax export`."""
 
-import sys
-
-from kd_jax.commands.export import main
+from kd_jax.commands.main import command
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command(name='export')

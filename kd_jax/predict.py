@@ -1,8 +1,6 @@
 """Keep `python -m kd_jax.predict`, the older spelling of `kd-jax predict`."""
 
-import sys
-
-from kd_jax.commands.predict import main
+from kd_jax.commands.main import command
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command(name='predict')

@@ -293,10 +293,17 @@ class Phase:
 class Monitor(Protocol):
   """What is shown and written of a trainee while it trains."""
 
-  def start(self, phase: str, step: int) -> None: ...
-  def step(self, step: int, means: Mapping[str, float], images: int) -> None: ...
-  def epoch(self, history: Sequence[Mapping[str, Any]]) -> None: ...
-  def interrupted(self) -> bool: ...
+  def start(self, phase: str, step: int) -> None:
+    """Begin a phase, or go on with it after `step` steps."""
+
+  def step(self, step: int, means: Mapping[str, float], images: int) -> None:
+    """Take means over the epoch so far, and the number of images since the last call."""
+
+  def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
+    """Take the rows of all epochs, the last of which has just ended."""
+
+  def interrupted(self) -> bool:
+    """Return whether training is to stop after this step."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ class Case(NamedTuple):
   said: str
 
 
+OF_DIGITS = '--config=digits_kd --out=t.npz'
 LAUNCH = {
   'flags': [
     ('--bogus=1', "Unknown command line flag 'bogus'"),
@@ -526,10 +527,7 @@ LAUNCH = {
       '--config.teacher_guess=fit',
       'teacher_guess is for a .pth',
     ),
-    (
-      '--config.teacher_checkpoint=nosuch.onnx',
-      'python -m kd_jax.export RUN --format=onnx writes one',
-    ),
+    ('--config.teacher_checkpoint=nosuch.onnx', 'kd-jax export RUN --format=onnx writes one'),
     ('--config.teacher_checkpoint=deflated.pth', 'its zip container is compressed'),
     (
       '--config.teacher_checkpoint=claims_much.pth',
@@ -626,8 +624,9 @@ LAUNCH = {
 }
 OTHERS = {
   'reports': [
-    ('', 'give one folder'),
-    ('run study', 'give one folder'),
+    ('', 'the following arguments are required: DIR'),
+    ('run study', 'unrecognized arguments: study'),
+    ('run --data=x', 'unrecognized arguments: --data=x'),
     ('nosuch', 'holds neither a study nor a run'),
     ('nothing', 'holds neither a study nor a run'),
     ('s3://bucket/run', 's3://bucket/run is a URL, and kd_jax reads and writes local files alone'),
@@ -695,7 +694,7 @@ OTHERS = {
     ('runs_code.pth', "it wants 'os.system'"),
     ('no_json', 'is damaged'),
     ('network --mean=.5 --std=.5', 'mean is for a PyTorch checkpoint that does not state it'),
-    ('good.pth --mean=.5', '--mean and --std go together'),
+    ('good.pth --mean=.5', 'mean and std go together'),
     ('good.pth --weights=ema', 'holds no moving average (EMA)'),
     ('network --format=tflite', "invalid choice: 'tflite'"),
     ('network --out=a_file', 'a_file cannot be written (File exists)'),
@@ -718,17 +717,17 @@ OTHERS = {
     ('network locked.png', 'locked.png is no image that can be read (Permission denied)'),
     ('network loop.png', 'loop.png'),
     ('network no_entry', 'no_entry'),
-    ('network image.png --mean=.5,.5,.5', '--mean and --std go together'),
-    ('network image.png --mean=a --std=b', '--mean is numbers with commas'),
-    ('network image.png --mean=.5 --std=-1', '--std holds -1'),
+    ('network image.png --mean=.5,.5,.5', 'mean and std go together'),
+    ('network image.png --mean=a --std=b', 'argument --mean: numbers with commas'),
+    ('network image.png --mean=.5 --std=-1', 'std holds -1'),
     (
       'network image.png --mean=.5 --std=.5',
       'mean is for a PyTorch checkpoint that does not state it',
     ),
     ('network image.png --weights=ema', 'weights is for a PyTorch checkpoint'),
     ('good.pth image.png --weights=ema', 'holds no moving average (EMA)'),
-    ('network image.png --top=0', '--top is at least 1, not 0'),
-    ('network image.png --top=many', "invalid int value: 'many'"),
+    ('network image.png --top=0', '--top: at least 1, not 0'),
+    ('network image.png --top=many', "invalid whole_number value: 'many'"),
     ('network image.png --format=xml', "invalid choice: 'xml'"),
     ('text.stablehlo image.png', 'text.stablehlo cannot be read as stablehlo'),
     ('pair.stablehlo image.png', 'pair.stablehlo'),
@@ -751,18 +750,49 @@ OTHERS = {
     ('--reference=lacking_numbers --pretrained=empty', "the losses' file lacks student_logits"),
     ('--reference=lacking_network --pretrained=empty', 'there is no file of that name'),
   ],
+  'tables': [
+    ('', 'the following arguments are required: --out'),
+    ('--out=t.npz', '--config is a study, and a table is for single runs'),
+    (f'{OF_DIGITS}', 'a table is of one teacher: name its file with --teacher'),
+    (f'{OF_DIGITS} --teacher=network,good.pth', 'a table is of one teacher'),
+    (f'{OF_DIGITS} --teacher=nosuch.pth', 'nosuch.pth does not exist'),
+    (f'{OF_DIGITS} --teacher=empty', 'holds no finished network'),
+    (f'{OF_DIGITS} --teacher=text.pth', 'cannot be read as a PyTorch checkpoint'),
+    (f'{OF_DIGITS} --teacher=other_images.jax', 'and this run needs images [b, 16, 16, 1]'),
+    (f'{OF_DIGITS} --teacher=s3://bucket/t.pth', '--teacher=s3://bucket/t.pth is a URL'),
+    (f'{OF_DIGITS} --tacher=network', "Unknown command line flag 'tacher'. Did you mean 'teacher'"),
+    (f'{OF_DIGITS} --teacher=network --config.epoch=3', "unknown configuration key 'epoch'"),
+    ('--config=digits_kd --out=t.txt --teacher=network', 'call it t.npz'),
+    (
+      '--config=digits_kd --out=no_write/t.npz --teacher=network',
+      'no_write/t.npz cannot be written',
+    ),
+    ('--config=digits_kd --out=nosuch/t.npz --teacher=network', 'nosuch/t.npz cannot be written'),
+  ],
+  'other commands': [
+    ('reprot run', "unexpected argument 'reprot'"),
+    ('reprot', "Did you mean 'report'?"),
+    ('run digits_kd', 'Did you mean --config=digits_kd?'),
+    ('run --config.epoch=3', "unknown configuration key 'epoch'. Did you mean 'epochs'?"),
+    ('--versoin', "Unknown command line flag 'versoin'"),
+    ('--config', 'argument --config: expected one argument'),
+    ('completion', 'the following arguments are required: shell'),
+    ('completion tcsh', "invalid choice: 'tcsh'"),
+  ],
 }
 COMMANDS = {
-  'reports': 'kd_jax.report',
-  'exports': 'kd_jax.export',
-  'predictions': 'kd_jax.predict',
-  'crosschecks': 'kd_jax.crosscheck',
+  'reports': 'kd-jax report',
+  'exports': 'kd-jax export',
+  'predictions': 'kd-jax predict',
+  'crosschecks': 'kd-jax crosscheck',
+  'tables': 'kd-jax table',
+  'other commands': 'kd-jax',
 }
 SURROUNDINGS = [
   Case('surroundings', 'JAX_PLATFORMS=nosuch launch.py', 'JAX_PLATFORMS'),
   *(
     Case('surroundings', f'JAX_PLATFORMS=rocm {command}', 'JAX finds no devices (')
-    for command in ('launch.py', 'kd_jax.export network', 'kd_jax.predict network image.png')
+    for command in ('launch.py', 'kd-jax export network', 'kd-jax predict network image.png')
   ),
   Case(
     'surroundings', 'launch.py --config.dataset=photos --config.cache_dir=a_file', 'set cache_dir'

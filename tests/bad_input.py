@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+OTHERS = ('report', 'export', 'predict', 'table', 'crosscheck', 'completion')
 TRAINED = 99  # the exit code of a fork that was to train
 LONGEST = 1200  # characters of a line
 PATIENCE = 30  # seconds for a case
@@ -49,9 +50,10 @@ LATE = (
   'kd_jax.commands.run',
   'kd_jax.studies.definition',
   'kd_jax.studies.workers',
-  'kd_jax.commands.export',
-  'kd_jax.commands.predict',
-  'kd_jax.commands.crosscheck',
+  'kd_jax.deploy.export',
+  'kd_jax.deploy.predict',
+  'kd_jax.verify.crosscheck',
+  'kd_jax.verify.live',
   'kd_jax.report.page',
   'kd_jax.report.run_page',
   'kd_jax.runs.inference',
@@ -139,7 +141,7 @@ def given(command: str, place: Path) -> Outcome:
   before, began = contents(here), time.monotonic()
   home = {'HOME': str(place), 'XDG_CACHE_HOME': str(place / 'cache')}
   if variables:
-    start = [str(ROOT / program)] if program.endswith('.py') else ['-m', program]
+    start = [str(ROOT / 'launch.py')]
     done = subprocess.run(
       [sys.executable, *start, *arguments],
       cwd=here,
@@ -161,7 +163,8 @@ def given(command: str, place: Path) -> Outcome:
 
 def fault(case, outcome: Outcome) -> str:
   """What is wrong with an outcome; empty where nothing is."""
-  name = next(word for word in case.command.split() if not re.match('[A-Z_]+=', word))
+  name, *more = [word for word in case.command.split() if not re.match('[A-Z_]+=', word)]
+  name += f' {more[0]}' if more and more[0] in OTHERS else ''
   lines = outcome.err.splitlines()
   faults = [
     (outcome.code == TRAINED, 'it trains'),
@@ -245,15 +248,9 @@ def _call(program: str, arguments: list[str], home: dict[str, str]) -> object:
 
   training.train = trains
   sys.argv = [program, *arguments]
-  if program == 'launch.py':
-    from kd_jax.commands import run
+  from kd_jax.commands import main
 
-    return run.main(run.parse(sys.argv))
-  if program == 'kd_jax.report':
-    from kd_jax.commands import report
-
-    return report.main(report.parse(sys.argv))
-  return importlib.import_module(program).main(arguments)
+  return main.call(*main.subcommand(arguments))
 
 
 def bounded(memory: int) -> None:

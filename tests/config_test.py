@@ -320,8 +320,26 @@ def test_the_optimiser_of_a_run():
   assert optim.described(resolved().optimiser()) == optim.described(OptimiserSpec())
 
 
-def test_help_names_every_key():
-  text = config.describe()
-  for name in config.names():
-    assert f'{name}=' in text
-  assert all(field.metadata['help'] in text for field in config.KEYS.values())
+def test_keys_may_be_nested_or_dotted():
+  nested, dotted = resolved(kd={'alpha': 1}), resolved(**{'kd.alpha': 1.0})
+  assert nested == dotted and nested.options['kd'] == {'alpha': 1.0}
+  assert resolved(mean=[0.5, 0.5, 0.5], std=[1, 1, 1]).mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'match'),
+  [
+    ({'epochs': 'many'}, "epochs is a int, such as 200, not 'many'"),
+    ({'kd': {'alhpa': 1.0}}, "unknown option of kd 'alhpa'. Did you mean 'alpha'?"),
+    ({'kdd.alpha': 1.0}, "unknown configuration key 'kdd'. Did you mean 'kd'?"),
+    ({'kd.alpha': 'half'}, "kd.alpha is a float, such as 0.5, not 'half'"),
+    ({'kd': 3}, "unknown configuration key 'kd'"),
+  ],
+)
+def test_wrong_keys_are_one_line(changed, match):
+  refused(match, **changed)
+
+
+def test_what_a_key_may_be():
+  assert config.choices('flip') == ('True', 'False') and 'kd' in config.choices('method')
+  assert 'resnet8' in config.choices('student') and config.choices('epochs') == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import struct
@@ -16,11 +17,11 @@ from typing import Any, NamedTuple
 import hypothesis
 import ml_collections
 import numpy as np
-from absl import flags
 from hypothesis import strategies as st
 
 from kd_jax import config as configuration
 from kd_jax import models
+from kd_jax.commands import command_line, config_file
 from kd_jax.commands import run as launch
 from kd_jax.files import records, run_records, study_records
 from kd_jax.methods import METHODS, plans
@@ -475,14 +476,16 @@ def _parse(folder: Path, overrides: list[tuple[str, str]]) -> None:
     '--config=digits_kd',
     *(f'--config.{key}={value}' for key, value in overrides),
   ]
-  if launch.HELP & set(argv):
-    return
-  before, said = set(flags.FLAGS), io.StringIO()
+  said = io.StringIO()
   sys.argv, kept = argv, sys.argv
   try:
     with contextlib.redirect_stderr(said):
-      launch.parse(argv)
-      given = flags.FLAGS.config
+      given, rest = _parser().parse_known_args(argv[1:])
+      try:
+        config, _ = config_file.parse(given.config, rest, command='launch.py')
+      except KdJaxError as error:
+        command_line.complain('launch.py', str(error))
+        sys.exit(2)
   except SystemExit as stopped:
     line = said.getvalue()
     assert stopped.code == 2 and line.startswith('launch.py: '), f'exit code {stopped.code}: {line}'
@@ -492,10 +495,13 @@ def _parse(folder: Path, overrides: list[tuple[str, str]]) -> None:
     raise KdJaxError(line.strip()) from None
   finally:
     sys.argv = kept
-    for name in set(flags.FLAGS) - before:
-      delattr(flags.FLAGS, name)
     sys.modules.pop('config_config', None)
-  _settle(given)
+  _settle(config)
+
+
+@functools.cache
+def _parser() -> command_line.Parser:
+  return launch.parser()
 
 
 def _settle(given: ml_collections.ConfigDict) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kd_jax import config
-from kd_jax.commands import run
+from kd_jax.commands import config_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -36,7 +36,7 @@ def faults(text: str, folder: Path) -> list[str]:
     f'--config.{key}' for key in re.findall(r'--config\.([\w.]*\w)', text) if key not in keys
   ]
   for name in re.findall(r'--config=([\w./]*\w)', text):
-    if name not in (*run.names(), *PLACEHOLDERS) and not (ROOT / name).is_file():
+    if name not in (*config_file.names(), *PLACEHOLDERS) and not (ROOT / name).is_file():
       missing.append(f'--config={name}')
   for link, heading in _LINK.findall(text):
     if not (folder / link).exists():

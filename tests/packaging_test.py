@@ -92,14 +92,17 @@ def test_the_wheel_has_the_command(wheel):
     name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt')
   )
   assert (
-    '[console_scripts]\nkd-jax = kd_jax.commands.run:command\n' in wheel.read(entry_points).decode()
+    '[console_scripts]\nkd-jax = kd_jax.commands.main:command\n'
+    in wheel.read(entry_points).decode()
   )
 
 
 def test_the_package_in_a_wheel_finds_its_configurations(wheel, tmp_path):
   """Unpacked, away from the checkout; the dependencies are this environment's."""
   wheel.extractall(tmp_path / 'site')
-  code = 'from kd_jax.commands import run; print(run.CONFIGS, *run.names(), sep="\\n")'
+  code = (
+    'from kd_jax.commands.config_file import CONFIGS, names; print(CONFIGS, *names(), sep="\\n")'
+  )
   done = subprocess.run(
     [sys.executable, '-c', code], cwd=tmp_path / 'site', capture_output=True, text=True, timeout=60
   )

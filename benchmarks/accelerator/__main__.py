@@ -32,7 +32,7 @@ from benchmarks import command
 from benchmarks.accelerator import plan, steps, studying
 from benchmarks.accelerator.jobs import environment
 from benchmarks.accelerator.record import Record
-from kd_jax.commands import accelerators
+from kd_jax.train.environment import settle_accelerators
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float('minutes', 12, 'of this sitting, at most', lower_bound=0.1)
@@ -64,7 +64,7 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
   """Takes one step after the other."""
-  accelerators.settle()
+  settle_accelerators()
   if len(argv) > 1:
     sys.exit(f"benchmarks.accelerator takes flags alone, and '{argv[1]}' is none; see --help")
   began, out = time.monotonic(), Path(FLAGS.out).absolute()

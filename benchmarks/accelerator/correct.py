@@ -22,7 +22,7 @@ def prepare(
   what failed.
   """
   del threads
-  from kd_jax.commands import crosscheck
+  from kd_jax.verify import crosscheck
 
   jobs.wait_for(after)
 

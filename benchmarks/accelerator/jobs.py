@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workers import Worker, WorkerEnded
-from kd_jax.commands.run import TUNABLES
+from kd_jax.train.environment import TUNABLES
 
 Prepared = tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]
 

@@ -160,7 +160,7 @@ def _wheels(to: Path) -> None:
 
 def main() -> None:
   """The command."""
-  parser = Parser('accelerator.pack', __doc__, package='benchmarks')
+  parser = Parser('python -m benchmarks.accelerator.pack', __doc__)
   parser.add_argument(
     '--data_dir',
     required=True,

@@ -109,7 +109,7 @@ def _install(into: Path) -> None:
 
 def main() -> None:
   """The command."""
-  parser = Parser('accelerator.unpack', __doc__, package='benchmarks')
+  parser = Parser('python -m benchmarks.accelerator.unpack', __doc__)
   parser.add_argument('parts', nargs='+', type=Path, help='folders that pack wrote')
   parser.add_argument('--into', required=True, type=Path, help='where everything is put together')
   arguments = parser.parse_args()

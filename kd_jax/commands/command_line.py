@@ -1,24 +1,34 @@
-"""What commands have in common: every mistake is one line, and exit code 2; who reads a part of
-what they print sees no fault.
-"""
+"""What the commands share: one style of flags, and one line and exit code 2 for every mistake."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from kd_jax.commands import accelerators, output
+from kd_jax.commands import output
 from kd_jax.files import places
+from kd_jax.train import environment
 
+HELP = ('-h', '--help', '-help', '--helpfull', '--helpshort')
+WIDTH = 80  # columns of help
 _INFINITE = 2.0**127  # or more, in 32 bits
 _LONGEST = 1000  # characters; a message is longer only where it repeats what it was given
 
 
+def prog(name: str) -> str:
+  """Return what the user calls a subcommand; a run has no name, and may be launch.py's."""
+  launched = Path(sys.argv[0]).name == 'launch.py' and name in ('', 'run')
+  return 'python launch.py' if launched else f'kd-jax {name}'.strip().removesuffix(' run')
+
+
 def complain(command: str, message: str) -> None:
-  """One line on standard error.
+  """Print one line on standard error.
 
   What would steer a terminal is written as an escape, and what is too long is cut in its middle.
   """
@@ -27,36 +37,55 @@ def complain(command: str, message: str) -> None:
   )
   if len(line) > _LONGEST:
     line = f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'
-  print(f'{command}: {line}', file=sys.stderr)
+  print(f'{re.sub("^python (-m )?", "", command)}: {line}', file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):
-  """The arguments of `python -m kd_jax.<command>`, or of another package.
+  """The arguments of a command, as --name=value or --name value.
 
-  The description is shown as it is written.
+  Paragraphs of the description are filled, but for those with indented lines.
   """
 
-  def __init__(self, command: str, description: str, *, package: str = 'kd_jax'):
+  def __init__(self, command: str, description: str):
     output.settle()
-    accelerators.settle()
+    environment.settle_accelerators()
     super().__init__(
-      prog=f'python -m {package}.{command}',
-      description=description,
+      prog=command,
+      description='\n\n'.join(map(_filled, description.split('\n\n'))),
       allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
+      formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH),
     )
-    self._command = f'{package}.{command}'
+    self.add_argument('--helpfull', '--helpshort', action='help', help=argparse.SUPPRESS)
 
-  def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-    """Read the arguments; one that is a URL, whichever it belongs to, is refused."""
-    if reason := refusal(sys.argv[1:] if args is None else args):
+  def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    """Read the arguments that are known, -name as --name, and return the others.
+
+    One that is a URL, whichever it belongs to, is refused.
+    """
+    args = [
+      f'-{argument}' if re.match(r'-[A-Za-z]\w', argument) else argument
+      for argument in (sys.argv[1:] if args is None else args)
+    ]
+    if reason := refusal(args):
       self.error(reason)
-    return super().parse_args(args, namespace)
+    return super().parse_known_args(args, namespace)
+
+  def print_help(self, file: Any = None) -> None:
+    """Print the help at once, so that a reader who is gone is noticed here."""
+    print(self.format_help(), end='', file=file, flush=True)
 
   def error(self, message: str) -> NoReturn:
-    """Prints one line and exits with 2."""
-    complain(self._command, message)
+    """Print one line and exit with 2."""
+    complain(self.prog, message)
     sys.exit(2)
+
+  def flags(self) -> dict[str, tuple[str, ...]]:
+    """Return the flags that help shows, and what each may be set to; () for anything."""
+    return {
+      action.option_strings[-1]: tuple(map(str, action.choices or ()))
+      for action in self._actions
+      if action.option_strings and action.help != argparse.SUPPRESS
+    }
 
 
 def refusal(arguments: Sequence[str]) -> str:
@@ -72,19 +101,19 @@ def refusal(arguments: Sequence[str]) -> str:
 
 
 def add_unstated(parser: argparse.ArgumentParser) -> None:
-  """Add the arguments that say of a PyTorch checkpoint what it does not state; `unstated` reads
-  them.
-  """
+  """Add the arguments that state of a PyTorch checkpoint what it does not; `unstated` reads them."""
   of_pth = 'of a .pth that does not state it'
   parser.add_argument(
     '--mean',
-    default='',
+    type=_numbers,
+    default=(),
     metavar='A,B,C',
     help=f'normalisation, a value a channel, pixels in [0, 1], {of_pth}',
   )
   parser.add_argument(
     '--std',
-    default='',
+    type=_numbers,
+    default=(),
     metavar='A,B,C',
     help='as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are',
   )
@@ -102,40 +131,44 @@ def add_unstated(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def unstated(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
-  """Return these arguments as fields of a NetworkSpec, those that were given.
+def unstated(arguments: argparse.Namespace) -> dict[str, Any]:
+  """Return these arguments, those that were given, as fields of a NetworkSpec.
 
-  What is wrong with them ends the command in one line.
+  Raises KdJaxError where they cannot be.
   """
-  found: dict[str, Any] = {}
-  for name in ('mean', 'std'):
-    if text := getattr(arguments, name):
-      found[name] = _numbers(text)
-      if not found[name]:
-        parser.error(
-          f"--{name} is numbers with commas between them, such as .5,.5,.5, not '{text}'"
-        )
-  if len(found.get('mean', ())) != len(found.get('std', ())):
-    parser.error(
-      '--mean and --std go together, a value of each a channel, such as --mean=.5,.5,.5 '
-      '--std=.5,.5,.5'
-    )
-  if any(value <= 0 for value in found.get('std', ())):
-    parser.error(f'--std holds {min(found["std"]):g}; standard deviations are greater than 0')
-  return found | ({'relu_placement': arguments.relu_placement} if arguments.relu_placement else {})
+  from kd_jax.pytorch import specs
+
+  return specs.unstated(arguments.mean, arguments.std, arguments.relu_placement)
+
+
+def _filled(paragraph: str) -> str:
+  return paragraph if '\n ' in f'\n{paragraph}' else textwrap.fill(paragraph, WIDTH)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-  """Return the numbers of '(0.5, 0.4)' or '.5,.4'; () where it is none of that, or they are more
-  than 32 bits hold.
-  """
+  """Return the numbers of '(0.5, 0.4)' or '.5,.4'; 32 bits must hold them."""
   try:
     values = tuple(float(part) for part in text.strip('()[] ').rstrip(',').split(','))
+    if all(abs(value) < _INFINITE for value in values):
+      return values
+    raise ValueError
   except ValueError:
-    return ()
-  return values if all(abs(value) < _INFINITE for value in values) else ()
+    raise argparse.ArgumentTypeError(
+      f"numbers with commas between them, such as .5,.5,.5, not '{text}'"
+    ) from None
+
+
+def at_least(least: int) -> Callable[[str], int]:
+  """Return what reads a whole number of at least so much, for `type` of an argument."""
+
+  def whole_number(text: str) -> int:
+    if (number := int(text)) < least:
+      raise argparse.ArgumentTypeError(f'at least {least}, not {text}')
+    return number
+
+  return whole_number
 
 
 def unread() -> None:
-  """Drops what standard output still holds: its reader, such as `head`, has what it wanted."""
+  """Drop what standard output still holds: its reader, such as `head`, has what it needs."""
   os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

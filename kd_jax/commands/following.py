@@ -46,17 +46,18 @@ def of_run(
     Next(
       'The page of the run, with confusions, calibration and the images that divide student and '
       'teacher',
-      _module('report', workdir),
+      _tool(start, 'report', workdir),
     ),
     Next(
       'The student alone, as a file for other programs, with a model card',
-      _module('export', workdir),
+      _tool(start, 'export', workdir),
     ),
   ]
   if os.path.isdir(examples := os.path.join(workdir, 'examples')):
     found.append(
       Next(
-        'What it says of pictures, here of some test images', _module('predict', workdir, examples)
+        'What it says of pictures, here of some test images',
+        _tool(start, 'predict', workdir, examples),
       )
     )
   if arguments is None:
@@ -89,7 +90,7 @@ def of_study(workdir: str, *, start: Sequence[str], arguments: Sequence[str]) ->
   found = [
     Next(
       'The page of the study, with its curves, nearness to the teacher and every configuration',
-      _module('report', workdir),
+      _tool(start, 'report', workdir),
     ),
     Next(
       f'{seeds} seeds, of which those that are there are not repeated',
@@ -104,7 +105,7 @@ def of_study(workdir: str, *, start: Sequence[str], arguments: Sequence[str]) ->
     found.append(
       Next(
         'One of its students as a file for other programs; the others lie beside it',
-        _module('export', phase),
+        _tool(start, 'export', phase),
       )
     )
   return found
@@ -136,8 +137,11 @@ def _real(start: Sequence[str]) -> Next:
   )
 
 
-def _module(name: str, *words: str) -> str:
-  return shlex.join(['python', '-m', f'kd_jax.{name}', *words])
+def _tool(start: Sequence[str], name: str, *words: str) -> str:
+  """Return another command, of a checkout that need not be installed where launch.py started it."""
+  return shlex.join(
+    [*(['kd-jax', name] if start[0] == 'kd-jax' else ['python', '-m', f'kd_jax.{name}']), *words]
+  )
 
 
 def _key(argument: str) -> str:

@@ -1,76 +1,60 @@
-"""`python -m kd_jax.report DIR`: the tables and the page of a study, or the page of a run."""
+"""`kd-jax report`: the page of a run, or the tables and the page of a study."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from kd_jax.commands.command_line import Parser, prog
 
-from kd_jax.commands import accelerators, command_line, output
+_TEXT = """Makes the page of a finished run, or the tables and the page of a study, finished
+or not.
 
-FLAGS = flags.FLAGS
-USAGE = """Makes the page of a finished run, or the tables and the page of a study, finished or not.
-
-  python -m kd_jax.report DIR [--out=FOLDER] [--data_dir=FOLDER]
-
-DIR is the --workdir of a run or a study. FOLDER (default: DIR/report) gets index.html, which needs no other file, and of a study
-table.md, table.csv, and the figures accuracies.svg and differences.svg.
-
-The page of a run shows what its networks predict on its validation and test images. That is computed once, and kept in
-DIR/predictions.npz; nothing is downloaded.
-
-  --out=FOLDER        where the report is put
-  --data_dir=FOLDER   of a run: where its data set lies, if it is no longer where the run found it
-"""
+FOLDER (default: DIR/report) gets index.html, which needs no other file, and of a
+study table.md, table.csv, and the figures accuracies.svg and differences.svg. The
+page of a run shows what its networks predict on its validation and test images.
+That is computed once, and kept in DIR/predictions.npz; nothing is downloaded."""
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the flags. Every mistake is one line and exit code 2."""
-  output.settle()
-  accelerators.settle()
-  if {'-h', '--help', '-help', '--helpfull', '--helpshort'} & set(argv):
-    print(USAGE)
-    sys.exit(0)
-  if reason := command_line.refusal(argv[1:]):
-    fail(reason)
-  flags.DEFINE_string('out', '', 'where the report is put')
-  flags.DEFINE_string('data_dir', '', 'where the data set of a run lies')
-  try:
-    left = FLAGS(argv)
-  except flags.Error as error:
-    fail(str(error))
-  if len(left) != 2:
-    fail('give one folder, the --workdir of a run or a study: python -m kd_jax.report DIR')
-  return left
+def parser() -> Parser:
+  """Return the arguments of the command."""
+  made = Parser(prog('report'), _TEXT)
+  made.add_argument('folder', metavar='DIR', type=Path, help='the --workdir of a run or a study')
+  made.add_argument('--out', default='', metavar='FOLDER', help='where the report is put')
+  made.add_argument(
+    '--data_dir',
+    default='',
+    metavar='FOLDER',
+    help='of a run: where its data set lies, if it is no longer where the run found it',
+  )
+  return made
 
 
-def main(argv: list[str]) -> None:
-  """Writes the report and prints its tables."""
+def main(arguments: list[str]) -> int:
+  """Write the report and print its tables; return the exit code."""
+  own = parser()
+  given = own.parse_args(arguments)
   from kd_jax.files import run_records, study_records
-  from kd_jax.types import KdJaxError
 
-  logging.set_verbosity(logging.WARNING)
-  folder = Path(argv[1])
-  out = Path(os.path.expanduser(FLAGS.out) or folder / 'report')
+  out = Path(os.path.expanduser(given.out) or given.folder / 'report')
   try:
-    if study_records.is_study(folder):
-      if FLAGS.data_dir:
-        fail(f'--data_dir is for the page of a run, and {folder} holds a study; leave it out')
-      of_study(folder, out)
-    elif run_records.is_run(folder):
-      of_run(folder, out)
+    if study_records.is_study(given.folder):
+      if given.data_dir:
+        own.error(
+          f'--data_dir is for the page of a run, and {given.folder} holds a study; leave it out'
+        )
+      of_study(given.folder, out)
+    elif run_records.is_run(given.folder):
+      of_run(given.folder, out, given.data_dir)
     else:
-      fail(
-        f'{folder} holds neither a study nor a run (no study.json and no config.json is there); '
-        f'give the --workdir of one'
+      own.error(
+        f'{given.folder} holds neither a study nor a run (no study.json and no config.json is '
+        f'there); give the --workdir of one'
       )
-  except KdJaxError as error:
-    fail(str(error))
   except KeyboardInterrupt:
     print('Stopped; there is no new report.')
-    sys.exit(130)
+    return 130
+  return 0
 
 
 def of_study(path: Path, out: Path) -> None:
@@ -109,7 +93,7 @@ def of_study(path: Path, out: Path) -> None:
   )
 
 
-def of_run(path: Path, out: Path) -> None:
+def of_run(path: Path, out: Path, data_dir: str) -> None:
   """Write the report of a run."""
   from kd_jax.files import records, run_records
   from kd_jax.report import run_page, run_table, terminal
@@ -117,21 +101,10 @@ def of_run(path: Path, out: Path) -> None:
 
   run = run_records.read(path)
   predictions, lacking = inference.predict(
-    run, data_dir=FLAGS.data_dir, say=lambda line: print(line, flush=True)
+    run, data_dir=data_dir, say=lambda line: print(line, flush=True)
   )
   records.write_bytes(out / 'index.html', run_page.page(run, predictions, lacking).encode())
   print(run_table.text(run.rows, width=terminal.width()))
   for line in lacking:
     print(f'Note: {line}')
   print(f'The page is {out / "index.html"}.')
-
-
-def fail(message: str) -> None:
-  """One line, and exit code 2."""
-  command_line.complain('kd_jax.report', message)
-  sys.exit(2)
-
-
-def command() -> None:
-  """Run the command that sys.argv states."""
-  app.run(main, flags_parser=parse)

@@ -1,41 +1,106 @@
-"""What `python launch.py --help` prints, but for the keys."""
+"""What `kd-jax run --help` prints beside the flags: examples, and every key with its default."""
 
 from __future__ import annotations
 
+import inspect
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable
 
-_TEXT = """Distils a network. Without flags: the quick start, a small study on real digits, a minute or two on a laptop.
+from kd_jax import config, methods
+from kd_jax.commands import config_file
+from kd_jax.commands.command_line import WIDTH
+from kd_jax.methods import METHODS, plans
+
+_TEXT = """Distils a network. Without flags: the quick start, a small study on real digits, a
+minute or two on a laptop.
 
   {program}
   {program} --config=cifar10_kd --workdir=runs/kd
-  {program} --config=cifar10_kd --workdir=runs/short --config.epochs=6 --config.kd.temperature=4
+  {program} --config=cifar10_kd --config.epochs=6 --config.kd.temperature=4
 
-The same command again goes on where the last one was stopped. A study is many runs, and one table of them:
+The same command again goes on where the last one was stopped. A study is many
+runs, and one table of them:
 
   {program} --config=paper/digits --workdir=runs/digits
-  python -m kd_jax.report runs/digits
+  {report} runs/digits
 
-  --config=NAME       a configuration that comes with kd_jax, or a file of your own (default: quickstart). The names are
-                      {names}
-  --workdir=DIR       where everything of the run is kept (default: runs/<name of the config>)
-  --workers=N         of a study: processes that work on it, each on its share of the cores (default: 1)
-  --slurm_workers=N   of a study: submit N workers to Slurm, with submitit's parameters in --slurm=timeout_min=240,slurm_partition=gpu
-  --dry_run           of a study: print its runs, their operations and about how long they take; train nothing
-  --coordinator_address=HOST:PORT --num_processes=N --process_id=I
-                      several processes that share one run, on as many hosts: process 0's address, their number, and which one
-                      this is; on a TPU pod and under srun they are found by themselves
-  --config.KEY=VALUE  changes a key; of a study, in all its rows, and scale, seeds and sweep_seeds are keys, too. The keys
-                      with their defaults, which the file may change:
+The configurations that come with kd_jax:
+{names}"""
+_KEYS = """Keys, set by --config.KEY=VALUE, with the defaults that a file may change. Of a study
+a key is set in all its rows; scale, seeds, sweep_seeds and together are keys, too."""
+# the first key of each group of kd_jax.config.Config, in the order of the help
+_GROUPS = {
+  'dataset': 'data',
+  'student': 'networks',
+  'epochs': 'training',
+  'method': 'method',
+  'seed': 'run',
+}
 
-"""
+
+def description(program: str) -> str:
+  """Return what a run is, with examples for what the user calls the command."""
+  launched = program.startswith('python')
+  return _TEXT.format(
+    program=program,
+    report='python -m kd_jax.report' if launched else f'{program} report',
+    names=_wrapped(', '.join(config_file.names()), 2),
+  )
 
 
-def text(program: str, names: Sequence[str]) -> str:
-  """Return the usage of the command, which the user calls `program`, with the names of the
-  configurations that come with kd_jax.
-  """
-  shown = textwrap.fill(
-    ', '.join(names), 122, initial_indent=22 * ' ', subsequent_indent=22 * ' '
-  ).lstrip()
-  return _TEXT.format(program=program, names=shown)
+def keys() -> str:
+  """Return every key with its default and meaning, grouped; options of methods under theirs."""
+  groups: dict[str, list[str]] = {name: [] for name in _GROUPS.values()}
+  group = ''
+  for name, field in config.KEYS.items():
+    group = _GROUPS.get(name, group)
+    groups[group].append(_entry(name, field.default, field.metadata['help']))
+  first: dict[Callable, str] = {}  # methods that share a factory: its options are explained once
+  for method, row in METHODS.items():
+    meanings, same = explained(method), first.setdefault(row.factory, method)
+    groups['method'] += [
+      _entry(
+        f'{method}.{option}',
+        default,
+        f'as {same}.{option}'
+        if same != method and option in methods.options(method)
+        else meanings[option],
+      )
+      for option, default in config.options_of(method).items()
+    ]
+  return '\n\n'.join(
+    [
+      textwrap.fill(_KEYS, WIDTH),
+      *(f'{name}:\n' + '\n'.join(each) for name, each in groups.items()),
+    ]
+  )
+
+
+def explained(method: str) -> dict[str, str]:
+  """Return what each option of a method means, as its factory's and its plan's docstrings say."""
+  return arguments(METHODS[method].factory) | arguments(plans.PLANS[method])
+
+
+def arguments(function: Callable) -> dict[str, str]:
+  """Return the section Args of a docstring: name → text; of names that share a text, each."""
+  _, _, section = (inspect.getdoc(function) or '').partition('Args:\n')
+  section = re.split(r'^\S', section, maxsplit=1, flags=re.MULTILINE)[0]
+  found = re.findall(r'^  (\w[\w, ]*): (.*(?:\n {4,}.*)*)', section, re.MULTILINE)
+  return {name: ' '.join(text.split()) for names, text in found for name in names.split(', ')}
+
+
+def _entry(name: str, default: object, meaning: str) -> str:
+  return f'  {name}={config.shown(default)}\n{_wrapped(meaning, 6)}'
+
+
+def _wrapped(text: str, indent: int) -> str:
+  space = indent * ' '
+  return textwrap.fill(
+    text,
+    WIDTH,
+    initial_indent=space,
+    subsequent_indent=space,
+    break_long_words=False,
+    break_on_hyphens=False,
+  )

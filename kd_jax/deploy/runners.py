@@ -26,7 +26,7 @@ class Runner(NamedTuple):
 
 def in_jax(trained: Trained) -> Runner:
   """A network as it is, compiled by JAX."""
-  network, variables = trained
+  network, variables = trained.network, jax.device_put(trained.variables)
   compiled = jax.jit(
     lambda variables, image: network.module.apply(variables, image, train=False).logits
   )

@@ -33,11 +33,11 @@ def ab(
   the widths match, and draw the others by the authors' rule.
 
   Args:
-    margin: m.
+    margin: m, by which a response has to pass the boundary.
     weight: w; 3/1000 in the authors' code.
     identity: no connector where student and teacher have the same width.
-    connector_weights: as in `oh`.
-    teacher_statistics: of phase 1, 'running' or 'batch'.
+    connector_weights: how the connectors begin, 'uniform' or 'normal', as in `oh`.
+    teacher_statistics: of the teacher's BatchNorm in phase 1, 'running' or 'batch'.
   """
   check_connectors('ab', connector_weights, teacher_statistics)
 

@@ -14,9 +14,9 @@ def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -
   As in the authors' code, but for its linear warm-up of the second part over the first 20 epochs.
 
   Args:
-    target: α.
-    others: β; between 1 and 8 in the paper, by how sure the teacher is.
-    temperature: T.
+    target: α, the weight of the label's class.
+    others: β, the weight of the other classes; between 1 and 8 in the paper, by how sure the teacher is.
+    temperature: T of both parts.
   """
   if not 0 < temperature < float('inf'):
     raise ConfigError(f'dkd.temperature is a finite number greater than 0, not {temperature}')

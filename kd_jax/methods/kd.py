@@ -20,7 +20,7 @@ def kd(
   Args:
     alpha: weight of the teacher's part, in [0, 1]. The paper uses 0.5; RepDistiller 0.9 at a
       temperature of 4 (`official`).
-    temperature: T > 0.
+    temperature: T > 0, by which logits are divided.
     reduction: 'classes' sums over the classes, as written. 'elements' takes the mean over them,
       too: torch's `reduction='mean'`, the bug to which the paper ascribes a loss of 1 %.
     scaled: whether the KL is multiplied by T², which keeps its gradient's size at every

@@ -26,7 +26,7 @@ def oh(
 
   Args:
     weight: a; 1e-3 in the authors' CIFAR code, who advise 1e-4 for small students. Sweep it.
-    teacher_statistics: 'running' or 'batch'.
+    teacher_statistics: of the teacher's BatchNorm, 'running' or 'batch'.
     connector_weights: how the connectors begin: 'uniform' as PyTorch draws by default, 'normal' as
       the authors, N(0, 2 / (k²·C_out)).
   """

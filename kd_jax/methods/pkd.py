@@ -48,8 +48,9 @@ def pkd(
   vector: 10 · its mean squared error.
 
   Args:
-    beta: β.
-    alpha, temperature: Hinton's.
+    beta: β, the weight of the squared distances. Sweep it.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
     reduction: 'sum' of the squares, as above; 'mean' over the values of each stage; 'concatenated',
       one mean over those of all.
     normalised: whether the vectors are brought to length 1.

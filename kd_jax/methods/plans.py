@@ -62,6 +62,16 @@ def ab(
   `boundary_drops` gives the first phase the run's drops of the rate, at their fractions of its own
   steps; with `boundary_added` its epochs come before all those of the run, and are not taken from
   them. Where a recipe moves the ReLUs, it does so in this phase alone.
+
+  Args:
+    wanted: the run.
+    boundary_share: the share of the epochs that the first phase has.
+    boundary_epochs: the epochs of the first phase in place of a share; 0: the share.
+    boundary_drops: whether the rate drops in the first phase, too.
+    boundary_added: whether the first phase's epochs are added to the run's.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
+    scaled: whether the KL is multiplied by T², as in `kd`.
   """
   first = boundary_epochs or round(boundary_share * inputs.epochs)
   second = inputs.epochs if boundary_added else inputs.epochs - first
@@ -89,6 +99,10 @@ def ab(
 def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
   """Return a chain of Hinton's distillations, teacher → assistant → … → student; the assistants' names are
   separated by commas.
+
+  Args:
+    wanted: the run.
+    assistants: the networks between teacher and student, in order, separated by commas.
   """
   phases, teachers = _teachers(inputs, 1)
   names = [name.strip() for name in assistants.split(',') if name.strip()]
@@ -118,6 +132,10 @@ def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ..
 def mkd(inputs: PlanInputs, *, teachers: int = 3) -> tuple[Phase, ...]:
   """Return several teachers of one architecture, which differ in their seeds; those that are not there are
   trained.
+
+  Args:
+    wanted: the run.
+    teachers: how many teachers there are.
   """
   _, most = methods.teachers('mkd')
   if not 1 <= teachers <= most:
@@ -156,6 +174,11 @@ def dual(
   `lead` is the accuracy by which the teacher is ahead when it is frozen; it has a share of the
   epochs to get there, at the first learning rate. A teacher that is there already is frozen from
   the start, and the student learns from it at once.
+
+  Args:
+    wanted: the run.
+    lead: the accuracy by which the teacher is ahead when it is frozen, as a fraction.
+    side_by_side_share: the share of the epochs in which it may get there.
   """
   if inputs.imported:
     return tuple(

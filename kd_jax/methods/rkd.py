@@ -47,12 +47,16 @@ def rkd(
   released code stops with a shape error for every pair, so `published` is `written`.
 
   Args:
-    distance, angle: w_d, w_a.
-    cross_entropy_weight, distillation_weight, temperature: w_c, w_k, T.
+    distance: w_d, the weight of the distances.
+    angle: w_a, the weight of the angles.
+    cross_entropy_weight: w_c.
+    distillation_weight: w_k, the weight of the KL.
+    temperature: T of the KL.
     embedding: 'classifier', what the dense layer sees, or 'global', the last feature's global
       average after the ReLU.
     normalised: whether embeddings are brought to length 1.
-    rank: w_r, HardDarkRank's weight; `rank_scale` is its α (2 or 3), its β is 3 and its length 4.
+    rank: w_r, the weight of HardDarkRank; its β is 3 and its length 4.
+    rank_scale: α of HardDarkRank, 2 or 3.
     attention: w_t, attention transfer on the features after the ReLU, summed over the stages.
     hint: w_h, FitNet's mean squared error after a 1×1 convolution, summed over the stages.
   """

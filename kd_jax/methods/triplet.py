@@ -13,7 +13,8 @@ def triplet(*, alpha: float = 0.5, temperature: float = 5.0) -> Method:
   """L = (1 − α) · (1 − cos(z_s, z_t)) + α · T² · KL. The labels are not used.
 
   Args:
-    alpha, temperature: as in Hinton's loss.
+    alpha: weight of the teacher's part, in [0, 1].
+    temperature: T of the KL.
   """
   check_hinton(alpha, temperature)
 

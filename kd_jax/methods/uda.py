@@ -31,7 +31,8 @@ def uda(
   clean images, then augmented ones.
 
   Args:
-    alpha, temperature: Hinton's.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
     policy: how x̂ is made; see kd_jax.data.pipeline.policy.
     averaged: whether the two losses are averaged, not summed.
     joint: whether the student sees both views in one batch.

@@ -38,11 +38,14 @@ def stl(
   and of which it counts equally many of both.)
 
   Args:
-    alpha, temperature, policy: as in `uda`.
-    consistency: w_c.
-    sharpening: τ.
+    alpha: weight of the teacher's part in Hinton's loss, in [0, 1].
+    temperature: T of Hinton's loss.
+    policy: how x̂ is made, as in `uda`.
+    consistency: w_c, the weight of the agreement of the two views.
+    sharpening: τ, the temperature of the view that is agreed with.
     confidence: the threshold, in [0, 1].
-    unlabelled, unlabelled_temperature: w_u and T_u.
+    unlabelled: w_u, the weight of the teacher's part on the unlabelled half.
+    unlabelled_temperature: T_u of that part.
     unlabelled_strong: whether the teacher's term has the strong view of the unlabelled half, too:
       KL(u) + KL(û).
     averaged: whether the sum of all terms is divided by 4.
@@ -87,7 +90,7 @@ def unsupervised(*, temperature: float = 5.0) -> Method:
   set.
 
   Args:
-    temperature: T.
+    temperature: T of the KL.
   """
   check_hinton(1.0, temperature)
 

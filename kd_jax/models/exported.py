@@ -44,9 +44,16 @@ class Exported(nn.Module):
     return LogitsOnly(self.call(image).astype(jnp.float32))
 
 
-def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trained:
-  """The function as a network without variables, which no spec builds again; its name holds a part
-  of the file's sha256.
+def load(
+  path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
+) -> Trained:
+  """Return the function as a network without variables, which no spec builds again; its name holds
+  a part of the file's sha256.
+
+  Args:
+    path: the file.
+    image_shape: height, width, channels that it must be for; None: as it is.
+    classes: that it must know; None: as many as it knows.
 
   Raises:
     KdJaxError: the file is no such function, of a newer jax, for other devices, or for other images
@@ -74,15 +81,19 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
       f'{backend}: export it with '
       f'platforms=[…] for both'
     )
+  taken, given = function.in_avals, function.out_avals
+  who = 'this run needs' if image_shape else 'a teacher maps'
+  image_shape = image_shape or tuple(taken[0].shape[1:] if taken else ())
+  classes = classes or (given[0].shape[-1] if given and given[0].shape else 0)
   wanted = (
     f'images [b, {", ".join(map(str, image_shape))}] of float32 or uint8 → logits [b, {classes}]'
   )
-  taken, given = function.in_avals, function.out_avals
   shown = ' → '.join(', '.join(aval.str_short() for aval in avals) for avals in (taken, given))
   fits = (
     len(taken) == len(given) == 1
     and len(taken[0].shape) == 4
     and tuple(taken[0].shape[1:]) == tuple(image_shape)
+    and all(isinstance(side, int) for side in (*image_shape, classes))
     and taken[0].dtype in (jnp.float32, jnp.uint8)
     and len(given[0].shape) == 2
     and given[0].shape[1] == classes
@@ -90,7 +101,7 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
   )
   if not fits:
     raise FileError(
-      f'{path} maps {shown}, and this run needs {wanted}: export such a function, or choose the '
+      f'{path} maps {shown}, and {who} {wanted}: export such a function, or choose the '
       f'data that it is for'
     )
   if isinstance(taken[0].shape[0], int):

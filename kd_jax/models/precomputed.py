@@ -130,8 +130,16 @@ def write(
   return len(first)
 
 
-def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trained:
-  """The table as a network, which no spec builds again; its name holds a part of the file's sha256.
+def load(
+  path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
+) -> Trained:
+  """Return the table as a network, which no spec builds again; its name holds a part of the file's
+  sha256.
+
+  Args:
+    path: the file.
+    image_shape: height, width, channels that it must be for; None: as it is.
+    classes: that it must know; None: as many as it knows.
 
   Raises:
     KdJaxError: the file is no such table, is damaged, or is for other images or classes.
@@ -155,6 +163,8 @@ def load(path: Path, *, image_shape: tuple[int, int, int], classes: int) -> Trai
       f'{path} holds other arrays than a table of precomputed logits does: write it with '
       f'kd_jax.tables.write'
     )
+  image_shape = tuple(map(int, shape)) if image_shape is None else image_shape
+  classes = logits.shape[1] if classes is None else classes
   if (tuple(shape), logits.shape[1]) != (tuple(image_shape), classes):
     raise FileError(
       f'{path} is for images of {tuple(map(int, shape))} and {logits.shape[1]} classes, and this '

@@ -7,14 +7,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kd_jax import models
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.pytorch import contents as torch_contents
-from kd_jax.types import FileError, NetworkSpec
+from kd_jax.types import ConfigError, FileError, NetworkSpec
 
 NOTE = 'kd_jax_network'  # the entry of an exported checkpoint that states its NetworkSpec, as JSON
 IMAGE_SHAPE = (32, 32, 3)
@@ -183,6 +183,27 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
       'export it again, or remove the entry and import by the names of the weights'
     )
   return spec
+
+
+def unstated(
+  mean: Sequence[float], std: Sequence[float], relu_placement: str
+) -> dict[str, tuple[float, ...] | str]:
+  """Return what a PyTorch checkpoint does not state as fields of a spec, those that are given.
+
+  Raises ConfigError where they are none that a network may have.
+  """
+  if len(mean) != len(std):
+    raise ConfigError(
+      'mean and std go together, a value of each a channel, such as .5,.5,.5 and .5,.5,.5'
+    )
+  if any(not value > 0 for value in std):
+    raise ConfigError(f'std holds {min(std):g}; standard deviations are greater than 0')
+  if relu_placement and relu_placement not in models.RELU_PLACEMENTS:
+    raise ConfigError(
+      f"relu_placement is one of {', '.join(models.RELU_PLACEMENTS)}, not '{relu_placement}'"
+    )
+  given = {'mean': tuple(mean), 'std': tuple(std), 'relu_placement': relu_placement}
+  return {name: value for name, value in given.items() if value}
 
 
 def note_of(spec: NetworkSpec) -> dict[str, str]:

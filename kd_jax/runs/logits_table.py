@@ -1,21 +1,24 @@
 """Precomputed logits for a run: every picture that its teacher will be shown, and whether a table
 has them all.
 
-  from kd_jax import tables
+  from kd_jax.runs import logits_table
 
   def logits(images):  # u8[b, H, W, C] → [b, K], by any program
     …
 
-  tables.write('teacher.npz', logits, dataset='photos', crop_padding=2)
+  logits_table.write('teacher.npz', logits, dataset='photos', crop_padding=2)
 
 The table holds each training image in every view that crop_padding and flip make of it, 162 at
-their defaults, and the validation and test images as they are.
+their defaults, and the validation and test images as they are. `kd-jax table` writes that of a
+teacher's file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +29,14 @@ import numpy as np
 
 from kd_jax import config as configuration
 from kd_jax.config import Config
-from kd_jax.data import augment, roles
+from kd_jax.data import augment, pipeline, roles, sources
 from kd_jax.data.feed import Part
+from kd_jax.files.kinds import JAX_EXPORTS
 from kd_jax.models import precomputed
 from kd_jax.runs import inputs as of_run
+from kd_jax.runs import network_files, teachers
 from kd_jax.text import Ticker
-from kd_jax.types import Array, ConfigError, DataError, FileError, Phase, Trained
+from kd_jax.types import Array, ConfigError, DataError, FileError, NetworkSpec, Phase, Trained
 
 _BATCH = 256  # pictures
 _COUNTABLE = {'weak', 'none'}  # augmentations with few enough views
@@ -74,12 +79,55 @@ def write(
   Raises KdJaxError: a key is wrong, the data cannot be had, or the logits are not finite numbers
   for its classes.
   """
-  path, config = Path(path), configuration.resolve(configuration.default(**keys))
+  _write(Path(path), configuration.resolve(configuration.default(**keys)), logits, say)
+
+
+def of_teacher(path: str | Path, config: Config, *, say: Callable[[str], None] = print) -> None:
+  """Write the table of the network that `teacher_checkpoint` names, whatever `teacher` and `method`
+  are, for runs with this configuration.
+
+  Args:
+    path: the file, a .npz.
+    config: of the runs.
+    say: is given progress every few seconds.
+
+  Raises:
+    KdJaxError: the file holds no teacher for these images and classes, or the table cannot be had.
+  """
+  checkpoint = Path(os.path.expanduser(config.teacher_checkpoint))
+  programs = (*JAX_EXPORTS, precomputed.SUFFIX)
+  name = config.teacher
+  if os.path.exists(checkpoint) and checkpoint.suffix not in programs:
+    name = network_files.find(checkpoint).trained.network.spec.name
+  # any method with one teacher
+  config = dataclasses.replace(config, method='kd', options={}, teacher=name)
+  dataset, parts = of_run.labelled(config)
+  spec = NetworkSpec(name, len(dataset.classes), tuple(dataset.train.image.shape[1:]))
+  training = of_run.training(config, dataset)
+  loaded = teachers.load(config, spec, classes=dataset.classes, training=training)
+  network, variables = loaded['teacher'].network, jax.device_put(loaded['teacher'].variables)
+  compiled = jax.jit(
+    lambda variables, image: (
+      network.module.apply(variables, pipeline.to_unit(image), train=False).logits
+    )
+  )
+  _write(Path(path), config, lambda image: compiled(variables, image), say, (dataset, parts))
+
+
+def _write(
+  path: Path,
+  config: Config,
+  logits: Callable[[np.ndarray], Any],
+  say: Callable[[str], None],
+  data: tuple[sources.Dataset, roles.Roles] | None = None,
+) -> None:
   if path.suffix != precomputed.SUFFIX:
     raise ConfigError(
       f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}"
     )
-  dataset, parts = of_run.labelled(config)
+  if not os.access(path.absolute().parent, os.W_OK):
+    raise FileError(f'{path} cannot be written: choose a folder that is there and may be written')
+  dataset, parts = data or of_run.labelled(config)
   shown = shown_to_teachers(config, parts)
   total, found = sum(each.count for each in shown), []
   ticker = Ticker(f'{path}: computing logits of pictures', total, say=say)

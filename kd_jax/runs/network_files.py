@@ -130,7 +130,7 @@ def instead(
   if path.suffix and near:
     return f'there is {", ".join(near[:3])}; or {otherwise}'
   return (
-    f'python -m kd_jax.export RUN --format={form} writes one into RUN/export; or {otherwise}'
+    f'kd-jax export RUN --format={form} writes one into RUN/export; or {otherwise}'
     if form
     else otherwise
   )

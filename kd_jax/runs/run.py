@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -206,6 +207,8 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
 def stopping() -> Iterator[Callable[[], bool]]:
   """Turn the first Ctrl-C, SIGTERM or SIGUSR1 (as schedulers send it) into a request to save and
   stop; a second stops at once.
+
+  Python has signals in its main thread alone: in another one nothing is turned.
   """
   received: list[int] = []
 
@@ -214,7 +217,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
       raise KeyboardInterrupt
     received.append(number)
 
-  before = {number: signal.signal(number, handle) for number in STOPS}
+  main = threading.current_thread() is threading.main_thread()
+  before = {number: signal.signal(number, handle) for number in STOPS if main}
   try:
     yield lambda: bool(received)
   finally:

@@ -17,7 +17,7 @@ from kd_jax.types import KdJaxError
 def give_back() -> None:
   """Return to the system what the C library keeps of the memory that a phase used.
 
-  Within a phase it is kept on purpose (see kd_jax.commands.run.TUNABLES). The next phase has arrays of
+  Within a phase it is kept on purpose (see kd_jax.train.environment.TUNABLES). The next phase has arrays of
   other sizes, which do not fit into the
   gaps: without this a study's process would grow with every phase. Does nothing but on Linux with
   glibc.

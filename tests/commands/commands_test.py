@@ -1,4 +1,4 @@
-"""Every command tells what it takes, and refuses what it does not know in one line."""
+"""Every command says what it takes, and refuses what it does not know in one line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from kd_jax import __version__
+from kd_jax.commands import command_line, main, report
+from kd_jax.commands import run as run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = {
@@ -29,6 +33,9 @@ WORKERS = {
 # signatures.
 LIGHT = (
   'kd_jax.report',
+  'kd_jax.export',
+  'kd_jax.predict',
+  'kd_jax.crosscheck',
   'benchmarks',
   'benchmarks.every_config',
   'benchmarks.gallery',
@@ -76,7 +83,9 @@ def run(name: str, *arguments: str, before: str = '') -> subprocess.CompletedPro
 def test_help(name, without_jax):
   done = run(name, '--help', before=without_jax if name in LIGHT else '')
   assert done.returncode == 0 and done.stderr == ''
-  assert '--' in done.stdout and f'python {" ".join(COMMANDS[name])}' in done.stdout
+  own = f'kd-jax {name.removeprefix("kd_jax.")}'
+  said = own if name.startswith('kd_jax.') else f'python {" ".join(COMMANDS[name])}'
+  assert '--' in done.stdout and said in done.stdout
 
 
 @pytest.mark.parametrize('name', COMMANDS)
@@ -96,8 +105,89 @@ def test_help_may_be_read_in_part():
 
 
 def test_hidden_jax_is_noticed(without_jax):
-  assert 'jax was imported' in run('kd_jax.crosscheck', '--help', before=without_jax).stderr
+  assert 'jax was imported' in run('launch.py', '--help', before=without_jax).stderr
 
 
 def test_they_are_found():
-  assert {'launch.py', 'kd_jax.crosscheck', *LIGHT} <= set(COMMANDS)
+  assert {'launch.py', *LIGHT} <= set(COMMANDS)
+
+
+@pytest.fixture
+def kd_jax(monkeypatch, capsys):
+  """Do in this process what `kd-jax …` does: its exit code, output and errors."""
+
+  def call(*arguments):
+    monkeypatch.setattr(sys, 'argv', ['/usr/bin/kd-jax', *arguments])
+    try:
+      code = main.call(*main.subcommand(arguments))
+    except SystemExit as stopped:
+      code = stopped.code or 0
+    return code, *capsys.readouterr()
+
+  return call
+
+
+@pytest.mark.parametrize('argument', ['--help', '-h', '-help', '--helpfull'])
+def test_the_command_lists_its_subcommands(kd_jax, argument):
+  code, out, error = kd_jax(argument)
+  assert (code, error) == (0, '') and all(f'\n  {name} ' in out for name in main.COMMANDS)
+
+
+@pytest.mark.parametrize('name', main.COMMANDS)
+@pytest.mark.parametrize('argument', ['--help', '-h', '-help'])
+def test_a_subcommand_has_help_of_80_columns(kd_jax, name, argument):
+  code, out, error = kd_jax(name, argument)
+  assert (code, error) == (0, '') and out.startswith(f'usage: kd-jax {name}'.removesuffix(' run'))
+  assert max(map(len, out.splitlines())) <= command_line.WIDTH
+
+
+@pytest.mark.parametrize('name', main.COMMANDS)
+def test_a_subcommand_refuses_a_misspelt_flag(kd_jax, name):
+  code, out, error = kd_jax(name, '--nothing=1')
+  assert code == 2 and not out and error.count('\n') == 1
+  assert error.startswith(f'kd-jax {name}: '.replace(' run', ''))
+
+
+def test_its_version(kd_jax):
+  assert kd_jax('--version') == (0, f'kd-jax {__version__}\n', '')
+
+
+def test_a_run_needs_no_subcommand(monkeypatch):
+  monkeypatch.setattr(sys, 'argv', ['kd-jax'])
+  assert main.subcommand(['run', '--workers=2']) == ('run', ['--workers=2'])
+  assert main.subcommand(['--workers=2']) == ('run', ['--workers=2'])
+  assert main.subcommand([]) == ('run', []) and main.subcommand(['--help']) == ('', ['--help'])
+  monkeypatch.setattr(sys, 'argv', ['launch.py'])
+  assert main.subcommand(['--help']) == ('run', ['--help'])
+  assert main.subcommand(['report', 'x']) == ('report', ['x'])
+
+
+@pytest.mark.parametrize('flag', [['--out=x'], ['--out', 'x'], ['-out=x'], ['-out', 'x']])
+def test_one_style_of_flags(flag):
+  assert report.parser().parse_args(['run', *flag]).out == 'x'
+
+
+@pytest.mark.parametrize(
+  ('given', 'dry'),
+  [('', False), ('--dry_run', True), ('--dry_run=false', False), ('--nodry_run', False)],
+)
+def test_a_flag_that_is_true_or_false(given, dry):
+  found, rest = run_command.parser().parse_known_args(
+    [*given.split(), '--config.seed', '-3', '--workdir', 'x', '--config.mean', '(-.5, 1)']
+  )
+  assert (found.dry_run, found.workdir) == (dry, 'x')
+  assert rest == ['--config.seed', '-3', '--config.mean', '(-.5, 1)']
+
+
+def test_a_fault_of_kd_jax_is_not_hidden(monkeypatch):
+  monkeypatch.setattr(report, 'main', lambda arguments: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    main.call('report', [])
+
+
+def test_ctrl_c_is_no_mistake(kd_jax, monkeypatch):
+  def interrupted(arguments):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(report, 'main', interrupted)
+  assert kd_jax('report', 'x') == (130, '', 'Stopped.\n')

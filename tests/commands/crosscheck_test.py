@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from kd_jax.commands import crosscheck
+from kd_jax.commands import main
 from kd_jax.models.layers import BatchNorm
 from kd_jax.pytorch import names as torch_names
 from kd_jax.types import KdJaxError
+from kd_jax.verify import crosscheck, live
 from kd_jax.verify.losses import INPUTS, check_losses
 from kd_jax.verify.networks import check_network
 from kd_jax.verify.numbers import Numbers, Uncovered, difference
@@ -55,13 +56,13 @@ def wrong(checks) -> list[str]:
 
 
 def run(folder: Path, pretrained: str = 'nowhere', *more: str) -> int:
-  return crosscheck.main([f'--reference={folder}', f'--pretrained={pretrained}', *more])
+  return main.call('crosscheck', [f'--reference={folder}', f'--pretrained={pretrained}', *more])
 
 
 @pytest.fixture
 def alone(monkeypatch):
   """The files alone: nothing is trained beside PyTorch."""
-  monkeypatch.setattr(crosscheck.live, 'available', lambda: False)
+  monkeypatch.setattr(live, 'available', lambda: False)
 
 
 def test_every_loss_agrees(losses):
@@ -231,10 +232,9 @@ def test_nothing_compared_is_no_agreement():
 def test_a_wrong_folder_is_one_line(tmp_path, capsys):
   arguments = [f'--reference={tmp_path}', f'--pretrained={tmp_path}']
   for said in ('holds no .npz file', 'of no known kind'):
-    with pytest.raises(SystemExit, match='2'):
-      crosscheck.main(arguments)
+    assert main.call('crosscheck', arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith('kd_jax.crosscheck: ') and said in line
+    assert line.startswith('kd-jax crosscheck: ') and said in line
     np.savez(tmp_path / 'surprise.npz', x=np.zeros(1))
 
 

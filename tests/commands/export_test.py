@@ -1,4 +1,4 @@
-"""The command `python -m kd_jax.export`, on a run that was really trained."""
+"""The command `kd-jax export`, on a run that was really trained."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.commands import export, predict
-from kd_jax.deploy import formats, runners
+from kd_jax.commands import main
+from kd_jax.deploy import classifier, export, formats, runners
 from kd_jax.files import hashes
 from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
@@ -67,7 +67,7 @@ def skip_without(name):
 def call(capsys, *arguments):
   """Exit code, what was printed, and the error."""
   try:
-    code = export.main([str(argument) for argument in arguments])
+    code = main.call('export', [str(argument) for argument in arguments])
   except SystemExit as exit:
     code = exit.code
   return code, *capsys.readouterr()
@@ -268,7 +268,7 @@ def test_a_file_that_computes_something_else_is_not_kept(workdir, tmp_path, caps
   out = tmp_path / 'new' / 'folder'
   code, _, error = call(capsys, workdir, f'--out={out}')
   assert code == 2 and re.fullmatch(
-    r'kd_jax\.export: student\.stablehlo was not kept: its \w+ differ by .*\n', error
+    r'kd-jax export: student\.stablehlo was not kept: its \w+ differ by .*\n', error
   )
   assert not list(tmp_path.iterdir())
   out.mkdir(parents=True)
@@ -302,7 +302,7 @@ def test_mistakes(arguments, text, workdir, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   code, out, error = call(capsys, *arguments.replace('RUN', str(workdir)).split())
   assert (
-    code == 2 and text in error and error.startswith('kd_jax.export: ') and error.count('\n') == 1
+    code == 2 and text in error and error.startswith('kd-jax export: ') and error.count('\n') == 1
   )
   assert not out and sorted(tmp_path.rglob('*')) == before
 
@@ -328,7 +328,7 @@ def test_as_a_command(workdir, tmp_path):
   helped = subprocess.run(
     [sys.executable, '-m', 'kd_jax.export', '--help'], capture_output=True, text=True
   )
-  assert helped.returncode == 0 and 'stablehlo|torch|onnx' in helped.stdout
+  assert helped.returncode == 0 and '{stablehlo,torch,onnx}' in helped.stdout
   wrong = subprocess.run(
     [sys.executable, '-m', 'kd_jax.export', str(tmp_path)], capture_output=True, text=True
   )
@@ -339,7 +339,7 @@ def test_as_a_command(workdir, tmp_path):
 @pytest.mark.parametrize('name', formats.FORMATS)
 def test_the_published_student_keeps_its_accuracy(name, pretrained_dir, data_dir, tmp_path, capsys):
   """ResNet8, distilled: 9,100 of the 10,000 test images of CIFAR-10 are right."""
-  from kd_jax.data import pipeline, sources
+  from kd_jax.data import sources
 
   skip_without(name)
   code, *_ = call(
@@ -349,9 +349,9 @@ def test_the_published_student_keeps_its_accuracy(name, pretrained_dir, data_dir
     f'--out={tmp_path}',
   )
   assert code == 0
-  classifier = predict.load(tmp_path / f'resnet8_cifar10_distilled{SUFFIX[name]}')
+  network = classifier.load(tmp_path / f'resnet8_cifar10_distilled{SUFFIX[name]}')
   test, right = sources.load('cifar10', data_dir=data_dir).test, 0
   for start in range(0, 10_000, 500):
-    logits = classifier.runner.run(np.asarray(pipeline.to_unit(test.image[start : start + 500])))
-    right += int((logits.argmax(-1) == test.label[start : start + 500]).sum())
+    found = network.predict(test.image[start : start + 500])
+    right += int((found == test.label[start : start + 500]).sum())
   assert right == 9100

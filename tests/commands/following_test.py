@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from kd_jax import config as configuration
-from kd_jax.commands import following
-from kd_jax.commands import run as main
+from kd_jax.commands import config_file, following
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -105,17 +104,16 @@ def test_every_command_after_the_quick_start_runs_as_printed(tmp_path):
 
 def suggested(*arguments: str, workdir: str = 'runs/kd', start: tuple = ('kd-jax',)) -> list[str]:
   """The commands that start a further run, after one of these arguments."""
-  from absl import flags
-  from ml_collections import config_flags
-
-  values, argv = flags.FlagValues(), main.with_files(['kd-jax', *arguments])
-  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
-  values(argv)
-  config = configuration.resolve(values.config)
+  name, *keys = following.joined(arguments)
+  config, _ = config_file.parse(name.removeprefix('--config='), keys, command='kd-jax')
   found = following.of_run(
-    workdir, config, start=start, arguments=arguments, resolves=main._resolves
+    workdir,
+    configuration.resolve(config),
+    start=start,
+    arguments=arguments,
+    resolves=config_file.resolves,
   )
-  return [each.command for each in found if each.command.startswith(start[0])]
+  return [each.command for each in found if '--config' in each.command]
 
 
 @pytest.mark.parametrize(
@@ -180,16 +178,15 @@ def test_several_processes_are_not_started_by_one_command():
   found = following.of_run(
     'runs/kd', config, start=['kd-jax'], arguments=None, resolves=lambda arguments: True
   )
-  assert [each.command for each in found] == [
-    'python -m kd_jax.report runs/kd',
-    'python -m kd_jax.export runs/kd',
-  ]
+  assert [each.command for each in found] == ['kd-jax report runs/kd', 'kd-jax export runs/kd']
 
 
 def test_what_does_not_resolve_is_noticed():
-  assert main._resolves(['--config=cifar10_kd']) and main._resolves(['--config=digits_kd'])
-  assert not main._resolves(['--config=cifar10_kd', '--config.method=rkd'])
-  assert not main._resolves(['--config=digits_kd', '--config.epoch=3'])
+  assert config_file.resolves(['--config=cifar10_kd']) and config_file.resolves(
+    ['--config=digits_kd']
+  )
+  assert not config_file.resolves(['--config=cifar10_kd', '--config.method=rkd'])
+  assert not config_file.resolves(['--config=digits_kd', '--config.epoch=3'])
 
 
 def test_a_study(tmp_path):
@@ -203,8 +200,5 @@ def test_a_study(tmp_path):
     each.command
     for each in following.of_study(str(tmp_path), start=['kd-jax'], arguments=arguments)
   )
-  assert (
-    report == f'python -m kd_jax.report {tmp_path}'
-    and export == f'python -m kd_jax.export {tmp_path}/phases/abc'
-  )
+  assert report == f'kd-jax report {tmp_path}' and export == f'kd-jax export {tmp_path}/phases/abc'
   assert seeds == 'kd-jax --config=paper/table1 --workers=2 --config.seeds=12'

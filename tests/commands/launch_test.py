@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from absl import flags, logging
+from absl import logging
 
 import kd_jax.runs.run
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.commands import run
+from kd_jax.commands import config_file, main, run
 from kd_jax.files.networks import save_network
 from kd_jax.train import loop
 from kd_jax.types import NetworkSpec
@@ -53,15 +53,12 @@ def command(here, monkeypatch, capsys):
   verbosity = logging.get_verbosity()
 
   def call(*arguments: str, program: str = 'launch.py') -> Outcome:
-    before, code = set(flags.FLAGS), 0
     monkeypatch.setattr(sys, 'argv', [program, *arguments])
     try:
-      run.main(run.parse(sys.argv))
+      code = main.call(*main.subcommand(arguments))
     except SystemExit as stopped:
       code = stopped.code
     finally:
-      for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
       # under this name ml_collections loads every configuration file
       sys.modules.pop('config_config', None)
     return Outcome(code, *capsys.readouterr())
@@ -89,7 +86,7 @@ def kd_jax_script(tmp_path):
   script = tmp_path / 'bin' / 'kd-jax'
   script.parent.mkdir()
   script.write_text(
-    'import sys\n\nfrom kd_jax.commands.run import command\n\nif __name__ == "__main__":\n  '
+    'import sys\n\nfrom kd_jax.commands.main import command\n\nif __name__ == "__main__":\n  '
     'sys.exit(command())\n'
   )
   return script
@@ -183,13 +180,19 @@ def test_the_installed_command_speaks_of_itself(command, here, kd_jax_script):
   assert outcome.code == 2 and outcome.err.startswith(
     "kd-jax: unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'?"
   )
-  outcome = process(here, '--help', program=kd_jax_script)
+  outcome = process(here, 'run', '--help', program=kd_jax_script)
   assert (
     outcome.code == 0
     and outcome.err == ''
     and 'kd-jax --config=cifar10_kd' in outcome.out
     and 'launch.py' not in outcome.out
   )
+
+
+def test_an_older_installation_s_script_still_starts_it(here, kd_jax_script):
+  kd_jax_script.write_text(kd_jax_script.read_text().replace('kd_jax.commands.main', 'kd_jax.main'))
+  outcome = process(here, '--version', program=kd_jax_script)
+  assert outcome.code == 0 and outcome.out.startswith('kd-jax ')
 
 
 def test_the_installed_command_starts_workers(here, kd_jax_script):
@@ -217,16 +220,19 @@ def test_the_installed_command_starts_workers(here, kd_jax_script):
 def handed(monkeypatch):
   """What the command hands to kd_jax.runs.run."""
   calls = []
-  monkeypatch.setattr(
-    kd_jax.runs.run, 'run', lambda config, folder: calls.append((config, str(folder)))
-  )
+
+  def run(config, folder, *, after):
+    calls.append((config, str(folder)))
+    return [{'name': 'student', 'test_accuracy': 0.5, 'test_examples': 50}]
+
+  monkeypatch.setattr(kd_jax.runs.run, 'run', run)
   return calls
 
 
 def test_without_flags_it_is_the_quick_start_from_any_folder(command, monkeypatch):
   called = []
   monkeypatch.setattr(
-    run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder))
+    run, 'many', lambda study, folder, *more: called.append((study.definition.title, folder)) or 0
   )
   assert command() == Outcome(0, '', '') and called == [
     ('Digits: a teacher in place of labels', 'runs/quickstart')
@@ -268,17 +274,19 @@ def test_a_configuration_by_its_bare_name(command, handed, program, arguments):
 def test_a_study_by_its_bare_name(command, monkeypatch):
   called = []
   monkeypatch.setattr(
-    run, 'many', lambda study, folder, **how: called.append((study.definition.title, folder, how))
+    run,
+    'many',
+    lambda study, folder, given, arguments: (
+      called.append((study.definition.title, folder, given.workers, given.dry_run)) or 0
+    ),
   )
   assert command('--config=paper/digits', '--dry_run').code == 0
-  assert called == [
-    ('Digits: does a teacher help?', 'runs/digits', {'workers': 1, 'dry': True, 'jobs': 0})
-  ]
+  assert called == [('Digits: does a teacher help?', 'runs/digits', 1, True)]
 
 
 def test_every_configuration_has_a_bare_name():
-  assert {'quickstart', 'digits_kd', 'cifar10_kd', 'paper/digits'} <= set(run.names())
-  assert {run.CONFIGS / f'{name}.py' for name in run.names()} == set(
+  assert {'quickstart', 'digits_kd', 'cifar10_kd', 'paper/digits'} <= set(config_file.names())
+  assert {config_file.CONFIGS / f'{name}.py' for name in config_file.names()} == set(
     (ROOT / 'configs').rglob('*.py')
   )
 
@@ -332,7 +340,7 @@ def test_the_workdir_may_lie_at_home(command, handed, monkeypatch):
   ],
 )
 def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
-  def interrupted(config, folder):
+  def interrupted(config, folder, *, after):
     raise stop
 
   monkeypatch.setattr(kd_jax.runs.run, 'run', interrupted)
@@ -340,7 +348,7 @@ def test_stopping_is_no_mistake(command, monkeypatch, stop, said):
 
 
 def test_faults_of_our_own_are_not_hidden(command, monkeypatch):
-  def faulty(config, folder):
+  def faulty(config, folder, *, after):
     raise ZeroDivisionError
 
   monkeypatch.setattr(kd_jax.runs.run, 'run', faulty)

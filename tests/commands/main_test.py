@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from kd_jax.commands import accelerators, run
+from kd_jax.train import environment
 
 
 def plugin(name: str) -> importlib.metadata.EntryPoint:
@@ -19,7 +19,7 @@ def started(monkeypatch):
   """The processes that were started in the place of this one."""
   calls = []
   monkeypatch.setattr(os, 'execv', lambda *command: calls.append(command))
-  monkeypatch.setattr(run.sys, 'platform', 'linux')
+  monkeypatch.setattr(environment.sys, 'platform', 'linux')
   ours = ('GLIBC_TUNABLES', 'XLA_FLAGS', 'JAX_COMPILATION_CACHE_DIR', 'XDG_CACHE_HOME')
   monkeypatch.setattr(
     os, 'environ', {name: value for name, value in os.environ.items() if name not in ours}
@@ -29,21 +29,21 @@ def started(monkeypatch):
 
 
 def test_the_process_is_started_anew_once(started):
-  run.settle_environment()
+  environment.start_anew()
   assert (
     len(started) == 1
-    and os.environ['GLIBC_TUNABLES'] == run.TUNABLES
-    and os.environ['XLA_FLAGS'] == run.ONEDNN
+    and os.environ['GLIBC_TUNABLES'] == environment.TUNABLES
+    and os.environ['XLA_FLAGS'] == environment.ONEDNN
   )
-  run.settle_environment()  # as the new process does
-  assert len(started) == 1 and os.environ['XLA_FLAGS'] == run.ONEDNN
+  environment.start_anew()  # as the new process does
+  assert len(started) == 1 and os.environ['XLA_FLAGS'] == environment.ONEDNN
 
 
 def test_what_the_user_has_set_goes_before_it(started):
-  own = run.ONEDNN.replace('true', 'false')
+  own = environment.ONEDNN.replace('true', 'false')
   os.environ['GLIBC_TUNABLES'] = 'glibc.malloc.check=1'
   os.environ['XLA_FLAGS'] = own
-  run.settle_environment()
+  environment.start_anew()
   assert (
     not started
     and os.environ['XLA_FLAGS'] == own
@@ -53,8 +53,11 @@ def test_what_the_user_has_set_goes_before_it(started):
 
 def test_other_flags_of_xla_stay(started):
   os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
-  run.settle_environment()
-  assert os.environ['XLA_FLAGS'].split() == ['--xla_force_host_platform_device_count=2', run.ONEDNN]
+  environment.start_anew()
+  assert os.environ['XLA_FLAGS'].split() == [
+    '--xla_force_host_platform_device_count=2',
+    environment.ONEDNN,
+  ]
 
 
 @pytest.mark.parametrize(
@@ -62,47 +65,47 @@ def test_other_flags_of_xla_stay(started):
 )
 def test_a_flag_that_xla_may_not_know_is_not_set(started, monkeypatch, version, known):
   monkeypatch.setattr(importlib.metadata, 'version', lambda name: version)
-  run.settle_environment()
+  environment.start_anew()
   assert ('XLA_FLAGS' in os.environ) == known
 
 
 def test_triton_s_products_are_left_out_where_a_gpu_may_be(started, monkeypatch):
   """They ended the process on the first GPU that was tried."""
   monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_cuda13')])
-  run.settle_environment()
-  run.settle_environment()  # as the new process does
-  assert os.environ['XLA_FLAGS'].split() == [accelerators.NO_TRITON, run.ONEDNN]
+  environment.start_anew()
+  environment.start_anew()  # as the new process does
+  assert os.environ['XLA_FLAGS'].split() == [environment.NO_TRITON, environment.ONEDNN]
   os.environ['XLA_FLAGS'] = '--xla_gpu_enable_triton_gemm=true'
-  accelerators.settle()
+  environment.settle()
   assert os.environ['XLA_FLAGS'] == '--xla_gpu_enable_triton_gemm=true'
 
 
 def test_another_accelerator_gets_no_flag_of_a_gpu(started, monkeypatch):
   monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_tpu')])
-  run.settle_environment()
-  assert accelerators.present() and os.environ['XLA_FLAGS'] == run.ONEDNN
+  environment.start_anew()
+  assert environment.has_accelerator() and os.environ['XLA_FLAGS'] == environment.ONEDNN
 
 
 def test_other_systems_are_left_as_they_are(started, monkeypatch):
-  monkeypatch.setattr(run.sys, 'platform', 'darwin')
-  run.settle_environment()
+  monkeypatch.setattr(environment.sys, 'platform', 'darwin')
+  environment.start_anew()
   assert not started and 'GLIBC_TUNABLES' not in os.environ
 
 
 def test_programs_are_kept_where_they_can_be_written(started, monkeypatch):
   """Those of oneDNN cannot."""
-  run.settle_environment()
+  environment.start_anew()
   assert 'JAX_COMPILATION_CACHE_DIR' not in os.environ
   monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_cuda13')])
   os.environ['XDG_CACHE_HOME'] = '/caches'
-  run.settle_environment()
+  environment.start_anew()
   assert os.environ['JAX_COMPILATION_CACHE_DIR'] == '/caches/kd_jax/compiled'
 
 
 def test_they_are_kept_without_onednn_and_where_the_user_says(started):
-  os.environ['XLA_FLAGS'] = run.ONEDNN.replace('true', 'false')
-  run.settle_environment()
+  os.environ['XLA_FLAGS'] = environment.ONEDNN.replace('true', 'false')
+  environment.start_anew()
   assert os.environ['JAX_COMPILATION_CACHE_DIR'].endswith('/kd_jax/compiled')
   os.environ['JAX_COMPILATION_CACHE_DIR'] = '/mine'
-  run.settle_environment()
+  environment.start_anew()
   assert os.environ['JAX_COMPILATION_CACHE_DIR'] == '/mine'

@@ -1,4 +1,4 @@
-"""The command `python -m kd_jax.predict`, with a network folder and with an exported file."""
+"""The command `kd-jax predict`, with a network folder and with an exported file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from kd_jax import models, text
-from kd_jax.commands import export, predict
+from kd_jax.commands import main
 from kd_jax.data import pictures
-from kd_jax.deploy import formats, runners
+from kd_jax.deploy import export, formats, predict, runners
 from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
@@ -88,7 +88,7 @@ def hasty(monkeypatch):
 def call(capsys, *arguments):
   """Exit code, what was printed, and the error."""
   try:
-    code = predict.main([str(argument) for argument in arguments])
+    code = main.call('predict', [str(argument) for argument in arguments])
   except SystemExit as exit:
     code = exit.code
   return code, *capsys.readouterr()
@@ -133,7 +133,7 @@ def test_names_of_files_are_printed_whatever_their_bytes(folder, tmp_path, monke
   path = os.fsencode(tmp_path) + b'/\xff\xfe.png'
   shutil.copy(folder / 'images' / '1.png', path)
   monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='utf-8'))
-  assert predict.main([str(folder / 'run'), os.fsdecode(path)]) == 0
+  assert main.call('predict', [str(folder / 'run'), os.fsdecode(path)]) == 0
   sys.stdout.flush()
   assert sys.stdout.buffer.getvalue().startswith(path)
 
@@ -210,25 +210,25 @@ def test_what_a_pytorch_file_does_not_state(folder, tmp_path, capsys):
 
 def test_nor_has_a_program_anything_left_to_state(folder, exported, capsys):
   code, _, error = call(capsys, exported('stablehlo'), folder / 'images', '--relu_placement=stage')
-  assert code == 2 and '--relu_placement is for a .pth that does not state it' in error
+  assert code == 2 and 'relu_placement is for a .pth that does not state it' in error
 
 
 @pytest.mark.parametrize(
   ('arguments', 'text'),
   [
-    ('run images --mean=.5,.5,.5', '--mean and --std go together'),
+    ('run images --mean=.5,.5,.5', 'mean and std go together'),
     (
       'run images --mean=x --std=1',
-      "--mean is numbers with commas between them, such as .5,.5,.5, not 'x'",
+      "argument --mean: numbers with commas between them, such as .5,.5,.5, not 'x'",
     ),
     (
       'run images --mean=nan --std=1',
-      "--mean is numbers with commas between them, such as .5,.5,.5, not 'nan'",
+      "argument --mean: numbers with commas between them, such as .5,.5,.5, not 'nan'",
     ),
-    ('run images --mean=.5 --std=0', '--std holds 0; standard deviations are greater than 0'),
+    ('run images --mean=.5 --std=0', 'std holds 0; standard deviations are greater than 0'),
     ('run images --relu_placement=nowhere', "invalid choice: 'nowhere'"),
     ('run images --weights=ema', 'weights is for a PyTorch checkpoint'),
-    ('nosuch.onnx images', 'python -m kd_jax.export RUN --format=onnx writes one into RUN/export'),
+    ('nosuch.onnx images', 'kd-jax export RUN --format=onnx writes one into RUN/export'),
     ('nosuch images', 'nosuch does not exist or may not be read; give a workdir'),
     ('nosuch.onnx images', 'nosuch.onnx does not exist'),
     ('images images', 'holds no finished network'),
@@ -241,8 +241,8 @@ def test_nor_has_a_program_anything_left_to_state(folder, exported, capsys):
       'notes.txt is no image that can be read (of no kind that Pillow knows)',
     ),
     ('run images/notes.txt --format=csv', 'notes.txt is no image'),
-    ('run images --top=0', '--top is at least 1, not 0'),
-    ('run images --top=many', "invalid int value: 'many'"),
+    ('run images --top=0', '--top: at least 1, not 0'),
+    ('run images --top=many', "invalid whole_number value: 'many'"),
     ('run images --format=xml', "invalid choice: 'xml'"),
     ('run', 'the following arguments are required: IMAGES'),
   ],
@@ -254,7 +254,7 @@ def test_mistakes(arguments, text, folder, monkeypatch, capsys):
   assert (
     code == 2
     and text in error
-    and error.startswith('kd_jax.predict: ')
+    and error.startswith('kd-jax predict: ')
     and error.count('\n') == 1
     and not out
   )

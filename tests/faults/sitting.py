@@ -128,10 +128,10 @@ def prepare(base: Path) -> None:
 
   Called before all else, since it may start the process anew.
   """
-  from kd_jax.commands import run
+  from kd_jax.train import environment as of_process
 
   os.environ.update(compiled(base))
-  run.settle_environment()
+  of_process.start_anew()
   for name in (
     'kd_jax.runs.run',
     'kd_jax.runs.inference',
@@ -223,16 +223,13 @@ def fork(
   """
 
   def act() -> None:
-    from absl import app
-
-    from kd_jax.commands import report, run
+    from kd_jax.commands import main
 
     os.environ.update(environment(folder))
     os.chdir(folder.parent)
     sys.argv = [*arguments(folder, program), *extra]
     before()
-    command = run if program == LAUNCH else report
-    app.run(command.main, argv=sys.argv, flags_parser=command.parse)
+    sys.exit(main.call('run' if program == LAUNCH else 'report', sys.argv[1:]))
 
   return child(act)
 

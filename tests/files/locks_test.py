@@ -42,7 +42,7 @@ def test_everything_imports(tmp_path):
 
 def test_a_run_is_refused_in_one_line_and_leaves_nothing(tmp_path):
   done = without(
-    "sys.argv = ['launch.py']\nfrom kd_jax.commands.run import command\ncommand()", tmp_path
+    "sys.argv = ['launch.py']\nfrom kd_jax.commands.main import command\ncommand()", tmp_path
   )
   assert done.returncode == 2 and done.stdout == '' and not list(tmp_path.iterdir())
   assert (

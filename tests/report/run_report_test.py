@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from absl import flags, logging
+from absl import logging
 
 from kd_jax import config as configuration
 from kd_jax import models, text
-from kd_jax.commands import report
+from kd_jax.commands import main
 from kd_jax.files import predictions, records, results, run_records
 from kd_jax.files.networks import load_network, save_network
 from kd_jax.files.predictions import Predictions, SplitPredictions
@@ -50,14 +50,10 @@ def command(capsys):
   verbosity = logging.get_verbosity()
 
   def call(*arguments):
-    before, code = set(flags.FLAGS), 0
     try:
-      report.main(report.parse(['report', *map(str, arguments)]))
+      code = main.call('report', [str(argument) for argument in arguments])
     except SystemExit as stopped:
       code = stopped.code
-    finally:
-      for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
     return Outcome(code, *capsys.readouterr())
 
   yield call

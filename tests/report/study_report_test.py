@@ -244,8 +244,8 @@ def test_on_a_terminal_the_tables_do_not_wrap(tmp_path, width):
   ('arguments', 'message'),
   [
     (['nowhere'], 'holds neither a study nor a run'),
-    ([], 'give one folder'),
-    (['a', 'b'], 'give one folder'),
+    ([], 'required: DIR'),
+    (['a', 'b'], 'unrecognized arguments: b'),
     (['x', '--nothing=1'], 'nothing'),
   ],
 )
@@ -258,7 +258,7 @@ def test_a_mistake_is_one_line(arguments, message):
 
 def test_help():
   done = report('', '--help')
-  assert done.returncode == 0 and 'python -m kd_jax.report DIR' in done.stdout
+  assert done.returncode == 0 and 'usage: kd-jax report' in done.stdout
 
 
 def test_a_damaged_study_is_one_clear_error(tmp_path):

@@ -7,8 +7,8 @@ import sys
 import jax
 import pytest
 
-from kd_jax.commands import run
 from kd_jax.train import memory
+from kd_jax.train.environment import TUNABLES
 from kd_jax.types import KdJaxError
 
 EXHAUSTED = 'RESOURCE_EXHAUSTED: Out of memory allocating 754982400 bytes.\n[tf-allocator-allocation-error=""]'
@@ -62,7 +62,7 @@ def test_memory_that_is_kept_between_steps_is_returned_between_phases():
     'bytearray(64)\ndel blocks\n'
     'kept = resident() - before\nmemory.give_back()\nprint(kept, resident() - before)\n'
   )
-  environment = {**os.environ, 'GLIBC_TUNABLES': run.TUNABLES}
+  environment = {**os.environ, 'GLIBC_TUNABLES': TUNABLES}
   made = subprocess.run(
     [sys.executable, '-c', code],
     capture_output=True,

@@ -1,0 +1,123 @@
+"""`kd-jax completion`: a script with which a shell completes the words of the commands."""
+
+from __future__ import annotations
+
+import importlib
+
+from kd_jax.commands.command_line import Parser, prog
+
+_TEXT = """Prints a script that completes subcommands, flags, names of configurations and keys.
+
+  bash  eval "$(kd-jax completion bash)"    in ~/.bashrc
+  zsh   eval "$(kd-jax completion zsh)"     in ~/.zshrc, after compinit
+  fish  kd-jax completion fish > ~/.config/fish/completions/kd-jax.fish"""
+# COMP_WORDBREAKS divides --name=value into three words
+_BASH = """_kd_jax() {{
+  local word=${{COMP_WORDS[COMP_CWORD]}} flag=${{COMP_WORDS[COMP_CWORD-1]}} command=run found
+  [[ $flag == = ]] && flag=${{COMP_WORDS[COMP_CWORD-2]}}
+  [[ $word == = ]] && word=
+  (( COMP_CWORD > 1 )) && [[ " {commands} " == *" ${{COMP_WORDS[1]}} "* ]] && command=${{COMP_WORDS[1]}}
+  case "$command $flag" in
+{values}
+    *) case $command in
+{flags}
+      esac
+      (( COMP_CWORD == 1 )) && found="{commands} $found" ;;
+  esac
+  COMPREPLY=($(compgen -W "$found" -- "$word"))
+  [[ ${{COMPREPLY[0]}} == *= ]] && compopt -o nospace
+}}
+complete -o default -F _kd_jax kd-jax
+"""
+_ZSH = """_kd_jax() {{
+  local word=$words[CURRENT] flag=$words[CURRENT-1] command=run found
+  (( CURRENT > 2 )) && [[ " {commands} " == *" $words[2] "* ]] && command=$words[2]
+  if [[ $word == --*=* ]]; then flag=${{word%%=*}}; compset -P '*='; fi
+  case "$command $flag" in
+{values}
+    *) case $command in
+{flags}
+      esac
+      (( CURRENT == 2 )) && found="{commands} $found" ;;
+  esac
+  local plain=(${{${{=found}}:#*=}}) open=(${{(M)${{=found}}:#*=}})
+  compadd -- $plain
+  compadd -S '' -- $open
+  [[ -z $found || $word != -* ]] && _files
+}}
+compdef _kd_jax kd-jax
+"""
+
+
+def parser() -> Parser:
+  """Return the arguments of the command."""
+  made = Parser(prog('completion'), _TEXT)
+  made.add_argument('shell', choices=('bash', 'zsh', 'fish'))
+  return made
+
+
+def main(arguments: list[str]) -> int:
+  """Print a script; return the exit code."""
+  shell = parser().parse_args(arguments).shell
+  flags = _flags()
+  print(_fish(flags) if shell == 'fish' else _script(_BASH if shell == 'bash' else _ZSH, flags))
+  return 0
+
+
+def _flags() -> dict[str, dict[str, tuple[str, ...]]]:
+  """Return of each subcommand the flags, and of each flag what it may be set to; () for anything."""
+  from kd_jax import config
+  from kd_jax.commands import config_file
+  from kd_jax.commands.main import COMMANDS
+
+  found = {
+    name: importlib.import_module(f'kd_jax.commands.{name}').parser().flags() for name in COMMANDS
+  }
+  for flags in found.values():
+    if '--config' in flags:
+      flags |= {f'--config.{key}': config.choices(key) for key in config.names()}
+      flags['--config'] = tuple(config_file.names())
+  found['completion'] |= dict.fromkeys(('bash', 'zsh', 'fish'), ())
+  return found
+
+
+def _script(form: str, flags: dict[str, dict[str, tuple[str, ...]]]) -> str:
+  values = '\n'.join(
+    f'    "{name} {flag}") found="{" ".join(choices)}" ;;'
+    for name, own in flags.items()
+    for flag, choices in own.items()
+    if choices
+  )
+  shown = '\n'.join(
+    f'      {name}) found="{" ".join(_open(flag) for flag in own)}" ;;'
+    for name, own in flags.items()
+  )
+  return form.format(commands=' '.join(flags), values=values, flags=shown)
+
+
+def _open(flag: str) -> str:
+  """Return a flag as it is completed, with = where a value follows."""
+  return flag if flag == '--help' or not flag.startswith('--') else f'{flag}='
+
+
+def _fish(flags: dict[str, dict[str, tuple[str, ...]]]) -> str:
+  from kd_jax.commands.main import COMMANDS
+
+  others = ' '.join(name for name in COMMANDS if name != 'run')
+  lines = [
+    f'complete -c kd-jax -n __fish_use_subcommand -a {name} -d "{purpose}"'
+    for name, purpose in COMMANDS.items()
+  ]
+  for name, own in flags.items():
+    within = (
+      f"'not __fish_seen_subcommand_from {others}'"
+      if name == 'run'
+      else f"'__fish_seen_subcommand_from {name}'"
+    )
+    for flag, choices in own.items():
+      if not flag.startswith('--'):
+        lines.append(f'complete -c kd-jax -n {within} -f -a {flag}')
+        continue
+      value = f" -x -a '{' '.join(choices)}'" if choices else '' if flag == '--help' else ' -r'
+      lines.append(f'complete -c kd-jax -n {within} -l {flag[2:]}{value}')
+  return '\n'.join(lines)

@@ -1,0 +1,251 @@
+"""Write a trained network alone, for other programs to run, with a model card."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+
+from kd_jax import models
+from kd_jax.deploy import card, formats, runners
+from kd_jax.deploy.formats import FORMATS
+from kd_jax.deploy.runners import Runner
+from kd_jax.files import hashes, records
+from kd_jax.runs import network_files, workdir
+from kd_jax.runs.network_files import Found
+from kd_jax.train import parallel
+from kd_jax.types import KdJaxError, NetworkSpec, Trained
+
+BATCHES = (1, 128)  # that are timed
+
+
+class _Measured(NamedTuple):
+  role: str
+  network: str  # its name
+  # None where nothing builds it: a function, a table of logits, a network whose code is elsewhere
+  trained: Trained | None
+  program: Path | None  # None where the format cannot have it
+
+
+def export(
+  run: str | Path,
+  name: str,
+  *,
+  out: str | Path = '',
+  classes: tuple[str, ...] = (),
+  unstated: Mapping[str, Any] = MappingProxyType({}),
+  weights: str = 'raw',
+  say: Callable[[str], None] = print,
+) -> Path:
+  """Export the network that `run` means, and return the path of its program.
+
+  Args:
+    run: as kd_jax.runs.network_files.find takes it.
+    name: a row of kd_jax.deploy.formats.FORMATS.
+    out: the folder that gets the files; empty: `export` in the network's folder, or in this one
+      where `run` is a file.
+    classes: names of the classes; empty: as the network was saved with, or numbers.
+    unstated, weights: of a PyTorch checkpoint, as kd_jax.runs.network_files.find takes them.
+    say: is given lines for the user.
+
+  Raises:
+    KdJaxError: there is no such network, the format cannot have it or its runtime is missing, the
+      folder cannot be written, or the file does not compute what the network computes. No file is
+      left behind then.
+  """
+  formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
+  parallel.find_devices()
+  found = network_files.find(run, unstated=unstated, weights=weights)
+  if found.assumed:
+    say(found.assumed)
+  card.check(found.config, found.versions, found.place)
+  trained = network_files.float32(found.trained)
+  spec = trained.network.spec
+  classes = classes or found.classes or tuple(map(str, range(spec.classes)))
+  if len(classes) != spec.classes:
+    raise KdJaxError(
+      f'{len(classes)} names of classes are given, and the network has {spec.classes} classes'
+    )
+  beside = Path() if found.place.is_file() else Path(os.path.expanduser(run))
+  with _draft(Path(os.path.expanduser(out)) if out else beside / 'export') as draft, _on_the_cpu():
+    say(f'Writing {spec.name} from {found.place} as {name} …')
+    program, *also = formats.write(trained, name, draft / found.name)
+    threads = workdir.versions()['threads']
+    reference = runners.in_jax(trained)
+    check, *_ = [_checked(path, spec, reference, threads) for path in (program, *also)]
+    say(
+      f'Loaded again: on {check["images"]} random images its probabilities differ by '
+      f'{check["probabilities"]:.1e} from the Flax '
+      f"network's, its logits by {check['logits']:.1e} of the largest (limit "
+      f'{check["tolerance"]:.0e}).'
+    )
+    sizes = _sizes(found, trained, name, program, threads, say)
+    described = _described(found, name, program, also, classes, check, sizes, threads)
+    records.write_json(draft / f'{program.name}.json', described)
+    records.write_bytes(draft / f'{program.name}.md', card.render(described).encode())
+    say('\n' + card.size_table(sizes) + '\n' + described['timing'])
+  return draft.parent / program.name
+
+
+def _checked(path: Path, spec: NetworkSpec, reference: Runner, threads: int) -> dict[str, Any]:
+  try:
+    return runners.compare(formats.load(path, spec=spec, threads=threads), reference)
+  except KdJaxError as fault:
+    raise KdJaxError(f'{path.name} was not kept: {fault}') from fault
+
+
+def _sizes(
+  found: Found, trained: Trained, name: str, program: Path, threads: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+  """Of the student and of each of its teachers: parameters, bytes of the file, and the time of
+  batches.
+  """
+  measured = [_Measured('student', trained.network.spec.name, trained, program)]
+  with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+    for number, teacher in enumerate(dict.fromkeys(found.row.get('teachers') or ())):
+      say(f'Writing its teacher {teacher} too, to compare …')
+      measured.append(_teacher(teacher, trained.network.spec, name, Path(folder) / str(number)))
+    say(f'Timing batches of {" and ".join(map(str, BATCHES))} on the CPU …')
+    loaded = [formats.load(each.program, threads=threads) for each in measured if each.program]
+    times = zip(*(runners.latencies(loaded, batch) for batch in BATCHES), strict=True)
+    return [
+      {
+        'role': each.role,
+        'network': each.network,
+        'parameters': each.trained and models.count_parameters(each.trained.variables['params']),
+        'bytes': each.program.stat().st_size if each.program else None,
+        'latency': list(next(times)) if each.program else [],
+      }
+      for each in measured
+    ]
+
+
+def _teacher(teacher: str, student: NetworkSpec, name: str, stem: Path) -> _Measured:
+  """A network of the teacher's kind.
+
+  Its size and time do not depend on its weights, so that they are drawn.
+  """
+  trained = None
+  try:
+    network = models.build(student._replace(name=teacher, relu_placement='block'))
+    trained = Trained(network, models.initialise(jax.random.key(0), network))
+    return _Measured('teacher', teacher, trained, formats.write(trained, name, stem)[0])
+  # no network of kd_jax, or a family that the format does not have: no fault of the student's
+  except KdJaxError:
+    return _Measured('teacher', teacher, trained, None)
+
+
+def _described(
+  found: Found,
+  name: str,
+  program: Path,
+  also: list[Path],
+  classes: tuple[str, ...],
+  check: dict[str, Any],
+  sizes: list[dict[str, Any]],
+  threads: int,
+) -> dict[str, Any]:
+  """The card's content, as its JSON file has it."""
+  spec, versions = found.trained.network.spec, workdir.versions()
+  height, width, channels = spec.image_shape
+  shape = {'NHWC': ('batch', height, width, channels), 'NCHW': ('batch', channels, height, width)}[
+    FORMATS[name].layout
+  ]
+  described = {
+    'file': program.name,
+    'format': name,
+    'also': [path.name for path in also],
+    'sha256': hashes.of_file(program),
+    'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
+    'network': spec._asdict(),
+    'classes': classes,
+    'input': {
+      'dtype': 'float32',
+      'layout': FORMATS[name].layout,
+      'shape': shape,
+      'range': 'pixels in [0, 1]',
+      'resize': 'turned as the camera noted, what is transparent on white, and of other sizes the middle, scaled by '
+      "Pillow's bilinear filter",
+    },
+    'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
+    'training': found.row,
+    'config': found.config,
+    'teachers': _accuracies(found.row.get('teachers') or (), found.others),
+    'check': check,
+    'sizes': sizes,
+    'runtime': _runtime(name),
+    'timing': f'Medians of n runs on a CPU ({versions["processor"]}) with {threads} threads, in {_runtime(name)}.',
+    'versions': {'training': found.versions, 'export': versions},
+  }
+  return described | {'caveats': card.caveats(described)}
+
+
+def _accuracies(teachers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Each teacher's test accuracy.
+
+  Of networks of one name a chain's last ones teach: rows are in the order of training.
+  """
+  left = [row for row in rows if row.get('role') == 'teacher']
+
+  def newest(network: str) -> float | None:
+    found = next((row for row in reversed(left) if row['student'] == network), None)
+    if found is None:
+      return None
+    left.remove(found)
+    return found.get('test_accuracy')
+
+  return [{'network': network, 'test_accuracy': newest(network)} for network in reversed(teachers)][
+    ::-1
+  ]
+
+
+def _runtime(name: str) -> str:
+  import importlib.metadata
+
+  package = (*FORMATS[name].runtime, 'jax')[0]
+  return f'{package} {importlib.metadata.version(package)}'
+
+
+@contextlib.contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+  """A folder in `out` whose files move to `out` where all went well; else everything is
+  as it was.
+  """
+  made = [folder for folder in (out, *out.parents) if not folder.exists()]
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix='.export-', dir=out))
+  except OSError as fault:
+    raise KdJaxError(
+      f'{out} cannot be written ({fault.strerror}); choose another folder with --out'
+    ) from fault
+  try:
+    yield draft
+    for path in sorted(draft.iterdir()):
+      os.replace(path, out / path.name)
+  except OSError as fault:
+    raise KdJaxError(
+      f'{out} cannot be written ({fault.strerror}); make room, or choose another folder with --out'
+    ) from fault
+  finally:
+    shutil.rmtree(draft, ignore_errors=True)
+    with contextlib.suppress(OSError):  # what is not empty stays
+      for folder in made:
+        folder.rmdir()
+
+
+def _on_the_cpu() -> Any:
+  try:
+    return jax.default_device(jax.local_devices(backend='cpu')[0])
+  except RuntimeError as fault:
+    raise KdJaxError(
+      'export checks and times on the CPU, which JAX_PLATFORMS leaves out; add cpu to it, or unset '
+      'it'
+    ) from fault

@@ -1,0 +1,71 @@
+"""Check every file of a folder of reference numbers, each kind by its own check.
+
+logits_<checkpoint>.npz             outputs of <checkpoint>.pth: logits, features, embedding, and
+                                    the number of right test images
+losses.npz                          inputs, and the value and gradient of each loss
+trace_<teacher>_to_<student>.npz    steps of training from given weights, the teacher in
+                                    <teacher>_cifar10.pth
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from kd_jax.types import KdJaxError
+from kd_jax.verify.losses import check_losses
+from kd_jax.verify.networks import check_network, uncovered
+from kd_jax.verify.numbers import Check, Numbers, Uncovered
+from kd_jax.verify.traces import check_trace
+
+KINDS = {'logits': r'logits_(\w+)', 'losses': r'losses', 'trace': r'trace_(\w+)_to_(\w+)'}
+
+
+def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Check | Uncovered]:
+  """Check every file in the reference folder, and name the kinds of which it has none.
+
+  Raises KdJaxError where there is nothing to check, or where a file is of no known kind, or is
+  missing.
+  """
+  files = sorted(reference.glob('*.npz'))
+  if not files:
+    raise KdJaxError(f'{reference} holds no .npz file; name the folder of reference numbers')
+  met = set()
+  for file in files:
+    found = [
+      (kind, match)
+      for kind, pattern in KINDS.items()
+      if (match := re.fullmatch(pattern, file.stem))
+    ]
+    if not found:
+      raise KdJaxError(
+        f'{file} is of no known kind; names are logits_<checkpoint>, losses, '
+        f'trace_<teacher>_to_<student>'
+      )
+    ((kind, match),) = found
+    met.add(kind)
+    for line in _check_file(kind, match, Numbers(file), pretrained, data_dir):
+      yield line._replace(what=f'{file.stem}: {line.what}')
+  for kind in (kind for kind in KINDS if kind not in met):
+    yield Uncovered(
+      {
+        'logits': 'released networks',
+        'losses': 'losses by themselves',
+        'trace': 'training by the released code',
+      }[kind],
+      f'{reference} has no file {kind}{"" if kind == "losses" else "_…"}.npz',
+    )
+
+
+def _check_file(
+  kind: str, match: re.Match, data: Numbers, pretrained: Path, data_dir: str
+) -> Iterator[Check | Uncovered]:
+  if kind == 'losses':
+    yield from check_losses(data)
+  elif kind == 'trace':
+    yield from check_trace(data, pretrained / f'{match[1]}_cifar10.pth', match[2])
+  else:
+    yield from check_network(data, pretrained / f'{match[1]}.pth', data_dir)
+    if why := uncovered(data):
+      yield Uncovered('stage features and embedding', why)
