@@ -54,7 +54,7 @@ LATE = (
   'kd_jax.deploy.predict',
   'kd_jax.verify.crosscheck',
   'kd_jax.verify.live',
-  'kd_jax.report.page',
+  'kd_jax.report.study_page',
   'kd_jax.report.run_page',
   'kd_jax.runs.inference',
   'kd_jax.studies.estimate',
