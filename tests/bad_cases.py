@@ -331,7 +331,7 @@ LAUNCH = {
       "unknown configuration 'cifar10_kdd'. Did you mean 'cifar10_kd'? --config takes a file, or "
       'one of',
     ),
-    ('--config digits', "unknown configuration 'digits'. Did you mean 'paper/digits'?"),
+    ('--config digits', "unknown configuration 'digits'. Did you mean 'digits_kd'?"),
     (
       '--config=configs/quickstart',
       "unknown configuration 'configs/quickstart'. Did you mean 'quickstart'?",
@@ -527,7 +527,7 @@ LAUNCH = {
       '--config.teacher_guess=fit',
       'teacher_guess is for a .pth',
     ),
-    ('--config.teacher_checkpoint=nosuch.onnx', 'kd-jax export RUN --format=onnx writes one'),
+    ('--config.teacher_checkpoint=nosuch.onnx', 'nosuch.onnx does not exist'),
     ('--config.teacher_checkpoint=deflated.pth', 'its zip container is compressed'),
     (
       '--config.teacher_checkpoint=claims_much.pth',

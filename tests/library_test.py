@@ -64,7 +64,7 @@ def test_a_result(result, tmp_path):
   assert right.mean() == pytest.approx(result.rows[-1]['test_accuracy'])
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(runners, '_SECONDS', 0.01)
-    program = result.student.export(out=tmp_path, say=lambda line: None)
+    program = result.student.export('stablehlo', out=tmp_path, say=lambda line: None)
   loaded = kd_jax.load_network(program)
   np.testing.assert_allclose(loaded.logits(IMAGES), result.student.logits(IMAGES), atol=1e-5)
 

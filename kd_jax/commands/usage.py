@@ -79,7 +79,7 @@ def keys() -> str:
 
 def explained(method: str) -> dict[str, str]:
   """Return what each option of a method means, as its factory's and its plan's docstrings say."""
-  return arguments(METHODS[method].factory) | arguments(plans.PLANS[method])
+  return arguments(METHODS[method].factory) | arguments(plans.of(method))
 
 
 def arguments(function: Callable) -> dict[str, str]:

@@ -64,7 +64,7 @@ def ab(
   them. Where a recipe moves the ReLUs, it does so in this phase alone.
 
   Args:
-    wanted: the run.
+    inputs: the run's.
     boundary_share: the share of the epochs that the first phase has.
     boundary_epochs: the epochs of the first phase in place of a share; 0: the share.
     boundary_drops: whether the rate drops in the first phase, too.
@@ -101,7 +101,7 @@ def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ..
   separated by commas.
 
   Args:
-    wanted: the run.
+    inputs: the run's.
     assistants: the networks between teacher and student, in order, separated by commas.
   """
   phases, teachers = _teachers(inputs, 1)
@@ -134,7 +134,7 @@ def mkd(inputs: PlanInputs, *, teachers: int = 3) -> tuple[Phase, ...]:
   trained.
 
   Args:
-    wanted: the run.
+    inputs: the run's.
     teachers: how many teachers there are.
   """
   _, most = methods.teachers('mkd')
@@ -176,7 +176,7 @@ def dual(
   the start, and the student learns from it at once.
 
   Args:
-    wanted: the run.
+    inputs: the run's.
     lead: the accuracy by which the teacher is ahead when it is frozen, as a fraction.
     side_by_side_share: the share of the epochs in which it may get there.
   """

@@ -16,6 +16,7 @@ teacher's file.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import itertools
 import os
@@ -125,8 +126,10 @@ def _write(
     raise ConfigError(
       f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}"
     )
-  if not os.access(path.absolute().parent, os.W_OK):
-    raise FileError(f'{path} cannot be written: choose a folder that is there and may be written')
+  folder = path.absolute().parent
+  if not os.access(folder, os.W_OK):  # before hours of computing
+    why = os.strerror(errno.EACCES if folder.exists() else errno.ENOENT)
+    raise FileError(f'{path} cannot be written ({why}): choose another place')
   dataset, parts = data or of_run.labelled(config)
   shown = shown_to_teachers(config, parts)
   total, found = sum(each.count for each in shown), []
