@@ -115,33 +115,21 @@ def compare(
     optimiser: of kd_jax's side alone: a wrong constant, which must show.
     alter: is given the PyTorch student before training, to break it deliberately.
   """
-  from kd_jax.verify import torch_side
+  from kd_jax.verify.torch_side import trained as trained_by_torch
 
   with jax.enable_x64(True):
     jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
-    torch_side = torch_side.trained(
+    torch_side = trained_by_torch(
       phases, start, epochs, [trace.connectors for trace in jax_side], alter
     )
   names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
   if names[0] != names[1]:
-    return (
-      Curves(
-        f'phases {", ".join(names[0])} beside {", ".join(names[1])}',
-        np.zeros(0),
-        np.zeros(1),
-        float('nan'),
-      ),
-    )
+    title = f'phases {", ".join(names[0])} beside {", ".join(names[1])}'
+    return (Curves(title, np.zeros(0), np.zeros(1), float('nan')),)
   pairs = []
   for one, other in zip(jax_side, torch_side, strict=True):
-    pairs.append(
-      Curves(
-        one.name,
-        one.losses,
-        other.losses,
-        largest(jax.tree.map(difference, one.trained, other.trained)),
-      )
-    )
+    apart = largest(jax.tree.map(difference, one.trained, other.trained))
+    pairs.append(Curves(one.name, one.losses, other.losses, apart))
   return tuple(pairs)
 
 
@@ -199,9 +187,10 @@ def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tu
 
 
 def _planned(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tuple[Phase, ...]:
-  imported = () if case.method == 'dual' or not methods.teachers(case.method)[1] else ('teacher',)
+  alone = case.method == 'dual' or not methods.teachers(case.method)[1]
+  imported: tuple[str, ...] = () if alone else ('teacher',)
   imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
-  options = {name: {} for _, name in methods.parse(case.method)}
+  options: dict[str, dict[str, Any]] = {name: {} for _, name in methods.parse(case.method)}
   options[next(iter(options))] |= dict(case.options) | (
     {'assistants': ASSISTANT} if case.method == 'takd' else {}
   )
