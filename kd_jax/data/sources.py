@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import folders, prepare, splits, stl10, tfds_reader
+from kd_jax.data import digits, folders, prepare, stl10, tfds_reader
 from kd_jax.files import places
 from kd_jax.types import ConfigError, DataError, KdJaxError, Source
 
@@ -32,8 +32,6 @@ class Dataset(NamedTuple):
   sha256: str = ''
 
 
-_DIGITS_TEST = 360  # 36 of each class, a fifth
-_DIGITS_SIDES = {'digits': 16, 'digits32': 32}
 _CATALOGUE = 'https://www.tensorflow.org/datasets/catalog/overview'
 _PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
 
@@ -70,8 +68,8 @@ def load(
       f"image_size is for folders of images, and '{name}' is none: its images keep their size; "
       'leave image_size out'
     )
-  if name in _DIGITS_SIDES:
-    return _digits(name, _DIGITS_SIDES[name])
+  if side := digits.SIDES.get(name):
+    return Dataset(name, *digits.read(side), digits.CLASSES)
   if root := _stl10(name, data_dir):
     if (pair := stl10.labelled(root, download=download, cache_dir=cache_dir)) is None:
       raise _not_prepared(name, name, root)
@@ -136,8 +134,8 @@ def load_unlabelled(
   """
   if folder := own_folder(name, data_dir=data_dir):
     return folders.read_unlabelled(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
-  if name in _DIGITS_SIDES:
-    image = _digits(name, _DIGITS_SIDES[name]).train.image
+  if name in digits.SIDES:
+    image = digits.read(digits.SIDES[name])[0].image
   elif root := _stl10(name, data_dir):
     source = stl10.unlabelled(root, side=side or stl10.SIDE, download=download, cache_dir=cache_dir)
     if source is None:
@@ -159,21 +157,6 @@ def _size(shape: tuple[int, ...]) -> str:
   return '×'.join(str(length) for length in shape)
 
 
-def _digits(name: str, side: int) -> Dataset:
-  from PIL import Image
-  from sklearn import datasets
-
-  bunch = datasets.load_digits()
-  small = map(Image.fromarray, np.rint(bunch.images * (255 / 16)).astype(np.uint8))  # 8×8, to 16
-  resized = (picture.resize((side, side), Image.Resampling.BILINEAR) for picture in small)
-  image = np.stack([np.asarray(picture) for picture in resized])[..., None]
-  label = bunch.target.astype(np.int32)
-  kept, held = splits.hold_out(label, _DIGITS_TEST, classes=10)
-  return Dataset(
-    name, Source(image[kept], label[kept]), Source(image[held], label[held]), tuple('0123456789')
-  )
-
-
 _NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
@@ -187,7 +170,7 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
   if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):
     return path
   base = name.split('/')[0]
-  taken = base in _DIGITS_SIDES or os.path.isdir(_root(data_dir) / base)
+  taken = base in digits.SIDES or os.path.isdir(_root(data_dir) / base)
   if not name or not os.path.isdir(path) or taken:
     return None
   import tensorflow_datasets as tfds
@@ -296,7 +279,7 @@ def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
   import tensorflow_datasets as tfds
 
   names = {
-    *_DIGITS_SIDES,
+    *digits.SIDES,
     *tfds.list_builders(with_community_datasets=False),
     *(path.name for path in _folders(root)),
   }

@@ -38,8 +38,7 @@ from kd_jax.types import ConfigError, KdJaxError, LogitsOnly, Network, NetworkSp
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
 _COLLECTIONS = ('params', 'batch_stats')
-# Images that are tried, as shapes: a number that is unlikely to be one of the network's own.
-_BATCH = 7
+_BATCH = 7  # images that are tried, as shapes: hardly one of the network's own numbers
 
 
 def is_name(name: str) -> bool:
@@ -66,7 +65,7 @@ def build(spec: NetworkSpec) -> Network:
   """Return the network that the factory `spec.name` makes of the spec.
 
   Raises:
-    ConfigError: the factory cannot be had, or what it makes is not what this module's text asks for.
+    ConfigError: the factory cannot be had, or makes something else than this module asks for.
   """
   if spec.relu_placement != 'block':
     raise ConfigError(
@@ -223,10 +222,8 @@ def _check_shapes(spec: NetworkSpec, outputs: Any) -> None:
       f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name, {{}} where '
       'there are none',
     )
-  maps = {
-    f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)
-  } | outputs.layers
-  for name, leaf in maps.items():
+  features = {f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)}
+  for name, leaf in (features | outputs.layers).items():
     if getattr(leaf, 'ndim', 0) != 4:
       raise _fault(
         spec, f'returns {name} of shape {_letters(leaf)}: a map is f32[B, height, width, channels]'

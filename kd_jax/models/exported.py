@@ -100,8 +100,8 @@ def load(
   )
   if not fits:
     raise FileError(
-      f'{path} maps {shown}, and {who} {needed}: export such a function, or choose the data that it '
-      'is for'
+      f'{path} maps {shown}, and {who} {needed}: export such a function, or choose the data that '
+      'it is for'
     )
   if isinstance(taken[0].shape[0], int):
     raise FileError(

@@ -81,8 +81,8 @@ class Curves(NamedTuple):
   difference: float
 
   def error(self) -> float:
-    """Return the largest difference; NaN, which is over every tolerance, where the sides took
-    different numbers of steps.
+    """Return the largest difference; NaN, over every tolerance, where the sides took other
+    steps.
     """
     if self.jax.shape != self.torch.shape:
       return float('nan')
@@ -126,11 +126,11 @@ def compare(
   if names[0] != names[1]:
     title = f'phases {", ".join(names[0])} beside {", ".join(names[1])}'
     return (Curves(title, np.zeros(0), np.zeros(1), float('nan')),)
-  pairs = []
-  for one, other in zip(jax_side, torch_side, strict=True):
-    apart = largest(jax.tree.map(difference, one.trained, other.trained))
-    pairs.append(Curves(one.name, one.losses, other.losses, apart))
-  return tuple(pairs)
+  sides = tuple(zip(jax_side, torch_side, strict=True))
+  apart = [largest(jax.tree.map(difference, one.trained, other.trained)) for one, other in sides]
+  return tuple(
+    Curves(a.name, a.losses, b.losses, d) for (a, b), d in zip(sides, apart, strict=True)
+  )
 
 
 @functools.cache
@@ -172,7 +172,10 @@ def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tu
   networks, traces = {role: drawn(role, stated) for role, stated in start.networks.items()}, []
   with jax.enable_x64(True):
     for phase in _planned(case, epochs, batch, optimiser):
-      teachers = tuple(_changed(networks[name], phase.teacher_changes) for name in phase.teachers)
+      teachers = tuple(
+        teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
+        for teacher in (networks[name] for name in phase.teachers)
+      )
       role = 'assistant' if phase.role == 'teacher' else 'student'
       student = Trained(models.build(phase.student), networks[phase.start or role].variables)
       trace, after = _train(phase, student, teachers, networks, start, batch)
@@ -191,9 +194,8 @@ def _planned(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> t
   imported: tuple[str, ...] = () if alone else ('teacher',)
   imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
   options: dict[str, dict[str, Any]] = {name: {} for _, name in methods.parse(case.method)}
-  options[next(iter(options))] |= dict(case.options) | (
-    {'assistants': ASSISTANT} if case.method == 'takd' else {}
-  )
+  chosen = {'assistants': ASSISTANT} if case.method == 'takd' else {}
+  options[next(iter(options))] |= dict(case.options) | chosen
   return plans.make(
     plans.PlanInputs(
       method=case.method,
@@ -276,10 +278,6 @@ def _train(
   if method.companion is not None:
     after[COMPANION] = jax.device_get(state.method_variables(now))
   return Trace(phase.name, np.array(losses), after, kernels), after['student']
-
-
-def _changed(teacher: Trained, changes: Mapping[str, str]) -> Trained:
-  return teacher._replace(network=models.changed(teacher.network, changes))
 
 
 @functools.cache
