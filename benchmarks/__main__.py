@@ -4,8 +4,8 @@ the same cores, in turns.
   python -m benchmarks --peer_python=…/bin/python --data_dir=… --teacher=resnet26_cifar10.pth
   --out=timings.json --plot=cost.png
 
-What is in a step of each side stands in benchmarks/ours.py and peer.py, what is timed in rows.py. A
-row that the JSON file holds is not timed again.
+What is in a step of each side stands in benchmarks/kd_jax_side.py and peer.py, what is timed in
+rows.py. A row that the JSON file holds is not timed again.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ flags.DEFINE_string('plot', None, 'a PNG file for how the cost grows')
 
 
 def main(argv: list[str]) -> None:
-  """Times the rows one after the other, and prints the tables."""
+  """Time the rows one after the other, and print the tables."""
   cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0
   if len(argv) > 1:
     sys.exit(
       f"benchmarks takes flags alone, and '{argv[1]}' is none; write --parts={argv[1]} to choose "
-      f'parts'
+      'parts'
     )
   if not cores:
     sys.exit(
@@ -74,15 +74,15 @@ def main(argv: list[str]) -> None:
   if FLAGS.threads > cores:
     sys.exit(
       f'--threads={FLAGS.threads} is more than the {cores} cores that this process may use; lower '
-      f'it'
+      'it'
     )
-  for flag, chosen, known in (('row', FLAGS.rows, ROWS), ('part', FLAGS.parts, PARTS)):
-    if unknown := sorted(set(chosen) - set(known)):
-      sys.exit(f"there is no {flag} '{unknown[0]}' to time; there are {', '.join(known)}")
+  for flag, chosen, choices in (('row', FLAGS.rows, ROWS), ('part', FLAGS.parts, PARTS)):
+    if unknown := sorted(set(chosen) - set(choices)):
+      sys.exit(f"there is no {flag} '{unknown[0]}' to time; there are {', '.join(choices)}")
   if not shutil.which(FLAGS.peer_python):
     sys.exit(
       f"--peer_python='{FLAGS.peer_python}' is no program; give the path of an interpreter that "
-      f'has torch'
+      'has torch'
     )
   given = {name: getattr(FLAGS, name) for name in compare.Settings._fields if name != 'python'}
   for name in ('data_dir', 'teacher'):  # launch.py is started in another folder
@@ -94,15 +94,14 @@ def main(argv: list[str]) -> None:
     if changed := [part for part in ('machine', 'settings') if earlier[part] != record[part]]:
       sys.exit(
         f'{FLAGS.out} holds figures of another {changed[0].removesuffix("s")}; choose another '
-        f'--out, so that none are mixed'
+        '--out, so that none are mixed'
       )
     record = earlier
   save(record)
   if os.getloadavg()[0] > BUSY * FLAGS.threads:
     print(
       f'Warning: the machine is busy (load average {os.getloadavg()[0]:.1f}), and the sides do not '
-      f'suffer alike from that; '
-      'time them when it is idle.',
+      'suffer alike from that; time them when it is idle.',
       file=sys.stderr,
     )
   with compare.temporary_caches() as caches:
@@ -124,7 +123,7 @@ def main(argv: list[str]) -> None:
 
 
 def save(record: Mapping[str, Any]) -> None:
-  """Writes the JSON file, whole or not at all."""
+  """Write the JSON file, whole or not at all."""
   if FLAGS.out:
     new = Path(f'{FLAGS.out}.new')
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-# as they are called here → a part of jax's device_kind
+from typing import Any
+
+# As they are called here → a part of jax's device_kind
 DEVICES = {'H100': 'H100', 'v5e': 'TPU v5 lite'}
 
 
 def counted(name: str, batch: int) -> tuple[float, float]:
-  """Operations and bytes of a step of a method, teacher, augmentation and optimiser included."""
+  """Return operations and bytes of a step of a method, teacher, augmentation and optimiser
+  included.
+  """
   import jax
   import jax.numpy as jnp
   import numpy as np
@@ -27,7 +31,7 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   }
   made = step.train_step(student, teachers, method, rule, pipeline.preprocess(views))
 
-  def begun(key, variables, weights):
+  def begun(key: Any, variables: Any, weights: Any) -> Any:
     pairs = zip(teachers, weights, strict=True)
     own = method.init(
       InitInputs(
@@ -46,20 +50,15 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   now, frozen = jax.eval_shape(
     begun, key, models.shapes(student), tuple(models.shapes(t) for t in teachers)
   )
-  chosen = (jax.ShapeDtypeStruct((batch,), jnp.int32),)
-  sources = (
-    Source(
-      jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8),
-      jax.ShapeDtypeStruct((50_000,), jnp.int32),
-    ),
-  )
-  block = Block(sources=sources, index=chosen, example=chosen, position=chosen)
+  chosen: Any = (jax.ShapeDtypeStruct((batch,), jnp.int32),)
+  stored: Any = jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8)
+  labels: Any = jax.ShapeDtypeStruct((50_000,), jnp.int32)
+  block = Block(sources=(Source(stored, labels),), index=chosen, example=chosen, position=chosen)
   compiled, given = jax.jit(made, donate_argnums=0), (now, frozen, block)
-  return peaks.operations(compiled, *given), compiled.lower(*given).compile().cost_analysis()[
-    'bytes accessed'
-  ]
+  costs = compiled.lower(*given).compile().cost_analysis() or {}
+  return peaks.operations(compiled, *given) or 0.0, costs['bytes accessed']
 
 
-def bound(flops: float, size: float, peak) -> tuple[float, str]:
-  """Seconds that a step takes at least, and what they are spent on."""
+def bound(flops: float, size: float, peak: Any) -> tuple[float, str]:
+  """Return the seconds that a step takes at least, and what they are spent on."""
   return max((flops / peak.flops, 'arithmetic'), (size / peak.bandwidth, 'memory'))

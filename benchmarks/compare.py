@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 def machine() -> dict[str, Any]:
-  """What the figures depend on and what stays as it is."""
+  """Return what the figures depend on and what stays as it is."""
   models = [
     line.split(':', 1)[1].strip()
     for line in _lines('/proc/cpuinfo')
@@ -55,18 +55,18 @@ def machine() -> dict[str, Any]:
     'system': f'{platform.system()} {platform.machine()}',
     'python': platform.python_version(),
     'jax': importlib.metadata.version('jax'),
-    # read without importing it: this process stays out of the way
+    # Read without importing it: this process stays out of the way.
     'jaxlib': importlib.metadata.version('jaxlib'),
     'transparent_huge_pages': ''.join(_lines('/sys/kernel/mm/transparent_hugepage/enabled')),
   }
 
 
 def measure(row: Row | Start, settings: Settings, *, caches: Path) -> dict[str, Any]:
-  """A row's figures, with a value a block, and the load of the machine before and after.
+  """Return a row's figures, with a value a block, and the load of the machine before and after.
 
   `sides` maps each side to its facts and its figures, of which `seconds` are those of a step, a
-  forward, an epoch or a start, or to {'missing': why}. `ratios` maps each peer to peer / ours of
-  the blocks that follow each other: above 1, ours is faster.
+  forward, an epoch or a start, or to {'missing': why}. `ratios` maps each peer to peer / kd_jax
+  of the blocks that follow each other: above 1, kd_jax is faster.
 
   Args:
     row: what is timed.
@@ -74,15 +74,18 @@ def measure(row: Row | Start, settings: Settings, *, caches: Path) -> dict[str, 
     caches: a folder for compiled programs; it may hold those of earlier rows.
   """
   before = os.getloadavg()[0]
-  sides = (_starts if isinstance(row, Start) else _work)(row, settings, caches)
+  if isinstance(row, Start):
+    sides = _starts(row, settings, caches)
+  else:
+    sides = _work(row, settings, caches)
   result = {'row': row._asdict(), 'sides': sides, 'load_average': [before, os.getloadavg()[0]]}
-  ours = sides.get('ours', {}).get('seconds')
+  own = sides.get('kd_jax', {}).get('seconds')
   peers = {
-    name: side['seconds'] for name, side in sides.items() if name != 'ours' and 'seconds' in side
+    name: side['seconds'] for name, side in sides.items() if name != 'kd_jax' and 'seconds' in side
   }
   result['ratios'] = (
-    {name: [b / a for a, b in zip(ours, theirs, strict=True)] for name, theirs in peers.items()}
-    if ours
+    {name: [b / a for a, b in zip(own, other, strict=True)] for name, other in peers.items()}
+    if own
     else {}
   )
   return result
@@ -91,8 +94,9 @@ def measure(row: Row | Start, settings: Settings, *, caches: Path) -> dict[str, 
 def in_turns(
   sides: Mapping[str, Callable[[], Mapping[str, float]]], blocks: int
 ) -> dict[str, dict[str, list[float]]]:
-  """Each side once, then each once more, and so on: for each side its figures, with a value a
-  block.
+  """Return for each side its figures, with a value a block.
+
+  Each side is measured once, then each once more, and so on.
   """
   figures: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
   for _ in range(blocks):
@@ -108,8 +112,8 @@ def _work(row: Row, settings: Settings, caches: Path) -> dict[str, dict[str, Any
     workers = {}
     for name in row.sides:  # they prepare side by side, and are timed once all are ready
       module, options = SIDES[name]
-      python = settings.python if name == 'ours' else settings.peer_python
-      own = LAUNCHED if name == 'ours' else HUGE_PAGES if settings.huge_pages else {}
+      python = settings.python if name == 'kd_jax' else settings.peer_python
+      own = LAUNCHED if name == 'kd_jax' else HUGE_PAGES if settings.huge_pages else {}
       workers[name] = Worker(
         python, module, {'row': row, 'threads': settings.threads, **options}, environment | own
       )
@@ -159,7 +163,7 @@ def _starts(row: Start, settings: Settings, caches: Path) -> dict[str, dict[str,
 
 
 def temporary_caches() -> tempfile.TemporaryDirectory:
-  """A folder for the compiled programs of one run, empty at its start."""
+  """Yield a folder for the compiled programs of one run, empty at its start."""
   return tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-caches-')
 
 

@@ -46,7 +46,7 @@ OWN_TEACHER = 'dual from scratch'
 
 
 def main(argv: list[str]) -> None:
-  """Runs what is missing and prints the table."""
+  """Run what is missing and print the table."""
   if len(argv) > 1 or not (FLAGS.teacher and FLAGS.workdir):
     sys.exit(
       'benchmarks.every_config takes flags alone and needs --teacher=FILE and --workdir=FOLDER; '
@@ -114,14 +114,14 @@ def run(name: str, folder: Path) -> dict[str, Any]:
           'images_per_second': row['images_per_second'],
         }
       )
-  found = {
+  measured_rows = {
     'config': name,
     'phases': phases,
     'gigabytes': usage.ru_maxrss / 2**20,
     'seconds': time.perf_counter() - start,
   }
-  measured.write_text(json.dumps(found) + '\n')
-  return found
+  measured.write_text(json.dumps(measured_rows) + '\n')
+  return measured_rows
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Draws every augmentation operation at every level: ours, Pillow's, and the difference.
+"""Draws every augmentation operation at every level: kd_jax, Pillow's, and the difference.
 
 `python -m benchmarks.gallery --out=gallery.png`. The last rows are what the policies make of the
-same image. A difference of one grey level is drawn as mid-grey, so that it is seen.
+same image. A difference of one grey level is drawn as mid-grey, so that it shows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GAP = 1  # pixels between images
 
 
 def main(argv: list[str]) -> None:
-  """Writes the picture and prints the number of pixels that differ."""
+  """Write the picture and print the number of pixels that differ."""
   if len(argv) > 1 or not FLAGS.out:
     sys.exit('the gallery takes flags alone and needs --out=FILE.png; see --help')
   from kd_jax.data import sources
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
   if FLAGS.index >= len(images):
     sys.exit(
       f'--index={FLAGS.index} is not one of the {len(images)} test images of {FLAGS.dataset}; they '
-      f'count from 0'
+      'count from 0'
     )
   image = np.asarray(images[FLAGS.index])
   picture([*operations(image, FLAGS.interpolation), *samples(image)], FLAGS.zoom).save(
@@ -55,36 +55,37 @@ def main(argv: list[str]) -> None:
 
 
 def operations(image: np.ndarray, interpolation: str) -> list[tuple[str, list[np.ndarray]]]:
-  """Rows (label, images) of all operations: ours, Pillow's, the difference."""
+  """Return rows (label, images) of all operations: kd_jax's, Pillow's, the difference."""
   import jax
+  import jax.numpy as jnp
 
   from benchmarks import pillow_peer
-  from kd_jax.data import levels, policies
+  from kd_jax.data import levels, steps
 
   ops = [op for op in levels.OPS if op in levels.LINEAR and op != 'identity']
   cases = [(levels.OPS.index(op), level, sign) for op in ops for sign, level in COLUMNS]
-  op, level, sign = np.int32(cases).T[:, :, None]
-  steps = policies.Steps(op, level, sign, np.zeros((len(cases), 1, 2), np.int32))
-  draw = jax.jit(lambda images: policies.apply(images, steps, interpolation=interpolation))
-  ours = np.asarray(draw(np.stack([image] * len(cases)))).reshape(
+  op, level, sign = jnp.asarray(cases, jnp.int32).T[:, :, None]
+  drawn = steps.Steps(op, level, sign, jnp.zeros((len(cases), 1, 2), jnp.int32))
+  draw = jax.jit(lambda images: steps.apply(images, drawn, interpolation=interpolation))
+  made = np.asarray(draw(np.stack([image] * len(cases)))).reshape(
     len(ops), len(COLUMNS), *image.shape
   )
   rows = []
-  for name, own in zip(ops, ours, strict=True):
+  for name, own in zip(ops, made, strict=True):
     amounts = [levels.LINEAR[name](level, sign, *image.shape[:2]) for sign, level in COLUMNS]
-    theirs = [
+    expected = [
       pillow_peer.perform(name, amount, image, interpolation=interpolation) for amount in amounts
     ]
-    differs = [np.abs(one.astype(int) - other) for one, other in zip(own, theirs, strict=True)]
+    differs = [np.abs(one.astype(int) - other) for one, other in zip(own, expected, strict=True)]
     most, count = max(d.max() for d in differs), sum((d > 0).sum() for d in differs)
     print(f'{name:12} {count:5} of {own.size} values differ, by {most} at most')
-    seen = [np.minimum(128 * d, 255).astype(np.uint8) for d in differs]
-    rows += [(f'{name}: ours', list(own)), ('Pillow', theirs), (f'differ: {count}', seen)]
+    shown = [np.minimum(128 * d, 255).astype(np.uint8) for d in differs]
+    rows += [(f'{name}: kd_jax', list(own)), ('Pillow', expected), (f'differ: {count}', shown)]
   return rows
 
 
 def samples(image: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
-  """Rows (label, images) of what each policy makes of an image under different keys."""
+  """Return rows (label, images) of what each policy makes of an image under different keys."""
   import jax
 
   from kd_jax.data import pipeline, policies
@@ -100,7 +101,7 @@ def samples(image: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
 
 
 def picture(rows: list[tuple[str, list[np.ndarray]]], zoom: int):
-  """A PIL image: a line for each row, a label before its images."""
+  """Return a PIL image: a line for each row, a label before its images."""
   from PIL import Image, ImageDraw
 
   height, width, _ = rows[0][1][0].shape

@@ -1,12 +1,13 @@
 """The worker that times PyTorch, on the CPU or another device: networks and losses of
 kd_jax.pytorch, as they pass the live crosscheck.
 
-  step      the teacher's forward under inference mode, the student's forward and backward, the optimiser. All input work is
-            spared: images are floats in memory, normalised, in batches that follow each other;
-            UDA's second view is one more of these, and nothing is augmented, gathered or counted
+  step      the teacher's forward under inference mode, the student's forward and backward, the
+            optimiser. All input work is spared: images are floats in memory, normalised, in batches
+            that follow each other; UDA's second view is one more of these, and nothing is
+            augmented, gathered or counted
   forward   the teacher alone, likewise
-  epoch     gathering, random crop and flip (of whole batches; the published code does them image by image), normalisation, the
-            steps, and evaluation
+  epoch     gathering, random crop and flip (of whole batches; the published code does them image by
+            image), normalisation, the steps, and evaluation
 
 It imports no jax.
 """
@@ -39,8 +40,9 @@ def prepare(
   dtype: str = 'float32',
   mode: str | None = None,
 ) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-  """Builds the networks of a row and does it once. Where that is not possible, {'missing': why} and
-  no measurement.
+  """Build the networks of a row and do it once; return its facts and its measurements.
+
+  Where that is not possible, they are {'missing': why} and no measurement.
 
   Where `dtype` is 'bfloat16', forward passes run under torch.autocast; `mode` is torch.compile's.
   """
@@ -62,7 +64,11 @@ def prepare(
   compile_ = partial(torch.compile, mode=mode) if compiled else lambda what: what
   narrow = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == 'bfloat16')
   height, width, channels = row.image_shape
-  task = {'classes': row.classes, 'image_shape': row.image_shape, 'relu_placement': 'stage'}
+  task: dict[str, Any] = {
+    'classes': row.classes,
+    'image_shape': row.image_shape,
+    'relu_placement': 'stage',
+  }
   teacher = (
     rendering.build(row.teacher, **task).eval().to(device, memory_format=layout)
     if row.method != 'nokd'
@@ -79,7 +85,8 @@ def prepare(
 
   @compile_
   def teach(image: torch.Tensor) -> rendering.Outputs:
-    """What losses read: compiled, all that is returned is also stored."""
+    """Return what losses read: compiled, all that is returned is also stored."""
+    assert teacher is not None
     outputs = teacher(image)
     return outputs._replace(layers={}, features=outputs.features if row.method == 'oh' else ())
 
@@ -94,10 +101,10 @@ def prepare(
     optimiser.zero_grad()
     with narrow():
       with without_gradients():
-        taught = (
+        teaching = (
           [{view: teach(image) for view, image in views.items()}] if teacher is not None else []
         )
-      value = loss(views, taught, label)
+      value = loss(views, teaching, label)
     value.backward()
     optimiser.step()
     return value.detach()
@@ -117,12 +124,12 @@ def prepare(
     return logits.mean().item()
 
   def to_floats(images: torch.Tensor) -> torch.Tensor:
-    """u8[B, C, H, W] to normalised floats in the layout of the row."""
+    """Turn u8[B, C, H, W] to normalised floats in the layout of the row."""
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (MEAN, STD))
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=layout)
 
   def augment(images: torch.Tensor) -> torch.Tensor:
-    """Random crops of the padded images and random flips, u8[B, C, H, W]."""
+    """Return random crops of the padded images and random flips, u8[B, C, H, W]."""
     count = len(images)
     y, x = torch.randint(2 * PADDING + 1, (2, count, 1))
     rows, columns = y + torch.arange(height), x + torch.arange(width)
@@ -166,9 +173,8 @@ def prepare(
   except Exception as fault:
     if not compiled:
       raise
-    return {
-      'missing': f'torch.compile does not work here: {type(fault).__name__}, {str(fault).strip().splitlines()[0]}'
-    }, {}
+    why = f'{type(fault).__name__}, {str(fault).strip().splitlines()[0]}'
+    return {'missing': f'torch.compile does not work here: {why}'}, {}
   breaks = sum(torch._dynamo.utils.counters['graph_break'].values()) if compiled else 0
   facts = {
     'torch': torch.__version__,

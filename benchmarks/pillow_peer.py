@@ -1,6 +1,4 @@
-"""The operations of kd_jax.data.policies as Pillow does them, one image at a time: what ours are
-compared with.
-"""
+"""The operations of kd_jax.data.colour and .geometry as Pillow does them, one image at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ def perform(
   interpolation: str = 'nearest',
   fill: int | tuple[int, int, int] = 0,
 ) -> np.ndarray:
-  """One operation of kd_jax.data.geometry or kd_jax.data.colour on an image, u8[H, W, 1 or 3]."""
+  """Perform one operation of kd_jax.data.geometry or .colour on an image, u8[H, W, 1 or 3]."""
   opened, filter_ = to_pillow(image), _INTERPOLATION[interpolation]
   filler = (fill,) * 3 if isinstance(fill, int) and image.shape[-1] == 3 else fill
   if op in _AFFINE:
@@ -51,20 +49,20 @@ def perform(
 
 
 def greys(image: np.ndarray) -> np.ndarray:
-  """u8[H, W]."""
+  """Return u8[H, W]."""
   return np.asarray(to_pillow(image).convert('L'))
 
 
 def smoothed(image: np.ndarray) -> np.ndarray:
-  """u8[H, W, C]."""
+  """Return u8[H, W, C]."""
   return np.asarray(to_pillow(image).filter(ImageFilter.SMOOTH)).reshape(image.shape)
 
 
 def blend(degenerate: np.ndarray, image: np.ndarray, factor: float) -> np.ndarray:
-  """Image.blend of two grey images, u8[H, W]."""
+  """Return Image.blend of two grey images, u8[H, W]."""
   return np.asarray(Image.blend(Image.fromarray(degenerate), Image.fromarray(image), factor))
 
 
 def to_pillow(image: np.ndarray) -> Image.Image:
-  """From u8[H, W, 1 or 3]."""
+  """Return a Pillow image of u8[H, W, 1 or 3]."""
   return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -34,38 +34,40 @@ MARKERS = ('o', 's', '^', 'D')
 
 
 def series(rows: Mapping[str, Any], panel: Panel) -> dict[str, list[tuple[Any, list[float]]]]:
-  """For each side the points (what grows, the cost in each block), in the order of growth."""
-  found: dict[str, list[tuple[Any, list[float]]]] = {}
+  """Return for each side the points (what grows, the cost in each block), as it grows."""
+  points_of: dict[str, list[tuple[Any, list[float]]]] = {}
   for name, row in ROWS.items():
     if name in rows and (row.part == panel.part or name == panel.base):
       for side in (s for s in rows[name]['sides'] if 'seconds' in rows[name]['sides'][s]):
         seconds = rows[name]['sides'][side]['seconds']
-        found.setdefault(side, []).append(
+        points_of.setdefault(side, []).append(
           (rows[name]['row'][panel.field], [panel.scale * value for value in seconds])
         )
   # Networks are named by their depth, so that a longer name, or a larger one of the same length, is
   # a larger network.
   return {
     side: sorted(points, key=lambda p: (len(str(p[0])), p[0]))
-    for side, points in found.items()
+    for side, points in points_of.items()
     if len(points) > 1
   }
 
 
 def draw(rows: Mapping[str, Any], file: Path) -> bool:
-  """Writes a PNG of the panels that have two points at least; False, and no file, where
-  none has.
+  """Write a PNG of the panels that have two points at least.
+
+  Returns:
+    False, and no file, where none has.
   """
-  drawn = [(panel, found) for panel in PANELS if (found := series(rows, panel))]
+  drawn = [(panel, points_of) for panel in PANELS if (points_of := series(rows, panel))]
   if not drawn:
     return False
   from matplotlib.figure import Figure
 
   lines, columns = -(-len(drawn) // 2), min(len(drawn), 2)
   figure = Figure(figsize=(4.6 * columns, 3.4 * lines), dpi=130, layout='constrained')
-  for place, (panel, found) in enumerate(drawn, 1):
+  for place, (panel, points_of) in enumerate(drawn, 1):
     axis = figure.add_subplot(lines, columns, place)
-    for number, (side, points) in enumerate(found.items()):
+    for number, (side, points) in enumerate(points_of.items()):
       x, values = zip(*points, strict=True)
       middle = [median(v) for v in values]
       reach = [
@@ -77,7 +79,7 @@ def draw(rows: Mapping[str, Any], file: Path) -> bool:
       )
     if not isinstance(x[0], str):
       axis.set_xlim(left=0)
-      axis.set_xticks(sorted({point for points in found.values() for point, _ in points}))
+      axis.set_xticks(sorted({point for points in points_of.values() for point, _ in points}))
     axis.set_ylim(bottom=0)
     axis.set(xlabel=panel.label, ylabel=panel.cost)
     axis.grid(color='#E4E4E4')

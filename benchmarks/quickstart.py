@@ -24,7 +24,7 @@ flags.DEFINE_string('folder', 'runs/quickstart', 'its --workdir; one that is the
 
 
 def main(argv: list[str]) -> None:
-  """Prints a line for each seed."""
+  """Print a line for each seed."""
   if len(argv) > 1:
     sys.exit(f"the quick start takes flags alone, and '{argv[1]}' is none; see --help")
   folder = Path(FLAGS.folder).absolute()
@@ -39,17 +39,17 @@ def main(argv: list[str]) -> None:
   if done.returncode:
     sys.exit(
       f'the quick start ended with status {done.returncode}, so that there is nothing to compare; '
-      f'its message stands above'
+      'its message stands above'
     )
   study = json.loads((folder / 'study.json').read_text())
   ((distilled, alone),) = study['comparisons']
-  found = differences(json.loads((folder / 'results.json').read_text()), distilled, alone)
+  margins = differences(json.loads((folder / 'results.json').read_text()), distilled, alone)
   print(f'\ntest accuracy %, {alone}, {distilled}, and their difference:')
-  for seed, (below, above) in found.items():
+  for seed, (below, above) in margins.items():
     print(f'seed {seed}: {below:6.2f} {above:6.2f} {above - below:+6.2f}')
-  small = failing(found, least=FLAGS.least, seeds=FLAGS.seeds)
+  small = failing(margins, least=FLAGS.least, seeds=FLAGS.seeds)
   print(
-    '\n'.join(small) or f'Each of {len(found)} seeds differs by {FLAGS.least:g} points or more.'
+    '\n'.join(small) or f'Each of {len(margins)} seeds differs by {FLAGS.least:g} points or more.'
   )
   if small:
     raise SystemExit(1)
@@ -66,12 +66,12 @@ def differences(results: list[dict], distilled: str, alone: str) -> dict[int, tu
   }
 
 
-def failing(found: dict[int, tuple[float, float]], *, least: float, seeds: int) -> list[str]:
+def failing(margins: dict[int, tuple[float, float]], *, least: float, seeds: int) -> list[str]:
   """Return a line for each seed that is missing or differs by less than `least` points."""
-  lacking = [f'seed {seed} is missing.' for seed in range(seeds) if seed not in found]
+  lacking = [f'seed {seed} is missing.' for seed in range(seeds) if seed not in margins]
   return lacking + [
     f'seed {seed} differs by less than {least:g} points.'
-    for seed, (below, above) in found.items()
+    for seed, (below, above) in margins.items()
     if above - below < least
   ]
 

@@ -33,7 +33,7 @@ OTHER_DATA = ('stl', 'unsupervised')  # their batches are not of labelled images
 
 
 def main(argv: list[str]) -> None:
-  """Prints the table."""
+  """Print the table."""
   logging.set_verbosity(logging.WARNING)
   from kd_jax.methods import METHODS
   from kd_jax.train import peaks
@@ -44,22 +44,22 @@ def main(argv: list[str]) -> None:
       f'give methods of {", ".join(METHODS)}'
       + (f', not {unknown[0]}' if len(argv) == 1 else '; see --help')
     )
-  found = {}
+  steps = {}
   print(
-    f'| method | GFLOP a step | GB a step | '
+    '| method | GFLOP a step | GB a step | '
     f'{" | ".join(f"{name}: ms, bound by, images/s" for name in DEVICES)} |'
   )
   print('|---' * (3 + len(DEVICES)) + '|')
   for name in names:
     flops, size = counted(name, FLAGS.batch)
     bounds = {device: bound(flops, size, peaks.of(kind)) for device, kind in DEVICES.items()}
-    found[name] = {'flops': flops, 'bytes': size, 'batch': FLAGS.batch, 'bounds': bounds}
+    steps[name] = {'flops': flops, 'bytes': size, 'batch': FLAGS.batch, 'bounds': bounds}
     cells = [
       f'{1e3 * seconds:.2f}, {by}, {FLAGS.batch / seconds:,.0f}' for seconds, by in bounds.values()
     ]
     print(f'| {name} | {flops / 1e9:.1f} | {size / 1e9:.2f} | {" | ".join(cells)} |', flush=True)
   if FLAGS.out:
-    Path(FLAGS.out).write_text(json.dumps(found, indent=2) + '\n')
+    Path(FLAGS.out).write_text(json.dumps(steps, indent=2) + '\n')
 
 
 if __name__ == '__main__':

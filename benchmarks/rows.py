@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The peers are kd_jax.pytorch's PyTorch rendering. A side is the module of its worker and what that
-# is told.
+# The peers are kd_jax.pytorch's PyTorch rendering. A side is the module of its worker, and options.
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
-  'ours': ('benchmarks.ours', {}),
+  'kd_jax': ('benchmarks.kd_jax_side', {}),
   'eager NCHW': ('benchmarks.peer', {'channels_last': False, 'compiled': False}),
   'eager channels-last': ('benchmarks.peer', {'channels_last': True, 'compiled': False}),
   'compiled channels-last': ('benchmarks.peer', {'channels_last': True, 'compiled': True}),
 }
-TWO = ('ours', 'eager NCHW')
+TWO = ('kd_jax', 'eager NCHW')
 PARTS = {
   'step': 'a training step of each method',
   'teacher': "the teacher's forward alone",
@@ -43,9 +42,9 @@ class Row(NamedTuple):
   evaluated: int = 1_000  # images that an epoch ends with
   classes: int = 10
   image_shape: tuple[int, int, int] = (32, 32, 3)
-  # whether ours has a table of the teacher's logits; peers have the teacher
+  # whether kd_jax has a table of the teacher's logits; peers have the teacher
   looked_up: bool = False
-  students: int = 1  # of ours, in one program; times are a student's share, and peers train one
+  students: int = 1  # of kd_jax, in one program; times are a student's share, and peers train one
   sides: tuple[str, ...] = tuple(SIDES)
 
 

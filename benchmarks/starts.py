@@ -25,7 +25,7 @@ STOPPED = 130  # launch.py's exit status when it has saved and stopped
 SCREEN = (40, 120)  # lines, columns
 
 
-class StartFailed(Exception):  # noqa: N818 - it says what happened
+class StartFailed(Exception):  # noqa: N818 - it names what happened
   """The command ended with an error."""
 
 
@@ -38,22 +38,23 @@ def start(
   threads: int,
   environment: Mapping[str, str],
 ) -> dict[str, float]:
-  """Runs `launch.py` in a new workdir: seconds to the first step that is shown or to the end, and
-  peak gigabytes at the end.
+  """Run `launch.py` in a new workdir; return its seconds and its peak gigabytes at the end.
+
+  The seconds are those to the first step that is shown, or to the end.
 
   Args:
     arguments: of launch.py.
     cache: the folder of compiled programs.
     until: 'first step' or 'end'.
-    stopped: whether it is told to stop after the first step.
+    stopped: whether it is asked to stop after the first step.
     threads: cores that the process is bound to.
     environment: variables on top of this process's.
 
   Raises:
     StartFailed: it ended with an error, or showed no step.
   """
-  ours, theirs = pty.openpty()
-  fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', *SCREEN, 0, 0))
+  reading, writing = pty.openpty()
+  fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack('HHHH', *SCREEN, 0, 0))
   shown, first = '', None
   with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as folder:
     command = [sys.executable, 'launch.py', *arguments, f'--workdir={folder}/run']
@@ -62,14 +63,14 @@ def start(
       process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=writing,
+        stdout=writing,
+        stderr=writing,
         env={**os.environ, 'TERM': 'xterm', 'JAX_COMPILATION_CACHE_DIR': str(cache), **environment},
       )
-    os.close(theirs)
+    os.close(writing)
     try:
-      while data := _read(ours):
+      while data := _read(reading):
         shown += data.decode(errors='replace')
         if first is None and FIRST_STEP.search(shown):
           first = time.perf_counter() - began
@@ -78,7 +79,7 @@ def start(
       _, status, usage = os.wait4(process.pid, 0)
       process.returncode = os.waitstatus_to_exitcode(status)
     finally:
-      os.close(ours)
+      os.close(reading)
       if process.returncode is None:  # Ctrl-C; a study hands it on to its workers
         process.terminate()
         process.wait()
@@ -89,12 +90,12 @@ def start(
       f'`{" ".join(command)}` ended with status {process.returncode}: '
       f'{" ".join(last) or "it printed nothing"}'
     )
-  measured = {'seconds': first if until == 'first step' else whole}
+  measured = {'seconds': whole if until != 'first step' or first is None else first}
   return measured if stopped else measured | {'gigabytes': usage.ru_maxrss / 2**20}
 
 
 def empty(cache: Path) -> None:
-  """Removes all compiled programs."""
+  """Remove all compiled programs."""
   shutil.rmtree(cache, ignore_errors=True)
   cache.mkdir(parents=True)
 
@@ -102,5 +103,5 @@ def empty(cache: Path) -> None:
 def _read(terminal: int) -> bytes:
   try:
     return os.read(terminal, 65536)
-  except OSError:  # Linux says so when the other end is closed
+  except OSError:  # Linux raises it when the other end is closed
     return b''

@@ -21,58 +21,71 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 
 
-class WorkerEnded(Exception):  # noqa: N818 - it says what happened
+class WorkerEnded(Exception):  # noqa: N818 - it names what happened
   """A worker ended before it answered; why, it has written to standard error."""
 
 
 class Worker:
-  """A running `python -m module` that prepares for its job; `answer` first waits for what it says
-  about itself when ready.
+  """A running `python -m module` that prepares for its job.
+
+  `answer` first waits for the facts that it reports when it is ready.
   """
 
   def __init__(
     self, python: str, module: str, job: Mapping[str, Any], environment: Mapping[str, str]
   ):
+    self._command = [python, '-m', module]
     self._process = subprocess.Popen(
-      [python, '-m', module],
+      self._command,
       cwd=REPOSITORY,
       env={**os.environ, **environment},
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
     )
-    self._say(job)
+    assert self._process.stdin and self._process.stdout
+    self._input, self.output = self._process.stdin, self._process.stdout
+    self.send(job)
 
   def ask(self, **message: Any) -> Any:
-    """The worker's answer to a message. Raises WorkerEnded where there is none."""
-    self._say(message)
+    """Return the worker's answer to a message.
+
+    Raises:
+      WorkerEnded: there is none.
+    """
+    self.send(message)
     return self.answer()
 
   def answer(self) -> Any:
-    """The worker's next answer. Raises WorkerEnded where there is none."""
-    answer = self._process.stdout.readline()
+    """Return the worker's next answer.
+
+    Raises:
+      WorkerEnded: there is none.
+    """
+    answer = self.output.readline()
     if not answer:
       status = self._process.wait()
       self.close()
       raise WorkerEnded(
-        f'the benchmark worker `{" ".join(self._process.args)}` ended with status {status}; '
-        'its own message stands above'
+        f'the benchmark worker `{" ".join(self._command)}` ended with status {status}; its own '
+        'message stands above'
       )
     return json.loads(answer)
 
   def close(self) -> None:
-    """Ends the worker, whatever it is doing."""
+    """End the worker, whatever it is doing."""
     self._process.kill()
     self._process.communicate()
 
-  def _say(self, message: Mapping[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # it has ended, and `answer` says so
-      self._process.stdin.write(json.dumps(message) + '\n')
-      self._process.stdin.flush()
+  def send(self, message: Mapping[str, Any]) -> None:
+    """Send a job or a question, without waiting for the answer."""
+    with contextlib.suppress(BrokenPipeError):  # it has ended, and `answer` raises it
+      self._input.write(json.dumps(message) + '\n')
+      self._input.flush()
 
 
 def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
-  """The worker's side: `prepare` gets the job and returns facts and the measurements by name.
+  """Be a worker: `prepare` gets the job and returns facts and the measurements by name.
 
   The process is bound to job['threads'] cores before `prepare` imports anything: XLA starts a
   thread for each core that it may use.
@@ -89,8 +102,9 @@ def serve(prepare: Callable[..., tuple[dict[str, Any], Mapping[str, Callable[...
 
 
 def timed(what: Callable[[int], float], count: int) -> dict[str, float]:
-  """What one of `count` takes: its seconds, and the processor's over all threads; `result` is what
-  came out at the end.
+  """Return what one of `count` takes: its seconds, and the processor's over all threads.
+
+  `result` is what came out at the end.
   """
   start, used = time.perf_counter(), time.process_time()
   result = what(count)
@@ -100,7 +114,7 @@ def timed(what: Callable[[int], float], count: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def bound(cores: int) -> Iterator[None]:
-  """Binds this thread, and all that it starts, to the first of its cores."""
+  """Bind this thread, and all that it starts, to the first of its cores."""
   before = os.sched_getaffinity(0)
   os.sched_setaffinity(0, sorted(before)[:cores])
   try:

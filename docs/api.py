@@ -24,12 +24,14 @@ PARTS = (
   'kd_jax.methods',
   'kd_jax.data.augment',
   'kd_jax.data.policies',
+  'kd_jax.data.steps',
   'kd_jax.data.pipeline',
   'kd_jax.train.step',
   'kd_jax.train.state',
   'kd_jax.train.optim',
 )
 TABLES = {'kd_jax.models': 'MODELS', 'kd_jax.methods': 'METHODS'}  # whose rows the page names
+ANNOTATION = r"(\w+)\[(?:Array|np\.ndarray), '([^']*)'\]"  # such as Float[Array, 'B K']
 SHAPE = r'(?:[a-z]+\d*)?\[[^\]]*\]'  # such as f32[B, K]
 INTRODUCTION = """# kd_jax as a library
 
@@ -38,8 +40,8 @@ methods, augmentations and the training step work alone, too, in a loop of your 
 than this page, which `python docs/api.py` writes from them.
 
 Shapes: B examples in a batch, H and W pixels, C channels (last), K classes, D width of the embedding, N examples in a data set. Images
-are stored as u8, and seen by a network, which normalises them by itself, as f32 in [0, 1]. `key` is a key of jax.random, `keys` are [B]
-of them. What a user can mend is raised as `KdJaxError`.
+are stored as `Images`, uint8[B, H, W, C]; a network takes them as float32 in [0, 1], and normalises them by itself. `key` is a key of
+jax.random, `Keys` are [B] of them. What a user can mend is raised as `KdJaxError`.
 """
 
 
@@ -123,8 +125,8 @@ def _class(name: str, value: type) -> list[str]:
 
 
 def _call(function: Callable) -> str:
-  """name(arguments) → result as in the source, with the shapes that the docstring gives in place of
-  the annotations.
+  """name(arguments) → result as in the source, with the shapes of the annotations, or of the
+  docstring in their place.
   """
   (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
   text = inspect.getdoc(function)
@@ -148,7 +150,8 @@ def _call(function: Callable) -> str:
     shown.append('**' + argument(node.args.kwarg, None))
   given = re.search(rf'^Returns:\n  ({SHAPE}|A scalar)', text, re.MULTILINE)
   returned = given[1].removeprefix('A ') if given else node.returns and ast.unparse(node.returns)
-  return f'{node.name}({", ".join(shown)})' + (f' → {returned}' if returned else '')
+  call = f'{node.name}({", ".join(shown)})' + (f' → {returned}' if returned else '')
+  return re.sub(ANNOTATION, lambda m: f'{m[1].lower()}[{", ".join(m[2].split())}]', call)
 
 
 def _first(value: Any) -> str:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray  # on a device, or still on the host
 PyTree = Any
 Path = tuple[str, ...]
 Share = NewType('Share', float)  # from 0 to 1, as accuracies are
@@ -48,8 +49,8 @@ class Damaged(FileError):  # noqa: N818
 class Source(NamedTuple):
   """A data set, or a block of one, as it is stored. `label` is −1 where there is none."""
 
-  image: Array  # u8[N, H, W, C]
-  label: Array  # i32[N]
+  image: AnyArray  # u8[N, H, W, C]
+  label: AnyArray  # i32[N]
 
 
 class Block(NamedTuple):
@@ -60,9 +61,9 @@ class Block(NamedTuple):
   """
 
   sources: tuple[Source, ...]
-  index: tuple[Array | None, ...]  # i32[b], the images to take; None: all, in order
-  example: tuple[Array, ...]  # i32[b], their numbers in their data set
-  position: tuple[Array, ...]  # i32[b], their places in the global batch
+  index: tuple[AnyArray | None, ...]  # i32[b], the images to take; None: all, in order
+  example: tuple[AnyArray, ...]  # i32[b], their numbers in their data set
+  position: tuple[AnyArray, ...]  # i32[b], their places in the global batch
 
 
 class Batch(NamedTuple):
@@ -166,7 +167,7 @@ class NetworkInfo(NamedTuple):
 
   network: Network
   variables: PyTree  # arrays for a teacher; for the student shapes alone
-  outputs: Outputs  # of jax.ShapeDtypeStruct, for a batch of two
+  outputs: Outputs | LogitsOnly  # of jax.ShapeDtypeStruct, for a batch of two
 
 
 class InitInputs(NamedTuple):
@@ -241,8 +242,8 @@ class Frozen(NamedTuple):
   teachers: tuple[PyTree, ...]  # variables of each teacher
   constants: PyTree  # of the method
   key: Array  # the phase's key; the step folds in its counter
-  epoch_steps: Array  # i32[], steps of an epoch
-  phase_steps: Array  # i32[], steps of the phase
+  epoch_steps: AnyArray | np.integer  # i32[], steps of an epoch
+  phase_steps: AnyArray | np.integer  # i32[], steps of the phase
 
 
 @dataclass(frozen=True, kw_only=True)

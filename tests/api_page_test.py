@@ -26,6 +26,7 @@ LIBRARY = (
   'kd_jax.methods',
   'kd_jax.data.augment',
   'kd_jax.data.policies',
+  'kd_jax.data.steps',
   'kd_jax.train.step',
 )
 
@@ -102,7 +103,8 @@ def test_a_change_of_a_docstring_or_a_new_function_is_noticed(api, monkeypatch):
     patch.setattr(logits.cross_entropy, '__doc__', 'Something else.')
     assert (
       api.page() != TEXT
-      and '- `cross_entropy(logits: Array, labels: Array) → Array`: Something else.\n' in api.page()
+      and '- `cross_entropy(logits: float[B, K], labels: int[B]) → float[B]`: Something else.\n'
+      in api.page()
     )
   monkeypatch.setattr(fresh, '__module__', logits.__name__)
   monkeypatch.setattr(logits, 'fresh', fresh, raising=False)
@@ -111,10 +113,10 @@ def test_a_change_of_a_docstring_or_a_new_function_is_noticed(api, monkeypatch):
 
 
 def test_shapes_stand_beside_the_arguments():
-  assert '`cross_entropy(logits: [B, K], labels: i32[B]) → [B]`' in TEXT
+  assert '`cross_entropy(logits: float[B, K], labels: int[B]) → float[B]`' in TEXT
   assert (
-    "`rkd_distance(student: [B, D], teacher: [B, D'], mask: [B], *, shortest: float = 1e-06) → "
-    'scalar`' in TEXT
+    '`rkd_distance(student: float[B, Ds], teacher: float[B, Dt], mask: float[B], *, '
+    'shortest: float = 1e-06) → float[]`' in TEXT
   )
 
 

@@ -41,6 +41,7 @@ PUBLIC = {
   for module in modules()
   for name, function in functions(module).items()
 }
+SHAPED = "[Array, '"  # in an annotation, such as Float[Array, 'B K']
 OURS = {
   f'{module}.{name}': function
   for module in LOSSES
@@ -88,10 +89,12 @@ class TestPublic:
 @pytest.mark.parametrize('name', OURS)
 class TestLosses:
   def test_says_what_goes_in_and_out(self, name):
-    text = inspect.getdoc(OURS[name])
-    assert 'Args:' in text and 'Returns:' in text
-    for parameter in inspect.signature(OURS[name]).parameters:
-      assert f'  {parameter}:' in text, f'{parameter} is not explained'
+    """Arrays by their shapes, options in words."""
+    text, signature = inspect.getdoc(OURS[name]), inspect.signature(OURS[name])
+    assert SHAPED in str(signature.return_annotation)
+    for parameter in signature.parameters.values():
+      explained = f'  {parameter.name}:' in text.partition('Args:')[2]
+      assert explained or SHAPED in str(parameter.annotation), f'{parameter} is not explained'
 
   def test_names_the_paper(self, name):
     """All but the cross-entropy, which follows none."""

@@ -1,5 +1,5 @@
 """Tests run on eight pretended CPU devices, with rank promotion and warnings as errors
-(pyproject.toml).
+(pyproject.toml), and with the array shapes of annotations checked.
 """
 
 import os
@@ -11,7 +11,14 @@ os.environ['XLA_FLAGS'] = (
 )
 
 import jax
+import jaxtyping
 import pytest
+
+from tests import shapes
+
+# Before these are imported. A worker is a process of its own: tests that start one check nothing.
+CHECKED = ('kd_jax.losses', 'kd_jax.models', 'kd_jax.data')
+jaxtyping.install_import_hook(CHECKED, f'{shapes.__name__}.checked')
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 

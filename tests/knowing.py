@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from kd_jax import models
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.types import NetworkSpec, PyTree, Source
 from tests import tiny
 
 
-def knowing(spec: NetworkSpec, *, images: int = 200, seed: int = 0) -> tuple[PyTree, Part]:
+def knowing(spec: NetworkSpec, *, images: int = 200, seed: int = 0) -> tuple[PyTree, Split]:
   """Return weights, and images whose labels are what the network with these weights answers, sure
   of itself.
   """
@@ -41,4 +41,4 @@ def knowing(spec: NetworkSpec, *, images: int = 200, seed: int = 0) -> tuple[PyT
     head['bias'] = (head['bias'] - found.mean(0)) / found.std(0)
   head['kernel'], head['bias'] = 30 * head['kernel'], 30 * head['bias']
   label = logits(variables).argmax(1).astype(np.int32)
-  return variables, Part(Source(image, label), np.arange(images, dtype=np.int32))
+  return variables, Split(Source(image, label), np.arange(images, dtype=np.int32))

@@ -284,8 +284,8 @@ LOSSES = [
       _RELATIONAL + 'test_angle_is_the_mean_over_all_triples_by_hand',
     ),
     (
-      'jnp.where(pairs, -theirs, -jnp.inf)',
-      'jnp.where(pairs, -ours, -jnp.inf)',
+      'jnp.where(pairs, -teacher_distances, -jnp.inf)',
+      'jnp.where(pairs, -student_distances, -jnp.inf)',
       _HAND + 'test_rkds_rank_has_a_scale',
     ),
     ('reverse=True)', 'reverse=False)', _RELATIONAL + 'test_rank_by_hand'),

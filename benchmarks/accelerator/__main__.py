@@ -4,15 +4,18 @@ a study.
   python -m benchmarks.accelerator --minutes=12 --out=DIR [--study='CONFIG FLAG …']…
 
 Each result is written at once, as a line of DIR/results.jsonl and in DIR/summary.md. The same
-command goes on where it was
-stopped: what is written down is not measured again. The order is
+command goes on where it was stopped: what is written down is not measured again. The order is
   machine     device, memory, driver, versions
-  correct     losses and published networks against reference numbers, in float32 and as the device takes it (TF32)
-  resumed     whether a run that was stopped ends with the bits of one that was not, with `deterministic`
-  step        a training step of each method, in float32 and bfloat16, beside PyTorch's on the same device
+  correct     losses and published networks against reference numbers, in float32 and as the device
+              takes it (TF32)
+  resumed     whether a run that was stopped ends with the bits of one that was not, with
+              `deterministic`
+  step        a training step of each method, in float32 and bfloat16, beside PyTorch's on the same
+              device
   roofline    what a step takes at least by the device's data sheet
   seeds       students side by side: in one program, and in several processes
-  study       for the time that is left, by as many processes as were fastest; DIR/study.tar.gz has its records
+  study       for the time that is left, by as many processes as were fastest; DIR/study.tar.gz has
+              its records
 A machine without a network gets data and packages by benchmarks.accelerator.pack and unpack.
 """
 
@@ -29,7 +32,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import command
-from benchmarks.accelerator import plan, steps, studying
+from benchmarks.accelerator import choice, plan, steps, studying
 from benchmarks.accelerator.jobs import environment
 from benchmarks.accelerator.record import Record
 from kd_jax.train.environment import settle_accelerators
@@ -63,7 +66,7 @@ flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-  """Takes one step after the other."""
+  """Take one step after the other."""
   settle_accelerators()
   if len(argv) > 1:
     sys.exit(f"benchmarks.accelerator takes flags alone, and '{argv[1]}' is none; see --help")
@@ -71,7 +74,7 @@ def main(argv: list[str]) -> None:
   until, measured = (
     began + 60 * minutes for minutes in (FLAGS.minutes, min(FLAGS.minutes, FLAGS.measuring))
   )
-  wanted = plan.rehearsal() if FLAGS.rehearse else plan.full(FLAGS.pretrained, FLAGS.data_dir)
+  chosen = plan.rehearsal() if FLAGS.rehearse else plan.full(FLAGS.pretrained, FLAGS.data_dir)
   record, base = (
     Record(out),
     environment(out)
@@ -83,14 +86,14 @@ def main(argv: list[str]) -> None:
     'pretrained': FLAGS.pretrained,
     'data_dir': FLAGS.data_dir,
   }
-  with steps.Measuring(record, wanted, base, out, places, measured) as measuring:
+  with steps.Measuring(record, chosen, base, out, places, measured) as measuring:
     measuring.machine()
     measuring.prepare()
     measuring.correct()
     measuring.resumed()
     measuring.times()
     measuring.seeds(mps=FLAGS.mps)
-  for text in FLAGS.study or wanted.studies:
+  for text in FLAGS.study or chosen.studies:
     _study(record, text, base, out, until)
   print(f'The results lie in {out}: results.jsonl, summary.md.', flush=True)
 
@@ -105,13 +108,13 @@ def _study(record: Record, text: str, base: Mapping[str, str], out: Path, until:
     or until - time.monotonic() < studying.SAVING + studying.ARCHIVING
   ):
     return
-  fastest, (name, *given) = steps.fastest(record), text.split()
+  fastest, (name, *given) = choice.fastest(record), text.split()
   workers = FLAGS.study_workers or fastest.processes
   if FLAGS.data_dir and not FLAGS.rehearse:
     given += [f'--config.data_dir={FLAGS.data_dir}', '--config.download=False']
   folder = out / 'study' / f'{Path(name).stem}-{zlib.crc32(text.encode()):08x}'
-  with steps.served(fastest.mps, out) as mps:
-    environment = {**base, **mps, **steps.flags_of_xla(fastest.xla_flags)}
+  with choice.served(fastest.mps, out) as mps:
+    environment = {**base, **mps, **choice.flags_of_xla(fastest.xla_flags)}
     ended = studying.run(name, given, workers, folder, environment, until - studying.ARCHIVING)
   ended['archive_bytes'] = studying.archive(out / 'study', out)
   used = {'study': text, 'folder': folder.name, 'workers': workers, **fastest._asdict()}

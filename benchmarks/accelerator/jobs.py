@@ -33,9 +33,7 @@ class Job:
     """
     if self._left:
       return {'fault': self._left}
-    ready, _, _ = select.select(
-      [self._worker._process.stdout], [], [], max(0.0, until - time.monotonic())
-    )
+    ready, _, _ = select.select([self._worker.output], [], [], max(0.0, until - time.monotonic()))
     if not ready:
       self._left = 'it was not ready in time, and was ended'
       self._worker.close()
@@ -52,7 +50,7 @@ class Job:
   def send(self, **message: Any) -> None:
     """Ask for a measurement, without waiting for the answer."""
     if not self._left:
-      self._worker._say(message)
+      self._worker.send(message)
 
   def ask(self, until: float, **message: Any) -> dict[str, Any]:
     """Ask for a measurement, and return the answer."""
@@ -65,8 +63,9 @@ class Job:
 
 
 def answering(prepare: Callable[..., Prepared]) -> Callable[..., Prepared]:
-  """A `prepare` for benchmarks.workers.serve whose errors are answers, {'fault': …}; those of its
-  measurements, too.
+  """Return a `prepare` for benchmarks.workers.serve whose errors are answers, {'fault': …}.
+
+  So are those of its measurements.
   """
 
   def named(fault: Exception) -> dict[str, str]:
@@ -105,8 +104,9 @@ def wait_for(file: str, *, at_most: float = 120.0) -> None:
 
 
 def environment(out: Path) -> dict[str, str]:
-  """The variables of all processes: they share compiled programs, and the memory of the device is
-  taken as it is needed.
+  """Return the variables of all processes.
+
+  They share compiled programs, and the memory of the device is taken as it is needed.
   """
   return {
     'JAX_COMPILATION_CACHE_DIR': str(out / 'compiled'),

@@ -1,4 +1,4 @@
-"""The process that says what the machine is, and decodes the data set once for all that follow."""
+"""The process that reports what the machine is, and decodes the data set for all that follow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ from benchmarks.accelerator import jobs
 from benchmarks.workers import serve
 
 PACKAGES = (
-  'jax',
-  'jaxlib',
-  'jax-cuda13-plugin',
-  'flax',
-  'optax',
-  'orbax-checkpoint',
-  'torch',
-  'numpy',
+  *('jax', 'jaxlib', 'jax-cuda13-plugin', 'flax'),
+  *('optax', 'orbax-checkpoint', 'torch', 'numpy'),
 )
 QUERY = (
   'name,memory.total,driver_version,clocks.sm,clocks.mem,power.limit,compute_mode,mig.mode.current'

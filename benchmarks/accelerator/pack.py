@@ -27,39 +27,21 @@ from kd_jax.commands.command_line import Parser
 # Of kd_jax's requirements, and of what these require, what the machine lacks; protobuf is there, in
 # a version that is not known.
 WHEELS = (
-  'array_record',
-  'dm-tree',
-  'docstring-parser',
-  'googleapis-common-protos',
-  'immutabledict',
-  'importlib_resources',
-  'ml_collections',
-  'promise',
-  'protobuf',
-  'simple-parsing',
-  'six',
-  'tensorboardX',
-  'tensorflow-datasets',
-  'tensorflow-metadata',
-  'termcolor',
+  *('array_record', 'dm-tree', 'docstring-parser', 'googleapis-common-protos', 'immutabledict'),
+  *('importlib_resources', 'ml_collections', 'promise', 'protobuf', 'simple-parsing'),
+  *('six', 'tensorboardX', 'tensorflow-datasets', 'tensorflow-metadata', 'termcolor'),
   'toml',
 )
 PYTHON = '3.12'
 PLATFORMS = (
-  'manylinux_2_28_x86_64',
-  'manylinux_2_24_x86_64',
-  'manylinux_2_17_x86_64',
-  'manylinux2014_x86_64',
-  'manylinux1_x86_64',
+  *('manylinux_2_28_x86_64', 'manylinux_2_24_x86_64', 'manylinux_2_17_x86_64'),
+  *('manylinux2014_x86_64', 'manylinux1_x86_64'),
 )
 # The published networks, which studies have as teachers, and those of them whose reference numbers
 # are packed, too.
 NETWORKS = (
-  'resnet8_cifar10',
-  'resnet20_cifar10',
-  'resnet26_cifar10',
-  'WRN10_1_cifar10',
-  'WRN16_1_cifar10',
+  *('resnet8_cifar10', 'resnet20_cifar10', 'resnet26_cifar10'),
+  *('WRN10_1_cifar10', 'WRN16_1_cifar10'),
 )
 CHECKED = ('resnet26_cifar10', 'resnet8_cifar10', 'WRN16_1_cifar10')
 _MIB = 2**20
@@ -159,7 +141,7 @@ def _wheels(to: Path) -> None:
 
 
 def main() -> None:
-  """The command."""
+  """Run the command."""
   parser = Parser('python -m benchmarks.accelerator.pack', __doc__)
   parser.add_argument(
     '--data_dir',

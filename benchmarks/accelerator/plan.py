@@ -130,7 +130,7 @@ def rehearsal() -> Plan:
   """Return the plan for a CPU: tiny networks, so that every line of this runs in seconds, and no
   figure means anything.
   """
-  tiny = {
+  tiny: dict[str, Any] = {
     'student': 'thin_resnet8',
     'teacher': 'thin_resnet8',
     'examples': 16,
@@ -158,9 +158,8 @@ def rehearsal() -> Plan:
   }
   study = (
     'benchmarks/students.py --config.seeds=1 --config.train_examples=64 '
-    '--config.validation_examples=32 '
-    '--config.eval_examples=32 --config.epochs=2 --config.batch_size=16 '
-    '--config.student=thin_resnet8'
+    '--config.validation_examples=32 --config.eval_examples=32 --config.epochs=2 '
+    '--config.batch_size=16 --config.student=thin_resnet8'
   )
   peer = Peer('torch eager, nokd, float32', 'nokd', device='cpu', batch=4)
   return Plan(

@@ -1,8 +1,8 @@
 """The process that compiles training steps and times them: as kd_jax.runs.training puts a phase
 together, on random images.
 
-A step holds what benchmarks.ours says of one. Several steps a call are one program, as the loop
-runs them on accelerators.
+A step holds what benchmarks.kd_jax_side describes. Several steps a call are one program, as the
+loop runs them on accelerators.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.accelerator import jobs
-from benchmarks.ours import Silent
+from benchmarks.kd_jax_side import Silent
 from benchmarks.workers import serve
 
 EPOCHS = 10_000  # of the learning rate's schedule: no drop is reached
@@ -60,31 +60,30 @@ class Built(NamedTuple):
 
 @jobs.answering
 def prepare(threads: int, programs: Sequence[Sequence[Any]], after: str) -> jobs.Prepared:
-  """Compiles the programs one after the other and runs each once, once the file `after`
-  is there.
-  """
+  """Compile the programs one after the other and run each once, once the file `after` is there."""
   del threads
   built: dict[str, Built | str] = {}
-  wanted = [Program(*values) for values in programs]
-  for program in wanted:
+  listed = [Program(*values) for values in programs]
+  for program in listed:
     try:
       built[program.name] = build(program, after)
     except Exception as fault:  # memory, an algorithm that is not there: the others are timed
       built[program.name] = f'{type(fault).__name__}: {" ".join(str(fault).split())[:300]}'
 
   def run(name: str, seconds: float) -> dict[str, Any]:
-    (program,) = (p for p in wanted if p.name == name)
+    (program,) = (p for p in listed if p.name == name)
     made = built[name]
     if isinstance(made, str):
       return {'missing': made}
-    spent, began = [], time.perf_counter()
+    spent: list[float] = []
+    began = time.perf_counter()
     while len(spent) < 3 or time.perf_counter() - began < seconds:
       start = time.perf_counter()
       made.call()
       spent.append(time.perf_counter() - start)
     each = sorted(spent)[len(spent) // 2] / made.steps
     images = program.batch * program.students
-    found = {
+    figures = {
       'milliseconds': 1e3 * each,
       'images_per_second': images / each,
       'calls': len(spent),
@@ -93,13 +92,13 @@ def prepare(threads: int, programs: Sequence[Sequence[Any]], after: str) -> jobs
       'spread': (max(spent) - min(spent)) / sorted(spent)[len(spent) // 2],
       'all_images_per_second': images * made.steps * len(spent) / sum(spent),
     }
-    return found | (made.epoch() if program.epoch else {})
+    return figures | (made.epoch() if program.epoch else {})
 
-  return {'ready': [p.name for p in wanted]}, {'run': run}
+  return {'ready': [p.name for p in listed]}, {'run': run}
 
 
 def build(program: Program, after: str = '') -> Built:
-  """Compiles a program and runs it once, once the file `after` is there."""
+  """Compile a program and run it once, once the file `after` is there."""
   import jax
   import numpy as np
 
@@ -148,7 +147,8 @@ def build(program: Program, after: str = '') -> Built:
   context = run.context(prepared, Path(os.devnull), stop=lambda: False, say=lambda text: None)
   unrolled = program.students if program.how == 'unrolled' else 1
   made = assembly.assemble([assembly.Student(context, phase)] * unrolled, zoo)
-  work, take, frozen = made.work, made.work.step, made.frozen
+  take: Any = made.work.step
+  work, frozen = made.work, made.frozen
   firsts = tuple(trainee.first for trainee in made.trainees)
   if program.how == 'vmapped':
     (trainee,), (first,) = made.trainees, firsts
@@ -188,6 +188,8 @@ def build(program: Program, after: str = '') -> Built:
 
   def epoch() -> dict[str, float]:
     evaluate, began = assembly.evaluator(context, made.predicting[0]), time.perf_counter()
+    validation = context.parts.validation
+    assert validation is not None
     with (
       tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place,
       checkpoints.Checkpoints(place) as saved,
@@ -197,9 +199,7 @@ def build(program: Program, after: str = '') -> Built:
         phase=replace(phase, epochs=4),
         validate=lambda now: {
           f'validation_{name}': value
-          for name, value in evaluate(
-            state.student_variables(now), context.parts.validation
-          ).items()
+          for name, value in evaluate(state.student_variables(now), validation).items()
         },
         monitor=Silent(),
       )
@@ -219,7 +219,7 @@ def build(program: Program, after: str = '') -> Built:
 
 
 def as_job(programs: Sequence[Program], after: str = '') -> Mapping[str, Any]:
-  """The job of a process that compiles these programs, once the file `after` is there."""
+  """Return the job of a process that compiles these programs, once the file `after` is there."""
   return {'programs': [list(program) for program in programs], 'after': after}
 
 

@@ -32,7 +32,7 @@ class Record:
       new.replace(self._file)
 
   def has(self, step: str, name: str) -> bool:
-    """Whether a result is there."""
+    """Return whether a result is there."""
     return any((line['step'], line['name']) == (step, name) for line in self.lines)
 
   def of(self, step: str) -> dict[str, dict[str, Any]]:

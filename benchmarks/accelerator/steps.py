@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.accelerator import many
+from benchmarks.accelerator.choice import fastest, flags_of_xla
 from benchmarks.accelerator.jobs import Job
-from benchmarks.accelerator.plan import LOOP_GRAPHS, NO_GRAPHS, Group, Plan
+from benchmarks.accelerator.plan import Group, Plan
 from benchmarks.accelerator.programs import as_job
 from benchmarks.accelerator.record import Record
 from benchmarks.bounds import bound
@@ -26,22 +27,6 @@ from kd_jax.train import peaks
 
 PRECISIONS = {'float32': {'JAX_DEFAULT_MATMUL_PRECISION': 'highest'}, "the device's own": {}}
 COMPILING = 0.65  # of the time for measuring: what is not compiled then is not timed
-FALLBACK = 4  # processes, where their number could not be measured
-WORTH = 1.05  # times as fast as the simpler way, for what is not the simplest to be chosen
-
-
-PLAIN, WAYS = (
-  'kd, float32, batch 128',
-  {'no CUDA graphs': NO_GRAPHS, 'loops in CUDA graphs': LOOP_GRAPHS},
-)
-
-
-class Fastest(NamedTuple):
-  """How a study is run on the device."""
-
-  processes: int = 1
-  mps: bool = False
-  xla_flags: str = ''
 
 
 class Measuring:
@@ -56,14 +41,8 @@ class Measuring:
     places: Mapping[str, str],
     until: float,
   ):
-    self._record, self._plan, self._base, self._out, self._places, self._until = (
-      record,
-      plan,
-      dict(base),
-      out,
-      places,
-      until,
-    )
+    self._record, self._plan, self._base = record, plan, dict(base)
+    self._out, self._places, self._until = out, places, until
     self._stack = contextlib.ExitStack()
     self._tuned = out / 'tuned'  # a file: the first programs are compiled
     self._compiled = time.monotonic() + COMPILING * (until - time.monotonic())
@@ -76,7 +55,7 @@ class Measuring:
     self._stack.close()
 
   def _job(self, module: str, job: Mapping[str, Any], environment: Mapping[str, str] = {}) -> Job:
-    made = Job(module, job, self._base | environment)
+    made = Job(module, job, {**self._base, **environment})
     self._stack.callback(made.close)
     return made
 
@@ -93,14 +72,12 @@ class Measuring:
     if before and before.get('device') != facts.get('device'):
       sys.exit(
         f'{self._out} holds figures of {before.get("device")}, and this machine has '
-        f'{facts.get("device", facts.get("fault"))}: '
-        'choose another --out, so that none are mixed'
+        f'{facts.get("device", facts.get("fault"))}: choose another --out, so that none are mixed'
       )
     if facts.get('platform') == 'cpu' and 'CUDA_VISIBLE_DEVICES' not in self._base:
       sys.exit(
         'jax finds no accelerator here: see that its plugin is installed, and that JAX_PLATFORMS '
-        'does not leave it out; '
-        '--rehearse runs all of this on a CPU'
+        'does not leave it out; --rehearse runs all of this on a CPU'
       )
     if not before:
       self._record.add('machine', 'machine', facts)
@@ -231,15 +208,15 @@ class Measuring:
   def times(self) -> None:
     """Time what is compiled, one after the other, once all of it is compiled."""
     readied = [
-      (job, wanted, self._ready.get(id(job)) or job.answer(self._compiled))
-      for job, wanted in self._timed
+      (job, programs, self._ready.get(id(job)) or job.answer(self._compiled))
+      for job, programs in self._timed
     ]
     if self._bounds:
       with contextlib.suppress(subprocess.TimeoutExpired):
         self._bounds.wait(timeout=max(0.0, self._until - time.monotonic()))
     self._roofline()
-    for job, wanted, ready in readied:
-      for one in wanted:
+    for job, programs, ready in readied:
+      for one in programs:
         answer = (
           ready
           if 'fault' in ready
@@ -260,10 +237,8 @@ class Measuring:
       if not left:
         continue
       try:
-        with (
-          many.mps(self._out / 'mps') if served else contextlib.nullcontext({}) as places,
-          contextlib.ExitStack() as stack,
-        ):
+        with contextlib.ExitStack() as stack:
+          places = stack.enter_context(many.mps(self._out / 'mps')) if served else {}
           jobs = many.start(
             most, program, self._base | places | flags_of_xla(fastest(self._record).xla_flags)
           )
@@ -271,12 +246,12 @@ class Measuring:
             stack.callback(job.close)
           ready = [job for job in jobs if 'fault' not in job.answer(self._until)]
           for count, name in left.items():
-            found = (
+            figures = (
               many.throughput(ready[:count], program, self._plan.seconds, self._until + 20)
               if len(ready) >= count
               else {'fault': f'{len(ready)} of {most} processes were ready in time'}
             )
-            self._record.add('seeds', name, found)
+            self._record.add('seeds', name, figures)
       except (OSError, subprocess.SubprocessError) as fault:
         for name in left.values():
           if not self._record.has('seeds', name):
@@ -303,7 +278,10 @@ class Measuring:
         )
 
   def _share(self, one: Any, answer: Mapping[str, Any]) -> dict[str, float]:
-    """What of the bound in float32 a step reaches: above 1 in bfloat16, which moves fewer bytes."""
+    """Return the share of the bound in float32 that a step reaches: above 1 in bfloat16.
+
+    A step in bfloat16 moves fewer bytes.
+    """
     least = self._record.of('roofline').get(one.method)
     if not least or 'milliseconds' not in answer:
       return {}
@@ -311,47 +289,3 @@ class Measuring:
     return {
       'share_of_roofline': least['milliseconds'] / answer['milliseconds'] * images / least['batch']
     }
-
-
-def flags_of_xla(added: str) -> dict[str, str]:
-  """The variable that adds flags to those of XLA that are set; nothing where none are added."""
-  return {'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {added}'.strip()} if added else {}
-
-
-def fastest(record: Record) -> Fastest:
-  """Return how many processes, under what, were fastest: fewer and simpler where more is not
-  clearly faster.
-  """
-  timed, best, speed = record.of('step'), Fastest(), 0.0
-  plain = timed.get(PLAIN, {}).get('images_per_second')
-  ways = {
-    timed.get(f'{PLAIN}, {name}', {}).get('images_per_second', 0): flags
-    for name, flags in WAYS.items()
-  }
-  if plain and max(ways) > 2 * WORTH * plain - plain:
-    best = best._replace(xla_flags=ways[max(ways)])
-  seeds = record.of('seeds').values()
-  # none ran, perhaps for these flags
-  if seeds and not any('images_per_second' in line for line in seeds):
-    return Fastest(FALLBACK)
-  for served in (False, True):
-    for line in seeds:
-      if (
-        line['name'].endswith('MPS') == served and line.get('images_per_second', 0) > WORTH * speed
-      ):
-        best, speed = (
-          best._replace(processes=line['processes'], mps=served),
-          line['images_per_second'],
-        )
-  return best
-
-
-@contextlib.contextmanager
-def served(wanted: bool, out: Path) -> Iterator[dict[str, str]]:
-  """The variables of processes under MPS, where that is wanted and can be had; else none."""
-  with contextlib.ExitStack() as stack:
-    places: dict[str, str] = {}
-    if wanted:
-      with contextlib.suppress(OSError, subprocess.SubprocessError):
-        places = stack.enter_context(many.mps(out / 'mps'))
-    yield places

@@ -22,14 +22,8 @@ from benchmarks.workers import REPOSITORY
 # its last epoch
 SAVING = 15.0
 KEPT = (
-  'log.txt',
-  'results.json',
-  'sweeps.json',
-  'study.json',
-  'versions.json',
-  'result.json',
-  'history.csv',
-  'data.json',
+  *('log.txt', 'results.json', 'sweeps.json', 'study.json'),
+  *('versions.json', 'result.json', 'history.csv', 'data.json'),
 )
 ARCHIVING = 5.0  # seconds
 ARCHIVE = 'study.tar.gz'
@@ -91,13 +85,13 @@ def _stop(process: subprocess.Popen, seconds: float) -> None:
     process.wait()
 
 
-def _end(leader: int) -> None:
+def _end(session: int) -> None:
   """Kill a process that leads a session, and the workers that it started, which lead sessions of
   their own.
   """
-  children = Path(f'/proc/{leader}/task/{leader}/children')
+  children = Path(f'/proc/{session}/task/{session}/children')
   started = [int(child) for child in children.read_text().split()] if children.exists() else []
-  for process in [leader, *started]:
+  for process in [session, *started]:
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process, signal.SIGKILL)
 

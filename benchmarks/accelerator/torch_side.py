@@ -34,14 +34,14 @@ def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Pr
   """Builds and compiles the steps one after the other and takes each once, once the file `after` is
   there.
   """
-  wanted, built = [Peer(*values) for values in peers], {}
+  listed, built = [Peer(*values) for values in peers], {}
   try:
     import torch
   except ImportError as fault:
     return {'ready': []}, {'run': lambda name, seconds, why=str(fault): {'missing': why}}
   jobs.wait_for(after)
   torch.set_float32_matmul_precision('high')  # TF32, which jax takes by default, too
-  for one in wanted:
+  for one in listed:
     row = Row('step', one.method, student=one.student, teacher=one.teacher, batch=one.batch)
     try:
       built[one.name] = peer.prepare(
@@ -54,7 +54,7 @@ def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Pr
       )
 
   def run(name: str, seconds: float) -> dict[str, Any]:
-    (one,) = (p for p in wanted if p.name == name)
+    (one,) = (p for p in listed if p.name == name)
     facts, measurements = built[name]
     if 'missing' in facts:
       return facts
@@ -67,7 +67,7 @@ def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Pr
       'torch': facts['torch'],
     }
 
-  return {'ready': [p.name for p in wanted]}, {'run': run}
+  return {'ready': [p.name for p in listed]}, {'run': run}
 
 
 if __name__ == '__main__':

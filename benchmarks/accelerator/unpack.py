@@ -108,7 +108,7 @@ def _install(into: Path) -> None:
 
 
 def main() -> None:
-  """The command."""
+  """Run the command."""
   parser = Parser('python -m benchmarks.accelerator.unpack', __doc__)
   parser.add_argument('parts', nargs='+', type=Path, help='folders that pack wrote')
   parser.add_argument('--into', required=True, type=Path, help='where everything is put together')

@@ -1,8 +1,7 @@
-"""Augmentation on the device: pure functions of (keys, images), a key an image, each a random
-wrapper of a deterministic core.
+"""Augmentation on the device: random wrappers of deterministic cores.
 
-A key an example, made from its position in the global batch, makes the draws independent of the
-number of devices.
+Each is a pure function of (keys, images), a key an image. A key that is made from the example's
+position in the global batch makes the draws independent of the number of devices.
 """
 
 from __future__ import annotations
@@ -11,28 +10,28 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int32, Key, UInt8
 
-from kd_jax.types import Array
+Images = UInt8[Array, 'B H W C']
+Keys = Key[Array, ' B']
+Policy = Callable[[Array, Array], Array]  # (Keys, Images) → Images
 
-Policy = Callable[[Array, Array], Array]  # (keys, u8[B, H, W, C]) → u8[B, H, W, C]
 
-
-def random_crop(keys: Array, images: Array, *, padding: int) -> Array:
-  """Pads each image by `padding` black pixels on every side and cuts a window of the old size at a
-  random place.
+def random_crop(keys: Keys, images: Images, *, padding: int) -> Images:
+  """Pad each image by black pixels on every side and cut a window of the old size at random.
 
   Args:
-    keys: [B], one key an image.
-    images: u8[B, H, W, C].
+    keys: one an image.
     padding: pixels, ≥ 0.
   """
   offsets = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32))(keys)
   return crop(images, offsets, padding=padding)
 
 
-def crop(images: Array, offsets: Array, *, padding: int) -> Array:
-  """The window of the padded images that starts at `offsets`, i32[B, 2] in [0, 2 · padding];
-  `padding` gives the image itself.
+def crop(images: Images, offsets: Int32[Array, 'B 2'], *, padding: int) -> Images:
+  """Cut from each padded image the window that starts at its offsets, in [0, 2 · padding].
+
+  Offsets of `padding` give the image itself.
   """
   _, height, width, channels = images.shape
   padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -42,11 +41,11 @@ def crop(images: Array, offsets: Array, *, padding: int) -> Array:
   )(padded, starts)
 
 
-def random_flip(keys: Array, images: Array) -> Array:
-  """Mirrors each image, [B, H, W, C], left to right with probability ½."""
+def random_flip(keys: Keys, images: Images) -> Images:
+  """Mirror each image left to right with probability ½."""
   return flip(images, jax.vmap(lambda key: jax.random.randint(key, (), 0, 2, jnp.int32) > 0)(keys))
 
 
-def flip(images: Array, mirrored: Array) -> Array:
-  """Mirrors left to right the images, [B, H, W, C], where `mirrored`, bool[B], says so."""
+def flip(images: Images, mirrored: Bool[Array, ' B']) -> Images:
+  """Mirror left to right the images where `mirrored` is True."""
   return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)

@@ -1,45 +1,40 @@
-"""Colour operations on u8 images as Pillow's ImageOps and ImageEnhance do them, another one for
-each image of a batch.
+"""Colour operations as Pillow's ImageOps and ImageEnhance do them, another one for each image of a
+batch.
 
 A pointwise operation is a table of 256 values for each image and channel, so all of them together
 cost one look-up. Colour and sharpness blend the image with a degenerate one (Pillow's word): its
 greys, its smoothed self.
 
-Images are u8[B, H, W, C] with one channel, grey, or three, RGB. The results are Pillow's on every
-pixel, but for
-autocontrast: where 255 · (x − low) / (high − low) is a whole number, Pillow's float64 arithmetic
-sometimes falls short of it and gives one grey level less (1 table entry in 230).
+Images are u8 with one channel, grey, or three, RGB. The results are Pillow's on every pixel, but
+for autocontrast: where 255 · (x − low) / (high − low) is a whole number, Pillow's float64
+arithmetic sometimes falls short of it and gives one grey level less (1 table entry in 230).
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int, Int32, UInt8
 
-from kd_jax.types import Array
+from kd_jax.data.augment import Images
+
+Ops = Int32[Array, ' B']
+Tables = UInt8[Array, 'B C 256']
 
 POINTWISE = (
-  'invert',
-  'posterise',
-  'solarise',
-  'brightness',
-  'contrast',
-  'autocontrast',
-  'equalise',
+  *('invert', 'posterise', 'solarise', 'brightness', 'contrast', 'autocontrast', 'equalise'),
 )
 BLENDS = ('colour', 'sharpness')
 VALUES = 256
 
 
-def tables(images: Array, ops: Array, amounts: Array) -> Array:
-  """The table of each image and channel, u8[B, C, 256].
+def tables(images: Images, ops: Ops, amounts: Float32[Array, ' B']) -> Tables:
+  """Return the table of each image and channel.
 
   Args:
-    images: u8[B, H, W, C].
-    ops: i32[B], places in POINTWISE; any other number leaves the image as it is.
-    amounts: f32[B]; posterise: bits that are kept, 1 … 8; solarise: the value from which on values
-      are inverted;
-      brightness and contrast: the factor of ImageEnhance, 0 … 2, where 1 changes nothing. The
-        others have none.
+    ops: places in POINTWISE; any other number leaves the image as it is.
+    amounts: posterise: bits that are kept, 1 … 8; solarise: the value from which on values are
+      inverted; brightness and contrast: the factor of ImageEnhance, 0 … 2, where 1 changes
+      nothing. The others have none.
   """
   value = jnp.arange(VALUES, dtype=jnp.int32)[None, None, :]
   amount = amounts[:, None, None]
@@ -60,41 +55,37 @@ def tables(images: Array, ops: Array, amounts: Array) -> Array:
   return table.astype(jnp.uint8)
 
 
-def identity_tables(images: Array, *_: Array) -> Array:
-  """Tables that leave the images as they are, u8[B, C, 256]."""
+def identity_tables(images: Images, *_: Array) -> Tables:
+  """Return tables that leave the images as they are."""
   return jnp.broadcast_to(
     jnp.arange(VALUES, dtype=jnp.uint8), (images.shape[0], images.shape[-1], VALUES)
   )
 
 
-def lookup(images: Array, table: Array) -> Array:
-  """Each pixel, u8[B, H, W, C], replaced by the entry of `table`, u8[B, C, 256], of its image and
-  channel.
-  """
+def lookup(images: Images, table: Tables) -> Images:
+  """Replace each pixel by the entry of the table of its image and channel."""
   return table.reshape(-1).at[_entries(images)].get(mode='promise_in_bounds')
 
 
-def enhance(images: Array, ops: Array, factors: Array) -> Array:
-  """ImageEnhance.Color or .Sharpness on each image.
+def enhance(images: Images, ops: Ops, factors: Float32[Array, ' B']) -> Images:
+  """Apply ImageEnhance.Color or .Sharpness to each image.
 
   Args:
-    images: u8[B, H, W, C].
-    ops: i32[B], places in BLENDS; any other number leaves the image as it is.
-    factors: f32[B], 0 … 2: 0 gives the greys or the smoothed image, 1 the image itself.
+    ops: places in BLENDS; any other number leaves the image as it is.
+    factors: 0 … 2: 0 gives the greys or the smoothed image, 1 the image itself.
   """
   ops, factors = ops[:, None, None, None], factors[:, None, None, None]
   degenerate = jnp.where(ops == BLENDS.index('colour'), greys(images)[..., None], smoothed(images))
-  known = (ops >= 0) & (ops < len(BLENDS))
-  return blend(degenerate, images, jnp.where(known, factors, jnp.float32(1))).astype(jnp.uint8)
+  blends = (ops >= 0) & (ops < len(BLENDS))
+  return blend(degenerate, images, jnp.where(blends, factors, jnp.float32(1))).astype(jnp.uint8)
 
 
-def blend(degenerate: Array, images: Array, factor: Array) -> Array:
-  """Image.blend: degenerate + factor · (images − degenerate), cut off to whole numbers in 0 … 255,
-  i32[…].
+def blend(degenerate: Array, images: Array, factor: Float32[Array, ' ...']) -> Int32[Array, ' ...']:
+  """Return degenerate + factor · (images − degenerate), cut off to whole numbers in 0 … 255.
 
-  Pillow rounds the product to float32, then the sum. Compilers contract the two to one operation
-  with one rounding, which moves one pixel in a thousand by a level. Adding in whole numbers keeps
-  the product's rounding; the conversion back to float32 is the sum's.
+  It is Image.blend. Pillow rounds the product to float32, then the sum. Compilers contract the
+  two to one operation with one rounding, which moves one pixel in a thousand by a level. Adding
+  in whole numbers keeps the product's rounding; the conversion back to float32 is the sum's.
   """
   degenerate, images = degenerate.astype(jnp.int32), images.astype(jnp.int32)
   part = (factor * jnp.float32(2**21) * (images - degenerate).astype(jnp.float32)).astype(jnp.int32)
@@ -102,17 +93,18 @@ def blend(degenerate: Array, images: Array, factor: Array) -> Array:
   return jnp.clip(total, 0, 255).astype(jnp.int32)
 
 
-def greys(images: Array) -> Array:
-  """Pillow's conversion to mode 'L', i32[B, H, W]; one channel is its own grey."""
+def greys(images: Images) -> Int32[Array, 'B H W']:
+  """Return Pillow's conversion to mode 'L'; one channel is its own grey."""
   if images.shape[-1] == 1:
     return images[..., 0].astype(jnp.int32)
   red, green, blue = (images[..., channel].astype(jnp.int32) for channel in range(3))
   return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
 
 
-def smoothed(images: Array) -> Array:
-  """ImageFilter.SMOOTH, i32[B, H, W, C]: means of 3×3 pixels, the middle one counting fivefold; not
-  on the border.
+def smoothed(images: Images) -> Int32[Array, 'B H W C']:
+  """Return ImageFilter.SMOOTH: means of 3×3 pixels, the middle one counting fivefold.
+
+  Pixels on the border stay.
   """
   _, height, width, _ = images.shape
   middle = images.astype(jnp.int32)
@@ -120,16 +112,14 @@ def smoothed(images: Array) -> Array:
   rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
   box = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
   down, across = jnp.arange(height, dtype=jnp.int32), jnp.arange(width, dtype=jnp.int32)
-  rows_inside, columns_inside = (
-    (down > 0) & (down < height - 1),
-    (across > 0) & (across < width - 1),
-  )
+  rows_inside = (down > 0) & (down < height - 1)
+  columns_inside = (across > 0) & (across < width - 1)
   inside = rows_inside[None, :, None, None] & columns_inside[None, None, :, None]
   return jnp.where(inside, (2 * (box + 4 * middle) + 13) // 26, middle)
 
 
-def histograms(images: Array) -> Array:
-  """How often each value occurs in each image and channel, i32[B, C, 256]."""
+def histograms(images: Images) -> Int32[Array, 'B C 256']:
+  """Count how often each value occurs in each image and channel."""
   batch, _, _, channels = images.shape
   zeros = jnp.zeros(batch * channels * VALUES, jnp.int32)
   return (
@@ -137,30 +127,35 @@ def histograms(images: Array) -> Array:
   )
 
 
-def _entries(images: Array) -> Array:
-  """Where each pixel's entry lies in tables [B, C, 256] laid flat, i32[B, H, W, C]."""
+def _entries(images: Images) -> Int32[Array, 'B H W C']:
+  """Return where each pixel's entry lies in tables [B, C, 256] laid flat."""
   batch, _, _, channels = images.shape
   starts = jnp.arange(batch * channels, dtype=jnp.int32).reshape(batch, 1, 1, channels) * VALUES
   return starts + images.astype(jnp.int32)
 
 
-def _mean_grey(images: Array) -> Array:
-  """The mean of the greys, rounded half up as ImageEnhance.Contrast does, i32[B]."""
+def _mean_grey(images: Images) -> Int32[Array, ' B']:
+  """Return the mean of the greys, rounded half up as ImageEnhance.Contrast does."""
   pixels = images.shape[1] * images.shape[2]
   return (greys(images).sum((1, 2), dtype=jnp.int32) + pixels // 2) // pixels
 
 
-def _autocontrast(counts: Array, value: Array) -> Array:
-  """Stretches the values that occur to 0 … 255; an image of one value stays."""
+def _autocontrast(
+  counts: Int32[Array, '*shape 256'], value: Int[Array, '... 256']
+) -> Int32[Array, '*shape 256']:
+  """Stretch the values that occur to 0 … 255; an image of one value stays."""
   low = jnp.where(counts > 0, value, 255).min(-1, keepdims=True)
   high = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
   stretched = _quotient(255 * (value - low), jnp.maximum(high - low, 1))
   return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
 
 
-def _equalise(counts: Array, value: Array) -> Array:
-  """Spreads the values so that each range of them is as frequent; Pillow leaves the top value out
-  of the count.
+def _equalise(
+  counts: Int32[Array, '*shape 256'], value: Int[Array, '... 256']
+) -> Int32[Array, '*shape 256']:
+  """Spread the values so that each range of them is as frequent.
+
+  Pillow leaves the top value out of the count.
   """
   top = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
   at_top = jnp.where(value == top, counts, 0).sum(-1, keepdims=True, dtype=jnp.int32)
@@ -170,10 +165,12 @@ def _equalise(counts: Array, value: Array) -> Array:
   return jnp.where(step > 0, spread, value)
 
 
-def _quotient(dividend: Array, divisor: Array) -> Array:
-  """dividend // divisor of positive i32, exact for quotients up to 256 in images of up to two
-  million pixels.
+def _quotient(
+  dividend: Int32[Array, ' ...'], divisor: Int32[Array, ' ...']
+) -> Int32[Array, ' ...']:
+  """Return dividend // divisor of positive numbers, exact for quotients up to 256.
 
-  XLA divides whole numbers one by one, floats several at a time.
+  So it is in images of up to two million pixels. XLA divides whole numbers one by one, floats
+  several at a time.
   """
   return ((dividend.astype(jnp.float32) + 0.5) / divisor.astype(jnp.float32)).astype(jnp.int32)

@@ -18,15 +18,15 @@ from kd_jax.types import Block, PyTree, Source
 AHEAD = 2  # blocks that the host prepares while the device computes
 
 
-class Part(NamedTuple):
+class Split(NamedTuple):
   """The images of a source that play one role, such as validation."""
 
   source: Source
-  index: np.ndarray  # i32[n]
+  index: np.ndarray  # type: ignore[assignment]  # i32[n]; a tuple has a method of this name
 
 
 class Feed(NamedTuple):
-  """at(step) → the block of a training step; close() ends the background work of a streamed feed.
+  """at(step) → the block of a training step; close() ends the work in the background.
 
   several(step, count) is the same for as many steps at once, index and example i32[count, b]; None
   where images are streamed.
@@ -39,7 +39,7 @@ class Feed(NamedTuple):
 
 def resident(
   sources: tuple[Source, ...],
-  parts: tuple[Part, ...],
+  parts: tuple[Split, ...],
   order: Callable[[int], tuple[np.ndarray, ...]],
   position: tuple[jax.Array, ...],
   split: Callable[[PyTree], PyTree],
@@ -61,13 +61,14 @@ def resident(
 
 
 def streamed(
-  parts: tuple[Part, ...],
+  parts: tuple[Split, ...],
   order: Callable[[int], tuple[np.ndarray, ...]],
   position: tuple[jax.Array, ...],
   split: Callable[[PyTree], PyTree],
 ) -> Feed:
-  """Return a feed of images that stay on the host, perhaps in a memory-mapped file; a thread gathers
-  the next blocks while the device computes.
+  """Return a feed of images that stay on the host, perhaps in a memory-mapped file.
+
+  A thread gathers the next blocks while the device computes.
   """
   pool = ThreadPoolExecutor(1, thread_name_prefix='kd_jax-feed')
   waiting: dict[int, Future] = {}
@@ -90,15 +91,16 @@ def streamed(
 
 
 def evaluation(
-  part: Part,
+  part: Split,
   batch: int,
   *,
   placed: Source | None,
   own: Callable[[PyTree], PyTree],
   split: Callable[[PyTree], PyTree],
 ) -> Iterator[tuple[tuple[Source, ...], tuple, jax.Array]]:
-  """Yield every image of the part once: (sources, index, mask). The last block is padded with its
-  first image and masked.
+  """Yield every image of the split once: (sources, index, mask).
+
+  The last block is padded with its first image and masked.
 
   Args:
     placed: the part's source on the device, or None to send the pixels block by block.
@@ -114,7 +116,7 @@ def evaluation(
       yield split((_take(part.source, padded),)), (None,), mask
 
 
-def _examples(parts: tuple[Part, ...], order: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+def _examples(parts: tuple[Split, ...], order: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
   return tuple(part.index[chosen] for part, chosen in zip(parts, order, strict=True))
 
 

@@ -7,7 +7,7 @@ bilinear ones, which Pillow computes in float64 from unrounded matrices, differ 
 one pixel in a thousand (on three in a hundred for shears by a round slope, whose results are often
 whole numbers), and on the very border by whether a pixel still lies inside.
 
-What lies outside the image is `fill`: black, Pillow's default, unless told otherwise.
+What lies outside the image is `fill`, by default black as in Pillow.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int32, UInt8
 
-from kd_jax.types import Array, ConfigError
+from kd_jax.data.augment import Images
+from kd_jax.types import ConfigError
 
 OPS = ('shear_x', 'shear_y', 'translate_x', 'translate_y', 'rotate')
 INTERPOLATIONS = ('nearest', 'bilinear')
 Fill = int | tuple[int, ...]  # a value for all channels, or one a channel
+Places = Int32[Array, 'B H W']
 _ONE = 1 << 16
 
 
-def matrix(op: str, amount: float, *, height: int, width: int) -> np.ndarray:
-  """The matrix of an operation for `warp`, i32[6]. Any name outside OPS gives the identity.
+def matrix(op: str, amount: float, *, height: int, width: int) -> Int32[np.ndarray, ' 6']:
+  """Return the matrix of an operation for `warp`; any name outside OPS gives the identity.
 
   With a = amount these are Pillow's
-    shear_x: image.transform(image.size, Image.AFFINE, (1, a, 0, 0, 1, 0));    shear_y: (1, 0, 0, a, 1, 0)
-    translate_x: (1, 0, a, 0, 1, 0), a in pixels, to the left where positive;  translate_y: (1, 0,
-      0, 0, 1, a), upwards
+    shear_x: image.transform(image.size, Image.AFFINE, (1, a, 0, 0, 1, 0))
+    shear_y: (1, 0, 0, a, 1, 0)
+    translate_x: (1, 0, a, 0, 1, 0), a in pixels, to the left where positive
+    translate_y: (1, 0, 0, 0, 1, a), upwards
     rotate: image.rotate(a), a in degrees, anticlockwise, about the centre.
   """
   affine = np.array([1, 0, 0, 0, 1, 0], np.float64)
@@ -40,33 +44,29 @@ def matrix(op: str, amount: float, *, height: int, width: int) -> np.ndarray:
   elif op == 'rotate':
     cos, sin = math.cos(math.radians(amount)), math.sin(math.radians(amount))
     across, down = width / 2, height / 2
-    affine[:] = (
-      cos,
-      -sin,
-      across - cos * across + sin * down,
-      sin,
-      cos,
-      down - sin * across - cos * down,
-    )
+    shift_x, shift_y = across - cos * across + sin * down, down - sin * across - cos * down
+    affine[:] = cos, -sin, shift_x, sin, cos, shift_y
   # The last of each row is the place that the middle of the first pixel is taken from.
   affine[[2, 5]] += (affine[[0, 3]] + affine[[1, 4]]) / 2
   return np.floor(affine * _ONE + 0.5).astype(np.int32)
 
 
 def warp(
-  images: Array, matrices: Array, *, interpolation: str = 'nearest', fill: Fill = 0
-) -> Array:
-  """Takes the pixel at row y and column x from column a·x + b·y + c and row d·x + e·y + f of the
+  images: Images, matrices: Int32[Array, 'B 6'], *, interpolation: str = 'nearest', fill: Fill = 0
+) -> Images:
+  """Return each image moved by its matrix.
+
+  The pixel at row y and column x is taken from column a·x + b·y + c and row d·x + e·y + f of the
   image.
 
   Args:
-    images: u8[B, H, W, C], H and W below 32768.
-    matrices: i32[B, 6], (a, b, c, d, e, f) in 16.16 fixed point, from `matrix`.
+    images: H and W below 32768.
+    matrices: (a, b, c, d, e, f) in 16.16 fixed point, from `matrix`.
     interpolation: 'nearest' or 'bilinear'.
     fill: 0 … 255, the pixels that come from outside.
 
   Raises:
-    KdJaxError: no such interpolation, or `fill` does not fit the channels.
+    ConfigError: no such interpolation, or `fill` does not fit the channels.
   """
   if interpolation not in INTERPOLATIONS:
     raise ConfigError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{interpolation}'")
@@ -81,14 +81,15 @@ def warp(
   return jnp.where(inside[..., None], taken, filler)
 
 
-def cut(images: Array, centres: Array, sizes: Array, *, fill: Fill = 0) -> Array:
-  """Overwrites a square in each image by `fill`; what of it lies outside the image is lost.
+def cut(
+  images: Images, centres: Int32[Array, 'B 2'], sizes: Int32[Array, ' B'], *, fill: Fill = 0
+) -> Images:
+  """Overwrite a square in each image by `fill`; what of it lies outside the image is lost.
 
   Args:
-    images: u8[B, H, W, C].
-    centres: i32[B, 2], row and column of the square's middle (of an even size: of the pixel right
-      and below of it).
-    sizes: i32[B], the side of the square in pixels; 0 cuts nothing.
+    centres: row and column of the square's middle (of an even size: of the pixel right and below
+      of it).
+    sizes: the side of the square in pixels; 0 cuts nothing.
   """
   _, height, width, channels = images.shape
 
@@ -101,8 +102,12 @@ def cut(images: Array, centres: Array, sizes: Array, *, fill: Fill = 0) -> Array
   return jnp.where(square, fill_pixel(fill, channels), images)
 
 
-def fill_pixel(fill: Fill, channels: int) -> np.ndarray:
-  """What fills gaps, u8[1, 1, 1, C]. Raises KdJaxError where `fill` does not fit the channels."""
+def fill_pixel(fill: Fill, channels: int) -> UInt8[np.ndarray, '1 1 1 {channels}']:
+  """Return what fills gaps.
+
+  Raises:
+    ConfigError: `fill` does not fit the channels.
+  """
   values = fill if isinstance(fill, tuple) else (fill,) * channels
   if len(values) != channels or not all(0 <= value <= 255 for value in values):
     raise ConfigError(
@@ -112,28 +117,26 @@ def fill_pixel(fill: Fill, channels: int) -> np.ndarray:
   return np.array(values, np.uint8)[None, None, None, :]
 
 
-def _take(images: Array, x: Array, y: Array) -> Array:
-  """The pixels at columns x and rows y, i32[B, H, W]; where they lie outside, those of the border:
-  u8[B, H, W, C].
-  """
+def _take(images: Images, x: Places, y: Places) -> Images:
+  """Return the pixels at columns x and rows y; where they lie outside, those of the border."""
   batch, height, width, channels = images.shape
   starts = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (height * width)
   place = starts + jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
   return images.reshape(-1, channels).at[place].get(mode='promise_in_bounds')
 
 
-def _nearest(images: Array, x: Array, y: Array) -> Array:
+def _nearest(images: Images, x: Places, y: Places) -> Images:
   return _take(images, x >> 16, y >> 16)
 
 
-def _bilinear(images: Array, x: Array, y: Array) -> Array:
+def _bilinear(images: Images, x: Places, y: Places) -> Images:
   x, y = x - _ONE // 2, y - _ONE // 2  # from a pixel's corner to its middle
   right, below = (((place & (_ONE - 1)).astype(jnp.float32) / _ONE)[..., None] for place in (x, y))
   x, y = x >> 16, y >> 16
 
-  def row(y: Array) -> Array:
-    left, other = (_take(images, column, y).astype(jnp.float32) for column in (x, x + 1))
-    return left + (other - left) * right
+  def row(y: Places) -> Array:
+    near, far = (_take(images, column, y).astype(jnp.float32) for column in (x, x + 1))
+    return near + (far - near) * right
 
   upper, lower = row(y), row(y + 1)
   return (upper + (lower - upper) * below).astype(jnp.uint8)

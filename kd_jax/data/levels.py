@@ -17,8 +17,8 @@ Scale = Mapping[str, Callable[[int, int, int, int], float]]
 PLAIN = dict.fromkeys(('identity', 'invert', 'autocontrast', 'equalise'), lambda k, s, h, w: 0)
 ENHANCE = ('brightness', 'contrast', 'colour', 'sharpness')
 
-# AutoAugment's, linear in the level: 9 is shear by .3, translation by 150 / 331 of the side,
-# rotation by 30°, factors .1 and 1.9, 4 bits, threshold 0.
+# AutoAugment's, linear in the level: 9 is shear by 0.3, translation by 150 / 331 of the side,
+# rotation by 30°, factors 0.1 and 1.9, 4 bits, threshold 0.
 LINEAR: Scale = (
   PLAIN
   | dict.fromkeys(ENHANCE, lambda k, s, h, w: 1 + s * 0.9 * k / 9)
@@ -52,8 +52,9 @@ UDA: Scale = (
 
 
 def amounts_and_matrices(scale: Scale, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-  """Return amounts f32[op, level, sign] and matrices i32[op, level, sign, 6], in float64 until the
-  last; sign 0 is minus.
+  """Return amounts f32[op, level, sign] and matrices i32[op, level, sign, 6]; sign 0 is minus.
+
+  They are computed in float64 and rounded last.
   """
   amounts = np.zeros((len(OPS), LEVELS, 2), np.float32)
   matrices = np.zeros((*amounts.shape, 6), np.int32)

@@ -13,18 +13,19 @@ import numpy as np
 from kd_jax.text import one_line
 from kd_jax.types import DataError, KdJaxError
 
-# of what a folder holds
+# Of the image files in a folder.
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 DEEP = ('I', 'F')  # Pillow's modes of more than 8 bits a channel; they may go on, as I;16
 _MODES = {1: 'L', 3: 'RGB'}
 
 
 def paths(given: Iterable[str | Path]) -> list[Path]:
-  """Files as they are, and for each folder the image files in it, by name.
+  """Return files as they are, and for each folder the image files in it, by name.
 
-  Raises DataError where there is none.
+  Raises:
+    DataError: there is none.
   """
-  found = []
+  files = []
   for path in map(Path, given):
     if os.path.isdir(path):
       try:
@@ -36,22 +37,22 @@ def paths(given: Iterable[str | Path]) -> list[Path]:
       except OSError as error:
         raise DataError(
           f'{path} cannot be read ({error.strerror}); change its permissions, or give another '
-          f'folder'
+          'folder'
         ) from error
       if not inside:
         raise DataError(f'{path} holds no image; looked for {", ".join(SUFFIXES)}')
-      found += inside
+      files += inside
     elif os.path.exists(path):
-      found.append(path)
+      files.append(path)
     else:
       raise DataError(
         f'{path} does not exist or may not be read; give image files, or folders of them'
       )
-  return found
+  return files
 
 
 def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
-  """The pixels of an image file, u8[H, W, C], as a folder of images is read to train on (see
+  """Return the pixels of an image file, u8[H, W, C], as those of a folder to train on (see
   `fitted`).
 
   Args:
@@ -68,7 +69,7 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
   if channels not in _MODES:
     raise DataError(
       f'the network takes images of {channels} channels, and image files have 1 or 3; call it from '
-      f'Python'
+      'Python'
     )
   try:
     with Image.open(path) as file:
@@ -78,21 +79,18 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
   except KdJaxError:
     raise
   except Exception as fault:  # Pillow raises nearly any, by the kind of file and of damage
-    unknown = isinstance(fault, UnidentifiedImageError)  # whose text is the path again
-    reason = (
-      'of no kind that Pillow knows'
-      if unknown
-      else getattr(fault, 'strerror', None) or one_line(fault)
-    )
+    reason = getattr(fault, 'strerror', None) or one_line(fault)
+    if isinstance(fault, UnidentifiedImageError):  # its text is the path again
+      reason = 'of no kind that Pillow knows'
     raise DataError(f'{path} is no image that can be read ({reason})') from fault
 
 
 def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:
-  """A freshly opened Pillow image at a size, u8[height, width] or u8[height, width, 3].
+  """Return a freshly opened Pillow image at a size, u8[height, width] or u8[height, width, 3].
 
-  It is turned upright as the camera noted; what is transparent lies on white; its middle, as large
-  as the proportions of the size allow, is cut out and scaled by Pillow's bilinear filter, which
-  averages where it shrinks. An image of that size stays as it is.
+  It is turned upright as the camera noted. What is transparent lies on white. Its middle, as
+  large as the proportions of the size allow, is cut out and scaled by Pillow's bilinear filter,
+  which averages where it shrinks. An image of that size stays as it is.
 
   Args:
     image: as Image.open gives it.
@@ -102,7 +100,7 @@ def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:
   from PIL import Image, ImageOps
 
   height, width = size
-  # a JPEG of a larger size is decoded at a half, a quarter or an eighth of it
+  # A JPEG of a larger size is decoded at a half, a quarter or an eighth of it.
   image.draft(None, (3 * width, 3 * height))
   picture = ImageOps.exif_transpose(image)
   if picture.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in picture.info:
@@ -110,17 +108,11 @@ def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:
     picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)
   picture = picture.convert(mode)
   wide, high = picture.size
-  across, down = (
-    min(wide, max(1, high * width // height)),
-    min(high, max(1, wide * height // width)),
-  )
+  across = min(wide, max(1, high * width // height))
+  down = min(high, max(1, wide * height // width))
   left, top = (wide - across) // 2, (high - down) // 2
-  return np.asarray(
-    picture.crop((left, top, left + across, top + down)).resize(
-      (width, height), Image.Resampling.BILINEAR
-    ),
-    np.uint8,
-  )
+  middle = picture.crop((left, top, left + across, top + down))
+  return np.asarray(middle.resize((width, height), Image.Resampling.BILINEAR), np.uint8)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -1,24 +1,25 @@
 """From stored pixels to the views that a loss sees, and the order in which images come.
 
 The order is a function of (key, step) and the augmentation one of (key, position in the global
-batch): nothing random is stored, so a resumed run sees what the undisturbed run would have seen, on
-any number of devices.
+batch). Nothing random is stored: a resumed run sees what the undisturbed one would have, on any
+number of devices.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, Int32, Key
 
 from kd_jax.data import augment, policies
-from kd_jax.data.augment import Policy
-from kd_jax.types import Array, ConfigError
+from kd_jax.data.augment import Images, Keys, Policy
+from kd_jax.types import ConfigError
 
 
 class Weak(NamedTuple):
@@ -29,16 +30,18 @@ class Weak(NamedTuple):
 
 
 def policy(text: str, *, crop_padding: int, flip: bool) -> Policy:
-  """The augmentation that a text names: parts joined by '+', applied from left to right.
+  """Return the augmentation that a text names: parts joined by '+', applied from left to right.
 
     weak              the run's random crop and flip
     none              nothing
     randaugment:N:M   N operations of magnitude M, as Cubuk et al. 2020
-    autoaugment       the CIFAR-10 policy of Cubuk et al. 2019; `autoaugment_published` as the paper's code has it
+    autoaugment       the CIFAR-10 policy of Cubuk et al. 2019
+    autoaugment_published   the same as the paper's code has it
     uda               the variant of Xie et al. 2020, Cutout included
     cutout:S          a square of S pixels
 
-  Raises KdJaxError where the text names nothing of these.
+  Raises:
+    KdJaxError: the text names something else.
   """
   return policies.chain(*(_one(part, text, crop_padding, flip) for part in text.split('+')))
 
@@ -67,11 +70,12 @@ def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
 
 
 def weak(*, crop_padding: int, flip: bool) -> Policy:
-  """The paper's augmentation: a random crop of the padded image and a random horizontal flip; 0 and
-  False leave them out.
+  """Return the paper's augmentation: a random crop of the padded image and a random flip.
+
+  0 and False leave them out.
   """
 
-  def policy(keys: Array, images: Array) -> Array:
+  def policy(keys: Keys, images: Images) -> Images:
     crop_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key), out_axes=1)(keys)
     if crop_padding:
       images = augment.random_crop(crop_keys, images, padding=crop_padding)
@@ -82,23 +86,23 @@ def weak(*, crop_padding: int, flip: bool) -> Policy:
   return policy
 
 
-def to_unit(images: Array) -> Array:
-  """u8 pixels to f32 in [0, 1], as torchvision's ToTensor."""
+def to_unit(images: Images) -> Float32[Array, 'B H W C']:
+  """Return pixels in [0, 1], as torchvision's ToTensor."""
   return images.astype(jnp.float32) / 255
 
 
 def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array], dict[str, Array]]:
-  """A function (key, u8[B, H, W, C], position i32[B]) → {view: f32[B, H, W, C] in [0, 1]}, a view a
-  policy, to be compiled.
+  """Return a function (key, images, positions) → {view: images in [0, 1]}, to be compiled.
+
+  Each view has its policy.
   """
 
-  def views(key: Array, images: Array, position: Array) -> dict[str, Array]:
+  def views(
+    key: Key[Array, ''], images: Images, position: Int32[Array, ' B']
+  ) -> dict[str, Float32[Array, 'B H W C']]:
     made = {}
     for number, (view, policy) in enumerate(policies.items()):
-      view_key = jax.random.fold_in(key, number)
-      keys = jax.vmap(lambda place, view_key=view_key: jax.random.fold_in(view_key, place))(
-        position
-      )
+      keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(position)
       made[view] = to_unit(policy(keys, images))
     return made
 
@@ -106,24 +110,24 @@ def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array]
 
 
 def steps_per_epoch(examples: int, batch: int) -> int:
-  """Full batches in a pass.
+  """Return the number of full batches in a pass.
 
   The few images left over are others in each pass, since each pass has its own order.
   """
   if batch > examples:
     raise ConfigError(
       f'a batch of {batch} needs at least as many images, and there are {examples}; lower '
-      f'batch_size'
+      'batch_size'
     )
   return examples // batch
 
 
 def order(
-  key: Array, sizes: tuple[int, ...], shares: tuple[int, ...]
+  key: Key[Array, ''], sizes: tuple[int, ...], shares: tuple[int, ...]
 ) -> Callable[[int], tuple[np.ndarray, ...]]:
-  """A function step → the images of that batch, i32[share] for each source.
+  """Return a function step → the images of that batch, i32[share] for each source.
 
-  Each source is passed through in a new random order each time; the first source's pass is the
+  Each source is passed through in a new random order each time. The first source's pass is the
   epoch.
   """
   passes = tuple(steps_per_epoch(size, share) for size, share in zip(sizes, shares, strict=True))
@@ -144,8 +148,9 @@ def order(
 
 
 def positions(shares: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-  """The place of each image in the global batch, i32[share] for each source: what its augmentation
-  is drawn by.
+  """Return the place of each image in the global batch, i32[share] for each source.
+
+  The image's augmentation is drawn by it.
   """
   starts = np.cumsum((0, *shares[:-1]))
   return tuple(

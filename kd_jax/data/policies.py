@@ -1,65 +1,39 @@
 """Strong augmentation: RandAugment, AutoAugment, UDA's variant and Cutout, as policies.
 
-A policy draws, for each image by its own key, steps of operation, level and sign, and `apply`
-carries them out on the
-whole batch: in each step one warp, one table look-up and one blend for all images, which do nothing
-to those whose operation is another.
-
-None of them crops or flips: `chain(pipeline.weak(…), randaugment())` does that first. The level of
-an operation is a whole number from 0 to 9; what it stands for is a Scale.
+A policy draws, for each image by its own key, steps of operation, level and sign, and
+kd_jax.data.steps carries them out. None of them crops or flips: `chain(pipeline.weak(…),
+randaugment())` does that first. The level of an operation is a whole number from 0 to 9; what it
+stands for is a Scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32, Key, UInt32
 
-from kd_jax.data import colour, geometry
-from kd_jax.data.augment import Policy
+from kd_jax.data import geometry
+from kd_jax.data.augment import Images, Keys, Policy
 from kd_jax.data.geometry import Fill
-from kd_jax.data.levels import LEVELS, LINEAR, OPS, UDA, Scale, amounts_and_matrices
-from kd_jax.types import Array, ConfigError
+from kd_jax.data.levels import LEVELS, LINEAR, OPS, UDA
+from kd_jax.data.steps import Steps, apply
+from kd_jax.types import ConfigError
 
 MOST_OPS = 100  # on an image, each a part of the program
 # The 14 of the RandAugment paper.
 RANDAUGMENT_OPS = (
-  'identity',
-  'autocontrast',
-  'equalise',
-  'rotate',
-  'solarise',
-  'colour',
-  'posterise',
-  'contrast',
-  'brightness',
-  'sharpness',
-  'shear_x',
-  'shear_y',
-  'translate_x',
-  'translate_y',
+  *('identity', 'autocontrast', 'equalise', 'rotate', 'solarise', 'colour', 'posterise'),
+  *('contrast', 'brightness', 'sharpness', 'shear_x', 'shear_y', 'translate_x', 'translate_y'),
 )
 UDA_OPS = (
-  'invert',
-  'cutout',
-  'sharpness',
-  'autocontrast',
-  'posterise',
-  'shear_x',
-  'translate_x',
-  'translate_y',
-  'shear_y',
-  'rotate',
-  'equalise',
-  'contrast',
-  'colour',
-  'solarise',
+  *('invert', 'cutout', 'sharpness', 'autocontrast', 'posterise', 'shear_x', 'translate_x'),
+  *('translate_y', 'shear_y', 'rotate', 'equalise', 'contrast', 'colour', 'solarise'),
   'brightness',
 )
-# the mean pixel by the number of channels: of the greys, of RGB
+# The mean pixel by the number of channels: of the greys, of RGB.
 CIFAR10_MEAN = {1: (123,), 3: (125, 123, 114)}
 
 # Operation, probability, level; twice.
@@ -92,78 +66,6 @@ AUTOAUGMENT_CIFAR10 = (
 )
 
 
-class Steps(NamedTuple):
-  """What happens to each image of a batch: N operations, one after the other."""
-
-  op: Array  # i32[B, N], places in OPS
-  level: Array  # i32[B, N], 0 … 9
-  sign: Array  # i32[B, N], −1 or 1
-  centre: Array  # i32[B, N, 2], row and column of the middle of what cutout cuts
-
-
-def apply(
-  images: Array,
-  steps: Steps,
-  *,
-  scale: Scale = LINEAR,
-  interpolation: str = 'nearest',
-  fill: Fill = 0,
-) -> Array:
-  """Carries out the steps on the images, u8[B, H, W, C] with C 1 or 3.
-
-  Args:
-    images: u8[B, H, W, C].
-    steps: an operation that `scale` does not know is none.
-    scale: what the levels stand for.
-    interpolation: 'nearest', Pillow's default, or 'bilinear', of shear, translation and rotation.
-    fill: 0 … 255, or a tuple of one a channel: what comes into the image from outside, and what
-      cutout leaves.
-
-  Raises:
-    KdJaxError: the images are no u8 or have 2 or more than 3 channels, or an option does not fit.
-  """
-  if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-    raise ConfigError(
-      f'strong augmentation takes images uint8[B, H, W, 1 or 3], not '
-      f'{images.dtype}{list(images.shape)}'
-      '; take grey or RGB images, or train without it'
-    )
-  _, height, width, _ = images.shape
-  amounts, matrices = amounts_and_matrices(scale, height, width)
-  choice = (steps.op, steps.level, (steps.sign > 0).astype(jnp.int32))
-  amounts, matrices = jnp.asarray(amounts)[choice], jnp.asarray(matrices)[choice]
-  for place in range(steps.op.shape[1]):
-    op, amount = steps.op[:, place], amounts[:, place]
-    images = geometry.warp(images, matrices[:, place], interpolation=interpolation, fill=fill)
-    pointwise, blended = op - OPS.index(colour.POINTWISE[0]), op - OPS.index(colour.BLENDS[0])
-    table = _if_any(
-      pointwise, colour.POINTWISE, colour.tables, colour.identity_tables, images, pointwise, amount
-    )
-    images = colour.lookup(images, table)
-    images = _if_any(
-      blended, colour.BLENDS, colour.enhance, lambda images, *_: images, images, blended, amount
-    )
-    if 'cutout' in scale:
-      sizes = jnp.where(op == OPS.index('cutout'), amount, 0).astype(jnp.int32)
-      images = geometry.cut(images, steps.centre[:, place], sizes, fill=fill)
-  return images
-
-
-def _if_any(
-  ops: Array,
-  names: tuple[str, ...],
-  work: Callable[..., Array],
-  otherwise: Callable[..., Array],
-  *args: Array,
-) -> Array:
-  """`work` if an image of the batch needs it.
-
-  The branch also keeps XLA from fusing the work into what reads it: on a CPU it would be done anew
-  for every pixel, which makes a policy three to ten times as slow.
-  """
-  return jax.lax.cond(((ops >= 0) & (ops < len(names))).any(), work, otherwise, *args)
-
-
 def randaugment(
   *,
   number: int = 2,
@@ -172,7 +74,7 @@ def randaugment(
   interpolation: str = 'nearest',
   fill: Fill = 0,
 ) -> Policy:
-  """RandAugment (Cubuk et al. 2020): operations drawn uniformly, all at one level.
+  """Return RandAugment (Cubuk et al. 2020): operations drawn uniformly, all at one level.
 
   Args:
     number: of operations on an image, the paper's N.
@@ -196,7 +98,7 @@ def randaugment(
   if not ops:
     raise ConfigError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
 
-  def policy(keys: Array, images: Array) -> Array:
+  def policy(keys: Keys, images: Array) -> Images:
     steps = randaugment_steps(keys, number=number, level=level, ops=ops)
     return apply(images, steps, interpolation=interpolation, fill=fill)
 
@@ -206,12 +108,13 @@ def randaugment(
 def autoaugment(
   *, published: bool = False, interpolation: str = 'nearest', fill: Fill | None = None
 ) -> Policy:
-  """AutoAugment's CIFAR-10 policy (Cubuk et al. 2019): one of 25 pairs of operations, each with its
-  chance.
+  """Return AutoAugment's CIFAR-10 policy (Cubuk et al. 2019).
+
+  An image gets one of 25 pairs of operations, each with its chance.
 
   Args:
     published: as in the code released with the distillation paper: the second equalise of
-      sub-policy 17 has probability .8, not .6, and rotation only goes one way. (There, shears are
+      sub-policy 17 has probability 0.8, not 0.6, and rotation only goes one way. (There, shears are
       bicubic.)
     interpolation: of shear, translation and rotation.
     fill: what comes into the image from outside; None: black, with `published` mid-grey, the
@@ -219,7 +122,7 @@ def autoaugment(
   """
   filler = (128 if published else 0) if fill is None else fill
 
-  def policy(keys: Array, images: Array) -> Array:
+  def policy(keys: Keys, images: Array) -> Images:
     return apply(
       images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=filler
     )
@@ -230,12 +133,12 @@ def autoaugment(
 def uda(
   *, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | None = None
 ) -> Policy:
-  """The RandAugment of the code that Xie et al. 2020 released for CIFAR-10.
+  """Return the RandAugment of the code that Xie et al. 2020 released for CIFAR-10.
 
-  Two operations, each drawn uniformly from 15 (UDA_OPS), applied with probability ½ at a level
-  uniform in 1 … 9 on the scale UDA; then always Cutout. That code crops and flips afterwards, crops
-  from reflected borders, and gives what came from outside the mean pixel only at the end; here it
-  is filled at once, and crop and flip are the caller's.
+  Two operations, each drawn uniformly from 15 (UDA_OPS), are applied with probability ½ at a
+  level uniform in 1 … 9 on the scale UDA; then always Cutout. That code crops and flips
+  afterwards, crops from reflected borders, and gives what came from outside the mean pixel only
+  at the end. Here it is filled at once, and crop and flip are the caller's.
 
   Args:
     cutout_size: side of the square that Cutout removes at the end.
@@ -248,7 +151,7 @@ def uda(
       f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}'
     )
 
-  def policy(keys: Array, images: Array) -> Array:
+  def policy(keys: Keys, images: Array) -> Images:
     batch, height, width, channels = images.shape
     filler = CIFAR10_MEAN.get(channels, 0) if fill is None else fill
     steps, centre = uda_steps(keys, height=height, width=width)
@@ -259,13 +162,14 @@ def uda(
 
 
 def cutout(size: int, *, fill: Fill = 0) -> Policy:
-  """Cutout (DeVries and Taylor 2017): a square of side `size` around a uniformly drawn pixel
-  becomes `fill`.
+  """Return Cutout (DeVries and Taylor 2017).
+
+  A square of side `size` around a uniformly drawn pixel becomes `fill`.
   """
   if size < 1:
     raise ConfigError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
 
-  def policy(keys: Array, images: Array) -> Array:
+  def policy(keys: Keys, images: Array) -> Images:
     batch, height, width, _ = images.shape
     centres = _centres(_bits(keys, 2), height, width)
     return geometry.cut(images, centres, jnp.full(batch, size, jnp.int32), fill=fill)
@@ -274,11 +178,11 @@ def cutout(size: int, *, fill: Fill = 0) -> Policy:
 
 
 def chain(*policies: Policy) -> Policy:
-  """The policies one after the other, each with its own keys; one alone is itself."""
+  """Return the policies one after the other, each with its own keys; one alone is itself."""
   if len(policies) == 1:
     return policies[0]
 
-  def policy(keys: Array, images: Array) -> Array:
+  def policy(keys: Keys, images: Array) -> Images:
     for own, one in zip(_split(keys, len(policies)), policies, strict=True):
       images = one(own, images)
     return images
@@ -286,22 +190,22 @@ def chain(*policies: Policy) -> Policy:
   return policy
 
 
-def randaugment_steps(keys: Array, *, number: int, level: int, ops: tuple[str, ...]) -> Steps:
-  """The draws of `randaugment`, B × `number`."""
+def randaugment_steps(keys: Keys, *, number: int, level: int, ops: tuple[str, ...]) -> Steps:
+  """Draw the steps of `randaugment`."""
   drawn, signs = jnp.split(_bits(keys, 2 * number), 2, axis=1)
   op = jnp.asarray(_numbers(ops))[_below(drawn, len(ops))]
   return _without_centres(op, jnp.full(op.shape, level, jnp.int32), _signs(signs))
 
 
-def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
-  """The draws of `autoaugment`, B × 2; an operation that is not applied is the identity."""
+def autoaugment_steps(keys: Keys, *, published: bool = False) -> Steps:
+  """Draw the steps of `autoaugment`; an operation that is not applied is the identity."""
   fields = zip(*(step for pair in AUTOAUGMENT_CIFAR10 for step in pair), strict=True)
   names, chances, levels = (np.array(field).reshape(-1, 2) for field in fields)
   if published:
     chances[16, 1] = 0.8
   drawn, applied, signs = jnp.split(_bits(keys, 5), (1, 3), axis=1)
   chosen = _below(drawn[:, 0], len(AUTOAUGMENT_CIFAR10))
-  op = jnp.asarray(_numbers(names.reshape(-1)).reshape(names.shape))[chosen]
+  op = jnp.asarray(_numbers(names.reshape(-1).tolist()).reshape(names.shape))[chosen]
   signs = _signs(signs)
   if published:
     signs = jnp.where(op == OPS.index('rotate'), 1, signs)
@@ -311,10 +215,10 @@ def autoaugment_steps(keys: Array, *, published: bool = False) -> Steps:
   return _without_centres(op, jnp.asarray(levels.astype(np.int32))[chosen], signs)
 
 
-def uda_steps(keys: Array, *, height: int, width: int) -> tuple[Steps, Array]:
-  """The draws of `uda`:
+def uda_steps(keys: Keys, *, height: int, width: int) -> tuple[Steps, Int32[Array, 'B 2']]:
+  """Draw the steps of `uda`, and the centres of the last Cutout.
 
-  B × 2 steps, the identity where none is applied, and centres i32[B, 2] of the last Cutout.
+  An operation that is not applied is the identity.
   """
   drawn, applied, levels, signs, centres = jnp.split(_bits(keys, 14), (2, 4, 6, 8), axis=1)
   op = jnp.asarray(_numbers(UDA_OPS))[_below(drawn, len(UDA_OPS))]
@@ -323,40 +227,42 @@ def uda_steps(keys: Array, *, height: int, width: int) -> tuple[Steps, Array]:
   return Steps(op, 1 + _below(levels, 9), _signs(signs), centres[:, :2]), centres[:, 2]
 
 
-def _numbers(ops) -> np.ndarray:
+def _numbers(ops: Sequence[str]) -> np.ndarray:
   return np.array([OPS.index(op) for op in ops], np.int32)
 
 
-def _split(keys: Array, parts: int) -> Array:
-  """Keys [parts, B] from keys [B]."""
-  return jax.vmap(lambda key: jax.random.split(key, parts), out_axes=1)(keys)
+def _split(keys: Keys, count: int) -> Key[Array, '{count} B']:
+  """Return `count` keys of each key."""
+  return jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)(keys)
 
 
-def _bits(keys: Array, count: int) -> Array:
-  """u32[B, count].
+def _bits(keys: Keys, count: int) -> UInt32[Array, 'B {count}']:
+  """Draw `count` words for each key.
 
   All draws come from one call: each further one costs half a second of compilation on a CPU.
   """
   return jax.vmap(lambda key: jax.random.bits(key, (count,), jnp.uint32))(keys)
 
 
-def _below(bits: Array, limit: int) -> Array:
-  """Whole numbers from 0 to limit − 1, i32, uniform to one part in 2^32 / limit."""
+def _below(bits: UInt32[Array, '*shape'], limit: int) -> Int32[Array, '*shape']:
+  """Return whole numbers from 0 to limit − 1, uniform to one part in 2^32 / limit."""
   return (bits % np.uint32(limit)).astype(jnp.int32)
 
 
-def _happens(bits: Array, chance: Array) -> Array:
+def _happens(bits: UInt32[Array, 'B N'], chance: Float32[Array, ' ...']) -> Bool[Array, 'B N']:
   return (bits >> 8).astype(jnp.float32) * jnp.float32(2**-24) < chance
 
 
-def _signs(bits: Array) -> Array:
+def _signs(bits: UInt32[Array, 'B N']) -> Int32[Array, 'B N']:
   return jnp.where(bits >> 31 > 0, jnp.int32(1), jnp.int32(-1))
 
 
-def _centres(bits: Array, height: int, width: int) -> Array:
-  """Rows and columns, i32[…, 2], from u32[…, 2]."""
+def _centres(bits: UInt32[Array, '*shape 2'], height: int, width: int) -> Int32[Array, '*shape 2']:
+  """Return rows and columns."""
   return jnp.stack([_below(bits[..., 0], height), _below(bits[..., 1], width)], -1)
 
 
-def _without_centres(op: Array, level: Array, sign: Array) -> Steps:
+def _without_centres(
+  op: Int32[Array, 'B N'], level: Int32[Array, 'B N'], sign: Int32[Array, 'B N']
+) -> Steps:
   return Steps(op, level, sign, jnp.zeros((*op.shape, 2), jnp.int32))

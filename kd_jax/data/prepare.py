@@ -1,8 +1,8 @@
 """Downloads archives, and prepares CIFAR in tfds's own form, without TensorFlow.
 
 The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass
-replaces these two steps
-alone: version, features, order of the records and pixels are those of the stock data set.
+replaces these two steps alone: version, features, order of the records and pixels are those of the
+stock data set.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from kd_jax.types import DataError
 
 PREPARABLE = ('cifar10', 'cifar100')
 _CONNECT_SECONDS = 4.0
-_LOOK_UP_SECONDS = 4.0  # a resolver without network may take minutes, and heeds no timeout of ours
+_LOOK_UP_SECONDS = 4.0  # a resolver without network may take minutes, and heeds no timeout
 
 
 def prepare(name: str, data_dir: pathlib.Path) -> None:
-  """Downloads `name`, one of PREPARABLE, and writes it under `data_dir` as ARRAY_RECORD files.
+  """Download `name`, one of PREPARABLE, and write it under `data_dir` as ARRAY_RECORD files.
 
   An archive that the user has put into `data_dir`/downloads/manual is taken from there, without
   network.
 
   Raises:
-    KdJaxError: the download host cannot be reached (known within seconds), the archive is damaged,
-      or `data_dir` cannot be written.
+    KdJaxError: the download host cannot be reached (within seconds), the archive is damaged, or
+      `data_dir` cannot be written.
   """
   import tensorflow_datasets as tfds
 
   with explained(name, data_dir):
     builder = _builder_class(name)(data_dir=data_dir, file_format='array_record')
-  # another process prepared it at the same time, and was first
+  # Another process may prepare it at the same time, and be first.
   with explained(name, data_dir, unless=builder.data_path.exists):
     _check_reachable(name, builder._cifar_info.url, data_dir)
     builder.download_and_prepare(
@@ -53,22 +53,24 @@ def prepare(name: str, data_dir: pathlib.Path) -> None:
 
 
 def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
-  """Return the file at `url`: from `data_dir`/downloads/manual, from an earlier download, or
-  downloaded into `data_dir`/downloads.
+  """Return the file at `url`, downloaded into `data_dir`/downloads where it is not there yet.
 
-  Its checksum is compared with the one that tfds has noted of the data set `name`. Raises
-  KdJaxError as `prepare`.
+  It is taken from `data_dir`/downloads/manual where a user has put it. Its checksum is compared
+  with the one that tfds has noted of the data set `name`.
+
+  Raises:
+    KdJaxError: as `prepare`.
   """
   import tensorflow_datasets as tfds
 
   with explained(name, data_dir):
-    known = tfds.builder_cls(name).url_infos
+    noted = tfds.builder_cls(name).url_infos
     folder = data_dir / 'downloads'
     if not _manual(url, data_dir).exists() and not _downloaded(folder, url):
       _check_reachable(name, url, data_dir)
-      _check_room(name, known[url].size if url in known else 0, data_dir)
+      _check_room(name, noted[url].size if url in noted else 0, data_dir)
     manager = tfds.download.DownloadManager(
-      download_dir=folder, manual_dir=folder / 'manual', url_infos=known, dataset_name=name
+      download_dir=folder, manual_dir=folder / 'manual', url_infos=noted, dataset_name=name
     )
     return pathlib.Path(manager.download(url))
 
@@ -77,8 +79,9 @@ def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
 def explained(
   name: str, data_dir: pathlib.Path, *, unless: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-  """Turn what goes wrong with an archive, a download or a disk into a KdJaxError of one line,
-  unless `unless` is true then.
+  """Turn what goes wrong with an archive, a download or a disk into a DataError of one line.
+
+  Where `unless` is true then, it passes over it.
   """
   from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
   from tensorflow_datasets.core.download.util import DownloadError
@@ -88,7 +91,7 @@ def explained(
   except ImportError as error:
     raise DataError(
       f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on '
-      f'a machine that has it'
+      'a machine that has it'
     ) from error
   except (
     OSError,
@@ -114,13 +117,12 @@ def _manual(url: str, data_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
-  """Raise KdJaxError where an archive is neither there nor to be had."""
+  """Raise DataError where an archive is neither there nor to be had."""
   manual = _manual(url, data_dir)
   if not manual.exists() and (fault := _connection_fault(url)):
     raise DataError(
       f'cannot download {name}: {fault}; connect to the network, put {url} into {manual.parent}, '
-      f'or give a '
-      f'data_dir where {name} is prepared'
+      f'or give a data_dir where {name} is prepared'
     )
 
 
@@ -133,27 +135,26 @@ def _downloaded(folder: pathlib.Path, url: str) -> bool:
 
 
 def _check_room(name: str, size: int, data_dir: pathlib.Path) -> None:
-  """Raise KdJaxError where an archive does not fit the disk, before it is downloaded."""
+  """Raise DataError where an archive does not fit the disk, before it is downloaded."""
   place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
   free = shutil.disk_usage(place).free
   if size > free:
     raise DataError(
       f'cannot download {name}: its archive takes {size / 1e9:.1f} GB, and {data_dir} has room for '
-      f'{free / 1e9:.1f} GB; '
-      'make room, or give a data_dir on a larger disk'
+      f'{free / 1e9:.1f} GB; make room, or give a data_dir on a larger disk'
     )
 
 
 def _builder_class(name: str) -> Any:
-  """The stock tfds builder of `name` with TensorFlow's two steps replaced."""
+  """Return the stock tfds builder of `name` with TensorFlow's two steps replaced."""
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core import registered
 
-  # outside skip_registration, or its own registration would be skipped for good
+  # Outside skip_registration, or its own registration would be skipped for good.
   stock = tfds.builder_cls(name)
   with registered.skip_registration():
 
-    class Builder(stock):
+    class Builder(stock):  # type: ignore[misc, valid-type]
       name = stock.name
 
       def _split_generators(self, dl_manager):
@@ -174,12 +175,12 @@ def _builder_class(name: str) -> Any:
 
 
 def _read_archive(path: pathlib.Path, prefix: str) -> dict[str, bytes]:
-  """The files under `prefix` in a tar archive, by their names without it."""
+  """Return the files under `prefix` in a tar archive, by their names without it."""
   with tarfile.open(path) as archive:
     return {
-      member.name.removeprefix(prefix): archive.extractfile(member).read()
+      member.name.removeprefix(prefix): file.read()
       for member in archive
-      if member.isfile() and member.name.startswith(prefix)
+      if member.name.startswith(prefix) and (file := archive.extractfile(member))
     }
 
 
@@ -192,7 +193,8 @@ def _member(files: dict[str, bytes], name: str) -> bytes:
 def _examples(
   prefix: str, blobs: list[bytes], label_keys: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """The records of CIFAR's binary files: the labels, a byte each, then 3072 bytes of colour planes.
+  """Yield the records of CIFAR's binary files: labels, a byte each, then 3072 bytes of colour
+  planes.
 
   The number of a record is its key, as in the stock builder: tfds derives the order on disk from
   it.
@@ -216,17 +218,15 @@ def _examples(
 
 
 def _connection_fault(url: str) -> str:
-  """Why the host of `url`, or the proxy that stands before it, cannot be reached; empty where it
-  can.
-  """
+  """Return why the host of `url`, or its proxy, cannot be reached; empty where it can."""
   parts = urllib.parse.urlsplit(url)
   proxy = urllib.request.getproxies().get(parts.scheme)
-  if proxy and not urllib.request.proxy_bypass(parts.hostname):
+  if proxy and not urllib.request.proxy_bypass(parts.hostname or ''):
     parts = urllib.parse.urlsplit(proxy if '//' in proxy else f'//{proxy}')
-  address = parts.hostname, parts.port or (443 if parts.scheme == 'https' else 80)
+  address = parts.hostname or '', parts.port or (443 if parts.scheme == 'https' else 80)
   outcome = [f'{address[0]} cannot be reached (no answer)']
 
-  def connect():
+  def connect() -> None:
     try:
       socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
       outcome.append('')

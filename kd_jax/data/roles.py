@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.data.sources import Dataset
 from kd_jax.data.splits import balanced_subset, hold_out
 from kd_jax.files import hashes
@@ -15,30 +16,29 @@ from kd_jax.types import ConfigError, DataError, KdJaxError, Source
 
 
 class Roles(NamedTuple):
-  """The parts of a data set in a run."""
+  """The splits of a data set in a run."""
 
-  train: Part
-  validation: Part | None  # None where nothing is held out
-  test: Part
+  train: Split
+  validation: Split | None  # None where nothing is held out
+  test: Split
   # images without labels, of any data set, where the method uses some
-  unlabelled: Part | None = None
+  unlabelled: Split | None = None
 
 
 def assign(
   dataset: Dataset, *, validation_examples: int, train_examples: int, eval_examples: int, seed: int
 ) -> Roles:
-  """Holds validation images out, the same for every seed, then takes a balanced subset of the rest,
-  drawn by `seed`.
+  """Hold validation images out, the same for every seed; draw a balanced subset of the rest by
+  `seed`.
 
-  Where the data set brings validation images, these are all taken, and nothing is held out. A count
-  of 0 for train or evaluation means all, one of 0 for validation no validation. Raises KdJaxError
-  where there are not enough images.
+  Where the data set brings validation images, these are all taken, and nothing is held out. A
+  count of 0 for train or evaluation means all, one of 0 for validation no validation.
+
+  Raises:
+    ConfigError: there are not enough images.
   """
-  kept, held, validated = (
-    np.arange(len(dataset.train.label), dtype=np.int32),
-    np.zeros(0, np.int32),
-    dataset.train,
-  )
+  kept = np.arange(len(dataset.train.label), dtype=np.int32)
+  held, validated = np.zeros(0, np.int32), dataset.train
   if validation_examples and dataset.validation is not None:
     held, validated = np.arange(len(dataset.validation.label), dtype=np.int32), dataset.validation
   elif validation_examples:
@@ -49,41 +49,41 @@ def assign(
   if train_examples:
     kept = balanced_subset(dataset.train.label, kept, train_examples, seed=seed)
   everything = np.arange(len(dataset.test.label), dtype=np.int32)
-  validation = Part(validated, _some(validated.label, held, eval_examples)) if len(held) else None
+  validation = Split(validated, _some(validated.label, held, eval_examples)) if len(held) else None
   return Roles(
-    Part(dataset.train, kept),
+    Split(dataset.train, kept),
     validation,
-    Part(dataset.test, _some(dataset.test.label, everything, eval_examples)),
+    Split(dataset.test, _some(dataset.test.label, everything, eval_examples)),
   )
 
 
 def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
   """Return the roles and the images of `source`, but for those that choose the epoch or test.
 
-  An image is left out where each of its pixels is that of a validation or test image, whatever its
-  file or number: by this a data set may be its own unlabelled one. Images are compared as they are
-  read, a folder's after they were scaled; where the two data sets have images of different sizes
-  none can be equal, and a copy that was scaled or compressed anew is not recognised.
+  An image is left out where each of its pixels is that of a validation or test image, whatever
+  its file or number: by this a data set may be its own unlabelled one. Images are compared as
+  they are read, a folder's after they were scaled. Where the two data sets have images of
+  different sizes none can be equal. A copy that was scaled or compressed anew is not recognised.
 
-  Raises KdJaxError where the images have other channels than the labelled ones, or none is left.
+  Raises:
+    DataError: the images have other channels than the labelled ones, or none is left.
   """
   check_channels(name, source.image.shape[-1], roles.train.source.image.shape[-1])
   kept = np.arange(len(source.label), dtype=np.int32)
   if source.image.shape[1:] == roles.test.source.image.shape[1:]:
     held = {
       digest
-      for part in (roles.validation, roles.test)
-      if part is not None
-      for digest in _digests(part.source, part.index)
+      for split in (roles.validation, roles.test)
+      if split is not None
+      for digest in _digests(split.source, split.index)
     }
     kept = kept[[digest not in held for digest in _digests(source, kept)]]
   if not len(kept):
     raise DataError(
       f'every image of unlabelled_dataset {name} is validated or tested on, so that none is left '
-      f'to learn from; choose '
-      'another unlabelled_dataset'
+      'to learn from; choose another unlabelled_dataset'
     )
-  return roles._replace(unlabelled=Part(source, kept))
+  return roles._replace(unlabelled=Split(source, kept))
 
 
 def _digests(source: Source, index: np.ndarray) -> Iterator[str]:
@@ -93,23 +93,23 @@ def _digests(source: Source, index: np.ndarray) -> Iterator[str]:
 
 
 def check_channels(name: str, unlabelled: int, labelled: int) -> None:
-  """Raise KdJaxError where unlabelled images have other channels than the labelled ones."""
+  """Raise DataError where unlabelled images have other channels than the labelled ones."""
   if unlabelled != labelled:
     raise DataError(
       f'the images of unlabelled_dataset {name} have {unlabelled} channels, and those to train on '
-      f'have {labelled}; '
-      'choose another unlabelled_dataset'
+      f'have {labelled}; choose another unlabelled_dataset'
     )
 
 
 def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:
-  """The data of a run as JSON: its name, the shape of an image, and how many images of each class
-  play each role.
+  """Return the data of a run as JSON.
+
+  It is its name, the shape of an image, and how many images of each class play each role.
   """
   counts = {
-    role: np.bincount(part.source.label[part.index], minlength=len(dataset.classes)).tolist()
+    role: np.bincount(split.source.label[split.index], minlength=len(dataset.classes)).tolist()
     for role in ('train', 'validation', 'test')
-    if (part := getattr(roles, role)) is not None
+    if (split := getattr(roles, role)) is not None
   }
   classes = [
     {'name': name} | {role: count[number] for role, count in counts.items()}
@@ -123,17 +123,18 @@ def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:
   }
 
 
-def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and standard deviation of each channel over a part's pixels in [0, 1]; the true one, not a
-  mean of per-image ones.
+def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Return mean and standard deviation of each channel over a split's pixels in [0, 1].
+
+  The deviation is the true one, not a mean of per-image ones.
   """
-  channels = part.source.image.shape[-1]
+  channels = split.source.image.shape[-1]
   total, squares, count = np.zeros(channels), np.zeros(channels), 0
-  for start in range(0, len(part.index), 1000):
-    pixels = part.source.image[part.index[start : start + 1000]].reshape(-1, channels) / 255
+  for start in range(0, len(split.index), 1000):
+    pixels = split.source.image[split.index[start : start + 1000]].reshape(-1, channels) / 255
     total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
   mean = total / count
-  # rounded first: a constant channel's is not quite 0
+  # Rounded first: a constant channel's is not quite 0.
   deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).round(6)
   if not deviation.all():
     raise DataError(
@@ -143,6 +144,6 @@ def statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
   return tuple(float(v) for v in mean.round(6)), tuple(float(v) for v in deviation)
 
 
-def _some(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+def _some(labels: ArrayLike, index: np.ndarray, count: int) -> np.ndarray:
   # Evaluation sees the same images in every run, so its subset has a seed of its own.
   return balanced_subset(labels, index, count, seed=0) if 0 < count < len(index) else index

@@ -1,9 +1,8 @@
 """Data sets by name, as NumPy arrays of uint8 pixels. TensorFlow is never imported.
 
 'digits' and 'digits32' need no download. A folder of images is one's own data set (see
-kd_jax.data.folders). Any other name
-is that of a tfds data set: cifar10, cifar100 and stl10 are downloaded and prepared on demand, every
-other one is read from where tfds has prepared it.
+kd_jax.data.folders). Any other name is that of a tfds data set: cifar10, cifar100 and stl10 are
+downloaded and prepared on demand, every other one is read from where tfds has prepared it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import folders, prepare, splits, stl10, tfds_reader
+from kd_jax.data import digits, folders, prepare, stl10, tfds_reader
 from kd_jax.files import places
 from kd_jax.types import ConfigError, DataError, KdJaxError, Source
 
@@ -33,15 +32,14 @@ class Dataset(NamedTuple):
   sha256: str = ''
 
 
-_DIGITS_TEST = 360  # 36 of each class, a fifth
-_DIGITS_SIDES = {'digits': 16, 'digits32': 32}
+_CATALOGUE = 'https://www.tensorflow.org/datasets/catalog/overview'
 _PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
 
 
 def load(
   name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, cache_dir: str = ''
 ) -> Dataset:
-  """Loads a labelled data set.
+  """Load a labelled data set.
 
   Args:
     name: 'digits' (16×16×1), 'digits32' (32×32×1), a folder, or a tfds name: 'cifar10',
@@ -68,21 +66,21 @@ def load(
   if image_size:
     raise ConfigError(
       f"image_size is for folders of images, and '{name}' is none: its images keep their size; "
-      f'leave image_size out'
+      'leave image_size out'
     )
-  if name in _DIGITS_SIDES:
-    return _digits(name, _DIGITS_SIDES[name])
+  if side := digits.SIDES.get(name):
+    return Dataset(name, *digits.read(side), digits.CLASSES)
   if root := _stl10(name, data_dir):
-    if (found := stl10.labelled(root, download=download, cache_dir=cache_dir)) is None:
+    if (pair := stl10.labelled(root, download=download, cache_dir=cache_dir)) is None:
       raise _not_prepared(name, name, root)
-    return Dataset(name, *found, stl10.CLASSES)
+    return Dataset(name, *pair, stl10.CLASSES)
   builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
   classes = tfds_reader.class_names(builder)
   if not classes:
     raise DataError(
       f"data set '{name}' has no feature 'label' with classes (its features: "
-      f'{", ".join(sorted(builder.info.features))}'
-      '): it can serve as unlabelled data only; choose an image-classification data set'
+      f'{", ".join(sorted(builder.info.features))}): it can serve as unlabelled data only; choose '
+      'an image-classification data set'
     )
   test = 'test' if 'test' in builder.info.splits else 'validation'
   sources = {}
@@ -90,23 +88,20 @@ def load(
     if split not in builder.info.splits:
       raise DataError(
         f"data set '{name}' has no split '{split}' (its splits: {', '.join(builder.info.splits)}): "
-        f'training needs '
-        "'train' and 'test' or 'validation'; choose another data set"
+        "training needs 'train' and 'test' or 'validation'; choose another data set"
       )
     sources[split] = tfds_reader.read_split(builder, split, cache_dir=cache_dir)
     label = sources[split].label
     if label.min() < 0 or label.max() >= len(classes):
       raise DataError(
         f"split '{split}' of '{name}' has labels from {label.min()} to {label.max()}, outside its "
-        f'{len(classes)} '
-        'classes: choose a data set whose labels are public'
+        f'{len(classes)} classes: choose a data set whose labels are public'
       )
   train_shape, test_shape = (sources[split].image.shape[1:] for split in ('train', test))
   if train_shape != test_shape:
     raise DataError(
       f"data set '{name}' has training images of {_size(train_shape)} and test images of "
-      f'{_size(test_shape)}: kd_jax '
-      'needs one size; choose another data set'
+      f'{_size(test_shape)}: kd_jax needs one size; choose another data set'
     )
   return Dataset(name, sources['train'], sources[test], classes)
 
@@ -120,13 +115,12 @@ def load_unlabelled(
   side: int = 0,
   cache_dir: str = '',
 ) -> Source:
-  """Loads images without their labels: the split 'unlabelled' where there is one (stl10), else
-  'train'; all in a folder.
+  """Load images without their labels.
+
+  They are the split 'unlabelled' where there is one (stl10), else 'train'; all images of a folder.
 
   Args:
-    name: as in `load`; the data set need not have labels.
-    data_dir: as in `load`.
-    download: as in `load`.
+    name: as in `load`, like data_dir and download; the data set need not have labels.
     image_size: as in `load`; of no concern to other data sets than folders.
     side: height and width that are needed, to which STL-10's images are brought as its archive is
       read; 0: as they are.
@@ -136,12 +130,12 @@ def load_unlabelled(
     Source of NumPy arrays whose labels are all −1.
 
   Raises:
-    KdJaxError: as in `load`.
+    DataError: as in `load`.
   """
   if folder := own_folder(name, data_dir=data_dir):
     return folders.read_unlabelled(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
-  if name in _DIGITS_SIDES:
-    image = _digits(name, _DIGITS_SIDES[name]).train.image
+  if name in digits.SIDES:
+    image = digits.read(digits.SIDES[name])[0].image
   elif root := _stl10(name, data_dir):
     source = stl10.unlabelled(root, side=side or stl10.SIDE, download=download, cache_dir=cache_dir)
     if source is None:
@@ -153,8 +147,7 @@ def load_unlabelled(
     if split not in builder.info.splits:
       raise DataError(
         f"data set '{name}' has neither a split 'unlabelled' nor 'train' (its splits: "
-        f'{", ".join(builder.info.splits)}'
-        '): choose another data set'
+        f'{", ".join(builder.info.splits)}): choose another data set'
       )
     image = tfds_reader.read_split(builder, split, cache_dir=cache_dir).image
   return Source(image, np.full(len(image), -1, np.int32))
@@ -164,42 +157,21 @@ def _size(shape: tuple[int, ...]) -> str:
   return '×'.join(str(length) for length in shape)
 
 
-def _digits(name: str, side: int) -> Dataset:
-  from PIL import Image
-  from sklearn import datasets
-
-  bunch = datasets.load_digits()
-  small = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 8×8, values 0 to 16
-  resized = [
-    Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in small
-  ]
-  image = np.stack([np.asarray(picture) for picture in resized])[..., None]
-  label = bunch.target.astype(np.int32)
-  kept, held = splits.hold_out(label, _DIGITS_TEST, classes=10)
-  return Dataset(
-    name, Source(image[kept], label[kept]), Source(image[held], label[held]), tuple('0123456789')
-  )
-
-
 _NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
-  """The folder of images that a name means, or None.
+  """Return the folder of images that a name means, or None.
 
-  What tfds knows or has prepared is not taken for a folder of that name.
+  A name of tfds, or of what it has prepared, means no folder.
   """
   path = pathlib.Path(os.path.expanduser(name))
   if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):
     return path
   base = name.split('/')[0]
-  if (
-    not name
-    or not os.path.isdir(path)
-    or base in _DIGITS_SIDES
-    or os.path.isdir(_root(data_dir) / base)
-  ):
+  taken = base in digits.SIDES or os.path.isdir(_root(data_dir) / base)
+  if not name or not os.path.isdir(path) or taken:
     return None
   import tensorflow_datasets as tfds
 
@@ -207,7 +179,7 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
 
 
 def _root(data_dir: str) -> pathlib.Path:
-  """tfds's data directory."""
+  """Return tfds's data directory."""
   where = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
   places.check_local('data_dir' if data_dir else 'TFDS_DATA_DIR', where)
   return pathlib.Path(os.path.expanduser(where)).absolute()
@@ -228,14 +200,15 @@ def _checked_root(data_dir: str) -> pathlib.Path:
   if data_dir and not os.path.isdir(root):
     raise DataError(
       f'the data directory {root} does not exist: create it, or give the one that holds your tfds '
-      f'data'
+      'data'
     )
   return root
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
-  """The folder that holds the data set's files, such as `data_dir`/cifar10/3.0.2, prepared first if
-  need be.
+  """Return the folder of the data set's files, prepared first if need be.
+
+  It is such as `data_dir`/cifar10/3.0.2.
   """
   root = _checked_root(data_dir)
   match = _NAME.fullmatch(name)
@@ -252,31 +225,28 @@ def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
 
 
 def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | None:
-  """The wanted version, or the highest, under `folder`; without a config the only one there is will
-  do.
+  """Return the version that is asked for, or the highest, under `folder`; None where there is none.
+
+  Without a config the only one there is will do.
   """
   try:
     places = [folder / config] if config else [folder, *sorted(_folders(folder))]
-    found = [highest for place in places if (highest := _highest_version(place, version))]
+    there = [highest for place in places if (highest := _highest_version(place, version))]
   except PermissionError as error:
     raise DataError(f'{error.filename} may not be read: change its permissions') from error
-  if len(found) > 1 and found[0].parent != folder:
-    configs = [path.parent.name for path in found]
+  if len(there) > 1 and there[0].parent != folder:
+    configs = [path.parent.name for path in there]
     raise ConfigError(
       f'several configurations lie in {folder} ({", ".join(configs)}): name one, as in '
       f"'{folder.name}/{configs[0]}'"
     )
-  return found[0] if found else None
+  return there[0] if there else None
 
 
 def _highest_version(folder: pathlib.Path, version: str) -> pathlib.Path | None:
-  versions = [
-    path
-    for path in _folders(folder)
-    if _VERSION.fullmatch(path.name)
-    and (path / 'dataset_info.json').exists()
-    and version in ('', path.name)
-  ]
+  named = [path for path in _folders(folder) if _VERSION.fullmatch(path.name)]
+  ready = [path for path in named if (path / 'dataset_info.json').exists()]
+  versions = [path for path in ready if version in ('', path.name)]
   return max(versions, key=lambda path: tuple(map(int, path.name.split('.'))), default=None)
 
 
@@ -290,8 +260,7 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
   if base in _PREPARABLE:
     return DataError(
       f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without "
-      f'version or '
-      'configuration), or give the data_dir that holds it'
+      'version or configuration), or give the data_dir that holds it'
     )
   if base in tfds.list_builders(with_community_datasets=False):
     return DataError(
@@ -309,17 +278,13 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
 def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
   import tensorflow_datasets as tfds
 
-  known = {
-    *_DIGITS_SIDES,
+  names = {
+    *digits.SIDES,
     *tfds.list_builders(with_community_datasets=False),
     *(path.name for path in _folders(root)),
   }
-  close = difflib.get_close_matches(name.lower(), sorted(known), n=3)
-  hint = (
-    f'did you mean {" or ".join(close)}?'
-    if close
-    else 'see https://www.tensorflow.org/datasets/catalog/overview'
-  )
+  close = difflib.get_close_matches(name.lower(), sorted(names), n=3)
+  hint = f'did you mean {" or ".join(close)}?' if close else f'see {_CATALOGUE}'
   return ConfigError(
-    f"unknown data set '{name}': no folder, not known to tfds, and not prepared in {root}; {hint}"
+    f"unknown data set '{name}': no folder, none of tfds, and not prepared in {root}; {hint}"
   )

@@ -7,6 +7,7 @@ such thing of `Generator.permutation` and its kin.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kd_jax.types import ConfigError, DataError
 
@@ -16,8 +17,8 @@ HOLD_OUT_SEED = 20_190_407
 _SUBSET_STREAM = 1  # keeps balanced_subset(seed=HOLD_OUT_SEED) from repeating the draws of hold_out
 
 
-def hold_out(labels: np.ndarray, count: int, *, classes: int) -> tuple[np.ndarray, np.ndarray]:
-  """Parts `count` examples, balanced over the classes, from the rest.
+def hold_out(labels: ArrayLike, count: int, *, classes: int) -> tuple[np.ndarray, np.ndarray]:
+  """Part `count` examples, balanced over the classes, from the rest.
 
   Args:
     labels: i32[N], in [0, classes).
@@ -35,8 +36,7 @@ def hold_out(labels: np.ndarray, count: int, *, classes: int) -> tuple[np.ndarra
   if labels.size and not (labels.min() >= 0 and labels.max() < classes):
     raise DataError(
       f'cannot hold out examples: labels run from {labels.min()} to {labels.max()}, outside [0, '
-      f'{classes}); '
-      'hold out of a labelled data set'
+      f'{classes}); hold out of a labelled data set'
     )
   # One example of each class stays behind, or a class could not be trained on.
   available = np.maximum(np.bincount(labels, minlength=classes) - 1, 0)
@@ -47,10 +47,8 @@ def hold_out(labels: np.ndarray, count: int, *, classes: int) -> tuple[np.ndarra
   return np.setdiff1d(np.arange(len(labels), dtype=np.int32), held), held
 
 
-def balanced_subset(
-  labels: np.ndarray, indices: np.ndarray, count: int, *, seed: int
-) -> np.ndarray:
-  """Chooses `count` of `indices`, balanced over the classes that occur there.
+def balanced_subset(labels: ArrayLike, indices: ArrayLike, count: int, *, seed: int) -> np.ndarray:
+  """Choose `count` of `indices`, balanced over the classes that occur there.
 
   Args:
     labels: i32[N], the labels of the whole data set.
@@ -71,8 +69,7 @@ def balanced_subset(
   if indices.size and not (indices.min() >= 0 and indices.max() < len(labels)):
     raise ConfigError(
       f'cannot choose a subset: indices run from {indices.min()} to {indices.max()}, outside [0, '
-      f'{len(labels)}); '
-      'give indices into the labels'
+      f'{len(labels)}); give indices into the labels'
     )
   if len(np.unique(indices)) != len(indices):
     raise ConfigError('cannot choose a subset: an index occurs twice; give each index once')
@@ -81,15 +78,22 @@ def balanced_subset(
   return _draw(bits, labels, indices, count, names, available, 'choose')
 
 
-def _draw(bits, labels, indices, count: int, names, available, verb: str) -> np.ndarray:
-  """Draws `count` of `indices`; `available[i]` is how many of class `names[i]` may be drawn."""
+def _draw(
+  bits: np.random.PCG64,
+  labels: np.ndarray,
+  indices: np.ndarray,
+  count: int,
+  names: np.ndarray,
+  available: np.ndarray,
+  verb: str,
+) -> np.ndarray:
+  """Draw `count` of `indices`; `available[i]` is how many of class `names[i]` may be drawn."""
   if not len(names):
     raise ConfigError(f'cannot {verb} {count} examples: there are none to choose from')
   if count < len(names):
     raise ConfigError(
       f'cannot {verb} {count} examples of {len(names)} classes: a balanced set has at least one of '
-      f'each class; '
-      f'ask for {len(names)} or more'
+      f'each class; ask for {len(names)} or more'
     )
   each, extra = divmod(count, len(names))
   scarcest = int(available.min())
@@ -97,20 +101,19 @@ def _draw(bits, labels, indices, count: int, names, available, verb: str) -> np.
   if count > most:
     raise ConfigError(
       f'cannot {verb} {count} examples, balanced over {len(names)} classes: at most {most} can be '
-      f'had, as one class '
-      f'has no more than {scarcest} to give; ask for fewer'
+      f'had, as one class has no more than {scarcest} to give; ask for fewer'
     )
   # The whole data set draws, so that an example's rank in its class does not hang on which others
   # may be chosen.
   rank = bits.random_raw(len(labels))[indices]
   class_rank = bits.random_raw(len(names))
-  # a class that has no extra one to give comes last
+  # A class that has no extra one to give comes last.
   class_rank[available <= each] = np.iinfo(np.uint64).max
   favoured = np.argsort(class_rank, kind='stable')[:extra]
   quota = np.full(len(names), each)
   quota[favoured] += 1
   chosen = []
-  for name, wanted in zip(names, quota, strict=True):
+  for name, number in zip(names, quota, strict=True):
     members = np.flatnonzero(labels[indices] == name)
-    chosen.append(indices[members[np.argsort(rank[members], kind='stable')[:wanted]]])
+    chosen.append(indices[members[np.argsort(rank[members], kind='stable')[:number]]])
   return np.sort(np.concatenate(chosen)).astype(np.int32)

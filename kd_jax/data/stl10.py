@@ -12,6 +12,7 @@ import functools
 import pathlib
 import tarfile
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def _split(
   root: pathlib.Path, split: str, side: int, download: bool, cache_dir: str
 ) -> Source | None:
   folder, under = root / NAME, f'{side}x{side}'
-  place = {'key': [NAME, _FORMAT, side], 'under': under, 'cache_dir': cache_dir}
+  place: dict[str, Any] = {'key': [NAME, _FORMAT, side], 'under': under, 'cache_dir': cache_dir}
   source = decoded.mapped(folder, NAME, split, COUNTS[split], **place)
   if source is not None or not download:
     return source
@@ -123,7 +124,8 @@ def _chunks(path: pathlib.Path, name: str, chunk: int, *, size: int) -> Iterator
           raise tarfile.TarError(
             f'{name} in the archive is {member.size} bytes long, and not {size}'
           )
-        yield from iter(functools.partial(archive.extractfile(member).read, chunk), b'')
+        if file := archive.extractfile(member):  # None of a folder or a link alone
+          yield from iter(functools.partial(file.read, chunk), b'')
         return
   raise tarfile.TarError(f'the archive has no file {name}')
 
@@ -136,7 +138,7 @@ def _resized(images: np.ndarray, side: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=1)
 def _resize(images: Array, side: int) -> Array:
-  """u8[n, side, side, 3], as kd_jax.train.step.gather makes them."""
+  """Return images of another size, as kd_jax.train.step.gather makes them."""
   resized = jax.image.resize(
     images.astype(jnp.float32), (images.shape[0], side, side, CHANNELS), 'linear'
   )

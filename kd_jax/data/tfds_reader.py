@@ -1,8 +1,8 @@
 """Reads a prepared tfds folder into uint8 arrays, without TensorFlow.
 
 Both of tfds's usual file formats, ARRAY_RECORD and TFRECORD, hold the same tf.train.Example
-messages, so one decoder serves both. Images are decoded with Pillow; tfds's stored PNGs are
-lossless, JPEGs may differ from TensorFlow's decoder by a grey level.
+messages, so one decoder serves both. Images are decoded with Pillow. tfds's stored PNGs are
+lossless; JPEGs may differ from TensorFlow's decoder by a grey level.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's name for so many channels
 
 
 def open_folder(folder: pathlib.Path) -> Any:
-  """Opens a prepared folder, such as `…/cifar10/3.0.2`, as a tfds builder; the data set's own code
-  is not needed.
+  """Open a prepared folder, such as `…/cifar10/3.0.2`, as a tfds builder.
+
+  The data set's own code is not needed.
 
   Raises:
     DataError: the metadata cannot be read, or the data set does not hold 8-bit images under
@@ -41,7 +42,7 @@ def open_folder(folder: pathlib.Path) -> Any:
   try:
     builder = tfds.builder_from_directory(folder)
     features = builder.info.features
-  # damaged metadata surfaces as almost any error, and all of them mean the same
+  # Damaged metadata surfaces as almost any error, and all of them mean the same.
   except Exception as error:
     raise DataError(
       f'cannot read the metadata in {folder} ({one_line(error)}): prepare the data set again'
@@ -50,22 +51,22 @@ def open_folder(folder: pathlib.Path) -> Any:
   if 'image' not in names or not isinstance(features['image'], tfds.features.Image):
     raise DataError(
       f"data set '{builder.name}' has no feature 'image' (its features: "
-      f'{", ".join(names) or "none"}): choose an '
-      'image-classification data set'
+      f'{", ".join(names) or "none"}): choose an image-classification data set'
     )
   image = features['image']
   if image.np_dtype != np.uint8 or (image.shape[-1] or 3) not in _MODES:
     raise DataError(
       f"data set '{builder.name}' stores images of {np.dtype(image.np_dtype)} with "
-      f'{image.shape[-1]} channels: kd_jax '
-      'reads 8-bit images of 1, 3 or 4 channels; choose another data set'
+      f'{image.shape[-1]} channels: kd_jax reads 8-bit images of 1, 3 or 4 channels; choose '
+      'another data set'
     )
   return builder
 
 
 def class_names(builder: Any) -> tuple[str, ...]:
-  """The names of the classes in the order of the labels; empty where there is no feature 'label' of
-  classes.
+  """Return the names of the classes in the order of the labels.
+
+  They are none where there is no feature 'label' of classes.
   """
   import tensorflow_datasets as tfds
 
@@ -76,8 +77,9 @@ def class_names(builder: Any) -> tuple[str, ...]:
 
 
 def read_split(builder: Any, split: str, *, cache_dir: str = '') -> Source:
-  """Reads one split: decoded at the first call, mapped from files afterwards (see
-  kd_jax.data.decoded).
+  """Read one split: decoded at the first call, mapped from files afterwards.
+
+  See kd_jax.data.decoded.
 
   Args:
     builder: from `open_folder`.
@@ -125,15 +127,14 @@ def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Bloc
           if image.shape != shape:
             raise DataError(
               f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} '
-              f'is '
-              f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set whose '
-              f'images have one'
+              f'is {image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set '
+              'whose images have one'
             )
         done += len(images)
         yield np.stack(images), np.asarray(labels, np.int32)
   if done != count:
     raise DataError(
-      f'{where} holds {done} records where its metadata says {count}: prepare the data set again'
+      f'{where} holds {done} records where its metadata has {count}: prepare the data set again'
     )
 
 
@@ -154,7 +155,7 @@ def _decode_record(record: bytes, mode: str, labelled: bool, where: str) -> tupl
 
 
 def _records(builder: Any, split: str, where: str) -> Iterator[bytes]:
-  """The serialised examples of a split, in order."""
+  """Yield the serialised examples of a split, in order."""
   import tensorflow_datasets as tfds
 
   formats = builder.info.available_file_formats()
@@ -164,9 +165,9 @@ def _records(builder: Any, split: str, where: str) -> Iterator[bytes]:
     for path in builder.info.splits[split].filepaths:
       yield from _tfrecords(pathlib.Path(path), where)
   else:
-    found = ', '.join(sorted(format.value for format in formats)) or 'none named'
+    named = ', '.join(sorted(format.value for format in formats)) or 'none named'
     raise DataError(
-      f'cannot read {where}: its format is {found}; prepare it as array_record or tfrecord'
+      f'cannot read {where}: its format is {named}; prepare it as array_record or tfrecord'
     )
 
 
@@ -178,8 +179,7 @@ def _array_records(builder: Any, split: str, where: str) -> Iterator[bytes]:
   except ImportError as error:
     raise DataError(
       f'cannot read {where}: the package array_record is not installed; install it, or, where it '
-      f'has no wheel for this '
-      'platform, prepare the data set with file_format=tfrecord'
+      'has no wheel for this platform, prepare the data set with file_format=tfrecord'
     ) from error
   method = tfds.decode.DeserializeMethod.RAW_BYTES
   source = builder.as_data_source(split, deserialize_method=method, file_format='array_record')
@@ -204,11 +204,11 @@ def _readable(source: Any, number: int) -> bool:
 
 
 def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
-  """The records of a TFRECORD file: length u64, its masked CRC-32C u32, the data, the data's masked
-  CRC-32C u32.
+  """Yield the records of a TFRECORD file.
 
-  The lengths are checked by their checksums and the file's end; the data by their decoder (a PNG
-  has its own checksum).
+  Each is its length u64, the length's masked CRC-32C u32, the data, and the data's masked CRC-32C
+  u32. The lengths are checked by their checksums and the file's end, the data by their decoder (a
+  PNG has its own checksum).
   """
   try:
     with open(path, 'rb') as file:
@@ -225,7 +225,7 @@ def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
         if len(body) != length + 4:
           raise DataError(
             f'cannot read record {number} of {path.name} (cut short), {where}: prepare the data '
-            f'again'
+            'again'
           )
         yield body[:-4]
   except OSError as error:
@@ -247,7 +247,7 @@ _CRC32C = _crc32c_table()
 
 
 def _masked_crc32c(data: bytes) -> int:
-  """CRC-32C (Castagnoli), rotated and offset as TFRECORD stores it."""
+  """Return CRC-32C (Castagnoli), rotated and offset as TFRECORD stores it."""
   crc = 0xFFFFFFFF
   for byte in data:
     crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8

@@ -1,26 +1,24 @@
-"""The Kullback–Leibler divergence from logarithms of probabilities, without loss where both are
-nearly equal.
-"""
+"""The Kullback–Leibler divergence from logarithms of probabilities, exact where both are close."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from kd_jax.types import Array
 
-
-def terms(log_target: Array, log_prediction: Array) -> Array:
-  """Return p (log p − log q) − p + q for each element, p the target and q the prediction; each is ≥
-  0.
+def terms(
+  log_target: Float[Array, '*shape'], log_prediction: Float[Array, '*shape']
+) -> Float[Array, '*shape']:
+  """Return p (log p − log q) − p + q ≥ 0 for each element, p the target and q the prediction.
 
   Where p and q each sum to 1 over the same elements, these sum to KL(p ‖ q). Without − p + q the
-  elements have both signs and
-  cancel: at a high temperature, where every p is near every q, float32 then leaves a sum that may
-  be negative. Here each element is of the size of the difference squared, and so are its roundings.
+  elements have both signs and cancel: at a high temperature, where every p is near every q, float32
+  then leaves a sum that may be negative. Here each element is of the size of the difference
+  squared, and so are its roundings.
 
   Args:
-    log_target: log p, of any shape.
-    log_prediction: log q, of the same shape.
+    log_target: log p.
+    log_prediction: log q.
   """
   ratio = log_target - log_prediction
   target = jnp.exp(log_target)

@@ -1,10 +1,10 @@
-"""Losses on feature maps [B, H, W, C]. Each takes two maps of one shape and returns one value an
-example: no mean, no weight.
+"""Losses on feature maps. Each takes two maps of one shape and returns one value an example: no
+mean, no weight.
 
-Where shapes differ, match them first: `resize` matches heights and widths; a 1×1 or transposed
-convolution, which matches channels or learns to resize, has parameters and so is a connector of the
-method, not a loss.
-No loss stops a gradient: where the teacher must not learn, stop its gradient first.
+Where shapes differ, match them first: `resize` matches heights and widths. A 1×1 or transposed
+convolution, which matches channels or learns to resize, has parameters: it is a connector of the
+method, not a loss. No loss stops a gradient: where the teacher must not learn, stop its gradient
+first.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from kd_jax.losses import divergence
-from kd_jax.types import Array, KdJaxError
+from kd_jax.types import KdJaxError
 
 
-def unit_length(vectors: Array) -> Array:
-  """x / |x| along the last axis; a vector shorter than 1e-12 becomes 0 and gets no gradient.
+def unit_length(vectors: Float[Array, '*B D']) -> Float[Array, '*B D']:
+  """Return x / |x| along the last axis; a vector shorter than 1e-12 becomes 0 and gets no gradient.
 
   torch's `normalize` divides such a vector by 1e-12, and its gradient with it.
   """
@@ -29,23 +30,22 @@ def unit_length(vectors: Array) -> Array:
 
 
 def stage_weights(stages: int) -> tuple[float, ...]:
-  """1 / 2^(n−1−i) for the stages i = 0 … n−1: the deepest has weight 1.
+  """Return 1 / 2^(n−1−i) for the stages i = 0 … n−1: the deepest has weight 1.
 
-  (Activation boundary and overhaul.)
+  Activation boundary and overhaul weigh their stages so.
   """
   return tuple(2.0 ** (i + 1 - stages) for i in range(stages))
 
 
-def activation_boundary(student: Array, teacher: Array, *, margin: float = 1.0) -> Array:
-  """Σ over elements of max(s + m, 0)² where t ≤ 0, and of max(m − s, 0)² where t > 0.
+def activation_boundary(
+  student: Float[Array, 'B H W C'], teacher: Float[Array, 'B H W C'], *, margin: float = 1.0
+) -> Float[Array, ' B']:
+  """Return Σ over elements of max(s + m, 0)² where t ≤ 0, and of max(m − s, 0)² where t > 0.
 
   Args:
-    student: [B, H, W, C], the connector's output, before any ReLU.
-    teacher: [B, H, W, C], before its ReLU: only its sign counts.
+    student: the connector's output, before any ReLU.
+    teacher: before its ReLU: only its sign counts.
     margin: m ≥ 0, how far beyond 0 the student has to be on the teacher's side.
-
-  Returns:
-    [B], ≥ 0.
 
   References:
     Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries", equation 7 with
@@ -56,19 +56,15 @@ def activation_boundary(student: Array, teacher: Array, *, margin: float = 1.0) 
   return jnp.square(off).sum((1, 2, 3))
 
 
-def overhaul_margin(scale: Array, bias: Array) -> Array:
-  """The mean of the negative part of N(β, γ²), a value a channel: m = β − γ φ(β/γ) / Φ(−β/γ), γ =
-  |scale|, β = bias.
+def overhaul_margin(scale: Float[Array, ' C'], bias: Float[Array, ' C']) -> Float[Array, ' C']:
+  """Return each channel's mean of the negative part of N(β, γ²), γ = |scale| and β = bias.
 
-  Where next to nothing is negative, Φ(−β/γ) ≤ .001, m = −3γ. Where γ = 0 the limit is taken: min(β,
-  0).
+  It is m = β − γ φ(β/γ) / Φ(−β/γ) ≤ 0. Where next to nothing is negative, Φ(−β/γ) ≤ 0.001, it is
+  −3γ. Where γ = 0 it is the limit, min(β, 0).
 
   Args:
-    scale: [C], of the last BatchNorm before the teacher's ReLU. Its sign does not matter.
-    bias: [C], of the same.
-
-  Returns:
-    [C], ≤ 0.
+    scale: of the last BatchNorm before the teacher's ReLU. Its sign does not matter.
+    bias: of the same.
 
   References:
     Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", equations 2 and 3. The −3γ
@@ -82,17 +78,17 @@ def overhaul_margin(scale: Array, bias: Array) -> Array:
   return jnp.where(gamma > 0, jnp.where(rare, -3 * gamma, truncated), jnp.minimum(bias, 0))
 
 
-def overhaul_partial_l2(student: Array, teacher: Array, margin: Array) -> Array:
-  """Σ over elements of (s − t')², t' = max(t, m), but 0 where s ≤ t' ≤ 0: there the student is as
-  inactive as the teacher.
+def overhaul_partial_l2(
+  student: Float[Array, 'B H W C'], teacher: Float[Array, 'B H W C'], margin: Float[Array, ' C']
+) -> Float[Array, ' B']:
+  """Return Σ over elements of (s − t')², t' = max(t, m), but 0 where s ≤ t' ≤ 0.
+
+  There the student is as inactive as the teacher.
 
   Args:
-    student: [B, H, W, C], the connector's output, before any ReLU.
-    teacher: [B, H, W, C], before its ReLU.
-    margin: [C], of `overhaul_margin`.
-
-  Returns:
-    [B], ≥ 0.
+    student: the connector's output, before any ReLU.
+    teacher: before its ReLU.
+    margin: of `overhaul_margin`.
 
   References:
     Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", equations 1 and 4. As in
@@ -104,24 +100,20 @@ def overhaul_partial_l2(student: Array, teacher: Array, margin: Array) -> Array:
   return jnp.where(counts, jnp.square(student - target), 0).sum((1, 2, 3))
 
 
-def attention_map(feature: Array) -> Array:
-  """The mean of the squared channels at each place, as a vector of length 1:
-
-  [B, H, W, C] → [B, H·W]; 0 for a map of zeros.
-  """
+def attention_map(feature: Float[Array, 'B H W C']) -> Float[Array, 'B places']:
+  """Return the mean of the squared channels at each place, as a vector of length 1 or of zeros."""
   energy = jnp.square(feature).mean(-1)
   return unit_length(energy.reshape(energy.shape[0], -1))
 
 
-def attention_transfer(student: Array, teacher: Array) -> Array:
-  """The mean over places of (Q_s − Q_t)², Q = `attention_map`.
+def attention_transfer(
+  student: Float[Array, 'B H W Cs'], teacher: Float[Array, 'B H W Ct']
+) -> Float[Array, ' B']:
+  """Return the mean over places of (Q_s − Q_t)², Q = `attention_map`.
 
   Args:
-    student: [B, H, W, C], after its ReLU.
-    teacher: [B, H, W, C'], after its ReLU; the numbers of channels may differ.
-
-  Returns:
-    [B], ≥ 0.
+    student: after its ReLU.
+    teacher: after its ReLU; the numbers of channels may differ.
 
   References:
     Zagoruyko and Komodakis 2017, "Paying More Attention to Attention", equation 2 with p = 2. The
@@ -130,15 +122,13 @@ def attention_transfer(student: Array, teacher: Array) -> Array:
   return jnp.square(attention_map(student) - attention_map(teacher)).mean(-1)
 
 
-def mean_squared_error(student: Array, teacher: Array) -> Array:
-  """The mean over elements of (s − t)².
+def mean_squared_error(
+  student: Float[Array, ' B *rest'], teacher: Float[Array, ' B *rest']
+) -> Float[Array, ' B']:
+  """Return the mean over elements of (s − t)².
 
   Args:
-    student: [B, …], after the connector if there is one.
-    teacher: the same shape.
-
-  Returns:
-    [B], ≥ 0.
+    student: after the connector if there is one.
 
   References:
     Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", equation 3, which has half the sum; the
@@ -148,16 +138,12 @@ def mean_squared_error(student: Array, teacher: Array) -> Array:
   return jnp.square(_flat(student) - _flat(teacher)).mean(-1)
 
 
-def normalised_mean_squared_error(student: Array, teacher: Array) -> Array:
-  """The mean over elements of (s/|s| − t/|t|)², each example's features as one vector; a vector of
-  zeros stays one.
+def normalised_mean_squared_error(
+  student: Float[Array, ' B *rest'], teacher: Float[Array, ' B *rest']
+) -> Float[Array, ' B']:
+  """Return the mean over elements of (s/|s| − t/|t|)², each example's features as one vector.
 
-  Args:
-    student: [B, …].
-    teacher: the same shape.
-
-  Returns:
-    [B], ≥ 0.
+  A vector of zeros stays one.
 
   References:
     Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression", equation 7, which
@@ -166,51 +152,38 @@ def normalised_mean_squared_error(student: Array, teacher: Array) -> Array:
   return jnp.square(unit_length(_flat(student)) - unit_length(_flat(teacher))).mean(-1)
 
 
-def cosine_distance(student: Array, teacher: Array) -> Array:
-  """1 − cos(s, t), each example's features as one vector; 1 where either is a vector of zeros.
-
-  Args:
-    student: [B, …].
-    teacher: the same shape.
-
-  Returns:
-    [B], in [0, 2].
+def cosine_distance(
+  student: Float[Array, ' B *rest'], teacher: Float[Array, ' B *rest']
+) -> Float[Array, ' B']:
+  """Return 1 − cos(s, t), each example's features as one vector; 1 where either is all zeros.
 
   References:
     An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
-    Distillation for Classification". The definition is ours.
+    Distillation for Classification", which does not define it.
   """
   return 1 - (unit_length(_flat(student)) * unit_length(_flat(teacher))).sum(-1)
 
 
-def map_kl_divergence(student: Array, teacher: Array) -> Array:
-  """Σ p_t (log p_t − log p_s), p = softmax over all of an example's elements.
-
-  Args:
-    student: [B, …].
-    teacher: the same shape.
-
-  Returns:
-    [B], ≥ 0.
+def map_kl_divergence(
+  student: Float[Array, ' B *rest'], teacher: Float[Array, ' B *rest']
+) -> Float[Array, ' B']:
+  """Return Σ p_t (log p_t − log p_s), p = softmax over all of an example's elements.
 
   References:
     An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
-    Distillation for Classification". The definition is ours.
+    Distillation for Classification", which does not define it.
   """
-  ours, theirs = jax.nn.log_softmax(_flat(student)), jax.nn.log_softmax(_flat(teacher))
-  return divergence.terms(theirs, ours).sum(-1)
+  student, teacher = jax.nn.log_softmax(_flat(student)), jax.nn.log_softmax(_flat(teacher))
+  return divergence.terms(teacher, student).sum(-1)
 
 
-def largest_pooled_difference(student: Array, teacher: Array) -> Array:
-  """The largest |max_hw s − max_hw t| of any channel.
+def largest_pooled_difference(
+  student: Float[Array, 'B Hs Ws C'], teacher: Float[Array, 'B Ht Wt C']
+) -> Float[Array, ' B']:
+  """Return the largest |max_hw s − max_hw t| of any channel.
 
-  Args:
-    student: [B, H, W, C].
-    teacher: [B, H', W', C]; heights and widths may differ.
-
-  Returns:
-    [B], ≥ 0. The published loss is the *largest* of these over the batch, not their mean: one
-    element of the map learns.
+  The published loss is the *largest* of these over the batch, not their mean: one element of the
+  map learns.
 
   References:
     The code published with Ruffy and Chahal 2019, "The State of Knowledge Distillation for
@@ -220,11 +193,12 @@ def largest_pooled_difference(student: Array, teacher: Array) -> Array:
   return _max(jnp.abs(student - teacher), axis=-1)
 
 
-def resize(feature: Array, size: tuple[int, int], *, how: str = 'max_pool') -> Array:
-  """A map in another height and width: [B, H, W, C] → [B, *size, C].
+def resize(
+  feature: Float[Array, 'B H W C'], size: tuple[int, int], *, how: str = 'max_pool'
+) -> Float[Array, 'B {size[0]} {size[1]} C']:
+  """Return a map in another height and width.
 
   Args:
-    feature: [B, H, W, C].
     size: height and width.
     how: 'max_pool' and 'avg_pool' take the windows of torch's adaptive pooling: equal ones where
       the sizes divide, else overlapping; a smaller map is repeated. 'interpolate' is bilinear
@@ -242,7 +216,7 @@ def resize(feature: Array, size: tuple[int, int], *, how: str = 'max_pool') -> A
 
 
 def _max(x: Array, *, axis: int, keepdims: bool = False) -> Array:
-  """The largest element along an axis, with its gradient to the first such element alone.
+  """Return the largest element along an axis, with its gradient to the first such element alone.
 
   The gradient of jnp.max asks which elements equal the result, and is NaN where XLA computes them
   twice and rounds differently.
@@ -265,5 +239,5 @@ def _pool(x: Array, size: int, axis: int, reduce: Callable[..., Array]) -> Array
   return jnp.concatenate([reduce(s, axis=axis, keepdims=True) for s in slices], axis)
 
 
-def _flat(x: Array) -> Array:
+def _flat(x: Float[Array, ' B *rest']) -> Float[Array, 'B D']:
   return x.reshape(x.shape[0], -1)

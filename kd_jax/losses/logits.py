@@ -1,24 +1,24 @@
-"""Losses on logits. Each takes arrays and returns one value an example: no mean, no weight."""
+"""Losses on logits. Each takes arrays and returns one value an example: no mean, no weight.
+
+No loss stops a gradient, but `consistency_kl`: where the teacher must not learn, stop its gradient
+first. No loss multiplies by the temperature squared.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from kd_jax.losses import divergence
 from kd_jax.losses.features import unit_length
-from kd_jax.types import Array
 
 
-def cross_entropy(logits: Array, labels: Array) -> Array:
-  """−log softmax(z)[y], one value an example; 0 for a label of −1.
+def cross_entropy(logits: Float[Array, 'B K'], labels: Int[Array, ' B']) -> Float[Array, ' B']:
+  """Return −log softmax(z)[y]; 0 for a label of −1.
 
   Args:
-    logits: [B, K].
-    labels: i32[B], in [0, K), or −1 where there is none.
-
-  Returns:
-    [B].
+    labels: in [0, K), or −1 where there is none.
   """
   log_probabilities = jax.nn.log_softmax(logits)
   picked = jnp.take_along_axis(log_probabilities, jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
@@ -26,18 +26,15 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def kl_divergence(
-  student_logits: Array, teacher_logits: Array, *, temperature: float = 1.0
-) -> Array:
-  """Σ_c p_t (log p_t − log p_s) with p = softmax(z / T), one value an example; not multiplied by
-  T².
+  student_logits: Float[Array, 'B K'],
+  teacher_logits: Float[Array, 'B K'],
+  *,
+  temperature: float = 1.0,
+) -> Float[Array, ' B']:
+  """Return Σ_c p_t (log p_t − log p_s) with p = softmax(z / T); exactly 0 where both are equal.
 
   Args:
-    student_logits: [B, K].
-    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
     temperature: T > 0.
-
-  Returns:
-    [B], ≥ 0; exactly 0 where both are equal.
 
   References:
     Hinton et al. 2015, "Distilling the Knowledge in a Neural Network". Summed over classes as
@@ -49,19 +46,20 @@ def kl_divergence(
 
 
 def target_class_kl(
-  student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0
-) -> Array:
-  """KL(b_t ‖ b_s) of b = (p_y, 1 − p_y), p = softmax(z / T): is it the label's class or not. Not
-  multiplied by T².
+  student_logits: Float[Array, 'B K'],
+  teacher_logits: Float[Array, 'B K'],
+  labels: Int[Array, ' B'],
+  *,
+  temperature: float = 1.0,
+) -> Float[Array, ' B']:
+  """Return KL(b_t ‖ b_s) of b = (p_y, 1 − p_y), p = softmax(z / T); 0 for a label of −1.
+
+  It compares how probable the label's class is, against all others together.
 
   Args:
-    student_logits: [B, K], K ≥ 2.
-    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
-    labels: i32[B], in [0, K), or −1 where there is none.
+    student_logits: K ≥ 2.
+    labels: in [0, K), or −1 where there is none.
     temperature: T > 0.
-
-  Returns:
-    [B], ≥ 0; 0 for a label of −1.
 
   References:
     Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, TCKD. `kl_divergence` = this +
@@ -75,18 +73,18 @@ def target_class_kl(
 
 
 def other_classes_kl(
-  student_logits: Array, teacher_logits: Array, labels: Array, *, temperature: float = 1.0
-) -> Array:
-  """KL(q_t ‖ q_s), q the softmax of z / T over all classes but the label's. Not multiplied by T².
+  student_logits: Float[Array, 'B K'],
+  teacher_logits: Float[Array, 'B K'],
+  labels: Int[Array, ' B'],
+  *,
+  temperature: float = 1.0,
+) -> Float[Array, ' B']:
+  """Return KL(q_t ‖ q_s), q the softmax of z / T over all classes but the label's; 0 for −1.
 
   Args:
-    student_logits: [B, K], K ≥ 2.
-    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
-    labels: i32[B], in [0, K), or −1 where there is none.
+    student_logits: K ≥ 2.
+    labels: in [0, K), or −1 where there is none.
     temperature: T > 0.
-
-  Returns:
-    [B], ≥ 0; 0 for a label of −1.
 
   References:
     Zhao et al. 2022, "Decoupled Knowledge Distillation", equation 6, NCKD. Their code subtracts
@@ -99,15 +97,10 @@ def other_classes_kl(
   return jnp.where(labels >= 0, jnp.where(other, divergence.terms(teacher, student), 0).sum(-1), 0)
 
 
-def cosine_embedding(student_logits: Array, teacher_logits: Array) -> Array:
-  """1 − cos(z_s, z_t); 1, without gradient, where either is shorter than 1e-12.
-
-  Args:
-    student_logits: [B, K].
-    teacher_logits: [B, K]. Where the teacher must not learn, stop its gradient first.
-
-  Returns:
-    [B], in [0, 2].
+def cosine_embedding(
+  student_logits: Float[Array, 'B K'], teacher_logits: Float[Array, 'B K']
+) -> Float[Array, ' B']:
+  """Return 1 − cos(z_s, z_t); 1, without gradient, where either is shorter than 1e-12.
 
   References:
     torch's `cosine_embedding_loss` with a target of 1, which the code published with Ruffy and
@@ -118,23 +111,26 @@ def cosine_embedding(student_logits: Array, teacher_logits: Array) -> Array:
 
 
 def consistency_kl(
-  logits: Array, augmented_logits: Array, *, sharpening: float = 0.4, confidence: float = 0.8
-) -> Array:
-  """KL(p ‖ softmax(z(x̂))), p = softmax(z(x) / τ) without gradient; 0 where max softmax(z(x)) ≤ the
-  confidence.
+  logits: Float[Array, 'B K'],
+  augmented_logits: Float[Array, 'B K'],
+  *,
+  sharpening: float = 0.4,
+  confidence: float = 0.8,
+) -> Float[Array, ' B']:
+  """Return KL(p ‖ softmax(z(x̂))), p = softmax(z(x) / τ) without gradient.
+
+  It is 0 where max softmax(z(x)) ≤ the confidence. Its mean goes over all examples, also those
+  that this leaves out.
 
   Args:
-    logits: [B, K], z(x), of the plain view. Gets no gradient.
-    augmented_logits: [B, K], z(x̂), of the augmented view.
+    logits: z(x), of the plain view. Gets no gradient.
+    augmented_logits: z(x̂), of the augmented view.
     sharpening: τ > 0; below 1 the target is sharper than the prediction.
     confidence: in [0, 1]; 0 keeps every example.
 
-  Returns:
-    [B], ≥ 0. Its mean goes over all examples, also those that this leaves out.
-
   References:
     Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", section 2.4 with τ =
-    .4 and β = .8. As in their code, in which the confidence is that of the prediction before
+    0.4 and β = 0.8. As in their code, in which the confidence is that of the prediction before
     sharpening.
   """
   logits = jax.lax.stop_gradient(logits)
@@ -143,15 +139,13 @@ def consistency_kl(
   return jnp.where(jax.nn.softmax(logits).max(-1) > confidence, apart, 0)
 
 
-def _log_softmax_of(logits: Array, kept: Array) -> Array:
-  """log softmax over the classes that `kept` [B, K] names; 0 elsewhere, so that no infinity enters
-  the gradient.
-  """
+def _log_softmax_of(logits: Float[Array, 'B K'], kept: Bool[Array, 'B K']) -> Float[Array, 'B K']:
+  """Return the log softmax over the kept classes; 0 elsewhere, for no infinity enters gradients."""
   return jnp.where(kept, logits - jax.nn.logsumexp(logits, axis=-1, where=kept, keepdims=True), 0)
 
 
-def _target_or_not(logits: Array, labels: Array) -> Array:
-  """[B, 2], log p_y and log(1 − p_y), also where p_y rounds to 1."""
+def _target_or_not(logits: Float[Array, 'B K'], labels: Int[Array, ' B']) -> Float[Array, 'B 2']:
+  """Return log p_y and log(1 − p_y), also where p_y rounds to 1."""
   log_probabilities = jax.nn.log_softmax(logits)
   target = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
   return jnp.stack(

@@ -1,7 +1,7 @@
 """From one value an example to the scalar that is trained on, alike on one device and on many.
 
 Under a named device axis a term is scaled so that its *mean over the devices* is its value on the
-global batch. Gradients are averaged over the devices, too, so that the rule holds for both: every
+global batch. Gradients are averaged over the devices, too, so that the rule holds for both. Every
 method keeps it by ending in `mean`.
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from kd_jax.types import Array
 
-
-def mean(values: Array, *, mask: Array | None = None, axis: str | None = None) -> Array:
+def mean(
+  values: Float[Array, ' B'], *, mask: Float[Array, ' B'] | None = None, axis: str | None = None
+) -> Float[Array, '']:
   """Return the mean over the examples that `mask` keeps, or over all, in the global batch.
 
   Args:
-    values: [B], one loss an example; may be anything, NaN included, where the mask is 0.
-    mask: [B], 1 for an example that counts and 0 for one that does not; None: all count. An empty
-      mask gives 0.
+    values: one loss an example; may be anything, NaN included, where the mask is 0.
+    mask: 1 for an example that counts and 0 for one that does not; None: all count. An empty mask
+      gives 0.
     axis: the name of the device axis, if there is one.
   """
   mask = jnp.ones(values.shape, jnp.float32) if mask is None else mask

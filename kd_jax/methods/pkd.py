@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
+
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import (
   after_relu,
@@ -78,7 +80,9 @@ def pkd(
       'mean': [1] * len(sizes),
       'concatenated': [size / sum(sizes) for size in sizes],
     }[reduction]
-    patient = sum(share * compare(s, t) for share, (s, t) in zip(shares, pairs, strict=True))
+    terms = [share * compare(s, t) for share, (s, t) in zip(shares, pairs, strict=True)]
+    # A network of one stage has no stage before its last.
+    patient = sum(terms) if terms else jnp.zeros_like(student.logits[:, 0])
     return {
       'cross_entropy': (1 - alpha) * cross_entropy(student, inputs),
       'distillation': alpha * distillation(student, [teacher], inputs, temperature=temperature),

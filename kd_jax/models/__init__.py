@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Key
 
 from kd_jax.models import custom, predicting
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import (
-  Array,
   ConfigError,
   FileError,
   LogitsOnly,
@@ -44,7 +44,7 @@ def _large(*blocks: int, bottleneck: bool = False) -> partial:
   )
 
 
-MODELS: dict[str, Callable] = {
+MODELS: dict[str, partial] = {
   **{f'resnet{d}': _cifar(d, stem_width=64, pool=4) for d in (8, 14, 20, 26, 32, 44, 56)},
   **{
     f'thin_resnet{d}': _cifar(d, stem_width=16, pool=None) for d in (8, 14, 20, 26, 32, 44, 56, 110)
@@ -57,40 +57,30 @@ MODELS: dict[str, Callable] = {
   'resnet152': _large(3, 8, 36, 3, bottleneck=True),
   **{
     f'wrn{d}_{k}': partial(wide_resnet, depth=d, factor=k)
-    for d, k in (
-      (10, 1),
-      (16, 1),
-      (28, 1),
-      (40, 1),
-      (10, 2),
-      (16, 2),
-      (28, 2),
-      (40, 2),
-      (10, 4),
-      (16, 4),
-      (22, 4),
-      (28, 4),
-      (40, 4),
-      (16, 8),
-      (22, 8),
-      (28, 10),
-    )
+    for k, depths in {
+      1: (10, 16, 28, 40),
+      2: (10, 16, 28, 40),
+      4: (10, 16, 22, 28, 40),
+      8: (16, 22),
+      10: (28,),
+    }.items()
+    for d in depths
   },
 }
 
 
 def build(spec: NetworkSpec) -> Network:
-  """The network of a spec.
+  """Return the network of a spec.
 
-  Raises KdJaxError where the family cannot have what the spec asks for, or an own network is at
-  fault.
+  Raises:
+    ConfigError: the family cannot have what the spec asks for, or an own network is at fault.
   """
   if custom.is_own(spec.name):
     return custom.build(spec)
   if spec.name not in MODELS:
     raise ConfigError(
-      f"there is no network '{spec.name}'; those that there are: {', '.join(MODELS)}, "
-      'and your own as package.module:factory'
+      f"there is no network '{spec.name}': choose one of {', '.join(MODELS)}, or write your own as "
+      'package.module:factory'
     )
   maker = MODELS[spec.name]
   if maker.func is wide_resnet:
@@ -112,73 +102,79 @@ def build(spec: NetworkSpec) -> Network:
 
 
 def is_known(name: str) -> bool:
-  """Whether a spec of this name builds a network: a row of MODELS, or an own one; of a function or
-  a table none does.
+  """Return whether a spec of this name builds a network: a row of MODELS, or an own one.
+
+  No spec builds an exported function or a table of logits again.
   """
   return custom.is_name(name) or name in MODELS
 
 
 def assumed(spec: NetworkSpec) -> str:
-  """How a network takes its images, and where its ReLUs stand, in words; '' of a function or a
-  table, of which nothing is known.
+  """Return in words how a network takes its images, and where its ReLUs stand.
+
+  Return '' for an exported function or a table, which do not show it.
   """
   if not is_known(spec.name):
     return ''
   mean, std = (' '.join(f'{value:.4g}' for value in values) for values in (spec.mean, spec.std))
   image = f'mean {mean}, std {std}' if mean else 'pixels in [0, 1] as they are'
-  # of the others the place is the family's own
+  # The families of the others leave no choice.
   placed = spec.name in MODELS and MODELS[spec.name].func is resnet
   return image + (f" and relu_placement '{spec.relu_placement}'" if placed else '')
 
 
-def relu_placement(name: str, wanted: str) -> str:
-  """Where the ReLUs of a network stand in a run that wants them at `wanted`: pre-activation and own
-  networks have one place.
+def relu_placement(name: str, asked: str) -> str:
+  """Return where the ReLUs of a network stand in a run that asks for a placement.
+
+  Pre-activation and own networks have one place.
   """
-  return 'block' if name.startswith('wrn') or custom.is_own(name) else wanted
+  return 'block' if name.startswith('wrn') or custom.is_own(name) else asked
 
 
 def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
-  """A network and its saved weights.
+  """Return a network with its saved weights.
 
-  Raises KdJaxError where they are not those of an own network as its code is now.
+  Raises:
+    FileError: they are not those of an own network as its code is now.
   """
   network = build(spec)
   if custom.is_own(spec.name):
-    ours, theirs = (
+    built, saved = (
       {
         jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
       }
       for tree in (shapes(network), {k: v for k, v in variables.items() if k != 'method'})
     )
-    if odd := sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)):
-      there, here = (found.get(odd[0], 'missing') for found in (theirs, ours))
+    names = {**built, **saved}
+    if others := sorted(name for name in names if built.get(name) != saved.get(name)):
+      there, here = (each.get(others[0], 'missing') for each in (saved, built))
       raise FileError(
-        f'the weights in {where} are not those of {spec.name} as it is now: {odd[0]} is {there} '
-        f'there and {here} here; '
-        'bring its code back, or train it again'
+        f'the weights in {where} are not those of {spec.name} as it is now: {others[0]} is {there} '
+        f'there and {here} here; bring its code back, or train it again'
       )
   return Trained(network, variables)
 
 
-def changed(network: Network, changes: Mapping[str, str]) -> Network:
-  """The network with other fields of its spec.
+def changed(network: Network, changes: Mapping[str, Any]) -> Network:
+  """Return the network with other fields of its spec.
 
-  Raises KdJaxError where no spec builds it: a function, a table.
+  Raises:
+    ConfigError: no spec builds it: a function, a table.
   """
   name = network.spec.name
   if changes and not is_known(name):
     raise ConfigError(
       f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
-      f'another recipe'
+      'another recipe'
     )
   return predicting.like(build(network.spec._replace(**changes)), network) if changes else network
 
 
-def initialise(key: Array, network: Network) -> PyTree:
-  """Fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default; one's own
-  network draws its own way.
+def initialise(key: Key[Array, ''], network: Network) -> PyTree:
+  """Return fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default.
+
+  An own network draws its own way.
   """
   height, width, channels = network.spec.image_shape
   image = jnp.zeros((1, height, width, channels))
@@ -186,12 +182,12 @@ def initialise(key: Array, network: Network) -> PyTree:
 
 
 def shapes(network: Network) -> PyTree:
-  """What `initialise` returns, as jax.ShapeDtypeStruct; computes nothing."""
+  """Return the shapes of what `initialise` returns, jax.ShapeDtypeStruct; compute nothing."""
   return jax.eval_shape(partial(initialise, network=predicting.bare(network)), jax.random.key(0))
 
 
 def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
-  """The Outputs of a batch, as jax.ShapeDtypeStruct; computes nothing."""
+  """Return the shapes of the outputs of a batch, jax.ShapeDtypeStruct; compute nothing."""
   image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
   module = predicting.bare(network).module
   return jax.eval_shape(partial(module.apply, train=False), shapes(network), image)
@@ -204,8 +200,8 @@ def info(network: Network, *, variables: PyTree = None) -> NetworkInfo:
 
 
 def count_parameters(params: PyTree) -> int:
-  """The number of trained values, as the literature counts them:
+  """Return the number of trained values, as the literature counts them.
 
-  BatchNorm's scale and bias, not its statistics.
+  BatchNorm's scale and bias count, its statistics do not.
   """
   return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import convolution
 from kd_jax.models.initial import outward_normal, torch_uniform, wide
 from kd_jax.models.layers import BatchNorm
-from kd_jax.types import Array
 
 DRAWS = {'uniform': torch_uniform, 'normal': outward_normal}  # how a connector's kernel begins
 
@@ -19,8 +19,7 @@ DRAWS = {'uniform': torch_uniform, 'normal': outward_normal}  # how a connector'
 class Connectors(nn.Module):
   """One 1×1 convolution a feature, without bias, followed by BatchNorm where `normalised`.
 
-  (f32[B, Hi, Wi, Ci], …) → (f32[B, Hi, Wi, widths[i]], …). `identity` names the features that pass
-  as they are; `drawn` is one of DRAWS.
+  `identity` names the features that pass as they are; `drawn` is one of DRAWS.
   """
 
   widths: tuple[int, ...]
@@ -31,7 +30,9 @@ class Connectors(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, features: tuple[Array, ...], *, train: bool) -> tuple[Array, ...]:
+  def __call__(
+    self, features: tuple[Float[Array, 'B _ _ _'], ...], *, train: bool
+  ) -> tuple[Float[Array, 'B _ _ _'], ...]:
     made = []
     for number, (feature, width) in enumerate(zip(features, self.widths, strict=True)):
       if number not in self.identity:
@@ -47,18 +48,19 @@ class Connectors(nn.Module):
 
 
 class Enlargers(nn.Module):
-  """A transposed convolution for each map that is smaller than it should be, without bias, its
-  windows side by side.
+  """A transposed convolution, without bias, for each map that is smaller than it should be.
 
-  {name: f32[B, H, W, C]} → {name: f32[B, H·r, W·r, C']} for those in `shapes`, which maps names to
-  (r, C').
+  Its windows lie side by side. `shapes` maps names to (r, C): the map [B, H, W, …] becomes
+  [B, H·r, W·r, C].
   """
 
   shapes: tuple[tuple[str, tuple[int, int]], ...]
   dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, maps: Mapping[str, Array]) -> dict[str, Array]:
+  def __call__(
+    self, maps: Mapping[str, Float[Array, 'B _ _ _']]
+  ) -> dict[str, Float[Array, 'B _ _ _']]:
     return {
       name: nn.ConvTranspose(
         width,

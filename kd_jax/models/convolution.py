@@ -2,7 +2,7 @@
 CPU.
 
 XLA:CPU takes the weight gradient of a 1×1 convolution, and of one over few channels such as an
-image's three, at 10 to 30 GFLOP/s a core; as a product with the smaller side first they run at 80
+image's three, at 10 to 30 GFLOP/s a core. As a product with the smaller side first they run at 80
 to 100. On accelerators both are ordinary matrix products.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from kd_jax.models.initial import torch_uniform, wide
-from kd_jax.types import Array
 
 _FEW = 64  # values in a window up to which a weight gradient is taken from the windows themselves
 
@@ -25,20 +25,20 @@ def convolution(
   *,
   kernel: int,
   stride: int = 1,
-  dtype,
-  name: str,
+  dtype: str,
+  name: str | None,
   drawn: Callable[..., Array] = torch_uniform,
 ) -> nn.Module:
-  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`, also where the
-  stride is 2.
+  """Return a square convolution without bias, padded as PyTorch's `padding=kernel // 2`.
 
-  `drawn` is a function (key, shape, dtype) → the initial kernel.
+  So it is padded also where the stride is 2. `drawn` is a function (key, shape, dtype) → the
+  initial kernel.
   """
   return Convolution(width, kernel, stride, dtype, drawn, name=name)
 
 
 class Convolution(nn.Module):
-  """[B, H, W, C] → [B, ⌈H/stride⌉, ⌈W/stride⌉, width]."""
+  """The module of `convolution`."""
 
   width: int
   kernel: int
@@ -47,7 +47,9 @@ class Convolution(nn.Module):
   drawn: Callable[..., Array] = torch_uniform
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
+  def __call__(
+    self, x: Float[Array, 'B H W C']
+  ) -> Float[Array, 'B -(-H//{self.stride}) -(-W//{self.stride}) {self.width}']:
     shape = (self.kernel, self.kernel, x.shape[-1], self.width)
     kernel = self.param('kernel', self.drawn, shape, wide(self.dtype)).astype(self.dtype)
     x = x.astype(self.dtype)
@@ -58,8 +60,10 @@ class Convolution(nn.Module):
     return windowed(x, kernel, stride=self.stride)
 
 
-def windowed(x: Array, kernel: Array, *, stride: int = 1) -> Array:
-  """[B, H, W, C], [k, k, C, O] → [B, ⌈H/stride⌉, ⌈W/stride⌉, O] for odd k."""
+def windowed(
+  x: Float[Array, 'B H W C'], kernel: Float[Array, 'k k C O'], *, stride: int = 1
+) -> Float[Array, 'B -(-H//{stride}) -(-W//{stride}) O']:
+  """Return the convolution of a map by a kernel of odd side."""
   padding = ((kernel.shape[0] // 2,) * 2,) * 2
   return jax.lax.conv_general_dilated(
     x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
@@ -67,8 +71,8 @@ def windowed(x: Array, kernel: Array, *, stride: int = 1) -> Array:
 
 
 @jax.custom_vjp
-def pointwise(x: Array, kernel: Array) -> Array:
-  """A 1×1 convolution: [B, H, W, C], [C, O] → [B, H, W, O]."""
+def pointwise(x: Float[Array, 'B H W C'], kernel: Float[Array, 'C O']) -> Float[Array, 'B H W O']:
+  """Return the 1×1 convolution of a map."""
   return jnp.einsum('bhwc,co->bhwo', x, kernel)
 
 
@@ -81,8 +85,8 @@ pointwise.defvjp(lambda x, kernel: (pointwise(x, kernel), (x, kernel)), _pointwi
 
 
 @jax.custom_vjp
-def narrow(x: Array, kernel: Array) -> Array:
-  """`windowed` at a stride of 1, for few channels."""
+def narrow(x: Float[Array, 'B H W C'], kernel: Float[Array, 'k k C O']) -> Float[Array, 'B H W O']:
+  """Return `windowed` at a stride of 1, for few channels."""
   return windowed(x, kernel)
 
 
@@ -91,7 +95,7 @@ def _narrow_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array,
   side, (height, width) = kernel.shape[0], x.shape[1:3]
   padded = jnp.pad(jnp.moveaxis(x, -1, 1), ((0, 0), (0, 0), (side // 2,) * 2, (side // 2,) * 2))
   windows = [padded[:, :, i : i + height, j : j + width] for i in range(side) for j in range(side)]
-  # else built anew for every element of the product
+  # Else XLA builds them anew for every element of the product.
   windows = jax.lax.optimization_barrier(jnp.concatenate(windows, 1))
   of_kernel = jnp.einsum(
     'bkp,bpo->bko', windows.reshape(*windows.shape[:2], -1), _places(gradient)
@@ -103,9 +107,9 @@ def _narrow_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array,
 narrow.defvjp(lambda x, kernel: (narrow(x, kernel), (x, kernel)), _narrow_backward)
 
 
-def _product(x: Array, y: Array) -> Array:
-  """Σ over examples and places: [B, H, W, C], [B, H, W, O] → [C, O]. XLA:CPU is many times faster
-  with the smaller side first.
+def _product(x: Float[Array, 'B H W C'], y: Float[Array, 'B H W O']) -> Float[Array, 'C O']:
+  """Return Σ over examples and places of x · y. XLA:CPU is many times faster with the smaller
+  side first.
 
   Where that is the second, it is quicker by examples, whose products stay in the cache.
   """
@@ -114,6 +118,6 @@ def _product(x: Array, y: Array) -> Array:
   return jnp.einsum('bpo,bpc->boc', _places(y), _places(x)).sum(0).T
 
 
-def _places(x: Array) -> Array:
-  """[B, H, W, C] → [B, H · W, C]."""
+def _places(x: Float[Array, 'B H W C']) -> Float[Array, 'B H*W C']:
+  """Return the places of a map in a row."""
   return x.reshape(x.shape[0], -1, x.shape[-1])

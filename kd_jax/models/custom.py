@@ -2,17 +2,18 @@
 before anything is trained.
 
 The factory takes a NetworkSpec and returns a Network of it, `Network(spec, module, norms)`:
-  module   a flax.linen.Module; `module.apply(variables, image, train=…)` takes f32[B, H, W, C] in [0, 1], which it normalises by the
-           spec's mean and std, and returns Outputs, in float32 or wider; or LogitsOnly, for methods
-           that need no more. It has variables in 'params' and 'batch_stats' alone, and has a field
-           `axis_name: str | None = None`, which it hands to its BatchNorms: the device axis over
-           which they take their statistics
-  norms    () or, for each feature, the path in the parameters of the last BatchNorm before it; overhaul asks for these
+  module   a flax.linen.Module. `module.apply(variables, image, train=…)` takes f32[B, H, W, C] in
+           [0, 1], which it normalises by the spec's mean and std, and returns Outputs, in float32
+           or wider; or LogitsOnly, for methods that need no more. It has variables in 'params' and
+           'batch_stats' alone, and has a field `axis_name: str | None = None` for its BatchNorms:
+           the device axis over which they take their statistics
+  norms    () or, for each feature, the path in the parameters of the last BatchNorm before it;
+           overhaul asks for these
   streams  may be left out: what the module draws from while it trains, such as ('dropout',)
 
-AB leaves the classifier alone while it trains the body, and knows it by its name, `head`. SFD pairs
-layers by theirs, `stage1_block1` and so on. The module is looked for where Python looks, and in the
-current folder.
+AB leaves the classifier alone while it trains the body: it is the module of the name `head`. SFD
+pairs layers by their names, `stage1_block1` and so on. The module is looked for where Python looks,
+and in the current folder.
 """
 
 from __future__ import annotations
@@ -37,37 +38,40 @@ from kd_jax.types import ConfigError, KdJaxError, LogitsOnly, Network, NetworkSp
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
 _COLLECTIONS = ('params', 'batch_stats')
-# images that are tried, as shapes: a number that is unlikely to be one of the network's own
-_BATCH = 7
+_BATCH = 7  # images that are tried, as shapes: hardly one of the network's own numbers
 
 
 def is_name(name: str) -> bool:
-  """Whether a text has the form of a factory's name."""
+  """Return whether a text has the form of a factory's name."""
   return _NAME.fullmatch(name) is not None
 
 
 def is_own(name: str) -> bool:
-  """Whether a network's name is that of a factory. Raises KdJaxError where it only looks so."""
+  """Return whether a network's name is that of a factory.
+
+  Raises:
+    ConfigError: it has a colon and is no such name.
+  """
   if ':' in name and not is_name(name):
     raise ConfigError(
       f"'{name}' is no name of an own network: write package.module:factory, such as "
-      f'my_networks:small'
+      'my_networks:small'
     )
   return ':' in name
 
 
 @functools.cache
 def build(spec: NetworkSpec) -> Network:
-  """The network that the factory `spec.name` makes of the spec.
+  """Return the network that the factory `spec.name` makes of the spec.
 
   Raises:
-    KdJaxError: the factory cannot be had, or what it makes is not what this module's text asks for.
+    ConfigError: the factory cannot be had, or makes something else than this module asks for.
   """
   if spec.relu_placement != 'block':
     raise ConfigError(
       f'{spec.name} is an own network, whose ReLUs stand where it puts them: relu_placement '
-      f"'{spec.relu_placement}', of "
-      "the configuration or a recipe, does not apply to it; use 'block', or another recipe"
+      f"'{spec.relu_placement}', of the configuration or a recipe, does not apply to it; use "
+      "'block', or another recipe"
     )
   factory = _factory(spec.name)
   try:
@@ -75,7 +79,7 @@ def build(spec: NetworkSpec) -> Network:
   except TypeError as error:
     raise ConfigError(
       f'{spec.name} cannot be called with a NetworkSpec alone ({error}): write def factory(spec) '
-      f'-> Network'
+      '-> Network'
     ) from error
   network = _tried(spec.name, 'fails', lambda: factory(spec))
   if not isinstance(network, Network):
@@ -97,27 +101,26 @@ def _factory(name: str) -> Callable[..., Any]:
   if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())
   try:
-    found = importlib.import_module(module)
+    imported = importlib.import_module(module)
   except ModuleNotFoundError as error:
     missing = (
       f"its import of '{error.name}'" if error.name and not module.startswith(error.name) else 'it'
     )
     raise ConfigError(
       f"the network {name} cannot be had: {missing} was not found in {os.getcwd()} or on Python's "
-      f'path; start from the '
-      f'folder in which {module.split(".")[0]} lies, or set PYTHONPATH'
+      f'path; start from the folder in which {module.split(".")[0]} lies, or set PYTHONPATH'
     ) from error
   except Exception as error:  # the user's code may raise anything
     raise ConfigError(f'the network {name} cannot be imported: {_line(error)}') from error
-  if not hasattr(found, attribute):
+  if not hasattr(imported, attribute):
     made_there = [
-      n for n, v in vars(found).items() if inspect.isfunction(v) and v.__module__ == module
+      n for n, v in vars(imported).items() if inspect.isfunction(v) and v.__module__ == module
     ]
     raise ConfigError(
-      f"{module} ({found.__file__}) has no '{attribute}'; its functions are "
+      f"{module} ({imported.__file__}) has no '{attribute}'; its functions are "
       f'{", ".join(made_there) or "none"}'
     )
-  factory = getattr(found, attribute)
+  factory = getattr(imported, attribute)
   if not callable(factory):
     raise ConfigError(
       f'{name} is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network'
@@ -136,18 +139,18 @@ def _check_module(spec: NetworkSpec, module: Any) -> None:
     raise _fault(
       spec,
       f"makes {name}, whose __call__ takes no argument 'train': write def __call__(self, image, *, "
-      f'train)',
+      'train)',
     )
   if 'axis_name' not in {field.name for field in dataclasses.fields(module)}:
     raise _fault(
       spec,
       f"makes {name}, which has no field 'axis_name': add axis_name: str | None = None and hand it "
-      f'to BatchNorm',
+      'to BatchNorm',
     )
 
 
 def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
-  """Tries the module as shapes: fresh variables, then both modes."""
+  """Try the module as shapes: fresh variables, then both modes."""
   spec, module = network.spec, network.module
   image = jax.ShapeDtypeStruct((_BATCH, *spec.image_shape), jnp.float32)
   first = functools.partial(module.init, train=False)
@@ -156,25 +159,22 @@ def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
     'fails when its weights are drawn',
     lambda: jax.eval_shape(first, jax.random.key(0), image),
   )
-  if odd := set(variables) - set(_COLLECTIONS):
+  if others := set(variables) - set(_COLLECTIONS):
     raise _fault(
       spec,
-      f"keeps variables in '{min(odd)}': kd_jax trains 'params', keeps statistics in "
-      f"'batch_stats', and has no others",
+      f"keeps variables in '{min(others)}': kd_jax trains 'params', keeps statistics in "
+      "'batch_stats', and has no others",
     )
   if not jax.tree.leaves(variables.get('params', {})):
     raise _fault(spec, 'makes a network without parameters: there is nothing to train')
   paths = jax.tree_util.tree_leaves_with_path(variables)
-  if odd := [key.key for path, _ in paths for key in path if '/' in str(key.key)]:
-    raise _fault(spec, f"names a variable '{odd[0]}': names without '/' can be saved")
+  if slashed := [key.key for path, _ in paths for key in path if '/' in str(key.key)]:
+    raise _fault(spec, f"names a variable '{slashed[0]}': names without '/' can be saved")
   for train in (False, True):
     rngs = network.rngs(jax.random.key(0)) if train else {}
     apply = functools.partial(module.apply, train=train, mutable=['batch_stats'], rngs=rngs)
-    outputs, changed = _tried(
-      spec.name,
-      f'fails at train={train}',
-      lambda apply=apply: jax.eval_shape(apply, variables, image),
-    )
+    try_it = functools.partial(jax.eval_shape, apply, variables, image)
+    outputs, changed = _tried(spec.name, f'fails at train={train}', try_it)
     _check_shapes(spec, outputs)
     if _shapes(changed.get('batch_stats', {})) != _shapes(variables.get('batch_stats', {})):
       raise _fault(
@@ -195,7 +195,7 @@ def _check_shapes(spec: NetworkSpec, outputs: Any) -> None:
       raise _fault(
         spec,
         f'returns {name} in {leaf.dtype}: outputs are float32 or wider, also where it computes in '
-        f'bfloat16',
+        'bfloat16',
       )
     if not leaf.shape or leaf.shape[0] != _BATCH:
       raise _fault(
@@ -220,12 +220,10 @@ def _check_shapes(spec: NetworkSpec, outputs: Any) -> None:
     raise _fault(
       spec,
       f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name, {{}} where '
-      f'there are none',
+      'there are none',
     )
-  maps = {
-    f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)
-  } | outputs.layers
-  for name, leaf in maps.items():
+  features = {f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)}
+  for name, leaf in (features | outputs.layers).items():
     if getattr(leaf, 'ndim', 0) != 4:
       raise _fault(
         spec, f'returns {name} of shape {_letters(leaf)}: a map is f32[B, height, width, channels]'
@@ -234,7 +232,7 @@ def _check_shapes(spec: NetworkSpec, outputs: Any) -> None:
     raise _fault(
       spec,
       f'returns an embedding of shape {_letters(outputs.embedding)}: it is f32[B, D], what the '
-      f'classifier sees',
+      'classifier sees',
     )
 
 
@@ -246,8 +244,8 @@ def _check_norms(network: Network, params: PyTree, outputs: Outputs | LogitsOnly
     raise _fault(spec, f'names {len(norms)} norms: it is one for each feature, or none')
   for path, feature in zip(norms, outputs.features, strict=True):
     try:
-      found = functools.reduce(lambda node, name: node[name], path, params)
-      shapes = {found['scale'].shape, found['bias'].shape}
+      norm = functools.reduce(lambda node, name: node[name], path, params)
+      shapes = {norm['scale'].shape, norm['bias'].shape}
     except (KeyError, TypeError) as error:
       raise _fault(
         spec, f'names the norm {path}, and no scale and bias lie there in its parameters'
@@ -274,20 +272,15 @@ def _fault(spec: NetworkSpec, what: str) -> KdJaxError:
 
 
 def _line(error: BaseException) -> str:
-  """An error of the user's code in one line, with the line of it that is not a library's."""
+  """Return an error of the user's code in one line, with the line of it that is not a library's."""
+  of_libraries = (__file__, os.path.dirname(importlib.__file__), '<')
   frames = [
-    f
-    for f in traceback.extract_tb(error.__traceback__)
-    if 'site-packages' not in f.filename and not _is_ours(f.filename)
+    frame
+    for frame in traceback.extract_tb(error.__traceback__)
+    if 'site-packages' not in frame.filename and not frame.filename.startswith(of_libraries)
   ]
   at = f' ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})' if frames else ''
   return f'{type(error).__name__}: {one_line(error, at_most=300)}{at}'
-
-
-def _is_ours(file: str) -> bool:
-  return (
-    file == __file__ or file.startswith(os.path.dirname(importlib.__file__)) or file.startswith('<')
-  )
 
 
 def _kind(value: Any) -> str:
@@ -301,8 +294,6 @@ def _shapes(tree: PyTree) -> PyTree:
 
 def _letters(leaf: Any) -> str:
   shape = getattr(leaf, 'shape', None)
-  return (
-    _kind(leaf)
-    if shape is None
-    else '[' + ', '.join('B' if size == _BATCH else str(size) for size in shape) + ']'
-  )
+  if shape is None:
+    return _kind(leaf)
+  return '[' + ', '.join('B' if size == _BATCH else str(size) for size in shape) + ']'

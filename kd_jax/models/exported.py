@@ -17,27 +17,27 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from kd_jax.files import hashes
 from kd_jax.text import one_line
-from kd_jax.types import Array, ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
 
 _PLATFORMS = {'gpu': ('cuda', 'rocm')}  # jax's name for a backend → those that an export may be for
 
 
 class Exported(nn.Module):
-  """(image f32[B, H, W, C] in [0, 1]) → LogitsOnly."""
+  """An exported function as a module, of images in [0, 1]."""
 
   call: Callable[[Array], Array]
   integers: bool  # whether it takes grey levels, u8
   axis_name: str | None = None
 
-  def __call__(self, image: Array, *, train: bool) -> LogitsOnly:
+  def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> LogitsOnly:
     if train:
       raise ConfigError(
         'an exported function is as it was exported, and cannot run on the statistics of a batch: '
-        'take '
-        'teacher_statistics=running'
+        'take teacher_statistics=running'
       )
     if self.integers:
       image = jnp.round(image * 255).astype(jnp.uint8)
@@ -47,16 +47,17 @@ class Exported(nn.Module):
 def load(
   path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
 ) -> Trained:
-  """Return the function as a network without variables, which no spec builds again; its name holds
-  a part of the file's sha256.
+  """Return the function as a network without variables, which no spec builds again.
+
+  Its name holds a part of the file's sha256.
 
   Args:
     path: the file.
     image_shape: height, width, channels that it must be for; None: as it is.
-    classes: that it must know; None: as many as it knows.
+    classes: that it must have; None: as many as it has.
 
   Raises:
-    KdJaxError: the file is no such function, of a newer jax, for other devices, or for other images
+    FileError: the file is no such function, of a newer jax, for other devices, or for other images
       or classes.
   """
   try:
@@ -71,21 +72,19 @@ def load(
     text = f'{type(error).__name__}: {one_line(error)}'
     raise FileError(
       f'{path} cannot be read as a function of jax.export ({text}): export it anew, with a jax no '
-      f'newer than '
-      f'{jax.__version__}'
+      f'newer than {jax.__version__}'
     ) from error
   backend = jax.default_backend()
   if not set(_PLATFORMS.get(backend, (backend,))) & set(function.platforms):
     raise FileError(
       f'{path} was exported for {", ".join(function.platforms)}, and this machine computes on '
-      f'{backend}: export it with '
-      f'platforms=[…] for both'
+      f'{backend}: export it with platforms=[…] for both'
     )
   taken, given = function.in_avals, function.out_avals
   who = 'this run needs' if image_shape else 'a teacher maps'
   image_shape = image_shape or tuple(taken[0].shape[1:] if taken else ())
   classes = classes or (given[0].shape[-1] if given and given[0].shape else 0)
-  wanted = (
+  needed = (
     f'images [b, {", ".join(map(str, image_shape))}] of float32 or uint8 → logits [b, {classes}]'
   )
   shown = ' → '.join(', '.join(aval.str_short() for aval in avals) for avals in (taken, given))
@@ -101,15 +100,15 @@ def load(
   )
   if not fits:
     raise FileError(
-      f'{path} maps {shown}, and {who} {wanted}: export such a function, or choose the '
-      f'data that it is for'
+      f'{path} maps {shown}, and {who} {needed}: export such a function, or choose the data that '
+      'it is for'
     )
   if isinstance(taken[0].shape[0], int):
     raise FileError(
       f'{path} is for {taken[0].shape[0]} images at a time: export it for any number, '
-      f"jax.export.symbolic_shape('b, …')"
+      "jax.export.symbolic_shape('b, …')"
     )
-  spec = NetworkSpec(f'{path.name}@{hashes.of_bytes(data)[:12]}', classes, tuple(image_shape))
+  spec = NetworkSpec(f'{path.name}@{hashes.of_bytes(data)[:12]}', classes, image_shape)
   return Trained(
     Network(spec, Exported(function.call, taken[0].dtype == jnp.uint8), ()),
     {'params': {}, 'batch_stats': {}},

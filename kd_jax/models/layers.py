@@ -4,30 +4,34 @@ traces carry over.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from kd_jax.models.initial import torch_uniform, wide
-from kd_jax.types import Array
+from kd_jax.types import Outputs
 
 
-def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...], dtype) -> Array:
-  """[B, H, W, C] pixels in [0, 1] to the network's own scale, a mean and a standard deviation a
-  channel; empty: as they are.
+def normalise(
+  image: Float[Array, 'B H W C'], mean: tuple[float, ...], std: tuple[float, ...], dtype: str
+) -> Float[Array, 'B H W C']:
+  """Return pixels in [0, 1] in the network's own scale, a mean and a standard deviation a channel.
+
+  Where `mean` is empty, they stay as they are.
   """
   image = image.astype(wide(dtype))
   if mean:
-    image = (image - jnp.asarray(mean, image.dtype).reshape(1, 1, 1, -1)) / jnp.asarray(
-      std, image.dtype
-    ).reshape(1, 1, 1, -1)
+    shift, scale = (jnp.asarray(each, image.dtype).reshape(1, 1, 1, -1) for each in (mean, std))
+    image = (image - shift) / scale
   return image.astype(dtype)
 
 
-def relu(x: Array, *, train: bool) -> Array:
-  """max(x, 0).
+def relu(x: Float[Array, '*shape'], *, train: bool) -> Float[Array, '*shape']:
+  """Return max(x, 0).
 
   In training the result is kept: XLA would else compute BatchNorm and ReLU again for every weight
   gradient.
@@ -37,9 +41,9 @@ def relu(x: Array, *, train: bool) -> Array:
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation as torch.nn.BatchNorm2d: momentum .1 there is .9 here, and the running
-  variance is the unbiased one.
+  """Batch normalisation as torch.nn.BatchNorm2d.
 
+  Its momentum of 0.1 is 0.9 here, and the running variance is the unbiased one.
   flax.linen.BatchNorm keeps the biased variance, so that a training trace parts from PyTorch's at
   the first step. Under `axis_name` the statistics are those of the whole batch over all devices.
   Statistics are computed in float32 or wider.
@@ -51,7 +55,7 @@ class BatchNorm(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> Array:
+  def __call__(self, x: Float[Array, '*B C'], *, train: bool) -> Float[Array, '*B C']:
     width, kept = x.shape[-1], wide(self.dtype)
     scale = self.param('scale', nn.initializers.ones, (width,), kept)
     bias = self.param('bias', nn.initializers.zeros, (width,), kept)
@@ -76,20 +80,20 @@ class BatchNorm(nn.Module):
     )
 
 
-def moments(x: Array, *, axis_name: str | None = None) -> tuple[Array, Array, int]:
-  """Return mean and biased variance a channel, and over how many values, in one pass over the
-  batch.
+def moments(
+  x: Float[Array, '*B C'], *, axis_name: str | None = None
+) -> tuple[Float[Array, ' C'], Float[Array, ' C'], int]:
+  """Return mean and biased variance a channel, and over how many values, in one pass over a batch.
 
-  E[x²] − E[x]² rounds the variance away where a mean is many standard deviations from 0. Here x is
-  first moved by the mean of the first example. That mean is at most √B standard deviations from the
-  batch's, so that the variance loses at most 1 + B roundings, wherever the channel lies.
+  E[x²] − E[x]² rounds the variance away where a mean is many standard deviations from 0. Here x
+  is first moved by the mean of the first example. That mean is at most √B standard deviations
+  from the batch's, so that the variance loses at most 1 + B roundings, wherever the channel lies.
 
   Args:
-    x: [B, …, C].
     axis_name: of the device axis over which the batch is spread, if there is one.
 
   Returns:
-    Mean [C], variance [C], and the number of values behind each.
+    Mean, variance, and the number of values behind each.
   """
   axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
   centre = jax.lax.stop_gradient(x[0].mean(axes[:-1]))
@@ -103,8 +107,8 @@ def moments(x: Array, *, axis_name: str | None = None) -> tuple[Array, Array, in
   return mean, var, count
 
 
-def dense(classes: int, *, fan_in: int, dtype, name: str) -> nn.Dense:
-  """The classifier. PyTorch draws its bias, too, from ±1/√fan_in."""
+def dense(classes: int, *, fan_in: int, dtype: str, name: str | None) -> nn.Dense:
+  """Return the classifier. PyTorch draws its bias, too, from ±1/√fan_in."""
   return nn.Dense(
     classes,
     dtype=dtype,
@@ -113,3 +117,15 @@ def dense(classes: int, *, fan_in: int, dtype, name: str) -> nn.Dense:
     bias_init=partial(torch_uniform, fan_in=fan_in),
     name=name,
   )
+
+
+def outputs(
+  logits: Float[Array, 'B K'],
+  features: Sequence[Float[Array, 'B _ _ _']],
+  layers: Mapping[str, Float[Array, 'B _ _ _']],
+  embedding: Float[Array, 'B D'],
+  dtype: str,
+) -> Outputs:
+  """Return what a network computed in a type, in float32 or wider."""
+  made = Outputs(logits, tuple(features), dict(layers), embedding)
+  return jax.tree.map(lambda leaf: leaf.astype(wide(dtype)), made)

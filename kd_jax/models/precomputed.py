@@ -1,5 +1,4 @@
-"""Teachers that are a table: logits that any program has computed, each found by the picture that
-it belongs to.
+"""Teachers that are a table: logits that any program has computed, looked up by their pictures.
 
 The file is a .npz of
   fingerprint  u32[M, 2], `fingerprint` of each picture as the teacher would be shown it, crop and
@@ -12,14 +11,16 @@ An example has a picture for each view of it; kd_jax.tables makes them all.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int32, UInt8, UInt32
 
 from kd_jax.files import atomic, hashes
-from kd_jax.types import Array, ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
 
 SUFFIX = '.npz'
 _FIELDS = {
@@ -30,37 +31,32 @@ _FIELDS = {
 
 
 class Table(nn.Module):
-  """(image f32[B, H, W, C] in [0, 1]) → LogitsOnly, looked up; NaN where the table has no such
-  picture.
-  """
+  """The table as a module, of images in [0, 1]; NaN where it has no such picture."""
 
   rows: int
   classes: int
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> LogitsOnly:
+  def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> LogitsOnly:
     if train:
       raise ConfigError(
         'precomputed logits are as they were computed, and cannot depend on the statistics of a '
-        'batch: take '
-        'teacher_statistics=running'
+        'batch: take teacher_statistics=running'
       )
-    known = self.variable('table', 'fingerprint', jnp.zeros, (self.rows, 2), jnp.uint32).value
+    rows = self.variable('table', 'fingerprint', jnp.zeros, (self.rows, 2), jnp.uint32).value
     logits = self.variable(
       'table', 'logits', jnp.zeros, (self.rows, self.classes), jnp.float32
     ).value
-    wanted = fingerprint(jnp.round(image * 255).astype(jnp.uint8))
-    place = _search(known, wanted)
-    return LogitsOnly(
-      jnp.where((known[place] == wanted).all(-1, keepdims=True), logits[place], jnp.nan)
-    )
+    pictures = fingerprint(jnp.round(image * 255).astype(jnp.uint8))
+    place = _search(rows, pictures)
+    there = (rows[place] == pictures).all(-1, keepdims=True)
+    return LogitsOnly(jnp.where(there, logits[place], jnp.nan))
 
 
 @jax.jit
-def fingerprint(images: Array) -> Array:
-  """u32[B, 2] of u8[B, H, W, C], the same on every device: two sums over the pixels, each hashed
-  with its place.
+def fingerprint(images: UInt8[Array, 'B H W C']) -> UInt32[Array, 'B 2']:
+  """Return two sums over each picture's pixels, hashed with their places, alike on every device.
 
   Other pixels have other sums but by a chance of 2⁻⁶⁴. The hash is the finaliser of MurmurHash3
   (Appleby 2011).
@@ -77,41 +73,43 @@ def fingerprint(images: Array) -> Array:
   return jnp.stack([total(0x9E3779B9), total(0x7F4A7C15)], -1)
 
 
-def _search(known: Array, wanted: Array) -> Array:
-  """i32[B]: where `wanted`, u32[B, 2], would stand in `known`, u32[M, 2], sorted by the first word,
-  then the second.
+def _search(rows: UInt32[Array, 'M 2'], pictures: UInt32[Array, 'B 2']) -> Int32[Array, ' B']:
+  """Return where each of `pictures` would stand in `rows`, sorted by the first word, then the
+  second.
   """
 
   def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
     low, high = bounds
     middle = (low + high) // 2
-    (a, b), (x, y) = known[middle].T, wanted.T
+    (a, b), (x, y) = rows[middle].T, pictures.T
     below = (a < x) | ((a == x) & (b < y))
     return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
 
-  first = jnp.zeros(len(wanted), jnp.int32)
-  return jax.lax.fori_loop(0, len(known).bit_length(), halve, (first, first + len(known) - 1))[0]
+  first = jnp.zeros(len(pictures), jnp.int32)
+  return jax.lax.fori_loop(0, len(rows).bit_length(), halve, (first, first + len(rows) - 1))[0]
 
 
 def words(fingerprints: np.ndarray | Array) -> np.ndarray:
-  """u64[…] of fingerprints, u32[…, 2], in the same order."""
+  """Return fingerprints [… 2] as u64[…], in the same order."""
   fingerprints = np.asarray(fingerprints)
   return fingerprints[..., 0].astype(np.uint64) << np.uint64(32) | fingerprints[..., 1]
 
 
 def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
-  """bool[B]: which of the pictures with these fingerprints, u32[B, 2], a table does not have."""
-  known, wanted = words(trained.variables['table']['fingerprint']), words(pictures)
-  return known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] != wanted
+  """Return True for each of the fingerprints, [B, 2], that a table does not have."""
+  rows, sought = words(trained.variables['table']['fingerprint']), words(pictures)
+  return rows[np.minimum(np.searchsorted(rows, sought), len(rows) - 1)] != sought
 
 
 def write(
   path: Path, fingerprints: np.ndarray, logits: np.ndarray, image_shape: tuple[int, ...]
 ) -> int:
-  """Writes a table, whole or not at all; a picture that comes several times has a row, its first.
-  Returns the number of rows.
+  """Write a table, whole or not at all, and return the number of its rows.
 
-  Raises KdJaxError where the file cannot be written.
+  A picture that comes several times has a row, its first.
+
+  Raises:
+    FileError: the file cannot be written.
   """
   _, first = np.unique(words(fingerprints), return_index=True)
   fields = {
@@ -120,12 +118,13 @@ def write(
     'image_shape': np.array(image_shape),
   }
   try:
+    arrays: dict[str, Any] = {name: fields[name].astype(_FIELDS[name][0]) for name in _FIELDS}
     with atomic.opened(path) as file:
-      np.savez(file, **{name: fields[name].astype(kind) for name, (kind, _) in _FIELDS.items()})
+      np.savez(file, **arrays)
   except OSError as error:
     raise FileError(
       f'{path} cannot be written ({error.strerror or error}): free some space, or choose another '
-      f'place'
+      'place'
     ) from error
   return len(first)
 
@@ -133,26 +132,26 @@ def write(
 def load(
   path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
 ) -> Trained:
-  """Return the table as a network, which no spec builds again; its name holds a part of the file's
-  sha256.
+  """Return the table as a network, which no spec builds again.
+
+  Its name holds a part of the file's sha256.
 
   Args:
     path: the file.
     image_shape: height, width, channels that it must be for; None: as it is.
-    classes: that it must know; None: as many as it knows.
+    classes: that it must have; None: as many as it has.
 
   Raises:
-    KdJaxError: the file is no such table, is damaged, or is for other images or classes.
+    FileError: the file is no such table, is damaged, or is for other images or classes.
   """
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
       fields = {name: stored[name] for name in _FIELDS}
-  # whatever the bytes of another kind of file make NumPy, zipfile and zlib raise
+  # Another kind of file makes NumPy, zipfile and zlib raise many things.
   except Exception as error:
     raise FileError(
       f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it '
-      f'with '
-      'kd_jax.tables.write'
+      'with kd_jax.tables.write'
     ) from error
   fingerprints, logits, shape = fields.values()
   if any(
@@ -161,25 +160,23 @@ def load(
   ):
     raise FileError(
       f'{path} holds other arrays than a table of precomputed logits does: write it with '
-      f'kd_jax.tables.write'
+      'kd_jax.tables.write'
     )
-  image_shape = tuple(map(int, shape)) if image_shape is None else image_shape
-  classes = logits.shape[1] if classes is None else classes
-  if (tuple(shape), logits.shape[1]) != (tuple(image_shape), classes):
+  own, many = tuple(map(int, shape)), logits.shape[1]
+  expected = own if image_shape is None else tuple(image_shape), classes or many
+  if (own, many) != expected or len(own) != 3:
     raise FileError(
-      f'{path} is for images of {tuple(map(int, shape))} and {logits.shape[1]} classes, and this '
-      f'run has '
-      f'{tuple(image_shape)} and {classes}: compute it for this data'
+      f'{path} is for images of {own} and {many} classes, and this run has {expected[0]} and '
+      f'{expected[1]}: compute it for this data'
     )
   order = words(fingerprints) if fingerprints.shape == (len(logits), 2) else np.zeros(2, np.uint64)
   if not len(logits) or not (order[1:] > order[:-1]).all() or not np.isfinite(logits).all():
     raise FileError(
       f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with '
-      f'kd_jax.tables.write'
+      'kd_jax.tables.write'
     )
-  spec = NetworkSpec(f'{path.name}@{hashes.of_file(path)[:12]}', classes, tuple(image_shape))
+  spec = NetworkSpec(f'{path.name}@{hashes.of_file(path)[:12]}', many, (own[0], own[1], own[2]))
   table = {'fingerprint': fingerprints, 'logits': logits}
   return Trained(
-    Network(spec, Table(len(logits), classes), ()),
-    {'params': {}, 'batch_stats': {}, 'table': table},
+    Network(spec, Table(len(logits), many), ()), {'params': {}, 'batch_stats': {}, 'table': table}
   )

@@ -15,7 +15,7 @@ from kd_jax.types import Array, MethodVariables, Network, Outputs, PyTree
 class Predicting:
   """Stands where a network's module stands; its variables have those of the method under 'method'.
 
-  `made` says how the method is made again, as text.
+  `made` is how the method is made again, as text.
   """
 
   module: Any  # a flax.linen.Module

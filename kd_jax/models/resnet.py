@@ -2,34 +2,33 @@
 widths of METHODS' tables.
 
 One module serves three families, which differ in their numbers alone:
-  resnet8 … resnet56    the paper's: a stem of 64 filters, stages of 16, 32, 64, average pooling over 4×4 windows (32×32 → 2×2)
+  resnet8 … resnet56    the paper's: a stem of 64 filters, stages of 16, 32, 64, average pooling
+                        over 4×4 windows (32×32 → 2×2)
   thin_resnet8 … 110    the canonical CIFAR ResNet: a stem of 16, global average pooling
   resnet10 … 152        stages of 64 to 512, basic or bottleneck blocks, global average pooling
 A shortcut is a 1×1 convolution with BatchNorm wherever the shape changes, else the identity.
 
 Where the ReLUs outside the blocks stand is the network's own property, `relu_placement`:
   block   after the stem and after every block: the standard network
-  stage   after the stem and after the last block of each stage: the network that the published code trains, in which the
-          ReLU between blocks is computed and then overwritten; its checkpoints need it
-  stem    after the stem and before pooling: the forward in which the published code learns activation boundaries
-  pool    only before pooling: the forward of the published code's overhaul of feature distillation
+  stage   after the stem and after the last block of each stage: the network that the published code
+          trains, in which the ReLU between blocks is computed and then overwritten
+  stem    after the stem and before pooling: the forward in which the published code learns
+          activation boundaries
+  pool    only before pooling: the forward of the published code's overhaul of features
 """
 
 from __future__ import annotations
 
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import convolution
-from kd_jax.models.initial import wide
-from kd_jax.models.layers import BatchNorm, dense, normalise, relu
-from kd_jax.types import Array, NetworkSpec, Outputs, Path
+from kd_jax.models.layers import BatchNorm, dense, normalise, outputs, relu
+from kd_jax.types import NetworkSpec, Outputs, Path
 
 
 class Block(nn.Module):
-  """A residual block without its last ReLU:
-
-  [B, H, W, C] → [B, ⌈H/stride⌉, ⌈W/stride⌉, width × expansion].
-  """
+  """A residual block without its last ReLU, of width × expansion channels."""
 
   width: int
   stride: int
@@ -38,7 +37,9 @@ class Block(nn.Module):
   axis_name: str | None
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> Array:
+  def __call__(
+    self, x: Float[Array, 'B H W C'], *, train: bool
+  ) -> Float[Array, 'B -(-H//{self.stride}) -(-W//{self.stride}) _']:
     def norm(y: Array, name: str) -> Array:
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
@@ -60,7 +61,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """(image f32[B, H, W, C] in [0, 1]) → Outputs.
+  """A residual network, of images in [0, 1].
 
   Layers are stem_conv, stem_norm and each block, before its ReLU.
   """
@@ -78,7 +79,7 @@ class ResNet(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> Outputs:
+  def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
     x = normalise(image, self.mean, self.std, self.dtype)
     layers, features = {}, []
     x = layers['stem_conv'] = convolution(
@@ -110,13 +111,7 @@ class ResNet(nn.Module):
     logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(
       embedding
     )
-    kept = wide(self.dtype)
-    return Outputs(
-      logits.astype(kept),
-      tuple(f.astype(kept) for f in features),
-      {k: v.astype(kept) for k, v in layers.items()},
-      embedding.astype(kept),
-    )
+    return outputs(logits, features, layers, embedding, self.dtype)
 
 
 def resnet(
@@ -128,9 +123,7 @@ def resnet(
   bottleneck: bool = False,
   pool: int | None = None,
 ) -> tuple[nn.Module, tuple[Path, ...]]:
-  """The module of a row of the table, and for each stage the path of the last BatchNorm before its
-  feature.
-  """
+  """Return the module of a row of the table, and the norms of its Network."""
   module = ResNet(
     classes=spec.classes,
     blocks=blocks,
@@ -150,7 +143,9 @@ def resnet(
 
 
 def smallest_side(stages: int, pool: int | None) -> int:
-  """The smallest image side that leaves the pooling window something to pool after the strides."""
+  """Return the smallest side of an image that leaves the pooling window a pixel after the
+  strides.
+  """
   side = pool or 1
   for _ in range(stages - 1):
     side = 2 * side - 1

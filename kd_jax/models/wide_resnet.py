@@ -1,21 +1,20 @@
-"""Wide residual networks with pre-activation blocks:
+"""Wide residual networks with pre-activation blocks: Zagoruyko & Komodakis 2016.
 
-Zagoruyko & Komodakis 2016; WRN-d-k has (d − 4) / 6 blocks a stage.
+WRN-d-k has (d − 4) / 6 blocks a stage.
 """
 
 from __future__ import annotations
 
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import convolution
-from kd_jax.models.initial import wide
-from kd_jax.models.layers import BatchNorm, dense, normalise, relu
-from kd_jax.types import Array, NetworkSpec, Outputs, Path
+from kd_jax.models.layers import BatchNorm, dense, normalise, outputs, relu
+from kd_jax.types import NetworkSpec, Outputs, Path
 
 
 class PreActivationBlock(nn.Module):
-  """BatchNorm, ReLU, convolution, twice. Returns the block's sum and its first BatchNorm's output,
-  before the ReLU.
+  """BatchNorm, ReLU, convolution, twice; and the first BatchNorm's output, before its ReLU.
 
   Where the width changes, the 1×1 shortcut takes the activated input, as in the authors' code;
   elsewhere the input itself.
@@ -27,7 +26,9 @@ class PreActivationBlock(nn.Module):
   axis_name: str | None
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
+  def __call__(
+    self, x: Float[Array, 'B H W C'], *, train: bool
+  ) -> tuple[Float[Array, 'B _ _ {self.width}'], Float[Array, 'B H W C']]:
     def norm(y: Array, name: str) -> Array:
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
@@ -47,7 +48,7 @@ class PreActivationBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-  """(image f32[B, H, W, C] in [0, 1]) → Outputs.
+  """A wide residual network, of images in [0, 1].
 
   A stage's feature is the input of the first ReLU after it (after that ReLU's BatchNorm), as Heo et
   al. 2019 take it for pre-activation networks. Layers are stem_conv, each block's sum, and
@@ -63,7 +64,7 @@ class WideResNet(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> Outputs:
+  def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
     x = normalise(image, self.mean, self.std, self.dtype)
     layers, features = {}, []
     x = layers['stem_conv'] = convolution(16, kernel=3, dtype=self.dtype, name='stem_conv')(x)
@@ -85,21 +86,13 @@ class WideResNet(nn.Module):
     logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(
       embedding
     )
-    kept = wide(self.dtype)
-    return Outputs(
-      logits.astype(kept),
-      tuple(f.astype(kept) for f in features),
-      {k: v.astype(kept) for k, v in layers.items()},
-      embedding.astype(kept),
-    )
+    return outputs(logits, features, layers, embedding, self.dtype)
 
 
 def wide_resnet(
   spec: NetworkSpec, *, depth: int, factor: int
 ) -> tuple[nn.Module, tuple[Path, ...]]:
-  """The module of WRN-depth-factor, and for each stage the path of the last BatchNorm before its
-  feature.
-  """
+  """Return the module of WRN-depth-factor, and the norms of its Network."""
   module = WideResNet(
     classes=spec.classes,
     blocks=(depth - 4) // 6,

@@ -1,6 +1,4 @@
-"""What lies in a PyTorch checkpoint: its weights, their moving averages, and the accuracy that it
-states.
-"""
+"""What lies in a PyTorch checkpoint: weights, their moving averages, an accuracy."""
 
 from __future__ import annotations
 
@@ -13,34 +11,22 @@ import numpy as np
 from kd_jax.types import FileError
 
 WEIGHTS = ('raw', 'ema')
-# what no weight says, and no key changes
+# What weights do not show, and no key changes.
 UNSTATED = "pooling, activation, BatchNorm's ε or strides"
 _RAW = ('model_state_dict', 'state_dict', 'model', 'net')
 _EMA = (
-  'model_ema_state_dict',
-  'ema_model_state_dict',
-  'ema_state_dict',
-  'state_dict_ema',
-  'model_ema',
-  'ema_model',
-  'ema',
+  *('model_ema_state_dict', 'ema_model_state_dict', 'ema_state_dict', 'state_dict_ema'),
+  *('model_ema', 'ema_model', 'ema'),
 )
-# or best_…
+# Or best_….
 _ACCURACIES = (
-  'acc',
-  'acc1',
-  'accuracy',
-  'prec1',
-  'top1',
-  'test_acc',
-  'test_accuracy',
-  'val_acc',
-  'val_accuracy',
+  *('acc', 'acc1', 'accuracy', 'prec1', 'top1'),
+  *('test_acc', 'test_accuracy', 'val_acc', 'val_accuracy'),
 )
 
 
 class Facts(NamedTuple):
-  """What a checkpoint says beside its weights."""
+  """What a checkpoint states beside its weights."""
 
   whole: bool  # whether it states all of its network, as those of kd_jax do
   accuracy: float | None  # a fraction; the least where it states several, None where it states none
@@ -48,36 +34,37 @@ class Facts(NamedTuple):
 
 
 def copies(checkpoint: Mapping) -> dict[str, Mapping]:
-  """Return the state dicts in a checkpoint: 'raw' as training left them, 'ema' their moving
-  averages.
-  """
+  """Return the state dicts in a checkpoint: 'raw' as training left them, 'ema' their averages."""
   raw = _first(checkpoint, _RAW)
   if raw is None and any(isinstance(name, str) and name.endswith('.weight') for name in checkpoint):
     raw = checkpoint
   ema = _first(checkpoint, _EMA)
   if ema is not None and not _has_arrays(ema):
     ema = _first(ema, _RAW)
-  return {kind: found for kind, found in (('raw', raw), ('ema', ema)) if found is not None}
+  return {kind: state for kind, state in (('raw', raw), ('ema', ema)) if state is not None}
 
 
 def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:
-  """Return the state dict of a checkpoint; where it holds moving averages alone, these are its
-  'raw' weights, too.
+  """Return the state dict of a checkpoint.
 
-  Raises KdJaxError where there are no moving averages, and these are asked for.
+  Where it holds moving averages alone, these are its 'raw' weights, too.
+
+  Raises:
+    FileError: there are no moving averages, and these are asked for.
   """
-  found = copies(checkpoint)
-  if weights == 'ema' and 'ema' not in found:
+  states = copies(checkpoint)
+  if weights == 'ema' and 'ema' not in states:
     raise FileError(
       f'it holds no moving average (EMA) of its weights, which would lie under {", ".join(_EMA)}; '
-      f'take the raw ones'
+      'take the raw ones'
     )
-  return next((found[kind] for kind in (weights, 'ema') if kind in found), checkpoint)
+  return next((states[kind] for kind in (weights, 'ema') if kind in states), checkpoint)
 
 
 def stated_accuracy(checkpoint: Mapping) -> float | None:
-  """Return the accuracy that a checkpoint states, as a fraction: the least, where it states a last
-  and a best one.
+  """Return the accuracy that a checkpoint states, as a fraction.
+
+  It is the least, where it states a last and a best one.
   """
   values = [
     _number(value)
@@ -89,14 +76,15 @@ def stated_accuracy(checkpoint: Mapping) -> float | None:
   return min(fractions, default=None)
 
 
-def chosen(found: Iterable[str], weights: str) -> str:
+def chosen(copies: Iterable[str], weights: str) -> str:
   """Return which weights are taken, in words; '' where there is no choice."""
-  found = tuple(found)
-  if found == ('raw',) or not found:
+  held = tuple(copies)
+  if held == ('raw',) or not held:
     return ''
-  if len(found) == 1:
+  if len(held) == 1:
     return 'it holds the moving averages (EMA) of its weights alone, which are taken'
-  return f'of its raw weights and their moving averages (EMA) the {"raw ones" if weights == "raw" else "averages"} are taken'
+  taken = 'raw ones' if weights == 'raw' else 'averages'
+  return f'of its raw weights and their moving averages (EMA) the {taken} are taken'
 
 
 def _first(checkpoint: Mapping, names: Iterable[str]) -> Mapping | None:

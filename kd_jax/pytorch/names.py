@@ -1,17 +1,17 @@
-"""PyTorch's names and layouts ↔ our variables, for the networks of kd_jax.models.
+"""PyTorch's names and layouts ↔ kd_jax's variables, for the networks of kd_jax.models.
 
-| ours                                  | published code               | read as well                     |
-|---------------------------------------|------------------------------|----------------------------------|
-| stem_conv, stem_norm                  | conv1, bn1                   |                                  |
-| stage{i}_block{j}/conv1, norm1, …     | layer{i}.{j−1}.conv1, bn1, … |                                  |
-| …/shortcut_conv, shortcut_norm        | ….shortcut.0, shortcut.1     | ….downsample.0, .1 (torchvision) |
-| WRN: stage{i}_block{j}/…              | layer{i}.layer.{j−1}.…       | block{i}.layer.{j−1}.…           |
-| WRN: …/shortcut_conv, and final_norm  | ….convShortcut, and bn1      |                                  |
-| head                                  | linear                       | fc                               |
+| kd_jax                             | published code               | read as well             |
+|------------------------------------|------------------------------|--------------------------|
+| stem_conv, stem_norm               | conv1, bn1                   |                          |
+| stage{i}_block{j}/conv1, norm1, …  | layer{i}.{j−1}.conv1, bn1, … |                          |
+| …/shortcut_conv, shortcut_norm     | ….shortcut.0, shortcut.1     | torchvision's downsample |
+| WRN: stage{i}_block{j}/…           | layer{i}.layer.{j−1}.…       | block{i}.layer.{j−1}.…   |
+| WRN: …/shortcut_conv, final_norm   | ….convShortcut, bn1          |                          |
+| head                               | linear                       | fc                       |
 
-Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, we channels last:
-the classifier's rows are permuted. `num_batches_tracked`, which nothing here needs, is dropped on
-import and written as 0 on export.
+Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, kd_jax channels
+last: the classifier's rows are permuted. `num_batches_tracked`, which nothing here needs, is
+dropped on import and written as 0 on export.
 """
 
 from __future__ import annotations
@@ -55,22 +55,23 @@ _NAMED = 3  # how many differences of a kind a message names
 
 
 def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyTree:
-  """The weights of a PyTorch state dict (bare, wrapped or prefixed) as {'params', 'batch_stats'} of
-  numpy arrays.
+  """Return the weights of a PyTorch state dict as {'params', 'batch_stats'} of numpy arrays.
+
+  The state dict may be bare, wrapped or prefixed.
 
   Raises:
-    KdJaxError: the weights are of another architecture, number of classes or image size, no floats,
+    FileError: the weights are of another architecture, number of classes or image size, no floats,
       or not finite.
   """
   state, _ = canonical(state)
   shapes = flatten_dict(models.shapes(network))
   names = {path: _torch_name(path, network) for path in shapes}
-  wanted = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
-  faults = _differences({name: array.shape for name, array in state.items()}, wanted)
+  needed = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
+  faults = _differences({name: array.shape for name, array in state.items()}, needed)
   if faults:
     raise FileError(
       f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
-      f'are of'
+      'are of'
     )
   pooled = _pooled(network, shapes)
   variables = {
@@ -80,30 +81,30 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
 
 
 def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
-  """The inverse of `to_flax`: a state dict under the published code's names, without prefix.
+  """Return a state dict under the published code's names, without prefix.
 
-  Raises KdJaxError where the variables are not those of the spec's network.
+  It is the inverse of `to_flax`.
+
+  Raises:
+    FileError: the variables are not those of the spec's network.
   """
   network = models.build(spec)
   flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
   shapes = flatten_dict(models.shapes(network))
-  found, wanted = (
+  given, needed = (
     {'/'.join(path): leaf.shape for path, leaf in tree.items()} for tree in (flat, shapes)
   )
-  faults = _differences(found, wanted)
+  faults = _differences(given, needed)
   if faults:
     raise FileError(
       f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were '
-      f'trained with'
+      'trained with'
     )
   pooled = _pooled(network, shapes)
   state = {_torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
-  counters = {
-    name.replace('running_var', 'num_batches_tracked'): np.zeros((), np.int64)
-    for name in state
-    if name.endswith('running_var')
-  }
-  state |= counters
+  variances = [name for name in state if name.endswith('running_var')]
+  for name in variances:
+    state[name.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
   return {name: state[name] for name in sorted(state, key=_natural)}
 
 
@@ -116,9 +117,9 @@ def import_file(
   unstated: Mapping[str, Any] = MappingProxyType({}),
   weights: str = 'raw',
 ) -> tuple[NetworkSpec, PyTree]:
-  """The network in a PyTorch checkpoint, and its weights.
+  """Return the network in a PyTorch checkpoint, and its weights.
 
-  A file of `export_file` states its spec; of any other it is inferred (see
+  A file of `export_file` states its spec. That of any other is inferred (see
   `torch_specs.spec_from_state`).
 
   Args:
@@ -126,12 +127,11 @@ def import_file(
     image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
-    unstated: fields of the spec that are known and need not be guessed where the file does not
-      state them: relu_placement, mean, std.
+    unstated: fields of the spec for a file that does not state them: relu_placement, mean, std.
     weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:
-    KdJaxError: the file cannot be read, or does not hold that network.
+    FileError: the file cannot be read, or does not hold that network.
   """
   checkpoint = read(path)
   try:
@@ -150,18 +150,19 @@ def import_file(
       if (name or spec.name, classes or spec.classes) != (spec.name, spec.classes):
         raise FileError(
           f'it holds {_describe(spec)}, not {name or spec.name} with {classes or spec.classes}; '
-          f'ask for what it holds'
+          'ask for what it holds'
         )
-      spec = spec._replace(image_shape=tuple(image_shape or spec.image_shape))
+      spec = spec._replace(image_shape=image_shape or spec.image_shape)
     return spec, to_flax(state, models.build(spec))
   except KdJaxError as fault:
     raise FileError(f'{str(path)!r} cannot be imported: {fault}') from None
 
 
 def facts(path: str | os.PathLike) -> Facts:
-  """Return what a PyTorch checkpoint says beside its weights.
+  """Return what a PyTorch checkpoint states beside its weights.
 
-  Raises KdJaxError where it cannot be read.
+  Raises:
+    KdJaxError: it cannot be read.
   """
   checkpoint = read(path)
   copies = tuple(torch_contents.copies(checkpoint))
@@ -171,11 +172,12 @@ def facts(path: str | os.PathLike) -> Facts:
 
 
 def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -> None:
-  """Writes a network for PyTorch: its state dict under 'model_state_dict', and its spec, for
-  `import_file`, as JSON.
+  """Write a network for PyTorch.
 
-  Raises KdJaxError where the file cannot be written, or the variables are not those of the spec's
-  network.
+  The file holds its state dict under 'model_state_dict' and, for `import_file`, its spec as JSON.
+
+  Raises:
+    KdJaxError: the file cannot be written, or the variables are not those of the spec's network.
   """
   write(path, to_torch(variables, spec), notes=note_of(spec))
 
@@ -199,7 +201,7 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _pooled(network: Network, shapes: Mapping[Path, Any]) -> tuple[int, int, int]:
-  """Channels, height and width of the map that the classifier sees flattened."""
+  """Return channels, height and width of the map that the classifier takes flattened."""
   channels = shapes['params', *network.norms[-1], 'scale'].shape[0]
   if shapes['params', 'head', 'kernel'].shape[0] == channels:
     return channels, 1, 1
@@ -231,31 +233,32 @@ def _converted(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
   if array.dtype.kind != 'f':
     raise FileError(
       f'{name} is of type {array.dtype}, where weights are floats; save the network before '
-      f'quantising it'
+      'quantising it'
     )
   with np.errstate(over='ignore', under='ignore'):  # an overflow shows in the next line
     converted = array.astype(dtype)
   if not np.isfinite(converted).all():
     raise FileError(
       f'{name} holds values that are infinite or NaN; its training diverged or the file is '
-      f'damaged: take another'
+      'damaged: take another'
     )
   return converted
 
 
 def _differences(
-  found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+  given: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]
 ) -> str:
-  """'' where names and shapes are equal, else one line that names some of each kind and counts the
-  rest.
+  """Return one line that names some differences of each kind and counts the rest.
+
+  It is '' where names and shapes are equal.
   """
   kinds = {
-    'missing': sorted(wanted.keys() - found.keys(), key=_natural),
-    'unexpected': sorted(found.keys() - wanted.keys(), key=_natural),
+    'missing': sorted(needed.keys() - given.keys(), key=_natural),
+    'unexpected': sorted(given.keys() - needed.keys(), key=_natural),
     'of another shape': [
-      f'{name} {list(found[name])} for {list(wanted[name])}'
-      for name in sorted(wanted.keys() & found.keys(), key=_natural)
-      if found[name] != wanted[name]
+      f'{name} {list(given[name])} for {list(needed[name])}'
+      for name in sorted(needed.keys() & given.keys(), key=_natural)
+      if given[name] != needed[name]
     ],
   }
   return '; '.join(f'{kind} {_some(names)}' for kind, names in kinds.items() if names)
@@ -267,7 +270,7 @@ def _some(names: list[str]) -> str:
 
 
 def _natural(name: str) -> list:
-  """A key that sorts layer1.10 after layer1.9."""
+  """Return a key that sorts layer1.10 after layer1.9."""
   return [
     (len(part), part) if part.isdigit() else (0, part) for part in re.split(r'([0-9]+)', name)
   ]

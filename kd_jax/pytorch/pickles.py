@@ -1,10 +1,10 @@
-"""Runs the pickle in a PyTorch checkpoint as data: no name in it is ever imported, nothing of its
-choosing is called.
+"""Runs the pickle in a PyTorch checkpoint as data: it imports no name and calls nothing of the
+file's.
 
 Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as
-a file says. This machine knows only the opcodes that torch.save writes and the few names of
-`torch_values`, which answers those with functions of ours. Time and memory are bounded by the
-number of instructions, so nothing here may copy what the memo can repeat.
+a file asks. This machine has only the opcodes that torch.save writes and the few names of
+kd_jax.pytorch.values, which answers those with its own functions. Time and memory are bounded by
+the number of instructions, so nothing here may copy what the memo can repeat.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from typing import Any
 
 from kd_jax.pytorch.values import SAVE_ALONE, Name, Storage, Unreadable, check_state, named, stored
 
-# a ResNet152 with its optimiser takes 60,000; bounds the memory at some 100 MB
+# A ResNet152 with its optimiser takes 60,000. It bounds the memory at some 100 MB.
 _MAX_OPCODES = 500_000
 
 
 def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
-  """Runs the pickle at data[start:].
+  """Run the pickle at data[start:].
 
   Returns:
     The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor (and
-    whatever a hostile
-    file leaves: Name, Storage, numpy.dtype; containers that contain themselves); the position after
-    the pickle; every storage that it names, by key.
+    whatever a hostile file leaves: Name, Storage, numpy.dtype; containers that contain themselves);
+    the position after the pickle; every storage that it names, by key.
   """
-  reader, stack, marks, memo, storages = _Reader(data, start), [], [], {}, {}
+  reader = _Reader(data, start)
+  stack: list[Any] = []
+  marks: list[list[Any]] = []
+  memo: dict[int, Any] = {}
+  storages: dict[str, Storage] = {}
 
   def pop() -> Any:
     if not stack:
@@ -106,8 +109,8 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
       case pickle.EMPTY_TUPLE:
         stack.append(())
       case pickle.TUPLE:
-        items = tuple(pop_to_mark())
-        stack.append(items)
+        items = pop_to_mark()
+        stack.append(tuple(items))
       case pickle.TUPLE1 | pickle.TUPLE2 | pickle.TUPLE3:
         items = [pop() for _ in range(opcode[0] - pickle.TUPLE1[0] + 1)]
         stack.append(tuple(reversed(items)))
@@ -152,10 +155,10 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
         check_state(stack[-1] if stack else None, state)
       case pickle.BINPERSID:
         storage = stored(pop())
-        known = storages.setdefault(storage.key, storage)
-        if (known.dtype, known.size) != (storage.dtype, storage.size):
+        first = storages.setdefault(storage.key, storage)
+        if (first.dtype, first.size) != (storage.dtype, storage.size):
           raise Unreadable('two tensors disagree on the type or size of their storage')
-        stack.append(known)
+        stack.append(first)
       case _:
         raise Unreadable(
           f'its pickle holds the instruction {opcode!r}, which state dicts do not need', SAVE_ALONE
@@ -195,7 +198,7 @@ class _Reader:
 
 
 def _update(target: dict, flat: list) -> None:
-  """Sets flat[0]: flat[1], flat[2]: flat[3], … Keys are simple values, whose hash does not nest."""
+  """Set flat[0]: flat[1], flat[2]: flat[3], … Keys are simple values, whose hash does not nest."""
   if len(flat) % 2:
     raise Unreadable('its pickle gives a dictionary a key without a value')
   for key, value in zip(flat[::2], flat[1::2], strict=True):

@@ -1,5 +1,4 @@
-"""Reads PyTorch checkpoints, `.pth` or `.pt`, without PyTorch and without running anything that
-they hold.
+"""Reads PyTorch checkpoints, `.pth` or `.pt`, without PyTorch, and runs nothing that they hold.
 
 Both containers of torch.save are read: the zip file of PyTorch ≥ 1.6, and the older stream of
 pickles (magic number, protocol, system, object, keys of the storages) that the storages follow as
@@ -27,19 +26,13 @@ _STREAM_VERSION = 1001
 _MAX_DEPTH = 64
 # What zipfile raises on damaged or exotic archives.
 _ZIP_FAULTS = (
-  zipfile.BadZipFile,
-  struct.error,
-  NotImplementedError,
-  RuntimeError,
-  ValueError,
-  OverflowError,
-  EOFError,
-  OSError,
+  *(zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError),
+  *(ValueError, OverflowError, EOFError, OSError),
 )
 
 
 def read(path: str | os.PathLike) -> dict:
-  """The contents of a PyTorch checkpoint.
+  """Return the contents of a PyTorch checkpoint.
 
   Returns:
     Nested dicts, lists, tuples and plain values, with a numpy array for each tensor, of its own
@@ -48,7 +41,7 @@ def read(path: str | os.PathLike) -> dict:
     makes of its pickle.
 
   Raises:
-    KdJaxError: the file is missing, damaged or none of torch.save's, holds anything but data, or is
+    FileError: the file is missing, damaged or none of torch.save's, holds anything but data, or is
       no dictionary.
   """
   try:
@@ -77,10 +70,10 @@ def _of_another_kind(path: str, data: bytes) -> Unreadable:
   if path.endswith('.safetensors') or (data[8:9] == b'{' and 2 <= header <= len(data) - 8):
     return Unreadable(
       'it is a file of safetensors, which kd_jax does not read',
-      'in PyTorch, save its state dict: '
-      "torch.save(safetensors.torch.load_file(path), 'network.pth')",
+      'in PyTorch, save its state dict: torch.save(safetensors.torch.load_file(path), '
+      "'network.pth')",
     )
-  # a map, of texts
+  # Msgpack begins with a map of texts.
   if path.endswith('.msgpack') or (
     b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'
   ):
@@ -180,7 +173,7 @@ def _itemsize(storage: Storage) -> int:
 
 
 def _array(data: bytes, storage: Storage, offset: int) -> np.ndarray:
-  """The values of a storage, copied out of the file: aligned and writable."""
+  """Return the values of a storage, copied out of the file: aligned and writable."""
   if storage.dtype == 'bfloat16':  # the upper half of a float32
     return (np.frombuffer(data, '<u2', storage.size, offset).astype(np.uint32) << 16).view(
       np.float32
@@ -192,8 +185,9 @@ def _array(data: bytes, storage: Storage, offset: int) -> np.ndarray:
 
 
 def _plain(value: Any, arrays: Mapping[str, np.ndarray], *, limit: int) -> dict:
-  """The value as a tree of its own: no container twice, none inside itself, at most `limit` values
-  in all.
+  """Return the value as a tree of its own.
+
+  No container is there twice, none inside itself; there are at most `limit` values in all.
   """
   left = limit
 

@@ -1,5 +1,4 @@
-"""The same networks and losses in PyTorch, written from the mathematics: what kd_jax is compared
-with.
+"""The same networks and losses in PyTorch, written from the mathematics, to compare kd_jax with.
 
 Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy.
 Layout is NCHW, and parameters bear the names of the published checkpoints. A 4×4-pooled embedding
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,7 +31,7 @@ class Outputs(NamedTuple):
   logits: Tensor  # f32[B, K]
   features: tuple[Tensor, ...]  # f32[B, Ci, Hi, Wi], one a stage, before the stage's ReLU
   layers: dict[str, Tensor]  # under kd_jax's names: stem_conv, stem_norm, stage1_block1, …
-  embedding: Tensor  # f32[B, D], what the classifier sees
+  embedding: Tensor  # f32[B, D], what the classifier takes
 
 
 def build(
@@ -44,8 +43,9 @@ def build(
   mean: Sequence[float] = (),
   std: Sequence[float] = (),
 ) -> nn.Module:
-  """A network of kd_jax.models.MODELS with PyTorch's initial weights: (image f32[B, C, H, W] in [0,
-  1]) → Outputs.
+  """Return a network of kd_jax.models.MODELS with PyTorch's initial weights.
+
+  It maps an image f32[B, C, H, W] in [0, 1] to Outputs.
 
   Args:
     name: such as 'resnet26', 'thin_resnet20', 'resnet50', 'wrn16_2'.
@@ -62,40 +62,33 @@ def build(
   """
   wide = re.fullmatch(r'wrn(\d+)_(\d+)', name)
   plain = re.fullmatch(r'(thin_)?resnet(\d+)', name)
-  if relu_placement not in (RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS) or not (
-    wide or plain
-  ):
+  placements = RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS
+  if relu_placement not in placements or not (wide or plain):
     raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
-  common = {'classes': classes, 'image_shape': image_shape, 'mean': mean, 'std': std}
+  common: dict[str, Any] = {
+    'classes': classes,
+    'image_shape': image_shape,
+    'mean': mean,
+    'std': std,
+  }
   if wide:
     return WideResNet(depth=int(wide[1]), factor=int(wide[2]), **common)
+  assert plain is not None
   thin, depth = bool(plain[1]), int(plain[2])
-  common['relu_placement'] = relu_placement
+  common |= {'relu_placement': relu_placement, 'stem_width': 16 if thin else 64}
   if not thin and depth in LARGE:
-    return ResNet(
-      blocks=LARGE[depth],
-      widths=(64, 128, 256, 512),
-      stem_width=64,
-      bottleneck=depth >= 50,
-      pool=None,
-      **common,
-    )
+    widths, bottleneck = (64, 128, 256, 512), depth >= 50
+    return ResNet(blocks=LARGE[depth], widths=widths, bottleneck=bottleneck, pool=None, **common)
   if depth % 6 != 2:
     raise ValueError(
       f"there is no network '{name}': three stages of basic blocks have a depth of 6 n + 2"
     )
-  return ResNet(
-    blocks=((depth - 2) // 6,) * 3,
-    widths=(16, 32, 64),
-    stem_width=16 if thin else 64,
-    bottleneck=False,
-    pool=None if thin else 4,
-    **common,
-  )
+  blocks, pool = ((depth - 2) // 6,) * 3, None if thin else 4
+  return ResNet(blocks=blocks, widths=(16, 32, 64), bottleneck=False, pool=pool, **common)
 
 
 def nokd(logits: Tensor, label: Tensor) -> Tensor:
-  """The mean cross-entropy of logits f32[B, K] and label i64[B]."""
+  """Return the mean cross-entropy of logits f32[B, K] and label i64[B]."""
   return F.cross_entropy(logits, label)
 
 
@@ -107,8 +100,9 @@ def kd(
   alpha: float = 0.5,
   temperature: float = 5.0,
 ) -> Tensor:
-  """(1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T, summed over classes, the mean
-  over the batch.
+  """Return (1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T.
+
+  It is summed over classes, and the mean over the batch.
   """
   teacher = F.log_softmax(teacher_logits / temperature, 1)
   divergence = F.kl_div(
@@ -134,9 +128,8 @@ class _Normalised(nn.Module):
   def normalise(self, image: Tensor) -> Tensor:
     if not self.mean:
       return image
-    return (image - image.new_tensor(self.mean).reshape(1, -1, 1, 1)) / image.new_tensor(
-      self.std
-    ).reshape(1, -1, 1, 1)
+    mean, std = (image.new_tensor(each).reshape(1, -1, 1, 1) for each in (self.mean, self.std))
+    return (image - mean) / std
 
 
 class Block(nn.Module):

@@ -1,6 +1,4 @@
-"""Which network a PyTorch checkpoint holds: by the names and shapes of its arrays, or by our own
-note in the file.
-"""
+"""Which network a PyTorch checkpoint holds: by names and shapes, or by a note of kd_jax in it."""
 
 from __future__ import annotations
 
@@ -30,12 +28,17 @@ _BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
 
 
 def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
-  """The arrays of a checkpoint under the published code's names, and whether it spelled them so
-  itself.
+  """Return the arrays of a checkpoint under the published code's names.
 
   Takes a state dict, or a dictionary that holds one under model_state_dict, state_dict, model or
-  net, with or without DataParallel's prefix `module.`; num_batches_tracked is dropped, and so is
-  the counter of averaged weights. Raises KdJaxError where there is no state dict.
+  net, with or without DataParallel's prefix `module.`. num_batches_tracked is dropped, and so is
+  the counter of averaged weights.
+
+  Returns:
+    The arrays, and whether the checkpoint itself spells them so.
+
+  Raises:
+    FileError: there is no state dict.
   """
   state = torch_contents.state(checkpoint)
   state = {
@@ -50,15 +53,15 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   renamed = {_respelt(name): array for name, array in state.items()}
   if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):
     raise FileError(
-      'there is no state dict of one network: it needs arrays named ….weight, each once; '
-      "save {'model_state_dict': model.state_dict()}"
+      'there is no state dict of one network: it needs arrays named ….weight, each once; save '
+      "{'model_state_dict': model.state_dict()}"
     )
   return renamed, list(renamed) == list(state)
 
 
 def _respelt(name: str) -> str:
-  for pattern, ours in _SPELLINGS:
-    name = pattern.sub(ours, name)
+  for pattern, spelling in _SPELLINGS:
+    name = pattern.sub(spelling, name)
   return name
 
 
@@ -69,23 +72,23 @@ def spec_from_state(
   name: str | None = None,
   classes: int | None = None,
 ) -> NetworkSpec:
-  """The spec of the network whose weights `state` holds.
+  """Return the spec of the network whose weights `state` holds.
 
-  No weight says where ReLUs stand and how images were normalised. Files in the published code's
-  spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage` where its
-  ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get `block` and
-  pixels as they are. A `name` or `classes` that is given
-  goes into the spec unseen: `torch_names.to_flax` says where the weights do not fit.
+  Weights do not show where ReLUs stand and how images were normalised. Files in the published
+  code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
+  where its ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get
+  `block` and pixels as they are. A `name` or `classes` that is given goes into the spec
+  unchecked: `torch_names.to_flax` reports weights that do not fit.
 
   Raises:
-    KdJaxError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
+    FileError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
   """
   state, published = canonical(state)
   head = state.get('linear.weight')
   if head is None or head.ndim != 2 or not head.size:
     raise FileError(
-      'the weights have no classifier: a dense layer named linear or fc is needed; '
-      'save the whole network, not its body alone'
+      'the weights have no classifier: a dense layer named linear or fc is needed; save the whole '
+      'network, not its body alone'
     )
   if name is None:
     name = _recognise(state)
@@ -93,7 +96,7 @@ def spec_from_state(
     raise FileError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
   if classes is None:
     classes = head.shape[0]
-  spec = NetworkSpec(name, classes, tuple(image_shape))
+  spec = NetworkSpec(name, classes, image_shape)
   if published and models.MODELS[name].keywords.get('pool'):
     spec = spec._replace(relu_placement='stage')
   if published and spec.image_shape == IMAGE_SHAPE:
@@ -102,14 +105,14 @@ def spec_from_state(
 
 
 def _recognise(state: Mapping[str, np.ndarray]) -> str:
-  """The row of the table with the state's stem width, blocks and widths of each stage and kind of
+  """Return the row of the table with the state's stem, blocks and widths of stages, and kind of
   block.
   """
-  found = [match for match in map(_BLOCK.match, state) if match]
-  pre_activation = any(match[2] for match in found)
-  stages = sorted({int(match[1]) for match in found})
+  matches = [match for match in map(_BLOCK.match, state) if match]
+  pre_activation = any(match[2] for match in matches)
+  stages = sorted({int(match[1]) for match in matches})
   blocks = tuple(
-    len({int(match[3]) for match in found if int(match[1]) == stage}) for stage in stages
+    len({int(match[3]) for match in matches if int(match[1]) == stage}) for stage in stages
   )
   inner = 'layer.' if pre_activation else ''
   firsts = ['conv1.weight', *(f'layer{stage}.{inner}0.conv1.weight' for stage in stages)]
@@ -121,9 +124,8 @@ def _recognise(state: Mapping[str, np.ndarray]) -> str:
     if _signature(name) == signature:
       return name
   raise FileError(
-    f'the weights are of no network known here: a stem of {stem} filters, stages of '
-    f'{_brief(blocks)} '
-    f'blocks with {_brief(widths)} filters; known are the rows of kd_jax.models.MODELS'
+    f'the weights are of no network of kd_jax: a stem of {stem} filters, stages of '
+    f'{_brief(blocks)} blocks with {_brief(widths)} filters; choose a row of kd_jax.models.MODELS'
   )
 
 
@@ -131,42 +133,34 @@ def _signature(name: str) -> tuple:
   maker = models.MODELS[name]
   numbers = maker.keywords
   if maker.func is wide_resnet:
-    return (
-      True,
-      16,
-      ((numbers['depth'] - 4) // 6,) * 3,
-      tuple(width * numbers['factor'] for width in (16, 32, 64)),
-      False,
-    )
-  return (
-    False,
-    numbers['stem_width'],
-    numbers['blocks'],
-    numbers['widths'],
-    numbers.get('bottleneck', False),
-  )
+    widths = tuple(width * numbers['factor'] for width in (16, 32, 64))
+    return (True, 16, ((numbers['depth'] - 4) // 6,) * 3, widths, False)
+  stem, blocks, widths = (numbers[name] for name in ('stem_width', 'blocks', 'widths'))
+  return (False, stem, blocks, widths, numbers.get('bottleneck', False))
 
 
-def _brief(numbers: tuple[int, ...]) -> str:
+def _brief(numbers: Sequence[int]) -> str:
   return '/'.join(map(str, numbers[:6])) + ('/…' if len(numbers) > 6 else '') if numbers else 'no'
 
 
 def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
-  """The spec that our own export left in a checkpoint, or None; raises KdJaxError where the note is
-  damaged.
+  """Return the spec that kd_jax's export left in a checkpoint, or None.
+
+  Raises:
+    FileError: the note is damaged.
   """
   if NOTE not in checkpoint:
     return None
   try:
     spec = NetworkSpec(**json.loads(checkpoint[NOTE]))
+    height, width, channels = spec.image_shape
     spec = spec._replace(
-      image_shape=tuple(spec.image_shape), mean=tuple(spec.mean), std=tuple(spec.std)
+      image_shape=(height, width, channels), mean=tuple(spec.mean), std=tuple(spec.std)
     )
     sound = (
       spec.name in models.MODELS
       and spec.relu_placement in models.RELU_PLACEMENTS
       and spec.compute_dtype in models.COMPUTE_DTYPES
-      and len(spec.image_shape) == 3
       and all(type(side) is int and 0 < side <= 2**16 for side in (spec.classes, *spec.image_shape))
       and len(spec.mean) == len(spec.std)
       and len(spec.mean) in (0, spec.image_shape[2])
@@ -179,8 +173,8 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
     sound = False
   if not sound:
     raise FileError(
-      f'its entry {NOTE!r} describes no network of this version; '
-      'export it again, or remove the entry and import by the names of the weights'
+      f'its entry {NOTE!r} describes no network of this version; export it again, or remove the '
+      'entry and import by the names of the weights'
     )
   return spec
 
@@ -190,7 +184,8 @@ def unstated(
 ) -> dict[str, tuple[float, ...] | str]:
   """Return what a PyTorch checkpoint does not state as fields of a spec, those that are given.
 
-  Raises ConfigError where they are none that a network may have.
+  Raises:
+    ConfigError: they are none that a network may have.
   """
   if len(mean) != len(std):
     raise ConfigError(
@@ -202,10 +197,11 @@ def unstated(
     raise ConfigError(
       f"relu_placement is one of {', '.join(models.RELU_PLACEMENTS)}, not '{relu_placement}'"
     )
+  given: dict[str, tuple[float, ...] | str]
   given = {'mean': tuple(mean), 'std': tuple(std), 'relu_placement': relu_placement}
   return {name: value for name, value in given.items() if value}
 
 
 def note_of(spec: NetworkSpec) -> dict[str, str]:
-  """The entry that `stated_spec` reads."""
+  """Return the entry that `stated_spec` reads."""
   return {NOTE: json.dumps(spec._asdict())}

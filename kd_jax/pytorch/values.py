@@ -1,12 +1,10 @@
-"""What the names in a PyTorch checkpoint stand for, and the values that its pickle may describe:
-storages, tensors, numbers.
-"""
+"""What the names in a PyTorch checkpoint stand for, and what its pickle may describe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -18,7 +16,7 @@ _MAX_EMPTY = 2**31  # product of the other sides of a tensor without elements
 
 
 class Unreadable(Exception):
-  """Why a file cannot be read, and what to do; `torch_reader.read` puts the path in front."""
+  """Why a file cannot be read, and what to do; `reader.read` puts the path in front."""
 
   def __init__(self, why: str, remedy: str = COPY_AGAIN):
     super().__init__(f'{why}; {remedy}')
@@ -54,10 +52,9 @@ class Tensor:
 
 
 def check_state(instance: Any, state: Any) -> None:
-  """BUILD sets attributes; the only ones in a state dict are the modules' version numbers, which
-  nothing needs.
+  """Raise Unreadable where BUILD sets attributes that a state dict has not.
 
-  Raises Unreadable for any others.
+  The only ones there are the modules' version numbers, which nothing needs.
   """
   if type(instance) is dict and type(state) is dict:
     return
@@ -72,10 +69,12 @@ def check_state(instance: Any, state: Any) -> None:
 
 
 def stored(identity: Any) -> Storage:
-  """('storage', class, key, device, size), and in the old format the view of a storage, which is
-  always None today.
+  """Return the storage of ('storage', class, key, device, size).
 
-  Raises Unreadable for anything else.
+  In the old format the view of a storage follows, which is always None today.
+
+  Raises:
+    Unreadable: anything else.
   """
   if (
     type(identity) is not tuple
@@ -96,12 +95,13 @@ def stored(identity: Any) -> Storage:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
-  """torch._utils._rebuild_tensor_v2; what follows the strides (requires_grad, hooks, …) leaves the
-  values alone.
+  """Return torch._utils._rebuild_tensor_v2.
+
+  What follows the strides (requires_grad, hooks, …) leaves the values alone.
   """
   del unused
-  sides_known = _is_shape(shape) and _is_shape(strides) and len(shape) == len(strides)
-  if not isinstance(storage, Storage) or not _is_count(offset) or not sides_known:
+  sides_fit = _is_shape(shape) and _is_shape(strides) and len(shape) == len(strides)
+  if not isinstance(storage, Storage) or not _is_count(offset) or not sides_fit:
     raise Unreadable('its pickle describes a tensor wrongly')
   size, others, last = 1, 1, offset
   for side, stride in zip(shape, strides, strict=True):
@@ -120,8 +120,9 @@ def _parameter(data: Any, *unused: Any) -> Tensor:
 
 
 def _ordered_dict() -> dict:
-  """Python 2 passed the items; that form is not read, since the memo could repeat them
-  without end.
+  """Return an empty dictionary.
+
+  Python 2 passed the items; that form is not read, since the memo could repeat them without end.
   """
   return {}
 
@@ -149,7 +150,7 @@ def _scalar(dtype: Any, value: Any) -> np.generic:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-  """How protocol 2 writes bytes; here those of one number."""
+  """Return the bytes of one number, as protocol 2 writes bytes."""
   if (
     type(text) is not str
     or len(text) > 8
@@ -160,7 +161,7 @@ def _encode(text: Any, encoding: Any) -> bytes:
   return text.encode('latin1')
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
   return type(value) is int and value >= 0
 
 
@@ -169,13 +170,14 @@ def _is_shape(value: Any) -> bool:
 
 
 def _is_text(value: Any, *allowed: str) -> bool:
-  """Compares after a look at the type: a numpy type compared with text would try to understand the
-  text.
+  """Return whether a value is one of the texts, by its type first.
+
+  A numpy type compared with text would try to understand the text.
   """
   return type(value) is str and value in allowed
 
 
-_CALLS = {
+_CALLS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
   'collections OrderedDict': (_ordered_dict, (0,)),
   'torch Size': (_size, (1,)),
   'torch._utils _rebuild_tensor': (_tensor, (4,)),
@@ -186,7 +188,7 @@ _CALLS = {
   'numpy._core.multiarray scalar': (_scalar, (2,)),
   '_codecs encode': (_encode, (2,)),
 }
-_DTYPES = {
+STORAGES = {
   'Double': 'float64',
   'Float': 'float32',
   'Half': 'float16',
@@ -201,18 +203,22 @@ _DTYPES = {
 _NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.items()} | {
   f'{module} {kind}Storage': Name(f'{module} {kind}Storage', dtype=dtype)
   for module in ('torch', 'torch.cuda')
-  for kind, dtype in _DTYPES.items()
+  for kind, dtype in STORAGES.items()
 }
 
 
 def named(module: Any, attribute: Any) -> Name:
-  """The class or function of a state dict that a file names. Raises Unreadable for any other."""
+  """Return the class or function of a state dict that a file names.
+
+  Raises:
+    Unreadable: it is another.
+  """
   if type(module) is not str or type(attribute) is not str:
     raise Unreadable('its pickle names a class wrongly')
-  known = _NAMES.get(f'{module} {attribute}')
-  if known is None:
+  name = _NAMES.get(f'{module} {attribute}')
+  if name is None:
     raise Unreadable(
       f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe',
       SAVE_ALONE,
     )
-  return known
+  return name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import pathlib
 import pickle
 import struct
 import zipfile
@@ -17,19 +18,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from kd_jax.files.atomic import write_bytes
+from kd_jax.pytorch.values import STORAGES
 from kd_jax.types import FileError
 
-_STORAGES = {
-  'float64': 'Double',
-  'float32': 'Float',
-  'float16': 'Half',
-  'int64': 'Long',
-  'int32': 'Int',
-  'int16': 'Short',
-  'int8': 'Char',
-  'uint8': 'Byte',
-  'bool': 'Bool',
-}
+_STORAGES = {dtype: kind for kind, dtype in STORAGES.items() if dtype != 'bfloat16'}
 
 
 def write(
@@ -38,7 +30,7 @@ def write(
   *,
   notes: Mapping[str, str] | None = None,
 ) -> None:
-  """Writes {'model_state_dict': state, **notes}, readable by `torch.load(path, weights_only=True)`.
+  """Write {'model_state_dict': state, **notes}, for `torch.load(path, weights_only=True)`.
 
   The file appears whole or not at all, and the same state makes the same bytes.
 
@@ -55,7 +47,7 @@ def write(
     if array.dtype.name not in _STORAGES:
       raise FileError(
         f'{name} cannot be written for PyTorch: its type is {array.dtype.name}; convert it to '
-        f'float32 first'
+        'float32 first'
       )
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_STORED) as archive:
@@ -64,7 +56,7 @@ def write(
     for key, array in enumerate(arrays.values()):
       _add(archive, f'archive/data/{key}', array.astype(array.dtype.newbyteorder('<')).tobytes())
     _add(archive, 'archive/version', b'3\n')
-  write_bytes(path, buffer.getvalue())
+  write_bytes(pathlib.Path(path), buffer.getvalue())
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -91,8 +83,9 @@ def _pickled(arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> byte
 
 
 def _tensor(key: int, array: np.ndarray) -> bytes:
-  """torch._utils._rebuild_tensor_v2(storage, offset 0, shape, strides, requires_grad False, hooks
-  OrderedDict()).
+  """Return the pickle of torch._utils._rebuild_tensor_v2(…).
+
+  Its arguments are storage, offset 0, shape, strides, requires_grad False, hooks OrderedDict().
   """
   strides = [int(np.prod(array.shape[axis + 1 :], dtype=np.int64)) for axis in range(array.ndim)]
   identity = [

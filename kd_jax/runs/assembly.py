@@ -286,7 +286,7 @@ def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Po
   }
 
 
-def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Part, ...]:
+def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Split, ...]:
   return tuple(getattr(parts, name) for name in phase.shares)
 
 
@@ -307,7 +307,7 @@ def _changed(teacher: Trained, phase: Phase) -> Trained:
 
 def evaluator(
   context: Context, network: Network
-) -> Callable[[PyTree, feed.Part], dict[str, float]]:
+) -> Callable[[PyTree, feed.Split], dict[str, float]]:
   """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
   devices, streamed = context.devices, not context.placed
   compiled = context.programs.get(
@@ -317,7 +317,7 @@ def evaluator(
     ),
   )
 
-  def evaluate(variables: PyTree, part: feed.Part) -> dict[str, float]:
+  def evaluate(variables: PyTree, part: feed.Split) -> dict[str, float]:
     placed = context.placed.get(id(part.source))
     batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
     blocks = feed.evaluation(part, batch, placed=placed, own=devices.own, split=devices.split)
@@ -335,7 +335,7 @@ def evaluator(
 
 def logits(
   trained: Trained,
-  part: feed.Part,
+  part: feed.Split,
   *,
   name: str = '',
   say: Say = print,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.measures import analysis
 from kd_jax.runs.assembly import logits
 from kd_jax.train.programs import Programs
@@ -19,7 +19,7 @@ TEMPERATURES = (1, 4)
 
 
 def measure(
-  student: Trained, teachers: Sequence[Trained], part: Part, *, programs: Programs | None = None
+  student: Trained, teachers: Sequence[Trained], part: Split, *, programs: Programs | None = None
 ) -> dict[str, float]:
   """Return the fields that a row of a study has beside its accuracies; of a student without
   teachers, its calibration alone.

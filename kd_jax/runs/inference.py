@@ -13,7 +13,7 @@ from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import sources
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.files import predictions
 from kd_jax.files.networks import load_network
 from kd_jax.files.predictions import Predictions
@@ -150,7 +150,7 @@ def _load(of: RunRecords, row: ResultRow, config: Config, dataset: sources.Datas
 
 
 def _images(
-  of: RunRecords, test: predictions.SplitPredictions, part: Part
+  of: RunRecords, test: predictions.SplitPredictions, part: Split
 ) -> dict[int, np.ndarray]:
   """The test images that the page shows: those on which the student and its teachers differ."""
   names = [of.student.name, *of.teachers]

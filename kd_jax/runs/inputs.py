@@ -7,7 +7,7 @@ from typing import Any
 
 from kd_jax.config import Config
 from kd_jax.data import folders, roles, sources, stl10
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.train import parallel
 from kd_jax.types import Source
 
@@ -36,7 +36,7 @@ def load(config: Config) -> sources.Dataset:
   return parallel.lead(once) or once()  # one process after the other: it may have to be fetched
 
 
-def training(config: Config, dataset: sources.Dataset) -> Part:
+def training(config: Config, dataset: sources.Dataset) -> Split:
   """Return all images that are not held out, whatever the seed: what is chosen by them is the same
   in every run of a study.
   """

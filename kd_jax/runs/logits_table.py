@@ -31,7 +31,7 @@ import numpy as np
 from kd_jax import config as configuration
 from kd_jax.config import Config
 from kd_jax.data import augment, pipeline, roles, sources
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.files.kinds import JAX_EXPORTS
 from kd_jax.models import precomputed
 from kd_jax.runs import inputs as of_run
@@ -46,7 +46,7 @@ _COUNTABLE = {'weak', 'none'}  # augmentations with few enough views
 class Shown(NamedTuple):
   """Images that a teacher is shown, and in which views."""
 
-  part: Part
+  part: Split
   # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
   views: np.ndarray
   padding: int

@@ -285,7 +285,7 @@ def _record(
   after(context.folder)
 
 
-def _record_examples(folder: Path, test: feed.Part, classes: Sequence[str]) -> None:
+def _record_examples(folder: Path, test: feed.Split, classes: Sequence[str]) -> None:
   """Write a test image of each of the first classes as a PNG, for predict to be tried on."""
   image, label = test.source.image, np.asarray(test.source.label)[test.index]
   if image.shape[-1] not in (1, 3):

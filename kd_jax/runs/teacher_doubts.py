@@ -12,7 +12,7 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.config import Config
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.data.roles import Roles
 from kd_jax.pytorch.contents import UNSTATED, Facts, chosen
 from kd_jax.runs import teacher_fit
@@ -23,7 +23,7 @@ _LITTLE = 4 / 9  # of the way from chance to all right: 50 % at ten classes, 72 
 _MARGIN = 0.02  # by which an accuracy may lie below the stated one, beside three standard errors
 
 
-def chance(part: Part) -> float:
+def chance(part: Split) -> float:
   """Return the accuracy of who gives every image of a part the commonest label."""
   label = np.asarray(part.source.label)[part.index]
   return float(np.bincount(label).max() / len(label))

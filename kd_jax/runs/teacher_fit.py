@@ -20,7 +20,7 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.data import roles
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.files import hashes, packing
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, NetworkSpec, PyTree, Trained
@@ -59,7 +59,7 @@ class Try(NamedTuple):
 
 
 def tries(
-  trained: Trained, part: Part, *, fixed: Iterable[str] = (), placements: bool = True
+  trained: Trained, part: Split, *, fixed: Iterable[str] = (), placements: bool = True
 ) -> list[Try]:
   """Return how a network does on some of a part's images in each of the usual ways; the first is as
   it is taken.
@@ -109,7 +109,7 @@ def is_better(one: Try, other: Try) -> bool:
   return one.loss < other.loss and gained - lost > 3 * math.sqrt(gained + lost)
 
 
-def fitted(trained: Trained, part: Part, *, fixed: Mapping[str, Any]) -> Trained:
+def fitted(trained: Trained, part: Split, *, fixed: Mapping[str, Any]) -> Trained:
   """Return the network taken in the way that fits training images best; the fields in `fixed` stay
   as they are.
   """
@@ -118,7 +118,7 @@ def fitted(trained: Trained, part: Part, *, fixed: Mapping[str, Any]) -> Trained
   return Trained(models.build(chosen), trained.variables)
 
 
-def _some(part: Part) -> tuple[np.ndarray, np.ndarray]:
+def _some(part: Split) -> tuple[np.ndarray, np.ndarray]:
   """Return a few hundred images and their labels, drawn by the raw bits of a generator, which numpy
   promises to keep.
   """
@@ -127,7 +127,7 @@ def _some(part: Part) -> tuple[np.ndarray, np.ndarray]:
   return np.ascontiguousarray(part.source.image[index]), np.asarray(part.source.label)[index]
 
 
-def _normalisations(spec: NetworkSpec, part: Part) -> list[Normalisation]:
+def _normalisations(spec: NetworkSpec, part: Split) -> list[Normalisation]:
   """Return the ways to normalise, none of them twice: as taken, none, the usual ones, and by the
   training images.
   """

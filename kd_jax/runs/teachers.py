@@ -11,7 +11,7 @@ from typing import Any
 
 from kd_jax import methods, models
 from kd_jax.config import OF_A_SPEC, Config, stated_of_teacher
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
 from kd_jax.files.networks import load_network
 from kd_jax.models import exported, precomputed
@@ -29,7 +29,7 @@ def load(
   expected: NetworkSpec,
   *,
   classes: Sequence[str] = (),
-  training: Part | None = None,
+  training: Split | None = None,
 ) -> dict[str, Trained]:
   """Return the networks of `teacher_checkpoint` by name: 'teacher', or 'teacher1', 'teacher2', ….
 

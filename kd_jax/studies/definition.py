@@ -1,6 +1,4 @@
-"""What a study is: rows of a table, seeds and sweeps; from its configuration to the runs that it
-needs.
-"""
+"""What a study is: rows of a table, seeds and sweeps; and the runs that it needs."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Definition(NamedTuple):
-  """All that a study says beyond the configuration that its rows share."""
+  """All of a study beyond the configuration that its rows share."""
 
   title: str
   question: str
@@ -57,7 +55,7 @@ class Run(NamedTuple):
 
 
 class Study(NamedTuple):
-  """A study whose configuration is settled."""
+  """A study whose configuration is resolved."""
 
   definition: Definition
   scale: float
@@ -77,14 +75,14 @@ def study(
   sweep_seeds: int = 1,
   together: int = 1,
   **shared: Any,
-):
-  """The configuration of a study, for a file under configs/ to return from get_config().
+) -> Any:
+  """Return the configuration of a study, for a file under configs/ to return from get_config().
 
-  Every key of a run may be set for all rows at once; further keys are `scale`, which multiplies
-  every row's epochs, `seeds`, which goes before the rows' own numbers where it is not 0,
-  `sweep_seeds`, and `together`: how many students of one seed may be trained in one program, which
-  share the passes of their teachers. It saves time, takes memory, and changes no result beyond
-  rounding. `limits` is a sentence on what the study does not show.
+  Every key of a run may be set for all rows at once. Further keys are `scale`, which multiplies
+  every row's epochs; `seeds`, which goes before the rows' own numbers where it is not 0;
+  `sweep_seeds`; and `together`: how many students of one seed may be trained in one program,
+  which share the passes of their teachers. It saves time, takes memory, and changes no result
+  beyond rounding. `limits` is a sentence on what the study does not show.
   """
   config = configuration.default(**shared)
   with config.unlocked():
@@ -96,12 +94,16 @@ def study(
 
 
 def is_study(config: Any) -> bool:
-  """Whether a configuration file describes a study, not a run."""
+  """Return whether a configuration file describes a study, not a run."""
   return 'study' in config and isinstance(config.study, Definition)
 
 
 def resolve(config: Any) -> Study:
-  """Checks every row. Raises KdJaxError, naming the row, for anything that is not right."""
+  """Return the study, with every row checked.
+
+  Raises:
+    ConfigError: anything is not right; it names the row.
+  """
   definition, scale = config.study, config.scale
   if not isinstance(scale, int | float) or not 0 < scale < _MOST:
     raise ConfigError(
@@ -114,7 +116,7 @@ def resolve(config: Any) -> Study:
       )
   if config.together < 1:
     raise ConfigError(
-      f'together is the number of students that are trained in one program, at least 1, not '
+      'together is the number of students that are trained in one program, at least 1, not '
       f'{config.together}'
     )
   if not definition.rows:
@@ -135,8 +137,7 @@ def resolve(config: Any) -> Study:
     if row.sweep and _config(config, row, 0, {}).selection == 'test':
       raise ConfigError(
         f"row '{row.name}' sweeps {', '.join(row.sweep)}, which is chosen on validation images, "
-        f'and has none: set '
-        "selection to 'validation', or leave the sweep out"
+        "and has none: set selection to 'validation', or leave the sweep out"
       )
     if row.seeds < 1:
       raise ConfigError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
@@ -147,14 +148,8 @@ def resolve(config: Any) -> Study:
     row: Row, kind: str, seeds: Iterable[int], settings: Iterable[Mapping[str, Any]]
   ) -> tuple[Run, ...]:
     return tuple(
-      Run(
-        row.name,
-        config.seed + seed,
-        kind,
-        setting,
-        _config(config, row, config.seed + seed, setting),
-      )
-      for seed in seeds
+      Run(row.name, seed, kind, setting, _config(config, row, seed, setting))
+      for seed in (config.seed + number for number in seeds)
       for setting in settings
     )
 
@@ -175,17 +170,16 @@ def resolve(config: Any) -> Study:
 def chosen(
   study: Study, row: Row, accuracy: Callable[[Run], float | None]
 ) -> Mapping[str, Any] | None:
-  """The setting of a row: what its sweep chose, {} where it sweeps nothing, None where the sweep is
-  not finished.
+  """Return the setting of a row that its sweep chose; None where the sweep is not finished.
 
-  `accuracy` is a finished run's validation accuracy, or None. Of equal means the first value is
-  taken.
+  It is {} where the row sweeps nothing. `accuracy` is a finished run's validation accuracy, or
+  None. Of equal means the first value is taken.
   """
   if not row.sweep:
     return {}
   of_row = [run for run in study.sweeps if run.row == row.name]
-  measured = [accuracy(run) for run in of_row]
-  if any(value is None for value in measured):
+  measured = [value for run in of_row if (value := accuracy(run)) is not None]
+  if len(measured) < len(of_row):
     return None
   means = [
     statistics.fmean(
@@ -197,21 +191,20 @@ def chosen(
 
 
 def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[Run, ...], bool]:
-  """What there is to run, in order, and whether that is all: the runs of a sweep come first, and
-  choose the row's final ones.
+  """Return what there is to run, in order, and whether that is all.
 
-  Groups run one after the other, in each the seeds, so that a study that is cut short has every row
-  of its first groups.
+  The runs of a sweep come first, and choose the row's final ones. Groups run one after the other,
+  in each the seeds, so that a study that is cut short has every row of its first groups.
   """
   rows = {row.name: row for row in study.definition.rows}
-  settled = {name: chosen(study, row, accuracy) for name, row in rows.items()}
-  found = [*study.sweeps]
-  for name, setting in settled.items():
+  settings = {name: chosen(study, row, accuracy) for name, row in rows.items()}
+  ready = [*study.sweeps]
+  for name, setting in settings.items():
     if setting is not None:
-      found += study.finals(rows[name], setting)
+      ready += study.finals(rows[name], setting)
   groups = list(dict.fromkeys(row.group for row in study.definition.rows))
   places = {name: number for number, name in enumerate(rows)}
-  found.sort(
+  ready.sort(
     key=lambda run: (
       groups.index(rows[run.row].group),
       run.kind == 'final',
@@ -219,7 +212,7 @@ def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[R
       places[run.row],
     )
   )
-  return tuple(found), None not in settled.values()
+  return tuple(ready), None not in settings.values()
 
 
 def _settings(row: Row) -> list[Mapping[str, Any]]:
@@ -233,7 +226,7 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
       del changed[key]
   try:
     changes = {**row.changes, **setting}
-    # what the study says of its own teacher's file is not of this one
+    # What the study states of its own teacher's file does not hold of this one.
     if 'teacher_checkpoint' in changes:
       changes = {key: configuration.KEYS[key].default for key in configuration.OF_A_FILE} | changes
     for key, value in changes.items():
@@ -249,9 +242,7 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
 
 
 def _check_idle(config: Any) -> None:
-  """Raise KdJaxError where a key is changed that every row sets, so that the change has
-  no effect.
-  """
+  """Raise ConfigError where a key is changed that every row sets: it would have no effect."""
   in_file = configuration.default(**config.study.shared)
   for key in set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows)) & {
     *configuration.names()
@@ -260,8 +251,8 @@ def _check_idle(config: Any) -> None:
     if given != before:
       raise ConfigError(
         f'every row of this study sets {key}, so that {given} would change nothing: choose a '
-        f'single run, such as '
-        f'--config=digits_kd --config.{key}={given}, or write a study of your own'
+        f'single run, such as --config=digits_kd --config.{key}={given}, or write a study of your '
+        'own'
       )
 
 
@@ -272,7 +263,7 @@ def _get(config: Any, key: str) -> Any:
 
 
 def _set(config: Any, key: str, value: Any) -> None:
-  """Sets 'epochs' or 'kd.alpha'."""
+  """Set 'epochs' or 'kd.alpha'."""
   section, _, option = key.rpartition('.')
   if key not in configuration.names():
     raise ConfigError(f"unknown configuration key '{key}'.{closest(key, configuration.names())}")

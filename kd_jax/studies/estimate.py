@@ -1,6 +1,4 @@
-"""What a study will cost before it runs: every run that is left, its operations, and about how long
-it will take.
-"""
+"""What a study will cost before it runs: each run that is left, its operations, its time."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kd_jax import models
 from kd_jax.data import pipeline
@@ -21,31 +20,30 @@ from kd_jax.models.predicting import bare
 from kd_jax.runs import assembly, workdir
 from kd_jax.runs.assembly import Say
 from kd_jax.studies.definition import Study
-from kd_jax.studies.tasks import Plan, Planned, Task, companies
+from kd_jax.studies.tasks import Plan, Planned, Task, groups
 from kd_jax.train import optim, peaks, state, step
-from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, Source
+from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, PyTree, Source
 
 _STEPS = 3  # that are timed
 
 
 def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
-  """Checks every row, then says what a study would run, and what that takes; trains nothing."""
+  """Check every row, then print what a study would run, and what that takes; train nothing."""
   folder, plan = Path(folder).absolute(), Plan(study)
   plan.check(say)
   planned, _ = plan.now(folder)
   for row in study.definition.rows:
-    # its sweep has not chosen: each value takes as long
+    # Its sweep has not chosen: each value takes as long.
     if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):
       assumed = next({key: value} for key, values in row.sweep.items() for value in values)
       planned += [Planned(run, plan.tasks(run)) for run in study.finals(row, assumed)]
   sharing = {
-    task.identity: len(company)
-    for company in companies(study, planned, (), whole=True)
-    for task in company
+    task.identity: len(group) for group in groups(study, planned, (), whole=True) for task in group
   }
   # identity → whether it is finished; a phase that rows share counts in the first of them
   counted: dict[str, bool] = {}
-  tasks, shares = {}, []
+  tasks: dict[str, Task] = {}
+  shares = []
   for row in study.definition.rows:
     runs = [p for p in planned if p.run.row == row.name]
     own = {task.identity: task for p in runs for task in p.tasks if task.identity not in counted}
@@ -57,36 +55,35 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
     )
   rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder, sharing)
   rate = rate or timed_rate([tasks[name] for name, done in counted.items() if not done])
-  for name, count, sweeps, left, operations in shares:
+  for name, count, sweeps, phases, operations in shares:
     say(
-      f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {left} '
-      f'phases left, '
-      f'{_operations(operations)}, {_duration(operations / rate)}'
+      f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {phases} '
+      f'phases left, {_operations(operations)}, {_duration(operations / rate)}'
     )
   total = sum(operations for *_, operations in shares)
   say(
     f'{sum(counted.values())} of {len(counted)} phases are finished. Left: {_operations(total)}, '
-    f'about '
-    f'{_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was trained.'
+    f'about {_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was '
+    'trained.'
   )
 
 
 def flops(task: Task, *, sharing: int = 1) -> float:
-  """Operations of a phase, roughly: forward and backward passes of the student take three times a
-  forward pass.
+  """Return the operations of a phase, roughly.
 
-  `sharing` students, this one among them, share the passes of its teachers.
+  Forward and backward passes of the student take three times a forward pass. `sharing` students,
+  this one among them, share the passes of its teachers.
   """
   phase, prepared = task.phase, task.prepared
   networks = {name: trained.network for name, trained in prepared.imported.items()}
   networks |= {p.name: models.build(p.student) for p in prepared.phases}
-  taught = sum(forward(networks[name]) for name in phase.teachers if name in networks)
+  passes = sum(forward(networks[name]) for name in phase.teachers if name in networks)
   trained = forward(networks[phase.name]) + (
     forward(phase.method.companion) if phase.method.companion else 0
   )
   images = sum(phase.shares.values()) * len(phase.method.views)
   return (
-    (3 * trained + taught / sharing)
+    (3 * trained + passes / sharing)
     * images
     * assembly.steps_per_epoch(prepared.parts, phase)
     * phase.epochs
@@ -94,10 +91,10 @@ def flops(task: Task, *, sharing: int = 1) -> float:
 
 
 def forward(network: Network) -> float:
-  """Operations of a network on one image, counted by XLA in the program as it is written; once for
-  each spec.
+  """Return the operations of a network on one image, counted by XLA once for each spec.
 
-  0 of an exported function, which it cannot look into.
+  They are those of the program as it is written; 0 of an exported function, which XLA cannot look
+  into.
   """
   if network.spec not in _counted:
     _counted[network.spec] = _count(network)
@@ -111,7 +108,7 @@ def _count(network: Network) -> float:
   image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
   module = bare(network).module
 
-  def logits(variables, image):
+  def logits(variables: PyTree, image: jax.Array) -> jax.Array:
     return module.apply(variables, image, train=False).logits
 
   return peaks.operations(jax.jit(logits), models.shapes(network), image) or 0.0
@@ -120,11 +117,10 @@ def _count(network: Network) -> float:
 def measured_rate(
   finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]
 ) -> float | None:
-  """Return the operations a second of the phases that were finished on a machine like this one;
-  None where there is none.
+  """Return the operations a second of the phases that were finished on a machine like this one.
 
-  Of a study that a GPU began, a laptop would else be promised the GPU's speed. Records of an older
-  kd_jax do not name their machine, and count.
+  It is None where there is none. Of a study that a GPU began, a laptop would else be promised the
+  GPU's speed. Records of an older kd_jax do not name their machine, and count.
   """
   here, rates = _machine(workdir.versions()), []
   for task in finished:
@@ -140,7 +136,7 @@ def _machine(versions: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def timed_rate(left: Sequence[Task]) -> float:
-  """Operations a second of a few plain steps of the first student, on random images."""
+  """Return operations a second of a few plain steps of the first student, on random images."""
   if not left:
     return 1.0
   task = left[0]
@@ -160,9 +156,8 @@ def timed_rate(left: Sequence[Task]) -> float:
     example=(number,),
     position=(number,),
   )
-  frozen = Frozen(
-    teachers=(), constants={}, key=jax.random.key(0), epoch_steps=_STEPS, phase_steps=_STEPS
-  )
+  steps, key = np.int32(_STEPS), jax.random.key(0)
+  frozen = Frozen(teachers=(), constants={}, key=key, epoch_steps=steps, phase_steps=steps)
   current, _ = jax.block_until_ready(compiled(current, frozen, block))
   start = time.perf_counter()
   for _ in range(_STEPS):

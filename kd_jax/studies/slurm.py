@@ -1,5 +1,6 @@
-"""The workers of a study as jobs of Slurm: submitit writes the job array, and requeues a job that
-is preempted or out of time.
+"""The workers of a study as jobs of Slurm.
+
+submitit writes the job array, and requeues a job that is preempted or out of time.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ _LOGS = 'jobs'  # the folder of submitit's files and of what the workers print, 
 
 
 class Worker:
-  """What a job does: a command, in a process of its own, which submitit's signal handlers leave
-  alone.
-  """
+  """A command in a process of its own, which submitit's signal handlers leave alone."""
 
   def __init__(self, command: Sequence[str]):
     self.command = tuple(command)
@@ -34,27 +33,33 @@ class Worker:
     self._waiting.join()
     if self._process.returncode:
       raise RuntimeError(
-        f'the worker ended with status {self._process.returncode}; what it said stands above'
+        f'the worker ended with status {self._process.returncode}; what it printed stands above'
       )
 
   def checkpoint(self) -> Any:
-    """submitit calls this in a job that has to make room: what is trained is saved, and the same
-    job is to be queued again.
+    """Save what is trained and ask for the same job again.
+
+    submitit calls this in a job that has to make room.
     """
     from submitit.helpers import DelayedSubmission
 
-    self._process.terminate()
-    self._waiting.join()
+    if self._process and self._waiting:
+      self._process.terminate()
+      self._waiting.join()
     return DelayedSubmission(Worker(self.command))
 
 
 def parameters(given: Sequence[str]) -> dict[str, int | str]:
-  """Parameters of submitit from 'name=value'. Raises KdJaxError where one has another form."""
+  """Return parameters of submitit from 'name=value'.
+
+  Raises:
+    ConfigError: one has another form.
+  """
   pairs = [text.partition('=')[::2] for text in given]
   for name, value in pairs:
     if not name or not value:
       raise ConfigError(
-        f'--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '
+        '--slurm takes parameters of submitit such as timeout_min=240,slurm_partition=gpu, not '
         f"'{','.join(given)}'"
       )
   return {name: int(value) if re.fullmatch('[0-9]{1,9}', value) else value for name, value in pairs}
@@ -68,7 +73,7 @@ def submit(
   *,
   cluster: str = 'slurm',
 ) -> list[Any]:
-  """Submits a command as `count` jobs, and returns submitit's.
+  """Submit a command as `count` jobs, and return submitit's.
 
   Args:
     command: a worker of the study.

@@ -1,6 +1,4 @@
-"""A study as what there is to train: phases under hashes of all that determines them, and who of
-them trains together.
-"""
+"""A study as what there is to train: phases under hashes of all that determines them, in groups."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kd_jax.data.sources import Dataset
 from kd_jax.files import hashes, packing, records
 from kd_jax.methods import plans
 from kd_jax.runs import inputs, run
@@ -31,9 +30,8 @@ class Task(NamedTuple):
   phase: Phase
   prepared: Prepared
   needs: Mapping[str, Task]  # by the name of a network, the earlier phase that trains it
-  # a hash of all that phases must share to be trained in one program; None where this one trains
-  # alone
-  company: str | None
+  # A hash of all that phases must share to be trained as one group; None where this trains alone.
+  group: str | None
 
   def folder(self, study: Path) -> Path:
     return study / 'phases' / self.identity
@@ -56,39 +54,46 @@ class Plan:
   """
 
   def __init__(self, study: Study):
-    self._study, self._prepared, self._datasets = study, {}, {}
+    self._study = study
+    self._prepared: dict[str, tuple[Task, ...]] = {}
+    self._datasets: dict[tuple[Any, ...], Dataset] = {}
 
   def check(self, say: Say) -> None:
-    """Tries each row's first run as shapes alone. Raises KdJaxError, naming the row."""
+    """Try each row's first run as shapes alone.
+
+    Raises:
+      KdJaxError: a row cannot be run; it names the row.
+    """
     rows = {row.name: row for row in self._study.definition.rows}
     for name, row in rows.items():
-      first = (
-        next((r for r in self._study.sweeps if r.row == name), None)
-        or self._study.finals(row, {})[0]
-      )
+      swept = [r for r in self._study.sweeps if r.row == name]
+      first, *_ = swept or self._study.finals(row, {})
+
+      def of_row(line: str, name: str = name) -> None:
+        say(f'{name}: {line}')
+
       try:
-        run.check(
-          self.tasks(first)[-1].prepared, say=lambda line, name=name: say(f'{name}: {line}')
-        )
+        run.check(self.tasks(first)[-1].prepared, say=of_row)
       except KdJaxError as error:
         raise type(error)(f"row '{name}': {error}") from error
 
   def now(self, folder: Path) -> tuple[list[Planned], bool]:
-    """What is known to be run, and whether that is all: a sweep has to finish before its row's
-    final runs are known.
+    """Return what is ready to run, and whether that is all.
+
+    A sweep has to finish before its row's final runs are there.
     """
 
     def accuracy(of: Run) -> float | None:
       row = self._row(Planned(of, self.tasks(of)), folder)
-      return row and row['validation_accuracy']
+      return row['validation_accuracy'] if row else None
 
-    found, whole = runs(self._study, accuracy)
-    return [Planned(each, self.tasks(each)) for each in found], whole
+    ready, whole = runs(self._study, accuracy)
+    return [Planned(each, self.tasks(each)) for each in ready], whole
 
   def tasks(self, of: Run) -> tuple[Task, ...]:
     key = json.dumps(of.config.for_json(), sort_keys=True)
     if key not in self._prepared:
-      # rows share it: each would map its files anew
+      # Rows share it: each would map its files anew.
       named = (of.config.dataset, of.config.data_dir, of.config.image_size)
       if named not in self._datasets:
         run.start_devices(of.config)  # else the images would start them
@@ -113,49 +118,46 @@ class Plan:
     if not all(task.result(folder).exists() for task in p.tasks):
       return None
     own = [task for task in p.tasks if (p.run.row, task.phase.name) not in free]
-    # it counts what was trained beside it
     rows = [records.read_sealed(task.result(folder))['rows'][-1] for task in own]
-    # of an older kd_jax, which counted otherwise
+    # An older kd_jax counted in it what was trained beside it.
     student = {k: v for k, v in rows[-1].items() if k != 'flops'}
     return (
       student
       | {'name': p.run.row, 'setting': dict(p.run.setting)}
-      | {
-        name: _total(row.get(name) for row in rows) for name in ('passes', 'flops_alone', 'seconds')
-      }
+      | {key: _total(row.get(key) for row in rows) for key in ('passes', 'flops_alone', 'seconds')}
     )
 
 
-def companies(
+def groups(
   study: Study, planned: Sequence[Planned], apart: Collection[str], *, whole: bool
 ) -> list[tuple[Task, ...]]:
-  """What is trained in one program, in the order in which it is done: phases of one group of rows
-  that have the same data, seed and imported teachers, at most `study.together` of them. Those of
-  the hashes in `apart` are trained alone.
+  """Return what is trained in one program, in the order in which it is done.
 
-  Until the sweeps are finished (`whole`), only they are started and what trains alone in any case:
-  who trains beside whom, and with that the rounding of its result, follows from the study, not from
-  who is done first.
+  A group is of phases of one group of rows that have the same data, seed and imported teachers,
+  at most `study.together` of them. Those of the hashes in `apart` are trained alone.
+
+  Until the sweeps are finished (`whole`), only they are started and what trains alone in any
+  case. So the members of a group, and with them the rounding of its results, follow from the
+  study, not from what is finished first.
   """
-  groups = {row.name: row.group for row in study.definition.rows}
+  of_table = {row.name: row.group for row in study.definition.rows}
   placed: dict[Any, dict[str, Task]] = {}
-  seen: set[str] = set()
+  done: set[str] = set()
   for p in planned:
     undecided = study.together > 1 and not whole and p.run.kind != 'sweep'
     for task in p.tasks:
-      if task.identity not in seen and not (undecided and task.company):
-        seen.add(task.identity)
-        alone = study.together == 1 or task.company is None or task.identity in apart
-        placed.setdefault(task.identity if alone else (groups[p.run.row], task.company), {})[
-          task.identity
-        ] = task
-  found = []
+      if task.identity not in done and not (undecided and task.group):
+        done.add(task.identity)
+        alone = study.together == 1 or task.group is None or task.identity in apart
+        key = task.identity if alone else (of_table[p.run.row], task.group)
+        placed.setdefault(key, {})[task.identity] = task
+  made = []
   for of_key in placed.values():
     members, count = tuple(of_key.values()), -(-len(of_key) // study.together)
-    found += [
+    made += [
       members[n * len(members) // count : (n + 1) * len(members) // count] for n in range(count)
     ]
-  return found
+  return made
 
 
 def shared_teachers(planned: Sequence[Planned]) -> set[tuple[str, str]]:
@@ -177,9 +179,13 @@ def shared_teachers(planned: Sequence[Planned]) -> set[tuple[str, str]]:
 
 
 def _total(values: Iterable[float | None]) -> float | None:
-  """Return the sum; None where one of the values is not known."""
-  values = list(values)
-  return None if None in values else sum(values)
+  """Return the sum; None where one of the values is missing."""
+  total: float = 0
+  for value in values:
+    if value is None:
+      return None
+    total += value
+  return total
 
 
 def is_root_teacher(phase: Phase) -> bool:
@@ -188,8 +194,8 @@ def is_root_teacher(phase: Phase) -> bool:
 
 
 def tasks(prepared: Prepared) -> tuple[Task, ...]:
-  """The phases of a run under their hashes."""
-  known = {
+  """Return the phases of a run under their hashes."""
+  identities = {
     name: hashed([trained.network.spec._asdict(), packing.fingerprint(trained.variables)])
     for name, trained in prepared.imported.items()
   }
@@ -197,40 +203,36 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
   for phase in prepared.phases:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]
     needs = {name: made[name] for name in names if name in made}
-    shared = (
-      None if needs or phase.stop or phase.method.companion else _shown_by(prepared, phase, known)
-    )
-    task = Task(
-      hashed([_data(prepared, phase), described_phase(phase, known)]),
-      phase,
-      prepared,
-      needs,
-      shared and hashed(shared),
-    )
+    alone = needs or phase.stop or phase.method.companion
+    shared = None if alone else _shown_by(prepared, phase, identities)
+    identity = hashed([_data(prepared, phase), described_phase(phase, identities)])
+    task = Task(identity, phase, prepared, needs, hashed(shared) if shared else None)
     for name, suffix in ((phase.name, ''), (plans.companion_name(phase.name), ' companion')):
-      made[name], known[name] = task, task.identity + suffix
+      made[name], identities[name] = task, task.identity + suffix
   return tuple({task.identity: task for task in made.values()}.values())
 
 
-def described_phase(phase: Phase, known: Mapping[str, str]) -> dict[str, Any]:
-  """All that determines what a phase makes of its images; `known` has the hashes of the networks
-  that it refers to.
+def described_phase(phase: Phase, identities: Mapping[str, str]) -> dict[str, Any]:
+  """Return all that determines what a phase makes of its images.
+
+  `identities` has the hashes of the networks that it refers to.
   """
   described = vars(phase) | {
     'method': None,
     'stop': None,
     'student': phase.student._asdict(),
     'optimiser': optim.described(phase.optimiser),
-    'teachers': tuple(known[name] for name in phase.teachers),
-    'start': phase.start and known[phase.start],
+    'teachers': tuple(identities[name] for name in phase.teachers),
+    'start': phase.start and identities[phase.start],
   }
   # What draws as itself is described as it was before there was a choice.
   return {name: value for name, value in described.items() if (name, value) != ('draws_as', None)}
 
 
-def _shown_by(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> list[Any] | None:
-  """What a pass of the phase's teachers depends on; None where it has none, and would share
-  nothing.
+def _shown_by(prepared: Prepared, phase: Phase, identities: Mapping[str, str]) -> list[Any] | None:
+  """Return what a pass of the phase's teachers depends on.
+
+  It is None where it has none, and would share nothing.
   """
   if not phase.teachers or phase.start:
     return None
@@ -238,7 +240,7 @@ def _shown_by(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> lis
   return [
     _data(prepared, phase),
     phase.name,
-    [known[name] for name in phase.teachers],
+    [identities[name] for name in phase.teachers],
     phase.teacher_changes,
     phase.shares,
     phase.epochs,
@@ -249,7 +251,7 @@ def _shown_by(prepared: Prepared, phase: Phase, known: Mapping[str, str]) -> lis
 
 
 def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
-  """What determines the images that a phase sees."""
+  """Return what determines the images that a phase takes."""
   config = prepared.config
   data = {name: getattr(config, name) for name in _DATA}
   data['validation_examples'] = (
@@ -268,5 +270,5 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
 
 
 def hashed(described: Any) -> str:
-  """Sixteen hexadecimal digits that stand for anything that JSON can hold."""
+  """Return sixteen hexadecimal digits that stand for anything that JSON can hold."""
   return hashes.of_json(described)[:16]

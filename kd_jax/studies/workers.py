@@ -1,11 +1,12 @@
-"""Runs a study: one worker of however many share its folder. Each phase is trained once, by whoever
-claims it first.
+"""Runs a study: one worker of however many share its folder. Each phase is trained once, by the
+worker that claims it first.
 
-  study.json               rows, comparisons, and every run with its configuration and where its history lies
-  results.json sweeps.json a list of objects, one a finished run, its row's name as its name; of the
-  sweeps apart
-  comparison.png           test accuracies of the rows, drawn by kd_jax.report.pictures
-  phases/<hash>/           the folder of one phase, as in a run; the hash is of all that determines what the phase computes
+  study.json      rows, comparisons, and every run with its configuration and where its history lies
+  results.json    a list of objects, one a finished run, its row's name as its name
+  sweeps.json     the same of the sweeps
+  comparison.png  test accuracies of the rows, drawn by kd_jax.report.pictures
+  phases/<hash>/  the folder of one phase, as in a run; the hash is of all that determines what the
+                  phase computes
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from kd_jax.files import packing, records
 from kd_jax.runs import run, training, workdir
 from kd_jax.runs.assembly import Say, Student
 from kd_jax.runs.training import Done
+from kd_jax.studies import record
 from kd_jax.studies.definition import Run, Study
-from kd_jax.studies.tasks import Plan, Planned, Task, companies, hashed, is_root_teacher
+from kd_jax.studies.tasks import Plan, Task, groups, hashed
 from kd_jax.train import loop, memory
 from kd_jax.train.programs import Programs
 from kd_jax.types import FileError, KdJaxError, Trained
@@ -45,10 +47,10 @@ def work(
   poll: float = POLL,
   after: run.After = lambda folder: None,
 ) -> None:
-  """Works on a study until nothing is left, by this worker or another.
+  """Work on a study until nothing is left, by this worker or another.
 
-  A phase whose training fails (it diverges, say) is left out, and its row with it; the others go
-  on.
+  A phase whose training fails, as where it diverges, is left out, and its row with it. The others
+  go on.
 
   Args:
     study: what there is to run.
@@ -62,56 +64,50 @@ def work(
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
   workdir.check(folder)
-  folder, plan, programs, failed, apart = (
-    Path(folder).absolute(),
-    Plan(study),
-    Programs(),
-    {},
-    set(),
-  )
+  folder, plan, programs = Path(folder).absolute(), Plan(study), Programs()
+  failed: dict[str, str] = {}
+  apart: set[str] = set()
   plan.check(say)
   with run.stopping() as stop:
     while True:
       planned, whole = plan.now(folder)
-      # of tasks that rows share, the first row's
+      # Of tasks that rows share, the first row's.
       runs = {task.identity: p.run for p in reversed(planned) for task in p.tasks}
       done = {task.identity for p in planned for task in p.tasks if task.result(folder).exists()}
       ready = []
-      for company in companies(study, planned, apart, whole=whole or bool(failed)):
-        left = tuple(task for task in company if task.identity not in done | failed.keys())
+      for group in groups(study, planned, apart, whole=whole or bool(failed)):
+        left = tuple(task for task in group if task.identity not in done | failed.keys())
         if left and all(need.identity in done for need in left[0].needs.values()):
-          ready.append(company if _saved(company, folder).exists() else left)
+          ready.append(group if _saved(group, folder).exists() else left)
       if stop():
         raise loop.Interrupted
       if not ready:
         break
-      for company in ready:
-        with _claimed(company, folder) as held:
+      for group in ready:
+        with _claimed(group, folder) as held:
           if held:
-            for number, task in enumerate(company, len(done) + 1):
+            for number, task in enumerate(group, len(done) + 1):
               say(
                 f'[{number} of {len(runs)}{"" if whole else " so far"}] '
                 f'{_title(runs[task.identity])}: {task.phase.name}'
               )
             try:
-              with memory.explained(company[0].prepared.config.batch_size):
-                train(company, folder, stop, say, programs)
+              with memory.explained(group[0].prepared.config.batch_size):
+                train(group, folder, stop, say, programs)
             except KdJaxError as error:
-              if len(company) > 1:
-                say(f'{error} Its company is trained one by one.')
-                apart.update(task.identity for task in company)
-                # Else the next worker takes the whole company up, and with it what one by one has
-                # been finished.
-                shutil.rmtree(_saved(company, folder), ignore_errors=True)
+              if len(group) > 1:
+                say(f'{error} Its group is trained one by one.')
+                apart.update(task.identity for task in group)
+                # Else the next worker takes up the whole group, finished members included.
+                shutil.rmtree(_saved(group, folder), ignore_errors=True)
               else:
-                failed[company[0].identity] = (
-                  f"row '{runs[company[0].identity].row}', seed {runs[company[0].identity].seed}: "
-                  f'{error}'
-                )
-                say(failed[company[0].identity])
+                identity = group[0].identity
+                of = runs[identity]
+                failed[identity] = f"row '{of.row}', seed {of.seed}: {error}"
+                say(failed[identity])
             break
       else:
-        _sleep(poll, stop)  # all that could be trained is being trained by others
+        _sleep(poll, stop)  # other workers train all that can be trained
         continue
       write(study, plan, folder)
   write(study, plan, folder)
@@ -125,17 +121,19 @@ def work(
 
 
 def is_one_of_several() -> bool:
-  """Whether `spread` started this process."""
+  """Return whether `spread` started this process."""
   return _WORKER in os.environ
 
 
 def spread(command: Sequence[str], count: int) -> int:
-  """Runs a command in several processes at once, each on its share of the cores, and returns the
-  worst of their exit statuses.
+  """Run a command in several processes at once, each on its share of the cores.
 
   What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to
   them. They share the memory of an accelerator, of which JAX would give three quarters to the
   first.
+
+  Returns:
+    The worst of their exit statuses.
   """
   shared = {} if _FRACTION in os.environ else {_FRACTION: f'{0.9 / count:.3f}'}
   cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
@@ -161,8 +159,9 @@ def spread(command: Sequence[str], count: int) -> int:
         process.send_signal(number)
 
   def relay(number: int, process: subprocess.Popen) -> None:
-    with process.stdout:
-      for line in process.stdout:
+    assert process.stdout is not None
+    with process.stdout as lines:
+      for line in lines:
         print(f'{number + 1}: {line}', end='', flush=True)
 
   before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -180,7 +179,7 @@ def spread(command: Sequence[str], count: int) -> int:
 
 
 def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
-  """What the accuracies of an imported teacher depend on."""
+  """Return what the accuracies of an imported teacher depend on."""
   config = prepared.config
   return [
     trained.network.spec._asdict(),
@@ -194,12 +193,13 @@ def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
 
 
 def train(
-  company: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs
+  group: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs
 ) -> list[Done]:
-  """Trains phases whose needs are finished; what only their resumption needs is removed
-  afterwards.
+  """Train phases whose needs are finished.
+
+  What only their resumption needs is removed afterwards.
   """
-  first, *_ = company
+  first, *_ = group
   context = replace(
     run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs),
     fidelity=True,
@@ -212,104 +212,55 @@ def train(
         training.imported_row(replace(context, folder=place), name, trained, first.prepared.config)
       )
   for name, need in first.needs.items():
-    done = training.finished(
-      replace(context, folder=need.folder(folder), say=lambda line: None), need.phase
-    )
-    if done is None:
+    of_need = replace(context, folder=need.folder(folder), say=lambda line: None)
+    if (earlier := training.finished(of_need, need.phase)) is None:
       raise FileError(
         f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the '
-        f'folder to train it again'
+        'folder to train it again'
       )
-    zoo |= done.networks
-    rows += [row for row in done.rows if row['name'] == name]
+    zoo |= earlier.networks
+    rows += [row for row in earlier.rows if row['name'] == name]
   students = [
     Student(
       replace(context, identity=task.prepared.identity, folder=task.folder(folder)), task.phase
     )
-    for task in company
+    for task in group
   ]
-  done = training.train(students, zoo, rows, _saved(company, folder))
+  done = training.train(students, zoo, rows, _saved(group, folder))
   memory.give_back()
-  shutil.rmtree(_saved(company, folder), ignore_errors=True)
+  shutil.rmtree(_saved(group, folder), ignore_errors=True)
   return done
 
 
-def _saved(company: Sequence[Task], folder: Path) -> Path:
-  """Where the checkpoints of a company are, while it trains."""
-  if len(company) == 1:
-    return company[0].result(folder).parent / 'checkpoints'
-  return folder / 'companies' / hashed([task.identity for task in company])
+def _saved(group: Sequence[Task], folder: Path) -> Path:
+  """Return the folder of a group's checkpoints, while it trains.
+
+  A group was a company once: the folder keeps its name, so that studies go on.
+  """
+  if len(group) == 1:
+    return group[0].result(folder).parent / 'checkpoints'
+  return folder / 'companies' / hashed([task.identity for task in group])
 
 
 @contextlib.contextmanager
-def _claimed(company: Sequence[Task], folder: Path) -> Iterator[bool]:
-  """Holds the locks of all folders of a company that is not finished, or none of them."""
+def _claimed(group: Sequence[Task], folder: Path) -> Iterator[bool]:
+  """Hold the locks of all folders of a group that is not finished, or none of them."""
   with contextlib.ExitStack() as stack:
-    held = all(stack.enter_context(workdir.locked(task.folder(folder))) for task in company)
-    yield held and not all(task.result(folder).exists() for task in company)
+    held = all(stack.enter_context(workdir.locked(task.folder(folder))) for task in group)
+    yield held and not all(task.result(folder).exists() for task in group)
 
 
 def write(study: Study, plan: Plan, folder: Path) -> None:
-  """Writes the study's records from what is finished, by whichever worker."""
+  """Write the study's records from what is finished, by whichever worker."""
   with workdir.locked(folder, wait=True):
     planned, whole = plan.now(folder)
     results = list(plan.results(folder, planned))
     for kind, file in (('final', 'results.json'), ('sweep', 'sweeps.json')):
-      found = [row for p, row in results if row and p.run.kind == kind]
       if kind == 'final' or study.sweeps:
-        records.write_json(folder / file, found)
-    records.write_json(folder / 'study.json', _described(study, results, folder, whole))
+        records.write_json(folder / file, [row for p, row in results if row and p.run.kind == kind])
+    records.write_json(folder / 'study.json', record.described(study, results, folder, whole))
     if not (folder / 'versions.json').exists():
       records.write_json(folder / 'versions.json', workdir.versions())
-
-
-def _described(
-  study: Study, results: Sequence[tuple[Planned, dict | None]], folder: Path, whole: bool
-) -> dict[str, Any]:
-  definition = study.definition
-  rows = []
-  for row in definition.rows:
-    finals = [p.run for p, _ in results if p.run.row == row.name and p.run.kind == 'final']
-    rows.append(
-      {
-        'name': row.name,
-        'paper': row.paper,
-        'note': row.note,
-        'group': row.group,
-        'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
-        'chosen': dict(finals[0].setting) if finals and row.sweep else None,
-        'seeds': [r.seed for r in finals],
-      }
-    )
-  described = [
-    {
-      'row': p.run.row,
-      'seed': p.run.seed,
-      'setting': dict(p.run.setting),
-      'kind': p.run.kind,
-      'finished': done is not None,
-      'config': p.run.config.to_share(),
-      'histories': {
-        task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
-        for task in p.tasks
-        if not is_root_teacher(task.phase)
-      }
-      if done
-      else {},
-    }
-    for p, done in results
-  ]
-  return {
-    'title': definition.title,
-    'question': definition.question,
-    'protocol': definition.protocol,
-    'scale': study.scale,
-    **({'limits': definition.limits} if definition.limits else {}),
-    'complete': whole and all(done for _, done in results),
-    'rows': rows,
-    'comparisons': [list(pair) for pair in definition.comparisons],
-    'runs': described,
-  }
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:

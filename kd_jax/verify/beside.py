@@ -81,8 +81,8 @@ class Curves(NamedTuple):
   difference: float
 
   def error(self) -> float:
-    """Return the largest difference; NaN, which is over every tolerance, where the sides took
-    different numbers of steps.
+    """Return the largest difference; NaN, over every tolerance, where the sides took other
+    steps.
     """
     if self.jax.shape != self.torch.shape:
       return float('nan')
@@ -115,34 +115,22 @@ def compare(
     optimiser: of kd_jax's side alone: a wrong constant, which must show.
     alter: is given the PyTorch student before training, to break it deliberately.
   """
-  from kd_jax.verify import torch_side
+  from kd_jax.verify.torch_side import trained as trained_by_torch
 
   with jax.enable_x64(True):
     jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
-    torch_side = torch_side.trained(
+    torch_side = trained_by_torch(
       phases, start, epochs, [trace.connectors for trace in jax_side], alter
     )
   names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
   if names[0] != names[1]:
-    return (
-      Curves(
-        f'phases {", ".join(names[0])} beside {", ".join(names[1])}',
-        np.zeros(0),
-        np.zeros(1),
-        float('nan'),
-      ),
-    )
-  pairs = []
-  for one, other in zip(jax_side, torch_side, strict=True):
-    pairs.append(
-      Curves(
-        one.name,
-        one.losses,
-        other.losses,
-        largest(jax.tree.map(difference, one.trained, other.trained)),
-      )
-    )
-  return tuple(pairs)
+    title = f'phases {", ".join(names[0])} beside {", ".join(names[1])}'
+    return (Curves(title, np.zeros(0), np.zeros(1), float('nan')),)
+  sides = tuple(zip(jax_side, torch_side, strict=True))
+  apart = [largest(jax.tree.map(difference, one.trained, other.trained)) for one, other in sides]
+  return tuple(
+    Curves(a.name, a.losses, b.losses, d) for (a, b), d in zip(sides, apart, strict=True)
+  )
 
 
 @functools.cache
@@ -184,7 +172,10 @@ def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tu
   networks, traces = {role: drawn(role, stated) for role, stated in start.networks.items()}, []
   with jax.enable_x64(True):
     for phase in _planned(case, epochs, batch, optimiser):
-      teachers = tuple(_changed(networks[name], phase.teacher_changes) for name in phase.teachers)
+      teachers = tuple(
+        teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
+        for teacher in (networks[name] for name in phase.teachers)
+      )
       role = 'assistant' if phase.role == 'teacher' else 'student'
       student = Trained(models.build(phase.student), networks[phase.start or role].variables)
       trace, after = _train(phase, student, teachers, networks, start, batch)
@@ -199,12 +190,12 @@ def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tu
 
 
 def _planned(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tuple[Phase, ...]:
-  imported = () if case.method == 'dual' or not methods.teachers(case.method)[1] else ('teacher',)
+  alone = case.method == 'dual' or not methods.teachers(case.method)[1]
+  imported: tuple[str, ...] = () if alone else ('teacher',)
   imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
-  options = {name: {} for _, name in methods.parse(case.method)}
-  options[next(iter(options))] |= dict(case.options) | (
-    {'assistants': ASSISTANT} if case.method == 'takd' else {}
-  )
+  options: dict[str, dict[str, Any]] = {name: {} for _, name in methods.parse(case.method)}
+  chosen = {'assistants': ASSISTANT} if case.method == 'takd' else {}
+  options[next(iter(options))] |= dict(case.options) | chosen
   return plans.make(
     plans.PlanInputs(
       method=case.method,
@@ -287,10 +278,6 @@ def _train(
   if method.companion is not None:
     after[COMPANION] = jax.device_get(state.method_variables(now))
   return Trace(phase.name, np.array(losses), after, kernels), after['student']
-
-
-def _changed(teacher: Trained, changes: Mapping[str, str]) -> Trained:
-  return teacher._replace(network=models.changed(teacher.network, changes))
 
 
 @functools.cache

@@ -25,25 +25,25 @@ KINDS = {'logits': r'logits_(\w+)', 'losses': r'losses', 'trace': r'trace_(\w+)_
 def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Check | Uncovered]:
   """Check every file in the reference folder, and name the kinds of which it has none.
 
-  Raises KdJaxError where there is nothing to check, or where a file is of no known kind, or is
-  missing.
+  Raises:
+    KdJaxError: there is nothing to check, or a file is of no such kind, or is missing.
   """
   files = sorted(reference.glob('*.npz'))
   if not files:
     raise KdJaxError(f'{reference} holds no .npz file; name the folder of reference numbers')
   met = set()
   for file in files:
-    found = [
+    fits = [
       (kind, match)
       for kind, pattern in KINDS.items()
       if (match := re.fullmatch(pattern, file.stem))
     ]
-    if not found:
+    if not fits:
       raise KdJaxError(
         f'{file} is of no known kind; names are logits_<checkpoint>, losses, '
         f'trace_<teacher>_to_<student>'
       )
-    ((kind, match),) = found
+    ((kind, match),) = fits
     met.add(kind)
     for line in _check_file(kind, match, Numbers(file), pretrained, data_dir):
       yield line._replace(what=f'{file.stem}: {line.what}')

@@ -1,9 +1,8 @@
-"""The live crosscheck: every recipe of every method trained beside PyTorch, and what of them is
-not. Needs torch to check.
+"""The live crosscheck: every recipe of every method trained beside PyTorch, and what is left out.
 
-A row of kd_jax.methods.METHODS is covered by a rendering of each of its recipes in
-kd_jax.verify.torch_recipes; one without is a check that fails, unless EXEMPT says why there is
-none.
+Needs torch to check. A row of kd_jax.methods.METHODS is covered by a rendering of each of its
+recipes in kd_jax.verify.torch_recipes. One without is a check that fails, unless EXEMPT gives the
+reason.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def cases(method: str, recipe: str) -> tuple[Case, ...]:
 
 
 def check_live() -> Iterator[Check | Uncovered]:
-  """Check every recipe beside PyTorch; where torch is not installed, say that none was."""
+  """Check every recipe beside PyTorch; where torch is not installed, report that none was."""
   if not available():
     yield Uncovered(
       'training beside PyTorch', "torch is not installed; `pip install -e '.[torch]'` adds it"
@@ -112,7 +111,7 @@ def check_live() -> Iterator[Check | Uncovered]:
 
 
 def check(case: Case, phases: tuple[Any, ...], **how: Any) -> Iterator[Check]:
-  """Check each phase of a case; the line says where the losses part, if they do."""
+  """Check each phase of a case; the line names where the losses part, if they do."""
   for curves in compare(case, phases, **how):
     parted = curves.parted(TOLERANCE)
     end = f', parted at step {parted}' if parted else ''

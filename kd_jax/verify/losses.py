@@ -17,16 +17,8 @@ from kd_jax.verify.numbers import Check, lacks, relative
 
 STUDENT_DUPLICATES = 'student_embedding_with_duplicate_rows'
 INPUTS = (
-  'student_logits',
-  'teacher_logits',
-  'labels',
-  'student_feature',
-  'teacher_feature',
-  'student_embedding',
-  'teacher_embedding',
-  'bn_scale',
-  'bn_bias',
-  STUDENT_DUPLICATES,
+  *('student_logits', 'teacher_logits', 'labels', 'student_feature', 'teacher_feature'),
+  *('student_embedding', 'teacher_embedding', 'bn_scale', 'bn_bias', STUDENT_DUPLICATES),
 )
 # the margin is a constant, and has no gradient
 MARGIN, DUPLICATES = 'overhaul_margin', 'rkd_distance_with_duplicate_rows'
@@ -57,14 +49,13 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
       if missing := [part for part in (name, f'{name}{GRADIENT}') if part not in data]:
         yield from (lacks(part, TOLERANCE) for part in missing)
         continue
-      shown, rows = name, slice(None)
+      shown = name
+      rows: slice | np.ndarray = slice(None)
       if name == DUPLICATES:
         function, apart = _as_rounded(inputs, data[name])
         if apart > 1e-6:  # in float32 the duplicates' own gradient is rounding over a tiny distance
-          shown, rows = (
-            f'{name} ({apart:.2e} apart; their own gradients left out)',
-            ~_duplicated(data[STUDENT_DUPLICATES]),
-          )
+          shown = f'{name} ({apart:.2e} apart; their own gradients left out)'
+          rows = ~_duplicated(data[STUDENT_DUPLICATES])
       value, gradient = jax.value_and_grad(function)(student)
       yield Check(f'{shown}, value', relative(value, data[name]), TOLERANCE)
       yield Check(
@@ -81,9 +72,7 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
 
 
 def _loss(name: str, losses: Losses) -> tuple[str, Callable[[Array], Array], Array]:
-  """The pattern that a name is of, its loss as a scalar function of the student's input, and that
-  input.
-  """
+  """Return the pattern of a name, its loss as a function of the student's input, and that input."""
   for pattern, (function, given) in losses.items():
     if match := re.fullmatch(pattern, name):
       return pattern, lambda x, function=function, match=match: function(x, *match.groups()), given
@@ -93,9 +82,9 @@ def _loss(name: str, losses: Losses) -> tuple[str, Callable[[Array], Array], Arr
 
 
 def _losses(inputs: Mapping[str, Array]) -> Losses:
-  """The losses that every file has, by the pattern of their names."""
+  """Return the losses that every file has, by the pattern of their names."""
   student, teacher, labels = inputs['student_logits'], inputs['teacher_logits'], inputs['labels']
-  ours, theirs = inputs['student_feature'], inputs['teacher_feature']
+  of_student, of_teacher = inputs['student_feature'], inputs['teacher_feature']
   embedding, target = inputs['student_embedding'], inputs['teacher_embedding']
   everyone = jnp.ones(len(embedding))
   number = r'([\d.]+)'
@@ -129,34 +118,35 @@ def _losses(inputs: Mapping[str, Array]) -> Losses:
       inputs[STUDENT_DUPLICATES],
     ),
     r'attention_transfer_mean_over_all_elements': (
-      lambda f: features.attention_transfer(f, theirs).mean(),
-      ours,
+      lambda f: features.attention_transfer(f, of_teacher).mean(),
+      of_student,
     ),
     rf'activation_boundary_margin{number}_sum': (
-      lambda f, m: features.activation_boundary(f, theirs, margin=float(m)).sum(),
-      ours,
+      lambda f, m: features.activation_boundary(f, of_teacher, margin=float(m)).sum(),
+      of_student,
     ),
     r'overhaul_partial_l2_sum': (
-      lambda f: features.overhaul_partial_l2(f, theirs, margin).sum(),
-      ours,
+      lambda f: features.overhaul_partial_l2(f, of_teacher, margin).sum(),
+      of_student,
     ),
     r'sfd_published_code_max_abs_difference_of_global_max_pool': (
-      lambda f: features.largest_pooled_difference(f, theirs).max(),
-      ours,
+      lambda f: features.largest_pooled_difference(f, of_teacher).max(),
+      of_student,
     ),
-    r'feature_mse_mean': (lambda f: features.mean_squared_error(f, theirs).mean(), ours),
+    r'feature_mse_mean': (lambda f: features.mean_squared_error(f, of_teacher).mean(), of_student),
   }
 
 
 def _as_rounded(
   inputs: dict[str, Array], golden: np.ndarray
 ) -> tuple[Callable[[Array], Array], float]:
-  """RKD's distance loss with duplicates as far apart as the reference had them, and that distance.
+  """Return RKD's distance loss with duplicates as far apart as the reference has them.
 
-  Exactly they are 1e-6 apart. Code that takes distances from inner products in float32 has up to
-  √(8 ε |e|²) in its place, by the machine's order of summation, and the value changes by a
-  thousandth. Where 1e-6 does not give the golden value, the distance in that range that does is
-  looked for; the gradient, which is not looked at here, must then agree, too.
+  Return that distance, too. Exactly they are 1e-6 apart. Code that takes distances from inner
+  products in float32 has up to √(8 ε |e|²) in its place, by the machine's order of summation, and
+  the value changes by a thousandth. Where 1e-6 does not give the golden value, the distance in
+  that range that does is looked for; the gradient, which is not looked at here, must then agree,
+  too.
   """
   embedding, target = inputs[STUDENT_DUPLICATES], inputs['teacher_embedding']
   longest = float(np.sqrt(8 * np.finfo(np.float32).eps * np.square(embedding).sum(1).max()))
@@ -181,5 +171,5 @@ def _as_rounded(
 
 
 def _duplicated(rows: np.ndarray) -> np.ndarray:
-  """bool[B], whether another row is the same."""
+  """Return whether another row is the same, bool[B]."""
   return (rows[:, None] == rows[None]).all(-1).sum(1) > 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.data import pipeline, sources
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import specs as torch_specs
@@ -79,7 +79,7 @@ def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def _correct(network: Network, variables: PyTree, test: Source) -> int:
-  everything = Part(test, np.arange(len(test.label), dtype=np.int32))
+  everything = Split(test, np.arange(len(test.label), dtype=np.int32))
   predicted = inference.logits(
     Trained(network, variables), everything, say=lambda line: None
   ).argmax(-1)

@@ -21,10 +21,12 @@ def _maps(shown: Shown) -> tuple[Outputs, Outputs]:
 
 
 def _staged(compare: Callable[..., Tensor], shown: Shown, *more: Sequence[Tensor]) -> Tensor:
-  """Σ over stages of `compare`, the deepest with weight 1, half as much for each before it, per
-  example.
+  """Return Σ over stages of `compare`, per example.
+
+  The deepest has weight 1, each before it half as much.
   """
-  stages = list(zip(shown.connected, shown.teachers[0]['weak'].features, *more))  # noqa: B905 - a teacher may have more stages
+  # A teacher may have more stages.
+  stages = list(zip(shown.connected, shown.teachers[0]['weak'].features, *more))  # noqa: B905
   return sum(compare(*each) / 2 ** (len(stages) - 1 - i) for i, each in enumerate(stages)) / len(
     shown.label
   )
@@ -69,8 +71,9 @@ def margin(norm: nn.BatchNorm2d) -> Tensor:
 
 
 def _same_width(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-  """Two maps [B, C, H, W] with the channels of the narrower one: torch's adaptive average pooling
-  along the channels.
+  """Return two maps [B, C, H, W] with the channels of the narrower one.
+
+  They are brought to it by torch's adaptive average pooling along the channels.
   """
   width = min(a.shape[1], b.shape[1])
 
@@ -88,7 +91,8 @@ def _same_width(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _same_stages(shown: Shown) -> list[tuple[Tensor, Tensor]]:
   own, teacher = _maps(shown)
-  return [_same_width(s, t) for s, t in zip(own.features, teacher.features)]  # noqa: B905 - a teacher may have more stages
+  # A teacher may have more stages.
+  return [_same_width(s, t) for s, t in zip(own.features, teacher.features)]  # noqa: B905
 
 
 def patient(shown: Shown, *, beta: float) -> Tensor:
@@ -116,8 +120,9 @@ def pkd_published(shown: Shown, *, alpha: float, temperature: float, beta: float
 
 
 def _layers(own: Outputs, teacher: Outputs) -> dict[str, str]:
-  """{layer of the student: layer of the teacher}; the last blocks of a stage meet, and those before
-  are spread evenly.
+  """Return {layer of the student: layer of the teacher}.
+
+  The last blocks of a stage meet, and those before are spread evenly.
   """
 
   def count(layers: Mapping[str, Tensor], stage: str) -> int:

@@ -51,6 +51,7 @@ def uda_nokd(shown: Shown) -> Tensor:
 
 
 def side_by_side(shown: Shown) -> Tensor:
+  assert shown.companion is not None
   return cross_entropy(shown) + F.cross_entropy(shown.companion.logits, shown.label)
 
 
@@ -120,7 +121,7 @@ def dkd(shown: Shown, *, target: float, others: float, temperature: float) -> Te
 
 
 def _part(shown: Shown, kept: Tensor) -> Shown:
-  """The logits of some examples alone."""
+  """Return the logits of some examples alone."""
 
   def cut(views: Views) -> Views:
     return {view: outputs._replace(logits=outputs.logits[kept]) for view, outputs in views.items()}

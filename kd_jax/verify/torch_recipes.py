@@ -88,12 +88,12 @@ def _rest(whole: int) -> int:
   return whole - _first(whole)
 
 
-def _kd_and_oh(shown: Shown, *, share: float, weight: float, **hinton: float) -> Tensor:
+def _kd_and_oh(shown: Shown, *, share: float, weight: float, **hinton: Any) -> Tensor:
   return logits.kd(shown, **hinton) + share * features.overhaul(shown, weight=weight)
 
 
 def _kd_and_ab(
-  shown: Shown, *, share: float, margin: float, weight: float, **hinton: float
+  shown: Shown, *, share: float, margin: float, weight: float, **hinton: Any
 ) -> Tensor:
   return logits.kd(shown, **hinton) + share * features.boundary(shown, margin=margin, weight=weight)
 
@@ -258,7 +258,7 @@ class Lesson(nn.Module):
 
 
 def _part(outputs: Outputs, number: int, parts: int) -> Outputs:
-  """One view's share of the outputs of several in one batch."""
+  """Return one view's share of the outputs of several in one batch."""
 
   def cut(x: Tensor) -> Tensor:
     return x.chunk(parts)[number]

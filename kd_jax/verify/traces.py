@@ -82,20 +82,18 @@ def _replay(
   dtype: str,
   starts: list[TrainState] | None = None,
 ) -> tuple[np.ndarray, list[TrainState]]:
-  """Return the losses of kd_jax's training step on the trace's batches, and the states before each step and
-  after the last.
+  """Return the losses of kd_jax's training step on the trace's batches, and its states.
 
-  Where `starts` are given, each step begins with that state, in this run's type, and not with what
-  the step before left.
+  The states are those before each step and after the last. Where `starts` are given, each step
+  begins with that state, in this run's type, and not with what the step before left.
   """
   student, variables = _student(data, student_name, dtype)
   spec, weights = torch_names.import_file(teacher_path, image_shape=data['image'].shape[2:])
   # PyTorch's transforms normalise on the host, in float32. XLA turns a division by a constant into
   # a product, which may differ in the last bit, and a float64 trace would show it: so the host
   # normalises here, too, and the networks see pixels as they are.
-  pixels = (
-    data['image'].astype(np.float32) / np.float32(255) - np.float32(spec.mean)
-  ) / np.float32(spec.std)
+  mean, std = (np.asarray(each, np.float32) for each in (spec.mean, spec.std))
+  pixels = (data['image'].astype(np.float32) / np.float32(255) - mean) / std
   teacher = models.build(spec._replace(compute_dtype=dtype, mean=(), std=()))
   student = models.build(student.spec._replace(mean=(), std=()))
   weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accelerator import pack, plan, record, steps, unpack
+from benchmarks.accelerator import choice, pack, plan, record, unpack
 from benchmarks.workers import REPOSITORY
 
 
@@ -147,25 +147,25 @@ def test_without_an_accelerator_it_says_so(tmp_path):
 
 def test_more_processes_are_chosen_where_they_are_clearly_faster(tmp_path):
   results = record.Record(tmp_path)
-  assert steps.fastest(results) == steps.Fastest()
-  results.add('step', steps.PLAIN, {'images_per_second': 100.0})
-  results.add('step', f'{steps.PLAIN}, no CUDA graphs', {'images_per_second': 105.0})
-  results.add('step', f'{steps.PLAIN}, loops in CUDA graphs', {'images_per_second': 130.0})
+  assert choice.fastest(results) == choice.Fastest()
+  results.add('step', choice.PLAIN, {'images_per_second': 100.0})
+  results.add('step', f'{choice.PLAIN}, no CUDA graphs', {'images_per_second': 105.0})
+  results.add('step', f'{choice.PLAIN}, loops in CUDA graphs', {'images_per_second': 130.0})
   for count, speed in ((1, 100.0), (4, 200.0), (8, 205.0)):
     results.add('seeds', f'{count} processes', {'processes': count, 'images_per_second': speed})
-  assert steps.fastest(results) == steps.Fastest(4, False, plan.LOOP_GRAPHS)
+  assert choice.fastest(results) == choice.Fastest(4, False, plan.LOOP_GRAPHS)
   results.add('seeds', '12 processes under MPS', {'processes': 12, 'images_per_second': 300.0})
   results.add('seeds', '4 processes under MPS', {'missing': 'there is none'})
-  assert steps.fastest(results) == steps.Fastest(12, True, plan.LOOP_GRAPHS)
+  assert choice.fastest(results) == choice.Fastest(12, True, plan.LOOP_GRAPHS)
 
 
 def test_flags_under_which_no_process_ran_are_not_chosen(tmp_path):
   results = record.Record(tmp_path)
-  results.add('step', steps.PLAIN, {'images_per_second': 100.0})
-  results.add('step', f'{steps.PLAIN}, loops in CUDA graphs', {'images_per_second': 130.0})
-  assert steps.fastest(results).xla_flags == plan.LOOP_GRAPHS
+  results.add('step', choice.PLAIN, {'images_per_second': 100.0})
+  results.add('step', f'{choice.PLAIN}, loops in CUDA graphs', {'images_per_second': 130.0})
+  assert choice.fastest(results).xla_flags == plan.LOOP_GRAPHS
   results.add('seeds', '4 processes', {'fault': 'none was ready'})
-  assert steps.fastest(results) == steps.Fastest(steps.FALLBACK)
+  assert choice.fastest(results) == choice.Fastest(choice.FALLBACK)
 
 
 def test_a_fault_is_tried_anew_in_the_next_sitting(tmp_path):

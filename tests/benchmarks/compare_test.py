@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, ours, peer, starts, students
+from benchmarks import compare, kd_jax_side, peer, starts, students
 from benchmarks.rows import PARTS, ROWS, SIDES, Row, Start
 from benchmarks.workers import REPOSITORY, Worker, WorkerEnded
 from kd_jax.methods import METHODS
@@ -32,7 +32,7 @@ TINY = Row(
   image_shape=(8, 8, 3),
   examples=10,
   evaluated=6,
-  sides=('ours', 'eager NCHW'),
+  sides=('kd_jax', 'eager NCHW'),
 )
 SETTINGS = compare.Settings(sys.executable, sys.executable, threads=1, blocks=2, steps=2)
 TORCH = importlib.util.find_spec('torch') is not None
@@ -67,7 +67,7 @@ def test_live(tmp_path, monkeypatch):
 def test_other_work(work):
   """Within this process: the worker's measurements of the other kinds of work."""
   with quick_compilation():
-    facts, measurements = ours.prepare(TINY._replace(work=work), threads=1)
+    facts, measurements = kd_jax_side.prepare(TINY._replace(work=work), threads=1)
     assert facts['shares'] == (['input'] if work == 'epoch' else [])
     for name in measurements:
       measured = measurements[name](count=1) if name == 'whole' else measurements[name]()
@@ -124,8 +124,8 @@ def test_sides_take_turns():
 def test_ratio_is_above_one_where_ours_is_faster(monkeypatch, tmp_path):
   class Pretended:
     def __init__(self, python, module, job, environment):
-      self.seconds = 0.1 if module == 'benchmarks.ours' else 0.25
-      launched = module == 'benchmarks.ours'  # as launch.py; the peers as PyTorch comes
+      self.seconds = 0.1 if module == 'benchmarks.kd_jax_side' else 0.25
+      launched = module == 'benchmarks.kd_jax_side'  # as launch.py; the peers as PyTorch comes
       assert ('GLIBC_TUNABLES' in environment) == ('XLA_FLAGS' in environment) == launched and job[
         'threads'
       ] == 1
@@ -229,8 +229,8 @@ def test_students_are_as_many_as_seeds():
 
 def test_worker_that_ends(capfd):
   job = {'row': TINY._replace(student='no_such_network'), 'threads': 1}
-  worker = Worker(sys.executable, 'benchmarks.ours', job, compare.CPU_ONLY)
-  with pytest.raises(WorkerEnded, match='benchmarks.ours.*status 1'):
+  worker = Worker(sys.executable, 'benchmarks.kd_jax_side', job, compare.CPU_ONLY)
+  with pytest.raises(WorkerEnded, match='benchmarks.kd_jax_side.*status 1'):
     worker.answer()
   assert 'no_such_network' in capfd.readouterr().err
 
@@ -256,7 +256,7 @@ def test_rows_of_the_file_are_not_timed_again(tmp_path):
   ours = {'shares': [], 'seconds': [0.1], 'input_seconds': [0.001]}
   kd = {
     'row': ROWS['kd']._asdict(),
-    'sides': {'ours': ours, 'eager NCHW': {'seconds': [0.2]}},
+    'sides': {'kd_jax': ours, 'eager NCHW': {'seconds': [0.2]}},
     'ratios': {'eager NCHW': [2.0]},
     'load_average': [0.0, 0.0],
   }

@@ -31,15 +31,15 @@ def record() -> dict:
     'kd': result(
       'kd',
       {
-        'ours': ours,
+        'kd_jax': ours,
         'eager NCHW': peer,
         'eager channels-last': {'missing': 'no torch'},
         'compiled channels-last': pieces,
       },
       {'eager NCHW': [2.0, 1.0, 3.0], 'compiled channels-last': [1.0, 1.0, 0.5]},
     ),
-    'kd batch 32': result('kd batch 32', {'ours': {'seconds': [0.05], 'shares': []}}),
-    'kd batch 256': result('kd batch 256', {'ours': {'seconds': [0.4], 'shares': []}}),
+    'kd batch 32': result('kd batch 32', {'kd_jax': {'seconds': [0.05], 'shares': []}}),
+    'kd batch 256': result('kd batch 256', {'kd_jax': {'seconds': [0.4], 'shares': []}}),
     'CIFAR-10': result(
       'CIFAR-10',
       {
@@ -75,7 +75,7 @@ def test_table(record):
   )
   assert lines[2].startswith('n = 7 blocks') and 'n = 3 starts' in lines[2]
   for line in (
-    '| row | ours | eager NCHW | eager channels-last | compiled channels-last |',
+    '| row | kd_jax | eager NCHW | eager channels-last | compiled channels-last |',
     '| kd | 200.0 ms a step | 300.0, × 2.00 (1.00–3.00) | not timed | 100.0, × 1.00 (0.50–1.00) |',
     '| kd batch 32 | 50.0 ms a step |  |  |  |',
     '- kd (eager channels-last): not timed: no torch',
@@ -98,7 +98,7 @@ def test_starts_alone(record):
 def test_curves(record, tmp_path):
   batch = next(panel for panel in plot.PANELS if panel.part == 'batch')
   assert plot.series(record['rows'], batch) == {
-    'ours': [(32, [50.0]), (128, [100.0, 300.0, 200.0]), (256, [400.0])]
+    'kd_jax': [(32, [50.0]), (128, [100.0, 300.0, 200.0]), (256, [400.0])]
   }
   assert plot.draw(record['rows'], tmp_path / 'cost.png') and (
     tmp_path / 'cost.png'

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kd_jax.data import feed, pipeline
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.train import metrics, parallel, step
 from kd_jax.types import Source
 from tests import tiny
@@ -33,11 +33,11 @@ def source(count: int, seed: int = 0) -> Source:
   )
 
 
-def parts() -> tuple[Part, ...]:
+def parts() -> tuple[Split, ...]:
   """A source of which some images are held out, and one that is whole."""
   return (
-    Part(source(40), np.arange(4, 40, dtype=np.int32)[::-1]),
-    Part(source(17, seed=1), np.arange(17, dtype=np.int32)),
+    Split(source(40), np.arange(4, 40, dtype=np.int32)[::-1]),
+    Split(source(17, seed=1), np.arange(17, dtype=np.int32)),
   )
 
 
@@ -147,7 +147,7 @@ class TestEvaluation:
   @pytest.mark.parametrize('streamed', [False, True])
   @pytest.mark.parametrize('count', [1, 7, 8, 9, 24])
   def test_every_image_once_and_padding_masked(self, count, streamed):
-    part = Part(source(40), np.arange(40, dtype=np.int32)[::-1][:count])
+    part = Split(source(40), np.arange(40, dtype=np.int32)[::-1][:count])
     seen = []
     for sources, index, mask in feed.evaluation(
       part,
@@ -183,7 +183,7 @@ class TestEvaluation:
       draw.integers(0, tiny.CLASSES, 30),
     )
     stored = Source(image, label.astype(np.int32))
-    part = Part(stored, np.arange(3, 30, dtype=np.int32))
+    part = Split(stored, np.arange(3, 30, dtype=np.int32))
     with tiny.quick_compilation():
       evaluate = spread.evaluate(
         step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed

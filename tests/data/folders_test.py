@@ -299,7 +299,7 @@ class TestFaults:
 
   def test_a_relative_name_that_is_no_folder(self, tmp_path):
     with pytest.raises(
-      ConfigError, match="unknown data set 'photos/petz': no folder, not known to tfds"
+      ConfigError, match="unknown data set 'photos/petz': no folder, none of tfds"
     ):
       sources.load('photos/petz', data_dir=str(tmp_path))
 

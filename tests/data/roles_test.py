@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kd_jax.data import roles
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.data.sources import Dataset
 from kd_jax.types import KdJaxError, Source
 
@@ -130,7 +130,7 @@ class TestStatistics:
   @pytest.mark.parametrize('count', [5, 999, 2500])  # read in blocks of 1000
   def test_of_the_parts_pixels_by_hand(self, count):
     stored = source(3000, 2)
-    part = Part(stored, np.random.default_rng(0).permutation(3000)[:count].astype(np.int32))
+    part = Split(stored, np.random.default_rng(0).permutation(3000)[:count].astype(np.int32))
     pixels = stored.image[part.index].reshape(-1, 3) / 255
     mean, std = roles.statistics(part)
     np.testing.assert_allclose(mean, pixels.mean(0), atol=1e-6)
@@ -141,12 +141,12 @@ class TestStatistics:
     image = source(10, 0).image.copy()
     image[..., 1] = 7
     with pytest.raises(KdJaxError, match='standard deviation is 0'):
-      roles.statistics(Part(Source(image, np.zeros(10, np.int32)), np.arange(10, dtype=np.int32)))
+      roles.statistics(Split(Source(image, np.zeros(10, np.int32)), np.arange(10, dtype=np.int32)))
 
   def test_not_the_mean_of_the_images_own_deviations(self):
     """Two images, each of one colour, have deviations of 0; the pixels together have not."""
     image = np.concatenate([np.zeros((1, 2, 2, 1), np.uint8), np.full((1, 2, 2, 1), 255, np.uint8)])
     mean, std = roles.statistics(
-      Part(Source(image, np.zeros(2, np.int32)), np.arange(2, dtype=np.int32))
+      Split(Source(image, np.zeros(2, np.int32)), np.arange(2, dtype=np.int32))
     )
     assert mean == (0.5,) and std == (0.5,)

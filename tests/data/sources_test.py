@@ -392,8 +392,8 @@ def test_damaged_tfrecord(tmp_path):
     (flipped, r'cannot read record 1 of toy-train.tfrecord-00000-of-00001 \(damaged\)'),
     (content[:-1], r'record 2 of .* \(cut short\)'),
     (content[: second + 5], r'record 1 of .* \(damaged\)'),
-    (content[:second], 'holds 1 records where its metadata says 3'),
-    (content + content, 'holds 6 records where its metadata says 3'),
+    (content[:second], 'holds 1 records where its metadata has 3'),
+    (content + content, 'holds 6 records where its metadata has 3'),
     (b'', 'holds 0 records'),
   ):
     path.write_bytes(damaged)

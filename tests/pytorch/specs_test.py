@@ -152,8 +152,8 @@ def test_unknown_architectures():
     'layer1.0.conv1.weight': (),
   }
   for change in ({name: np.zeros(shape)} for name, shape in wrongs.items()):
-    assert 'no network known' in error(spec_from_state, state | change)
-  assert 'no network known' in error(spec_from_state, {'linear.weight': np.zeros((2, 3))})
+    assert 'no network of kd_jax' in error(spec_from_state, state | change)
+  assert 'no network of kd_jax' in error(spec_from_state, {'linear.weight': np.zeros((2, 3))})
   many = {
     f'layer{i}.{j}.conv1.weight': np.zeros((1, 1, 1, 1)) for i in range(200) for j in range(3)
   }

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.runs import fidelity
 from kd_jax.types import LogitsOnly, Network, NetworkSpec, Source, Trained
 
 IMAGES = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
-PART = Part(
+PART = Split(
   Source(IMAGES, np.array([0, 1, 1, 0, 1, 0], np.int32)), np.array([1, 2, 3, 4], np.int32)
 )
 

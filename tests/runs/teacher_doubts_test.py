@@ -10,7 +10,7 @@ import pytest
 
 from kd_jax import config as configuration
 from kd_jax import models
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.data.roles import Roles
 from kd_jax.pytorch.contents import Facts
 from kd_jax.runs import teacher_doubts, teacher_fit
@@ -30,7 +30,7 @@ def right():
 
 def labelled(*labels):
   label = np.asarray(labels, np.int32)
-  return Part(
+  return Split(
     Source(np.zeros((len(label), 8, 8, 3), np.uint8), label), np.arange(len(label), dtype=np.int32)
   )
 
@@ -149,7 +149,7 @@ def test_what_no_usual_way_makes_right_is_named(right):
 def test_two_classes_at_chance(right):
   variables, _ = right
   draw = np.random.default_rng(2)
-  part = Part(
+  part = Split(
     Source(draw.integers(0, 256, (60, 8, 8, 3), np.uint8), np.arange(60) % 2),
     np.arange(60, dtype=np.int32),
   )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.runs import teacher_fit
 from kd_jax.runs.teacher_fit import Try
 from kd_jax.types import NetworkSpec, Source, Trained
@@ -82,7 +82,7 @@ def test_few_images_of_the_part_alone_are_tried(monkeypatch):
   source = Source(
     np.random.default_rng(0).integers(0, 256, (700, 8, 8, 3), np.uint8), np.arange(700) % 4
   )
-  part = Part(source, np.arange(100, 600, dtype=np.int32))
+  part = Split(source, np.arange(100, 600, dtype=np.int32))
   for _ in range(2):
     teacher_fit._tried.clear()
     first, *others = teacher_fit.tries(
@@ -98,7 +98,7 @@ def test_few_images_of_the_part_alone_are_tried(monkeypatch):
 
 
 def test_images_of_one_grey_are_no_hindrance():
-  part = Part(
+  part = Split(
     Source(np.zeros((3, 8, 8, 3), np.uint8), np.zeros(3, np.int32)), np.arange(3, dtype=np.int32)
   )
   found = teacher_fit.tries(

@@ -193,9 +193,9 @@ def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monke
 def test_two_workers_at_once_do_nothing_twice_and_find_the_same(whole, tmp_path, monkeypatch):
   trained, train = [], workers.train
 
-  def remembering(company, folder, *rest):
-    trained.extend(task.identity for task in company)
-    return train(company, folder, *rest)
+  def remembering(group, folder, *rest):
+    trained.extend(task.identity for task in group)
+    return train(group, folder, *rest)
 
   monkeypatch.setattr(workers, 'train', remembering)
   at_once(monkeypatch, lambda: work(tmp_path / 'study'))
@@ -297,7 +297,7 @@ class TestTogether:
     def epoch(self, history):
       record(self, history)
       epochs.append(len(history))
-      if len(epochs) in (1, 8):  # while the first company trains, and while the second does
+      if len(epochs) in (1, 8):  # while the first group trains, and while the second does
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(workers.training.Monitor, 'epoch', epoch)
@@ -314,16 +314,11 @@ class TestTogether:
   def test_while_a_sweep_is_trained_another_worker_has_what_trains_alone(self, whole, tmp_path):
     of = taught(whole)
     planned, decided = tasks.Plan(of).now(tmp_path)
-    ready = tasks.companies(of, planned, set(), whole=decided)
+    ready = tasks.groups(of, planned, set(), whole=decided)
     assert not decided and [
-      tuple(task.prepared.config.method for task in company) for company in ready
+      tuple(task.prepared.config.method for task in group) for group in ready
     ] == [('kd', 'kd'), ('nokd',), ('nokd',)]
-    assert [task.prepared.config.seed for company in ready for task in company] == [
-      1000,
-      1000,
-      0,
-      1,
-    ]
+    assert [task.prepared.config.seed for group in ready for task in group] == [1000, 1000, 0, 1]
 
   def test_where_one_diverges_the_others_are_trained_without_it(self, works, tmp_path):
     rows = (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kd_jax import models
-from kd_jax.data.feed import Part
+from kd_jax.data.feed import Split
 from kd_jax.runs import assembly
 from kd_jax.train import parallel
 from kd_jax.train.programs import Programs
@@ -22,10 +22,10 @@ from kd_jax.types import NetworkSpec, Source, Trained
 SPEC = NetworkSpec('thin_resnet8', 10, (8, 8, 1))
 
 
-def part(count: int = 16) -> Part:
+def part(count: int = 16) -> Split:
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (count, *SPEC.image_shape), dtype=np.uint8)
-  return Part(
+  return Split(
     Source(image, np.arange(count, dtype=np.int32) % 10), np.arange(count, dtype=np.int32)
   )
 

@@ -1,9 +1,9 @@
 """The worker that times kd_jax, as kd_jax.runs.training puts a phase together from its
 configuration: what `launch.py` would run.
 
-  step      gathering the batch, augmentation of every view, normalisation, the teacher's forward, the student's forward and
-            backward, the optimiser, the metrics; between steps the host makes the batch's index and
-            sends it
+  step      gathering the batch, augmentation of every view, normalisation, the teacher's forward,
+            the student's forward and backward, the optimiser, the metrics; between steps the host
+            makes the batch's index and sends it
   forward   the teacher alone, on a batch of pixels in [0, 1]
   epoch     the training loop over all images, with evaluation and a checkpoint at its end
 """
@@ -29,7 +29,7 @@ CALLS = 10  # of what is short beside a step
 def prepare(
   row: Sequence[Any], threads: int
 ) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-  """Compiles what a row needs and does it once.
+  """Compile what a row needs and does it once.
 
   `shares` in the facts names measurements of parts of it, a value each.
   """
@@ -60,8 +60,8 @@ def prepare(
     images(row.classes),
     tuple(map(str, range(row.classes))),
   )
-  wanted = config.default(**config.PAPER)
-  wanted.update(
+  stated = config.default(**config.PAPER)
+  stated.update(
     method=row.method,
     student=row.student,
     teacher=row.teacher,
@@ -70,7 +70,7 @@ def prepare(
     validation_examples=row.evaluated,
   )
   prepared = replace(
-    run.prepare(config.resolve(wanted), dataset=dataset), devices=parallel.make('jit', devices=1)
+    run.prepare(config.resolve(stated), dataset=dataset), devices=parallel.make('jit', devices=1)
   )
   phase = prepared.phases[-1]
   # The phases before it would train its teacher; whether one is trained makes no difference to the
@@ -82,9 +82,9 @@ def prepare(
   if row.looked_up:
     with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place:
       prints = [
-        np.asarray(precomputed.fingerprint(seen))
+        np.asarray(precomputed.fingerprint(images))
         for shown in logits_table.shown_to_teachers(prepared.config, prepared.parts)
-        for seen in logits_table.pictures(shown)
+        for images in logits_table.pictures(shown)
       ]
       logits = random.normal(size=(sum(map(len, prints)), row.classes))
       precomputed.write(
@@ -97,6 +97,8 @@ def prepare(
       }
   nowhere = Path(os.devnull)  # what is timed here writes checkpoints alone, and these elsewhere
   context = run.context(prepared, nowhere, stop=lambda: False, say=lambda text: None)
+  validation = context.parts.validation
+  assert validation is not None
   made = assembly.assemble([assembly.Student(context, phase)] * row.students, zoo)
   work = made.work
   firsts = tuple(trainee.first for trainee in made.trainees)
@@ -124,8 +126,8 @@ def prepare(
 
   evaluate = assembly.evaluator(context, made.predicting[0])
 
-  def validate(now) -> dict[str, float]:
-    measured = evaluate(state.student_variables(now), context.parts.validation)
+  def validate(now: Any) -> dict[str, float]:
+    measured = evaluate(state.student_variables(now), validation)
     return {f'validation_{name}': value for name, value in measured.items()}
 
   def forwards(count: int) -> float:
@@ -134,7 +136,7 @@ def prepare(
     return float(logits.mean())
 
   def host_input(count: int) -> float:
-    """What the host does for the data of so many steps or epochs, a new permutation included."""
+    """Do what the host does for the data of so many steps or epochs, a new permutation included."""
     nonlocal passed
     passed += 1  # the permutation of an epoch is kept: each measurement is of another one
     per_epoch = work.steps_per_epoch
@@ -143,11 +145,10 @@ def prepare(
     ):
       jax.block_until_ready(work.feed(number, 1).index)
     if row.work == 'epoch':
-      part = context.parts.validation
       for block in feed.evaluation(
-        part,
+        validation,
         assembly.EVALUATION_BATCH,
-        placed=context.placed[id(part.source)],
+        placed=context.placed[id(validation.source)],
         own=context.devices.own,
         split=context.devices.split,
       ):
@@ -156,8 +157,8 @@ def prepare(
 
   def augmentation(count: int) -> float:
     for _ in range(count):
-      seen = jax.block_until_ready(views(frozen.key, pixels, *work.feed(0, 1).position))
-    return float(sum(view.mean() for view in seen.values()))
+      made_views = jax.block_until_ready(views(frozen.key, pixels, *work.feed(0, 1).position))
+    return float(sum(view.mean() for view in made_views.values()))
 
   pixels = jax.device_put(dataset.train.image[: row.batch])
   batch = pipeline.to_unit(pixels)
@@ -188,7 +189,7 @@ def prepare(
 
 
 def shared(figures: dict[str, float], students: int) -> dict[str, float]:
-  """Each student's share of what was timed."""
+  """Return each student's share of what was timed."""
   return figures | {name: figures[name] / students for name in ('seconds', 'cpu_seconds')}
 
 
@@ -197,7 +198,7 @@ class Silent:
 
   def start(self, phase: str, step: int) -> None: ...
   def step(self, step: int, means: Mapping[str, float], images: int) -> None: ...
-  def epoch(self, history: list[Any]) -> None: ...
+  def epoch(self, history: Sequence[Mapping[str, Any]]) -> None: ...
 
   def interrupted(self) -> bool:
     return False
