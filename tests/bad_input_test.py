@@ -25,7 +25,7 @@ CASE = Case('ranges', 'launch.py --config.epochs=0', 'at least 1')
 )
 def test_some_cases():
   done = subprocess.run(
-    [sys.executable, 'tests/bad_input.py', '--sample=80'],
+    [sys.executable, '-m', 'tests.bad_input', '--sample=80'],
     cwd=ROOT,
     capture_output=True,
     text=True,

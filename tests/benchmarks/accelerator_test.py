@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.accelerator import pack, plan, record, steps, unpack
 from benchmarks.workers import REPOSITORY
+from tests import forks
 
 
 def rehearse(out: Path) -> subprocess.Popen:
@@ -130,13 +131,12 @@ def test_a_damaged_part_and_one_of_another_pack_are_refused(tmp_path):
 
 
 def test_without_an_accelerator_it_says_so(tmp_path):
-  ended = subprocess.run(
-    [sys.executable, '-m', 'benchmarks.accelerator', f'--out={tmp_path}'],
+  ended = forks.python(
+    '-m',
+    'benchmarks.accelerator',
+    f'--out={tmp_path}',
     cwd=REPOSITORY,
-    capture_output=True,
-    text=True,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'KD_JAX_DATA': ''},
-    check=False,
   )
   assert (
     ended.returncode == 2

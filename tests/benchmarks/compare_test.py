@@ -21,6 +21,7 @@ from kd_jax.methods import METHODS
 from kd_jax.models import MODELS
 from kd_jax.runs.progress import Progress
 from kd_jax.studies import definition
+from tests import forks
 from tests.tiny import quick_compilation
 
 TINY = Row(
@@ -39,8 +40,7 @@ TORCH = importlib.util.find_spec('torch') is not None
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
-  line = [sys.executable, '-m', 'benchmarks', *arguments]
-  return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+  return forks.python('-m', 'benchmarks', *arguments, cwd=REPOSITORY)
 
 
 def test_live(tmp_path, monkeypatch):

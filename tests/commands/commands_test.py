@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = {
   'benchmarks/ours.py',
@@ -61,14 +63,15 @@ def without_jax(tmp_path_factory) -> str:
 
 
 def run(name: str, *arguments: str, before: str = '') -> subprocess.CompletedProcess:
-  path = os.pathsep.join(filter(None, (before, str(ROOT))))
+  if not before:
+    return forks.python(*COMMANDS[name], *arguments, cwd=ROOT)
   return subprocess.run(
     [sys.executable, *COMMANDS[name], *arguments],
     cwd=ROOT,
     capture_output=True,
     text=True,
     timeout=120,
-    env={**os.environ, 'PYTHONPATH': path},
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join((before, str(ROOT)))},
   )
 
 

@@ -166,7 +166,7 @@ def test_a_wrong_epsilon_is_noticed(network, monkeypatch):
   assert 'logits' in failed(check_network(*network))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_trace_agrees_and_a_wrong_momentum_is_noticed(reference_dir, pretrained_dir, monkeypatch):
   numbers = without(f'{reference_dir}/trace_resnet26_to_resnet8.npz', 'kd/', 'rkd/')
   teacher = Path(pretrained_dir) / 'resnet26_cifar10.pth'

@@ -127,7 +127,7 @@ def test_every_method_can_do_without_its_teacher_or_is_exempt():
   assert set(TEACHER_OFF) | set(EXEMPT) == set(METHODS) and not set(TEACHER_OFF) & set(EXEMPT)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @every_case(CASES)
 class TestRealNetworks:
   """What TestStep and the parallel tests hold, on ResNet26 → ResNet8 at 32×32."""

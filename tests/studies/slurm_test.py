@@ -89,7 +89,7 @@ class TestJobs:
     )
     assert 'ended with status 2' in str(self.finished(job))
 
-  @pytest.mark.slow
+  @pytest.mark.system
   def test_a_study_is_divided_among_jobs(self, tmp_path):
     command = [
       sys.executable,

@@ -150,11 +150,11 @@ def alone(tmp_path_factory):
   ('count', 'flags'),
   [
     (2, ()),
-    pytest.param(2, ('--config.parallel=pmap',), marks=pytest.mark.slow),
-    pytest.param(2, ('--config.data_placement=host',), marks=pytest.mark.slow),
-    pytest.param(4, (), marks=pytest.mark.slow),
+    pytest.param(2, ('--config.parallel=pmap',), marks=pytest.mark.system),
+    pytest.param(2, ('--config.data_placement=host',), marks=pytest.mark.system),
+    pytest.param(4, (), marks=pytest.mark.system),
     pytest.param(
-      4, ('--config.parallel=pmap', '--config.data_placement=host'), marks=pytest.mark.slow
+      4, ('--config.parallel=pmap', '--config.data_placement=host'), marks=pytest.mark.system
     ),
   ],
 )
@@ -165,7 +165,7 @@ def test_several_processes_end_as_one(tmp_path, alone, count, flags):
   assert_equal_to_rounding(tmp_path / 'run', alone)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
   """Both are gone on with: by as many processes, by one; the end is that of a run that nobody
   disturbed.
@@ -198,7 +198,7 @@ def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
   assert_equal_to_rounding(tmp_path / 'run', tmp_path / 'undisturbed')
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_what_the_first_process_is_refused_all_are(tmp_path):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'config.json').write_text('{"epochs": 3}')

@@ -23,14 +23,14 @@ GENTLE = tiny.PAPER._replace(learning_rate=0.01)
 
 
 def usual(case: tiny.Case) -> bool:
-  """Cases in which something else gathers over the devices; the other recipes run with -m slow."""
+  """Cases in which something else gathers over the devices; the other recipes run with -m system."""
   method = case.method()
   return case.recipe == 'written' or method.teacher_statistics == 'batch' or not method.joint
 
 
 def marked(cases):
   return [
-    pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.slow)
+    pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.system)
     for case in cases
   ]
 
@@ -169,7 +169,7 @@ def test_float32_is_float64_but_for_rounding(case):
 @pytest.mark.parametrize(
   'case',
   [
-    pytest.param(case, id=str(case), marks=() if case == RELATIONAL else pytest.mark.slow)
+    pytest.param(case, id=str(case), marks=() if case == RELATIONAL else pytest.mark.system)
     for case in tiny.cases()
   ],
 )
