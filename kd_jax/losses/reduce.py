@@ -21,6 +21,7 @@ def mean(values: Array, mask: Array, *, axis: str | None = None) -> Array:
     mask: [B], 1 for an example that counts and 0 for one that does not. An empty mask gives 0.
     axis: the name of the device axis, if there is one.
   """
+  mask = mask.astype(values.dtype)
   count = mask.sum()
   if axis is not None:
     count = jax.lax.pmean(count, axis)

@@ -45,7 +45,7 @@ def rkd_distance(student: Array, teacher: Array, mask: Array, *, shortest: float
   ours, theirs = (
     _relative(*_distances(embedding, mask, shortest=shortest)) for embedding in (student, teacher)
   )
-  return optax.huber_loss(ours, theirs).sum() / _count(mask) ** 2
+  return optax.huber_loss(ours, theirs).sum() / _count(mask, ours.dtype) ** 2
 
 
 def rkd_angle(student: Array, teacher: Array, mask: Array, *, triples: int = 2**20) -> Array:
@@ -78,7 +78,7 @@ def rkd_angle(student: Array, teacher: Array, mask: Array, *, triples: int = 2**
     return optax.huber_loss(_cosines(student, own, pairs), _cosines(teacher, other, pairs)).sum()
 
   sums = _in_blocks(at_anchor, (student, teacher, _pairs(mask)), triples // len(mask) ** 2)
-  return sums.sum() / _count(mask) ** 3
+  return sums.sum() / _count(mask, sums.dtype) ** 3
 
 
 def hard_dark_rank(
@@ -122,11 +122,11 @@ def hard_dark_rank(
   # finite: the gradient of a logsumexp of −∞ alone is NaN
   scores = jnp.where(ranked, scores, jnp.finfo(scores.dtype).min)
   rest = jax.lax.cumlogsumexp(scores, axis=1, reverse=True)
-  return jnp.where(ranked, rest - scores, 0).sum() / _count(mask)
+  return jnp.where(ranked, rest - scores, 0).sum() / _count(mask, scores.dtype)
 
 
-def _count(mask: Array) -> Array:
-  return jnp.maximum(mask.sum(), 1)
+def _count(mask: Array, dtype) -> Array:
+  return jnp.maximum(mask.sum(dtype=dtype), 1)
 
 
 def _pairs(mask: Array) -> Array:
@@ -169,7 +169,7 @@ def _distances(embedding: Array, mask: Array, *, shortest: float = 1e-6) -> tupl
 
 def _relative(distances: Array, pairs: Array) -> Array:
   """Distances in units of their mean."""
-  mean = distances.sum() / jnp.maximum(pairs.sum(), 1)
+  mean = distances.sum() / jnp.maximum(pairs.sum(dtype=distances.dtype), 1)
   return distances / jnp.where(mean > 0, mean, 1)
 
 

@@ -61,8 +61,13 @@ def check_connectors(method: str, drawn: str, statistics: str) -> None:
 
 def cross_entropy(outputs: Outputs, batch: Batch, axis: str | None) -> Array:
   """The mean cross-entropy of the labelled examples of the global batch."""
-  labelled = batch.mask * (batch.label >= 0)
-  return reduce.mean(logits.cross_entropy(outputs.logits, batch.label), labelled, axis=axis)
+  values = logits.cross_entropy(outputs.logits, batch.label)
+  return reduce.mean(values, labelled(batch), axis=axis)
+
+
+def labelled(batch: Batch) -> Array:
+  """Return the mask [B] of the examples that have a label."""
+  return jnp.where(batch.label >= 0, batch.mask, 0)
 
 
 def distillation(

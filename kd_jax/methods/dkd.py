@@ -6,7 +6,7 @@ Zhao et al. 2022. Not in the paper; here to show what adding a method takes.
 from __future__ import annotations
 
 from kd_jax.losses import logits, reduce
-from kd_jax.methods.base import cross_entropy, no_modules
+from kd_jax.methods.base import cross_entropy, labelled, no_modules
 from kd_jax.types import KdJaxError, Method
 
 
@@ -27,11 +27,10 @@ def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del params, consts, key
     ours, theirs = student['weak'].logits, teachers[0]['weak'].logits
-    labelled = batch.mask * (batch.label >= 0)
 
     def term(weight, part):
       divergence = part(ours, theirs, batch.label, temperature=temperature)
-      return weight * temperature**2 * reduce.mean(divergence, labelled, axis=axis)
+      return weight * temperature**2 * reduce.mean(divergence, labelled(batch), axis=axis)
 
     return {
       'cross_entropy': cross_entropy(student['weak'], batch, axis),

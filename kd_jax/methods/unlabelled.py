@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import logits, reduce
-from kd_jax.methods.base import check_hinton, cross_entropy, distillation, no_modules
+from kd_jax.methods.base import check_hinton, cross_entropy, distillation, labelled, no_modules
 from kd_jax.methods.uda import STRONG
 from kd_jax.types import KdJaxError, Method
 
@@ -54,10 +54,11 @@ def stl(
 
   def loss(params, stats, student, teachers, batch, consts, key, *, axis):
     del params, consts, key
-    labelled, rest = batch.mask * (batch.label >= 0), batch.mask * (batch.label < 0)
+    with_label = labelled(batch)
+    rest = batch.mask - with_label
     hard = sum(cross_entropy(outputs, batch, axis) for outputs in student.values())
     soft = sum(
-      distillation(outputs, [t[view] for t in teachers], labelled, axis, temperature=temperature)
+      distillation(outputs, [t[view] for t in teachers], with_label, axis, temperature=temperature)
       for view, outputs in student.items()
     )
     terms = {'cross_entropy': (1 - alpha) * hard, 'distillation': alpha * soft}

@@ -35,4 +35,4 @@ def wide(dtype) -> jnp.dtype:
   """The type of parameters, statistics and losses for a compute type: float32, or float64 where
   that is asked for.
   """
-  return jnp.promote_types(dtype, jnp.float32)
+  return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)

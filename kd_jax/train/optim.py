@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from kd_jax.types import Optimiser, Path, PyTree
@@ -20,7 +21,8 @@ def learning_rate(spec: Optimiser, steps: int) -> optax.Schedule:
   for fraction in spec.drops:
     step = round(fraction * steps)
     boundaries[step] = boundaries.get(step, 1.0) * spec.drop_factor
-  return optax.piecewise_constant_schedule(spec.learning_rate, boundaries)
+  schedule = optax.piecewise_constant_schedule(spec.learning_rate, boundaries)
+  return lambda count: schedule(jnp.asarray(count, float))  # optax promotes an integer
 
 
 def sgd(

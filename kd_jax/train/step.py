@@ -226,7 +226,7 @@ def evaluation_step(
     correct, count = _correct(logits, labels, mask)
     sums = {
       'accuracy': (correct, count),
-      'loss': ((cross_entropy(logits, labels) * mask).sum(), count),
+      'loss': (jnp.where(mask > 0, cross_entropy(logits, labels), 0).sum(), count),
     }
     return sums if axis is None else jax.lax.psum(sums, axis)
 
@@ -301,5 +301,5 @@ def _forward(
 
 
 def _correct(logits: Array, labels: Array, mask: Array) -> tuple[Array, Array]:
-  counted = mask * (labels >= 0)
-  return ((logits.argmax(-1) == labels) * counted).sum(), counted.sum()
+  counted = jnp.where(labels >= 0, mask, 0)
+  return jnp.where(logits.argmax(-1) == labels, counted, 0).sum(), counted.sum()
