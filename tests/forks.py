@@ -39,7 +39,7 @@ LATE = (
   'kd_jax.commands.export',
   'kd_jax.commands.predict',
   'kd_jax.commands.crosscheck',
-  'kd_jax.report.page',
+  'kd_jax.report.study_page',
   'kd_jax.report.run_page',
   'kd_jax.runs.inference',
   'kd_jax.studies.estimate',

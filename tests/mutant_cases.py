@@ -44,7 +44,7 @@ METHODS = [
       _HAND + 'test_mkd_takes_the_mean_over_its_teachers',
     ),
     ('return temperature**2 * reduce.mean', 'return temperature * reduce.mean', _HAND + 'test_kd'),
-    ('labelled = batch.mask * (batch.label >= 0)', 'labelled = batch.mask', _HAND + 'test_kd'),
+    ('jnp.where(batch.label >= 0, batch.mask, 0)', 'batch.mask', _HAND + 'test_kd'),
     (
       'tuple(jax.nn.relu(feature) for feature',
       'tuple(jax.nn.leaky_relu(feature) for feature',
@@ -269,8 +269,8 @@ LOSSES = [
   *_of(
     'kd_jax/losses/relational.py',
     (
-      '.sum() / _count(mask) ** 2',
-      '.sum() / jnp.maximum(_pairs(mask).sum(), 1)',
+      '.sum() / _count(mask, ours.dtype) ** 2',
+      '.sum() / jnp.maximum(_pairs(mask).sum(dtype=ours.dtype), 1)',
       _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees',
     ),
     (
@@ -329,7 +329,7 @@ STEP = [
       _STEP + 'TestViews::test_batch_norm_sees_the_views_together_or_one_after_the_other',
     ),
     (
-      'counted = mask * (labels >= 0)',
+      'counted = jnp.where(labels >= 0, mask, 0)',
       'counted = mask',
       _STEP + 'TestByHand::test_images_without_a_label_are_neither_right_nor_counted',
     ),

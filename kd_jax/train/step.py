@@ -302,4 +302,5 @@ def _forward(
 
 def _correct(logits: Array, labels: Array, mask: Array) -> tuple[Array, Array]:
   counted = jnp.where(labels >= 0, mask, 0)
-  return jnp.where(logits.argmax(-1) == labels, counted, 0).sum(), counted.sum()
+  right = logits.argmax(-1).astype(labels.dtype) == labels
+  return jnp.where(right, counted, 0).sum(), counted.sum()

@@ -50,6 +50,7 @@ def named(out: Path) -> list[tuple[str, str]]:
   )
 
 
+@pytest.mark.system
 def test_a_rehearsal_that_was_killed_goes_on_and_has_each_result_once(tmp_path):
   first = rehearse(tmp_path)
   while ('resumed', 'deterministic') not in named(tmp_path) and first.poll() is None:

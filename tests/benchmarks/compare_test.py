@@ -43,6 +43,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
   return forks.python('-m', 'benchmarks', *arguments, cwd=REPOSITORY)
 
 
+@pytest.mark.system
 def test_live(tmp_path, monkeypatch):
   """Ours is timed in a process; the peer where torch is installed, and elsewhere its absence is
   told.

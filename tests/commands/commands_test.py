@@ -70,7 +70,7 @@ def run(name: str, *arguments: str, before: str = '') -> subprocess.CompletedPro
     cwd=ROOT,
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=600,
     env={**os.environ, 'PYTHONPATH': os.pathsep.join((before, str(ROOT)))},
   )
 
@@ -93,7 +93,7 @@ def test_help_may_be_read_in_part():
   reading, writing = os.pipe()
   os.close(reading)
   command = [sys.executable, *COMMANDS['launch.py'], '--help']
-  done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+  done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=600)
   os.close(writing)
   assert (done.returncode, done.stderr) == (0, b'')
 

@@ -93,6 +93,7 @@ def plain(method: Method) -> Method:
   return Method(no_modules, loss, method.views, method.joint)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize('name', TEACHER_OFF)
 def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_bit(name):
   method = methods.make(name, chosen={name: TEACHER_OFF[name]})

@@ -75,26 +75,6 @@ def table(folder) -> str:
 
 
 @pytest.fixture(scope='module', autouse=True)
-def nothing_compiled_twice(tmp_path_factory):
-  import jax
-  from jax.experimental.compilation_cache import compilation_cache
-
-  settings = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')),
-    'jax_persistent_cache_min_compile_time_secs': 0,
-    'jax_persistent_cache_min_entry_size_bytes': -1,
-  }
-  before = {name: getattr(jax.config, name) for name in settings}
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope='module', autouse=True)
 def networks(tmp_path_factory):
   with own_code.importable(tmp_path_factory.mktemp('networks'), 'study_nets'):
     yield
@@ -289,6 +269,7 @@ class TestTogether:
         # rounding may tip an image
         assert abs(one['test_accuracy'] - other['test_accuracy']) <= 1 / 40 + 1e-9
 
+  @pytest.mark.system
   def test_interrupted_it_ends_as_the_undisturbed_one(
     self, works, undisturbed, tmp_path, monkeypatch
   ):
@@ -307,6 +288,7 @@ class TestTogether:
     works(tmp_path / 'study')
     assert table(tmp_path / 'study') == table(undisturbed[0])
 
+  @pytest.mark.system
   def test_two_workers_at_once(self, works, undisturbed, tmp_path, monkeypatch):
     at_once(monkeypatch, lambda: works(tmp_path / 'study'))
     assert table(tmp_path / 'study') == table(undisturbed[0])
