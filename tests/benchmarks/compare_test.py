@@ -65,6 +65,7 @@ def test_live(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('work', ['forward', 'epoch'])
+@pytest.mark.system
 def test_other_work(work):
   """Within this process: the worker's measurements of the other kinds of work."""
   with quick_compilation():

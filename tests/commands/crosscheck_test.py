@@ -64,6 +64,7 @@ def alone(monkeypatch):
   monkeypatch.setattr(crosscheck.live, 'available', lambda: False)
 
 
+@pytest.mark.system
 def test_every_loss_agrees(losses):
   assert failed(check_losses(losses)) == []
 

@@ -243,6 +243,7 @@ def undisturbed(works, tmp_path_factory):
 class TestTogether:
   """Students that learn from one imported teacher, two in a program."""
 
+  @pytest.mark.system
   def test_each_is_the_one_that_it_is_alone(self, works, undisturbed, tmp_path):
     folder, said = undisturbed
     order = [
@@ -341,6 +342,7 @@ def test_a_row_that_cannot_run_stops_the_study_before_it_starts(tmp_path):
   assert not (tmp_path / 'study').exists()
 
 
+@pytest.mark.system
 def test_teachers_that_a_row_has_for_itself_count(whole, works, tmp_path):
   """One teacher is imported and free; MKD trains two more."""
   rows = (
@@ -367,6 +369,7 @@ def test_a_teacher_is_free_only_where_another_row_has_it():
   assert free(kd, Row('other data', {'method': 'kd', 'train_examples': 32}, seeds=1)) == set()
 
 
+@pytest.mark.system
 def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(
   tmp_path, monkeypatch
 ):
