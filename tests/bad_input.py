@@ -1,6 +1,6 @@
 """Gives the commands bad input, and holds each of them to one clear line and exit code 2.
 
-  python tests/bad_input.py [--kind=KIND] [--sample=N --seed=0] [--table=FILE.md]
+  python -m tests.bad_input [--kind=KIND] [--sample=N --seed=0] [--table=FILE.md]
 
 The cases are in bad_cases.py. Each runs in a folder of its own, in a fork of this process, which
 has imported all that the commands need but asked for no device. It has to end with 2; to write one
@@ -14,53 +14,29 @@ from __future__ import annotations
 import argparse
 import collections
 import ctypes
-import importlib
 import os
 import random
 import re
 import resource
 import shlex
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from tests import forks
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS = ('report', 'export', 'predict', 'table', 'crosscheck', 'completion')
 TRAINED = 99  # the exit code of a fork that was to train
 LONGEST = 1200  # characters of a line
-PATIENCE = 30  # seconds for a case
+PATIENCE = 300  # seconds for a case
 MEMORY = 8 << 30  # bytes of addresses that a case may take beyond what it starts with
-LATE = (
-  'sklearn.datasets',
-  'PIL.Image',
-  'tensorflow_datasets',
-  'orbax.checkpoint',
-  'matplotlib.figure',
-  'jax.export',
-  'rich.table',
-  'kd_jax.commands.run',
-  'kd_jax.studies.definition',
-  'kd_jax.studies.workers',
-  'kd_jax.deploy.export',
-  'kd_jax.deploy.predict',
-  'kd_jax.verify.crosscheck',
-  'kd_jax.verify.live',
-  'kd_jax.report.study_page',
-  'kd_jax.report.run_page',
-  'kd_jax.runs.inference',
-  'kd_jax.studies.estimate',
-  'kd_jax.studies.slurm',
-  'ml_collections.config_flags',
-)
 
 
 class Outcome(NamedTuple):
@@ -84,7 +60,7 @@ class Judged(NamedTuple):
 
 
 def prepare() -> None:
-  """Imports what the commands would import late, so that forks need not; all of them compute on one
+  """Import what the commands would import late, so that forks need not; all of them compute on one
   CPU device.
   """
   os.environ |= {
@@ -94,11 +70,7 @@ def prepare() -> None:
     'PYTHONDONTWRITEBYTECODE': '1',
     'PYTHONPATH': str(ROOT),
   }
-  # a child that computes has no thread of ours to wait for
-  warnings.filterwarnings('ignore', message='.*fork.*')
-  warnings.filterwarnings('ignore', category=DeprecationWarning)
-  for name in LATE:
-    importlib.import_module(name)
+  forks.prepare()
 
 
 def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
@@ -200,41 +172,14 @@ def contents(folder: Path) -> dict[str, object]:
   return found
 
 
-def _forked(function: Callable[[], object], cwd: Path, out: Path, err: Path | None = None) -> int:
-  """Calls a function in a fork whose output goes to files, and returns its exit code."""
-  began = time.monotonic()
-  sys.stdout.flush()
-  sys.stderr.flush()
-  process = os.fork()
-  if process == 0:
-    _in_fork(function, cwd, out, err)
-  while time.monotonic() - began < PATIENCE:
-    ended, status = os.waitpid(process, os.WNOHANG)
-    if ended:
-      return os.waitstatus_to_exitcode(status)
-    time.sleep(0.005)
-  os.kill(process, signal.SIGKILL)
-  return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def _forked(function: Callable[[], object], *where: Path) -> int:
+  """Calls a function in a fork that obeys."""
 
-
-def _in_fork(function: Callable[[], object], cwd: Path, out: Path, err: Path | None) -> None:
-  code = 1
-  try:
-    os.chdir(cwd)
-    for number, path in ((1, out), (2, err or out)):
-      os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    sys.path.append('')
-    sys.dont_write_bytecode = True
+  def obeying() -> object:
     _obey()
-    code = function() or 0
-  except SystemExit as stopped:
-    code = stopped.code if isinstance(stopped.code, int) else 1
-  except BaseException:
-    traceback.print_exc()
-  finally:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    return function()
+
+  return forks.forked(obeying, *where, timeout=PATIENCE)
 
 
 def _call(program: str, arguments: list[str], home: dict[str, str]) -> object:
@@ -323,7 +268,6 @@ def main() -> int:
   parser.add_argument('--seed', type=int, default=0, help='of the sample')
   parser.add_argument('--table', type=Path, help='a file for the whole table')
   arguments = parser.parse_args()
-  sys.path.insert(0, str(ROOT))
   prepare()
   from tests.bad_cases import CASES
 

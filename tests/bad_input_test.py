@@ -23,16 +23,18 @@ CASE = Case('ranges', 'launch.py --config.epochs=0', 'at least 1')
 @pytest.mark.skipif(
   sys.platform != 'linux', reason='forks are bounded, and give up rights, as Linux has it'
 )
-def test_some_cases():
+@pytest.mark.parametrize(
+  ('count', 'chosen'),
+  [(40, ['--sample=40']), pytest.param(len(CASES), [], marks=pytest.mark.system, id='all')],
+)
+def test_cases(count, chosen):
   done = subprocess.run(
-    [sys.executable, 'tests/bad_input.py', '--sample=80'],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=900,
+    [sys.executable, '-m', 'tests.bad_input', *chosen], cwd=ROOT, capture_output=True, text=True
   )
   assert done.returncode == 0, done.stdout + done.stderr
-  assert '80 cases in ' in done.stdout and '; 0 are not refused as they have to be' in done.stdout
+  assert (
+    f'{count} cases in ' in done.stdout and '; 0 are not refused as they have to be' in done.stdout
+  )
 
 
 def test_there_are_many_of_every_kind():

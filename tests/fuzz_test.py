@@ -37,6 +37,7 @@ def tried(read, *, write=None, pure=True, memory=None, case=b''):
   return tally.outcomes
 
 
+@pytest.mark.system
 @pytest.mark.parametrize('name', fuzz.KINDS)
 def test_a_few_cases_of_each_kind(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)

@@ -274,8 +274,8 @@ LOSSES = [
   *_of(
     'kd_jax/losses/relational.py',
     (
-      '.sum() / _count(mask) ** 2',
-      '.sum() / jnp.maximum(_pairs(mask).sum(), 1)',
+      '.sum() / _count(mask, ours.dtype) ** 2',
+      '.sum() / jnp.maximum(_pairs(mask).sum(dtype=ours.dtype), 1)',
       _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees',
     ),
     (
@@ -344,7 +344,7 @@ STEP = [
       _STEP + 'TestStreams::test_each_device_draws_for_itself',
     ),
     (
-      'counted = mask * (labels >= 0)',
+      'counted = jnp.where(labels >= 0, mask, 0)',
       'counted = mask',
       _STEP + 'TestByHand::test_images_without_a_label_are_neither_right_nor_counted',
     ),

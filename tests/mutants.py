@@ -49,7 +49,12 @@ def run(folder: Path, tests: Sequence[str], timeout: float) -> tuple[int | None,
   it printed.
   """
   environment = {key: value for key, value in os.environ.items() if not key.startswith('KD_JAX_')}
-  environment |= {'PYTHONPATH': str(folder), 'PYTHONDONTWRITEBYTECODE': '1', 'JAX_PLATFORMS': 'cpu'}
+  environment |= {
+    'PYTHONPATH': str(folder),
+    'PYTHONDONTWRITEBYTECODE': '1',
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache' / 'xla'),
+  }
   command = [
     sys.executable,
     '-m',
@@ -58,6 +63,8 @@ def run(folder: Path, tests: Sequence[str], timeout: float) -> tuple[int | None,
     '0',
     '-x',
     '-q',
+    '-m',
+    '',  # the slow ones, too
     '-p',
     'no:cacheprovider',
     '--tb=line',

@@ -58,7 +58,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     'dist',
     '.',
   ]
-  done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+  done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
   assert done.returncode == 0, done.stdout + done.stderr
   (built,) = (folder / 'dist').glob('*.whl')
   with zipfile.ZipFile(built) as archive:
@@ -80,6 +80,7 @@ def test_a_new_folder_would_be_noticed(tmp_path):
   assert packages(tmp_path, 'kd_jax') == {'kd_jax', 'kd_jax.sub'}
 
 
+@pytest.mark.system
 def test_the_wheel_holds_the_package_and_the_configurations(wheel):
   held = {name for name in wheel.namelist() if '.dist-info/' not in name}
   configs = {f'kd_jax/configs/{name}' for name in files(ROOT / 'configs')}
@@ -87,6 +88,7 @@ def test_the_wheel_holds_the_package_and_the_configurations(wheel):
   assert held == {f'kd_jax/{name}' for name in files(ROOT / 'kd_jax')} | configs
 
 
+@pytest.mark.system
 def test_the_wheel_has_the_command(wheel):
   (entry_points,) = (
     name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt')
@@ -97,6 +99,7 @@ def test_the_wheel_has_the_command(wheel):
   )
 
 
+@pytest.mark.system
 def test_the_package_in_a_wheel_finds_its_configurations(wheel, tmp_path):
   """Unpacked, away from the checkout; the dependencies are this environment's."""
   wheel.extractall(tmp_path / 'site')
@@ -104,7 +107,7 @@ def test_the_package_in_a_wheel_finds_its_configurations(wheel, tmp_path):
     'from kd_jax.commands.config_file import CONFIGS, names; print(CONFIGS, *names(), sep="\\n")'
   )
   done = subprocess.run(
-    [sys.executable, '-c', code], cwd=tmp_path / 'site', capture_output=True, text=True, timeout=60
+    [sys.executable, '-c', code], cwd=tmp_path / 'site', capture_output=True, text=True, timeout=600
   )
   folder, *names = done.stdout.splitlines()
   assert folder == str(tmp_path / 'site' / 'kd_jax' / 'configs') and {

@@ -27,7 +27,7 @@ def opened(path: Path) -> subprocess.CompletedProcess:
     '--dump-dom',
     path.absolute().as_uri(),
   ]
-  return subprocess.run(command, capture_output=True, text=True, timeout=120)
+  return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 class Parser(html.parser.HTMLParser):

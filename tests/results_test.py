@@ -4,14 +4,12 @@ that stand there.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from kd_jax.files import study_records
 from kd_jax.report import comparisons, study_tables, tables
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'results' / 'README.md').read_text(encoding='utf-8')
@@ -20,14 +18,7 @@ FOLDER = study_records.read(ROOT / 'results' / 'methods')
 
 def test_the_lines_recompute_the_comparisons():
   (code,) = re.findall(r'^```python\n(.*?)^```', TEXT, re.MULTILINE | re.DOTALL)
-  done = subprocess.run(
-    [sys.executable, '-c', code],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=120,
-    env={**os.environ, 'PYTHONIOENCODING': 'utf-8'},
-  )
+  done = forks.python('-c', code, cwd=ROOT)
   assert done.returncode == 0, done.stderr
   printed = done.stdout.splitlines()
   assert len(printed) >= 7 and all(line in TEXT for line in printed)

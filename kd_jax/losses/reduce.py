@@ -23,7 +23,7 @@ def mean(
       gives 0.
     axis: the name of the device axis, if there is one.
   """
-  mask = jnp.ones(values.shape, jnp.float32) if mask is None else mask
+  mask = jnp.ones_like(values) if mask is None else mask.astype(values.dtype)
   count = mask.sum()
   if axis is not None:
     count = jax.lax.pmean(count, axis)

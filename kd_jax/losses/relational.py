@@ -16,6 +16,7 @@ No loss stops a gradient: where the teacher must not learn, stop its gradient fi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,8 @@ def rkd_distance(
   relative = (
     _relative(*_distances(embedding, mask, shortest=shortest)) for embedding in (student, teacher)
   )
-  return optax.huber_loss(*relative).sum() / _count(mask) ** 2
+  losses = optax.huber_loss(*relative)
+  return losses.sum() / _count(mask, losses.dtype) ** 2
 
 
 def rkd_angle(
@@ -81,7 +83,7 @@ def rkd_angle(
     return optax.huber_loss(_cosines(student, own, pairs), _cosines(teacher, other, pairs)).sum()
 
   sums = _in_blocks(at_anchor, (student, teacher, _pairs(mask)), triples // len(mask) ** 2)
-  return sums.sum() / _count(mask) ** 3
+  return sums.sum() / _count(mask, sums.dtype) ** 3
 
 
 def hard_dark_rank(
@@ -118,11 +120,11 @@ def hard_dark_rank(
   # finite: the gradient of a logsumexp of −∞ alone is NaN
   scores = jnp.where(ranked, scores, jnp.finfo(scores.dtype).min)
   rest = jax.lax.cumlogsumexp(scores, axis=1, reverse=True)
-  return jnp.where(ranked, rest - scores, 0).sum() / _count(mask)
+  return jnp.where(ranked, rest - scores, 0).sum() / _count(mask, scores.dtype)
 
 
-def _count(mask: Float[Array, ' B']) -> Float[Array, '']:
-  return jnp.maximum(mask.sum(), 1)
+def _count(mask: Float[Array, ' B'], dtype: Any) -> Float[Array, '']:
+  return jnp.maximum(mask.sum(dtype=dtype), 1)
 
 
 def _pairs(mask: Float[Array, ' B']) -> Bool[Array, 'B B']:
@@ -169,7 +171,7 @@ def _distances(
 
 def _relative(distances: Float[Array, 'B B'], pairs: Bool[Array, 'B B']) -> Float[Array, 'B B']:
   """Return distances in units of their mean."""
-  mean = distances.sum() / jnp.maximum(pairs.sum(), 1)
+  mean = distances.sum() / jnp.maximum(pairs.sum(dtype=distances.dtype), 1)
   return distances / jnp.where(mean > 0, mean, 1)
 
 

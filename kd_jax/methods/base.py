@@ -133,7 +133,8 @@ def _narrowed(feature: Array, width: int) -> Array:
   inside = (jnp.arange(channels)[:, None] >= starts[None, :]) & (
     jnp.arange(channels)[:, None] < stops[None, :]
   )
-  return feature @ (inside / inside.sum(0, keepdims=True)).astype(feature.dtype)
+  share = inside.astype(float) / inside.sum(0, dtype=float, keepdims=True)
+  return feature @ share.astype(feature.dtype)
 
 
 def paired(student: Outputs, teacher: Outputs) -> tuple[tuple[int, int], ...]:

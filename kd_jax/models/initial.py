@@ -40,4 +40,4 @@ def wide(dtype: DTypeLike) -> jnp.dtype:
 
   It is float32, or float64 where that is asked for.
   """
-  return jnp.promote_types(dtype, jnp.float32)
+  return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)

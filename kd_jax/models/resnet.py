@@ -20,6 +20,7 @@ Where the ReLUs outside the blocks stand is the network's own property, `relu_pl
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import convolution
@@ -105,7 +106,7 @@ class ResNet(nn.Module):
     x = (
       x.mean((1, 2), keepdims=True)
       if self.pool is None
-      else nn.avg_pool(x, (self.pool,) * 2, (self.pool,) * 2)
+      else nn.pool(x, 0.0, jax.lax.add, (self.pool,) * 2, (self.pool,) * 2, 'VALID') / self.pool**2
     )
     embedding = x.reshape(x.shape[0], -1)
     logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(

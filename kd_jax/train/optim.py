@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from kd_jax.text import closest
@@ -27,7 +28,8 @@ def steps(
   for fraction in drops:
     step = round(fraction * count)
     boundaries[step] = boundaries.get(step, 1.0) * factor
-  return optax.piecewise_constant_schedule(learning_rate, boundaries)
+  schedule = optax.piecewise_constant_schedule(learning_rate, boundaries)
+  return lambda number: schedule(jnp.asarray(number, float))  # optax promotes an integer
 
 
 def sgd(

@@ -209,7 +209,7 @@ def evaluation_step(
     correct, count = _correct(logits, labels, mask)
     sums = {
       'accuracy': (correct, count),
-      'loss': ((cross_entropy(logits, labels) * mask).sum(), count),
+      'loss': (jnp.where(mask > 0, cross_entropy(logits, labels), 0).sum(), count),
     }
     return sums if axis is None else jax.lax.psum(sums, axis)
 
@@ -290,5 +290,6 @@ def _in_training(network: Network, variables: PyTree, image: Array, key: Array):
 
 
 def _correct(logits: Array, labels: Array, mask: Array | np.float32 = _ALL) -> tuple[Array, Array]:
-  counted = mask * (labels >= 0)
-  return ((logits.argmax(-1) == labels) * counted).sum(), counted.sum()
+  counted = jnp.where(labels >= 0, mask, 0)
+  right = logits.argmax(-1).astype(labels.dtype) == labels
+  return jnp.where(right, counted, 0).sum(), counted.sum()

@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.accelerator import choice, pack, plan, record, unpack
 from benchmarks.workers import REPOSITORY
+from tests import forks
 
 
 def rehearse(out: Path) -> subprocess.Popen:
@@ -49,6 +50,7 @@ def named(out: Path) -> list[tuple[str, str]]:
   )
 
 
+@pytest.mark.system
 def test_a_rehearsal_that_was_killed_goes_on_and_has_each_result_once(tmp_path):
   first = rehearse(tmp_path)
   while ('resumed', 'deterministic') not in named(tmp_path) and first.poll() is None:
@@ -130,13 +132,12 @@ def test_a_damaged_part_and_one_of_another_pack_are_refused(tmp_path):
 
 
 def test_without_an_accelerator_it_says_so(tmp_path):
-  ended = subprocess.run(
-    [sys.executable, '-m', 'benchmarks.accelerator', f'--out={tmp_path}'],
+  ended = forks.python(
+    '-m',
+    'benchmarks.accelerator',
+    f'--out={tmp_path}',
     cwd=REPOSITORY,
-    capture_output=True,
-    text=True,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'KD_JAX_DATA': ''},
-    check=False,
   )
   assert (
     ended.returncode == 2

@@ -21,6 +21,7 @@ from kd_jax.methods import METHODS
 from kd_jax.models import MODELS
 from kd_jax.runs.progress import Progress
 from kd_jax.studies import definition
+from tests import forks
 from tests.tiny import quick_compilation
 
 TINY = Row(
@@ -39,10 +40,10 @@ TORCH = importlib.util.find_spec('torch') is not None
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
-  line = [sys.executable, '-m', 'benchmarks', *arguments]
-  return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+  return forks.python('-m', 'benchmarks', *arguments, cwd=REPOSITORY)
 
 
+@pytest.mark.system
 def test_live(tmp_path, monkeypatch):
   """Ours is timed in a process; the peer where torch is installed, and elsewhere its absence is
   told.
@@ -64,6 +65,7 @@ def test_live(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('work', ['forward', 'epoch'])
+@pytest.mark.system
 def test_other_work(work):
   """Within this process: the worker's measurements of the other kinds of work."""
   with quick_compilation():

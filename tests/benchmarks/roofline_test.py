@@ -33,7 +33,7 @@ def test_every_device_of_the_table_has_a_peak():
   assert all(peaks.of(kind) for kind in bounds.DEVICES.values())
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_teacher_s_pass_is_counted():
   """A ResNet26 forward pass takes 122 MFLOP an image."""
   (alone, _), (taught, size) = bounds.counted('nokd', 8), bounds.counted('kd', 8)

@@ -12,6 +12,7 @@ import pytest
 from kd_jax import __version__
 from kd_jax.commands import command_line, main, report
 from kd_jax.commands import run as run_command
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = {
@@ -68,14 +69,15 @@ def without_jax(tmp_path_factory) -> str:
 
 
 def run(name: str, *arguments: str, before: str = '') -> subprocess.CompletedProcess:
-  path = os.pathsep.join(filter(None, (before, str(ROOT))))
+  if not before:
+    return forks.python(*COMMANDS[name], *arguments, cwd=ROOT)
   return subprocess.run(
     [sys.executable, *COMMANDS[name], *arguments],
     cwd=ROOT,
     capture_output=True,
     text=True,
-    timeout=120,
-    env={**os.environ, 'PYTHONPATH': path},
+    timeout=600,
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join((before, str(ROOT)))},
   )
 
 
@@ -99,7 +101,7 @@ def test_help_may_be_read_in_part():
   reading, writing = os.pipe()
   os.close(reading)
   command = [sys.executable, *COMMANDS['launch.py'], '--help']
-  done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+  done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=600)
   os.close(writing)
   assert (done.returncode, done.stderr) == (0, b'')
 

@@ -65,6 +65,7 @@ def alone(monkeypatch):
   monkeypatch.setattr(live, 'available', lambda: False)
 
 
+@pytest.mark.system
 def test_every_loss_agrees(losses):
   assert failed(check_losses(losses)) == []
 
@@ -167,7 +168,7 @@ def test_a_wrong_epsilon_is_noticed(network, monkeypatch):
   assert 'logits' in failed(check_network(*network))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_trace_agrees_and_a_wrong_momentum_is_noticed(reference_dir, pretrained_dir, monkeypatch):
   numbers = without(f'{reference_dir}/trace_resnet26_to_resnet8.npz', 'kd/', 'rkd/')
   teacher = Path(pretrained_dir) / 'resnet26_cifar10.pth'

@@ -23,7 +23,7 @@ from kd_jax.pytorch import writer as torch_writer
 from kd_jax.report.tables import interval
 from kd_jax.runs import network_files, run
 from kd_jax.types import NetworkSpec
-from tests import tiny
+from tests import forks, tiny
 
 DIGITS = {
   'dataset': 'digits',
@@ -325,17 +325,13 @@ def test_a_missing_runtime(name, package, workdir, capsys, monkeypatch):
 
 
 def test_as_a_command(workdir, tmp_path):
-  helped = subprocess.run(
-    [sys.executable, '-m', 'kd_jax.export', '--help'], capture_output=True, text=True
-  )
+  helped = forks.python('-m', 'kd_jax.export', '--help')
   assert helped.returncode == 0 and '{stablehlo,torch,onnx}' in helped.stdout
-  wrong = subprocess.run(
-    [sys.executable, '-m', 'kd_jax.export', str(tmp_path)], capture_output=True, text=True
-  )
+  wrong = forks.python('-m', 'kd_jax.export', tmp_path)
   assert wrong.returncode == 2 and wrong.stderr.count('\n') == 1 and not wrong.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize('name', formats.FORMATS)
 def test_the_published_student_keeps_its_accuracy(name, pretrained_dir, data_dir, tmp_path, capsys):
   """ResNet8, distilled: 9,100 of the 10,000 test images of CIFAR-10 are right."""

@@ -23,7 +23,10 @@ SMALL = (
   '--config.student=thin_resnet8',
   '--config.teacher=thin_resnet8',
 )
-pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+pytestmark = [
+  pytest.mark.system,
+  pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning'),
+]
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess:

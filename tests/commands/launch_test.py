@@ -75,7 +75,7 @@ def process(folder, *arguments: str, program: Path = ROOT / 'launch.py') -> Outc
     env=environment,
     text=True,
     capture_output=True,
-    timeout=300,
+    timeout=600,
   )
   return Outcome(done.returncode, done.stdout, done.stderr)
 

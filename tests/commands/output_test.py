@@ -89,7 +89,7 @@ def test_commands_in_latin_1(name, tmp_path):
       [sys.executable, *arguments],
       cwd=tmp_path,
       capture_output=True,
-      timeout=120,
+      timeout=600,
       env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'latin-1'},
     )
     assert b'Traceback' not in done.stderr and done.returncode == (

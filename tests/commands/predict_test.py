@@ -23,7 +23,7 @@ from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import network_files
 from kd_jax.types import NetworkSpec, Trained
-from tests import tiny
+from tests import forks, tiny
 from tests.deploy.formats_test import skip_without
 
 SPEC = NetworkSpec('thin_resnet8', 4, (8, 8, 3), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
@@ -262,11 +262,9 @@ def test_mistakes(arguments, text, folder, monkeypatch, capsys):
 
 def test_as_a_command(folder):
   command = [sys.executable, '-m', 'kd_jax.predict']
-  helped = subprocess.run([*command, '--help'], capture_output=True, text=True)
+  helped = forks.python(*command[1:], '--help')
   assert helped.returncode == 0 and 'RUN_OR_FILE' in helped.stdout
-  ran = subprocess.run(
-    [*command, 'run', 'images', '--top=1'], capture_output=True, text=True, cwd=folder
-  )
+  ran = forks.python(*command[1:], 'run', 'images', '--top=1', cwd=folder)
   assert ran.returncode == 0 and len(ran.stdout.splitlines()) == 4 and not ran.stderr
   piped = subprocess.run(
     f'{" ".join(command)} run images | true', shell=True, capture_output=True, text=True, cwd=folder

@@ -142,7 +142,7 @@ def test_changed_data_is_decoded_anew(folder, change):
 
 
 def test_two_at_once_both_get_the_data(folder):
-  both_decode = threading.Barrier(2, timeout=10)
+  both_decode = threading.Barrier(2, timeout=600)
   sources, errors = [], []
 
   def decode():

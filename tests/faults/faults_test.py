@@ -16,6 +16,8 @@ import pytest
 from tests.faults import kills, sitting
 from tests.faults.kills import UNDISTURBED, Kill
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope='module', autouse=True)
 def quick_compilation():

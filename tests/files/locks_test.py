@@ -22,7 +22,7 @@ def without(code: str, folder: Path) -> subprocess.CompletedProcess:
     cwd=folder,
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=600,
     env={**os.environ, 'PYTHONPATH': str(ROOT), 'GLIBC_TUNABLES': ''},
   )
 

@@ -53,8 +53,8 @@ def relative_error(found, expected):
 
 
 @pytest.fixture
-def golden(float64, reference_dir):
-  with np.load(Path(reference_dir) / 'losses.npz') as file:
+def golden(float64, goldens):
+  with np.load(Path(goldens) / 'losses.npz') as file:
     return {k: file[k].astype(np.float64) for k in file.files if file[k].dtype == np.float32}
 
 

@@ -52,8 +52,8 @@ def softmax(x):
   return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
-def test_cosine_embedding_equals_torch(float64, reference_dir):
-  with np.load(Path(reference_dir) / 'losses.npz') as file:
+def test_cosine_embedding_equals_torch(float64, goldens):
+  with np.load(Path(goldens) / 'losses.npz') as file:
     student, teacher, expected, expected_gradient = (
       file[k].astype(np.float64)
       for k in (

@@ -271,39 +271,35 @@ class TestPublishedCode:
     assert np.abs(np.asarray(gradient) - expected).max() <= 1e-5 * np.abs(expected).max()
 
   @pytest.mark.parametrize('temperature', [1, 4, 5, 20])
-  def test_kl(self, reference_dir, temperature):
+  def test_kl(self, goldens, temperature):
     self.check(
-      reference_dir,
+      goldens,
       f'kl_T{temperature}_mean_over_batch_no_T2',
       lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=temperature)),
     )
 
   @pytest.mark.parametrize('temperature', [1, 4, 5, 20])
-  def test_hinton(self, reference_dir, temperature):
+  def test_hinton(self, goldens, temperature):
     self.check(
-      reference_dir,
-      f'hinton_alpha0.5_T{temperature}',
-      functools.partial(hinton, temperature=temperature),
+      goldens, f'hinton_alpha0.5_T{temperature}', functools.partial(hinton, temperature=temperature)
     )
 
-  def test_the_mean_over_elements(self, reference_dir):
+  def test_the_mean_over_elements(self, goldens):
     self.check(
-      reference_dir,
+      goldens,
       'kl_T5_elementwise_mean_bug',
       lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=5.0)) / s.shape[-1],
     )
 
-  def test_cosine_embedding(self, reference_dir):
+  def test_cosine_embedding(self, goldens):
     self.check(
-      reference_dir,
-      'cosine_embedding_target1_mean',
-      lambda s, t, y: mean(logits.cosine_embedding(s, t)),
+      goldens, 'cosine_embedding_target1_mean', lambda s, t, y: mean(logits.cosine_embedding(s, t))
     )
 
-  def test_a_wrong_loss_is_noticed(self, reference_dir):
+  def test_a_wrong_loss_is_noticed(self, goldens):
     with pytest.raises(AssertionError):
       self.check(
-        reference_dir,
+        goldens,
         'kl_T5_elementwise_mean_bug',
         lambda s, t, y: mean(logits.kl_divergence(s, t, temperature=5.0)),
       )

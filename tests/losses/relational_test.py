@@ -58,8 +58,8 @@ DIRECT_ANGLE = jax.jit(jax.value_and_grad(direct_angle))
 
 
 @pytest.fixture
-def golden(float64, reference_dir):
-  with np.load(Path(reference_dir) / 'losses.npz') as file:
+def golden(float64, goldens):
+  with np.load(Path(goldens) / 'losses.npz') as file:
     return {k: file[k].astype(np.float64) for k in file.files if file[k].dtype == np.float32}
 
 
@@ -320,7 +320,7 @@ def test_angle_needs_little_memory_for_a_batch_of_1024():
   assert compiled.memory_analysis().temp_size_in_bytes < 200e6
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_angle_of_1024_examples_takes_less_than_a_gigabyte():
   """Peak memory of the process, Python and jax included."""
   code = (

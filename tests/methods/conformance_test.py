@@ -92,6 +92,7 @@ def plain(method: Method) -> Method:
   return Method(init=no_modules, loss=loss, views=method.views, joint=method.joint)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize('name', TEACHER_OFF)
 def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_bit(name):
   method = methods.make(name, chosen={name: TEACHER_OFF[name]})
@@ -123,7 +124,7 @@ def test_every_method_can_do_without_its_teacher_or_is_exempt():
   assert set(TEACHER_OFF) | set(EXEMPT) == set(METHODS) and not set(TEACHER_OFF) & set(EXEMPT)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @every_case(CASES)
 class TestRealNetworks:
   """What TestStep and the parallel tests hold, on ResNet26 → ResNet8 at 32×32."""

@@ -327,7 +327,9 @@ class TestInitialise:
           [leaf.mean() / bound, leaf.std() / bound], [0, 3**-0.5], atol=0.1
         )
     norms = {path: leaf for path, leaf in params.items() if path not in bounds}
-    assert norms and all((leaf == (path[-1] == 'scale')).all() for path, leaf in norms.items())
+    assert norms and all(
+      (np.asarray(leaf) == (path[-1] == 'scale')).all() for path, leaf in norms.items()
+    )
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables['batch_stats']):
       assert (np.asarray(leaf) == (path[-1].key == 'var')).all()
 

@@ -5,8 +5,6 @@ browser where there is one.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,7 +22,7 @@ from kd_jax.measures import analysis
 from kd_jax.report import run_page, run_table, settings
 from kd_jax.runs import inference
 from kd_jax.types import KdJaxError, NetworkSpec
-from tests import pages, tiny
+from tests import forks, pages, tiny
 
 ODD = '<script>alert(1)</script> "Ü" & 蒸馏'
 SMALL = {
@@ -543,9 +541,7 @@ class TestTheCommand:
 
   def test_as_a_process(self, tmp_path):
     (tmp_path / 'config.json').write_text('{}')
-    done = subprocess.run(
-      [sys.executable, '-m', 'kd_jax.report', str(tmp_path)], capture_output=True, text=True
-    )
+    done = forks.python('-m', 'kd_jax.report', tmp_path)
     assert (
       done.returncode == 2
       and done.stdout == ''

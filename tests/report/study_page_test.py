@@ -17,7 +17,7 @@ import pytest
 from kd_jax.files import records, study_records
 from kd_jax.report import settings, study_figures, study_page
 from kd_jax.types import KdJaxError
-from tests import pages
+from tests import forks, pages
 
 ODD = '<script>alert("1")</script> é & 蒸馏 $x$'
 
@@ -151,9 +151,7 @@ def test_a_lost_history_is_one_line_and_leaves_no_report(tmp_path):
   (tmp_path / 'phases/0-0/history.csv').unlink()
   with pytest.raises(KdJaxError, match=r'history\.csv'):
     study_page.page(folder)
-  done = subprocess.run(
-    [sys.executable, '-m', 'kd_jax.report', str(tmp_path)], capture_output=True, text=True
-  )
+  done = forks.python('-m', 'kd_jax.report', tmp_path)
   assert (
     done.returncode == 2
     and len(done.stderr.splitlines()) == 1

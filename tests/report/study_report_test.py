@@ -5,8 +5,6 @@ there is one.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -15,7 +13,7 @@ from rich.cells import cell_len
 from kd_jax.files import records, study_records
 from kd_jax.report import comparisons, study_notes, study_page, study_tables, terminal
 from kd_jax.types import KdJaxError
-from tests import pages
+from tests import forks, pages
 
 ODD = '<script>alert(1)</script> Überholung 蒸馏'
 
@@ -109,8 +107,7 @@ def made(folder, *, complete=True, test=None):
 
 
 def report(folder, *more):
-  command = [sys.executable, '-m', 'kd_jax.report', *more, *([str(folder)] if folder else [])]
-  return subprocess.run(command, capture_output=True, text=True)
+  return forks.python('-m', 'kd_jax.report', *more, *([folder] if folder else []))
 
 
 def test_rows_with_intervals(tmp_path):

@@ -111,26 +111,9 @@ class Done:
 
 
 @pytest.fixture(scope='module', autouse=True)
-def nothing_compiled_twice(tmp_path_factory):
-  """Each run makes its steps anew; jax's cache on the disk finds those that an earlier run
-  compiled.
-  """
-  from jax.experimental.compilation_cache import compilation_cache
-
-  settings = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')),
-    'jax_persistent_cache_min_compile_time_secs': 0,
-    'jax_persistent_cache_min_entry_size_bytes': -1,
-  }
-  before = {name: getattr(jax.config, name) for name in settings}
+def quick_compilation():
   with tiny.quick_compilation():
-    for name, value in settings.items():
-      jax.config.update(name, value)
-    compilation_cache.reset_cache()
     yield
-    for name, value in before.items():
-      jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope='module')
@@ -295,6 +278,7 @@ def test_selection_on_the_test_images_holds_nothing_out_and_says_so(tmp_path, al
   assert assigned[0].validation is None and len(assigned[0].train.index) == 1437
 
 
+@pytest.mark.system
 def test_streamed_images_give_the_same_bits_as_resident_ones(tmp_path, alone, monkeypatch):
   monkeypatch.setattr(
     kd_jax.runs.assembly.feed,
@@ -314,6 +298,7 @@ def test_streamed_images_give_the_same_bits_as_resident_ones(tmp_path, alone, mo
   ]
 
 
+@pytest.mark.system
 def test_pmap_agrees_with_jit(tmp_path, alone, monkeypatch):
   made, pmap = [], jax.pmap
   monkeypatch.setattr(jax, 'pmap', lambda *rest, **more: made.append(rest) or pmap(*rest, **more))
@@ -367,6 +352,7 @@ def test_a_teacher_that_was_replaced_is_noticed(tmp_path, whole):
     Done(tmp_path / 'run', method='kd', teacher_checkpoint=str(mine))
 
 
+@pytest.mark.system
 def test_so_is_one_that_is_taken_otherwise(tmp_path, whole):
   spec, variables, _ = load_network(whole.folder / 'networks' / 'teacher')
   torch_writer.write(tmp_path / 'teacher.pth', torch_names.to_torch(variables, spec))
@@ -430,6 +416,7 @@ def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path):
   assert not (tmp_path / 'run' / 'results.json').exists()
 
 
+@pytest.mark.system
 def test_bfloat16_computes_with_parameters_in_float32(tmp_path, alone):
   brief = Done(tmp_path / 'run', method='nokd', selection='test', compute_dtype='bfloat16')
   finished = brief.finished['student']

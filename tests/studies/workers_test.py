@@ -75,26 +75,6 @@ def table(folder) -> str:
 
 
 @pytest.fixture(scope='module', autouse=True)
-def nothing_compiled_twice(tmp_path_factory):
-  import jax
-  from jax.experimental.compilation_cache import compilation_cache
-
-  settings = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('cache')),
-    'jax_persistent_cache_min_compile_time_secs': 0,
-    'jax_persistent_cache_min_entry_size_bytes': -1,
-  }
-  before = {name: getattr(jax.config, name) for name in settings}
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope='module', autouse=True)
 def networks(tmp_path_factory):
   with own_code.importable(tmp_path_factory.mktemp('networks'), 'study_nets'):
     yield
@@ -263,6 +243,7 @@ def undisturbed(works, tmp_path_factory):
 class TestTogether:
   """Students that learn from one imported teacher, two in a program."""
 
+  @pytest.mark.system
   def test_each_is_the_one_that_it_is_alone(self, works, undisturbed, tmp_path):
     folder, said = undisturbed
     order = [
@@ -289,6 +270,7 @@ class TestTogether:
         # rounding may tip an image
         assert abs(one['test_accuracy'] - other['test_accuracy']) <= 1 / 40 + 1e-9
 
+  @pytest.mark.system
   def test_interrupted_it_ends_as_the_undisturbed_one(
     self, works, undisturbed, tmp_path, monkeypatch
   ):
@@ -307,6 +289,7 @@ class TestTogether:
     works(tmp_path / 'study')
     assert table(tmp_path / 'study') == table(undisturbed[0])
 
+  @pytest.mark.system
   def test_two_workers_at_once(self, works, undisturbed, tmp_path, monkeypatch):
     at_once(monkeypatch, lambda: works(tmp_path / 'study'))
     assert table(tmp_path / 'study') == table(undisturbed[0])
@@ -354,6 +337,7 @@ def test_a_row_that_cannot_run_stops_the_study_before_it_starts(tmp_path):
   assert not (tmp_path / 'study').exists()
 
 
+@pytest.mark.system
 def test_teachers_that_a_row_has_for_itself_count(whole, works, tmp_path):
   """One teacher is imported and free; MKD trains two more."""
   rows = (
@@ -380,6 +364,7 @@ def test_a_teacher_is_free_only_where_another_row_has_it():
   assert free(kd, Row('other data', {'method': 'kd', 'train_examples': 32}, seeds=1)) == set()
 
 
+@pytest.mark.system
 def test_seeds_share_a_program_and_their_results_are_those_of_processes_apart(
   tmp_path, monkeypatch
 ):

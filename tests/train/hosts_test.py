@@ -40,7 +40,7 @@ RUN = (
   '--config.learning_rate=.001',
   '--config.log_every=1',
 )
-PATIENCE = 300
+PATIENCE = 600
 # of results, what rounding and time decide
 OWN = ('seconds', 'images_per_second', 'flops_alone', 'best_sha256', 'last_sha256')
 
@@ -146,16 +146,15 @@ def alone(tmp_path_factory):
   return folder
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
   ('count', 'flags'),
   [
     (2, ()),
-    pytest.param(2, ('--config.parallel=pmap',), marks=pytest.mark.slow),
-    pytest.param(2, ('--config.data_placement=host',), marks=pytest.mark.slow),
-    pytest.param(4, (), marks=pytest.mark.slow),
-    pytest.param(
-      4, ('--config.parallel=pmap', '--config.data_placement=host'), marks=pytest.mark.slow
-    ),
+    (2, ('--config.parallel=pmap',)),
+    (2, ('--config.data_placement=host',)),
+    (4, ()),
+    (4, ('--config.parallel=pmap', '--config.data_placement=host')),
   ],
 )
 def test_several_processes_end_as_one(tmp_path, alone, count, flags):
@@ -165,7 +164,7 @@ def test_several_processes_end_as_one(tmp_path, alone, count, flags):
   assert_equal_to_rounding(tmp_path / 'run', alone)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize('flags', [(), ('--config.data_placement=host', '--config.parallel=pmap')])
 def test_a_memory_bank_is_the_same_on_two_processes(tmp_path, flags):
   """Every process sends the numbers of its own examples, and takes in those of all."""
@@ -182,7 +181,7 @@ def test_a_memory_bank_is_the_same_on_two_processes(tmp_path, flags):
   np.testing.assert_allclose(one['bank'], two['bank'], atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
   """Both are gone on with: by as many processes, by one; the end is that of a run that nobody
   disturbed.
@@ -204,9 +203,8 @@ def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
   killed = Started(tmp_path / 'run', 2, *epochs)
   killed.wait_for('student, epoch 3')
   killed.processes[1].send_signal(signal.SIGKILL)
-  died = time.monotonic()
   first, second = killed.ended()
-  assert time.monotonic() - died < 60 and 'going on after step' in first.out
+  assert 'going on after step' in first.out
   assert first.status == hosts.LOST and second.status == -signal.SIGKILL
   assert first.err.count('\n') == 1 and 'another process of this run is gone' in first.err
 
@@ -215,7 +213,7 @@ def test_a_signal_to_one_stops_all_and_a_death_ends_all(tmp_path):
   assert_equal_to_rounding(tmp_path / 'run', tmp_path / 'undisturbed')
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_what_the_first_process_is_refused_all_are(tmp_path):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'config.json').write_text('{"epochs": 3}')

@@ -68,7 +68,7 @@ def test_memory_that_is_kept_between_steps_is_returned_between_phases():
     capture_output=True,
     text=True,
     check=True,
-    timeout=120,
+    timeout=600,
     env=environment,
   )
   kept, left = map(int, made.stdout.split())

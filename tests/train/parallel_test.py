@@ -17,20 +17,17 @@ from kd_jax.types import Block, KdJaxError, Source
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-KD, CONNECTED, RELATIONAL = (tiny.Case(name, 'written', 1) for name in ('kd', 'ab', 'rkd'))
+KD, CONNECTED, RELATIONAL, UNLABELLED = (
+  tiny.Case(name, 'written', 1) for name in ('kd', 'ab', 'rkd', 'stl')
+)
 
 GENTLE = tiny.sgd(learning_rate=0.01)
 
 
-def usual(case: tiny.Case) -> bool:
-  """Cases in which something else gathers over the devices; the other recipes run with -m slow."""
-  method = case.method()
-  return case.recipe == 'written' or method.teacher_statistics == 'batch' or not method.joint
-
-
-def marked(cases):
+def marked(cases, *quick):
+  """The quick ones are in every run of the tests."""
   return [
-    pytest.param(case, id=str(case), marks=() if usual(case) else pytest.mark.slow)
+    pytest.param(case, id=str(case), marks=() if case in quick else pytest.mark.system)
     for case in cases
   ]
 
@@ -88,7 +85,7 @@ def test_nothing_has_started_when_a_study_is_read(tmp_path):
     cwd=tmp_path,
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=600,
     env={**os.environ, 'PYTHONPATH': str(ROOT)},
   )
   assert done.stdout == 'not yet\n', done.stderr
@@ -110,7 +107,7 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
     cwd=tmp_path,
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=600,
     env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
   )
   assert done.stdout == f'False {" ".join(parallel._DETERMINISTIC)}\n', done.stderr
@@ -122,7 +119,7 @@ def largest_difference(ours, theirs) -> float:
   return np.max([np.abs(x.astype(np.float64) - y).max() for x, y in pairs])
 
 
-@pytest.mark.parametrize('case', marked(tiny.cases()))
+@pytest.mark.parametrize('case', marked(tiny.cases(), KD, CONNECTED, RELATIONAL, UNLABELLED))
 def test_eight_devices_under_pmap_train_as_one_under_jit(case):
   """Five steps in float64; the batch's unlabelled images lie on two of the eight devices."""
   one, eight = (
@@ -138,7 +135,14 @@ def test_eight_devices_under_pmap_train_as_one_under_jit(case):
   assert eight.compiled == one.compiled == [1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(('kind', 'devices'), [('jit', 8), ('pmap', 8), ('pmap', 1)])
+@pytest.mark.parametrize(
+  ('kind', 'devices'),
+  [
+    ('pmap', 8),
+    pytest.param('jit', 8, marks=pytest.mark.system),
+    pytest.param('pmap', 1, marks=pytest.mark.system),
+  ],
+)
 def test_crops_and_flips_do_not_depend_on_the_devices(kind, devices):
   one, other = (
     tiny.trained(KD, *spread, 'float64', tiny.augmented) for spread in (('jit', 1), (kind, devices))
@@ -151,7 +155,7 @@ def test_crops_and_flips_do_not_depend_on_the_devices(kind, devices):
   assert largest_difference(one.state.params, plain.state.params) > 1e-4
 
 
-@pytest.mark.parametrize('case', [KD, CONNECTED], ids=str)
+@pytest.mark.parametrize('case', marked([KD, CONNECTED], KD))
 def test_float32_is_float64_but_for_rounding(case):
   exact, rounded = tiny.trained(case, 'jit', 1, 'float64'), tiny.trained(case, 'pmap', 8, 'float32')
   assert (
@@ -166,13 +170,7 @@ def test_float32_is_float64_but_for_rounding(case):
   }
 
 
-@pytest.mark.parametrize(
-  'case',
-  [
-    pytest.param(case, id=str(case), marks=() if case == RELATIONAL else pytest.mark.slow)
-    for case in tiny.cases()
-  ],
-)
+@pytest.mark.parametrize('case', marked(tiny.cases(), RELATIONAL))
 def test_eight_devices_agree_with_one_in_float32(case):
   """Gradients to 1e-5 of the largest, and five steps at a tenth of the learning rate.
 
@@ -198,7 +196,7 @@ def test_eight_devices_agree_with_one_in_float32(case):
 
 
 @pytest.mark.parametrize(('kind', 'devices'), [('jit', 1), ('jit', 8), ('pmap', 8)])
-@pytest.mark.parametrize('case', [KD, CONNECTED], ids=str)
+@pytest.mark.parametrize('case', marked([KD, CONNECTED], KD))
 def test_several_steps_in_a_call_are_the_steps_one_by_one(case, kind, devices):
   """As accelerators run them: a scan over the steps, of which the metrics are added up."""
   one_by_one = tiny.trained(case, 'jit', 1, 'float64')

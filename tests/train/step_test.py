@@ -159,7 +159,7 @@ class TestByHand:
     )
     loss = -np.log(probability[np.arange(BATCH), stored.label[:BATCH]]).mean()
     assert metrics['loss'] == (pytest.approx(loss, rel=1e-5), 1) == metrics['term/cross_entropy']
-    assert metrics['accuracy'] == ((logits.argmax(-1) == stored.label[:BATCH]).sum(), BATCH)
+    assert metrics['accuracy'] == (int((logits.argmax(-1) == stored.label[:BATCH]).sum()), BATCH)
 
   def test_counts_its_steps_and_moves_the_statistics(self):
     after, _ = self.one_step()
@@ -424,7 +424,7 @@ class TestEvaluation:
     logits = np.asarray(
       toy().module.apply(weights(), stored.image / np.float32(255), train=False).logits
     )
-    assert metrics['accuracy'] == ((logits.argmax(-1) == stored.label)[:5].sum(), 5)
+    assert metrics['accuracy'] == (int((logits.argmax(-1) == stored.label)[:5].sum()), 5)
     probability = np.asarray(jax.nn.softmax(logits))[np.arange(8), stored.label][:5]
     assert metrics['loss'] == (pytest.approx(-np.log(probability).sum(), rel=1e-5), 5)
 
