@@ -47,7 +47,7 @@ class Result:
   @functools.cached_property
   def networks(self) -> Mapping[str, Classifier]:
     """Load the trained networks, each with its best epoch's weights."""
-    folders = network_files.networks(self.workdir)
+    folders = network_files.all_in(self.workdir)
     return {folder.name: classifier.load(folder) for folder in folders}
 
   @property

@@ -13,7 +13,7 @@ from kd_jax import models
 from kd_jax.commands import main
 from kd_jax.data import sources
 from kd_jax.deploy import classifier
-from kd_jax.files import checkpoints
+from kd_jax.files import networks
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests import tiny
 
@@ -28,7 +28,7 @@ def teachers(tmp_path_factory):
   spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1))
   network, variables = models.build(spec), tiny.variables(models.build(spec))
   names = [str(number) for number in range(10)]
-  checkpoints.save_network(folder / 'network', spec, variables, {'row': {}, 'classes': names})
+  networks.save_network(folder / 'network', spec, variables, {'row': {}, 'classes': names})
   image = jax.ShapeDtypeStruct(jax.export.symbolic_shape('b, 16, 16, 1'), jnp.float32)
   program = jax.jit(lambda image: network.module.apply(variables, image, train=False).logits)
   (folder / 'teacher.jax').write_bytes(jax.export.export(program)(image).serialize())

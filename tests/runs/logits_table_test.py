@@ -4,6 +4,7 @@ would be missing.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import chex
@@ -131,7 +132,7 @@ def test_a_phase_that_draws_on_other_images_is_refused(table):
       configuration.resolve(configuration.default(**RUN | {'teacher_checkpoint': str(table)}))
     )
   (phase,) = prepared.phases
-  drawing = phase._replace(shares={'train': 16, 'unlabelled': 16})
+  drawing = dataclasses.replace(phase, shares={'train': 16, 'unlabelled': 16})
   with pytest.raises(
     KdJaxError,
     match='kd shows its teacher unlabelled images, which a table of logits does not hold',
