@@ -71,9 +71,7 @@ class Trace(NamedTuple):
 
 
 class Curves(NamedTuple):
-  """Both sides of a phase: the loss of each step, and the largest difference of parameters and
-  statistics after the last.
-  """
+  """Both sides of a phase: the loss of each step, and how far the trained variables end apart."""
 
   phase: str
   jax: np.ndarray
