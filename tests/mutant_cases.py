@@ -274,8 +274,8 @@ LOSSES = [
   *_of(
     'kd_jax/losses/relational.py',
     (
-      '.sum() / _count(mask, ours.dtype) ** 2',
-      '.sum() / jnp.maximum(_pairs(mask).sum(dtype=ours.dtype), 1)',
+      'losses.sum() / _count(mask, losses.dtype) ** 2',
+      'losses.sum() / jnp.maximum(_pairs(mask).sum(dtype=losses.dtype), 1)',
       _HAND + 'test_rkd_as_written_compares_what_the_classifier_sees',
     ),
     (
