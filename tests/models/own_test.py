@@ -80,19 +80,19 @@ def test_a_method_that_wants_more_than_logits_refuses(make, method):
     match="the method asks a network for its (features|embedding|layers)|by the name 'head'",
   ):
     ready = tiny.ready(methods.make(method), teachers=1, pair=(network, network))
-    ready.step(ready.state, ready.frozen, ready.sources, ready.index(0), ready.position)
+    ready.step(ready.state, ready.frozen, ready.block(0))
 
 
 def test_overhaul_needs_norms_and_ab_a_head(make):
   network = make(("name='head'", "name='last'"))('without_norms')
-  known = tiny.known(network, tiny.variables(network))
-  fails('names none: name them', methods.make('oh').init, jax.random.key(0), known, (known,))
-  fails("by the name 'head'", methods.make('ab').init, jax.random.key(0), known, (known,))
+  info = tiny.info(network, tiny.variables(network))
+  fails('names none: name them', methods.make('oh').init, tiny.init_inputs(info, info))
+  fails("by the name 'head'", methods.make('ab').init, tiny.init_inputs(info, info))
 
 
 def test_sfd_needs_the_names_of_blocks(make):
-  known = tiny.known(make(("{'stage1_block1': x}", "{'mine': x}"))())
-  fails('a stage for each feature', methods.make('sfd').init, jax.random.key(0), known, (known,))
+  info = tiny.info(make(("{'stage1_block1': x}", "{'mine': x}"))())
+  fails('a stage for each feature', methods.make('sfd').init, tiny.init_inputs(info, info))
 
 
 @pytest.mark.parametrize(
