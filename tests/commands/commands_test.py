@@ -16,7 +16,7 @@ from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = {
-  'benchmarks/ours.py',
+  'benchmarks/kd_jax_side.py',
   'benchmarks/peer.py',
   *(
     f'benchmarks/accelerator/{name}.py'
