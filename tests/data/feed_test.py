@@ -201,9 +201,9 @@ class TestEvaluation:
       logits = network.module.apply(
         variables, stored.image[part.index].astype(np.float32) / 255, train=False
       ).logits
-    labels = stored.label[part.index]
+    logits, labels = np.asarray(logits), stored.label[part.index]
     assert totals['accuracy'] == [(np.argmax(logits, -1) == labels).sum(), 27] and count() == 1
-    probability = jax.nn.softmax(logits)[np.arange(27), labels]
+    probability = np.asarray(jax.nn.softmax(logits))[np.arange(27), labels]
     assert totals['loss'][1] == 27 and totals['loss'][0] == pytest.approx(
       -np.log(probability).sum(), rel=1e-4
     )
