@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jax
+
 from tests import tiny
 
 FOLDER = Path(__file__).resolve().parents[1] / 'examples'
@@ -18,7 +20,8 @@ def run(name: str, epochs: int) -> dict:
   )
   assert found == 1
   names = {'__name__': '__main__'}
-  with tiny.quick_compilation():
+  # as a user runs it: optax promotes a count of steps
+  with tiny.quick_compilation(), jax.numpy_dtype_promotion('standard'):
     exec(compile(text, name, 'exec'), names)
   return names
 
