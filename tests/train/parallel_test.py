@@ -75,10 +75,10 @@ def test_nothing_has_started_when_a_study_is_read(tmp_path):
   code = (
     "import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', "
     "'--dry_run']\n"
-    'from kd_jax.commands import run\nfrom kd_jax.studies import estimate\n'
-    'from kd_jax.train import parallel\nrun.settle_environment = lambda: None\n'
+    'from kd_jax.commands import main\nfrom kd_jax.studies import estimate\n'
+    'from kd_jax.train import parallel\n'
     "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not "
-    "yet')\nrun.command()"
+    "yet')\nmain.call('run', sys.argv[1:])"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -96,11 +96,10 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
   code = (
     "import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', "
     "'--config.deterministic=True', '--workdir=w']\n"
-    'from kd_jax.commands import run\nfrom kd_jax.train import parallel\n'
-    'run.settle_environment = lambda: None\n'
+    'from kd_jax.commands import main\nfrom kd_jax.train import parallel\n'
     'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  '
     'sys.exit()\n'
-    'parallel.find_devices = find_devices\nrun.command()'
+    "parallel.find_devices = find_devices\nmain.call('run', sys.argv[1:])"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -283,6 +282,7 @@ class TestWiring:
 
     resident = taken(False, spread.place((whole,)), index)
     streamed = taken(True, spread.split((picked,)), (None,))
+    resident, streamed = (tuple(map(float, each)) for each in (resident, streamed))
     assert resident == streamed == (2, (chosen * np.arange(16)).sum())
 
   def test_the_state_is_given_up_and_nothing_else(self, kind):
