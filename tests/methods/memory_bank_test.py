@@ -13,8 +13,8 @@ import pytest
 import kd_jax.runs.training
 from kd_jax import config as configuration
 from kd_jax import methods
-from kd_jax.commands.export import export
 from kd_jax.deploy import formats
+from kd_jax.deploy.export import export
 from kd_jax.files import run_records
 from kd_jax.models import predicting
 from kd_jax.runs import inference, network_files

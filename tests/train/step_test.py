@@ -460,6 +460,10 @@ class Dropping(nn.Module):
     return LogitsOnly(nn.Dense(CLASSES, name='head')(kept))
 
 
+def dropped() -> Any:
+  return jax.tree.map(np.float32, weights()['params']['head'])
+
+
 class TestStreams:
   """What a network draws while it trains."""
 
@@ -487,7 +491,7 @@ class TestStreams:
       pipeline.preprocess(dict.fromkeys(method.views, VIEWS['weak'])),
       axis=spread.axis,
     )
-    head = {'params': {'head': weights()['params']['head']}, 'batch_stats': {}}
+    head = {'params': {'head': dropped()}, 'batch_stats': {}}
     first = state.create(head, MethodVariables(), optax.identity())
     first = first._replace(step=jnp.int32(at))
     index = spread.split((np.arange(BATCH, dtype=np.int32),))
@@ -506,7 +510,7 @@ class TestStreams:
     assert self.outputs(kind='pmap', devices=2)['term/apart'][0] > 0.1
 
   def test_evaluation_draws_nothing(self):
-    head = {'params': {'head': weights()['params']['head']}, 'batch_stats': {}}
+    head = {'params': {'head': dropped()}, 'batch_stats': {}}
     evaluate = jax.jit(step.evaluation_step(self.NETWORK, pipeline.to_unit))
     mask = np.ones(8, np.float32)
     one, again = (evaluate(head, (source(8),), (None,), mask) for _ in range(2))
