@@ -41,8 +41,9 @@ def memory_bank(*, momentum: float = 0.5, weight: float = 1.0, warmup: float = 2
 
   def loss(variables, inputs):
     student, batch = inputs.student['weak'], inputs.batch
-    bank, ramp = variables.state['bank'], jnp.minimum(inputs.epoch / warmup, 1)
+    bank = variables.state['bank']
     distance = jnp.square(student.embedding - bank[batch.example]).sum(-1)
+    ramp = jnp.minimum(inputs.epoch / warmup, 1).astype(distance.dtype)
     own = student._replace(logits=predict(variables, student))
     # every device writes the rows of all
     example = whole(batch.example, inputs.axis)

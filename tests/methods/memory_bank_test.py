@@ -193,7 +193,7 @@ def test_a_finished_run_is_read_back_and_its_page_predicts_so(whole):
   assert trained(folder, selection='test') == rows
   with tiny.quick_compilation():
     found, lacking = inference.predict(run_records.read(folder), say=lambda line: None)
-  test = found.parts['test']
+  test = found.splits['test']
   right = (test.logits['student'].argmax(-1) == test.label).mean()
   assert not lacking and right == pytest.approx(rows[0]['test_accuracy'])
 
