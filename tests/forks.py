@@ -92,7 +92,9 @@ def python(
     server.stdin.write(json.dumps(request) + '\n')
     server.stdin.flush()
     code = int(server.stdout.readline())
-    return subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in printed))
+    return subprocess.CompletedProcess(
+      arguments, code, *(file.read_text(errors='replace') for file in printed)
+    )
 
 
 def prepare() -> None:
@@ -160,7 +162,11 @@ def _python(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
   os.environ.update({'GLIBC_TUNABLES': '', **environment})
   warnings.resetwarnings()
   warnings.simplefilter('ignore')
+  if encoding := environment.get('PYTHONIOENCODING'):
+    sys.stdout.reconfigure(encoding=encoding)
+    sys.stderr.reconfigure(encoding=encoding)
   how, *rest = arguments
+  sys.orig_argv = [sys.executable, *arguments]  # of which a command starts workers
   if how == '-c':
     sys.argv = ['-c', *rest[1:]]
     exec(compile(rest[0], '<string>', 'exec'), {'__name__': '__main__'})

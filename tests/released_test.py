@@ -61,6 +61,7 @@ def imported(tmp_path, data_dir, **changed) -> tuple[float, NetworkSpec, list[st
   return row['test_accuracy'], prepared.imported['teacher'].network.spec, said
 
 
+@pytest.mark.system
 @pytest.mark.parametrize('beside', [{}, {'acc': 92.0}], ids=['alone', 'acc'])
 @pytest.mark.parametrize('name', RELEASED)
 def test_renamed_a_line_has_what_to_set_and_it_is_right(

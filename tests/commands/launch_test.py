@@ -4,9 +4,7 @@ bad_cases.py.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +19,7 @@ from kd_jax.commands import config_file, main, run
 from kd_jax.files.networks import save_network
 from kd_jax.train import loop
 from kd_jax.types import NetworkSpec
-from tests import tiny
+from tests import forks, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 # ml_collections loads a configuration file by a function that Python 3.11 calls deprecated.
@@ -68,15 +66,7 @@ def command(here, monkeypatch, capsys):
 
 
 def process(folder, *arguments: str, program: Path = ROOT / 'launch.py') -> Outcome:
-  environment = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONPATH': str(ROOT)}
-  done = subprocess.run(
-    [sys.executable, str(program), *arguments],
-    cwd=folder,
-    env=environment,
-    text=True,
-    capture_output=True,
-    timeout=600,
-  )
+  done = forks.python(program, *arguments, cwd=folder)
   return Outcome(done.returncode, done.stdout, done.stderr)
 
 

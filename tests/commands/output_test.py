@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from kd_jax.commands import output
 from kd_jax.files import results
 from kd_jax.report import run_table
 from kd_jax.runs.progress import Progress
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [{'name': '狗', 'method': 'kd', 'student': 'thin_resnet8', 'test_accuracy': 0.5}]
@@ -85,14 +85,6 @@ COMMANDS = {
 def test_commands_in_latin_1(name, tmp_path):
   (tmp_path / 'launch.py').write_text((ROOT / 'launch.py').read_text())
   for arguments in ([*COMMANDS[name][:-1], '--help'], COMMANDS[name]):
-    done = subprocess.run(
-      [sys.executable, *arguments],
-      cwd=tmp_path,
-      capture_output=True,
-      timeout=600,
-      env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'latin-1'},
-    )
-    assert b'Traceback' not in done.stderr and done.returncode == (
-      0 if '--help' in arguments else 2
-    )
-  assert rb'\u72d7' in done.stderr
+    done = forks.python(*arguments, cwd=tmp_path, env={**os.environ, 'PYTHONIOENCODING': 'latin-1'})
+    assert 'Traceback' not in done.stderr and done.returncode == (0 if '--help' in arguments else 2)
+  assert r'\u72d7' in done.stderr

@@ -56,7 +56,12 @@ def every_case(cases):
 # Training steps -----------------------------------------------------------------------------------
 
 
-@every_case(CASES)
+@every_case(
+  [
+    pytest.param(case, marks=() if case.recipe == 'written' else pytest.mark.system)
+    for case in CASES
+  ]
+)
 class TestStep:
   """Five steps of tiny networks; the parallel tests look at the same steps."""
 
@@ -268,7 +273,9 @@ def test_without_its_teacher_a_method_is_cross_entropy_bit_for_bit(name):
     inputs = tiny.loss_inputs(student, (), off.batch)
     return sum(cross_entropy(outputs, inputs) for outputs in student.values())
 
-  chex.assert_trees_all_equal(*(jax.jit(jax.value_and_grad(f))(off.student) for f in (loss, alone)))
+  with tiny.quick_compilation():
+    values = [jax.jit(jax.value_and_grad(f))(off.student) for f in (loss, alone)]
+  chex.assert_trees_all_equal(*values)
 
 
 # The table ----------------------------------------------------------------------------------------

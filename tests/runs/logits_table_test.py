@@ -84,6 +84,7 @@ def table(place, teacher):
   return place / 'teacher.npz'
 
 
+@pytest.mark.system
 def test_teaches_as_the_network_that_it_is_of(place, teacher, table):
   rows, said = trained(place / 'looked_up', teacher_checkpoint=str(table))
   computed, _ = trained(place / 'computed', teacher_checkpoint=str(teacher[0]))

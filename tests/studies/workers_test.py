@@ -170,6 +170,7 @@ def test_an_interrupted_study_ends_as_the_undisturbed_one(whole, tmp_path, monke
   assert table(tmp_path / 'study') == table(whole[0])
 
 
+@pytest.mark.system
 def test_two_workers_at_once_do_nothing_twice_and_find_the_same(whole, tmp_path, monkeypatch):
   trained, train = [], workers.train
 

@@ -88,6 +88,7 @@ def lowered(compiled, arguments) -> str:
   return compiled.trace(*arguments).lower(lowering_platforms=PLATFORMS).as_text()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize('case', CASES, ids=str)
 def test_training_step(case):
   text = lowered(*train_step(case, 'float32'))
