@@ -108,8 +108,8 @@ def join(where: Place) -> None:
   import jax
 
   _die_with_parent()
-  # Gloo, which carries the data between CPUs, tells file 1 of its connections: that shall not be
-  # ours.
+  # Gloo, which carries the data between CPUs, writes of its connections to file 1: standard output
+  # gets another file.
   sys.stdout = os.fdopen(
     os.dup(1), 'w', buffering=1, encoding=sys.stdout.encoding, errors=sys.stdout.errors
   )
@@ -203,7 +203,7 @@ def _sift(lines: Iterable[str], noise: collections.deque[str], held: list[str]) 
   """Shows what is not XLA's log, and what does not follow a fatal line of it (its stack).
 
   An error of the log that may mean that a process is gone can go on over several lines. What
-  follows one is held back: it may be this, or a word of ours.
+  follows one is held back: it may be this, or a line of kd_jax.
   """
   fatal = gone = False
   for line in lines:

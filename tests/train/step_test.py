@@ -469,8 +469,16 @@ class TestStreams:
 
   NETWORK = Network(NetworkSpec('dropping', CLASSES, (SIDE, SIDE, 2)), Dropping(), (), ('dropout',))
 
-  def outputs(self, *, at: int = 0, kind: str = 'jit', devices: int = 1, joint: bool = True):
-    """The student's logits on both views in a step."""
+  def outputs(
+    self,
+    *,
+    at: int = 0,
+    kind: str = 'jit',
+    devices: int = 1,
+    joint: bool = True,
+    equal: bool = False,
+  ):
+    """The student's logits on both views in a step, of one image alone where `equal`."""
 
     def loss(variables, inputs):
       sums = {view: outputs.logits.sum() for view, outputs in inputs.student.items()}
@@ -494,7 +502,8 @@ class TestStreams:
     head = {'params': {'head': dropped()}, 'batch_stats': {}}
     first = state.create(head, MethodVariables(), optax.identity())
     first = first._replace(step=jnp.int32(at))
-    index = spread.split((np.arange(BATCH, dtype=np.int32),))
+    chosen = np.zeros(BATCH, np.int32) if equal else np.arange(BATCH, dtype=np.int32)
+    index = spread.split((chosen,))
     block = Block(sources=spread.place((source(40),)), index=index, example=index, position=index)
     first = spread.place(jax.tree.map(np.array, jax.device_get(first)))
     return jax.device_get(spread.train(made, False)(first, spread.place(tiny.frozen()), block)[1])
@@ -507,7 +516,7 @@ class TestStreams:
 
   def test_each_device_draws_for_itself(self):
     """Equal images on all of them: the same masks would give every device the same loss."""
-    assert self.outputs(kind='pmap', devices=2)['term/apart'][0] > 0.1
+    assert self.outputs(kind='pmap', devices=2, equal=True)['term/apart'][0] > 0.1
 
   def test_evaluation_draws_nothing(self):
     head = {'params': {'head': dropped()}, 'batch_stats': {}}
