@@ -66,7 +66,7 @@ class TensorBoard:
     # The library names a file by the second and overwrites one of the same name. TensorBoard reads
     # files in the order of their names, and the hiding depends on that order.
     suffix = f'.{len(list(self._place.glob("*tfevents*"))):06d}'
-    # Not SummaryWriter: its thread dies of a full disk, and a caller that gives it more waits for ever.
+    # Not SummaryWriter: its thread dies of a full disk, and its caller then waits for ever.
     self._writer = EventsWriter(str(self._place / 'events'), suffix)
     self._put(1, session_log=SessionLog(status=SessionLog.START))
 
