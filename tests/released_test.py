@@ -57,8 +57,9 @@ def imported(tmp_path, data_dir, **changed) -> tuple[float, NetworkSpec, list[st
   )
   prepared, said = kd_jax.runs.run.prepare(config), []
   context = kd_jax.runs.run.context(prepared, tmp_path / 'run', stop=lambda: False, say=said.append)
-  row = training.imported_row(context, 'teacher', prepared.imported['teacher'])
-  return row['test_accuracy'], prepared.imported['teacher'].network.spec, said
+  trained = prepared.imported['teacher']
+  row = training.imported_row(context, 'teacher', trained, prepared.config)
+  return row['test_accuracy'], trained.network.spec, said
 
 
 @pytest.mark.system
