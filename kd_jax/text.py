@@ -52,19 +52,20 @@ def key_of(name: str, value: str, keys: Iterable[str]) -> str:
 def mistyped(message: str, defaults: Mapping[str, Any]) -> str:
   """Return absl's message of a value that has not the type of its key, with what the key takes."""
   match = re.match(r'flag --config\.([\w.]+)=(.*?): ', message, re.DOTALL)
-  default = defaults.get(match[1]) if match else None
+  if not match:
+    return message
+  (key, given), default = match.groups(), defaults.get(match[1])
+  flag = f'--config.{key}'
   if isinstance(default, bool):
-    return f"{match[0]}'{match[2]}' is neither True nor False: write --config.{match[1]}=True or --config.{match[1]}=False"
+    return f"{match[0]}'{given}' is neither True nor False: write {flag}=True or {flag}=False"
   if isinstance(default, int | float):
     kind = 'a whole number' if isinstance(default, int) else 'a number'
-    return f'{message}: {match[1]} is {kind}, such as --config.{match[1]}={default}'
+    return f'{message}: {key} is {kind}, such as {flag}={default}'
   return message
 
 
 def duration(seconds: float | None) -> str:
-  """Return a time in seconds for people: '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–'
-  for none.
-  """
+  """Return seconds as '0.4 s', '12 s', '1 m 23 s', '2 h 05 m' or '3 d 04 h'; '–' for None."""
   if not isinstance(seconds, Real) or not math.isfinite(seconds):
     return MISSING
   seconds = max(float(seconds), 0.0)
@@ -83,12 +84,12 @@ def duration(seconds: float | None) -> str:
 
 
 class Ticker:
-  """Says how far a task is, every few seconds; nothing of a task that takes no longer.
+  """Print how far a task is, every few seconds; nothing of a task that takes no longer.
 
   Args:
-    what: the task, as the line begins.
-    total: of the things to do.
-    say: is given the line.
+    what: the task, with which the line begins.
+    total: the number of things to do.
+    say: takes the line.
   """
 
   def __init__(self, what: str, total: int, *, say: Callable[[str], object] = _SAY):
@@ -96,7 +97,7 @@ class Ticker:
     self._started = self._last = time.monotonic()
 
   def at(self, done: int) -> None:
-    """Take note that `done` of the total are done."""
+    """Note that `done` of the total are done."""
     now = time.monotonic()
     if done and now - self._last > EVERY:
       self._last = now

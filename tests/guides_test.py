@@ -81,7 +81,7 @@ def test_a_page_that_no_link_leads_to_is_noticed(tmp_path, monkeypatch):
 def test_what_is_not_there_is_noticed():
   text = (
     '`kd-jax --config=cifar10_kdd --config.epoch=3 --config.kd.alpha=.5`, [a page](nowhere.md), [another](README.md), '
-    '[a part](README.md#no-such-part), [one that is there](README.md#methods), `kd_jax/nowhere.py` and `kd_jax/types.py`'
+    '[a part](README.md#no-such-part), [one that is there](README.md#methods), `kd_jax/nowhere.py` and `kd_jax/text.py`'
   )
   expected = [
     '--config.epoch',

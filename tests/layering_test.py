@@ -152,11 +152,11 @@ def faults(path: str, source: str) -> list[str]:
         found.append(f'{where}: {part} stands nowhere in the layers')
     if (
       inside(module, 'ml_collections')
-      and path != 'config.py'
+      and part != 'config'
       and (path, module) != ('commands/config_file.py', 'ml_collections.config_flags')
     ):
       found.append(
-        f'{where}: only config.py knows ml_collections, and commands/config_file.py its flags'
+        f'{where}: only config knows ml_collections, and commands/config_file.py its flags'
       )
     if module.startswith(('absl.flags', 'absl.app')) and part != 'commands':
       found.append(f'{where}: only commands know flags')
@@ -182,7 +182,7 @@ def test_imports_what_it_may(path):
 @pytest.mark.parametrize(
   ('path', 'source'),
   [
-    ('types.py', 'from kd_jax.losses import logits'),
+    ('types/data.py', 'from kd_jax.losses import logits'),
     ('losses/logits.py', 'from kd_jax.models import layers'),
     ('models/resnet.py', 'import kd_jax.methods.kd'),
     ('data/pipeline.py', 'from kd_jax import config'),
@@ -192,7 +192,7 @@ def test_imports_what_it_may(path):
     ('train/step.py', 'from kd_jax.methods.base import cross_entropy'),
     ('train/step.py', 'def f():\n  from kd_jax import methods'),
     ('files/records.py', 'from kd_jax.data import decoded'),
-    ('config.py', 'from kd_jax.runs.run import run'),
+    ('config/__init__.py', 'from kd_jax.runs.run import run'),
     ('train/loop.py', 'import ml_collections'),
     ('data/sources.py', 'import tensorflow_datasets as tfds'),
     ('data/sources.py', 'def f():\n  import tensorflow as tf'),
@@ -204,7 +204,7 @@ def test_imports_what_it_may(path):
     ('pytorch/reader.py', 'import torch'),
     ('pytorch/rendering.py', 'import sklearn'),
     ('runs/run.py', 'from absl import flags'),
-    ('config.py', 'from absl import app'),
+    ('config/__init__.py', 'from absl import app'),
     ('commands/config_file.py', 'def f():\n  from ml_collections import config_dict'),
     ('newcomer.py', 'from kd_jax import types'),
   ],

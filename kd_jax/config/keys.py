@@ -1,0 +1,169 @@
+"""The keys of a run: the Config, and what is particular about some of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kd_jax.types import OptimiserSpec
+
+
+def _key(default: Any, text: str) -> Any:
+  return dataclasses.field(default=default, metadata={'help': text})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """Every key of a run with its default. The texts are what `kd-jax run --help` shows."""
+
+  dataset: str = _key(
+    'cifar10',
+    "a folder with a sub-folder a class, 'digits', 'digits32', or an image-classification set of "
+    'tfds',
+  )
+  image_size: int = _key(
+    0,
+    "side in pixels to which a folder's images are brought; 0: 32. Other data sets keep their own",
+  )
+  data_dir: str = _key(
+    '', "where prepared data lies or is put; empty: tensorflow_datasets' own folder"
+  )
+  cache_dir: str = _key(
+    '', 'where decoded images are kept; empty: kd_jax/decoded in $XDG_CACHE_HOME or ~/.cache'
+  )
+  download: bool = _key(True, 'fetch and prepare data that is not there')
+  data_placement: str = _key(
+    'auto', "where images live: 'device', 'host' (streamed), or 'auto', the device if they fit"
+  )
+  train_examples: int = _key(0, 'train on this many images, balanced over the classes; 0: all')
+  validation_examples: int = _key(
+    5000, "training images held out for choosing the best epoch; a folder's own go before"
+  )
+  eval_examples: int = _key(
+    0, 'evaluate on this many validation and test images (for quick tries); 0: all'
+  )
+  unlabelled_dataset: str = _key(
+    'stl10', 'for the methods that use unlabelled images: a data set of tfds, or a folder'
+  )
+  crop_padding: int = _key(4, 'pixels of padding before the random crop; 0: no crop')
+  flip: bool = _key(True, 'random horizontal flips')
+
+  student: str = _key(
+    'resnet8',
+    "network to train, a row of kd_jax.models.MODELS, or your own, 'package.module:factory'",
+  )
+  teacher: str = _key('resnet26', 'network to learn from, as student')
+  teacher_checkpoint: str = _key(
+    '',
+    'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first',
+  )
+  teacher_mean: tuple = _key(
+    (),
+    'normalisation of a .pth that does not state it, (0, 0, 0), std (1, 1, 1) for none; empty: '
+    'guessed',
+  )
+  teacher_std: tuple = _key((), 'as teacher_mean')
+  teacher_relu_placement: str = _key(
+    'auto', "as relu_placement, of a .pth as teacher_mean is; 'auto': guessed, too"
+  )
+  teacher_guess: str = _key(
+    'names',
+    "how what a .pth does not state is guessed: by the 'names' of its weights, or a 'fit' to "
+    'images',
+  )
+  teacher_weights: str = _key(
+    'raw', "of a .pth that holds both: its 'raw' weights, or 'ema', their moving averages"
+  )
+  relu_placement: str = _key(
+    'block',
+    "ReLUs of residual networks: after each 'block' or 'stage', the 'stem', or before 'pool'",
+  )
+  mean: tuple = _key(
+    (), 'normalisation, a value a channel, pixels in [0, 1]; empty: of the training images'
+  )
+  std: tuple = _key((), 'as mean')
+  compute_dtype: str = _key(
+    'float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32"
+  )
+
+  method: str = _key('kd', "a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'")
+  recipe: str = _key(
+    'written',
+    "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do",
+  )
+  baseline: bool = _key(
+    False,
+    'train the same student with cross-entropy alone, too, from the same weights and for as many '
+    'epochs',
+  )
+
+  epochs: int = _key(200, 'passes of the student over the training images')
+  teacher_epochs: int = _key(
+    0, 'passes of a teacher that is trained first; 0: as many as the student'
+  )
+  batch_size: int = _key(128, 'images in a step, over all devices')
+  learning_rate: float = _key(0.1, 'first learning rate')
+  momentum: float = _key(0.9, "of SGD, Nesterov's")
+  weight_decay: float = _key(5e-4, 'added to the gradient before the momentum')
+  learning_rate_drops: tuple = _key(
+    (1 / 3, 2 / 3), 'fractions of the steps at which the rate is multiplied by the factor'
+  )
+  learning_rate_factor: float = _key(0.1, 'see learning_rate_drops')
+
+  seed: int = _key(
+    0,
+    'of the run: weights, order, augmentation, train_examples; the validation split does not '
+    'depend on it',
+  )
+  selection: str = _key(
+    'validation',
+    "images that choose the best epoch; 'test' repeats the paper and holds nothing out",
+  )
+  parallel: str = _key(
+    'jit', "'jit' or 'pmap': how a step is spread over the devices; the results agree"
+  )
+  deterministic: bool = _key(
+    False, 'bit-identical repeats on a GPU, too, at some cost; on a CPU they are so anyway'
+  )
+  log_every: int = _key(50, 'steps between two looks at the metrics')
+
+  # of each method; config.kd.alpha, …
+  options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+  def optimiser(self) -> OptimiserSpec:
+    """Return how the student is updated, as a phase has it."""
+    return OptimiserSpec(
+      learning_rate=self.learning_rate,
+      options={'momentum': self.momentum, 'weight_decay': self.weight_decay},
+      schedule_options={
+        'drops': tuple(self.learning_rate_drops),
+        'factor': self.learning_rate_factor,
+      },
+    )
+
+  def for_json(self) -> dict[str, Any]:
+    """Return the configuration as JSON keeps it."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  def to_share(self) -> dict[str, Any]:
+    """Return what of it determines results, as JSON; of files and folders the names alone."""
+    shared = {name: value for name, value in self.for_json().items() if name not in FREE}
+    if os.path.isdir(os.path.expanduser(self.dataset)):  # a folder of images
+      shared['dataset'] = Path(self.dataset).name
+    files = (Path(path.strip()).name for path in self.teacher_checkpoint.split(','))
+    return shared | {'teacher_checkpoint': ','.join(files)}
+
+
+# A finished or interrupted run may go on with other values of these: they change no result beyond
+# rounding.
+FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_every')
+# the last: several, separated by commas
+PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'cache_dir', 'teacher_checkpoint')
+# what a PyTorch teacher's file does not say
+OF_A_SPEC = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')
+OF_A_FILE = (*OF_A_SPEC, 'teacher_guess', 'teacher_weights')  # what goes for such a file alone
+KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}
