@@ -26,8 +26,7 @@ class Block(NamedTuple):
   """
 
   sources: tuple[Source, ...]
-  # i32[b], the images to take; None: all, in order. (It hides tuple.index, which nobody calls.)
-  index: tuple[AnyArray | None, ...]  # type: ignore[assignment]
+  index: tuple[AnyArray | None, ...]  # i32[b], the images to take; None: all, in order
   example: tuple[AnyArray, ...]  # i32[b], their numbers in their data set
   position: tuple[AnyArray, ...]  # i32[b], their places in the global batch
 
