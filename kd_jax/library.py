@@ -27,7 +27,7 @@ from kd_jax.report import pictures
 from kd_jax.runs import network_files
 from kd_jax.runs.run import run
 from kd_jax.train import loop
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 # of the small digits, unless they are given: as configs/digits_kd.py
 _DIGITS = {'validation_examples': 287, 'crop_padding': 2, 'flip': False}
@@ -35,7 +35,7 @@ _DIGITS = {'validation_examples': 287, 'crop_padding': 2, 'flip': False}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-  """What a run gave.
+  """The results of a run, and its networks.
 
   `rows` are those of results.json, one a network, the student's last. `networks` holds those that
   were trained, by the names of their rows ('teacher', 'baseline', 'student', …).
@@ -78,12 +78,12 @@ def distill(
       logits (.npz); several paths for a method that takes several; () where it takes none.
     method: a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'.
     workdir: the folder of the run; '': one under runs/ that is named after all that is given.
-    say: is given what happens, a line at a time; progress goes to standard output.
+    say: takes what happens, a line at a time; progress goes to standard output.
     keys: of the configuration (`kd-jax run --help` lists them), such as epochs=20; options of the
       method as kd={'temperature': 4.0}.
 
   Raises:
-    KdJaxError: something that is given is wrong, before anything is trained.
+    KdJaxError: an argument is wrong, before anything is trained.
     KeyboardInterrupt: Ctrl-C or SIGTERM; everything is saved.
   """
   keys = (_DIGITS if str(data) in ('digits', 'digits32') else {}) | keys
@@ -120,10 +120,10 @@ def load_network(
     weights: 'raw', or 'ema', the moving averages of a .pth that holds both.
 
   Raises:
-    KdJaxError: there is no such network, or it states what is given.
+    KdJaxError: there is no such network, or its file states what is given here.
   """
   unstated = specs.unstated(mean or (), std or (), relu_placement or '')
-  return classifier.load(path, network=network or '', unstated=unstated, weights=weights)
+  return classifier.load(os.fspath(path), network=network or '', unstated=unstated, weights=weights)
 
 
 def _teacher_keys(
@@ -135,9 +135,9 @@ def _teacher_keys(
   if not methods.teachers(method)[1]:
     return {}
   if not given:
-    raise KdJaxError(
+    raise ConfigError(
       f"the method '{method}' learns from a teacher: give teacher=, a network's name or the path "
-      f'of a trained one'
+      'of a trained one'
     )
   if len(given) == 1 and not os.path.exists(paths[0]) and _is_name(str(given[0])):
     return {'teacher': str(given[0])}

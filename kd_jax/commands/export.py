@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     given.run,
     given.format,
     out=given.out,
-    classes=tuple(name.strip() for name in given.classes.split(',') if given.classes),
+    classes=tuple(name.strip() for name in given.classes.split(',')) if given.classes else (),
     unstated=unstated(given),
     weights=given.weights,
   )
