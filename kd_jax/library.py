@@ -11,8 +11,6 @@ if 'jax' not in sys.modules:  # the flags with which the command trains; later, 
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from kd_jax import config as configuration
 from kd_jax import methods, models
 from kd_jax.deploy import classifier
 from kd_jax.deploy.classifier import PROGRAMS, Classifier
+from kd_jax.files import hashes
 from kd_jax.pytorch import specs
 from kd_jax.report import pictures
 from kd_jax.runs import network_files
@@ -142,9 +141,9 @@ def _teacher_keys(
   if len(given) == 1 and not os.path.exists(paths[0]) and _is_name(str(given[0])):
     return {'teacher': str(given[0])}
   keys = {'teacher_checkpoint': ','.join(paths)}
-  named = [path for path in paths if Path(path).suffix not in PROGRAMS and os.path.exists(path)]
-  if named:
-    keys['teacher'] = network_files.find(named[0]).trained.network.spec.name
+  for path in paths:
+    if Path(path).suffix not in PROGRAMS and os.path.exists(path):
+      return keys | {'teacher': network_files.find(path).trained.network.spec.name}
   return keys
 
 
@@ -155,9 +154,7 @@ def _is_name(text: str) -> bool:
 
 def _own_folder(config: configuration.Config) -> Path:
   """Return a folder under runs/ for all that determines the results of a configuration."""
-  kept = {
-    name: value for name, value in config.for_json().items() if name not in configuration.FREE
-  }
-  digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+  kept = {key: value for key, value in config.for_json().items() if key not in configuration.FREE}
+  digest = hashes.of_json(kept)[:8]
   data = ''.join(c if c.isalnum() else '_' for c in Path(config.dataset).name)
   return Path('runs') / f'{data}_{config.method}_{digest}'

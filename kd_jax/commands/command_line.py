@@ -100,40 +100,19 @@ def refusal(arguments: Sequence[str]) -> str:
 def add_unstated(parser: argparse.ArgumentParser) -> None:
   """Add the arguments on what a PyTorch checkpoint does not state; `unstated` reads them."""
   of_pth = 'of a .pth that does not state it'
-  parser.add_argument(
-    '--mean',
-    type=_numbers,
-    default=(),
-    metavar='A,B,C',
-    help=f'normalisation, a value a channel, pixels in [0, 1], {of_pth}',
-  )
-  parser.add_argument(
-    '--std',
-    type=_numbers,
-    default=(),
-    metavar='A,B,C',
-    help='as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are',
-  )
-  parser.add_argument(
-    '--relu_placement',
-    default='',
-    choices=('block', 'stage', 'stem', 'pool'),
-    help=f'where the ReLUs of a residual network stand, {of_pth}',
-  )
-  parser.add_argument(
-    '--weights',
-    default='raw',
-    choices=('raw', 'ema'),
-    help='ema: the moving averages of a .pth that holds both',
-  )
+  mean = f'normalisation, a value a channel, pixels in [0, 1], {of_pth}'
+  std = 'as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are'
+  for flag, meaning in (('--mean', mean), ('--std', std)):
+    parser.add_argument(flag, type=_numbers, default=(), metavar='A,B,C', help=meaning)
+  placements = ('block', 'stage', 'stem', 'pool')
+  relus = f'where the ReLUs of a residual network stand, {of_pth}'
+  parser.add_argument('--relu_placement', default='', choices=placements, help=relus)
+  averages = 'ema: the moving averages of a .pth that holds both'
+  parser.add_argument('--weights', default='raw', choices=('raw', 'ema'), help=averages)
 
 
 def unstated(arguments: argparse.Namespace) -> dict[str, Any]:
-  """Return those of these arguments that were given, as fields of a NetworkSpec.
-
-  Raises:
-    KdJaxError: they cannot be.
-  """
+  """Return those arguments that were given, as fields of a NetworkSpec, or raise KdJaxError."""
   from kd_jax.pytorch import specs
 
   return specs.unstated(arguments.mean, arguments.std, arguments.relu_placement)

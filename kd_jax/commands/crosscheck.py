@@ -26,23 +26,12 @@ is 1 where a check fails, or a file lacks what its kind always has."""
 def parser() -> Parser:
   """Return the arguments of the command."""
   made = Parser(prog('crosscheck'), _TEXT)
-  made.add_argument(
-    '--reference',
-    required=True,
-    type=Path,
-    metavar='DIR',
-    help='folder of .npz files with reference numbers',
-  )
-  made.add_argument(
-    '--pretrained',
-    required=True,
-    type=Path,
-    metavar='DIR',
-    help='folder of the PyTorch checkpoints that they were made with',
-  )
-  made.add_argument(
-    '--data_dir', default='', metavar='DIR', help='prepared tensorflow_datasets data, with cifar10'
-  )
+  reference = 'folder of .npz files with reference numbers'
+  pretrained = 'folder of the PyTorch checkpoints that they were made with'
+  for flag, meaning in (('--reference', reference), ('--pretrained', pretrained)):
+    made.add_argument(flag, required=True, type=Path, metavar='DIR', help=meaning)
+  data = 'prepared tensorflow_datasets data, with cifar10'
+  made.add_argument('--data_dir', default='', metavar='DIR', help=data)
   made.add_argument('--out', type=Path, metavar='FILE', help='a JSON file for the table')
   return made
 

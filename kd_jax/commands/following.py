@@ -134,10 +134,7 @@ def _set(arguments: Sequence[str], key: str, value: object) -> list[str]:
 def _another_method(
   arguments: Sequence[str], config: Config, resolves: Callable[[Sequence[str]], bool]
 ) -> tuple[str, list[str]] | None:
-  """Return a method and arguments that start it in place of the run's.
-
-  It is None where no method is sure to be right.
-  """
+  """Return another method and arguments that start it, or None where none is sure to be right."""
   teacher = config.teacher_checkpoint
   if ',' in teacher:
     return None

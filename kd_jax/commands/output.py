@@ -48,9 +48,7 @@ def settle() -> None:
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-  """Return what replaces a character that cannot be encoded, and where to go on, as an error handler
-  of Python's codecs.
-  """
+  """Return what replaces a character and where to go on, as an error handler of codecs."""
   if not isinstance(error, UnicodeEncodeError):
     raise error
   character, following = error.object[error.start], error.start + 1

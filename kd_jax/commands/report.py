@@ -22,12 +22,8 @@ def parser() -> Parser:
   made = Parser(prog('report'), _TEXT)
   made.add_argument('folder', metavar='DIR', type=Path, help='the --workdir of a run or a study')
   made.add_argument('--out', default='', metavar='FOLDER', help='where the report is put')
-  made.add_argument(
-    '--data_dir',
-    default='',
-    metavar='FOLDER',
-    help='of a run: where its data set lies, if it is no longer where the run found it',
-  )
+  data = 'of a run: where its data set lies, if it is no longer where the run found it'
+  made.add_argument('--data_dir', default='', metavar='FOLDER', help=data)
   return made
 
 

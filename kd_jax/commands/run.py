@@ -29,32 +29,14 @@ def parser() -> Parser:
     metavar='NAME',
     help='a configuration that comes with kd_jax, or a file of your own (default: quickstart)',
   )
-  made.add_argument(
-    '--workdir',
-    default='',
-    metavar='DIR',
-    help='where everything of the run is kept (default: runs/<name of the config>)',
-  )
-  made.add_argument(
-    '--workers',
-    type=at_least(1),
-    default=1,
-    metavar='N',
-    help='of a study: processes that work on it, each on its share of the cores (default: 1)',
-  )
-  made.add_argument(
-    '--slurm_workers',
-    type=at_least(0),
-    default=0,
-    metavar='N',
-    help='of a study: submit N workers to Slurm',
-  )
-  made.add_argument(
-    '--slurm',
-    default='',
-    metavar='NAME=VALUE,…',
-    help="submitit's parameters for them, such as timeout_min=240,slurm_partition=gpu",
-  )
+  workdir = 'where everything of the run is kept (default: runs/<name of the config>)'
+  made.add_argument('--workdir', default='', metavar='DIR', help=workdir)
+  workers = 'of a study: processes that work on it, each on its share of the cores (default: 1)'
+  made.add_argument('--workers', type=at_least(1), default=1, metavar='N', help=workers)
+  jobs = 'of a study: submit N workers to Slurm'
+  made.add_argument('--slurm_workers', type=at_least(0), default=0, metavar='N', help=jobs)
+  slurm = "submitit's parameters for them, such as timeout_min=240,slurm_partition=gpu"
+  made.add_argument('--slurm', default='', metavar='NAME=VALUE,…', help=slurm)
   made.add_argument(
     '--dry_run',
     type=_truth,
@@ -66,22 +48,12 @@ def parser() -> Parser:
   )
   made.add_argument('--nodry_run', dest='dry_run', action='store_false', help=argparse.SUPPRESS)
   shared = 'of several processes that share one run, on as many hosts: '
-  made.add_argument(
-    '--coordinator_address',
-    default='',
-    metavar='HOST:PORT',
-    help=f'{shared}the address of process 0',
-  )
-  made.add_argument(
-    '--num_processes', type=at_least(0), default=0, metavar='N', help=f'{shared}how many they are'
-  )
-  made.add_argument(
-    '--process_id',
-    type=at_least(-1),
-    default=-1,
-    metavar='I',
-    help=f'{shared}which one this is, from 0; on a TPU pod and under srun all three are known',
-  )
+  address = f'{shared}the address of process 0'
+  made.add_argument('--coordinator_address', default='', metavar='HOST:PORT', help=address)
+  count = f'{shared}how many they are'
+  made.add_argument('--num_processes', type=at_least(0), default=0, metavar='N', help=count)
+  number = f'{shared}which one this is, from 0; on a TPU pod and under srun all three are known'
+  made.add_argument('--process_id', type=at_least(-1), default=-1, metavar='I', help=number)
   made.epilog = usage.keys()
   return made
 

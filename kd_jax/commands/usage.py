@@ -60,8 +60,8 @@ def keys() -> str:
   for method, row in METHODS.items():
     meanings, same = explained(method), first.setdefault(row.factory, method)
     for option, default in config.options_of(method).items():
-      is_explained = same != method and option in methods.options(method)
-      meaning = f'as {same}.{option}' if is_explained else meanings[option]
+      elsewhere = same != method and option in methods.options(method)
+      meaning = f'as {same}.{option}' if elsewhere else meanings[option]
       groups['method'].append(_entry(f'{method}.{option}', default, meaning))
   sections = ['\n'.join([f'{name}:', *entries]) for name, entries in groups.items()]
   return '\n\n'.join([textwrap.fill(_KEYS, WIDTH), *sections])

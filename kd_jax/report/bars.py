@@ -107,10 +107,7 @@ def _bar(name: str, rows: Sequence[ResultRow]) -> _Bar:
 
 
 def _zoom(low: float, high: float) -> tuple[float, float]:
-  """Return the start of the axis and the step of its ticks, round numbers.
-
-  The differences get about half of the width.
-  """
+  """Return a start of the axis that gives differences half of the width, and a step of ticks."""
   start = low - max(high - low, 0.02)
   if start < low / 2:
     start = 0.0

@@ -33,10 +33,7 @@ _PALEST = 0.6  # how much white the last of several networks of one role has
 
 
 def of_phases(names: Iterable[str]) -> dict[str, str]:
-  """Return name → colour of each phase.
-
-  Several of one role have shades of its colour, the student's own phase the full one.
-  """
+  """Return name → colour of each phase; several of one role have shades of its colour."""
   names = list(names)
   made: dict[str, str] = {}
   for role in dict.fromkeys(colour for _, colour in _ROLES):

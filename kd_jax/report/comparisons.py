@@ -14,17 +14,12 @@ UNDECIDED = 'undecided at this n'
 
 
 class Comparison(NamedTuple):
-  """Two rows of a study.
-
-  `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one
-  group. It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever
-  its p.
-  """
+  """Two rows of a study. A family is all comparisons whose first rows are of one group."""
 
   first: str
   second: str
   difference: statistics.Difference
-  adjusted: float | None
+  adjusted: float | None  # p after Holm within the family; None below FEWEST seeds: undecided
   # what the two were trained for, in epochs of a student; None where it was not counted
   compute: tuple[float | None, float | None]
 

@@ -12,33 +12,36 @@ from typing import Any
 from kd_jax.files.records import write_bytes
 from kd_jax.report import colours
 
-STYLE = {  # settings of matplotlib
+# settings of matplotlib: of all figures, and of curves and bars
+_BASE = {
   'font.size': 10,
-  'axes.titlesize': 11,
-  'axes.titlelocation': 'left',
   'axes.spines.top': False,
   'axes.spines.right': False,
   'axes.axisbelow': True,
-  'axes.ymargin': 0.07,
   'axes.formatter.useoffset': False,
+  'text.parse_math': False,  # a dollar sign in a name is a dollar sign
+}
+STYLE = {
+  'axes.titlesize': 11,
+  'axes.titlelocation': 'left',
+  'axes.ymargin': 0.07,
   'grid.color': colours.GRID,
   'grid.linewidth': 0.8,
   'legend.frameon': False,
   'legend.fontsize': 9,
-  'text.parse_math': False,  # a dollar sign in a name is a dollar sign
 }
 
 
 @contextlib.contextmanager
 def styled(settings: Mapping[Any, Any]) -> Iterator[None]:
-  """Set matplotlib to its defaults and these settings, not the user's, until the context ends."""
+  """Set matplotlib to these settings, not the user's, until the context ends."""
   import matplotlib
 
   with matplotlib.rc_context(), warnings.catch_warnings():
     # of a script that the font lacks: boxes will do
     warnings.filterwarnings('ignore', message='Glyph .* missing')
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update(dict(settings))
+    matplotlib.rcParams.update({**_BASE, **settings})
     yield
 
 

@@ -55,9 +55,7 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
   """
   histories = {name: rows for name, rows in histories.items() if rows}
   if not histories:
-    raise FileError(
-      f"There is nothing to draw in '{path_png}': no phase has finished an epoch; train for one."
-    )
+    raise FileError(f"no phase has finished an epoch, to be drawn in '{path_png}'; train for one")
   panels = 3 if has_terms(histories) else 2
   with figures.png(path_png, (4.7 * panels, 4.2)) as figure:
     axes = figure.subplots(1, panels)
@@ -86,9 +84,7 @@ def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
     if _finite(row.test_accuracy):
       named.setdefault(row.name, []).append(row)
   if not named:
-    raise FileError(
-      f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one."
-    )
+    raise FileError(f"no row has a test accuracy, to be drawn in '{path_png}'; evaluate one")
   with figures.png(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:
     figures.legend(figure, bars.draw(figure.subplots(), named), 'center', columns=4)
 
@@ -146,9 +142,7 @@ def draw_curves(axes: Sequence[Any], histories: Histories) -> list[Any]:
 
 
 def draw_terms(axis: Any, histories: Histories) -> list[Any]:
-  """Draw the loss terms of the phases that have several; return what the legend shows beside the
-  colours of the phases.
-  """
+  """Draw the loss terms of the phases that have several; return what the legend shows of them."""
   from matplotlib.lines import Line2D
 
   palette = colours.of_phases(histories)

@@ -43,9 +43,7 @@ def terms(histories: Histories) -> str:
 
 
 def reliability(calibrations: Mapping[str, Calibration]) -> str:
-  """Return accuracy by confidence of every network, before and after temperature scaling, drawn
-  beside the line where both are equal.
-  """
+  """Return accuracy by confidence of every network, before and after temperature scaling, drawn."""
 
   def draw(figure: Any) -> None:
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -95,10 +93,7 @@ def shade(counts: np.ndarray, row: int, column: int) -> tuple[int, int, int, flo
 
 
 def thumbnail(image: np.ndarray) -> bytes:
-  """Return a stored image, u8[H, W, C], as a PNG of at most 96 pixels a side.
-
-  It shows one channel, or the first three.
-  """
+  """Return an image, u8[H, W, C], as a PNG of at most 96 pixels a side and 1 or 3 channels."""
   from PIL import Image
 
   pixels = image[..., 0] if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3])

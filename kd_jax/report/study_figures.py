@@ -1,4 +1,4 @@
-"""The figures of a study's page."""
+"""The figures of a study's page, as SVG; '' where there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def reference(study: StudyRecords) -> str | None:
 
 
 def accuracies(study: StudyRecords) -> str:
-  """Return the test accuracy of every row that has one, drawn: the mean with its interval, and each
-  seed. '' where no row has.
-  """
+  """Return the test accuracy of every row, drawn: its seeds, and their mean with its interval."""
   values = {}
   for name, rows in study.results.items():
     if by_seed := study_records.accuracies(rows):
@@ -52,7 +50,7 @@ def accuracies(study: StudyRecords) -> str:
 
 
 def differences(study: StudyRecords) -> str:
-  """Return every comparison with its interval, drawn about the line of no difference, or ''."""
+  """Return every comparison with its interval, drawn about the line of no difference."""
   compared = {f'{c.first} − {c.second}': c for c in comparisons.of(study)}
 
   def point(axes: Any, place: float, label: str) -> None:
@@ -70,9 +68,7 @@ def differences(study: StudyRecords) -> str:
 
 
 def curves(study: StudyRecords) -> str:
-  """Return the selecting accuracy by epoch of each row, drawn, a panel each; the reference's mean
-  stands in every panel. '' where there is none.
-  """
+  """Return the selecting accuracy by epoch, drawn, a panel a row beside the reference's mean."""
   series = {name: values for name in study.results if (values := _series(study, name))}
   name_of_line = reference(study)
 
@@ -100,18 +96,13 @@ def curves(study: StudyRecords) -> str:
 
 
 def _colour_of(study: StudyRecords, name: str) -> str:
-  """Return a row's colour: that of a baseline where it is trained by cross-entropy alone, else that
-  of a student.
-  """
+  """Return the colour of a baseline for a row by cross-entropy alone, else that of a student."""
   methods = {run['config'].get('method') for run in study.about['runs'] if run['row'] == name}
   return colours.BASELINE if methods == {'nokd'} else colours.STUDENT
 
 
 def _series(study: StudyRecords, name: str) -> tuple[list[float], ...] | None:
-  """Return epochs, and the lowest, mean and highest accuracy over a row's finished runs.
-
-  Accuracies are those in per cent of each run's last phase.
-  """
+  """Return epochs, and the lowest, mean and highest accuracy, %, in a row's runs' last phases."""
   runs = []
   for run in study.about['runs']:
     if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:

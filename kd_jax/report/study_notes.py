@@ -71,8 +71,7 @@ def findings(study: StudyRecords) -> list[str]:
 
 
 def same_runs(study: StudyRecords) -> dict[str, str]:
-  """Return a note for each row that shares runs with an earlier row, such as 'at seeds 0, 1, 2 the
-  same runs as KD'.
+  """Return {row: 'at seeds 0, 1 the same runs as KD'} of rows that share runs with an earlier one.
 
   Runs are the same where they share the last phase, which trains the student.
   """
@@ -97,9 +96,7 @@ def _same_as(name: str, seeds: list[int]) -> str:
 
 
 def _apart(values: Mapping[str, Any]) -> str:
-  """Return '80 (UDA; KD), else 40': the rows without the value that most have; '' where all agree
-  or have none.
-  """
+  """Return '80 (UDA; KD), else 40': the rows without the value that most have; '' for none."""
   given = [value for value in values.values() if value is not None]
   most = max(dict.fromkeys(given), key=given.count, default=None)
   others: dict[Any, list[str]] = {}

@@ -36,9 +36,7 @@ def page(study: StudyRecords) -> str:
 
 
 def _rows(study: StudyRecords) -> Iterator[dict[str, Any]]:
-  """Yield for each row its runs with their numbers, the values of its configuration that not all
-  of the study's runs share, and all of its configuration.
-  """
+  """Yield what the page shows of each row's runs and of their configuration."""
   shared = _agreed([flat(run['config']) for run in study.about['runs']])
   for row in study.about['rows']:
     runs = [run for run in study.about['runs'] if run['row'] == row['name']]

@@ -55,9 +55,7 @@ def subject(run: RunRecords, predictions: Predictions) -> Subject:
 
 
 def trained_on_validation(of: Subject) -> list[str]:
-  """Return the imported networks that are so much better on the validation images than on the test
-  images that they must have been trained on them.
-  """
+  """Return the imported networks whose validation accuracy is too high not to be trained for."""
   if not of.validation:
     return []
   imported = [row.name for row in of.run.networks if row.method == 'imported']

@@ -25,14 +25,8 @@ _VARIABLES = {
 _STYLE = {
   'svg.hashsalt': 'kd_jax',
   'svg.fonttype': 'none',  # text stays text: the reader's fonts draw it
-  'text.parse_math': False,
-  'font.size': 10,
-  'axes.spines.top': False,
-  'axes.spines.right': False,
   'axes.spines.left': False,
-  'axes.formatter.useoffset': False,
   'axes.facecolor': 'none',
-  'axes.axisbelow': True,
 }
 _WIDTH = 7.2  # inches
 

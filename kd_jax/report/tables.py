@@ -128,10 +128,7 @@ def p_value(value: float | None) -> str:
 
 
 def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
-  """Return the 95 % interval of an accuracy by the choice of images, in per cent: '96.1 to 99.1'.
-
-  `images` is their number.
-  """
+  """Return an accuracy's 95 % interval by the choice of so many images, in %: '96.1 to 99.1'."""
   return ' to '.join(f'{100 * end:.{decimals}f}' for end in statistics.wilson(accuracy, images))
 
 

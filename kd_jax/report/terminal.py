@@ -37,10 +37,7 @@ _WIDE = 120  # characters, where there is no terminal
 
 
 def width() -> int | None:
-  """Return the width of the terminal that standard output is, in characters, or COLUMNS.
-
-  It is None for a file or a pipe.
-  """
+  """Return the width of standard output's terminal, or COLUMNS; None for a file or a pipe."""
   try:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
   except (AttributeError, ValueError):  # no standard output, or a closed one

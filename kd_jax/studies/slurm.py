@@ -15,6 +15,7 @@ from typing import Any
 from kd_jax.text import one_line
 from kd_jax.types import ConfigError, KdJaxError
 
+_FAULTS = (RuntimeError, NameError, TypeError, ValueError, OSError)  # that submitit raises
 _LOGS = 'jobs'  # the folder of submitit's files and of what the workers print, in that of the study
 
 
@@ -50,11 +51,7 @@ class Worker:
 
 
 def parameters(given: Sequence[str]) -> dict[str, int | str]:
-  """Return parameters of submitit from 'name=value'.
-
-  Raises:
-    ConfigError: one has another form.
-  """
+  """Return parameters of submitit from 'name=value'. Raise ConfigError for another form."""
   pairs = [text.partition('=')[::2] for text in given]
   for name, value in pairs:
     if not name or not value:
@@ -95,13 +92,6 @@ def submit(
     executor.update_parameters(**{'name': 'kd_jax', **given})
     with executor.batch():
       jobs = [executor.submit(Worker(command)) for _ in range(count)]
-  except (
-    RuntimeError,
-    NameError,
-    TypeError,
-    ValueError,
-    OSError,
-    submitit.core.utils.FailedJobError,
-  ) as error:
+  except (*_FAULTS, submitit.core.utils.FailedJobError) as error:
     raise KdJaxError(f'the workers cannot be submitted to {cluster} ({one_line(error)})') from error
   return jobs

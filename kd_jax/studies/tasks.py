@@ -24,10 +24,7 @@ _TOTALS = ('passes', 'flops_alone', 'seconds')  # what a run takes, over its pha
 
 
 class Task(NamedTuple):
-  """A phase of a run, under the hash of all that determines it.
-
-  Runs that need the same phase share it.
-  """
+  """A phase of a run, under the hash of all that determines it: runs share equal phases."""
 
   identity: str
   phase: Phase
@@ -51,10 +48,7 @@ class Planned(NamedTuple):
 
 
 class Plan:
-  """The runs of a study with their phases.
-
-  Preparing a run takes a moment, so that it is done once.
-  """
+  """The runs of a study with their phases. Each is prepared once: it takes a moment."""
 
   def __init__(self, study: Study):
     self._study = study
@@ -212,10 +206,7 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
 
 
 def described_phase(phase: Phase, identities: Mapping[str, str]) -> dict[str, Any]:
-  """Return all that determines what a phase makes of its images.
-
-  `identities` has the hashes of the networks that it refers to.
-  """
+  """Return what determines what a phase makes of its images, given the hashes of its networks."""
   described = vars(phase) | {
     'method': None,
     'stop': None,

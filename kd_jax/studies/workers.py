@@ -123,9 +123,8 @@ def is_one_of_several() -> bool:
 def spread(command: Sequence[str], count: int) -> int:
   """Run a command in several processes at once, each on its share of the cores.
 
-  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to
-  them. They share the memory of an accelerator, of which JAX would give three quarters to the
-  first.
+  What they print comes out line by line under their numbers. They receive Ctrl-C and SIGTERM, and
+  share the memory of an accelerator, of which JAX would give three quarters to the first.
 
   Returns:
     The worst of their exit statuses.
@@ -176,10 +175,7 @@ def spread(command: Sequence[str], count: int) -> int:
 def train(
   group: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs
 ) -> list[Done]:
-  """Train phases whose needs are finished.
-
-  What only their resumption needs is removed afterwards.
-  """
+  """Train phases whose needs are finished, and remove their checkpoints."""
   first = group[0]
   prepared = first.prepared
   context = run.context(prepared, first.folder(folder), stop=stop, say=say, programs=programs)
@@ -237,10 +233,7 @@ def _saved(group: Sequence[Task], folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _first_unclaimed(ready: Sequence[tuple[Task, ...]], folder: Path) -> Iterator[tuple[Task, ...]]:
-  """Hold the locks of all folders of the first group that is free and not finished.
-
-  The group is () where there is none.
-  """
+  """Hold the locks of all folders of the first group that is free and not finished, or ()."""
   for group in ready:
     with contextlib.ExitStack() as locks:
       held = all(locks.enter_context(workdir.locked(task.folder(folder))) for task in group)
