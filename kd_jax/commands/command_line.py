@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     self.add_argument('--helpfull', '--helpshort', action='help', help=argparse.SUPPRESS)
 
   def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-    """Return the arguments that are known, -name as --name, and a list of the others.
+    """Return the arguments of the command, -name as --name, and a list of the others.
 
     One that is a URL, whichever it belongs to, is refused.
     """

@@ -74,15 +74,14 @@ def _flags() -> _Flags:
   from kd_jax import config
   from kd_jax.commands import config_file
 
-  found = {}
+  flags = {}
   for name in COMMANDS:
-    found[name] = importlib.import_module(f'kd_jax.commands.{name}').parser().flags()
-  for flags in found.values():
-    if '--config' in flags:
-      flags |= {f'--config.{key}': config.choices(key) for key in config.names()}
-      flags['--config'] = tuple(config_file.names())
-  found['completion'] |= dict.fromkeys(('bash', 'zsh', 'fish'), ())
-  return found
+    own = flags[name] = importlib.import_module(f'kd_jax.commands.{name}').parser().flags()
+    if '--config' in own:
+      own |= {f'--config.{key}': config.choices(key) for key in config.names()}
+      own['--config'] = tuple(config_file.names())
+  flags['completion'] |= dict.fromkeys(('bash', 'zsh', 'fish'), ())
+  return flags
 
 
 def _script(form: str, flags: _Flags) -> str:

@@ -44,13 +44,16 @@ def of_run(
   """
   page = 'The page of the run, with confusions, calibration and images on which networks differ'
   file = 'The student alone, as a file for other programs, with a model card'
-  found = [Next(page, _tool(start, 'report', workdir)), Next(file, _tool(start, 'export', workdir))]
+  commands = [
+    Next(page, _tool(start, 'report', workdir)),
+    Next(file, _tool(start, 'export', workdir)),
+  ]
   examples = os.path.join(workdir, 'examples')
   if os.path.isdir(examples):
     purpose = 'The classes that it gives to pictures, here to some test images'
-    found.append(Next(purpose, _tool(start, 'predict', workdir, examples)))
+    commands.append(Next(purpose, _tool(start, 'predict', workdir, examples)))
   if arguments is None:
-    return found
+    return commands
   given = [argument for argument in joined(arguments) if _key(argument) != '--workdir']
 
   def again(changed: Sequence[str], suffix: str) -> str:
@@ -60,11 +63,11 @@ def of_run(
   seed = config.seed + 1
   changed = _set(given, 'seed', seed)
   if resolves(changed):
-    found.append(Next('Another seed', again(changed, f'seed{seed}')))
+    commands.append(Next('Another seed', again(changed, f'seed{seed}')))
   if other := _another_method(given, config, resolves):
     method, changed = other
-    found.append(Next('Another method', again(changed, method)))
-  return [*found, _real(start)] if config.dataset in _DIGITS else found
+    commands.append(Next('Another method', again(changed, method)))
+  return [*commands, _real(start)] if config.dataset in _DIGITS else commands
 
 
 def of_study(workdir: str, *, start: Sequence[str], arguments: Sequence[str]) -> list[Next]:
@@ -81,18 +84,18 @@ def of_study(workdir: str, *, start: Sequence[str], arguments: Sequence[str]) ->
   seeds = max(10, 2 * len({run['seed'] for run in finals}))
   page = 'The page of the study, with its curves, nearness to the teacher and every configuration'
   more = shlex.join([*start, *_set(joined(arguments), 'seeds', seeds)])
-  found = [
+  commands = [
     Next(page, _tool(start, 'report', workdir)),
     Next(f'{seeds} seeds, of which those that are there are not repeated', more),
   ]
   if {run['config'].get('dataset') for run in finals} <= set(_DIGITS):
-    return [*found, _real(start)]
+    return [*commands, _real(start)]
   students = sorted(folder.glob('phases/*/networks/student'))
   if students:
     phase = os.path.join(workdir, 'phases', students[0].parents[1].name)
     purpose = 'One of its students as a file for other programs; the others lie beside it'
-    found.append(Next(purpose, _tool(start, 'export', phase)))
-  return found
+    commands.append(Next(purpose, _tool(start, 'export', phase)))
+  return commands
 
 
 def shown(commands: Sequence[Next]) -> str:
@@ -102,13 +105,13 @@ def shown(commands: Sequence[Next]) -> str:
 
 def joined(arguments: Sequence[str]) -> list[str]:
   """Return the arguments with `--flag value` written as `--flag=value`."""
-  found: list[str] = []
+  made: list[str] = []
   for argument in arguments:
-    if found and '=' not in found[-1] and not argument.startswith('-'):
-      found[-1] += f'={argument}'
+    if made and '=' not in made[-1] and not argument.startswith('-'):
+      made[-1] += f'={argument}'
     else:
-      found.append(argument)
-  return [re.sub('^-(?!-)', '--', argument) for argument in found]
+      made.append(argument)
+  return [re.sub('^-(?!-)', '--', argument) for argument in made]
 
 
 def _real(start: Sequence[str]) -> Next:

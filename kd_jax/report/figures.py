@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from kd_jax.files.records import write_bytes
 from kd_jax.report import colours
 
 # settings of matplotlib: of all figures, and of curves and bars
-_BASE = {
+_BASE: Mapping[Any, Any] = {
   'font.size': 10,
   'axes.spines.top': False,
   'axes.spines.right': False,
@@ -30,6 +31,7 @@ STYLE = {
   'legend.frameon': False,
   'legend.fontsize': 9,
 }
+_COLUMNS = 3  # of small panels
 
 
 @contextlib.contextmanager
@@ -60,6 +62,20 @@ def png(path: str | Path, size: tuple[float, float]) -> Iterator[Any]:
     picture = io.BytesIO()
     figure.savefig(picture, format='png')
   write_bytes(path, picture.getvalue())
+
+
+def lines(panels: int) -> int:
+  """Return in how many lines so many small panels stand."""
+  return math.ceil(panels / _COLUMNS)
+
+
+def small_panels(figure: Any, count: int) -> list[Any]:
+  """Return so many axes, up to three in a line, which share their scales."""
+  shape = lines(count), min(_COLUMNS, count)
+  panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel()
+  for axes in panels[count:]:
+    axes.set_visible(False)
+  return list(panels[:count])
 
 
 def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> None:

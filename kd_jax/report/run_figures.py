@@ -12,7 +12,6 @@ from kd_jax.measures.analysis import Calibration
 from kd_jax.report import colours, figures, plots, svg
 from kd_jax.report.plots import Histories
 
-_COLUMNS, _HEIGHT = 3, 2.6  # diagrams in a line, inches of each
 _LARGEST = 96  # pixels of a thumbnail's longer side
 _LOOKS: dict[str, dict[str, Any]] = {
   'as trained': {'marker': 's', 'color': colours.VERMILION, 'facecolor': 'none'},
@@ -46,8 +45,8 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
   """Return accuracy by confidence of every network, before and after temperature scaling, drawn."""
 
   def draw(figure: Any) -> None:
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, calibration) in zip(panels, calibrations.items(), strict=False):
+    panels = figures.small_panels(figure, len(calibrations))
+    for axes, (name, calibration) in zip(panels, calibrations.items(), strict=True):
       axes.plot([0, 100], [0, 100], color=colours.GREY, linestyle=':', linewidth=1.1)
       measured = (calibration.before, calibration.after)
       for at, look in zip(measured, _LOOKS.values(), strict=True):
@@ -58,19 +57,16 @@ def reliability(calibrations: Mapping[str, Calibration]) -> str:
       axes.set_aspect('equal')
       axes.set_xlabel('confidence, %')
       axes.grid(color=colours.GRID)
-    for axes in panels[::columns]:
-      axes.set_ylabel('accuracy, %')
-    for axes in panels[len(calibrations) :]:
-      axes.set_visible(False)
+      if axes.get_subplotspec().is_first_col():
+        axes.set_ylabel('accuracy, %')
     shown = _LOOKS if any(c.after for c in calibrations.values()) else ['as trained']
     handles = [panels[0].scatter([], [], s=30, label=name, **_LOOKS[name]) for name in shown]
     figures.legend(figure, handles, 'center', columns=2)
 
   if not calibrations:
     return ''
-  columns = min(_COLUMNS, len(calibrations))
-  lines = -(-len(calibrations) // columns)
-  return svg.drawn('reliability', draw, 0.9 + _HEIGHT * lines, settings={'legend.frameon': False})
+  height = 0.9 + 2.6 * figures.lines(len(calibrations))
+  return svg.drawn('reliability', draw, height, settings={'legend.frameon': False})
 
 
 def confusion(counts: np.ndarray) -> bytes:

@@ -67,7 +67,7 @@ def _intervals(run: RunRecords, of: Subject) -> list[str]:
 def _warnings(run: RunRecords, of: Subject | None) -> list[str]:
   """Return what a reader should know before the numbers."""
   lines = [
-    'One seed: how much another seed would change cannot be told from one run, and no interval '
+    'One seed: one run does not show how much another seed would change, and no interval '
     'here covers it. Run the same configuration at several seeds, as a study does, to learn that.'
   ]
   if any(row.selection == 'test' for row in run.rows):

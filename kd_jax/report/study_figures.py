@@ -18,7 +18,7 @@ _VERDICTS = {
   comparisons.UNDECIDED: ('o', colours.GREY, 'none'),
 }
 _MOST_POINTS = 100  # of a curve
-_LINE, _COLUMNS, _LABEL = 0.27, 3, 34  # inches, small multiples in a line, characters
+_LINE, _LABEL = 0.27, 34  # inches, characters
 
 
 def reference(study: StudyRecords) -> str | None:
@@ -73,8 +73,8 @@ def curves(study: StudyRecords) -> str:
   name_of_line = reference(study)
 
   def draw(figure: Any) -> None:
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=False):
+    panels = figures.small_panels(figure, len(series))
+    for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=True):
       colour = _colour_of(study, name)
       if name_of_line in series:
         x, _, y, _ = series[name_of_line]
@@ -83,16 +83,12 @@ def curves(study: StudyRecords) -> str:
       axes.plot(epochs, mean, color=colour, linewidth=1.4)
       axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
       axes.grid(color=colours.GRID)
-    for axes in panels[len(series) :]:
-      axes.set_visible(False)
     figure.supxlabel('epoch', fontsize=10)
     figure.supylabel('accuracy, %', fontsize=10)
 
   if not series:
     return ''
-  columns = min(_COLUMNS, len(series))
-  lines = -(-len(series) // columns)
-  return svg.drawn('curves', draw, 0.6 + 1.6 * lines)
+  return svg.drawn('curves', draw, 0.6 + 1.6 * figures.lines(len(series)))
 
 
 def _colour_of(study: StudyRecords, name: str) -> str:

@@ -46,9 +46,8 @@ def warnings(study: StudyRecords) -> list[str]:
   if uncounted:
     named = 'any row' if len(uncounted) == len(having) else '; '.join(uncounted)
     lines.append(
-      f'Operations are not known of {named}: an older '
-      'kd_jax wrote such as depend on who trained beside whom, and those of an exported teacher '
-      'cannot be counted.'
+      f'Operations are not known of {named}: an older kd_jax wrote such as depend on who trained '
+      'beside whom, and those of an exported teacher cannot be counted.'
     )
   return lines
 
