@@ -210,9 +210,7 @@ def _check(config: Any) -> None:
   """Raise ConfigError where what all rows share is wrong."""
   definition, scale = config.study, config.scale
   if not isinstance(scale, int | float) or not 0 < scale < _MOST:
-    raise ConfigError(
-      f'scale multiplies the epochs: a number greater than 0 and less than a million, not {scale}'
-    )
+    raise ConfigError(f'scale multiplies the epochs: between 0 and a million, not {scale}')
   for key in ('seeds', 'sweep_seeds'):
     if not 0 <= config[key] < SWEEP_SEEDS:
       raise ConfigError(
@@ -220,8 +218,7 @@ def _check(config: Any) -> None:
       )
   if config.together < 1:
     raise ConfigError(
-      'together is the number of students that are trained in one program, at least 1, not '
-      f'{config.together}'
+      f'together is the number of students in one program, at least 1, not {config.together}'
     )
   if not definition.rows:
     raise ConfigError('the study has no rows: give it some, as kd_jax.study.Row')
@@ -239,9 +236,7 @@ def _check_row(config: Any, row: Row) -> None:
   if len(row.sweep) > 1:
     raise ConfigError(f"row '{row.name}' sweeps {swept}; a row sweeps one key")
   if not all(row.sweep.values()):
-    raise ConfigError(
-      f"row '{row.name}' sweeps {swept} over no values; give some, or leave the sweep out"
-    )
+    raise ConfigError(f"row '{row.name}' sweeps {swept} over no values; give it some")
   if row.sweep and _config(config, row, 0, {}).selection == 'test':
     raise ConfigError(
       f"row '{row.name}' sweeps {swept}, which is chosen on validation images, and has none: set "

@@ -32,16 +32,11 @@ class Worker:
     self._waiting = threading.Thread(target=self._process.wait)
     self._waiting.start()
     self._waiting.join()
-    if self._process.returncode:
-      raise RuntimeError(
-        f'the worker ended with status {self._process.returncode}; what it printed stands above'
-      )
+    if status := self._process.returncode:
+      raise RuntimeError(f'the worker ended with status {status}; what it printed stands above')
 
   def checkpoint(self) -> Any:
-    """Save what is trained and ask for the same job again.
-
-    submitit calls this in a job that has to make room.
-    """
+    """Save what is trained and ask for the same job again; submitit calls this to make room."""
     from submitit.helpers import DelayedSubmission
 
     if self._process and self._waiting:
