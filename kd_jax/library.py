@@ -11,8 +11,6 @@ if 'jax' not in sys.modules:  # the flags with which the command trains; later, 
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,12 +20,13 @@ from kd_jax import config as configuration
 from kd_jax import methods, models
 from kd_jax.deploy import classifier
 from kd_jax.deploy.classifier import PROGRAMS, Classifier
+from kd_jax.files import hashes
 from kd_jax.pytorch import specs
 from kd_jax.report import pictures
 from kd_jax.runs import network_files
 from kd_jax.runs.run import run
 from kd_jax.train import loop
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 # of the small digits, unless they are given: as configs/digits_kd.py
 _DIGITS = {'validation_examples': 287, 'crop_padding': 2, 'flip': False}
@@ -35,7 +34,7 @@ _DIGITS = {'validation_examples': 287, 'crop_padding': 2, 'flip': False}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-  """What a run gave.
+  """The results of a run, and its networks.
 
   `rows` are those of results.json, one a network, the student's last. `networks` holds those that
   were trained, by the names of their rows ('teacher', 'baseline', 'student', …).
@@ -78,12 +77,12 @@ def distill(
       logits (.npz); several paths for a method that takes several; () where it takes none.
     method: a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'.
     workdir: the folder of the run; '': one under runs/ that is named after all that is given.
-    say: is given what happens, a line at a time; progress goes to standard output.
+    say: takes what happens, a line at a time; progress goes to standard output.
     keys: of the configuration (`kd-jax run --help` lists them), such as epochs=20; options of the
       method as kd={'temperature': 4.0}.
 
   Raises:
-    KdJaxError: something that is given is wrong, before anything is trained.
+    KdJaxError: an argument is wrong, before anything is trained.
     KeyboardInterrupt: Ctrl-C or SIGTERM; everything is saved.
   """
   keys = (_DIGITS if str(data) in ('digits', 'digits32') else {}) | keys
@@ -120,10 +119,10 @@ def load_network(
     weights: 'raw', or 'ema', the moving averages of a .pth that holds both.
 
   Raises:
-    KdJaxError: there is no such network, or it states what is given.
+    KdJaxError: there is no such network, or its file states what is given here.
   """
   unstated = specs.unstated(mean or (), std or (), relu_placement or '')
-  return classifier.load(path, network=network or '', unstated=unstated, weights=weights)
+  return classifier.load(os.fspath(path), network=network or '', unstated=unstated, weights=weights)
 
 
 def _teacher_keys(
@@ -135,16 +134,16 @@ def _teacher_keys(
   if not methods.teachers(method)[1]:
     return {}
   if not given:
-    raise KdJaxError(
+    raise ConfigError(
       f"the method '{method}' learns from a teacher: give teacher=, a network's name or the path "
-      f'of a trained one'
+      'of a trained one'
     )
   if len(given) == 1 and not os.path.exists(paths[0]) and _is_name(str(given[0])):
     return {'teacher': str(given[0])}
   keys = {'teacher_checkpoint': ','.join(paths)}
-  named = [path for path in paths if Path(path).suffix not in PROGRAMS and os.path.exists(path)]
-  if named:
-    keys['teacher'] = network_files.find(named[0]).trained.network.spec.name
+  for path in paths:
+    if Path(path).suffix not in PROGRAMS and os.path.exists(path):
+      return keys | {'teacher': network_files.find(path).trained.network.spec.name}
   return keys
 
 
@@ -155,9 +154,7 @@ def _is_name(text: str) -> bool:
 
 def _own_folder(config: configuration.Config) -> Path:
   """Return a folder under runs/ for all that determines the results of a configuration."""
-  kept = {
-    name: value for name, value in config.for_json().items() if name not in configuration.FREE
-  }
-  digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+  kept = {key: value for key, value in config.for_json().items() if key not in configuration.FREE}
+  digest = hashes.of_json(kept)[:8]
   data = ''.join(c if c.isalnum() else '_' for c in Path(config.dataset).name)
   return Path('runs') / f'{data}_{config.method}_{digest}'

@@ -70,6 +70,7 @@ ALLOWED = {
   'library': (
     'types',
     'models',
+    'files',
     'methods',
     'train.environment',
     'train.loop',

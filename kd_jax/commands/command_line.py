@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,9 +33,8 @@ def complain(command: str, message: str) -> None:
 
   What would steer a terminal is written as an escape, and what is too long is cut in its middle.
   """
-  line = ''.join(
-    c if c.isprintable() else c.encode('unicode_escape').decode() for c in ' '.join(message.split())
-  )
+  line = ' '.join(message.split())
+  line = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in line)
   if len(line) > _LONGEST:
     line = f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'
   print(f'{re.sub("^python (-m )?", "", command)}: {line}', file=sys.stderr)
@@ -57,15 +57,13 @@ class Parser(argparse.ArgumentParser):
     )
     self.add_argument('--helpfull', '--helpshort', action='help', help=argparse.SUPPRESS)
 
-  def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-    """Read the arguments that are known, -name as --name, and return the others.
+  def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+    """Return the arguments of the command, -name as --name, and a list of the others.
 
     One that is a URL, whichever it belongs to, is refused.
     """
-    args = [
-      f'-{argument}' if re.match(r'-[A-Za-z]\w', argument) else argument
-      for argument in (sys.argv[1:] if args is None else args)
-    ]
+    given = sys.argv[1:] if args is None else args
+    args = [re.sub(r'^-(?=[A-Za-z]\w)', '--', argument) for argument in given]
     if reason := refusal(args):
       self.error(reason)
     return super().parse_known_args(args, namespace)
@@ -89,53 +87,32 @@ class Parser(argparse.ArgumentParser):
 
 
 def refusal(arguments: Sequence[str]) -> str:
-  """Return why an argument of a command, or the value of a flag, is no local path; '' where none is
-  a URL.
-  """
+  """Return why an argument, or the value of a flag, is no local path; '' where none is a URL."""
   for argument in arguments:
     flag, equals, value = argument.partition('=')
-    is_flag = bool(equals) and flag.startswith('-')
-    if reason := places.refusal(*((flag, value) if is_flag else ('', argument))):
+    if not equals or not flag.startswith('-'):
+      flag, value = '', argument
+    if reason := places.refusal(flag, value):
       return reason
   return ''
 
 
 def add_unstated(parser: argparse.ArgumentParser) -> None:
-  """Add the arguments that state of a PyTorch checkpoint what it does not; `unstated` reads them."""
+  """Add the arguments on what a PyTorch checkpoint does not state; `unstated` reads them."""
   of_pth = 'of a .pth that does not state it'
-  parser.add_argument(
-    '--mean',
-    type=_numbers,
-    default=(),
-    metavar='A,B,C',
-    help=f'normalisation, a value a channel, pixels in [0, 1], {of_pth}',
-  )
-  parser.add_argument(
-    '--std',
-    type=_numbers,
-    default=(),
-    metavar='A,B,C',
-    help='as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are',
-  )
-  parser.add_argument(
-    '--relu_placement',
-    default='',
-    choices=('block', 'stage', 'stem', 'pool'),
-    help=f'where the ReLUs of a residual network stand, {of_pth}',
-  )
-  parser.add_argument(
-    '--weights',
-    default='raw',
-    choices=('raw', 'ema'),
-    help='ema: the moving averages of a .pth that holds both',
-  )
+  mean = f'normalisation, a value a channel, pixels in [0, 1], {of_pth}'
+  std = 'as --mean; 1,1,1, and 0,0,0 for --mean, for pixels as they are'
+  for flag, meaning in (('--mean', mean), ('--std', std)):
+    parser.add_argument(flag, type=_numbers, default=(), metavar='A,B,C', help=meaning)
+  placements = ('block', 'stage', 'stem', 'pool')
+  relus = f'where the ReLUs of a residual network stand, {of_pth}'
+  parser.add_argument('--relu_placement', default='', choices=placements, help=relus)
+  averages = 'ema: the moving averages of a .pth that holds both'
+  parser.add_argument('--weights', default='raw', choices=('raw', 'ema'), help=averages)
 
 
 def unstated(arguments: argparse.Namespace) -> dict[str, Any]:
-  """Return these arguments, those that were given, as fields of a NetworkSpec.
-
-  Raises KdJaxError where they cannot be.
-  """
+  """Return those arguments that were given, as fields of a NetworkSpec, or raise KdJaxError."""
   from kd_jax.pytorch import specs
 
   return specs.unstated(arguments.mean, arguments.std, arguments.relu_placement)
@@ -147,19 +124,17 @@ def _filled(paragraph: str) -> str:
 
 def _numbers(text: str) -> tuple[float, ...]:
   """Return the numbers of '(0.5, 0.4)' or '.5,.4'; 32 bits must hold them."""
-  try:
+  with contextlib.suppress(ValueError):
     values = tuple(float(part) for part in text.strip('()[] ').rstrip(',').split(','))
     if all(abs(value) < _INFINITE for value in values):
       return values
-    raise ValueError
-  except ValueError:
-    raise argparse.ArgumentTypeError(
-      f"numbers with commas between them, such as .5,.5,.5, not '{text}'"
-    ) from None
+  raise argparse.ArgumentTypeError(
+    f"numbers with commas between them, such as 0.5,0.5,0.5, not '{text}'"
+  )
 
 
 def at_least(least: int) -> Callable[[str], int]:
-  """Return what reads a whole number of at least so much, for `type` of an argument."""
+  """Return a function for `type` of an argument, which reads a whole number of at least `least`."""
 
   def whole_number(text: str) -> int:
     if (number := int(text)) < least:

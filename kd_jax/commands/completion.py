@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 
 from kd_jax.commands.command_line import Parser, prog
+from kd_jax.commands.main import COMMANDS
 
+# of each subcommand the flags, of each flag what it may be set to; () for anything
+_Flags = dict[str, dict[str, tuple[str, ...]]]
 _TEXT = """Prints a script that completes subcommands, flags, names of configurations and keys.
 
   bash  eval "$(kd-jax completion bash)"    in ~/.bashrc
@@ -16,7 +19,9 @@ _BASH = """_kd_jax() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} flag=${{COMP_WORDS[COMP_CWORD-1]}} command=run found
   [[ $flag == = ]] && flag=${{COMP_WORDS[COMP_CWORD-2]}}
   [[ $word == = ]] && word=
-  (( COMP_CWORD > 1 )) && [[ " {commands} " == *" ${{COMP_WORDS[1]}} "* ]] && command=${{COMP_WORDS[1]}}
+  if (( COMP_CWORD > 1 )) && [[ " {commands} " == *" ${{COMP_WORDS[1]}} "* ]]; then
+    command=${{COMP_WORDS[1]}}
+  fi
   case "$command $flag" in
 {values}
     *) case $command in
@@ -64,35 +69,29 @@ def main(arguments: list[str]) -> int:
   return 0
 
 
-def _flags() -> dict[str, dict[str, tuple[str, ...]]]:
-  """Return of each subcommand the flags, and of each flag what it may be set to; () for anything."""
+def _flags() -> _Flags:
+  """Return the flags of each subcommand."""
   from kd_jax import config
   from kd_jax.commands import config_file
-  from kd_jax.commands.main import COMMANDS
 
-  found = {
-    name: importlib.import_module(f'kd_jax.commands.{name}').parser().flags() for name in COMMANDS
-  }
-  for flags in found.values():
-    if '--config' in flags:
-      flags |= {f'--config.{key}': config.choices(key) for key in config.names()}
-      flags['--config'] = tuple(config_file.names())
-  found['completion'] |= dict.fromkeys(('bash', 'zsh', 'fish'), ())
-  return found
+  flags = {}
+  for name in COMMANDS:
+    own = flags[name] = importlib.import_module(f'kd_jax.commands.{name}').parser().flags()
+    if '--config' in own:
+      own |= {f'--config.{key}': config.choices(key) for key in config.names()}
+      own['--config'] = tuple(config_file.names())
+  flags['completion'] |= dict.fromkeys(('bash', 'zsh', 'fish'), ())
+  return flags
 
 
-def _script(form: str, flags: dict[str, dict[str, tuple[str, ...]]]) -> str:
-  values = '\n'.join(
-    f'    "{name} {flag}") found="{" ".join(choices)}" ;;'
-    for name, own in flags.items()
-    for flag, choices in own.items()
-    if choices
-  )
-  shown = '\n'.join(
-    f'      {name}) found="{" ".join(_open(flag) for flag in own)}" ;;'
-    for name, own in flags.items()
-  )
-  return form.format(commands=' '.join(flags), values=values, flags=shown)
+def _script(form: str, flags: _Flags) -> str:
+  values, shown = [], []
+  for name, own in flags.items():
+    shown.append(f'      {name}) found="{" ".join(map(_open, own))}" ;;')
+    for flag, choices in own.items():
+      if choices:
+        values.append(f'    "{name} {flag}") found="{" ".join(choices)}" ;;')
+  return form.format(commands=' '.join(flags), values='\n'.join(values), flags='\n'.join(shown))
 
 
 def _open(flag: str) -> str:
@@ -100,24 +99,22 @@ def _open(flag: str) -> str:
   return flag if flag == '--help' or not flag.startswith('--') else f'{flag}='
 
 
-def _fish(flags: dict[str, dict[str, tuple[str, ...]]]) -> str:
-  from kd_jax.commands.main import COMMANDS
-
+def _fish(flags: _Flags) -> str:
   others = ' '.join(name for name in COMMANDS if name != 'run')
   lines = [
     f'complete -c kd-jax -n __fish_use_subcommand -a {name} -d "{purpose}"'
     for name, purpose in COMMANDS.items()
   ]
   for name, own in flags.items():
-    within = (
-      f"'not __fish_seen_subcommand_from {others}'"
-      if name == 'run'
-      else f"'__fish_seen_subcommand_from {name}'"
-    )
+    within = f"'__fish_seen_subcommand_from {name}'"
+    if name == 'run':
+      within = f"'not __fish_seen_subcommand_from {others}'"
     for flag, choices in own.items():
       if not flag.startswith('--'):
-        lines.append(f'complete -c kd-jax -n {within} -f -a {flag}')
-        continue
-      value = f" -x -a '{' '.join(choices)}'" if choices else '' if flag == '--help' else ' -r'
-      lines.append(f'complete -c kd-jax -n {within} -l {flag[2:]}{value}')
+        takes = f'-f -a {flag}'
+      elif choices:
+        takes = f"-l {flag[2:]} -x -a '{' '.join(choices)}'"
+      else:
+        takes = f'-l {flag[2:]}' if flag == '--help' else f'-l {flag[2:]} -r'
+      lines.append(f'complete -c kd-jax -n {within} {takes}')
   return '\n'.join(lines)

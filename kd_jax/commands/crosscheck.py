@@ -26,23 +26,12 @@ is 1 where a check fails, or a file lacks what its kind always has."""
 def parser() -> Parser:
   """Return the arguments of the command."""
   made = Parser(prog('crosscheck'), _TEXT)
-  made.add_argument(
-    '--reference',
-    required=True,
-    type=Path,
-    metavar='DIR',
-    help='folder of .npz files with reference numbers',
-  )
-  made.add_argument(
-    '--pretrained',
-    required=True,
-    type=Path,
-    metavar='DIR',
-    help='folder of the PyTorch checkpoints that they were made with',
-  )
-  made.add_argument(
-    '--data_dir', default='', metavar='DIR', help='prepared tensorflow_datasets data, with cifar10'
-  )
+  reference = 'folder of .npz files with reference numbers'
+  pretrained = 'folder of the PyTorch checkpoints that they were made with'
+  for flag, meaning in (('--reference', reference), ('--pretrained', pretrained)):
+    made.add_argument(flag, required=True, type=Path, metavar='DIR', help=meaning)
+  data = 'prepared tensorflow_datasets data, with cifar10'
+  made.add_argument('--data_dir', default='', metavar='DIR', help=data)
   made.add_argument('--out', type=Path, metavar='FILE', help='a JSON file for the table')
   return made
 
@@ -55,20 +44,17 @@ def main(arguments: list[str]) -> int:
   from kd_jax.verify import crosscheck, live
   from kd_jax.verify.numbers import Uncovered
 
-  started, lines, uncovered = time.perf_counter(), [], []
+  started = time.perf_counter()
   parallel.find_devices()
-  for line in itertools.chain(
-    crosscheck.check_all(given.reference, given.pretrained, given.data_dir), live.check_live()
-  ):
+  against_files = crosscheck.check_all(given.reference, given.pretrained, given.data_dir)
+  lines, uncovered = [], []
+  for line in itertools.chain(against_files, live.check_live()):
     if isinstance(line, Uncovered):
       uncovered.append(line)
       continue
     lines.append(line)
-    print(
-      f'{"pass" if line.passed else "FAIL"}  {line.error:9.2e} ≤ {line.tolerance:7.0e}  '
-      f'{line.what}',
-      flush=True,
-    )
+    passed = 'pass' if line.passed else 'FAIL'
+    print(f'{passed}  {line.error:9.2e} ≤ {line.tolerance:7.0e}  {line.what}', flush=True)
   if given.out:
     table = {
       'checks': [{**line._asdict(), 'passed': line.passed} for line in lines],
@@ -77,8 +63,6 @@ def main(arguments: list[str]) -> int:
     records.write_json(given.out, table)
   for line in uncovered:
     print(f'not covered: {line.what} ({line.why})')
-  failed = sum(not line.passed for line in lines)
-  print(
-    f'{len(lines) - failed} of {len(lines)} checks pass, in {time.perf_counter() - started:.0f} s.'
-  )
-  return 0 if lines and not failed else 1
+  passing = sum(line.passed for line in lines)
+  print(f'{passing} of {len(lines)} checks pass, in {time.perf_counter() - started:.0f} s.')
+  return 0 if lines and passing == len(lines) else 1

@@ -24,19 +24,11 @@ def parser() -> Parser:
   """Return the arguments of the command."""
   made = Parser(prog('export'), _TEXT)
   made.add_argument('run', metavar='RUN', help='what to export')
-  made.add_argument(
-    '--format',
-    default='stablehlo',
-    choices=('stablehlo', 'torch', 'onnx'),
-    help='default: stablehlo',
-  )
+  formats = ('stablehlo', 'torch', 'onnx')
+  made.add_argument('--format', default=formats[0], choices=formats, help='default: stablehlo')
   made.add_argument('--out', default='', metavar='FOLDER', help='where the files are put')
-  made.add_argument(
-    '--classes',
-    default='',
-    metavar='A,B,…',
-    help='names of the classes, where the network was saved without',
-  )
+  names = 'names of the classes, where the network was saved without'
+  made.add_argument('--classes', default='', metavar='A,B,…', help=names)
   add_unstated(made)
   return made
 
@@ -50,7 +42,7 @@ def main(arguments: list[str]) -> int:
     given.run,
     given.format,
     out=given.out,
-    classes=tuple(name.strip() for name in given.classes.split(',') if given.classes),
+    classes=tuple(name.strip() for name in given.classes.split(',')) if given.classes else (),
     unstated=unstated(given),
     weights=given.weights,
   )

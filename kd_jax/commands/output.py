@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import sys
 
 HANDLER = 'kd_jax.plain'  # the name under which Python's codecs know `_plain`
@@ -35,22 +36,19 @@ _PLAIN = {
 
 
 def settle() -> None:
-  """Let standard output and standard error take every text, whatever their encoding: what it lacks
-  is written in plain characters.
+  """Let standard output and standard error take every text, whatever their encoding.
 
-  Names of files whose bytes are no text are printed as these bytes. A command calls this before it
-  prints anything.
+  What it lacks is written in plain characters, and the bytes of a file's name that are no text as
+  they are. A command calls this before it prints anything.
   """
   for stream in (sys.stdout, sys.stderr):
-    # none, one of another kind (a notebook's), or closed
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-      stream.reconfigure(errors=HANDLER)
+    if isinstance(stream, io.TextIOWrapper):  # not none, nor a notebook's
+      with contextlib.suppress(ValueError, OSError):  # it is closed
+        stream.reconfigure(errors=HANDLER)
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-  """Return what stands for one character that cannot be encoded, and where to go on: an error
-  handler of Python's codecs.
-  """
+  """Return what replaces a character and where to go on, as an error handler of codecs."""
   if not isinstance(error, UnicodeEncodeError):
     raise error
   character, following = error.object[error.start], error.start + 1

@@ -50,9 +50,9 @@ def main(arguments: list[str]) -> int:
   network = classifier.load(given.network, unstated=stated, weights=given.weights)
   if network.assumed:
     say(network.assumed)
-  found = predict.predict(network, paths, top=given.top, say=say)
-  first = next(found)  # so that a first image that is none leaves no half of a table
-  show(itertools.chain([first], found), given.format, paths)
+  predictions = predict.predict(network, paths, top=given.top, say=say)
+  first = next(predictions)  # so that a first image that is none leaves no half of a table
+  show(itertools.chain([first], predictions), given.format, paths)
   return 0
 
 

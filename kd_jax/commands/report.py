@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -21,12 +22,8 @@ def parser() -> Parser:
   made = Parser(prog('report'), _TEXT)
   made.add_argument('folder', metavar='DIR', type=Path, help='the --workdir of a run or a study')
   made.add_argument('--out', default='', metavar='FOLDER', help='where the report is put')
-  made.add_argument(
-    '--data_dir',
-    default='',
-    metavar='FOLDER',
-    help='of a run: where its data set lies, if it is no longer where the run found it',
-  )
+  data = 'of a run: where its data set lies, if it is no longer where the run found it'
+  made.add_argument('--data_dir', default='', metavar='FOLDER', help=data)
   return made
 
 
@@ -49,7 +46,7 @@ def main(arguments: list[str]) -> int:
     else:
       own.error(
         f'{given.folder} holds neither a study nor a run (no study.json and no config.json is '
-        f'there); give the --workdir of one'
+        'there); give the --workdir of one'
       )
   except KeyboardInterrupt:
     print('Stopped; there is no new report.')
@@ -73,19 +70,19 @@ def of_study(path: Path, out: Path) -> None:
   study = study_records.read(path)
   results = study_tables.results(study)
   text = '\n'.join(map(tables.markdown, (results, *study_tables.further(study))))
-  # before anything is written: a damaged history leaves no half of a report
-  html = study_page.page(study)
-  drawn = {
-    'accuracies': study_figures.accuracies(study),
-    'differences': study_figures.differences(study),
-  }
-  written = {'table.md': text, 'table.csv': tables.csv(results), 'index.html': html}
-  written |= {f'{name}.svg': svg.alone(figure) for name, figure in drawn.items() if figure}
+  page = study_page.page(study)
+  written = {'table.md': text, 'table.csv': tables.csv(results), 'index.html': page}
+  for figure in (study_figures.accuracies, study_figures.differences):
+    if drawn := figure(study):
+      written[f'{figure.__name__}.svg'] = svg.alone(drawn)
+  # only now, so that a damaged history leaves no half of a report
   for name, content in written.items():
     records.write_bytes(out / name, content.encode())
   width = terminal.width()
-  fits = width is None or max(map(len, text.splitlines())) <= width
-  print(text if fits else terminal.whole_study(study, width))
+  if width is not None and max(map(len, text.splitlines())) > width:
+    print(terminal.whole_study(study, width))
+  else:
+    print(text)
   for line in study_notes.warnings(study):
     print(f'Note: {line}')
   print(
@@ -100,9 +97,8 @@ def of_run(path: Path, out: Path, data_dir: str) -> None:
   from kd_jax.runs import inference
 
   run = run_records.read(path)
-  predictions, lacking = inference.predict(
-    run, data_dir=data_dir, say=lambda line: print(line, flush=True)
-  )
+  say = functools.partial(print, flush=True)
+  predictions, lacking = inference.predict(run, data_dir=data_dir, say=say)
   records.write_bytes(out / 'index.html', run_page.page(run, predictions, lacking).encode())
   print(run_table.text(run.rows, width=terminal.width()))
   for line in lacking:

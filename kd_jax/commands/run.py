@@ -7,12 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kd_jax.commands.command_line import Parser, at_least, complain, prog
 
+if TYPE_CHECKING:
+  from kd_jax.config import Config
+  from kd_jax.studies.definition import Study
+
 _ALONE = '', 0, -1  # the address of a process that shares its run with none
-_TRUE, _FALSE = ('true', 't', '1'), ('false', 'f', '0')
+_BOOLEANS = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 
 
 def parser() -> Parser:
@@ -25,32 +29,14 @@ def parser() -> Parser:
     metavar='NAME',
     help='a configuration that comes with kd_jax, or a file of your own (default: quickstart)',
   )
-  made.add_argument(
-    '--workdir',
-    default='',
-    metavar='DIR',
-    help='where everything of the run is kept (default: runs/<name of the config>)',
-  )
-  made.add_argument(
-    '--workers',
-    type=at_least(1),
-    default=1,
-    metavar='N',
-    help='of a study: processes that work on it, each on its share of the cores (default: 1)',
-  )
-  made.add_argument(
-    '--slurm_workers',
-    type=at_least(0),
-    default=0,
-    metavar='N',
-    help='of a study: submit N workers to Slurm',
-  )
-  made.add_argument(
-    '--slurm',
-    default='',
-    metavar='NAME=VALUE,…',
-    help="submitit's parameters for them, such as timeout_min=240,slurm_partition=gpu",
-  )
+  workdir = 'where everything of the run is kept (default: runs/<name of the config>)'
+  made.add_argument('--workdir', default='', metavar='DIR', help=workdir)
+  workers = 'of a study: processes that work on it, each on its share of the cores (default: 1)'
+  made.add_argument('--workers', type=at_least(1), default=1, metavar='N', help=workers)
+  jobs = 'of a study: submit N workers to Slurm'
+  made.add_argument('--slurm_workers', type=at_least(0), default=0, metavar='N', help=jobs)
+  slurm = "submitit's parameters for them, such as timeout_min=240,slurm_partition=gpu"
+  made.add_argument('--slurm', default='', metavar='NAME=VALUE,…', help=slurm)
   made.add_argument(
     '--dry_run',
     type=_truth,
@@ -62,37 +48,25 @@ def parser() -> Parser:
   )
   made.add_argument('--nodry_run', dest='dry_run', action='store_false', help=argparse.SUPPRESS)
   shared = 'of several processes that share one run, on as many hosts: '
-  made.add_argument(
-    '--coordinator_address',
-    default='',
-    metavar='HOST:PORT',
-    help=f'{shared}the address of process 0',
-  )
-  made.add_argument(
-    '--num_processes', type=at_least(0), default=0, metavar='N', help=f'{shared}how many they are'
-  )
-  made.add_argument(
-    '--process_id',
-    type=at_least(-1),
-    default=-1,
-    metavar='I',
-    help=f'{shared}which one this is, from 0; on a TPU pod and under srun all three are known',
-  )
+  address = f'{shared}the address of process 0'
+  made.add_argument('--coordinator_address', default='', metavar='HOST:PORT', help=address)
+  count = f'{shared}how many they are'
+  made.add_argument('--num_processes', type=at_least(0), default=0, metavar='N', help=count)
+  number = f'{shared}which one this is, from 0; on a TPU pod and under srun all three are known'
+  made.add_argument('--process_id', type=at_least(-1), default=-1, metavar='I', help=number)
   made.epilog = usage.keys()
   return made
 
 
 def main(arguments: list[str]) -> int:
-  """Run what the arguments say: one run, or a study. Return the exit code."""
+  """Run what the arguments configure: one run, or a study. Return the exit code."""
   own = parser()
   given, rest = own.parse_known_args(arguments)
   from kd_jax import config as configuration
-  from kd_jax.commands import config_file, following
+  from kd_jax.commands import config_file
   from kd_jax.files import places
-  from kd_jax.report import pictures, terminal
-  from kd_jax.runs.run import run
   from kd_jax.studies import definition
-  from kd_jax.train import hosts, parallel
+  from kd_jax.train import parallel
   from kd_jax.train.loop import Interrupted
 
   chosen, name = config_file.parse(given.config, rest, command=own.prog, other_flags=own.flags())
@@ -100,10 +74,9 @@ def main(arguments: list[str]) -> int:
   if not configuration.is_utf8(workdir):
     own.error(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')
   places.check_local('--workdir', workdir)
-  address = given.coordinator_address, given.num_processes, given.process_id
   try:
     if definition.is_study(chosen):
-      if address != _ALONE:
+      if _address(given) != _ALONE:
         own.error(
           '--coordinator_address, --num_processes and --process_id share out a single run; a study '
           'is shared by all who work in its --workdir: start the same command on each machine '
@@ -115,24 +88,33 @@ def main(arguments: list[str]) -> int:
         own.error(
           f'--{flag} is for studies, such as --config=paper/digits, and --config is a single run'
         )
-    config, place = configuration.resolve(chosen), hosts.place(*address)
-    if place and not hosts.is_watched():
-      return hosts.watch(
-        [sys.executable, *sys.orig_argv[1:]], lambda message: complain(own.prog, message)
-      )
-    if place:
-      hosts.join(place)
-    with hosts.leaving_when_lost():
-      rows = run(config, workdir, after=pictures.of_run)
+    return one(configuration.resolve(chosen), workdir, given, arguments)
   except KeyboardInterrupt:
     print(
       f'Stopped at once. What was saved in {workdir} is kept, and the same command goes on from it.'
     )
-    return 130
   except Interrupted:
     if parallel.leads():
       print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
-    return 130
+  return 130
+
+
+def one(config: Config, workdir: str, given: argparse.Namespace, arguments: Sequence[str]) -> int:
+  """Train one run, in this process or as one of several. Return the exit code."""
+  from kd_jax.commands import config_file, following
+  from kd_jax.report import pictures, terminal
+  from kd_jax.runs.run import run
+  from kd_jax.train import hosts, parallel
+
+  program = prog('run')
+  place = hosts.place(*_address(given))
+  if place:
+    if not hosts.is_watched():
+      again = [sys.executable, *sys.orig_argv[1:]]
+      return hosts.watch(again, lambda message: complain(program, message))
+    hosts.join(place)
+  with hosts.leaving_when_lost():
+    rows = run(config, workdir, after=pictures.of_run)
   if not parallel.leads():
     return 0
   once = None if place else arguments  # several processes are not started by one command
@@ -142,44 +124,46 @@ def main(arguments: list[str]) -> int:
   print(
     f'{terminal.end_of_run(rows)}\n\nResults lie in {workdir}: results.json, curves.png, '
     f'comparison.png, and the networks under networks/.\nNext:\n\n{following.shown(commands)}\n\n'
-    f'`{own.prog} --help` lists what can be set.'
+    f'`{program} --help` lists what can be set.'
   )
   return 0
 
 
-def many(study: Any, workdir: str, given: argparse.Namespace, arguments: Sequence[str]) -> int:
+def many(study: Study, workdir: str, given: argparse.Namespace, arguments: Sequence[str]) -> int:
   """Work on a study in this process, in several, or in jobs of a cluster. Return the exit code."""
   from kd_jax.commands import following
   from kd_jax.report import pictures, terminal
-  from kd_jax.studies import estimate, slurm
-  from kd_jax.studies import workers as engine
+  from kd_jax.studies import estimate, slurm, workers
 
-  again = [sys.executable, *sys.orig_argv[1:]]
   if given.dry_run:
     estimate.dry_run(study, workdir)
     return 0
-  if given.slurm_workers:
+  again = [sys.executable, *sys.orig_argv[1:]]
+  if count := given.slurm_workers:
     parameters = slurm.parameters([pair for pair in given.slurm.split(',') if pair])
-    made = slurm.submit(
-      [*again, '--slurm_workers=0'], given.slurm_workers, Path(workdir).absolute(), parameters
-    )
+    folder = Path(workdir).absolute()
+    jobs = slurm.submit([*again, '--slurm_workers=0'], count, folder, parameters)
     print(
-      f'Submitted {", ".join(job.job_id for job in made)}. What they print is in {workdir}/jobs; '
-      f'`squeue` shows them.'
+      f'Submitted {", ".join(job.job_id for job in jobs)}. What they print is in {workdir}/jobs; '
+      '`squeue` shows them.'
     )
     return 0
   if given.workers > 1:
-    if status := engine.spread([*again, '--workers=1'], given.workers):
+    if status := workers.spread([*again, '--workers=1'], given.workers):
       return status
   else:
-    engine.work(study, workdir, after=pictures.of_study)
-  if not engine.is_one_of_several():
+    workers.work(study, workdir, after=pictures.of_study)
+  if not workers.is_one_of_several():
     commands = following.of_study(workdir, start=_start(), arguments=arguments)
     print(
-      f'\n{terminal.end_of_study(workdir)}\n\nThe picture of it is {workdir}/comparison.png, and all '
-      f'else lies beside it. Next:\n\n{following.shown(commands)}'
+      f'\n{terminal.end_of_study(workdir)}\n\nThe picture of it is {workdir}/comparison.png, and '
+      f'all else lies beside it. Next:\n\n{following.shown(commands)}'
     )
   return 0
+
+
+def _address(given: argparse.Namespace) -> tuple[str, int, int]:
+  return given.coordinator_address, given.num_processes, given.process_id
 
 
 def _start() -> list[str]:
@@ -189,6 +173,6 @@ def _start() -> list[str]:
 
 
 def _truth(text: str) -> bool:
-  if text.lower() not in (*_TRUE, *_FALSE):
+  if text.lower() not in _BOOLEANS:
     raise argparse.ArgumentTypeError(f"it is true or false, not '{text}'")
-  return text.lower() in _TRUE
+  return _BOOLEANS[text.lower()]

@@ -17,18 +17,13 @@ shows its teacher no others, and one that would is refused before it starts."""
 def parser() -> Parser:
   """Return the arguments of the command, but for those of its configuration."""
   made = Parser(prog('table'), _TEXT)
-  made.add_argument(
-    '--config',
-    metavar='NAME',
-    help='the configuration of the runs, as of kd-jax run: it names the data',
+  config = 'the configuration of the runs, as of kd-jax run: it names the data'
+  made.add_argument('--config', metavar='NAME', help=config)
+  teacher = (
+    'a workdir, a network folder, a .pth of PyTorch or a .jax of jax.export '
+    "(default: the configuration's teacher_checkpoint)"
   )
-  made.add_argument(
-    '--teacher',
-    default='',
-    metavar='PATH',
-    help='a workdir, a network folder, a .pth of PyTorch or a .jax of jax.export '
-    "(default: the configuration's teacher_checkpoint)",
-  )
+  made.add_argument('--teacher', default='', metavar='PATH', help=teacher)
   made.add_argument('--out', required=True, metavar='FILE', help='the table, a .npz')
   made.epilog = '--config.KEY=VALUE changes a key, as of kd-jax run, whose help lists them.'
   return made

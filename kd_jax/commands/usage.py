@@ -59,26 +59,16 @@ def keys() -> str:
   first: dict[Callable, str] = {}  # methods that share a factory: its options are explained once
   for method, row in METHODS.items():
     meanings, same = explained(method), first.setdefault(row.factory, method)
-    groups['method'] += [
-      _entry(
-        f'{method}.{option}',
-        default,
-        f'as {same}.{option}'
-        if same != method and option in methods.options(method)
-        else meanings[option],
-      )
-      for option, default in config.options_of(method).items()
-    ]
-  return '\n\n'.join(
-    [
-      textwrap.fill(_KEYS, WIDTH),
-      *(f'{name}:\n' + '\n'.join(each) for name, each in groups.items()),
-    ]
-  )
+    for option, default in config.options_of(method).items():
+      elsewhere = same != method and option in methods.options(method)
+      meaning = f'as {same}.{option}' if elsewhere else meanings[option]
+      groups['method'].append(_entry(f'{method}.{option}', default, meaning))
+  sections = ['\n'.join([f'{name}:', *entries]) for name, entries in groups.items()]
+  return '\n\n'.join([textwrap.fill(_KEYS, WIDTH), *sections])
 
 
 def explained(method: str) -> dict[str, str]:
-  """Return what each option of a method means, as its factory's and its plan's docstrings say."""
+  """Return what each option of a method means, from the docstrings of its factory and its plan."""
   return arguments(METHODS[method].factory) | arguments(plans.of(method))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kd_jax.measures import statistics
 from kd_jax.report import colours
-from kd_jax.report.labels import percent_tick, shortened
+from kd_jax.report.figures import percent_tick, shortened
 from kd_jax.report.tables import percent
 from kd_jax.types import ResultRow
 
@@ -19,67 +19,72 @@ _ROLES = {
   'student': colours.STUDENT,
   'distilled student': colours.STUDENT,
 }
-# seeds that an interval is drawn of: that of two may be six times as wide as they are apart
-_FEWEST = 3
+_FEWEST = 3  # seeds that have an interval: that of two may be six times as wide as they are apart
 
 
-def draw(axis: Any, bars: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
-  """Draw a bar for each name; return what the legend shows."""
+class _Bar(NamedTuple):
+  """Rows of one name, each with a test accuracy."""
+
+  name: str
+  row: ResultRow  # the first of them
+  values: list[float]
+  interval: tuple[float, float] | None  # 95 %; None of two seeds, which give no useful one
+
+  @property
+  def ends(self) -> tuple[float, float]:
+    """Return how far the drawing of the bar's end reaches: its seeds and its interval."""
+    reached = [*self.values, *(self.interval or ())]
+    return min(reached), max(reached)
+
+
+def draw(axis: Any, rows: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
+  """Draw a bar for each name; return what the legend shows. Every row has a test accuracy."""
   from matplotlib.patches import Patch
 
-  values = {name: [row.test_accuracy for row in rows] for name, rows in bars.items()}
-  spans = {name: _span(rows) for name, rows in bars.items()}
-  low, high = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
+  bars = [_bar(name, of_name) for name, of_name in rows.items()]
+  low = min(bar.ends[0] for bar in bars)
+  high = max(bar.ends[1] for bar in bars)
   start, step = _zoom(low, high) if len(bars) > 1 else (0.0, 0.2)
   end = high + 0.3 * (high - start)  # room for the numbers
-  shades = {
-    name: colour for name, colour in colours.of_phases(bars).items() if _is_phase(bars[name][0])
-  }
-  distilled = any(_role(rows[0]) == 'distilled student' for rows in bars.values())
-  shown, note = {}, ''
-  for place, (name, rows) in enumerate(bars.items()):
-    mean = sum(values[name]) / len(rows)
-    role = _role(rows[0])
-    role = 'student alone' if distilled and role == 'student' else role  # a row of a study
+  shades = colours.of_phases(rows)
+  distilled = any(_role(bar.row) == 'distilled student' for bar in bars)
+  shown = {}
+  note = ''
+  for place, bar in enumerate(bars):
+    mean = sum(bar.values) / len(bar.values)
+    role = _role(bar.row)
+    if distilled and role == 'student':  # a row of a study
+      role = 'student alone'
     shown[role] = Patch(color=_ROLES[role], label=role)
-    axis.barh(place, mean - start, left=start, height=0.62, color=shades.get(name, _ROLES[role]))
+    colour = shades[bar.name] if _is_phase(bar.row) else _ROLES[role]
+    axis.barh(place, mean - start, left=start, height=0.62, color=colour)
     if start:
       cut = [start + share * (end - start) for share in (0.012, 0.022)]
       axis.plot(cut, [place + 0.36, place - 0.36], color='white', linewidth=2.5)
-    if ends := _interval(rows):
-      axis.errorbar(
-        mean,
-        place,
-        xerr=[[mean - ends[0]], [ends[1] - mean]],
-        fmt='none',
-        ecolor='black',
-        capsize=4,
-      )
-    if len(rows) > 1:
-      axis.plot(
-        values[name],
-        [place] * len(rows),
-        'o',
-        markersize=4.5,
-        color='white',
-        markeredgecolor='black',
-      )
-    optimistic = any(row.selection == 'test' for row in rows)
-    note = '\n* epoch selected on the test set: optimistic' if optimistic else note
+    if bar.interval:
+      lowest, highest = bar.interval
+      arms = [[mean - lowest], [highest - mean]]
+      axis.errorbar(mean, place, xerr=arms, fmt='none', ecolor='black', capsize=4)
+    if len(bar.values) > 1:
+      look = {'markersize': 4.5, 'color': 'white', 'markeredgecolor': 'black'}
+      axis.plot(bar.values, [place] * len(bar.values), 'o', **look)
+    mark = ''
+    if any(row.selection == 'test' for row in rows[bar.name]):
+      mark = ' *'
+      note = '\n* epoch selected on the test set: optimistic'
     axis.annotate(
-      f'{percent(mean)} %{" *" if optimistic else ""}',
-      (spans[name][1], place),
+      f'{percent(mean)} %{mark}',
+      (bar.ends[1], place),
       xytext=(7, 0),
       textcoords='offset points',
       verticalalignment='center_baseline',
       bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1.0},
     )
-  axis.set_yticks(range(len(bars)), [_bar_label(name, rows) for name, rows in bars.items()])
+  axis.set_yticks(range(len(bars)), [_label(bar) for bar in bars])
   axis.set_ylim(len(bars) - 0.45, -0.55)
   axis.tick_params(axis='y', length=0)
-  axis.set_xticks(
-    [start + step * count for count in range(100) if start + step * count <= min(end, 1.0) + 1e-9]
-  )
+  ticks = (start + step * count for count in range(100))
+  axis.set_xticks([tick for tick in ticks if tick <= min(end, 1.0) + 1e-9])
   axis.set_xlim(start, end)
   axis.xaxis.set_major_formatter(percent_tick)
   axis.xaxis.grid(True)
@@ -88,16 +93,26 @@ def draw(axis: Any, bars: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
   return list(shown.values())
 
 
+def _bar(name: str, rows: Sequence[ResultRow]) -> _Bar:
+  values: list[float] = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+  images = rows[0].test_examples
+  interval = None
+  if len(values) == 1 and images:
+    interval = statistics.wilson(values[0], images)
+  elif len(values) >= _FEWEST:
+    mean, half, _ = statistics.mean(values)
+    if half is not None:
+      interval = max(0.0, mean - half), min(1.0, mean + half)
+  return _Bar(name, rows[0], values, interval)
+
+
 def _zoom(low: float, high: float) -> tuple[float, float]:
-  """Return the start of the axis and the step of its ticks: round numbers; the differences get
-  about half of the width.
-  """
+  """Return a start of the axis that gives differences half of the width, and a step of ticks."""
   start = low - max(high - low, 0.02)
   if start < low / 2:
     start = 0.0
-  step = next(
-    step for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if high - start <= 6 * step or step == 0.2
-  )
+  steps = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+  step = next((step for step in steps if high - start <= 6 * step), steps[-1])
   return math.floor(start / step + 1e-9) * step, step
 
 
@@ -114,46 +129,23 @@ def _is_phase(row: ResultRow) -> bool:
   return row.role is not None and row.name in ('baseline', 'student') or row.role == 'teacher'
 
 
-def _span(rows: Sequence[ResultRow]) -> tuple[float, float]:
-  """Return how far the drawing of a bar's end reaches: its seeds and its interval."""
-  reached = [*(row.test_accuracy for row in rows), *(_interval(rows) or ())]
-  return min(reached), max(reached)
-
-
-def _interval(rows: Sequence[ResultRow]) -> tuple[float, float] | None:
-  """Return the 95 % interval of a bar, None of two seeds.
-
-  It is Wilson's of one accuracy, and Student's t over seeds, as far as accuracies go.
-  """
-  values = [row.test_accuracy for row in rows]
-  images = rows[0].test_examples
-  if len(rows) == 1:
-    return statistics.wilson(values[0], images) if images else None
-  if len(rows) < _FEWEST:
-    return None
-  mean = statistics.mean(values)
-  return max(0.0, mean.value - mean.half_width), min(1.0, mean.value + mean.half_width)
-
-
-def _images(bars: Mapping[str, Sequence[ResultRow]]) -> str:
-  """Return a line on the number of images of the accuracies, and on the intervals; '' where that
-  number is not noted.
-  """
-  counts = sorted({rows[0].test_examples for rows in bars.values() if rows[0].test_examples})
+def _images(bars: Sequence[_Bar]) -> str:
+  """Return a line on the number of test images and on the intervals; '' where it is not noted."""
+  counts = [bar.row.test_examples for bar in bars if bar.row.test_examples]
   if not counts:
     return ''
   kinds = []
-  if any(len(rows) == 1 for rows in bars.values()):
+  if any(len(bar.values) == 1 for bar in bars):
     kinds.append('by their choice alone (Wilson)')
-  if any(len(rows) >= _FEWEST for rows in bars.values()):
+  if any(len(bar.values) >= _FEWEST for bar in bars):
     kinds.append('over seeds (Student)')
-  images = ' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))
+  images = ' to '.join(f'{count:,}' for count in sorted({min(counts), max(counts)}))
   lines = f'; lines: 95 % intervals {", or ".join(kinds)}' if kinds else ''
   return f'\nn = {images} test images{lines}'
 
 
-def _bar_label(name: str, rows: Sequence[ResultRow]) -> str:
-  details = [text for text in (rows[0].student, rows[0].method) if text]
-  if len(rows) > 1:
-    details.append(f'mean of {len(rows)} seeds')
-  return f'{shortened(name, length=36)}\n{shortened(", ".join(details), length=44)}'.rstrip()
+def _label(bar: _Bar) -> str:
+  details = [text for text in (bar.row.student, bar.row.method) if text]
+  if len(bar.values) > 1:
+    details.append(f'mean of {len(bar.values)} seeds')
+  return f'{shortened(bar.name, length=36)}\n{shortened(", ".join(details), length=44)}'.rstrip()

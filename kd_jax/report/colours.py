@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY = (
-  '#0072b2',
-  '#d55e00',
-  '#009e73',
-  '#cc79a7',
-  '#e69f00',
-  '#56b4e9',
-  '#5b5b5b',
-)
+BLUE = '#0072b2'
+VERMILION = '#d55e00'
+GREEN = '#009e73'
+PINK = '#cc79a7'
+ORANGE = '#e69f00'
+SKY = '#56b4e9'
+GREY = '#5b5b5b'
 BLACK = '#000000'
+GRID = '#e4e4e4'
 TEACHER, ASSISTANT, BASELINE, STUDENT = GREY, GREEN, ORANGE, BLUE
 OTHERS = (VERMILION, PINK, SKY)  # of what is none of these
 # Names of phases (kd_jax.methods.plans). The stages before a student's last phase are the
@@ -34,10 +33,7 @@ _PALEST = 0.6  # how much white the last of several networks of one role has
 
 
 def of_phases(names: Iterable[str]) -> dict[str, str]:
-  """Return name → colour of each phase.
-
-  Several of one role have shades of its colour, the student's own phase the full one.
-  """
+  """Return name → colour of each phase; several of one role have shades of its colour."""
   names = list(names)
   made: dict[str, str] = {}
   for role in dict.fromkeys(colour for _, colour in _ROLES):
@@ -48,14 +44,19 @@ def of_phases(names: Iterable[str]) -> dict[str, str]:
       for place, name in enumerate(of_role)
     }
   others = [name for name in names if name not in made]
-  spare = (
-    *OTHERS,
-    *(colour for colour in (STUDENT, BASELINE, ASSISTANT, TEACHER) if colour not in made.values()),
-  )
+  free = [
+    colour for colour in (STUDENT, BASELINE, ASSISTANT, TEACHER) if colour not in made.values()
+  ]
+  spare = [*OTHERS, *free]
   return made | {name: spare[place % len(spare)] for place, name in enumerate(others)}
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+  """Return red, green and blue, 0 to 255 each, of '#rrggbb'."""
+  red, green, blue = bytes.fromhex(colour[1:])
+  return red, green, blue
 
 
 def _paler(colour: str, share: float) -> str:
   """Return a colour mixed with a share of white."""
-  parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-  return '#' + ''.join(f'{round(part + share * (255 - part)):02x}' for part in parts)
+  return '#' + ''.join(f'{round(part + share * (255 - part)):02x}' for part in rgb(colour))

@@ -7,45 +7,40 @@ from typing import NamedTuple
 from kd_jax.files.study_records import StudyRecords, accuracies
 from kd_jax.measures import statistics
 
-DECIDED = 0.05  # of p after Holm
-# seeds that a decided comparison has; two that happen to agree would pass for no variance at all
-FEWEST = 3
-UNEQUAL = 0.05  # by how much two rows' compute may differ before it is said
+FEWEST = 3  # seeds of a decided comparison; two that happen to agree would pass for no variance
+_DECIDED = 0.05  # of p after Holm
+_UNEQUAL = 0.05  # share by which the compute of two equal rows may differ
 UNDECIDED = 'undecided at this n'
 
 
 class Comparison(NamedTuple):
-  """Two rows of a study.
-
-  `adjusted` is p after Holm within the family, all written comparisons whose first rows are of one
-  group. It is None where a row has fewer than FEWEST seeds: that comparison is undecided, whatever
-  its p.
-  """
+  """Two rows of a study. A family is all comparisons whose first rows are of one group."""
 
   first: str
   second: str
   difference: statistics.Difference
-  adjusted: float | None
+  adjusted: float | None  # p after Holm within the family; None below FEWEST seeds: undecided
   # what the two were trained for, in epochs of a student; None where it was not counted
   compute: tuple[float | None, float | None]
 
   @property
   def verdict(self) -> str:
     """Return 'higher', 'lower' or UNDECIDED."""
-    if self.adjusted is None or self.adjusted >= DECIDED:
+    if self.adjusted is None or self.adjusted >= _DECIDED:
       return UNDECIDED
     return 'higher' if self.difference.value > 0 else 'lower'
 
   @property
   def unequal(self) -> bool:
     """Return whether the compute of the two differs."""
-    return None not in self.compute and abs(self.compute[0] - self.compute[1]) > UNEQUAL * max(
-      self.compute
-    )
+    first, second = self.compute
+    if first is None or second is None:
+      return False
+    return abs(first - second) > _UNEQUAL * max(first, second)
 
 
 def of(study: StudyRecords) -> list[Comparison]:
-  """Return those that have runs on both sides, family after family."""
+  """Return the comparisons that have runs on both sides, family after family."""
   values = {name: accuracies(rows) for name, rows in study.results.items()}
   families: dict[str, list[tuple[str, str]]] = {}
   for first, second in study.about['comparisons']:
@@ -53,8 +48,7 @@ def of(study: StudyRecords) -> list[Comparison]:
   made = []
   for pairs in families.values():
     differences = [statistics.difference(values[first], values[second]) for first, second in pairs]
-    # Of fewer seeds p may be 0 by chance; left in, it would also lower what the others of its
-    # family are held to.
+    # Of fewer seeds p may be 0 by chance, and would lower what the rest of its family needs.
     adjusted = statistics.holm([d.p if d and d.n >= FEWEST else None for d in differences])
     for (first, second), difference, p in zip(pairs, differences, adjusted, strict=True):
       if difference is not None:

@@ -1,25 +1,20 @@
-"""Pictures of a run: the curves of its phases, and how the networks compare. matplotlib, without a
-display.
-"""
+"""Pictures of a run: the curves of its phases, and how its networks compare."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import textwrap
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.files.records import Row, write_bytes
-from kd_jax.report import bars, colours
-from kd_jax.report.labels import percent_tick, shortened
+from kd_jax.files.records import Row
+from kd_jax.report import bars, colours, figures
+from kd_jax.report.figures import percent_tick, shortened
 from kd_jax.report.tables import percent
 from kd_jax.types import FileError, ResultRow
 
-Histories = Mapping[str, Sequence[Row]]
+Histories = Mapping[str, Sequence[Row]]  # of each phase, by its name
 
 # of the loss terms of one network: no network's colours
 _TERMS = (colours.PINK, colours.SKY, colours.BLACK)
@@ -32,7 +27,7 @@ _DASHES = (
   (0, (3, 1, 1, 1, 1, 1)),
   (0, (1, 3)),
 )
-_RING = {
+_RING: dict[str, Any] = {
   'clip_on': False,
   'marker': 'o',
   'markersize': 8,
@@ -40,22 +35,6 @@ _RING = {
   'markeredgewidth': 1.4,
   'linestyle': 'none',
 }
-STYLE = {  # settings of matplotlib
-  'font.size': 10,
-  'axes.titlesize': 11,
-  'axes.titlelocation': 'left',
-  'axes.spines.top': False,
-  'axes.spines.right': False,
-  'axes.axisbelow': True,
-  'axes.ymargin': 0.07,
-  'axes.formatter.useoffset': False,
-  'grid.color': '#E4E4E4',
-  'grid.linewidth': 0.8,
-  'legend.frameon': False,
-  'legend.fontsize': 9,
-  'text.parse_math': False,  # a dollar sign in a name is a dollar sign
-}
-_THIN = {'linewidth': 1.1, 'linestyle': _DASHES[1]}
 _FEW = 15  # epochs up to which each has a dot of its own
 
 
@@ -68,29 +47,25 @@ def plot_history(path_png: str | Path, histories: Histories, *, title: str) -> N
 
   Args:
     path_png: written atomically.
-    histories: the history of each phase (see kd_jax.files.records) under the phase's name.
+    histories: the history of each phase under the phase's name.
     title: of the picture.
 
   Raises:
-    KdJaxError: no phase has an epoch yet, or the file cannot be written.
+    FileError: no phase has an epoch yet, or the file cannot be written.
   """
   histories = {name: rows for name, rows in histories.items() if rows}
   if not histories:
-    raise FileError(
-      f"There is nothing to draw in '{path_png}': no phase has finished an epoch; train for one."
-    )
+    raise FileError(f"no phase has finished an epoch, to be drawn in '{path_png}'; train for one")
   panels = 3 if has_terms(histories) else 2
-  with _figure(path_png, (4.7 * panels, 4.2)) as figure:
+  with figures.png(path_png, (4.7 * panels, 4.2)) as figure:
     axes = figure.subplots(1, panels)
     figure.suptitle('\n'.join(textwrap.wrap(title, 40 * panels)), fontsize=13, fontweight='bold')
-    legend(
-      figure,
-      draw_curves(axes[:2], histories),
-      'left' if panels == 3 else 'center',
-      columns=3 if panels == 3 else 4,
-    )
-    if panels == 3:
-      legend(figure, draw_terms(axes[2], histories), 'right', columns=2)
+    curves = draw_curves(axes[:2], histories)
+    if panels == 2:
+      figures.legend(figure, curves, 'center', columns=4)
+    else:
+      figures.legend(figure, curves, 'left', columns=3)
+      figures.legend(figure, draw_terms(axes[2], histories), 'right', columns=2)
 
 
 def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
@@ -99,44 +74,19 @@ def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
   Rows of one name are seeds of one experiment: the bar is their mean, each seed is a dot, and of
   three or more the line through the bar's end is the 95 % interval of their mean. Of one row whose
   number of test images is known, the line is Wilson's interval. Rows without a test accuracy are
-  left out. Where the axis does not start at 0, its label and a cut through each bar say so.
+  left out. Where the axis does not start at 0, its label and a cut through each bar show it.
 
   Raises:
-    KdJaxError: no row has a test accuracy, or the file cannot be written.
+    FileError: no row has a test accuracy, or the file cannot be written.
   """
   named: dict[str, list[ResultRow]] = {}
   for row in rows:
     if _finite(row.test_accuracy):
       named.setdefault(row.name, []).append(row)
   if not named:
-    raise FileError(
-      f"There is nothing to compare in '{path_png}': no row has a test accuracy; evaluate one."
-    )
-  with _figure(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:
-    legend(figure, bars.draw(figure.subplots(), named), 'center', columns=4)
-
-
-@contextlib.contextmanager
-def _figure(path_png: str | Path, size: tuple[float, float]) -> Iterator[Any]:
-  """Yield a figure to draw on, and write it; neither pyplot nor the user's settings are
-  touched.
-  """
-  import matplotlib
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-
-  with matplotlib.rc_context(), warnings.catch_warnings():
-    # of a script that the font lacks: boxes will do
-    warnings.filterwarnings('ignore', message='Glyph .* missing')
-    matplotlib.rcdefaults()
-    matplotlib.rcParams.update(STYLE)
-    figure = Figure(figsize=size, dpi=150, layout='constrained')
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    FigureCanvasAgg(figure)
-    yield figure
-    picture = io.BytesIO()
-    figure.savefig(picture, format='png')
-  write_bytes(path_png, picture.getvalue())
+    raise FileError(f"no row has a test accuracy, to be drawn in '{path_png}'; evaluate one")
+  with figures.png(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:
+    figures.legend(figure, bars.draw(figure.subplots(), named), 'center', columns=4)
 
 
 def has_terms(histories: Histories) -> bool:
@@ -148,19 +98,21 @@ def draw_curves(axes: Sequence[Any], histories: Histories) -> list[Any]:
   """Draw accuracy and loss of training and validation on two axes; return what the legend shows."""
   from matplotlib.lines import Line2D
 
-  palette, single = colours.of_phases(histories), len(histories) == 1
+  palette = colours.of_phases(histories)
+  single = len(histories) == 1
   for axis, quantity in zip(axes, ('accuracy', 'loss'), strict=True):
     drawn = []
     for name, rows in histories.items():
-      colour, marker = palette[name], _marker(histories, rows)
-      training = _alone_or_thin(colour, single)
-      for split, look in (('train', training), ('validation', {'color': colour, 'linewidth': 2.0})):
+      colour = palette[name]
+      looks = {'train': _training(colour, single), 'validation': _validation(colour)}
+      for split, look in looks.items():
         if series := _series(rows, f'{split}_{quantity}'):
           drawn += series
+          marker = _marker(histories, rows)
           axis.plot(*zip(*series, strict=True), marker=marker, markersize=4, **look)
       selected = _selected(rows)
       for epoch, value in _series(rows, f'validation_{quantity}'):
-        if selected is not None and epoch == selected[0]:
+        if selected and epoch == selected[0]:
           axis.plot(epoch, value, markerfacecolor=colour, zorder=5, **_RING)
     axis.set_title(quantity.capitalize())
     if quantity == 'loss':
@@ -173,29 +125,24 @@ def draw_curves(axes: Sequence[Any], histories: Histories) -> list[Any]:
   # The two panels share a legend.
   colour = next(iter(palette.values())) if single else colours.BLACK
   best = [at for rows in histories.values() if (at := _selected(rows))]
-  handles = (
-    [] if single else [Line2D([], [], color=c, linewidth=2.0, label=n) for n, c in palette.items()]
-  )
+  handles = []
+  if not single:
+    handles += [Line2D([], [], label=name, **_validation(c)) for name, c in palette.items()]
   if best or not single:
-    handles.append(Line2D([], [], color=colour, linewidth=2.0, label='validation'))
-  handles.append(Line2D([], [], label='training', **_alone_or_thin(colours.BLACK, single)))
+    handles.append(Line2D([], [], label='validation', **_validation(colour)))
+  handles.append(Line2D([], [], label='training', **_training(colours.BLACK, single)))
   if best:
     label = 'best validation accuracy'
-    label += f': {percent(best[0][1])} %, epoch {best[0][0]}' if single else ''
+    if single:
+      epoch, value = best[0]
+      label += f': {percent(value)} %, epoch {epoch}'
     face = colour if single else 'white'
     handles.append(Line2D([], [], markerfacecolor=face, label=label, **_RING))
   return handles
 
 
-def _alone_or_thin(colour: str, single: bool) -> dict[str, Any]:
-  """Return the look of a training curve: beside other phases it is a thin line."""
-  return {'color': colours.VERMILION, 'linewidth': 1.6} if single else {'color': colour, **_THIN}
-
-
 def draw_terms(axis: Any, histories: Histories) -> list[Any]:
-  """Draw the loss terms of the phases that have several; return what the legend shows beside the
-  colours of the phases.
-  """
+  """Draw the loss terms of the phases that have several; return what the legend shows of them."""
   from matplotlib.lines import Line2D
 
   palette = colours.of_phases(histories)
@@ -203,39 +150,42 @@ def draw_terms(axis: Any, histories: Histories) -> list[Any]:
   names = list(dict.fromkeys(name for rows in several.values() for name in _terms(rows)))
   # One phase: for each term a colour, no network's one. More: the phase's colour, for each term a
   # dash.
-  alone, drawn, looks = len(several) == 1, [], {}
+  alone = len(several) == 1
+  looks: dict[str, dict[str, Any]] = {}
   for index, name in enumerate(names):
-    dash = _DASHES[(index // len(_TERMS) if alone else index) % len(_DASHES)]
-    looks[name] = {'linestyle': dash} | ({'color': _TERMS[index % len(_TERMS)]} if alone else {})
+    if alone:
+      dash = _DASHES[index // len(_TERMS) % len(_DASHES)]
+      looks[name] = {'linestyle': dash, 'color': _TERMS[index % len(_TERMS)]}
+    else:
+      looks[name] = {'linestyle': _DASHES[index % len(_DASHES)]}
+  drawn = []
   for phase, rows in several.items():
     usual = {'color': palette[phase], 'marker': _marker(histories, rows), 'markersize': 4}
     for name, look in looks.items():
-      terms = ({'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows)
-      if series := _series(list(terms), name):
+      terms = [{'epoch': row['epoch'], name: (row.get('terms') or {}).get(name)} for row in rows]
+      if series := _series(terms, name):
         drawn += series
-        axis.plot(*zip(*series, strict=True), **(usual | look))
+        axis.plot(*zip(*series, strict=True), **{**usual, **look})
   of = f' of {shortened(*several)}' if alone and len(histories) > 1 else ''
   axis.set_title(f'Terms of the training loss{of}')
   _scale_loss(axis, drawn, 'weighted term')
   _epochs_below(axis, histories)
-  black = {'color': colours.BLACK, 'linewidth': 1.8}
+  black: dict[str, Any] = {'color': colours.BLACK, 'linewidth': 1.8}
   return [
-    Line2D([], [], label=name.replace('_', ' '), **(black | look)) for name, look in looks.items()
+    Line2D([], [], label=name.replace('_', ' '), **{**black, **look})
+    for name, look in looks.items()
   ]
 
 
-def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> None:
-  """Put a legend below all panels, where no line runs; `place` is left, center or right."""
-  for handle in handles:
-    label = shortened(handle.get_label())
-    # matplotlib hides what begins with '_'
-    handle.set_label(f' {label}' if label.startswith('_') else label)
-  figure.legend(
-    handles=handles,
-    loc=f'outside lower {place}',
-    ncols=min(columns, len(handles)),
-    handlelength=2.6,
-  )
+def _training(colour: str, single: bool) -> dict[str, Any]:
+  """Return the look of a training curve: beside other phases it is a thin line."""
+  if single:
+    return {'color': colours.VERMILION, 'linewidth': 1.6}
+  return {'color': colour, 'linewidth': 1.1, 'linestyle': _DASHES[1]}
+
+
+def _validation(colour: str) -> dict[str, Any]:
+  return {'color': colour, 'linewidth': 2.0}
 
 
 def _epochs_below(axis: Any, histories: Histories) -> None:

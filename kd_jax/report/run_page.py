@@ -1,6 +1,4 @@
-"""A run as one HTML file that needs nothing else: results, curves, confusions, calibration, and
-where student and teacher differ.
-"""
+"""A run as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from kd_jax.report.subject import Subject, accuracy, subject, trained_on_validat
 from kd_jax.report.tables import interval
 from kd_jax.text import MISSING
 
-_UNLIKE = 0.001  # by how much an accuracy may differ from the one in results.json before it is said
+_UNLIKE = 0.001  # an accuracy that differs more from the one in results.json gets a warning
 
 
 def page(run: RunRecords, predictions: Predictions | None, lacking: Sequence[str]) -> str:
@@ -28,7 +26,7 @@ def page(run: RunRecords, predictions: Predictions | None, lacking: Sequence[str
   """
   of = subject(run, predictions) if predictions else None
   values = run_sections.sections(of) if of else {}
-  there = {
+  sections = {
     'Results': True,
     'Curves': run.histories,
     'Agreement': of and values['agreement'].lines,
@@ -38,24 +36,18 @@ def page(run: RunRecords, predictions: Predictions | None, lacking: Sequence[str
     'Images on which they differ': of and values['images'] is not None,
     'Configuration and versions': True,
   }
-  everything = {'configuration': run.config, 'machine and versions': run.versions} | {
-    f'{row.name} in results.json': results.to_json(row) for row in run.rows
-  }
-  config = run.config
+  everything = {'configuration': run.config, 'machine and versions': run.versions}
+  everything |= {f'{row.name} in results.json': results.to_json(row) for row in run.rows}
+  dataset, method, seed = (run.config.get(key, MISSING) for key in ('dataset', 'method', 'seed'))
   return pages.render(
     'run.html',
-    title=f'{config.get("dataset", MISSING)}: {config.get("method", MISSING)}, '
-    f'{run.student.student}, seed {config.get("seed", MISSING)}',
-    warnings=[*warnings(run, of), *lacking],
-    headings=[heading for heading, shown in there.items() if shown],
+    title=f'{dataset}: {method}, {run.student.student}, seed {seed}',
+    warnings=[*_warnings(run, of), *lacking],
+    headings=[heading for heading, shown in sections.items() if shown],
     run=run,
     subject=of,
     results=run_table.table(run.rows),
-    intervals=[
-      f'{row.name} {interval(row.test_accuracy, len(of.test.label), decimals=2)}'
-      for row in run.networks
-      if of
-    ],
+    intervals=_intervals(run, of) if of else [],
     curves=run_figures.curves(run.histories),
     terms=run_figures.terms(run.histories),
     everything={name: pairs(flat(record)) for name, record in everything.items()},
@@ -63,10 +55,19 @@ def page(run: RunRecords, predictions: Predictions | None, lacking: Sequence[str
   )
 
 
-def warnings(run: RunRecords, of: Subject | None) -> list[str]:
+def _intervals(run: RunRecords, of: Subject) -> list[str]:
+  images = len(of.test.label)
+  return [
+    f'{row.name} {interval(row.test_accuracy, images, decimals=2)}'
+    for row in run.networks
+    if row.test_accuracy is not None
+  ]
+
+
+def _warnings(run: RunRecords, of: Subject | None) -> list[str]:
   """Return what a reader should know before the numbers."""
   lines = [
-    'One seed: how much another seed would change cannot be told from one run, and no interval '
+    'One seed: one run does not show how much another seed would change, and no interval '
     'here covers it. Run the same configuration at several seeds, as a study does, to learn that.'
   ]
   if any(row.selection == 'test' for row in run.rows):
@@ -74,14 +75,18 @@ def warnings(run: RunRecords, of: Subject | None) -> list[str]:
       'The epoch was selected on the test set, so that its accuracies are optimistic. No images '
       'are held out to fit a temperature on.'
     )
-  for row in (row for row in run.networks if of and row.name in of.test.logits):
+  if not of:
+    return lines
+  for row in run.networks:
+    if row.name not in of.test.logits or row.test_accuracy is None:
+      continue
     now = accuracy(of.test, row.name)
     if abs(now - row.test_accuracy) > _UNLIKE:
       lines.append(
         f'{row.name}: results.json has {row.test_accuracy:.2%} on the test images, and the '
         f'predictions here {now:.2%}. Its network or the data set was changed since.'
       )
-  for name in trained_on_validation(of) if of else ():
+  for name in trained_on_validation(of):
     lines.append(
       f'{name} is so much better on the validation images than on the test images that it was '
       'surely trained on them: its validation accuracy says nothing, and the temperature that is '

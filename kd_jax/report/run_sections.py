@@ -1,5 +1,6 @@
-"""The numbers of a run's page that its predictions make: agreement, calibration, classes,
-confusions, images. All are on test images.
+"""What a run's page shows of predictions: agreement, calibration, classes, confusions, images.
+
+All numbers are on test images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from kd_jax.measures import analysis
 from kd_jax.measures.analysis import Calibration
 from kd_jax.report import run_figures
 from kd_jax.report.subject import Subject, trained_on_validation
-from kd_jax.report.tables import Table, interval, number, percent, share
+from kd_jax.report.tables import Table, interval, number, p_value, percent, share
 from kd_jax.text import MISSING
 
 _MATRIX = 20  # classes up to which the confusions are a table
@@ -29,17 +30,19 @@ _KINDS = {
 def sections(of: Subject) -> dict[str, Any]:
   """Return the values of the template predictions.html."""
   calibrations = _calibrations(of)
-  counts = {n: analysis.confusion(logits, of.test.label) for n, logits in of.test.logits.items()}
-  names = [name for name in (of.student, of.teacher) if name] or list(counts)
+  names = [name for name in (of.student, of.teacher) if name] or list(of.test.logits)
+  counts = {name: analysis.confusion(of.test.logits[name], of.test.label) for name in names}
   imported = any(row.method == 'imported' for row in of.run.rows)
-  images = _images(of) if of.student and of.teacher else None
-  several = [name for name in of.run.teachers if name != of.teacher]
+  images, differing = None, 0
+  if of.student and of.teacher:
+    images = _images(of, of.student, of.teacher)
+    differing = _differing(of, of.student, of.teacher)
   return {
     'analysis': analysis,
     'count': len(of.test.label),
     'interval': interval,
     'agreement': _agreement(of),
-    'together': several if of.teacher else [],
+    'together': [name for name in of.run.teachers if name != of.teacher] if of.teacher else [],
     'calibration': _calibration(calibrations),
     'held_out': len(of.validation.label) if of.validation else 0,
     'unsure': imported and not trained_on_validation(of),
@@ -47,10 +50,10 @@ def sections(of: Subject) -> dict[str, Any]:
     'many': len(of.classes) > _MATRIX,
     'classes': _classes(of),
     'least': min((int(n) for n in np.bincount(of.test.label) if n), default=1),
-    'confusions': {name: _matrix(counts[name], name) for name in names},
-    'mistakes': _mistakes(of, {name: counts[name] for name in names}),
+    'confusions': {name: _matrix(each, name) for name, each in counts.items()},
+    'mistakes': _mistakes(of, counts),
     'images': images,
-    'differing': images is not None and _differing(of),
+    'differing': differing,
   }
 
 
@@ -58,9 +61,11 @@ def _agreement(of: Subject) -> Table:
   """Return a line a pair of networks on the same images."""
   pairs = [(of.student, of.teacher), (of.student, of.baseline), (of.baseline, of.teacher)]
   lines = []
-  for first, second in filter(all, pairs):
+  for first, second in pairs:
+    if not first or not second:
+      continue
     pair = analysis.agreement(of.test.logits[first], of.test.logits[second], of.test.label)
-    d, apart = pair.difference, pair.n - pair.equal
+    difference, apart = pair.difference, pair.n - pair.equal
     line = {
       'first and second': f'{first} and {second}',
       'equal predictions %': share(pair.equal, pair.n),
@@ -71,22 +76,20 @@ def _agreement(of: Subject) -> Table:
       'accuracy where equal %': share(pair.both, pair.equal),
       'first where they differ %': share(pair.first, apart),
       'second where they differ %': share(pair.second, apart),
-      'first − second, points': percent(d.value, form='+.2f'),
-      '± 95 %': percent(d.half_width),
-      'p': '< .001' if d.p < 0.001 else f'{d.p:.3f}',
+      'first − second, points': percent(difference.value, form='+.2f'),
+      '± 95 %': percent(difference.half_width),
+      'p': p_value(difference.p),
     }
     lines.append(line)
   return Table.of(lines)
 
 
 def _calibrations(of: Subject) -> dict[str, Calibration]:
-  return {
-    name: analysis.calibration(
-      (logits, of.test.label),
-      (of.validation.logits[name], of.validation.label) if of.validation else None,
-    )
-    for name, logits in of.test.logits.items()
-  }
+  made = {}
+  for name, logits in of.test.logits.items():
+    validation = (of.validation.logits[name], of.validation.label) if of.validation else None
+    made[name] = analysis.calibration((logits, of.test.label), validation)
+  return made
 
 
 def _calibration(calibrations: Mapping[str, Calibration]) -> Table:
@@ -96,11 +99,11 @@ def _calibration(calibrations: Mapping[str, Calibration]) -> Table:
     line = {
       'network': name,
       'ECE %, as trained': percent(c.before.ece),
-      'ECE %, scaled': percent(c.after and c.after.ece),
+      'ECE %, scaled': percent(c.after.ece if c.after else None),
       'ECE % by chance': percent(c.by_chance),
       'temperature': _temperature(c.temperature),
       'cross-entropy, as trained': f'{c.before.cross_entropy:.4f}',
-      'cross-entropy, scaled': number(c.after and c.after.cross_entropy, '.4f'),
+      'cross-entropy, scaled': number(c.after.cross_entropy if c.after else None, '.4f'),
     }
     lines.append(line)
   return Table.of(lines)
@@ -110,9 +113,9 @@ def _temperature(value: float | None) -> str:
   lowest, highest = analysis.TEMPERATURES
   if value is None:
     return MISSING
-  return (
-    '≤ ' if value < 1.01 * lowest else '≥ ' if value > highest / 1.01 else ''
-  ) + f'{value:.3f}'
+  if value < 1.01 * lowest:
+    return f'≤ {value:.3f}'
+  return f'≥ {value:.3f}' if value > highest / 1.01 else f'{value:.3f}'
 
 
 def _classes(of: Subject) -> Table:
@@ -123,15 +126,16 @@ def _classes(of: Subject) -> Table:
     name: np.bincount(label, weights=analysis.right(logits, label), minlength=size)
     for name, logits in of.test.logits.items()
   }
-  other, lines = of.teacher or of.baseline, []
+  other = of.teacher or of.baseline
+  lines = []
   for place, name in enumerate(of.classes):
-    line = {'class': name, 'images': f'{count[place]:,}'}
-    line |= {f'{n} %': share(of_class[place], count[place]) for n, of_class in right.items()}
+    images = count[place]
+    line = {'class': name, 'images': f'{images:,}'}
+    line |= {f'{n} %': share(of_class[place], images) for n, of_class in right.items()}
     if of.student and other:
-      points = (right[of.student][place] - right[other][place]) / max(1, count[place])
-      line[f'{of.student} − {other}, points'] = percent(
-        points if count[place] else None, form='+.2f'
-      )
+      more = right[of.student][place] - right[other][place]
+      points = percent(more / images if images else None, form='+.2f')
+      line[f'{of.student} − {other}, points'] = points
     lines.append(line)
   return Table.of(lines)
 
@@ -163,17 +167,17 @@ def _mistakes(of: Subject, counts: Mapping[str, np.ndarray]) -> Table:
   return Table.of(lines)
 
 
-def _differing(of: Subject) -> int:
-  """Return on how many images the student and its teacher predict different classes."""
-  student, teacher = (of.test.logits[name].argmax(-1) for name in (of.student, of.teacher))
-  return int((student != teacher).sum())
+def _differing(of: Subject, student: str, teacher: str) -> int:
+  """Return on how many images the two predict different classes."""
+  logits = of.test.logits
+  return int((logits[student].argmax(-1) != logits[teacher].argmax(-1)).sum())
 
 
-def _images(of: Subject) -> dict[str, list[dict[str, Any]]]:
-  """Return images on which the student and its teacher predict different classes, by kind."""
-  logits = {name: of.test.logits[name] for name in (of.student, of.teacher)}
-  places = analysis.differing(*logits.values(), of.test.label)
-  probabilities = {n: np.exp(analysis.log_probabilities(each)) for n, each in logits.items()}
+def _images(of: Subject, student: str, teacher: str) -> dict[str, list[dict[str, Any]]]:
+  """Return images on which the two predict different classes, by kind."""
+  logits = of.test.logits
+  places = analysis.differing(logits[student], logits[teacher], of.test.label)
+  probabilities = {n: np.exp(analysis.log_probabilities(logits[n])) for n in (student, teacher)}
   kinds = {
     heading: [_card(of, place, probabilities) for place in places[kind] if place in of.images]
     for kind, heading in _KINDS.items()
@@ -183,14 +187,18 @@ def _images(of: Subject) -> dict[str, list[dict[str, Any]]]:
 
 def _card(of: Subject, place: int, probabilities: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Return a test image with its class and the classes that the two predict."""
-  true, lines = int(of.test.label[place]), []
+  true = int(of.test.label[place])
+  name_of_true = of.classes[true]
+  lines = []
   for name, each in probabilities.items():
     chosen = int(each[place].argmax())
     line = f'{name}: {of.classes[chosen]}, {each[place, chosen]:.1%}'
-    lines.append(line + f' ({of.classes[true]}: {each[place, true]:.1%})' * (chosen != true))
-  alt = f'test image {int(of.test.index[place])}, of the class {of.classes[true]}'
-  picture = _picture(run_figures.thumbnail(of.images[place])[0], alt)
-  return {'picture': picture, 'true': of.classes[true], 'lines': lines}
+    if chosen != true:
+      line += f' ({name_of_true}: {each[place, true]:.1%})'
+    lines.append(line)
+  alt = f'test image {int(of.test.index[place])}, of the class {name_of_true}'
+  picture = _picture(run_figures.thumbnail(of.images[place]), alt)
+  return {'picture': picture, 'true': name_of_true, 'lines': lines}
 
 
 def _picture(data: bytes, alt: str) -> dict[str, str]:

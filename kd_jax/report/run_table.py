@@ -11,23 +11,23 @@ from kd_jax.types import ResultRow
 
 _NAMES = ('name', 'seed')
 _WORDS = ('method', 'student', 'teachers')
-# columns that say how a network did, not what it is
+# columns on how a network did, not on what it is
 _OUTCOMES = ('validation %', 'test %', 'last test %', 'time', 'images/s')
-# columns, the first that goes first
+# columns that a narrow terminal lacks, the first of them first
 _SPARE = ('images/s', 'time', 'parameters', 'teachers', 'last test %', 'student')
 OPTIMISTIC = '* The epoch was selected on the test set, so these accuracies are optimistic.'
 
 
 def table(rows: Sequence[ResultRow]) -> Table:
   """Return a line a row, in their order."""
-  lines = [_cells(row) for row in rows]
-  # One seed says nothing; several are what tells rows of one name apart. Steps are shown where a
-  # baseline and its student differ.
-  several = len({row.seed for row in rows}) > 1
-  budgets = {row.steps for row in rows if row.role in ('baseline', 'student', 'stage')}
-  idle = [*([] if several else ['seed']), *([] if len(budgets) > 1 else ['steps'])]
-  headings = list(_cells(ResultRow(name='')))
-  return Table(headings, [[*line.values()] for line in lines], (), _WORDS).without(idle)
+  idle = []
+  if len({row.seed for row in rows}) <= 1:
+    idle.append('seed')
+  if len({row.steps for row in rows if row.role in ('baseline', 'student', 'stage')}) <= 1:
+    idle.append('steps')
+  headings = list(_cells(ResultRow(name='')))  # also of no rows
+  lines = [list(_cells(row).values()) for row in rows]
+  return Table(headings, lines, words=_WORDS).without(idle)
 
 
 def text(rows: Sequence[ResultRow], *, width: int | None = None) -> str:
@@ -35,16 +35,15 @@ def text(rows: Sequence[ResultRow], *, width: int | None = None) -> str:
 
   Args:
     rows: their order is kept.
-    width: of the terminal, in characters; None: no limit. Where the table is wider it is split in
-      two, each with the names in front: what the rows are, and how they did. Of a half that does
-      not fit either, columns are left out, and only what then is too wide is wrapped.
+    width: of the terminal, in characters; None: no limit. A wider table is split in two, each with
+      the names in front: what the rows are, and how they did. Of a half that is too wide, columns
+      are left out, and only what then is too wide is wrapped.
   """
   whole = table(rows)
   drawn = tables.terminal(whole)
   if width is not None and tables.cell_width(drawn) > width:
-    outcomes = [heading for heading in whole.headings if heading in _OUTCOMES]
-    others = [h for h in whole.headings if h not in (*_OUTCOMES, *_NAMES)]
-    halves = (whole.without(outcomes), whole.without(others))
+    others = [heading for heading in whole.headings if heading not in (*_OUTCOMES, *_NAMES)]
+    halves = (whole.without(_OUTCOMES), whole.without(others))
     drawn = '\n\n'.join(tables.terminal(half, width=width, spare=_SPARE) for half in halves)
   return f'{drawn}\n{OPTIMISTIC}' if any(map(_optimistic, rows)) else drawn
 

@@ -1,6 +1,4 @@
-"""A study as one HTML file that needs nothing else: tables, figures as SVG, and every run's
-configuration.
-"""
+"""A study as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ _ABSENT = object()
 
 
 def page(study: StudyRecords) -> str:
-  """Return the whole page. Raise KdJaxError where a history is lost or damaged."""
+  """Return the whole page. Raise FileError where a history is lost or damaged."""
   limits = study.about.get('limits')
   return pages.render(
     'study.html',
@@ -38,28 +36,24 @@ def page(study: StudyRecords) -> str:
 
 
 def _rows(study: StudyRecords) -> Iterator[dict[str, Any]]:
-  """Yield for each row its runs with their numbers, the values of its configuration that not all
-  of the study's runs share, and all of its configuration.
-  """
+  """Yield what the page shows of each row's runs and of their configuration."""
   shared = _agreed([flat(run['config']) for run in study.about['runs']])
   for row in study.about['rows']:
     runs = [run for run in study.about['runs'] if run['row'] == row['name']]
-    own = [flat(run['config']) for run in runs]
-    agreed, keys = _agreed(own), dict.fromkeys(key for config in own for key in config)
-    values = {
-      key: agreed[key]
-      if key in agreed
-      else f'{"; ".join(dict.fromkeys(shown(c.get(key, MISSING)) for c in own))} (by run)'
-      for key in keys
-    }
+    configs = [flat(run['config']) for run in runs]
+    values = _agreed(configs)
+    keys = dict.fromkeys(key for config in configs for key in config)
+    for key in keys.keys() - values.keys():
+      by_run = dict.fromkeys(shown(config.get(key, MISSING)) for config in configs)
+      values[key] = f'{"; ".join(by_run)} (by run)'
     yield {
       'name': row['name'],
       'note': row.get('note'),
       'finished': sum(run['finished'] for run in runs),
       'count': len(runs),
       'measured': study_tables.runs(study, row['name']),
-      'differing': pairs({key: value for key, value in values.items() if key not in shared}),
-      'configuration': pairs(values),
+      'differing': pairs({key: values[key] for key in keys if key not in shared}),
+      'configuration': pairs({key: values[key] for key in keys}),
     }
 
 

@@ -9,17 +9,17 @@ from kd_jax.measures import statistics
 from kd_jax.report import comparisons as compared
 from kd_jax.report import study_notes
 from kd_jax.report.settings import shown
-from kd_jax.report.tables import Table, number, percent
+from kd_jax.report.tables import Table, number, p_value, percent
 from kd_jax.text import MISSING
 from kd_jax.types import ResultRow
 
-_FIDELITY = {  # field → heading; those with a % are shares
-  'teacher_agreement': 'agreement with the teacher %',
-  'teacher_kl_t1': 'KL to it, T = 1',
-  'teacher_kl_t4': 'KL to it, T = 4',
-  'ece': 'ECE %',
-}
-_MEASURED = (
+_FIDELITY = (  # field, heading, factor, form
+  ('teacher_agreement', 'agreement with the teacher %', 100, '.2f'),
+  ('teacher_kl_t1', 'KL to it, T = 1', 1, '.4f'),
+  ('teacher_kl_t4', 'KL to it, T = 4', 1, '.4f'),
+  ('ece', 'ECE %', 100, '.2f'),
+)
+_MEASURED = (  # field, heading, form
   ('best_epoch', 'epoch chosen', 'd'),
   ('validation_accuracy', 'validation %', '%'),
   ('test_accuracy', 'test %', '%'),
@@ -30,11 +30,12 @@ _MEASURED = (
 
 
 def results(study: StudyRecords, *, times: bool = True) -> Table:
-  """Return a line a row. Without `times`, the study's configuration determines all of it."""
+  """Return a line a row. Without `times`, every cell follows from the study's configuration."""
   shared = study_notes.same_runs(study)
   lines = []
   for row in study.about['rows']:
-    name, runs = row['name'], study.results[row['name']]
+    name = row['name']
+    runs = study.results[name]
     test = accuracies(runs)
     half = statistics.mean(list(test.values())).half_width if test else None
     selections = sorted({run.selection for run in runs if run.selection})
@@ -56,13 +57,14 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
       'note': '; '.join(filter(None, (row.get('note'), shared.get(name)))),
     }
     lines.append(line)
-  table = Table.of(lines, groups=list(study.groups().values()))
-  idle = ['seconds'] * (not times) + ['note'] * (not any(line['note'] for line in lines))
-  return table.without(idle)
+  idle = [] if times else ['seconds']
+  if not any(line['note'] for line in lines):
+    idle.append('note')
+  return Table.of(lines, groups=list(study.groups().values())).without(idle)
 
 
 def further(study: StudyRecords) -> list[Table]:
-  """Return the tables below the results, but for empty ones."""
+  """Return the tables below the results, without empty ones."""
   return [t for t in (comparisons(study), fidelity(study), sweeps(study)) if t.lines]
 
 
@@ -70,36 +72,33 @@ def comparisons(study: StudyRecords) -> Table:
   """Return a line a comparison."""
   lines = []
   for c in compared.of(study):
-    difference, epochs = c.difference, [number(epochs, '.3g') for epochs in c.compute]
+    difference = c.difference
     test = 'paired' if difference.paired else 'Welch'
+    epochs = ' and '.join(number(each, '.3g') for each in c.compute)
     line = {
       'comparison': f'{c.first} − {c.second}',
       'points': f'{difference.value:+.2f}',
       '± 95 %': number(difference.half_width, '.2f'),
       'n': str(difference.n),
       'test': MISSING if difference.p is None else test,
-      'p': _p(difference.p),
-      'p, Holm': _p(c.adjusted),
+      'p': p_value(difference.p),
+      'p, Holm': p_value(c.adjusted),
       'verdict': c.verdict + (' (the same at every seed)' if difference.exact else ''),
-      'compute, epochs': ('⚠ ' if c.unequal else '') + ' and '.join(epochs),
+      'compute, epochs': f'⚠ {epochs}' if c.unequal else epochs,
     }
     lines.append(line)
   return Table.of(lines)
 
 
 def fidelity(study: StudyRecords) -> Table:
-  """Return a line for each row that has it: means over seeds of how near students are to their
-  teachers.
-  """
+  """Return a line a row that has them: means over seeds of how near students are to teachers."""
   lines = []
   for name, runs in study.results.items():
-    values = {heading: _all(runs, field) for field, heading in _FIDELITY.items()}
-    if any(values.values()):
-      shares = {h: [100 * value for value in v] for h, v in values.items() if '%' in h}
-      cells = {
-        h: _mean(shares.get(h, v), '.2f' if h in shares else '.4f') for h, v in values.items()
-      }
-      lines.append({'row': name, **cells})
+    line = {'row': name}
+    for field, heading, factor, form in _FIDELITY:
+      line[heading] = _mean([factor * value for value in _all(runs, field)], form)
+    if any(_all(runs, field) for field, *_ in _FIDELITY):
+      lines.append(line)
   return Table.of(lines)
 
 
@@ -107,7 +106,8 @@ def sweeps(study: StudyRecords) -> Table:
   """Return a line a value that was tried."""
   lines = []
   for row in study.about['rows']:
-    for key, value in ((k, v) for k, values in (row['sweep'] or {}).items() for v in values):
+    settings = [(key, value) for key, values in (row['sweep'] or {}).items() for value in values]
+    for key, value in settings:
       runs = [run for run in study.sweeps[row['name']] if run.setting == {key: value}]
       line = {
         'row': row['name'],
@@ -123,21 +123,23 @@ def sweeps(study: StudyRecords) -> Table:
 
 def runs(study: StudyRecords, name: str) -> Table:
   """Return a line for each run of a row, those of its sweep last."""
-  lines, of_row = [], [run for run in study.about['runs'] if run['row'] == name]
+  lines = []
+  of_row = [run for run in study.about['runs'] if run['row'] == name]
   for run in sorted(of_row, key=lambda run: run['kind'] != 'final'):
-    final, key = run['kind'] == 'final', (run['seed'], run['setting'])
-    measured = study.results[name] if final else study.sweeps[name]
-    same = (row for row in measured if (row.seed, row.setting or {}) == key)
-    row = next(same, ResultRow(name=name))
+    final = run['kind'] == 'final'
+    row = ResultRow(name=name)
+    for measured in (study.results if final else study.sweeps)[name]:
+      if measured.seed == run['seed'] and (measured.setting or {}) == run['setting']:
+        row = measured
+        break
     line = {
-      'run': ('' if final else 'sweep, ') + f'seed {run["seed"]}',
+      'run': f'seed {run["seed"]}' if final else f'sweep, seed {run["seed"]}',
       'setting': ', '.join(f'{key} = {shown(value)}' for key, value in run['setting'].items()),
-      **{
-        heading: percent(getattr(row, field)) if form == '%' else number(getattr(row, field), form)
-        for field, heading, form in _MEASURED
-      },
-      '': '' if run['finished'] else 'not finished',
     }
+    for field, heading, form in _MEASURED:
+      value = getattr(row, field)
+      line[heading] = percent(value) if form == '%' else number(value, form)
+    line[''] = '' if run['finished'] else 'not finished'
     lines.append(line)
   return Table.of(lines)
 
@@ -149,7 +151,3 @@ def _all(runs: Iterable[ResultRow], field: str) -> list[float]:
 def _mean(values: Iterable[float], form: str) -> str:
   values = list(values)
   return number(statistics.mean(values).value if values else None, form)
-
-
-def _p(value: float | None) -> str:
-  return '< .001' if value is not None and value < 0.001 else number(value, '.3f')

@@ -30,44 +30,46 @@ class Subject(NamedTuple):
 def subject(run: RunRecords, predictions: Predictions) -> Subject:
   """Return the networks of a run whose predictions are there."""
   test, validation = predictions.splits['test'], predictions.splits.get('validation')
-  names = {row.name: row.role for row in run.networks if row.name in test.logits}
-  teachers = run.teachers if all(name in names for name in run.teachers) else []
-  together = f'mean of {len(teachers)} teachers'
-  teacher = together if len(teachers) > 1 else next(iter(teachers), None)
+  roles = {row.name: row.role for row in run.networks if row.name in test.logits}
+  teachers = run.teachers if all(name in roles for name in run.teachers) else []
+  teacher = teachers[0] if teachers else None
+  if len(teachers) > 1:
+    teacher = f'mean of {len(teachers)} teachers'
 
   def kept(split: SplitPredictions) -> SplitPredictions:
-    logits = {name: split.logits[name] for name in names}
-    if teachers:
+    logits = {name: split.logits[name] for name in roles}
+    if teacher:
       logits[teacher] = analysis.mean_of([logits[name] for name in teachers])
     return split._replace(logits=logits)
 
   return Subject(
-    run,
-    predictions.classes,
-    predictions.images,
-    kept(test),
-    validation and kept(validation),
-    run.student.name if run.student.name in names else None,
-    teacher,
-    next((name for name, role in names.items() if role == 'baseline'), None),
+    run=run,
+    classes=predictions.classes,
+    images=predictions.images,
+    test=kept(test),
+    validation=kept(validation) if validation else None,
+    student=run.student.name if run.student.name in roles else None,
+    teacher=teacher,
+    baseline=next((name for name, role in roles.items() if role == 'baseline'), None),
   )
 
 
 def trained_on_validation(of: Subject) -> list[str]:
-  """Return the imported networks that are so much better on the validation images than on the test
-  images that they must have been trained on them.
-  """
-  suspects = []
-  for name in (row.name for row in of.run.networks if row.method == 'imported' and of.validation):
-    if name in of.test.logits:
-      lowest, highest = (
-        statistics.wilson(accuracy(split, name), len(split.label), level=_LEVEL)[end]
-        for split, end in ((of.validation, 0), (of.test, 1))
-      )
-      suspects += [name] if lowest > highest else []
-  return suspects
+  """Return the imported networks whose validation accuracy is too high not to be trained for."""
+  if not of.validation:
+    return []
+  imported = [row.name for row in of.run.networks if row.method == 'imported']
+  return [
+    name
+    for name in imported
+    if name in of.test.logits and _interval(of.validation, name)[0] > _interval(of.test, name)[1]
+  ]
 
 
 def accuracy(split: SplitPredictions, name: str) -> float:
   """Return the share of the images that a network gets right."""
   return float(analysis.right(split.logits[name], split.label).mean())
+
+
+def _interval(split: SplitPredictions, name: str) -> tuple[float, float]:
+  return statistics.wilson(accuracy(split, name), len(split.label), level=_LEVEL)

@@ -33,8 +33,9 @@ class Table(NamedTuple):
 
   def group(self, number: int) -> str:
     """Return the heading over a line, '' where it stands over an earlier line already."""
-    heading = self.groups[number] if self.groups else ''
-    return '' if number and self.groups and heading == self.groups[number - 1] else heading
+    if not self.groups or (number and self.groups[number] == self.groups[number - 1]):
+      return ''
+    return self.groups[number]
 
   def sides(self) -> list[bool]:
     """Return for each column whether a page has it to the left, as all that hold no numbers."""
@@ -59,22 +60,20 @@ def terminal(table: Table, *, width: int | None = None, spare: Sequence[str] = (
   """Return a table as plain text, without colour and without a line feed at the end.
 
   Args:
-    table: what is shown; the headings of its groups are lines in capitals.
+    table: the headings of its groups are lines in capitals.
     width: of the terminal, in characters; None: no limit. What is too wide is wrapped.
     spare: headings of columns that are left out, the first of them first, as long as the table is
       too wide. A line names them.
   """
   left_out: list[str] = []
-  for heading in (None, *spare):
-    left_out += [heading] if heading in table.headings else []
-    kept = table.without(left_out)
-    if width is None or cell_width(drawn := _drawn(kept, _UNLIMITED)) <= width:
-      break
-  drawn = _drawn(kept, width or _UNLIMITED)
+  remaining = [heading for heading in spare if heading in table.headings]
+  while width and remaining and cell_width(_drawn(table.without(left_out), _UNLIMITED)) > width:
+    left_out.append(remaining.pop(0))
+  drawn = _drawn(table.without(left_out), width or _UNLIMITED)
   if not left_out:
     return drawn
   note = f'Left out, since the terminal is narrow: {", ".join(left_out)}.'
-  return '\n'.join([drawn, *textwrap.wrap(note, width)])
+  return '\n'.join([drawn, *textwrap.wrap(note, width or _UNLIMITED)])
 
 
 def cell_width(text: str) -> int:
@@ -87,18 +86,21 @@ def cell_width(text: str) -> int:
 def markdown(table: Table) -> str:
   """Return a table in Markdown, with a line feed at the end."""
   columns = range(len(table.headings))
-  lines = [table.headings, [':---' if table.left(column) else '---:' for column in columns]]
+  lines = [
+    [escaped(heading) for heading in table.headings],
+    [':---' if table.left(column) else '---:' for column in columns],
+  ]
   for number, line in enumerate(table.lines):
     if heading := table.group(number):
       lines.append([f'**{escaped(heading)}**', *[''] * (len(columns) - 1)])
     lines.append([escaped(cell) for cell in line])
-  lines[0] = [escaped(heading) for heading in table.headings]
   return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
 def csv(table: Table) -> str:
   """Return a table as CSV; the groups, where there are any, are the first column."""
-  out, lines = io.StringIO(), [table.headings, *table.lines]
+  out = io.StringIO()
+  lines = [table.headings, *table.lines]
   if any(table.groups):
     lines = [[first, *line] for first, line in zip(['group', *table.groups], lines, strict=True)]
   csv_files.writer(out, lineterminator='\n').writerows(lines)
@@ -120,16 +122,19 @@ def share(count: int, of: int) -> str:
   return percent(count / of) if of else MISSING
 
 
+def p_value(value: float | None) -> str:
+  """Return '< .001', '0.012', or '–' for none."""
+  return '< .001' if value is not None and value < 0.001 else number(value, '.3f')
+
+
 def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
-  """Return the 95 % interval of an accuracy by the choice of so many images, in per cent: '96.1 to
-  99.1'.
-  """
+  """Return an accuracy's 95 % interval by the choice of so many images, in %: '96.1 to 99.1'."""
   return ' to '.join(f'{100 * end:.{decimals}f}' for end in statistics.wilson(accuracy, images))
 
 
 def escaped(text: str) -> str:
   """Return a text for Markdown, with no tag, emphasis or cell of its own."""
-  return ' '.join(''.join('\\' + c if c in '\\|*`<' else c for c in text).split('\n'))
+  return re.sub(r'([\\|*`<])', r'\\\1', text).replace('\n', ' ')
 
 
 def _drawn(table: Table, width: int) -> str:
@@ -140,16 +145,22 @@ def _drawn(table: Table, width: int) -> str:
 
   drawing = Drawing(box=box.SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True)
   for place, heading in enumerate(table.headings):
-    justify = 'left' if table.left(place) else 'right'
-    drawing.add_column(heading, justify=justify, overflow='fold')
+    drawing.add_column(heading, justify='left' if table.left(place) else 'right', overflow='fold')
   for place, line in enumerate(table.lines):
     if heading := table.group(place):
       drawing.add_row(Text(heading.upper()), *[''] * (len(line) - 1))
     drawing.add_row(*map(Text, line))  # Text: a name in brackets is no markup
   out = io.StringIO()
-  # Nothing may depend on where the text goes; a dumb terminal, say, is taken to be 80 wide unless
-  # both sizes are given.
-  fixed = {'height': 25, 'color_system': None, 'force_terminal': False, 'force_jupyter': False}
-  console = Console(file=out, width=width, _environ={}, **fixed)
+  # Nothing may depend on where the text goes. Rich takes a dumb terminal to be 80 wide unless both
+  # sizes are given.
+  console = Console(
+    file=out,
+    width=width,
+    height=25,
+    color_system=None,
+    force_terminal=False,
+    force_jupyter=False,
+    _environ={},
+  )
   console.print(drawing)
   return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).rstrip('\n')

@@ -37,9 +37,7 @@ _WIDE = 120  # characters, where there is no terminal
 
 
 def width() -> int | None:
-  """Return the width of the terminal that standard output is, in characters, COLUMNS before its
-  own; None for a file or a pipe.
-  """
+  """Return the width of standard output's terminal, or COLUMNS; None for a file or a pipe."""
   try:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
   except (AttributeError, ValueError):  # no standard output, or a closed one
@@ -48,20 +46,18 @@ def width() -> int | None:
 
 def end_of_run(rows: Sequence[Mapping[str, Any]]) -> str:
   """Return the table of a run's rows, and how sure the test accuracy of the last one is."""
-  made = results.from_json(rows)
-  accuracy, images = made[-1].test_accuracy, made[-1].test_examples
+  table = run_table.text(results.from_json(rows), width=width())
+  accuracy, images = rows[-1]['test_accuracy'], rows[-1]['test_examples']
   return (
-    f'{run_table.text(made, width=width())}\n{images:,} test images: by their choice alone, the '
-    f'95 % interval of an accuracy of {accuracy:.1%} is {tables.interval(accuracy, images)} %, and '
-    'seeds add to it.'
+    f'{table}\n{images:,} test images: by their choice alone, the 95 % interval of an accuracy of '
+    f'{accuracy:.1%} is {tables.interval(accuracy, images)} %, and seeds add to it.'
   )
 
 
 def end_of_study(path: str | Path) -> str:
-  """Return the results of a study as its end shows them: tables, what to be careful about, and
-  what the study shows and does not.
-  """
-  study, wide = study_records.read(path), width() or _WIDE
+  """Return the results of a study as its end shows them: tables, warnings, findings, limits."""
+  study = study_records.read(path)
+  wide = width() or _WIDE
   shown = (
     _only(study_tables.results(study), _RESULTS),
     _only(study_tables.comparisons(study), _COMPARED),
@@ -69,10 +65,10 @@ def end_of_study(path: str | Path) -> str:
   parts = [tables.terminal(table, width=wide) for table in shown if table.lines]
   lines = [f'Note: {line}' for line in study_notes.warnings(study)]
   if limits := study.about.get('limits'):
-    lines += [f'It shows: {line}' for line in study_notes.findings(study)] + [limits]
-  return '\n\n'.join(
-    [*parts, '\n'.join(line for text in lines for line in textwrap.wrap(text, wide))]
-  ).rstrip()
+    lines += [f'It shows: {line}' for line in study_notes.findings(study)]
+    lines.append(limits)
+  parts.append('\n'.join(textwrap.fill(line, wide) for line in lines))
+  return '\n\n'.join(parts).rstrip()
 
 
 def whole_study(study: StudyRecords, wide: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kd_jax import config as configuration
@@ -79,17 +79,26 @@ def study(
   """Return the configuration of a study, for a file under configs/ to return from get_config().
 
   Every key of a run may be set for all rows at once. Further keys are `scale`, which multiplies
-  every row's epochs; `seeds`, which goes before the rows' own numbers where it is not 0;
-  `sweep_seeds`; and `together`: how many students of one seed may be trained in one program,
-  which share the passes of their teachers. It saves time, takes memory, and changes no result
-  beyond rounding. `limits` is a sentence on what the study does not show.
+  every row's epochs; `seeds`, which replaces the rows' own numbers where it is not 0;
+  `sweep_seeds`; and `together`: how many students of one seed may be trained in one program, which
+  share the passes of their teachers. It saves time, takes memory, and changes no result beyond
+  rounding. `limits` is a sentence on what the study does not show.
   """
   config = configuration.default(**shared)
   with config.unlocked():
     config.study = Definition(
-      title, question, protocol, tuple(rows), tuple(comparisons), limits, shared
+      title=title,
+      question=question,
+      protocol=protocol,
+      rows=tuple(rows),
+      comparisons=tuple(comparisons),
+      limits=limits,
+      shared=shared,
     )
-    config.scale, config.seeds, config.sweep_seeds, config.together = 1.0, 0, sweep_seeds, together
+    config.scale = 1.0
+    config.seeds = 0
+    config.sweep_seeds = sweep_seeds
+    config.together = together
   return config
 
 
@@ -102,50 +111,15 @@ def resolve(config: Any) -> Study:
   """Return the study, with every row checked.
 
   Raises:
-    ConfigError: anything is not right; it names the row.
+    ConfigError: a key or a row is wrong; the message names the row.
   """
-  definition, scale = config.study, config.scale
-  if not isinstance(scale, int | float) or not 0 < scale < _MOST:
-    raise ConfigError(
-      f'scale multiplies the epochs: a number greater than 0 and less than a million, not {scale}'
-    )
-  for name in ('seeds', 'sweep_seeds'):
-    if not 0 <= config[name] < SWEEP_SEEDS:
-      raise ConfigError(
-        f'{name} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[name]}'
-      )
-  if config.together < 1:
-    raise ConfigError(
-      'together is the number of students that are trained in one program, at least 1, not '
-      f'{config.together}'
-    )
-  if not definition.rows:
-    raise ConfigError('the study has no rows: give it some, as kd_jax.study.Row')
-  _check_idle(config)
-  names = [row.name for row in definition.rows]
-  if twice := sorted({name for name in names if names.count(name) > 1}):
-    raise ConfigError(f"the study has two rows called '{twice[0]}'; give each its own name")
-  for name in {name for pair in definition.comparisons for name in pair} - set(names):
-    raise ConfigError(f"the study compares '{name}', which is none of its rows: {', '.join(names)}")
+  definition = config.study
+  _check(config)
   for row in definition.rows:
-    if len(row.sweep) > 1:
-      raise ConfigError(f"row '{row.name}' sweeps {', '.join(row.sweep)}; a row sweeps one key")
-    if empty := [key for key, values in row.sweep.items() if not values]:
-      raise ConfigError(
-        f"row '{row.name}' sweeps {empty[0]} over no values; give some, or leave the sweep out"
-      )
-    if row.sweep and _config(config, row, 0, {}).selection == 'test':
-      raise ConfigError(
-        f"row '{row.name}' sweeps {', '.join(row.sweep)}, which is chosen on validation images, "
-        "and has none: set selection to 'validation', or leave the sweep out"
-      )
-    if row.seeds < 1:
-      raise ConfigError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
-    for setting in _settings(row):
-      _config(config, row, 0, setting)
+    _check_row(config, row)
 
   def runs(
-    row: Row, kind: str, seeds: Iterable[int], settings: Iterable[Mapping[str, Any]]
+    row: Row, kind: str, seeds: range, settings: Sequence[Mapping[str, Any]]
   ) -> tuple[Run, ...]:
     return tuple(
       Run(row.name, seed, kind, setting, _config(config, row, seed, setting))
@@ -154,17 +128,11 @@ def resolve(config: Any) -> Study:
     )
 
   def finals(row: Row, setting: Mapping[str, Any]) -> tuple[Run, ...]:
-    return runs(row, 'final', range(config.seeds or row.seeds), (setting,))
+    return runs(row, 'final', range(config.seeds or row.seeds), [setting])
 
-  swept = [row for row in definition.rows if row.sweep]
-  sweeps = tuple(
-    run
-    for row in swept
-    for run in runs(
-      row, 'sweep', range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1)), _settings(row)
-    )
-  )
-  return Study(definition, float(scale), config.together, sweeps, finals)
+  seeds = range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1))
+  swept = [runs(row, 'sweep', seeds, _settings(row)) for row in definition.rows if row.sweep]
+  return Study(definition, float(config.scale), config.together, sum(swept, ()), finals)
 
 
 def chosen(
@@ -181,12 +149,10 @@ def chosen(
   measured = [value for run in of_row if (value := accuracy(run)) is not None]
   if len(measured) < len(of_row):
     return None
-  means = [
-    statistics.fmean(
-      value for run, value in zip(of_row, measured, strict=True) if run.setting == setting
-    )
-    for setting in _settings(row)
-  ]
+  means = []
+  for setting in _settings(row):
+    pairs = zip(of_row, measured, strict=True)
+    means.append(statistics.fmean(value for run, value in pairs if run.setting == setting))
   return _settings(row)[means.index(max(means))]
 
 
@@ -196,23 +162,23 @@ def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[R
   The runs of a sweep come first, and choose the row's final ones. Groups run one after the other,
   in each the seeds, so that a study that is cut short has every row of its first groups.
   """
-  rows = {row.name: row for row in study.definition.rows}
-  settings = {name: chosen(study, row, accuracy) for name, row in rows.items()}
+  rows = study.definition.rows
   ready = [*study.sweeps]
-  for name, setting in settings.items():
-    if setting is not None:
-      ready += study.finals(rows[name], setting)
-  groups = list(dict.fromkeys(row.group for row in study.definition.rows))
-  places = {name: number for number, name in enumerate(rows)}
-  ready.sort(
-    key=lambda run: (
-      groups.index(rows[run.row].group),
-      run.kind == 'final',
-      run.seed,
-      places[run.row],
-    )
-  )
-  return tuple(ready), None not in settings.values()
+  whole = True
+  for row in rows:
+    setting = chosen(study, row, accuracy)
+    if setting is None:
+      whole = False
+    else:
+      ready += study.finals(row, setting)
+  groups = list(dict.fromkeys(row.group for row in rows))
+  places = {row.name: (groups.index(row.group), number) for number, row in enumerate(rows)}
+
+  def order(run: Run) -> tuple[int, bool, int, int]:
+    group, number = places[run.row]
+    return group, run.kind == 'final', run.seed, number
+
+  return tuple(sorted(ready, key=order)), whole
 
 
 def _settings(row: Row) -> list[Mapping[str, Any]]:
@@ -233,22 +199,62 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
       _set(changed, key, value)
     changed.seed = seed
     changed.epochs = max(1, round(config.scale * changed.epochs))
-    changed.teacher_epochs = changed.teacher_epochs and max(
-      1, round(config.scale * changed.teacher_epochs)
-    )
+    if changed.teacher_epochs:
+      changed.teacher_epochs = max(1, round(config.scale * changed.teacher_epochs))
     return configuration.resolve(changed)
   except KdJaxError as error:
     raise ConfigError(f"row '{row.name}': {error}") from error
 
 
+def _check(config: Any) -> None:
+  """Raise ConfigError where what all rows share is wrong."""
+  definition, scale = config.study, config.scale
+  if not isinstance(scale, int | float) or not 0 < scale < _MOST:
+    raise ConfigError(f'scale multiplies the epochs: between 0 and a million, not {scale}')
+  for key in ('seeds', 'sweep_seeds'):
+    if not 0 <= config[key] < SWEEP_SEEDS:
+      raise ConfigError(
+        f'{key} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[key]}'
+      )
+  if config.together < 1:
+    raise ConfigError(
+      f'together is the number of students in one program, at least 1, not {config.together}'
+    )
+  if not definition.rows:
+    raise ConfigError('the study has no rows: give it some, as kd_jax.study.Row')
+  _check_idle(config)
+  names = [row.name for row in definition.rows]
+  if twice := sorted({name for name in names if names.count(name) > 1}):
+    raise ConfigError(f"the study has two rows called '{twice[0]}'; give each its own name")
+  for name in {name for pair in definition.comparisons for name in pair} - set(names):
+    raise ConfigError(f"the study compares '{name}', which is none of its rows: {', '.join(names)}")
+
+
+def _check_row(config: Any, row: Row) -> None:
+  """Raise ConfigError where a row is wrong."""
+  swept = ', '.join(row.sweep)
+  if len(row.sweep) > 1:
+    raise ConfigError(f"row '{row.name}' sweeps {swept}; a row sweeps one key")
+  if not all(row.sweep.values()):
+    raise ConfigError(f"row '{row.name}' sweeps {swept} over no values; give it some")
+  if row.sweep and _config(config, row, 0, {}).selection == 'test':
+    raise ConfigError(
+      f"row '{row.name}' sweeps {swept}, which is chosen on validation images, and has none: set "
+      "selection to 'validation', or leave the sweep out"
+    )
+  if row.seeds < 1:
+    raise ConfigError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
+  for setting in _settings(row):
+    _config(config, row, 0, setting)
+
+
 def _check_idle(config: Any) -> None:
   """Raise ConfigError where a key is changed that every row sets: it would have no effect."""
   in_file = configuration.default(**config.study.shared)
-  for key in set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows)) & {
-    *configuration.names()
-  }:
-    given, before = (_get(one, key) for one in (config, in_file))
-    if given != before:
+  of_every_row = set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows))
+  for key in of_every_row & set(configuration.names()):
+    given = _get(config, key)
+    if given != _get(in_file, key):
       raise ConfigError(
         f'every row of this study sets {key}, so that {given} would change nothing: choose a '
         f'single run, such as --config=digits_kd --config.{key}={given}, or write a study of your '

@@ -21,50 +21,51 @@ from kd_jax.runs import assembly, workdir
 from kd_jax.runs.assembly import Say
 from kd_jax.studies.definition import Study
 from kd_jax.studies.tasks import Plan, Planned, Task, groups
+from kd_jax.text import duration
 from kd_jax.train import optim, peaks, state, step
 from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, PyTree, Source
 
 _STEPS = 3  # that are timed
+_counted: dict[NetworkSpec, float] = {}
 
 
 def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
-  """Check every row, then print what a study would run, and what that takes; train nothing."""
+  """Check every row, then print what a study would run and how long it takes; train nothing."""
   folder, plan = Path(folder).absolute(), Plan(study)
   plan.check(say)
   planned, _ = plan.now(folder)
   for row in study.definition.rows:
     # Its sweep has not chosen: each value takes as long.
     if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):
-      assumed = next({key: value} for key, values in row.sweep.items() for value in values)
-      planned += [Planned(run, plan.tasks(run)) for run in study.finals(row, assumed)]
-  sharing = {
-    task.identity: len(group) for group in groups(study, planned, (), whole=True) for task in group
-  }
-  # identity → whether it is finished; a phase that rows share counts in the first of them
-  counted: dict[str, bool] = {}
-  tasks: dict[str, Task] = {}
-  shares = []
+      ((key, values),) = row.sweep.items()
+      planned += [Planned(r, plan.tasks(r)) for r in study.finals(row, {key: values[0]})]
+  together = groups(study, planned, (), whole=True)
+  sharing = {task.identity: len(group) for group in together for task in group}
+  finished: dict[str, Task] = {}
+  left: dict[str, Task] = {}
+  rows = []
   for row in study.definition.rows:
-    runs = [p for p in planned if p.run.row == row.name]
-    own = {task.identity: task for p in runs for task in p.tasks if task.identity not in counted}
-    counted |= {name: task.result(folder).exists() for name, task in own.items()}
-    tasks |= own
-    left = [flops(task, sharing=sharing[name]) for name, task in own.items() if not counted[name]]
-    shares.append(
-      (row.name, len(runs), sum(p.run.kind == 'sweep' for p in runs), len(left), sum(left))
-    )
-  rate = measured_rate([tasks[name] for name, done in counted.items() if done], folder, sharing)
-  rate = rate or timed_rate([tasks[name] for name, done in counted.items() if not done])
-  for name, count, sweeps, phases, operations in shares:
-    say(
-      f'{name}: {count} runs{f" ({sweeps} of them to choose a value)" if sweeps else ""}, {phases} '
-      f'phases left, {_operations(operations)}, {_duration(operations / rate)}'
-    )
-  total = sum(operations for *_, operations in shares)
+    of_row = [p for p in planned if p.run.row == row.name]
+    own: dict[str, Task] = {}
+    for task in (task for p in of_row for task in p.tasks):
+      if task.identity in finished or task.identity in left:
+        continue  # a phase that rows share counts in the first of them
+      if task.result(folder).exists():
+        finished[task.identity] = task
+      else:
+        left[task.identity] = own[task.identity] = task
+    operations = sum(flops(task, sharing=sharing[name]) for name, task in own.items())
+    sweeps = sum(p.run.kind == 'sweep' for p in of_row)
+    runs = f'{len(of_row)} runs' + (f' ({sweeps} of them to choose a value)' if sweeps else '')
+    rows.append((f'{row.name}: {runs}, {len(own)} phases left', operations))
+  rate = measured_rate([*finished.values()], folder, sharing) or timed_rate([*left.values()])
+  for line, operations in rows:
+    say(f'{line}, {_operations(operations)}, {duration(operations / rate)}')
+  total = sum(operations for _, operations in rows)
   say(
-    f'{sum(counted.values())} of {len(counted)} phases are finished. Left: {_operations(total)}, '
-    f'about {_duration(total / rate)} for one worker at {rate / 1e9:.0f} GFLOP/s. Nothing was '
-    'trained.'
+    f'{len(finished)} of {len(finished) + len(left)} phases are finished. Left: '
+    f'{_operations(total)}, about {duration(total / rate)} for one worker at {rate / 1e9:.0f} '
+    'GFLOP/s. Nothing was trained.'
   )
 
 
@@ -78,51 +79,41 @@ def flops(task: Task, *, sharing: int = 1) -> float:
   networks = {name: trained.network for name, trained in prepared.imported.items()}
   networks |= {p.name: models.build(p.student) for p in prepared.phases}
   passes = sum(forward(networks[name]) for name in phase.teachers if name in networks)
-  trained = forward(networks[phase.name]) + (
-    forward(phase.method.companion) if phase.method.companion else 0
-  )
+  trained = forward(networks[phase.name])
+  if phase.method.companion:
+    trained += forward(phase.method.companion)
   images = sum(phase.shares.values()) * len(phase.method.views)
-  return (
-    (3 * trained + passes / sharing)
-    * images
-    * assembly.steps_per_epoch(prepared.parts, phase)
-    * phase.epochs
-  )
+  steps = assembly.steps_per_epoch(prepared.parts, phase) * phase.epochs
+  return (3 * trained + passes / sharing) * images * steps
 
 
 def forward(network: Network) -> float:
-  """Return the operations of a network on one image, counted by XLA once for each spec.
+  """Return the operations of a network on one image, as its program is written.
 
-  They are those of the program as it is written; 0 of an exported function, which XLA cannot look
-  into.
+  XLA counts them once for each spec. It cannot look into an exported function, which has 0.
   """
   if network.spec not in _counted:
-    _counted[network.spec] = _count(network)
+    module = bare(network).module
+
+    def logits(variables: PyTree, image: jax.Array) -> jax.Array:
+      return module.apply(variables, image, train=False).logits
+
+    image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
+    counted = peaks.operations(jax.jit(logits), models.shapes(network), image)
+    _counted[network.spec] = counted or 0.0
   return _counted[network.spec]
-
-
-_counted: dict[NetworkSpec, float] = {}
-
-
-def _count(network: Network) -> float:
-  image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
-  module = bare(network).module
-
-  def logits(variables: PyTree, image: jax.Array) -> jax.Array:
-    return module.apply(variables, image, train=False).logits
-
-  return peaks.operations(jax.jit(logits), models.shapes(network), image) or 0.0
 
 
 def measured_rate(
   finished: Sequence[Task], folder: Path, sharing: Mapping[str, int]
 ) -> float | None:
-  """Return the operations a second of the phases that were finished on a machine like this one.
+  """Return the operations a second of the phases that a machine like this one finished, or None.
 
-  It is None where there is none. Of a study that a GPU began, a laptop would else be promised the
-  GPU's speed. Records of an older kd_jax do not name their machine, and count.
+  Others would promise a GPU's speed to a laptop that goes on with its study. Records of an older
+  kd_jax do not name their machine, and count.
   """
-  here, rates = _machine(workdir.versions()), []
+  here = _machine(workdir.versions())
+  rates = []
   for task in finished:
     kept = records.read_sealed(task.result(folder))
     if _machine(kept.get('versions', {})) in (None, here):
@@ -132,24 +123,24 @@ def measured_rate(
 
 def _machine(versions: Mapping[str, Any]) -> tuple[Any, ...] | None:
   """Return what the speed depends on most; None where it is not noted."""
-  return (versions['devices'], versions.get('processor')) if versions.get('devices') else None
+  devices = versions.get('devices')
+  return (devices, versions.get('processor')) if devices else None
 
 
 def timed_rate(left: Sequence[Task]) -> float:
   """Return operations a second of a few plain steps of the first student, on random images."""
   if not left:
     return 1.0
-  task = left[0]
-  network, size = models.build(task.phase.student), sum(task.phase.shares.values())
-  optimiser = optim.optimiser(task.phase.optimiser, lambda count: 0.1, nokd().trains)
-  variables, own = models.initialise(jax.random.key(0), network), MethodVariables()
-  current = state.create(jax.tree.map(jnp.array, variables), own, optimiser)
-  compiled = jax.jit(
-    step.train_step(
-      network, (), nokd(), optimiser, pipeline.preprocess({'weak': lambda keys, images: images})
-    )
-  )
-  image, number = jnp.zeros((size, *network.spec.image_shape), jnp.uint8), jnp.arange(size)
+  phase, method = left[0].phase, nokd()
+  network = models.build(phase.student)
+  size = sum(phase.shares.values())
+  optimiser = optim.optimiser(phase.optimiser, lambda count: 0.1, method.trains)
+  variables = models.initialise(jax.random.key(0), network)
+  current = state.create(jax.tree.map(jnp.array, variables), MethodVariables(), optimiser)
+  views = pipeline.preprocess({'weak': lambda keys, images: images})
+  compiled = jax.jit(step.train_step(network, (), method, optimiser, views))
+  image = jnp.zeros((size, *network.spec.image_shape), jnp.uint8)
+  number = jnp.arange(size)
   block = Block(
     sources=(Source(image, jnp.zeros(size, jnp.int32)),),
     index=(None,),
@@ -164,13 +155,6 @@ def timed_rate(left: Sequence[Task]) -> float:
     current, _ = compiled(current, frozen, block)
   jax.block_until_ready(current)
   return 3 * forward(network) * size * _STEPS / (time.perf_counter() - start)
-
-
-def _duration(seconds: float) -> str:
-  for unit, size in (('h', 3600), ('min', 60)):
-    if seconds >= size:
-      return f'{seconds / size:.1f} {unit}'
-  return f'{seconds:.0f} s'
 
 
 def _operations(count: float) -> str:

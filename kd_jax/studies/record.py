@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.studies.definition import Study
+from kd_jax.studies.definition import Row, Run, Study
 from kd_jax.studies.tasks import Planned, is_root_teacher
 
 
@@ -15,46 +15,46 @@ def described(
 ) -> dict[str, Any]:
   """Return what study.json holds."""
   definition = study.definition
-  rows = []
-  for row in definition.rows:
-    finals = [p.run for p, _ in results if p.run.row == row.name and p.run.kind == 'final']
-    rows.append(
-      {
-        'name': row.name,
-        'paper': row.paper,
-        'note': row.note,
-        'group': row.group,
-        'sweep': {k: list(v) for k, v in row.sweep.items()} or None,
-        'chosen': dict(finals[0].setting) if finals and row.sweep else None,
-        'seeds': [r.seed for r in finals],
-      }
-    )
-  described = [
-    {
-      'row': p.run.row,
-      'seed': p.run.seed,
-      'setting': dict(p.run.setting),
-      'kind': p.run.kind,
-      'finished': done is not None,
-      'config': p.run.config.to_share(),
-      'histories': {
-        task.phase.name: str((task.result(folder).parent / 'history.csv').relative_to(folder))
-        for task in p.tasks
-        if not is_root_teacher(task.phase)
-      }
-      if done
-      else {},
-    }
-    for p, done in results
-  ]
+  limits = {'limits': definition.limits} if definition.limits else {}
   return {
     'title': definition.title,
     'question': definition.question,
     'protocol': definition.protocol,
     'scale': study.scale,
-    **({'limits': definition.limits} if definition.limits else {}),
+    **limits,
     'complete': whole and all(done for _, done in results),
-    'rows': rows,
+    'rows': [_row(row, [p.run for p, _ in results]) for row in definition.rows],
     'comparisons': [list(pair) for pair in definition.comparisons],
-    'runs': described,
+    'runs': [_run(p, folder, finished=done is not None) for p, done in results],
+  }
+
+
+def _row(row: Row, runs: Sequence[Run]) -> dict[str, Any]:
+  finals = [run for run in runs if run.row == row.name and run.kind == 'final']
+  return {
+    'name': row.name,
+    'paper': row.paper,
+    'note': row.note,
+    'group': row.group,
+    'sweep': {key: list(values) for key, values in row.sweep.items()} or None,
+    'chosen': dict(finals[0].setting) if finals and row.sweep else None,
+    'seeds': [run.seed for run in finals],
+  }
+
+
+def _run(planned: Planned, folder: Path, *, finished: bool) -> dict[str, Any]:
+  run, histories = planned.run, {}
+  if finished:
+    for task in planned.tasks:
+      if not is_root_teacher(task.phase):
+        history = task.result(folder).parent / 'history.csv'
+        histories[task.phase.name] = str(history.relative_to(folder))
+  return {
+    'row': run.row,
+    'seed': run.seed,
+    'setting': dict(run.setting),
+    'kind': run.kind,
+    'finished': finished,
+    'config': run.config.to_share(),
+    'histories': histories,
   }

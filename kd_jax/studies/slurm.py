@@ -15,6 +15,7 @@ from typing import Any
 from kd_jax.text import one_line
 from kd_jax.types import ConfigError, KdJaxError
 
+_FAULTS = (RuntimeError, NameError, TypeError, ValueError, OSError)  # that submitit raises
 _LOGS = 'jobs'  # the folder of submitit's files and of what the workers print, in that of the study
 
 
@@ -31,16 +32,11 @@ class Worker:
     self._waiting = threading.Thread(target=self._process.wait)
     self._waiting.start()
     self._waiting.join()
-    if self._process.returncode:
-      raise RuntimeError(
-        f'the worker ended with status {self._process.returncode}; what it printed stands above'
-      )
+    if status := self._process.returncode:
+      raise RuntimeError(f'the worker ended with status {status}; what it printed stands above')
 
   def checkpoint(self) -> Any:
-    """Save what is trained and ask for the same job again.
-
-    submitit calls this in a job that has to make room.
-    """
+    """Save what is trained and ask for the same job again; submitit calls this to make room."""
     from submitit.helpers import DelayedSubmission
 
     if self._process and self._waiting:
@@ -50,11 +46,7 @@ class Worker:
 
 
 def parameters(given: Sequence[str]) -> dict[str, int | str]:
-  """Return parameters of submitit from 'name=value'.
-
-  Raises:
-    ConfigError: one has another form.
-  """
+  """Return parameters of submitit from 'name=value'. Raise ConfigError for another form."""
   pairs = [text.partition('=')[::2] for text in given]
   for name, value in pairs:
     if not name or not value:
@@ -95,13 +87,6 @@ def submit(
     executor.update_parameters(**{'name': 'kd_jax', **given})
     with executor.batch():
       jobs = [executor.submit(Worker(command)) for _ in range(count)]
-  except (
-    RuntimeError,
-    NameError,
-    TypeError,
-    ValueError,
-    OSError,
-    submitit.core.utils.FailedJobError,
-  ) as error:
+  except (*_FAULTS, submitit.core.utils.FailedJobError) as error:
     raise KdJaxError(f'the workers cannot be submitted to {cluster} ({one_line(error)})') from error
   return jobs

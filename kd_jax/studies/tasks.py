@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +20,11 @@ from kd_jax.types import KdJaxError, Phase
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
 
+_TOTALS = ('passes', 'flops_alone', 'seconds')  # what a run takes, over its phases
+
 
 class Task(NamedTuple):
-  """A phase of a run, under the hash of all that determines it.
-
-  Runs that need the same phase share it.
-  """
+  """A phase of a run, under the hash of all that determines it: runs share equal phases."""
 
   identity: str
   phase: Phase
@@ -48,10 +48,7 @@ class Planned(NamedTuple):
 
 
 class Plan:
-  """The runs of a study with their phases.
-
-  Preparing a run takes a moment, so that it is done once.
-  """
+  """The runs of a study with their phases. Each is prepared once: it takes a moment."""
 
   def __init__(self, study: Study):
     self._study = study
@@ -64,23 +61,22 @@ class Plan:
     Raises:
       KdJaxError: a row cannot be run; it names the row.
     """
-    rows = {row.name: row for row in self._study.definition.rows}
-    for name, row in rows.items():
-      swept = [r for r in self._study.sweeps if r.row == name]
+    for row in self._study.definition.rows:
+      swept = [each for each in self._study.sweeps if each.row == row.name]
       first, *_ = swept or self._study.finals(row, {})
 
-      def of_row(line: str, name: str = name) -> None:
+      def of_row(line: str, name: str = row.name) -> None:
         say(f'{name}: {line}')
 
       try:
         run.check(self.tasks(first)[-1].prepared, say=of_row)
       except KdJaxError as error:
-        raise type(error)(f"row '{name}': {error}") from error
+        raise type(error)(f"row '{row.name}': {error}") from error
 
   def now(self, folder: Path) -> tuple[list[Planned], bool]:
     """Return what is ready to run, and whether that is all.
 
-    A sweep has to finish before its row's final runs are there.
+    A sweep has to finish before its row's final runs are ready.
     """
 
     def accuracy(of: Run) -> float | None:
@@ -91,6 +87,7 @@ class Plan:
     return [Planned(each, self.tasks(each)) for each in ready], whole
 
   def tasks(self, of: Run) -> tuple[Task, ...]:
+    """Return the phases of a run."""
     key = json.dumps(of.config.for_json(), sort_keys=True)
     if key not in self._prepared:
       # Rows share it: each would map its files anew.
@@ -104,7 +101,7 @@ class Plan:
   def results(
     self, folder: Path, planned: Sequence[Planned]
   ) -> Iterator[tuple[Planned, dict[str, Any] | None]]:
-    """Return every run with its object for results.json, or None where it is not finished.
+    """Yield every run with its object for results.json, or None where it is not finished.
 
     What a run took is the sum over its phases, but for teachers that it shares with another row.
     """
@@ -119,13 +116,10 @@ class Plan:
       return None
     own = [task for task in p.tasks if (p.run.row, task.phase.name) not in free]
     rows = [records.read_sealed(task.result(folder))['rows'][-1] for task in own]
-    # An older kd_jax counted in it what was trained beside it.
-    student = {k: v for k, v in rows[-1].items() if k != 'flops'}
-    return (
-      student
-      | {'name': p.run.row, 'setting': dict(p.run.setting)}
-      | {key: _total(row.get(key) for row in rows) for key in ('passes', 'flops_alone', 'seconds')}
-    )
+    # In 'flops' an older kd_jax counted what was trained beside it.
+    student = {key: value for key, value in rows[-1].items() if key != 'flops'}
+    totals = {key: _total(row.get(key) for row in rows) for key in _TOTALS}
+    return {**student, 'name': p.run.row, 'setting': dict(p.run.setting), **totals}
 
 
 def groups(
@@ -133,38 +127,37 @@ def groups(
 ) -> list[tuple[Task, ...]]:
   """Return what is trained in one program, in the order in which it is done.
 
-  A group is of phases of one group of rows that have the same data, seed and imported teachers,
-  at most `study.together` of them. Those of the hashes in `apart` are trained alone.
+  A group is of phases of one group of rows that have the same data, seed and imported teachers, at
+  most `study.together` of them. Those whose hashes are in `apart` are trained alone.
 
-  Until the sweeps are finished (`whole`), only they are started and what trains alone in any
-  case. So the members of a group, and with them the rounding of its results, follow from the
-  study, not from what is finished first.
+  Until the sweeps are finished (`whole`), only they are started and what trains alone in any case.
+  So the members of a group, and with them the rounding of its results, follow from the study, not
+  from what is finished first.
   """
-  of_table = {row.name: row.group for row in study.definition.rows}
-  placed: dict[Any, dict[str, Task]] = {}
-  done: set[str] = set()
+  headings = {row.name: row.group for row in study.definition.rows}
+  sharing: dict[Any, list[Task]] = {}
+  placed: set[str] = set()
   for p in planned:
     undecided = study.together > 1 and not whole and p.run.kind != 'sweep'
     for task in p.tasks:
-      if task.identity not in done and not (undecided and task.group):
-        done.add(task.identity)
-        alone = study.together == 1 or task.group is None or task.identity in apart
-        key = task.identity if alone else (of_table[p.run.row], task.group)
-        placed.setdefault(key, {})[task.identity] = task
+      if task.identity in placed or (undecided and task.group):
+        continue
+      placed.add(task.identity)
+      alone = study.together == 1 or task.group is None or task.identity in apart
+      key = task.identity if alone else (headings[p.run.row], task.group)
+      sharing.setdefault(key, []).append(task)
   made = []
-  for of_key in placed.values():
-    members, count = tuple(of_key.values()), -(-len(of_key) // study.together)
-    made += [
-      members[n * len(members) // count : (n + 1) * len(members) // count] for n in range(count)
-    ]
+  for members in sharing.values():
+    count = -(-len(members) // study.together)
+    ends = [number * len(members) // count for number in range(count + 1)]
+    made += [tuple(members[start:end]) for start, end in itertools.pairwise(ends)]
   return made
 
 
 def shared_teachers(planned: Sequence[Planned]) -> set[tuple[str, str]]:
-  """Return the teachers, (row, phase), that other rows use, too: no row alone has to pay for them.
+  """Return the teachers, (row, phase), that other rows use, too: no row has to pay for them.
 
-  A row that shares a teacher at one seed shares it at all: what it takes does not change from seed
-  to seed.
+  A row that shares a teacher at one seed shares it at all seeds, so that its runs take alike.
   """
   users: dict[str, set[str]] = {}
   for p in planned:
@@ -204,7 +197,7 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]
     needs = {name: made[name] for name in names if name in made}
     alone = needs or phase.stop or phase.method.companion
-    shared = None if alone else _shown_by(prepared, phase, identities)
+    shared = None if alone else _teachers_pass(prepared, phase, identities)
     identity = hashed([_data(prepared, phase), described_phase(phase, identities)])
     task = Task(identity, phase, prepared, needs, hashed(shared) if shared else None)
     for name, suffix in ((phase.name, ''), (plans.companion_name(phase.name), ' companion')):
@@ -213,10 +206,7 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
 
 
 def described_phase(phase: Phase, identities: Mapping[str, str]) -> dict[str, Any]:
-  """Return all that determines what a phase makes of its images.
-
-  `identities` has the hashes of the networks that it refers to.
-  """
+  """Return what determines what a phase makes of its images, given the hashes of its networks."""
   described = vars(phase) | {
     'method': None,
     'stop': None,
@@ -229,11 +219,10 @@ def described_phase(phase: Phase, identities: Mapping[str, str]) -> dict[str, An
   return {name: value for name, value in described.items() if (name, value) != ('draws_as', None)}
 
 
-def _shown_by(prepared: Prepared, phase: Phase, identities: Mapping[str, str]) -> list[Any] | None:
-  """Return what a pass of the phase's teachers depends on.
-
-  It is None where it has none, and would share nothing.
-  """
+def _teachers_pass(
+  prepared: Prepared, phase: Phase, identities: Mapping[str, str]
+) -> list[Any] | None:
+  """Return what the pass of a phase's teachers depends on; None where it can share none."""
   if not phase.teachers or phase.start:
     return None
   method = phase.method
@@ -254,9 +243,8 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
   """Return what determines the images that a phase takes."""
   config = prepared.config
   data = {name: getattr(config, name) for name in _DATA}
-  data['validation_examples'] = (
-    config.validation_examples if config.selection == 'validation' else 0
-  )
+  held_out = config.selection == 'validation'
+  data['validation_examples'] = config.validation_examples if held_out else 0
   if prepared.data['sha256']:
     data['sha256'] = prepared.data['sha256']
   if 'unlabelled' in phase.shares:

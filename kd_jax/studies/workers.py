@@ -1,5 +1,6 @@
-"""Runs a study: one worker of however many share its folder. Each phase is trained once, by the
-worker that claims it first.
+"""Run a study: one worker of however many share its folder.
+
+Each phase is trained once, by the worker that claims it first.
 
   study.json      rows, comparisons, and every run with its configuration and where its history lies
   results.json    a list of objects, one a finished run, its row's name as its name
@@ -55,7 +56,7 @@ def work(
   Args:
     study: what there is to run.
     folder: its workdir, which workers share.
-    say: is given what happens, a line at a time.
+    say: takes what happens, a line at a time.
     poll: seconds between two looks at what other workers have finished.
     after: is called once at the end, such as kd_jax.report.pictures.of_study.
 
@@ -65,7 +66,7 @@ def work(
   """
   workdir.check(folder)
   folder, plan, programs = Path(folder).absolute(), Plan(study), Programs()
-  failed: dict[str, str] = {}
+  failed: dict[str, str] = {}  # identity → message
   apart: set[str] = set()
   plan.check(say)
   with run.stopping() as stop:
@@ -83,32 +84,26 @@ def work(
         raise loop.Interrupted
       if not ready:
         break
-      for group in ready:
-        with _claimed(group, folder) as held:
-          if held:
-            for number, task in enumerate(group, len(done) + 1):
-              say(
-                f'[{number} of {len(runs)}{"" if whole else " so far"}] '
-                f'{_title(runs[task.identity])}: {task.phase.name}'
-              )
-            try:
-              with memory.explained(group[0].prepared.config.batch_size):
-                train(group, folder, stop, say, programs)
-            except KdJaxError as error:
-              if len(group) > 1:
-                say(f'{error} Its group is trained one by one.')
-                apart.update(task.identity for task in group)
-                # Else the next worker takes up the whole group, finished members included.
-                shutil.rmtree(_saved(group, folder), ignore_errors=True)
-              else:
-                identity = group[0].identity
-                of = runs[identity]
-                failed[identity] = f"row '{of.row}', seed {of.seed}: {error}"
-                say(failed[identity])
-            break
-      else:
-        _sleep(poll, stop)  # other workers train all that can be trained
-        continue
+      with _first_unclaimed(ready, folder) as group:
+        if not group:
+          _sleep(poll, stop)  # other workers train all that can be trained
+          continue
+        of = f'{len(runs)}' if whole else f'{len(runs)} so far'
+        for number, task in enumerate(group, len(done) + 1):
+          say(f'[{number} of {of}] {_title(runs[task.identity])}: {task.phase.name}')
+        try:
+          with memory.explained(group[0].prepared.config.batch_size):
+            train(group, folder, stop, say, programs)
+        except KdJaxError as error:
+          if len(group) > 1:
+            say(f'{error} Its group is trained one by one.')
+            apart.update(task.identity for task in group)
+            # Else the next worker takes up the whole group, finished members included.
+            shutil.rmtree(_saved(group, folder), ignore_errors=True)
+          else:
+            identity = group[0].identity
+            failed[identity] = f"row '{runs[identity].row}', seed {runs[identity].seed}: {error}"
+            say(failed[identity])
       write(study, plan, folder)
   write(study, plan, folder)
   with workdir.locked(folder, wait=True):
@@ -128,9 +123,8 @@ def is_one_of_several() -> bool:
 def spread(command: Sequence[str], count: int) -> int:
   """Run a command in several processes at once, each on its share of the cores.
 
-  What they print comes out line by line under their numbers. Ctrl-C and SIGTERM are handed on to
-  them. They share the memory of an accelerator, of which JAX would give three quarters to the
-  first.
+  What they print comes out line by line under their numbers. They receive Ctrl-C and SIGTERM, and
+  share the memory of an accelerator, of which JAX would give three quarters to the first.
 
   Returns:
     The worst of their exit statuses.
@@ -178,6 +172,41 @@ def spread(command: Sequence[str], count: int) -> int:
   return max(statuses, key=abs)
 
 
+def train(
+  group: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs
+) -> list[Done]:
+  """Train phases whose needs are finished, and remove their checkpoints."""
+  first = group[0]
+  prepared = first.prepared
+  context = run.context(prepared, first.folder(folder), stop=stop, say=say, programs=programs)
+  context = replace(context, fidelity=True)
+  zoo = dict(prepared.imported)
+  rows = []
+  for name, trained in prepared.imported.items():
+    if name in first.phase.teachers:
+      place = folder / 'teachers' / hashed(_evaluated(prepared, trained))
+      of_teacher = replace(context, folder=place)
+      rows.append(training.imported_row(of_teacher, name, trained, prepared.config))
+  for name, need in first.needs.items():
+    of_need = replace(context, folder=need.folder(folder), say=lambda line: None)
+    earlier = training.finished(of_need, need.phase)
+    if earlier is None:
+      raise FileError(
+        f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the '
+        'folder to train it again'
+      )
+    zoo |= earlier.networks
+    rows += [row for row in earlier.rows if row['name'] == name]
+  students = []
+  for task in group:
+    own = replace(context, identity=task.prepared.identity, folder=task.folder(folder))
+    students.append(Student(own, task.phase))
+  done = training.train(students, zoo, rows, _saved(group, folder))
+  memory.give_back()
+  shutil.rmtree(_saved(group, folder), ignore_errors=True)
+  return done
+
+
 def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
   """Return what the accuracies of an imported teacher depend on."""
   config = prepared.config
@@ -192,46 +221,6 @@ def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
   ]
 
 
-def train(
-  group: Sequence[Task], folder: Path, stop: Callable[[], bool], say: Say, programs: Programs
-) -> list[Done]:
-  """Train phases whose needs are finished.
-
-  What only their resumption needs is removed afterwards.
-  """
-  first, *_ = group
-  context = replace(
-    run.context(first.prepared, first.folder(folder), stop=stop, say=say, programs=programs),
-    fidelity=True,
-  )
-  zoo, rows = dict(first.prepared.imported), []
-  for name, trained in first.prepared.imported.items():
-    if name in first.phase.teachers:
-      place = folder / 'teachers' / hashed(_evaluated(first.prepared, trained))
-      rows.append(
-        training.imported_row(replace(context, folder=place), name, trained, first.prepared.config)
-      )
-  for name, need in first.needs.items():
-    of_need = replace(context, folder=need.folder(folder), say=lambda line: None)
-    if (earlier := training.finished(of_need, need.phase)) is None:
-      raise FileError(
-        f'{need.folder(folder)} has lost a network that {first.phase.name} needs; remove the '
-        'folder to train it again'
-      )
-    zoo |= earlier.networks
-    rows += [row for row in earlier.rows if row['name'] == name]
-  students = [
-    Student(
-      replace(context, identity=task.prepared.identity, folder=task.folder(folder)), task.phase
-    )
-    for task in group
-  ]
-  done = training.train(students, zoo, rows, _saved(group, folder))
-  memory.give_back()
-  shutil.rmtree(_saved(group, folder), ignore_errors=True)
-  return done
-
-
 def _saved(group: Sequence[Task], folder: Path) -> Path:
   """Return the folder of a group's checkpoints, while it trains.
 
@@ -243,11 +232,15 @@ def _saved(group: Sequence[Task], folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _claimed(group: Sequence[Task], folder: Path) -> Iterator[bool]:
-  """Hold the locks of all folders of a group that is not finished, or none of them."""
-  with contextlib.ExitStack() as stack:
-    held = all(stack.enter_context(workdir.locked(task.folder(folder))) for task in group)
-    yield held and not all(task.result(folder).exists() for task in group)
+def _first_unclaimed(ready: Sequence[tuple[Task, ...]], folder: Path) -> Iterator[tuple[Task, ...]]:
+  """Hold the locks of all folders of the first group that is free and not finished, or ()."""
+  for group in ready:
+    with contextlib.ExitStack() as locks:
+      held = all(locks.enter_context(workdir.locked(task.folder(folder))) for task in group)
+      if held and not all(task.result(folder).exists() for task in group):
+        yield group
+        return
+  yield ()
 
 
 def write(study: Study, plan: Plan, folder: Path) -> None:
@@ -270,6 +263,5 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
 
 
 def _title(of: Run) -> str:
-  return ', '.join(
-    [of.row, f'seed {of.seed}', *(f'{key}={value}' for key, value in of.setting.items())]
-  )
+  setting = [f'{key}={value}' for key, value in of.setting.items()]
+  return ', '.join([of.row, f'seed {of.seed}', *setting])

@@ -219,11 +219,11 @@ def test_nor_has_a_program_anything_left_to_state(folder, exported, capsys):
     ('run images --mean=.5,.5,.5', 'mean and std go together'),
     (
       'run images --mean=x --std=1',
-      "argument --mean: numbers with commas between them, such as .5,.5,.5, not 'x'",
+      "argument --mean: numbers with commas between them, such as 0.5,0.5,0.5, not 'x'",
     ),
     (
       'run images --mean=nan --std=1',
-      "argument --mean: numbers with commas between them, such as .5,.5,.5, not 'nan'",
+      "argument --mean: numbers with commas between them, such as 0.5,0.5,0.5, not 'nan'",
     ),
     ('run images --mean=.5 --std=0', 'std holds 0; standard deviations are greater than 0'),
     ('run images --relu_placement=nowhere', "invalid choice: 'nowhere'"),

@@ -10,6 +10,7 @@ import pytest
 from kd_jax.files import results
 from kd_jax.measures import statistics
 from kd_jax.report import colours, plots
+from kd_jax.report import figures as drawing
 from kd_jax.report.plots import plot_history
 from kd_jax.types import KdJaxError
 
@@ -37,7 +38,7 @@ def _history(epochs, *, terms=('cross_entropy',), validation=True):
 def figures(monkeypatch):
   """Keeps the figures that are drawn, so that a test can look into them."""
   kept = []
-  original = plots._figure
+  original = drawing.png
 
   @contextlib.contextmanager
   def keeping(*args):
@@ -45,7 +46,7 @@ def figures(monkeypatch):
       kept.append(figure)
       yield figure
 
-  monkeypatch.setattr(plots, '_figure', keeping)
+  monkeypatch.setattr(drawing, 'png', keeping)
   return kept
 
 

@@ -37,7 +37,7 @@ def test_a_line_a_row_and_what_is_left(tmp_path):
   # is assumed.
   assert said[1].startswith('KD: 3 runs (2 of them to choose a value), 5 phases left, ')
   assert re.fullmatch(
-    r'0 of 7 phases are finished\. Left: [\d.]+ GFLOP, about \d+ s for one worker at \d+ GFLOP/s\. .*',
+    r'0 of 7 phases are finished\. Left: [\d.]+ GFLOP, about [\d.]+ s for one worker at \d+ GFLOP/s\. .*',
     said[-1],
   )
   assert not (tmp_path / 'study').exists()
