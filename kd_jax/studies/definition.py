@@ -198,9 +198,9 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
     for key, value in changes.items():
       _set(changed, key, value)
     changed.seed = seed
-    changed.epochs = max(1, round(config.scale * changed.epochs))
-    if changed.teacher_epochs:
-      changed.teacher_epochs = max(1, round(config.scale * changed.teacher_epochs))
+    for key in ('epochs', 'teacher_epochs'):  # no number above 0 becomes 0, and 0 is none above it
+      if isinstance(changed[key], int) and changed[key] > 0:
+        changed[key] = max(1, round(config.scale * changed[key]))
     return configuration.resolve(changed)
   except KdJaxError as error:
     raise ConfigError(f"row '{row.name}': {error}") from error

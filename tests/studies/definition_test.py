@@ -150,6 +150,7 @@ class TestSweep:
       "row 'x': unknown configuration key 'epoch'. Did you mean 'epochs'",
     ),
     ((Row('x', {'epochs': 'many'}),), {}, "row 'x': epochs"),
+    ((Row('x', {'epochs': 0}),), {}, "row 'x': epochs is at least 1, not 0"),
     ((Row('x', {'kd.alpha': 2.0}),), {}, "row 'x': alpha is a weight between 0 and 1"),
     (
       (Row('x', {'method': 'nokd', 'kd.alpha': 0.5}),),
