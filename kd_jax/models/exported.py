@@ -109,7 +109,5 @@ def load(
       "jax.export.symbolic_shape('b, …')"
     )
   spec = NetworkSpec(f'{path.name}@{hashes.of_bytes(data)[:12]}', classes, image_shape)
-  return Trained(
-    Network(spec, Exported(function.call, taken[0].dtype == jnp.uint8), ()),
-    {'params': {}, 'batch_stats': {}},
-  )
+  module = Exported(function.call, taken[0].dtype == jnp.uint8)
+  return Trained(Network(spec, module, ()), {'params': {}, 'batch_stats': {}})

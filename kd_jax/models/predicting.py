@@ -1,6 +1,4 @@
-"""Networks whose logits a method computes, as where a student predicts through its teacher's
-classifier.
-"""
+"""Networks whose logits a method computes, as through the classifier of a student's teacher."""
 
 from __future__ import annotations
 
@@ -54,6 +52,6 @@ def bare(network: Network) -> Network:
 def like(network: Network, other: Network) -> Network:
   """Return a network that predicts as another does."""
   module = other.module
-  return (
-    through(network, module.predict, module.made) if isinstance(module, Predicting) else network
-  )
+  if not isinstance(module, Predicting):
+    return network
+  return through(network, module.predict, module.made)
