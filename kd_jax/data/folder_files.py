@@ -12,13 +12,9 @@ from typing import NamedTuple
 from kd_jax.types import DataError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
-_SPLITS = {
-  'train': 'train',
-  'validation': 'validation',
-  'val': 'validation',
-  'valid': 'validation',
-  'test': 'test',
-}
+_SPLITS = {'train': 'train', 'test': 'test'} | dict.fromkeys(
+  ('validation', 'val', 'valid'), 'validation'
+)
 # Operating systems leave these behind, beside hidden files.
 _NO_CLASSES = ('__MACOSX', 'Thumbs.db', 'desktop.ini')
 
@@ -34,10 +30,10 @@ class File(NamedTuple):
 def check_there(folder: pathlib.Path) -> None:
   """Raise DataError where there is no folder."""
   if not os.path.isdir(folder):
+    fault = 'is a file' if os.path.exists(folder) else 'does not exist or may not be read'
     raise DataError(
-      f'the folder of images {folder} '
-      f'{"is a file" if os.path.exists(folder) else "does not exist or may not be read"}: give one '
-      'that is there, with a sub-folder for each class'
+      f'the folder of images {folder} {fault}: give one that is there, with a sub-folder for each '
+      'class'
     )
 
 
@@ -154,14 +150,14 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _entries(place: pathlib.Path) -> list[os.DirEntry]:
   try:
-    entries = [entry for entry in os.scandir(place) if not _hidden(pathlib.Path(entry.name))]
+    entries = [entry for entry in os.scandir(place) if not _is_hidden(entry.name)]
   except OSError as error:
     raise DataError(f'{place} cannot be read ({error.strerror}): change its permissions') from error
   return sorted(entries, key=lambda entry: entry.name)
 
 
-def _hidden(path: pathlib.Path) -> bool:
-  return any(part.startswith('.') or part in _NO_CLASSES for part in path.parts)
+def _is_hidden(name: str) -> bool:
+  return name.startswith('.') or name in _NO_CLASSES
 
 
 def _name(entry: os.DirEntry) -> str:

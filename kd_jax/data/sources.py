@@ -75,8 +75,10 @@ def load(
   if side := digits.SIDES.get(name):
     return Dataset(name, *digits.read(side), digits.CLASSES)
   if root := _stl10(name, data_dir):
-    pair = stl10.labelled(root, download=download, cache_dir=cache_dir)
-    return Dataset(name, *pair, stl10.CLASSES)
+    train, test = (
+      stl10.read(root, split, download=download, cache_dir=cache_dir) for split in ('train', 'test')
+    )
+    return Dataset(name, train, test, stl10.CLASSES)
   return _prepared(name, _prepared_folder(name, data_dir, download), cache_dir)
 
 
@@ -148,7 +150,8 @@ def load_unlabelled(
   if name in digits.SIDES:
     image = digits.read(digits.SIDES[name])[0].image
   elif root := _stl10(name, data_dir):
-    return stl10.unlabelled(root, side=side or stl10.SIDE, download=download, cache_dir=cache_dir)
+    side = side or stl10.SIDE
+    return stl10.read(root, 'unlabelled', side=side, download=download, cache_dir=cache_dir)
   else:
     builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
     split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'

@@ -31,22 +31,15 @@ _CHUNK = 250  # images that are in memory at a time
 _FORMAT = 1  # to be raised when anything here changes the arrays
 
 
-def labelled(
-  root: pathlib.Path, *, download: bool = True, cache_dir: str = ''
-) -> tuple[Source, Source]:
-  """Return the training and the test images, 96×96; otherwise as `unlabelled`."""
-  train, test = (_split(root, split, SIDE, download, cache_dir) for split in ('train', 'test'))
-  return train, test
-
-
-def unlabelled(
-  root: pathlib.Path, *, side: int = SIDE, download: bool = True, cache_dir: str = ''
+def read(
+  root: pathlib.Path, split: str, *, side: int = SIDE, download: bool = True, cache_dir: str = ''
 ) -> Source:
-  """Return the images without labels (−1), in the archive's order.
+  """Return the images of a split, in the archive's order.
 
   Args:
     root: tfds's data directory: the archive is looked for in downloads/manual in it, and downloaded
       into downloads.
+    split: a key of COUNTS.
     side: height and width to which the images are brought, as a training step would bring them to
       it.
     download: whether the archive may be looked for where its images are not there yet in this size.
@@ -54,17 +47,13 @@ def unlabelled(
       written.
 
   Returns:
-    Source of NumPy arrays, mapped and read-only.
+    Source of NumPy arrays, mapped and read-only; the labels are −1 where there are none.
 
   Raises:
     DataError: the archive cannot be had, has another checksum or is damaged, or would have to be
       downloaded and may not be.
     FileError: the archive or the arrays cannot be kept.
   """
-  return _split(root, 'unlabelled', side, download, cache_dir)
-
-
-def _split(root: pathlib.Path, split: str, side: int, download: bool, cache_dir: str) -> Source:
   store = decoded.Store(
     folder=root / NAME,
     name=NAME,

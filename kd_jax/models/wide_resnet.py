@@ -52,46 +52,37 @@ class WideResNet(nn.Module):
   final_norm.
   """
 
-  classes: int
-  blocks: int
-  widths: tuple[int, int, int]
-  mean: tuple[float, ...] = ()
-  std: tuple[float, ...] = ()
-  dtype: str = 'float32'
+  spec: NetworkSpec
+  depth: int
+  factor: int
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
-    x = normalise(image, self.mean, self.std, self.dtype)
+    dtype = self.spec.compute_dtype
+    x = normalise(image, self.spec.mean, self.spec.std, dtype)
     layers, features = {}, []
-    x = layers['stem_conv'] = Convolution(16, kernel=3, dtype=self.dtype, name='stem_conv')(x)
-    for stage, width in enumerate(self.widths):
-      for block in range(self.blocks):
+    x = layers['stem_conv'] = Convolution(16, kernel=3, dtype=dtype, name='stem_conv')(x)
+    for stage, width in enumerate((16, 32, 64)):
+      for block in range((self.depth - 4) // 6):
         name = f'stage{stage + 1}_block{block + 1}'
         stride = 2 if stage > 0 and block == 0 else 1
-        residual = PreActivationBlock(width, stride, self.dtype, self.axis_name, name=name)
+        residual = PreActivationBlock(width * self.factor, stride, dtype, self.axis_name, name=name)
         x, entry = residual(x, train=train)
         layers[name] = x
         if stage > 0 and block == 0:
           features.append(entry)
-    norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name='final_norm')
+    norm = BatchNorm(dtype=dtype, axis_name=self.axis_name, name='final_norm')
     x = layers['final_norm'] = norm(x, train=train)
     features.append(x)
     embedding = relu(x, train=train).mean((1, 2))
-    head = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')
-    return outputs(head(embedding), features, layers, embedding, self.dtype)
+    head = dense(self.spec.classes, fan_in=embedding.shape[-1], dtype=dtype, name='head')
+    return outputs(head(embedding), features, layers, embedding, dtype)
 
 
 def wide_resnet(
   spec: NetworkSpec, *, depth: int, factor: int
 ) -> tuple[nn.Module, tuple[Path, ...]]:
   """Return the module of WRN-depth-factor, and the norms of its Network."""
-  module = WideResNet(
-    classes=spec.classes,
-    blocks=(depth - 4) // 6,
-    widths=(16 * factor, 32 * factor, 64 * factor),
-    mean=spec.mean,
-    std=spec.std,
-    dtype=spec.compute_dtype,
-  )
-  return module, (('stage2_block1', 'norm1'), ('stage3_block1', 'norm1'), ('final_norm',))
+  norms = (('stage2_block1', 'norm1'), ('stage3_block1', 'norm1'), ('final_norm',))
+  return WideResNet(spec, depth, factor), norms
