@@ -91,18 +91,12 @@ def _made(spec: NetworkSpec) -> Network:
   try:
     inspect.signature(factory).bind(spec)
   except TypeError as error:
-    raise _Fault(
-      f'cannot be called with a NetworkSpec alone ({error}): write def factory(spec) -> Network'
-    ) from error
+    raise _Fault(f'cannot be called with a NetworkSpec alone ({error})') from error
   network = _tried('fails', factory, spec)
   if not isinstance(network, Network):
-    raise _Fault(
-      f'returns {_kind(network)} and not a Network: return Network(spec, module, norms=())'
-    )
+    raise _Fault(f'returns {_kind(network)} and not a Network: return Network(spec, module, ())')
   if network.spec != spec:
-    raise _Fault(
-      'returns a Network of another spec: hand the given one on, Network(spec, module, norms)'
-    )
+    raise _Fault('returns a Network of another spec: pass on the one that it is given')
   return network
 
 
@@ -117,7 +111,7 @@ def _factory(module: str, attribute: str) -> Callable[..., Any]:
     missing = f"its import of '{error.name}'" if inside else 'it'
     raise _Fault(
       f"cannot be had: {missing} was not found in {os.getcwd()} or on Python's path; start from "
-      f'the folder in which {module.split(".")[0]} lies, or set PYTHONPATH'
+      'the folder in which it lies, or set PYTHONPATH'
     ) from error
   except Exception as error:  # the user's code may raise anything
     raise _Fault(f'cannot be imported: {_line(error)}') from error
@@ -140,15 +134,9 @@ def _check_module(module: Any) -> None:
   name = type(module).__name__
   parameters = inspect.signature(type(module).__call__).parameters
   if 'train' not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    raise _Fault(
-      f"makes {name}, whose __call__ takes no argument 'train': write def __call__(self, image, *, "
-      'train)'
-    )
+    raise _Fault(f"makes {name}, whose __call__ takes no argument 'train': add *, train")
   if 'axis_name' not in {field.name for field in dataclasses.fields(module)}:
-    raise _Fault(
-      f"makes {name}, which has no field 'axis_name': add axis_name: str | None = None and hand it "
-      'to BatchNorm'
-    )
+    raise _Fault(f"makes {name}, which has no field 'axis_name': add it, for BatchNorm")
 
 
 def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
@@ -158,10 +146,7 @@ def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
   first = functools.partial(module.init, train=False)
   variables = _tried('fails when its weights are drawn', jax.eval_shape, first, key, image)
   if others := set(variables) - set(_COLLECTIONS):
-    raise _Fault(
-      f"keeps variables in '{min(others)}': kd_jax trains 'params', keeps statistics in "
-      "'batch_stats', and has no others"
-    )
+    raise _Fault(f"keeps variables in '{min(others)}': there are 'params' and 'batch_stats' alone")
   if not jax.tree.leaves(variables.get('params', {})):
     raise _Fault('makes a network without parameters: there is nothing to train')
   paths = jax.tree_util.tree_leaves_with_path(variables)
@@ -173,56 +158,34 @@ def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
     outputs, changed = _tried(f'fails at train={train}', jax.eval_shape, apply, variables, image)
     _check_shapes(outputs, spec.classes)
     if _shapes(changed.get('batch_stats', {})) != _shapes(variables.get('batch_stats', {})):
-      raise _Fault(
-        f'changes the shapes of its statistics at train={train}: they must stay as they are drawn'
-      )
+      raise _Fault(f'changes the shapes of its statistics at train={train}: keep them')
   return variables['params'], outputs
 
 
 def _check_shapes(outputs: Any, classes: int) -> None:
   if not isinstance(outputs, Outputs | LogitsOnly):
-    raise _Fault(
-      f'returns {_kind(outputs)} from __call__ and not kd_jax.types.Outputs, nor LogitsOnly'
-    )
+    raise _Fault(f'returns {_kind(outputs)} from __call__ and not Outputs or LogitsOnly')
   for path, leaf in jax.tree_util.tree_leaves_with_path(outputs):
     name = jax.tree_util.keystr(path).lstrip('.')
     if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize < 4:
-      raise _Fault(
-        f'returns {name} in {leaf.dtype}: outputs are float32 or wider, also where it computes in '
-        'bfloat16'
-      )
+      raise _Fault(f'returns {name} in {leaf.dtype}: outputs are float32 or wider')
     if not leaf.shape or leaf.shape[0] != _BATCH:
-      raise _Fault(
-        f'returns {name} of shape {_letters(leaf)}: the images of the batch come first, [B, …]'
-      )
+      raise _Fault(f'returns {name} of shape {_letters(leaf)}: the batch comes first, [B, …]')
   if outputs.logits.shape != (_BATCH, classes):
-    raise _Fault(
-      f'returns logits of shape {_letters(outputs.logits)}: for {classes} classes they are '
-      f'[B, {classes}]'
-    )
+    shape = _letters(outputs.logits)
+    raise _Fault(f'returns logits of shape {shape}: for {classes} classes they are [B, {classes}]')
   if isinstance(outputs, LogitsOnly):
     return
   if not isinstance(outputs.features, tuple) or not outputs.features:
-    raise _Fault(
-      'returns no tuple of features: give a map for each stage, or LogitsOnly(logits), for methods '
-      'that need no maps'
-    )
+    raise _Fault('returns no tuple of features: give a map for each stage, or LogitsOnly(logits)')
   if not isinstance(outputs.layers, dict):
-    raise _Fault(
-      f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name, {{}} where '
-      'there are none'
-    )
+    raise _Fault(f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name')
   features = {f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)}
   for name, leaf in (features | outputs.layers).items():
     if getattr(leaf, 'ndim', 0) != 4:
-      raise _Fault(
-        f'returns {name} of shape {_letters(leaf)}: a map is f32[B, height, width, channels]'
-      )
+      raise _Fault(f'returns {name} of shape {_letters(leaf)}: a map is [B, H, W, C]')
   if getattr(outputs.embedding, 'ndim', 0) != 2:
-    raise _Fault(
-      f'returns an embedding of shape {_letters(outputs.embedding)}: it is f32[B, D], what the '
-      'classifier sees'
-    )
+    raise _Fault(f'returns an embedding of shape {_letters(outputs.embedding)}: it is [B, D]')
 
 
 def _check_norms(network: Network, params: PyTree, outputs: Outputs | LogitsOnly) -> None:
@@ -236,14 +199,9 @@ def _check_norms(network: Network, params: PyTree, outputs: Outputs | LogitsOnly
       norm = functools.reduce(lambda node, name: node[name], path, params)
       shapes = {norm['scale'].shape, norm['bias'].shape}
     except (KeyError, TypeError) as error:
-      raise _Fault(
-        f'names the norm {path}, and no scale and bias lie there in its parameters'
-      ) from error
+      raise _Fault(f'names the norm {path}, and no scale and bias lie there') from error
     if shapes != {feature.shape[-1:]}:
-      raise _Fault(
-        f'names the norm {path}, which has other channels than the feature after it '
-        f'({feature.shape[-1]})'
-      )
+      raise _Fault(f'names the norm {path}, which has other channels than the feature after it')
 
 
 def _tried(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
