@@ -6,6 +6,7 @@ older kd_jax kept them beside the data, and in kd_jax of the user's cache: they 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -72,8 +73,10 @@ class Store:
     if (source := self.mapped(split, count)) is not None:
       return source
     place, prepared, _ = self._places()
-    if beside and _can_be_made(prepared):
-      place = prepared
+    if beside:
+      with contextlib.suppress(OSError):
+        prepared.mkdir(parents=True, exist_ok=True)
+        place = prepared
     ticker = Ticker(f"{self.name}, split '{split}': decoding images, once", count)
     try:
       place.mkdir(parents=True, exist_ok=True)
@@ -83,8 +86,7 @@ class Store:
         f"cannot keep the decoded split '{split}' in {place} ({error.strerror or error}): make "
         'room, or set cache_dir to a folder that can take it'
       ) from error
-    source = _mapped(place, split, count)
-    if source is None:
+    if (source := _mapped(place, split, count)) is None:
       raise FileError(
         f"the decoded split '{split}' in {place} was changed from outside while in use: try again"
       )
@@ -138,14 +140,6 @@ def check_room(what: str, size: int, place: pathlib.Path, key: str) -> None:
       f'{what} takes {size / 1e9:.1f} GB, and {place} has room for {free / 1e9:.1f} GB: make room, '
       f'or set {key} to a folder on a larger disk'
     )
-
-
-def _can_be_made(place: pathlib.Path) -> bool:
-  try:
-    place.mkdir(parents=True, exist_ok=True)
-  except OSError:
-    return False
-  return True
 
 
 def _digest(value: Any) -> str:

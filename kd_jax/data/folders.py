@@ -88,12 +88,8 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = 
   folder_files.check_there(folder)
   below = sorted(folder_files.folders_below(folder), key=str)
   everything = [file for place in below for file in folder_files.files_in(place)]
-  others = [file.path for file in everything if file.path.lower().endswith(_OTHER_SUFFIXES)]
-  if others:
-    raise DataError(
-      f'{others[0]}{folder_files.and_more(len(others) - 1)} is no image that kd_jax reads '
-      f'({", ".join(folder_files.SUFFIXES)}): convert it, or move it out'
-    )
+  if others := [file.path for file in everything if file.path.lower().endswith(_OTHER_SUFFIXES)]:
+    raise folder_files.not_read(others)
   files = [file for file in everything if file.path.lower().endswith(folder_files.SUFFIXES)]
   if not files:
     raise DataError(
@@ -115,10 +111,8 @@ def _held_out(
 ) -> dict[str, Labelled]:
   counts = np.bincount(labels, minlength=len(names))
   if counts.min() < 2:
-    raise DataError(
-      f"the class '{names[int(counts.argmin())]}' in {folder} has one image: it needs one to train "
-      'on and one to test on'
-    )
+    scarce = names[int(counts.argmin())]
+    raise DataError(f"the class '{scarce}' in {folder} has one image: it needs two, one to test on")
   each = max(1, min(len(labels) // (_TEST_SHARE * len(names)), int(counts.min()) // 2))
   kept, held = splits.hold_out(labels, each * len(names), classes=len(names))
   return {

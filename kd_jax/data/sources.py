@@ -32,7 +32,7 @@ class Dataset(NamedTuple):
   sha256: str = ''
 
 
-_CATALOGUE = 'https://www.tensorflow.org/datasets/catalog/overview'
+_OVERVIEW = 'https://www.tensorflow.org/datasets/catalog/overview'
 _PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
 _NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
@@ -68,10 +68,7 @@ def load(
     images, classes = folders.read(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
     return Dataset(name, classes=classes, sha256=folders.fingerprint(images.values()), **images)
   if image_size:
-    raise ConfigError(
-      f"image_size is for folders of images, and '{name}' is none: its images keep their size; "
-      'leave image_size out'
-    )
+    raise ConfigError(f"image_size is for folders of images, and '{name}' is none: leave it out")
   if side := digits.SIDES.get(name):
     return Dataset(name, *digits.read(side), digits.CLASSES)
   if root := _stl10(name, data_dir):
@@ -87,10 +84,10 @@ def _prepared(name: str, folder: pathlib.Path, cache_dir: str) -> Dataset:
   builder = tfds_reader.open_folder(folder)
   classes = tfds_reader.class_names(builder)
   if not classes:
+    features = ', '.join(sorted(builder.info.features))
     raise DataError(
-      f"data set '{name}' has no feature 'label' with classes (its features: "
-      f'{", ".join(sorted(builder.info.features))}): it can serve as unlabelled data only; choose '
-      'an image-classification data set'
+      f"data set '{name}' has no feature 'label' with classes (its features: {features}): it can "
+      'serve as unlabelled data only'
     )
   there = builder.info.splits
   test = 'test' if 'test' in there else 'validation'
@@ -98,8 +95,8 @@ def _prepared(name: str, folder: pathlib.Path, cache_dir: str) -> Dataset:
   for split in ('train', test):
     if split not in there:
       raise DataError(
-        f"data set '{name}' has no split '{split}' (its splits: {', '.join(there)}): training "
-        "needs 'train' and 'test' or 'validation'; choose another data set"
+        f"data set '{name}' has no split '{split}' (its splits: {', '.join(there)}): it needs "
+        "'train' and 'test' or 'validation'"
       )
     sources[split] = tfds_reader.read_split(builder, split, cache_dir=cache_dir)
     label = sources[split].label
@@ -174,11 +171,16 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
     return path
   base = name.split('/')[0]
   taken = base in digits.SIDES or os.path.isdir(_root(data_dir) / base)
-  if not name or not os.path.isdir(path) or taken:
+  if not name or not os.path.isdir(path) or taken or base in _catalogue():
     return None
+  return path
+
+
+def _catalogue() -> list[str]:
+  """Return the names of tfds's data sets."""
   import tensorflow_datasets as tfds
 
-  return None if base in tfds.list_builders(with_community_datasets=False) else path
+  return tfds.list_builders(with_community_datasets=False)
 
 
 def _root(data_dir: str) -> pathlib.Path:
@@ -199,18 +201,12 @@ def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
 def _checked_root(data_dir: str) -> pathlib.Path:
   root = _root(data_dir)
   if data_dir and not os.path.isdir(root):
-    raise DataError(
-      f'the data directory {root} does not exist: create it, or give the one that holds your tfds '
-      'data'
-    )
+    raise DataError(f'the data directory {root} does not exist: create it, or give another')
   return root
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
-  """Return the folder of the data set's files, prepared first if need be.
-
-  It is such as `data_dir`/cifar10/3.0.2.
-  """
+  """Return the folder of the data set's files, such as …/cifar10/3.0.2, prepared if need be."""
   root = _checked_root(data_dir)
   match = _NAME.fullmatch(name)
   if not match:
@@ -228,7 +224,7 @@ def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
 def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | None:
   """Return the version that is asked for, or the highest, under `folder`; None where there is none.
 
-  Without a config the only one there is will do.
+  Without a config the only one is taken.
   """
   try:
     places = [folder / config] if config else [folder, *sorted(_folders(folder))]
@@ -256,11 +252,9 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
-  import tensorflow_datasets as tfds
-
   if base in _PREPARABLE:
     return prepare.not_prepared(name, root)
-  if base in tfds.list_builders(with_community_datasets=False):
+  if base in _catalogue():
     return DataError(
       f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only "
       f'{", ".join(_PREPARABLE[:-1])} and {_PREPARABLE[-1]}: where TensorFlow is installed, run: '
@@ -274,15 +268,9 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
 
 
 def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
-  import tensorflow_datasets as tfds
-
-  names = {
-    *digits.SIDES,
-    *tfds.list_builders(with_community_datasets=False),
-    *(path.name for path in _folders(root)),
-  }
-  close = difflib.get_close_matches(name.lower(), sorted(names), n=3)
-  hint = f'did you mean {" or ".join(close)}?' if close else f'see {_CATALOGUE}'
+  names = sorted({*digits.SIDES, *_catalogue(), *(path.name for path in _folders(root))})
+  close = difflib.get_close_matches(name.lower(), names, n=3)
+  hint = f'did you mean {" or ".join(close)}?' if close else f'see {_OVERVIEW}'
   return ConfigError(
     f"unknown data set '{name}': no folder, none of tfds, and not prepared in {root}; {hint}"
   )

@@ -56,8 +56,7 @@ def open_folder(folder: pathlib.Path) -> Any:
   if image.np_dtype != np.uint8 or (image.shape[-1] or 3) not in _MODES:
     raise DataError(
       f"data set '{builder.name}' stores images of {np.dtype(image.np_dtype)} with "
-      f'{image.shape[-1]} channels: kd_jax reads 8-bit images of 1, 3 or 4 channels; choose '
-      'another data set'
+      f'{image.shape[-1]} channels: kd_jax reads 8-bit images of 1, 3 or 4 channels'
     )
   return builder
 
@@ -119,8 +118,7 @@ def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Bloc
       if image.shape != shape:
         raise DataError(
           f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} is '
-          f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set whose '
-          'images have one'
+          f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size'
         )
     done += len(images)
     yield np.stack(images), np.asarray(labels, np.int32)
