@@ -1,4 +1,4 @@
-"""Keeps decoded splits as `.npy` files, so that images are decoded once and mapped from then on.
+"""Keep decoded splits as `.npy` files, so that images are decoded once and mapped from then on.
 
 They lie in a cache: the folder `cache_dir`, or kd_jax/decoded in $XDG_CACHE_HOME or ~/.cache. An
 older kd_jax kept them beside the data, and in kd_jax of the user's cache: they are still read there.

@@ -1,4 +1,4 @@
-"""Downloads archives, and prepares CIFAR in tfds's own form, without TensorFlow.
+"""Download archives, and prepare CIFAR in tfds's own form, without TensorFlow.
 
 The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass
 replaces these two steps alone: version, features, order of the records and pixels are those of the

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kd_jax.types import ConfigError, DataError
+from kd_jax.types import ConfigError
 
 # Every run holds out the same images, whatever its seed, so that results are comparable.
 HOLD_OUT_SEED = 20_190_407
@@ -29,14 +29,8 @@ def hold_out(labels: ArrayLike, count: int, *, classes: int) -> tuple[np.ndarray
 
   Raises:
     ConfigError: `count` is below `classes`, or would take the last example of a class.
-    DataError: a label is out of range.
   """
   labels = np.asarray(labels, np.int64)
-  if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-    raise DataError(
-      f'cannot hold out examples: labels run from {labels.min()} to {labels.max()}, outside [0, '
-      f'{classes}); hold out of a labelled data set'
-    )
   # One example of each class stays behind, or a class could not be trained on.
   available = np.maximum(np.bincount(labels, minlength=classes) - 1, 0)
   bits = np.random.PCG64(HOLD_OUT_SEED)
@@ -76,8 +70,6 @@ def _draw(
   verb: str,
 ) -> np.ndarray:
   """Draw `count` of `indices`; `available[i]` is how many of class `names[i]` may be drawn."""
-  if not len(names):
-    raise ConfigError(f'cannot {verb} {count} examples: there are none to choose from')
   if count < len(names):
     raise ConfigError(
       f'cannot {verb} {count} examples of {len(names)} classes: a balanced set has at least one of '
@@ -91,8 +83,7 @@ def _draw(
       f'cannot {verb} {count} examples, balanced over {len(names)} classes: at most {most} can be '
       f'had, as one class has no more than {scarcest} to give; ask for fewer'
     )
-  # The whole data set draws, so that an example's rank in its class does not hang on which others
-  # may be chosen.
+  # The whole data set draws, so that an example's rank does not depend on which others there are.
   rank = bits.random_raw(len(labels))[indices]
   class_rank = bits.random_raw(len(names))
   # A class that has no extra one to give comes last.

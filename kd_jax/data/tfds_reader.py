@@ -1,4 +1,4 @@
-"""Reads a prepared tfds folder into uint8 arrays, without TensorFlow.
+"""Read a prepared tfds folder into uint8 arrays, without TensorFlow.
 
 Both of tfds's usual file formats, ARRAY_RECORD and TFRECORD, hold the same tf.train.Example
 messages, so one decoder serves both. Images are decoded with Pillow. tfds's stored PNGs are

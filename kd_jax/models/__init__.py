@@ -69,30 +69,29 @@ def build(spec: NetworkSpec) -> Network:
   Raises:
     ConfigError: the family cannot have what the spec asks for, or an own network is at fault.
   """
-  if custom.is_own(spec.name):
-    return custom.build(spec)
-  if spec.name not in MODELS:
+  own = custom.is_own(spec.name)
+  if not own and spec.name not in MODELS:
     raise ConfigError(
       f"there is no network '{spec.name}': choose one of {', '.join(MODELS)}, or write your own as "
       'package.module:factory'
     )
-  maker = MODELS[spec.name]
-  if maker.func is wide_resnet:
-    if spec.relu_placement != 'block':
-      raise ConfigError(
-        f'{spec.name} is a pre-activation network, whose ReLUs have one place: relu_placement '
-        f"'{spec.relu_placement}' does not apply; use 'block'"
-      )
-    needed = 1
-  else:
-    needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
-  if min(spec.image_shape[:2]) < needed:
+  if spec.relu_placement != relu_placement(spec.name, spec.relu_placement):
     raise ConfigError(
-      f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
-      f'{spec.image_shape[0]}×{spec.image_shape[1]}; use a thin_resnet or wrn, which pool globally'
+      f"the ReLUs of {spec.name} have one place: relu_placement '{spec.relu_placement}', of the "
+      "configuration or a recipe, does not apply; use 'block', or another recipe"
     )
-  module, norms = maker(spec)
-  return Network(spec, module, norms)
+  if own:
+    return custom.build(spec)
+  maker = MODELS[spec.name]
+  if maker.func is resnet:
+    needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
+    height, width, _ = spec.image_shape
+    if min(height, width) < needed:
+      raise ConfigError(
+        f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
+        f'{height}×{width}; use a thin_resnet or wrn, which pool globally'
+      )
+  return Network(spec, *maker(spec))
 
 
 def is_known(name: str) -> bool:

@@ -71,12 +71,6 @@ def build(spec: NetworkSpec) -> Network:
   Raises:
     ConfigError: the factory cannot be had, or makes something else than this module asks for.
   """
-  if spec.relu_placement != 'block':
-    raise ConfigError(
-      f'{spec.name} is an own network, whose ReLUs stand where it puts them: relu_placement '
-      f"'{spec.relu_placement}', of the configuration or a recipe, does not apply to it; use "
-      "'block', or another recipe"
-    )
   try:
     network = _made(spec)
     _check_module(network.module)

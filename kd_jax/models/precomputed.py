@@ -90,8 +90,8 @@ def words(fingerprints: np.ndarray | Array) -> np.ndarray:
 
 def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
   """Return True for each of the fingerprints, [B, 2], that a table does not have."""
-  rows, sought = words(trained.variables['table']['fingerprint']), words(pictures)
-  return rows[np.minimum(np.searchsorted(rows, sought), len(rows) - 1)] != sought
+  rows, shown = words(trained.variables['table']['fingerprint']), words(pictures)
+  return rows[np.minimum(np.searchsorted(rows, shown), len(rows) - 1)] != shown
 
 
 def write(
@@ -124,14 +124,7 @@ def write(
 def load(
   path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
 ) -> Trained:
-  """Return the table as a network, which no spec builds again.
-
-  Its name holds a part of the file's sha256.
-
-  Args:
-    path: the file.
-    image_shape: height, width, channels that it must be for; None: as it is.
-    classes: that it must have; None: as many as it has.
+  """Return the table as a network, as `kd_jax.models.exported.load` does a function.
 
   Raises:
     FileError: the file is no such table, is damaged, or is for other images or classes.

@@ -11,14 +11,14 @@ from kd_jax.types import Array, MethodVariables, Network, Outputs, PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predicting:
-  """Stands where a network's module stands; its variables have those of the method under 'method'.
+  """A network's module whose logits a method computes.
 
-  `made` is how the method is made again, as text.
+  Its variables have those of the method under 'method'.
   """
 
   module: Any  # a flax.linen.Module
   predict: Callable[[MethodVariables, Outputs], Array]
-  made: str
+  made: str  # how the method is made again
 
   def apply(self, variables: Mapping[str, PyTree], image: Array, **how: Any) -> Any:
     """Return what the module returns, with the method's logits in place of its own."""

@@ -52,11 +52,7 @@ def test_hold_out_refuses_counts_that_cannot_be_balanced(count, message):
     splits.hold_out(LABELS, count, classes=10)
 
 
-def test_hold_out_refuses_labels_out_of_range_and_classes_without_examples():
-  with pytest.raises(KdJaxError, match='labels run from -1 to 0'):
-    splits.hold_out(np.array([0, -1]), 1, classes=1)
-  with pytest.raises(KdJaxError, match='labels run from 0 to 9'):
-    splits.hold_out(LABELS, 10, classes=9)
+def test_hold_out_refuses_classes_without_examples():
   with pytest.raises(KdJaxError, match='one class has no more than 0 to give'):
     splits.hold_out(LABELS, 22, classes=11)
 
@@ -103,7 +99,6 @@ def test_balanced_subset_may_favour_any_class():
     (np.arange(1000), 9, 'ask for 10 or more'),
     (np.arange(1000), -3, 'cannot choose -3 examples'),
     (np.arange(1000), 1001, 'at most 1000 can be had'),
-    (np.array([], np.int32), 1, 'none to choose from'),
   ],
 )
 def test_balanced_subset_refuses_what_cannot_be_had(indices, count, message):

@@ -135,7 +135,7 @@ def test_images_too_small_for_the_pooling_window(name, side):
 
 def test_a_wide_resnet_has_one_place_for_its_relus():
   for placement in ('stage', 'stem', 'pool'):
-    with pytest.raises(KdJaxError, match='wrn10_1 is a pre-activation network'):
+    with pytest.raises(KdJaxError, match='the ReLUs of wrn10_1 have one place'):
       network('wrn10_1', placement=placement)
 
 
