@@ -21,6 +21,7 @@ from kd_jax.data.levels import LEVELS, OPS, UDA
 from kd_jax.data.steps import Steps, apply
 from kd_jax.types import ConfigError
 
+Draws = Int32[Array, 'B N']
 MOST_OPS = 100  # on an image, each a part of the program
 # The 14 of the RandAugment paper.
 RANDAUGMENT_OPS = (
@@ -78,10 +79,7 @@ def randaugment(*, number: int = 2, level: int = 5) -> Policy:
     ConfigError: a number is out of its range.
   """
   if not 1 <= number <= MOST_OPS:
-    raise ConfigError(
-      f'randaugment.number is the number of operations on an image, from 1 to {MOST_OPS}, not '
-      f'{number}'
-    )
+    raise ConfigError(f'randaugment.number of operations is from 1 to {MOST_OPS}, not {number}')
   if level not in range(LEVELS):
     raise ConfigError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
 
@@ -222,7 +220,7 @@ def _happens(bits: UInt32[Array, 'B N'], chance: Float32[Array, ' ...']) -> Bool
   return (bits >> 8).astype(jnp.float32) * jnp.float32(2**-24) < chance
 
 
-def _signs(bits: UInt32[Array, 'B N']) -> Int32[Array, 'B N']:
+def _signs(bits: UInt32[Array, 'B N']) -> Draws:
   return jnp.where(bits >> 31 > 0, jnp.int32(1), jnp.int32(-1))
 
 
@@ -231,7 +229,5 @@ def _centres(bits: UInt32[Array, '*shape 2'], height: int, width: int) -> Int32[
   return jnp.stack([_below(bits[..., 0], height), _below(bits[..., 1], width)], -1)
 
 
-def _without_centres(
-  op: Int32[Array, 'B N'], level: Int32[Array, 'B N'], sign: Int32[Array, 'B N']
-) -> Steps:
+def _without_centres(op: Draws, level: Draws, sign: Draws) -> Steps:
   return Steps(op, level, sign, jnp.zeros((*op.shape, 2), jnp.int32))

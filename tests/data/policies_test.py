@@ -362,7 +362,7 @@ def test_float64_changes_nothing():
   [
     (
       lambda: policies.randaugment(number=0),
-      'randaugment.number is the number of operations on an image, from 1 to 100',
+      'randaugment.number of operations is from 1 to 100, not 0',
     ),
     (
       lambda: policies.randaugment(level=10),
