@@ -98,9 +98,9 @@ def check_every_op(images, name):
   op, level, sign = (field.reshape(-1, 1) for field in fields)
   steps = Steps(op, level, sign, np.zeros((len(op), 1, 2), np.int32))
   images = np.resize(images, (len(op), *images.shape[1:]))
-  ours = np.asarray(APPLY[name](images, steps))
-  assert ours.dtype == np.uint8
-  for before, after, *step in zip(images, ours, *steps, strict=True):
+  done = np.asarray(APPLY[name](images, steps))
+  assert done.dtype == np.uint8
+  for before, after, *step in zip(images, done, *steps, strict=True):
     case = (OPS[step[0][0]], *step[1:3])
     allowed = 1 if case[0] == 'autocontrast' else 0  # see colour.py
     assert np.abs(after - by_pillow(before, step, SCALES[name]).astype(int)).max() <= allowed, case
@@ -189,10 +189,12 @@ def test_scales():
 
 def test_the_sub_policies_are_the_papers():
   assert len(SUB_POLICIES.split()) == len(policies.AUTOAUGMENT_CIFAR10) == 25
-  for text, ours in zip(SUB_POLICIES.split(), policies.AUTOAUGMENT_CIFAR10, strict=True):
-    theirs = [re.fullmatch(r'([A-Za-z]+)(\.?\d),(\d)', part).groups() for part in text.split('/')]
-    assert ours == tuple(
-      (NAMES.get(op, op.lower()), float(chance), int(level)) for op, chance, level in theirs
+  for text, listed in zip(SUB_POLICIES.split(), policies.AUTOAUGMENT_CIFAR10, strict=True):
+    published = [
+      re.fullmatch(r'([A-Za-z]+)(\.?\d),(\d)', part).groups() for part in text.split('/')
+    ]
+    assert listed == tuple(
+      (NAMES.get(op, op.lower()), float(chance), int(level)) for op, chance, level in published
     )
 
 

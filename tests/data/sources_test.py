@@ -55,7 +55,7 @@ def example(image=None, label=None):
 
 def write_records(path, file_format, records):
   if file_format == 'tfrecord':
-    # an implementation of the format that is not ours
+    # an implementation of the format that is not kd_jax's
     from tensorboardX.record_writer import RecordWriter
 
     writer = RecordWriter(str(path))

@@ -38,24 +38,24 @@ def test_equals_flaxs_in_value_and_gradients(kernel, stride, channels, width, si
   draw = np.random.default_rng(0)
   x = jnp.asarray(draw.normal(size=(2, side, side + 1, channels)))
   weights = {'params': {'kernel': jnp.asarray(draw.normal(size=(kernel, kernel, channels, width)))}}
-  ours, theirs = (Convolution(width, kernel, stride, 'float64'), plain(width, kernel, stride))
-  other = jnp.asarray(draw.normal(size=jax.eval_shape(theirs.apply, weights, x).shape))
+  own, peer = (Convolution(width, kernel, stride, 'float64'), plain(width, kernel, stride))
+  other = jnp.asarray(draw.normal(size=jax.eval_shape(peer.apply, weights, x).shape))
 
   def value(module):
     return jax.value_and_grad(lambda w, x: (module.apply(w, x) * other).sum(), argnums=(0, 1))
 
   chex.assert_trees_all_close(
-    value(ours)(weights, x), value(theirs)(weights, x), rtol=1e-12, atol=1e-12
+    value(own)(weights, x), value(peer)(weights, x), rtol=1e-12, atol=1e-12
   )
 
 
 def test_the_weights_are_flaxs_in_place_and_shape():
   x = jnp.zeros((1, 8, 8, 3))
-  ours, theirs = (
+  own, peer = (
     jax.eval_shape(module.init, jax.random.key(0), x)
     for module in (Convolution(5, kernel=3), plain(5, 3, 1))
   )
-  chex.assert_trees_all_equal_shapes_and_dtypes(ours, theirs)
+  chex.assert_trees_all_equal_shapes_and_dtypes(own, peer)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
