@@ -20,9 +20,6 @@ flags.DEFINE_string(
   'data_dir', '', "where prepared data lies; empty: tensorflow_datasets' own folder"
 )
 flags.DEFINE_integer('index', 0, 'which test image', lower_bound=0)
-flags.DEFINE_enum(
-  'interpolation', 'nearest', ['nearest', 'bilinear'], 'of shear, translation and rotation'
-)
 flags.DEFINE_integer('zoom', 2, 'screen pixels to a pixel', lower_bound=1)
 
 COLUMNS = [
@@ -49,12 +46,10 @@ def main(argv: list[str]) -> None:
       'count from 0'
     )
   image = np.asarray(images[FLAGS.index])
-  picture([*operations(image, FLAGS.interpolation), *samples(image)], FLAGS.zoom).save(
-    FLAGS.out, optimize=True
-  )
+  picture([*operations(image), *samples(image)], FLAGS.zoom).save(FLAGS.out, optimize=True)
 
 
-def operations(image: np.ndarray, interpolation: str) -> list[tuple[str, list[np.ndarray]]]:
+def operations(image: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
   """Return rows (label, images) of all operations: kd_jax's, Pillow's, the difference."""
   import jax
   import jax.numpy as jnp
@@ -66,16 +61,14 @@ def operations(image: np.ndarray, interpolation: str) -> list[tuple[str, list[np
   cases = [(levels.OPS.index(op), level, sign) for op in ops for sign, level in COLUMNS]
   op, level, sign = jnp.asarray(cases, jnp.int32).T[:, :, None]
   drawn = steps.Steps(op, level, sign, jnp.zeros((len(cases), 1, 2), jnp.int32))
-  draw = jax.jit(lambda images: steps.apply(images, drawn, interpolation=interpolation))
+  draw = jax.jit(lambda images: steps.apply(images, drawn))
   made = np.asarray(draw(np.stack([image] * len(cases)))).reshape(
     len(ops), len(COLUMNS), *image.shape
   )
   rows = []
   for name, own in zip(ops, made, strict=True):
     amounts = [levels.LINEAR[name](level, sign, *image.shape[:2]) for sign, level in COLUMNS]
-    expected = [
-      pillow_peer.perform(name, amount, image, interpolation=interpolation) for amount in amounts
-    ]
+    expected = [pillow_peer.perform(name, amount, image) for amount in amounts]
     differs = [np.abs(one.astype(int) - other) for one, other in zip(own, expected, strict=True)]
     most, count = max(d.max() for d in differs), sum((d > 0).sum() for d in differs)
     print(f'{name:12} {count:5} of {own.size} values differ, by {most} at most')

@@ -11,7 +11,6 @@ _AFFINE = {
   'translate_x': lambda a: (1, 0, a, 0, 1, 0),
   'translate_y': lambda a: (1, 0, 0, 0, 1, a),
 }
-_INTERPOLATION = {'nearest': Image.Resampling.NEAREST, 'bilinear': Image.Resampling.BILINEAR}
 _COLOUR = {
   'identity': lambda image, a: image,
   'invert': lambda image, a: ImageOps.invert(image),
@@ -27,22 +26,17 @@ _COLOUR = {
 
 
 def perform(
-  op: str,
-  amount: float,
-  image: np.ndarray,
-  *,
-  interpolation: str = 'nearest',
-  fill: int | tuple[int, int, int] = 0,
+  op: str, amount: float, image: np.ndarray, *, fill: int | tuple[int, int, int] = 0
 ) -> np.ndarray:
   """Perform one operation of kd_jax.data.geometry or .colour on an image, u8[H, W, 1 or 3]."""
-  opened, filter_ = to_pillow(image), _INTERPOLATION[interpolation]
+  opened, nearest = to_pillow(image), Image.Resampling.NEAREST
   filler = (fill,) * 3 if isinstance(fill, int) and image.shape[-1] == 3 else fill
   if op in _AFFINE:
     done = opened.transform(
-      opened.size, Image.Transform.AFFINE, _AFFINE[op](amount), filter_, fillcolor=filler
+      opened.size, Image.Transform.AFFINE, _AFFINE[op](amount), nearest, fillcolor=filler
     )
   elif op == 'rotate':
-    done = opened.rotate(amount, filter_, fillcolor=filler)
+    done = opened.rotate(amount, nearest, fillcolor=filler)
   else:
     done = _COLOUR[op](opened, amount)
   return np.asarray(done).reshape(image.shape)

@@ -447,9 +447,9 @@ LAUNCH = {
     ('--config.dataset=nested', 'nested/cat/tabby is a folder inside the class cat'),
     ('--config.dataset=text_png', 'text_png/cat/1.png is no image'),
     ('--config.dataset=zero_png', 'zero_png/cat/1.png is no image'),
-    ('--config.dataset=cut_off_png', 'cut_off_png/cat/1.png cannot be decoded'),
-    ('--config.dataset=cut_off_jpeg', 'cut_off_jpeg/cat/3.jpg cannot be decoded'),
-    ('--config.dataset=damaged_png', 'damaged_png/cat/1.png cannot be decoded'),
+    ('--config.dataset=cut_off_png', 'cut_off_png/cat/1.png is no image that can be read'),
+    ('--config.dataset=cut_off_jpeg', 'cut_off_jpeg/cat/3.jpg is no image that can be read'),
+    ('--config.dataset=damaged_png', 'damaged_png/cat/1.png is no image that can be read'),
     ('--config.dataset=deep_png', 'deep_png/cat/1.png has more than 8 bits a channel'),
     (
       '--config.dataset=bomb_png',

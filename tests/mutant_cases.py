@@ -457,7 +457,7 @@ NUMBERS = [
       _STATISTICS + 'test_a_mean_has_students_interval',
     ),
     (
-      'paired = len(common) >= 2',
+      'paired = len(gaps) >= 2',
       'paired = False',
       _STATISTICS + 'test_rows_are_paired_where_seeds_are_common',
     ),

@@ -1,5 +1,4 @@
-"""Colour operations as Pillow's ImageOps and ImageEnhance do them, another one for each image of a
-batch.
+"""Colour operations as Pillow's ImageOps and ImageEnhance do them, one for each image of a batch.
 
 A pointwise operation is a table of 256 values for each image and channel, so all of them together
 cost one look-up. Colour and sharpness blend the image with a degenerate one (Pillow's word): its
@@ -19,6 +18,9 @@ from kd_jax.data.augment import Images
 
 Ops = Int32[Array, ' B']
 Tables = UInt8[Array, 'B C 256']
+Counts = Int32[Array, '*shape 256']
+Values = Int[Array, '... 256']
+Whole = Int32[Array, ' ...']
 
 POINTWISE = (
   *('invert', 'posterise', 'solarise', 'brightness', 'contrast', 'autocontrast', 'equalise'),
@@ -57,9 +59,8 @@ def tables(images: Images, ops: Ops, amounts: Float32[Array, ' B']) -> Tables:
 
 def identity_tables(images: Images, *_: Array) -> Tables:
   """Return tables that leave the images as they are."""
-  return jnp.broadcast_to(
-    jnp.arange(VALUES, dtype=jnp.uint8), (images.shape[0], images.shape[-1], VALUES)
-  )
+  values = jnp.arange(VALUES, dtype=jnp.uint8)
+  return jnp.broadcast_to(values, (images.shape[0], images.shape[-1], VALUES))
 
 
 def lookup(images: Images, table: Tables) -> Images:
@@ -80,7 +81,7 @@ def enhance(images: Images, ops: Ops, factors: Float32[Array, ' B']) -> Images:
   return blend(degenerate, images, jnp.where(blends, factors, jnp.float32(1))).astype(jnp.uint8)
 
 
-def blend(degenerate: Array, images: Array, factor: Float32[Array, ' ...']) -> Int32[Array, ' ...']:
+def blend(degenerate: Array, images: Array, factor: Float32[Array, ' ...']) -> Whole:
   """Return degenerate + factor · (images − degenerate), cut off to whole numbers in 0 … 255.
 
   It is Image.blend. Pillow rounds the product to float32, then the sum. Compilers contract the
@@ -122,9 +123,8 @@ def histograms(images: Images) -> Int32[Array, 'B C 256']:
   """Count how often each value occurs in each image and channel."""
   batch, _, _, channels = images.shape
   zeros = jnp.zeros(batch * channels * VALUES, jnp.int32)
-  return (
-    zeros.at[_entries(images)].add(1, mode='promise_in_bounds').reshape(batch, channels, VALUES)
-  )
+  counts = zeros.at[_entries(images)].add(1, mode='promise_in_bounds')
+  return counts.reshape(batch, channels, VALUES)
 
 
 def _entries(images: Images) -> Int32[Array, 'B H W C']:
@@ -140,9 +140,7 @@ def _mean_grey(images: Images) -> Int32[Array, ' B']:
   return (greys(images).sum((1, 2), dtype=jnp.int32) + pixels // 2) // pixels
 
 
-def _autocontrast(
-  counts: Int32[Array, '*shape 256'], value: Int[Array, '... 256']
-) -> Int32[Array, '*shape 256']:
+def _autocontrast(counts: Counts, value: Values) -> Counts:
   """Stretch the values that occur to 0 … 255; an image of one value stays."""
   low = jnp.where(counts > 0, value, 255).min(-1, keepdims=True)
   high = jnp.where(counts > 0, value, 0).max(-1, keepdims=True)
@@ -150,9 +148,7 @@ def _autocontrast(
   return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
 
 
-def _equalise(
-  counts: Int32[Array, '*shape 256'], value: Int[Array, '... 256']
-) -> Int32[Array, '*shape 256']:
+def _equalise(counts: Counts, value: Values) -> Counts:
   """Spread the values so that each range of them is as frequent.
 
   Pillow leaves the top value out of the count.
@@ -165,9 +161,7 @@ def _equalise(
   return jnp.where(step > 0, spread, value)
 
 
-def _quotient(
-  dividend: Int32[Array, ' ...'], divisor: Int32[Array, ' ...']
-) -> Int32[Array, ' ...']:
+def _quotient(dividend: Whole, divisor: Whole) -> Whole:
   """Return dividend // divisor of positive numbers, exact for quotients up to 256.
 
   So it is in images of up to two million pixels. XLA divides whole numbers one by one, floats

@@ -1,13 +1,11 @@
 """Shear, translation and rotation of u8 images as one affine warp, with a matrix for each image;
 and cut squares.
 
-Coordinates are 16.16 fixed point, as in Pillow, so with the nearest neighbour the results are
-Pillow's on every pixel (unless an image is moved by a number of pixels within 2^-17 of a half). The
-bilinear ones, which Pillow computes in float64 from unrounded matrices, differ by a grey level on
-one pixel in a thousand (on three in a hundred for shears by a round slope, whose results are often
-whole numbers), and on the very border by whether a pixel still lies inside.
+Coordinates are 16.16 fixed point and the nearest neighbour is taken, as in Pillow, so the results
+are Pillow's on every pixel (unless an image is moved by a number of pixels within 2^-17 of a half).
 
-What lies outside the image is `fill`, by default black as in Pillow.
+What lies outside the image is `fill`, by default black as in Pillow: a grey level from 0 to 255 for
+all channels, or a tuple of one a channel.
 """
 
 from __future__ import annotations
@@ -19,12 +17,9 @@ import numpy as np
 from jaxtyping import Array, Int32, UInt8
 
 from kd_jax.data.augment import Images
-from kd_jax.types import ConfigError
 
 OPS = ('shear_x', 'shear_y', 'translate_x', 'translate_y', 'rotate')
-INTERPOLATIONS = ('nearest', 'bilinear')
-Fill = int | tuple[int, ...]  # a value for all channels, or one a channel
-Places = Int32[Array, 'B H W']
+Fill = int | tuple[int, ...]
 _ONE = 1 << 16
 
 
@@ -51,9 +46,7 @@ def matrix(op: str, amount: float, *, height: int, width: int) -> Int32[np.ndarr
   return np.floor(affine * _ONE + 0.5).astype(np.int32)
 
 
-def warp(
-  images: Images, matrices: Int32[Array, 'B 6'], *, interpolation: str = 'nearest', fill: Fill = 0
-) -> Images:
+def warp(images: Images, matrices: Int32[Array, 'B 6'], *, fill: Fill = 0) -> Images:
   """Return each image moved by its matrix.
 
   The pixel at row y and column x is taken from column a·x + b·y + c and row d·x + e·y + f of the
@@ -62,23 +55,20 @@ def warp(
   Args:
     images: H and W below 32768.
     matrices: (a, b, c, d, e, f) in 16.16 fixed point, from `matrix`.
-    interpolation: 'nearest' or 'bilinear'.
-    fill: 0 … 255, the pixels that come from outside.
-
-  Raises:
-    ConfigError: no such interpolation, or `fill` does not fit the channels.
+    fill: the pixels that come from outside.
   """
-  if interpolation not in INTERPOLATIONS:
-    raise ConfigError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{interpolation}'")
-  _, height, width, channels = images.shape
-  filler = fill_pixel(fill, channels)
+  batch, height, width, channels = images.shape
   across = jnp.arange(width, dtype=jnp.int32)[None, None, :]
   down = jnp.arange(height, dtype=jnp.int32)[None, :, None]
   a, b, c, d, e, f = (matrices[:, place][:, None, None] for place in range(6))
-  x, y = a * across + b * down + c, d * across + e * down + f
+  x = a * across + b * down + c
+  y = d * across + e * down + f
   inside = (x >= 0) & (x < width * _ONE) & (y >= 0) & (y < height * _ONE)
-  taken = _nearest(images, x, y) if interpolation == 'nearest' else _bilinear(images, x, y)
-  return jnp.where(inside[..., None], taken, filler)
+  row, column = jnp.clip(y >> 16, 0, height - 1), jnp.clip(x >> 16, 0, width - 1)
+  starts = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (height * width)
+  pixels = images.reshape(-1, channels)
+  taken = pixels.at[starts + row * width + column].get(mode='promise_in_bounds')
+  return jnp.where(inside[..., None], taken, _pixel(fill))
 
 
 def cut(
@@ -91,7 +81,7 @@ def cut(
       of it).
     sizes: the side of the square in pixels; 0 cuts nothing.
   """
-  _, height, width, channels = images.shape
+  _, height, width, _ = images.shape
 
   def within(length: int, axis: int) -> Array:
     start = (centres[:, axis] - sizes // 2)[:, None]
@@ -99,44 +89,8 @@ def cut(
     return (place >= start) & (place < start + sizes[:, None])
 
   square = within(height, 0)[:, :, None, None] & within(width, 1)[:, None, :, None]
-  return jnp.where(square, fill_pixel(fill, channels), images)
+  return jnp.where(square, _pixel(fill), images)
 
 
-def fill_pixel(fill: Fill, channels: int) -> UInt8[np.ndarray, '1 1 1 {channels}']:
-  """Return what fills gaps.
-
-  Raises:
-    ConfigError: `fill` does not fit the channels.
-  """
-  values = fill if isinstance(fill, tuple) else (fill,) * channels
-  if len(values) != channels or not all(0 <= value <= 255 for value in values):
-    raise ConfigError(
-      f'fill is a grey level from 0 to 255, or a tuple of one for each of the {channels} channels, '
-      f'not {fill}'
-    )
-  return np.array(values, np.uint8)[None, None, None, :]
-
-
-def _take(images: Images, x: Places, y: Places) -> Images:
-  """Return the pixels at columns x and rows y; where they lie outside, those of the border."""
-  batch, height, width, channels = images.shape
-  starts = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (height * width)
-  place = starts + jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
-  return images.reshape(-1, channels).at[place].get(mode='promise_in_bounds')
-
-
-def _nearest(images: Images, x: Places, y: Places) -> Images:
-  return _take(images, x >> 16, y >> 16)
-
-
-def _bilinear(images: Images, x: Places, y: Places) -> Images:
-  x, y = x - _ONE // 2, y - _ONE // 2  # from a pixel's corner to its middle
-  right, below = (((place & (_ONE - 1)).astype(jnp.float32) / _ONE)[..., None] for place in (x, y))
-  x, y = x >> 16, y >> 16
-
-  def row(y: Places) -> Array:
-    near, far = (_take(images, column, y).astype(jnp.float32) for column in (x, x + 1))
-    return near + (far - near) * right
-
-  upper, lower = row(y), row(y + 1)
-  return (upper + (lower - upper) * below).astype(jnp.uint8)
+def _pixel(fill: Fill) -> UInt8[np.ndarray, '1 1 1 _']:
+  return np.array(fill, np.uint8).reshape(1, 1, 1, -1)

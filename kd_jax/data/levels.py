@@ -15,6 +15,7 @@ LEVELS = 10
 Scale = Mapping[str, Callable[[int, int, int, int], float]]
 
 PLAIN = dict.fromkeys(('identity', 'invert', 'autocontrast', 'equalise'), lambda k, s, h, w: 0)
+SHEAR = ('shear_x', 'shear_y')
 ENHANCE = ('brightness', 'contrast', 'colour', 'sharpness')
 
 # AutoAugment's, linear in the level: 9 is shear by 0.3, translation by 150 / 331 of the side,
@@ -22,9 +23,8 @@ ENHANCE = ('brightness', 'contrast', 'colour', 'sharpness')
 LINEAR: Scale = (
   PLAIN
   | dict.fromkeys(ENHANCE, lambda k, s, h, w: 1 + s * 0.9 * k / 9)
+  | dict.fromkeys(SHEAR, lambda k, s, h, w: s * 0.3 * k / 9)
   | {
-    'shear_x': lambda k, s, h, w: s * 0.3 * k / 9,
-    'shear_y': lambda k, s, h, w: s * 0.3 * k / 9,
     'translate_x': lambda k, s, h, w: s * 150 / 331 * w * k / 9,
     'translate_y': lambda k, s, h, w: s * 150 / 331 * h * k / 9,
     'rotate': lambda k, s, h, w: s * 30 * k / 9,
@@ -38,11 +38,9 @@ LINEAR: Scale = (
 UDA: Scale = (
   PLAIN
   | dict.fromkeys(ENHANCE, lambda k, s, h, w: 0.1 + 1.8 * k / 10)
+  | dict.fromkeys(SHEAR, lambda k, s, h, w: s * 0.3 * k / 10)
+  | dict.fromkeys(('translate_x', 'translate_y'), lambda k, s, h, w: s * k)
   | {
-    'shear_x': lambda k, s, h, w: s * 0.3 * k / 10,
-    'shear_y': lambda k, s, h, w: s * 0.3 * k / 10,
-    'translate_x': lambda k, s, h, w: s * k,
-    'translate_y': lambda k, s, h, w: s * k,
     'rotate': lambda k, s, h, w: s * 3 * k,
     'posterise': lambda k, s, h, w: 4 - 4 * k // 10,
     'solarise': lambda k, s, h, w: 256 - 256 * k // 10,

@@ -51,7 +51,7 @@ def paths(given: Iterable[str | Path]) -> list[Path]:
   return files
 
 
-def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray:
   """Return the pixels of an image file, u8[H, W, C], as those of a folder to train on (see
   `fitted`).
 
@@ -82,7 +82,9 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     reason = getattr(fault, 'strerror', None) or one_line(fault)
     if isinstance(fault, UnidentifiedImageError):  # its text is the path again
       reason = 'of no kind that Pillow knows'
-    raise DataError(f'{path} is no image that can be read ({reason})') from fault
+    raise DataError(
+      f'{path} is no image that can be read ({reason}); replace it, or leave it out'
+    ) from fault
 
 
 def fitted(image: Any, size: tuple[int, int], mode: str) -> np.ndarray:

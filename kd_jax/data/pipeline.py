@@ -41,32 +41,33 @@ def policy(text: str, *, crop_padding: int, flip: bool) -> Policy:
     cutout:S          a square of S pixels
 
   Raises:
-    KdJaxError: the text names something else.
+    ConfigError: the text names something else.
   """
   return policies.chain(*(_one(part, text, crop_padding, flip) for part in text.split('+')))
 
 
 def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
   name, *numbers = part.split(':')
-  makers: dict[str, tuple[int, Callable[..., Policy]]] = {
-    'weak': (0, lambda: weak(crop_padding=crop_padding, flip=flip)),
-    'none': (0, lambda: weak(crop_padding=0, flip=False)),
-    'randaugment': (2, lambda number, level: policies.randaugment(number=number, level=level)),
-    'autoaugment': (0, policies.autoaugment),
-    'autoaugment_published': (0, lambda: policies.autoaugment(published=True)),
-    'uda': (0, policies.uda),
-    'cutout': (1, policies.cutout),
-  }
-  if (
-    name not in makers
-    or len(numbers) != makers[name][0]
-    or not all(re.fullmatch('[0-9]{1,9}', number) for number in numbers)
-  ):
-    raise ConfigError(
-      f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
-      'autoaugment_published, uda, cutout:S; join several by +'
-    )
-  return makers[name][1](*map(int, numbers))
+  if all(re.fullmatch('[0-9]{1,9}', number) for number in numbers):
+    match [name, *map(int, numbers)]:
+      case ['weak']:
+        return weak(crop_padding=crop_padding, flip=flip)
+      case ['none']:
+        return weak(crop_padding=0, flip=False)
+      case ['randaugment', int(number), int(level)]:
+        return policies.randaugment(number=number, level=level)
+      case ['autoaugment']:
+        return policies.autoaugment()
+      case ['autoaugment_published']:
+        return policies.autoaugment(published=True)
+      case ['uda']:
+        return policies.uda()
+      case ['cutout', int(size)]:
+        return policies.cutout(size)
+  raise ConfigError(
+    f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
+    'autoaugment_published, uda, cutout:S; join several by +'
+  )
 
 
 def weak(*, crop_padding: int, flip: bool) -> Policy:

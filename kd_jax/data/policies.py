@@ -17,11 +17,11 @@ from jaxtyping import Array, Bool, Float32, Int32, Key, UInt32
 
 from kd_jax.data import geometry
 from kd_jax.data.augment import Images, Keys, Policy
-from kd_jax.data.geometry import Fill
-from kd_jax.data.levels import LEVELS, LINEAR, OPS, UDA
+from kd_jax.data.levels import LEVELS, OPS, UDA
 from kd_jax.data.steps import Steps, apply
 from kd_jax.types import ConfigError
 
+Draws = Int32[Array, 'B N']
 MOST_OPS = 100  # on an image, each a part of the program
 # The 14 of the RandAugment paper.
 RANDAUGMENT_OPS = (
@@ -35,6 +35,7 @@ UDA_OPS = (
 )
 # The mean pixel by the number of channels: of the greys, of RGB.
 CIFAR10_MEAN = {1: (123,), 3: (125, 123, 114)}
+_UDA_CUTOUT = 16  # side of the square that UDA's variant cuts out at the end, in pixels
 
 # Operation, probability, level; twice.
 AUTOAUGMENT_CIFAR10 = (
@@ -66,105 +67,72 @@ AUTOAUGMENT_CIFAR10 = (
 )
 
 
-def randaugment(
-  *,
-  number: int = 2,
-  level: int = 5,
-  ops: tuple[str, ...] = RANDAUGMENT_OPS,
-  interpolation: str = 'nearest',
-  fill: Fill = 0,
-) -> Policy:
+def randaugment(*, number: int = 2, level: int = 5) -> Policy:
   """Return RandAugment (Cubuk et al. 2020): operations drawn uniformly, all at one level.
 
   Args:
     number: of operations on an image, the paper's N.
     level: 0 … 9 on the scale LINEAR, the paper's M. Shear, translation, rotation, enhancements have
       a random sign.
-    ops: the operations that are drawn from.
-    interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside.
+
+  Raises:
+    ConfigError: a number is out of its range.
   """
   if not 1 <= number <= MOST_OPS:
-    raise ConfigError(
-      f'randaugment.number is the number of operations on an image, from 1 to {MOST_OPS}, not '
-      f'{number}'
-    )
+    raise ConfigError(f'randaugment.number of operations is from 1 to {MOST_OPS}, not {number}')
   if level not in range(LEVELS):
     raise ConfigError(f'randaugment.level is a whole number from 0 to {LEVELS - 1}, not {level}')
-  if unknown := [op for op in ops if op not in LINEAR]:
-    raise ConfigError(
-      f"randaugment.ops: there is no operation '{unknown[0]}'; there are {', '.join(LINEAR)}"
-    )
-  if not ops:
-    raise ConfigError(f'randaugment.ops is empty; name some of {", ".join(LINEAR)}')
 
   def policy(keys: Keys, images: Array) -> Images:
-    steps = randaugment_steps(keys, number=number, level=level, ops=ops)
-    return apply(images, steps, interpolation=interpolation, fill=fill)
+    return apply(images, randaugment_steps(keys, number=number, level=level))
 
   return policy
 
 
-def autoaugment(
-  *, published: bool = False, interpolation: str = 'nearest', fill: Fill | None = None
-) -> Policy:
+def autoaugment(*, published: bool = False) -> Policy:
   """Return AutoAugment's CIFAR-10 policy (Cubuk et al. 2019).
 
   An image gets one of 25 pairs of operations, each with its chance.
 
   Args:
     published: as in the code released with the distillation paper: the second equalise of
-      sub-policy 17 has probability 0.8, not 0.6, and rotation only goes one way. (There, shears are
-      bicubic.)
-    interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside; None: black, with `published` mid-grey, the
-      default of that code.
+      sub-policy 17 has probability 0.8, not 0.6, rotation only goes one way, and mid-grey comes
+      into the image from outside, not black. (There, shears are bicubic.)
   """
-  filler = (128 if published else 0) if fill is None else fill
 
   def policy(keys: Keys, images: Array) -> Images:
-    return apply(
-      images, autoaugment_steps(keys, published=published), interpolation=interpolation, fill=filler
-    )
+    steps = autoaugment_steps(keys, published=published)
+    return apply(images, steps, fill=128 if published else 0)
 
   return policy
 
 
-def uda(
-  *, cutout_size: int = 16, interpolation: str = 'nearest', fill: Fill | None = None
-) -> Policy:
+def uda() -> Policy:
   """Return the RandAugment of the code that Xie et al. 2020 released for CIFAR-10.
 
   Two operations, each drawn uniformly from 15 (UDA_OPS), are applied with probability ½ at a
   level uniform in 1 … 9 on the scale UDA; then always Cutout. That code crops and flips
-  afterwards, crops from reflected borders, and gives what came from outside the mean pixel only
-  at the end. Here it is filled at once, and crop and flip are the caller's.
-
-  Args:
-    cutout_size: side of the square that Cutout removes at the end.
-    interpolation: of shear, translation and rotation.
-    fill: what comes into the image from outside and what is cut out: the mean pixel of the data;
-      None: CIFAR-10's.
+  afterwards, crops from reflected borders, and gives what came from outside CIFAR-10's mean pixel
+  only at the end. Here it is filled at once, and crop and flip are the caller's.
   """
-  if cutout_size < 1:
-    raise ConfigError(
-      f'uda.cutout_size is the side of a square in pixels, 1 or more, not {cutout_size}'
-    )
 
   def policy(keys: Keys, images: Array) -> Images:
     batch, height, width, channels = images.shape
-    filler = CIFAR10_MEAN.get(channels, 0) if fill is None else fill
+    mean = CIFAR10_MEAN.get(channels, 0)
     steps, centre = uda_steps(keys, height=height, width=width)
-    images = apply(images, steps, scale=UDA, interpolation=interpolation, fill=filler)
-    return geometry.cut(images, centre, jnp.full(batch, cutout_size, jnp.int32), fill=filler)
+    images = apply(images, steps, scale=UDA, fill=mean)
+    return geometry.cut(images, centre, jnp.full(batch, _UDA_CUTOUT, jnp.int32), fill=mean)
 
   return policy
 
 
-def cutout(size: int, *, fill: Fill = 0) -> Policy:
+def cutout(size: int) -> Policy:
   """Return Cutout (DeVries and Taylor 2017).
 
-  A square of side `size` around a uniformly drawn pixel becomes `fill`.
+  A square of side `size`, in pixels, around a uniformly drawn pixel becomes black.
+
+  Raises:
+    ConfigError: the size is below 1.
   """
   if size < 1:
     raise ConfigError(f'cutout.size is the side of a square in pixels, 1 or more, not {size}')
@@ -172,7 +140,7 @@ def cutout(size: int, *, fill: Fill = 0) -> Policy:
   def policy(keys: Keys, images: Array) -> Images:
     batch, height, width, _ = images.shape
     centres = _centres(_bits(keys, 2), height, width)
-    return geometry.cut(images, centres, jnp.full(batch, size, jnp.int32), fill=fill)
+    return geometry.cut(images, centres, jnp.full(batch, size, jnp.int32))
 
   return policy
 
@@ -190,10 +158,10 @@ def chain(*policies: Policy) -> Policy:
   return policy
 
 
-def randaugment_steps(keys: Keys, *, number: int, level: int, ops: tuple[str, ...]) -> Steps:
+def randaugment_steps(keys: Keys, *, number: int, level: int) -> Steps:
   """Draw the steps of `randaugment`."""
   drawn, signs = jnp.split(_bits(keys, 2 * number), 2, axis=1)
-  op = jnp.asarray(_numbers(ops))[_below(drawn, len(ops))]
+  op = jnp.asarray(_numbers(RANDAUGMENT_OPS))[_below(drawn, len(RANDAUGMENT_OPS))]
   return _without_centres(op, jnp.full(op.shape, level, jnp.int32), _signs(signs))
 
 
@@ -209,9 +177,8 @@ def autoaugment_steps(keys: Keys, *, published: bool = False) -> Steps:
   signs = _signs(signs)
   if published:
     signs = jnp.where(op == OPS.index('rotate'), 1, signs)
-  op = jnp.where(
-    _happens(applied, jnp.asarray(chances.astype(np.float32))[chosen]), op, OPS.index('identity')
-  )
+  chance = jnp.asarray(chances.astype(np.float32))[chosen]
+  op = jnp.where(_happens(applied, chance), op, OPS.index('identity'))
   return _without_centres(op, jnp.asarray(levels.astype(np.int32))[chosen], signs)
 
 
@@ -253,7 +220,7 @@ def _happens(bits: UInt32[Array, 'B N'], chance: Float32[Array, ' ...']) -> Bool
   return (bits >> 8).astype(jnp.float32) * jnp.float32(2**-24) < chance
 
 
-def _signs(bits: UInt32[Array, 'B N']) -> Int32[Array, 'B N']:
+def _signs(bits: UInt32[Array, 'B N']) -> Draws:
   return jnp.where(bits >> 31 > 0, jnp.int32(1), jnp.int32(-1))
 
 
@@ -262,7 +229,5 @@ def _centres(bits: UInt32[Array, '*shape 2'], height: int, width: int) -> Int32[
   return jnp.stack([_below(bits[..., 0], height), _below(bits[..., 1], width)], -1)
 
 
-def _without_centres(
-  op: Int32[Array, 'B N'], level: Int32[Array, 'B N'], sign: Int32[Array, 'B N']
-) -> Steps:
+def _without_centres(op: Draws, level: Draws, sign: Draws) -> Steps:
   return Steps(op, level, sign, jnp.zeros((*op.shape, 2), jnp.int32))

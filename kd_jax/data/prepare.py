@@ -1,4 +1,4 @@
-"""Downloads archives, and prepares CIFAR in tfds's own form, without TensorFlow.
+"""Download archives, and prepare CIFAR in tfds's own form, without TensorFlow.
 
 The stock builders need TensorFlow to unpack the archive and to encode the images. A subclass
 replaces these two steps alone: version, features, order of the records and pixels are those of the
@@ -10,22 +10,23 @@ from __future__ import annotations
 import contextlib
 import io
 import pathlib
-import shutil
 import socket
 import tarfile
 import threading
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from kd_jax.data import decoded
 from kd_jax.text import one_line
 from kd_jax.types import DataError
 
 PREPARABLE = ('cifar10', 'cifar100')
+_DAMAGE = (OSError, tarfile.TarError, EOFError, zlib.error)  # of an archive or the disk
 _CONNECT_SECONDS = 4.0
 _LOOK_UP_SECONDS = 4.0  # a resolver without network may take minutes, and heeds no timeout
 
@@ -37,19 +38,21 @@ def prepare(name: str, data_dir: pathlib.Path) -> None:
   network.
 
   Raises:
-    KdJaxError: the download host cannot be reached (within seconds), the archive is damaged, or
+    DataError: the download host cannot be reached (within seconds), the archive is damaged, or
       `data_dir` cannot be written.
   """
   import tensorflow_datasets as tfds
 
   with explained(name, data_dir):
     builder = _builder_class(name)(data_dir=data_dir, file_format='array_record')
-  # Another process may prepare it at the same time, and be first.
-  with explained(name, data_dir, unless=builder.data_path.exists):
-    _check_reachable(name, builder._cifar_info.url, data_dir)
-    builder.download_and_prepare(
-      download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-    )
+  download_config = tfds.download.DownloadConfig(try_download_gcs=False)
+  try:
+    with explained(name, data_dir):
+      _check_reachable(name, builder._cifar_info.url, data_dir)
+      builder.download_and_prepare(download_config=download_config)
+  except DataError:
+    if not builder.data_path.exists():  # another process may have been first
+      raise
 
 
 def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
@@ -59,7 +62,8 @@ def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
   with the one that tfds has noted of the data set `name`.
 
   Raises:
-    KdJaxError: as `prepare`.
+    DataError: as `prepare`.
+    FileError: the disk has no room for it.
   """
   import tensorflow_datasets as tfds
 
@@ -68,21 +72,26 @@ def archive(name: str, url: str, data_dir: pathlib.Path) -> pathlib.Path:
     folder = data_dir / 'downloads'
     if not _manual(url, data_dir).exists() and not _downloaded(folder, url):
       _check_reachable(name, url, data_dir)
-      _check_room(name, noted[url].size if url in noted else 0, data_dir)
+      size = noted[url].size if url in noted else 0
+      decoded.check_room(f'the archive of {name}', size, data_dir, 'data_dir')
     manager = tfds.download.DownloadManager(
       download_dir=folder, manual_dir=folder / 'manual', url_infos=noted, dataset_name=name
     )
     return pathlib.Path(manager.download(url))
 
 
-@contextlib.contextmanager
-def explained(
-  name: str, data_dir: pathlib.Path, *, unless: Callable[[], bool] = lambda: False
-) -> Iterator[None]:
-  """Turn what goes wrong with an archive, a download or a disk into a DataError of one line.
+def not_prepared(name: str, data_dir: pathlib.Path) -> DataError:
+  """Return the fault of a data set that could be downloaded, and may not be as it is named."""
+  base = name.split('/')[0].split(':')[0]
+  return DataError(
+    f"data set '{name}' is not prepared in {data_dir}: allow the download (of '{base}', without "
+    'version or configuration), or give the data_dir that holds it'
+  )
 
-  Where `unless` is true then, it passes over it.
-  """
+
+@contextlib.contextmanager
+def explained(name: str, data_dir: pathlib.Path) -> Iterator[None]:
+  """Turn what goes wrong with an archive, a download or a disk into a DataError of one line."""
   from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
   from tensorflow_datasets.core.download.util import DownloadError
 
@@ -93,16 +102,7 @@ def explained(
       f'cannot prepare {name} in {data_dir} ({error}): install that package, or prepare {name} on '
       'a machine that has it'
     ) from error
-  except (
-    OSError,
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    DownloadError,
-    NonMatchingChecksumError,
-  ) as error:
-    if unless():
-      return
+  except (*_DAMAGE, DownloadError, NonMatchingChecksumError) as error:
     reason = one_line(error, at_most=1000)  # holds two long paths, and then what is wrong
     raise DataError(
       f'cannot prepare {name} in {data_dir} ({reason}): mend that and try again'
@@ -111,9 +111,8 @@ def explained(
 
 def _manual(url: str, data_dir: pathlib.Path) -> pathlib.Path:
   """Return where a user puts an archive that is downloaded by hand."""
-  return (
-    data_dir / 'downloads' / 'manual' / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
-  )
+  name = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+  return data_dir / 'downloads' / 'manual' / name
 
 
 def _check_reachable(name: str, url: str, data_dir: pathlib.Path) -> None:
@@ -134,17 +133,6 @@ def _downloaded(folder: pathlib.Path, url: str) -> bool:
   )
 
 
-def _check_room(name: str, size: int, data_dir: pathlib.Path) -> None:
-  """Raise DataError where an archive does not fit the disk, before it is downloaded."""
-  place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
-  free = shutil.disk_usage(place).free
-  if size > free:
-    raise DataError(
-      f'cannot download {name}: its archive takes {size / 1e9:.1f} GB, and {data_dir} has room for '
-      f'{free / 1e9:.1f} GB; make room, or give a data_dir on a larger disk'
-    )
-
-
 def _builder_class(name: str) -> Any:
   """Return the stock tfds builder of `name` with TensorFlow's two steps replaced."""
   import tensorflow_datasets as tfds
@@ -163,12 +151,8 @@ def _builder_class(name: str) -> Any:
         for key, file in zip(info.label_keys, info.label_files, strict=True):
           self.info.features[key].names = _member(files, file).decode().split()
         return {
-          'train': _examples(
-            'train_', [_member(files, file) for file in info.train_files], info.label_keys
-          ),
-          'test': _examples(
-            'test_', [_member(files, file) for file in info.test_files], info.label_keys
-          ),
+          split: _examples(split, [_member(files, file) for file in names], info.label_keys)
+          for split, names in (('train', info.train_files), ('test', info.test_files))
         }
 
   return Builder
@@ -191,10 +175,9 @@ def _member(files: dict[str, bytes], name: str) -> bytes:
 
 
 def _examples(
-  prefix: str, blobs: list[bytes], label_keys: list[str]
+  split: str, blobs: list[bytes], label_keys: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """Yield the records of CIFAR's binary files: labels, a byte each, then 3072 bytes of colour
-  planes.
+  """Yield the records of CIFAR's binary files: labels, a byte each, then 3072 of colour planes.
 
   The number of a record is its key, as in the stock builder: tfds derives the order on disk from
   it.
@@ -213,7 +196,7 @@ def _examples(
       png = io.BytesIO()
       Image.fromarray(pixels).save(png, 'PNG')
       labels = {key: int(label) for key, label in zip(label_keys, record, strict=False)}
-      yield number, {'id': f'{prefix}{number:05d}', 'image': png.getvalue(), **labels}
+      yield number, {'id': f'{split}_{number:05d}', 'image': png.getvalue(), **labels}
       number += 1
 
 

@@ -80,8 +80,7 @@ def with_unlabelled(roles: Roles, name: str, source: Source) -> Roles:
     kept = kept[[digest not in held for digest in _digests(source, kept)]]
   if not len(kept):
     raise DataError(
-      f'every image of unlabelled_dataset {name} is validated or tested on, so that none is left '
-      'to learn from; choose another unlabelled_dataset'
+      f'every image of unlabelled_dataset {name} is validated or tested on: choose another'
     )
   return roles._replace(unlabelled=Split(source, kept))
 
@@ -97,7 +96,7 @@ def check_channels(name: str, unlabelled: int, labelled: int) -> None:
   if unlabelled != labelled:
     raise DataError(
       f'the images of unlabelled_dataset {name} have {unlabelled} channels, and those to train on '
-      f'have {labelled}; choose another unlabelled_dataset'
+      f'have {labelled}; choose another'
     )
 
 
@@ -106,15 +105,12 @@ def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:
 
   It is its name, the shape of an image, and how many images of each class play each role.
   """
-  counts = {
-    role: np.bincount(split.source.label[split.index], minlength=len(dataset.classes)).tolist()
-    for role in ('train', 'validation', 'test')
-    if (split := getattr(roles, role)) is not None
-  }
-  classes = [
-    {'name': name} | {role: count[number] for role, count in counts.items()}
-    for number, name in enumerate(dataset.classes)
-  ]
+  classes: list[dict[str, Any]] = [{'name': name} for name in dataset.classes]
+  for role in ('train', 'validation', 'test'):
+    if (split := getattr(roles, role)) is not None:
+      counts = np.bincount(split.source.label[split.index], minlength=len(classes))
+      for row, count in zip(classes, counts.tolist(), strict=True):
+        row[role] = count
   return {
     'dataset': dataset.name,
     'image_shape': list(dataset.train.image.shape[1:]),
@@ -132,15 +128,14 @@ def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
   total, squares, count = np.zeros(channels), np.zeros(channels), 0
   for start in range(0, len(split.index), 1000):
     pixels = split.source.image[split.index[start : start + 1000]].reshape(-1, channels) / 255
-    total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
+    total += pixels.sum(0)
+    squares += (pixels**2).sum(0)
+    count += len(pixels)
   mean = total / count
   # Rounded first: a constant channel's is not quite 0.
   deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).round(6)
   if not deviation.all():
-    raise DataError(
-      'a colour channel is the same in every training pixel, so its standard deviation is 0; set '
-      'mean and std'
-    )
+    raise DataError("a colour channel's standard deviation is 0: set mean and std")
   return tuple(float(v) for v in mean.round(6)), tuple(float(v) for v in deviation)
 
 

@@ -32,8 +32,10 @@ class Dataset(NamedTuple):
   sha256: str = ''
 
 
-_CATALOGUE = 'https://www.tensorflow.org/datasets/catalog/overview'
+_OVERVIEW = 'https://www.tensorflow.org/datasets/catalog/overview'
 _PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
+_NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
+_VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 def load(
@@ -57,38 +59,44 @@ def load(
     of the digits, which have no official split, are 360 images held out with a constant seed.
 
   Raises:
-    KdJaxError: the name is unknown, the data set is not there and cannot be had, it is no image
-      classification, or its files are damaged.
+    ConfigError: the name is unknown, or an option does not go with it.
+    DataError: the data set is not there and cannot be had, it is no image classification, or its
+      files are damaged.
+    FileError: its decoded images cannot be kept.
   """
   if folder := own_folder(name, data_dir=data_dir):
-    read = folders.read(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
-    return Dataset(name, read.train, read.test, read.classes, read.validation, read.sha256)
+    images, classes = folders.read(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
+    return Dataset(name, classes=classes, sha256=folders.fingerprint(images.values()), **images)
   if image_size:
-    raise ConfigError(
-      f"image_size is for folders of images, and '{name}' is none: its images keep their size; "
-      'leave image_size out'
-    )
+    raise ConfigError(f"image_size is for folders of images, and '{name}' is none: leave it out")
   if side := digits.SIDES.get(name):
     return Dataset(name, *digits.read(side), digits.CLASSES)
   if root := _stl10(name, data_dir):
-    if (pair := stl10.labelled(root, download=download, cache_dir=cache_dir)) is None:
-      raise _not_prepared(name, name, root)
-    return Dataset(name, *pair, stl10.CLASSES)
-  builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
+    train, test = (
+      stl10.read(root, split, download=download, cache_dir=cache_dir) for split in ('train', 'test')
+    )
+    return Dataset(name, train, test, stl10.CLASSES)
+  return _prepared(name, _prepared_folder(name, data_dir, download), cache_dir)
+
+
+def _prepared(name: str, folder: pathlib.Path, cache_dir: str) -> Dataset:
+  """Return what tfds has prepared in a folder."""
+  builder = tfds_reader.open_folder(folder)
   classes = tfds_reader.class_names(builder)
   if not classes:
+    features = ', '.join(sorted(builder.info.features))
     raise DataError(
-      f"data set '{name}' has no feature 'label' with classes (its features: "
-      f'{", ".join(sorted(builder.info.features))}): it can serve as unlabelled data only; choose '
-      'an image-classification data set'
+      f"data set '{name}' has no feature 'label' with classes (its features: {features}): it can "
+      'serve as unlabelled data only'
     )
-  test = 'test' if 'test' in builder.info.splits else 'validation'
+  there = builder.info.splits
+  test = 'test' if 'test' in there else 'validation'
   sources = {}
   for split in ('train', test):
-    if split not in builder.info.splits:
+    if split not in there:
       raise DataError(
-        f"data set '{name}' has no split '{split}' (its splits: {', '.join(builder.info.splits)}): "
-        "training needs 'train' and 'test' or 'validation'; choose another data set"
+        f"data set '{name}' has no split '{split}' (its splits: {', '.join(there)}): it needs "
+        "'train' and 'test' or 'validation'"
       )
     sources[split] = tfds_reader.read_split(builder, split, cache_dir=cache_dir)
     label = sources[split].label
@@ -97,11 +105,13 @@ def load(
         f"split '{split}' of '{name}' has labels from {label.min()} to {label.max()}, outside its "
         f'{len(classes)} classes: choose a data set whose labels are public'
       )
-  train_shape, test_shape = (sources[split].image.shape[1:] for split in ('train', test))
-  if train_shape != test_shape:
+  train_size, test_size = (
+    '×'.join(map(str, sources[split].image.shape[1:])) for split in ('train', test)
+  )
+  if train_size != test_size:
     raise DataError(
-      f"data set '{name}' has training images of {_size(train_shape)} and test images of "
-      f'{_size(test_shape)}: kd_jax needs one size; choose another data set'
+      f"data set '{name}' has training images of {train_size} and test images of {test_size}: "
+      'kd_jax needs one size; choose another data set'
     )
   return Dataset(name, sources['train'], sources[test], classes)
 
@@ -130,17 +140,15 @@ def load_unlabelled(
     Source of NumPy arrays whose labels are all −1.
 
   Raises:
-    DataError: as in `load`.
+    KdJaxError: as in `load`.
   """
   if folder := own_folder(name, data_dir=data_dir):
     return folders.read_unlabelled(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
   if name in digits.SIDES:
     image = digits.read(digits.SIDES[name])[0].image
   elif root := _stl10(name, data_dir):
-    source = stl10.unlabelled(root, side=side or stl10.SIDE, download=download, cache_dir=cache_dir)
-    if source is None:
-      raise _not_prepared(name, name, root)
-    return source
+    side = side or stl10.SIDE
+    return stl10.read(root, 'unlabelled', side=side, download=download, cache_dir=cache_dir)
   else:
     builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
     split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'
@@ -153,14 +161,6 @@ def load_unlabelled(
   return Source(image, np.full(len(image), -1, np.int32))
 
 
-def _size(shape: tuple[int, ...]) -> str:
-  return '×'.join(str(length) for length in shape)
-
-
-_NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
-_VERSION = re.compile(r'\d+\.\d+\.\d+')
-
-
 def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
   """Return the folder of images that a name means, or None.
 
@@ -171,11 +171,16 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
     return path
   base = name.split('/')[0]
   taken = base in digits.SIDES or os.path.isdir(_root(data_dir) / base)
-  if not name or not os.path.isdir(path) or taken:
+  if not name or not os.path.isdir(path) or taken or base in _catalogue():
     return None
+  return path
+
+
+def _catalogue() -> list[str]:
+  """Return the names of tfds's data sets."""
   import tensorflow_datasets as tfds
 
-  return None if base in tfds.list_builders(with_community_datasets=False) else path
+  return tfds.list_builders(with_community_datasets=False)
 
 
 def _root(data_dir: str) -> pathlib.Path:
@@ -186,9 +191,7 @@ def _root(data_dir: str) -> pathlib.Path:
 
 
 def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
-  """Return the data directory where `name` is STL-10 and tfds has not prepared it there;
-  else None.
-  """
+  """Return the data directory where `name` is STL-10 and not prepared by tfds, else None."""
   if name != stl10.NAME:
     return None
   root = _checked_root(data_dir)
@@ -198,18 +201,12 @@ def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
 def _checked_root(data_dir: str) -> pathlib.Path:
   root = _root(data_dir)
   if data_dir and not os.path.isdir(root):
-    raise DataError(
-      f'the data directory {root} does not exist: create it, or give the one that holds your tfds '
-      'data'
-    )
+    raise DataError(f'the data directory {root} does not exist: create it, or give another')
   return root
 
 
 def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
-  """Return the folder of the data set's files, prepared first if need be.
-
-  It is such as `data_dir`/cifar10/3.0.2.
-  """
+  """Return the folder of the data set's files, such as …/cifar10/3.0.2, prepared if need be."""
   root = _checked_root(data_dir)
   match = _NAME.fullmatch(name)
   if not match:
@@ -227,7 +224,7 @@ def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
 def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | None:
   """Return the version that is asked for, or the highest, under `folder`; None where there is none.
 
-  Without a config the only one there is will do.
+  Without a config the only one is taken.
   """
   try:
     places = [folder / config] if config else [folder, *sorted(_folders(folder))]
@@ -255,14 +252,9 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
-  import tensorflow_datasets as tfds
-
   if base in _PREPARABLE:
-    return DataError(
-      f"data set '{name}' is not prepared in {root}: allow the download (of '{base}', without "
-      'version or configuration), or give the data_dir that holds it'
-    )
-  if base in tfds.list_builders(with_community_datasets=False):
+    return prepare.not_prepared(name, root)
+  if base in _catalogue():
     return DataError(
       f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only "
       f'{", ".join(_PREPARABLE[:-1])} and {_PREPARABLE[-1]}: where TensorFlow is installed, run: '
@@ -276,15 +268,9 @@ def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
 
 
 def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
-  import tensorflow_datasets as tfds
-
-  names = {
-    *digits.SIDES,
-    *tfds.list_builders(with_community_datasets=False),
-    *(path.name for path in _folders(root)),
-  }
-  close = difflib.get_close_matches(name.lower(), sorted(names), n=3)
-  hint = f'did you mean {" or ".join(close)}?' if close else f'see {_CATALOGUE}'
+  names = sorted({*digits.SIDES, *_catalogue(), *(path.name for path in _folders(root))})
+  close = difflib.get_close_matches(name.lower(), names, n=3)
+  hint = f'did you mean {" or ".join(close)}?' if close else f'see {_OVERVIEW}'
   return ConfigError(
     f"unknown data set '{name}': no folder, none of tfds, and not prepared in {root}; {hint}"
   )

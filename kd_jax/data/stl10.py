@@ -12,7 +12,6 @@ import functools
 import pathlib
 import tarfile
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,22 +31,15 @@ _CHUNK = 250  # images that are in memory at a time
 _FORMAT = 1  # to be raised when anything here changes the arrays
 
 
-def labelled(
-  root: pathlib.Path, *, download: bool = True, cache_dir: str = ''
-) -> tuple[Source, Source] | None:
-  """Return the training and the test images, 96×96; otherwise as `unlabelled`."""
-  train, test = (_split(root, split, SIDE, download, cache_dir) for split in ('train', 'test'))
-  return (train, test) if train and test else None
-
-
-def unlabelled(
-  root: pathlib.Path, *, side: int = SIDE, download: bool = True, cache_dir: str = ''
-) -> Source | None:
-  """Return the images without labels (−1), in the archive's order.
+def read(
+  root: pathlib.Path, split: str, *, side: int = SIDE, download: bool = True, cache_dir: str = ''
+) -> Source:
+  """Return the images of a split, in the archive's order.
 
   Args:
     root: tfds's data directory: the archive is looked for in downloads/manual in it, and downloaded
       into downloads.
+    split: a key of COUNTS.
     side: height and width to which the images are brought, as a training step would bring them to
       it.
     download: whether the archive may be looked for where its images are not there yet in this size.
@@ -55,34 +47,28 @@ def unlabelled(
       written.
 
   Returns:
-    Source of NumPy arrays, mapped and read-only; None where it would have to be downloaded, and may
-    not be.
+    Source of NumPy arrays, mapped and read-only; the labels are −1 where there are none.
 
   Raises:
-    DataError: the archive cannot be had, has another checksum or is damaged, or the arrays cannot
-      be kept.
+    DataError: the archive cannot be had, has another checksum or is damaged, or would have to be
+      downloaded and may not be.
+    FileError: the archive or the arrays cannot be kept.
   """
-  return _split(root, 'unlabelled', side, download, cache_dir)
-
-
-def _split(
-  root: pathlib.Path, split: str, side: int, download: bool, cache_dir: str
-) -> Source | None:
-  folder, under = root / NAME, f'{side}x{side}'
-  place: dict[str, Any] = {'key': [NAME, _FORMAT, side], 'under': under, 'cache_dir': cache_dir}
-  source = decoded.mapped(folder, NAME, split, COUNTS[split], **place)
-  if source is not None or not download:
-    return source
-  path = prepare.archive(NAME, URL, root)
-  return decoded.mapped_or_decoded(
-    folder,
-    NAME,
-    split,
-    COUNTS[split],
-    lambda: _blocks(root, path, split, side),
-    beside=not cache_dir,
-    **place,
+  store = decoded.Store(
+    folder=root / NAME,
+    name=NAME,
+    key=[NAME, _FORMAT, side],
+    under=f'{side}x{side}',
+    cache_dir=cache_dir,
   )
+  source = store.mapped(split, COUNTS[split])
+  if source is not None:
+    return source
+  if not download:
+    raise prepare.not_prepared(NAME, root)
+  path = prepare.archive(NAME, URL, root)
+  decode = functools.partial(_blocks, root, path, split, side)
+  return store.mapped_or_decoded(split, COUNTS[split], decode, beside=not cache_dir)
 
 
 def _blocks(
@@ -94,10 +80,12 @@ def _blocks(
     labels = np.full(count, -1, np.int32) if split == 'unlabelled' else _labels(path, split)
     for pixels in _chunks(path, f'{_FILES[split]}_X.bin', _CHUNK * _BYTES, size=count * _BYTES):
       # A column after the other, and a colour after the other.
-      images = (
-        np.frombuffer(pixels, np.uint8).reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 3, 2, 1)
+      stored = np.frombuffer(pixels, np.uint8).reshape(-1, CHANNELS, SIDE, SIDE)
+      images = stored.transpose(0, 3, 2, 1)
+      yield (
+        images if side == SIDE else np.asarray(_resized(images, side)),
+        labels[done : done + len(images)],
       )
-      yield _resized(images, side), labels[done : done + len(images)]
       done += len(images)
 
 
@@ -130,14 +118,8 @@ def _chunks(path: pathlib.Path, name: str, chunk: int, *, size: int) -> Iterator
   raise tarfile.TarError(f'the archive has no file {name}')
 
 
-def _resized(images: np.ndarray, side: int) -> np.ndarray:
-  if side == SIDE:
-    return np.ascontiguousarray(images)
-  return np.asarray(_resize(images, side))
-
-
 @functools.partial(jax.jit, static_argnums=1)
-def _resize(images: Array, side: int) -> Array:
+def _resized(images: Array, side: int) -> Array:
   """Return images of another size, as kd_jax.train.step.gather makes them."""
   resized = jax.image.resize(
     images.astype(jnp.float32), (images.shape[0], side, side, CHANNELS), 'linear'

@@ -1,4 +1,4 @@
-"""Reads a prepared tfds folder into uint8 arrays, without TensorFlow.
+"""Read a prepared tfds folder into uint8 arrays, without TensorFlow.
 
 Both of tfds's usual file formats, ARRAY_RECORD and TFRECORD, hold the same tf.train.Example
 messages, so one decoder serves both. Images are decoded with Pillow. tfds's stored PNGs are
@@ -14,7 +14,6 @@ import os
 import pathlib
 import struct
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from kd_jax.data import decoded
 from kd_jax.text import one_line
 from kd_jax.types import DataError, Source
 
-_CHUNK = 256  # records that a thread decodes at a time: enough to hide its overhead
+_CHUNK = 256  # records that a thread takes at a time: enough to hide its overhead
 _THREADS = min(4, os.cpu_count() or 1)
 _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's name for so many channels
 
@@ -57,8 +56,7 @@ def open_folder(folder: pathlib.Path) -> Any:
   if image.np_dtype != np.uint8 or (image.shape[-1] or 3) not in _MODES:
     raise DataError(
       f"data set '{builder.name}' stores images of {np.dtype(image.np_dtype)} with "
-      f'{image.shape[-1]} channels: kd_jax reads 8-bit images of 1, 3 or 4 channels; choose '
-      'another data set'
+      f'{image.shape[-1]} channels: kd_jax reads 8-bit images of 1, 3 or 4 channels'
     )
   return builder
 
@@ -70,10 +68,8 @@ def class_names(builder: Any) -> tuple[str, ...]:
   """
   import tensorflow_datasets as tfds
 
-  features = builder.info.features
-  if 'label' not in features or not isinstance(features['label'], tfds.features.ClassLabel):
-    return ()
-  return tuple(features['label'].int2str(index) for index in range(features['label'].num_classes))
+  label = dict(builder.info.features).get('label')
+  return tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
 
 
 def read_split(builder: Any, split: str, *, cache_dir: str = '') -> Source:
@@ -91,15 +87,17 @@ def read_split(builder: Any, split: str, *, cache_dir: str = '') -> Source:
       data set has none.
 
   Raises:
-    DataError: a file is missing or damaged, a record cannot be decoded, images differ in size, or
-      the decoded arrays cannot be kept.
+    DataError: a file is missing or damaged, a record cannot be decoded, or images differ in size.
+    FileError: the decoded arrays cannot be kept.
   """
-  folder = pathlib.Path(builder.data_path)
+  store = decoded.Store(
+    folder=pathlib.Path(builder.data_path), name=builder.name, cache_dir=cache_dir
+  )
   count = builder.info.splits[split].num_examples
   if not count:
-    raise DataError(f"split '{split}' in {folder} has no records: prepare the data set again")
+    raise DataError(f"split '{split}' in {store.folder} has no records: prepare the data set again")
   decode = functools.partial(_decode_split, builder, split, count)
-  return decoded.mapped_or_decoded(folder, builder.name, split, count, decode, cache_dir=cache_dir)
+  return store.mapped_or_decoded(split, count, decode)
 
 
 def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Block]:
@@ -107,31 +105,23 @@ def _decode_split(builder: Any, split: str, count: int) -> Iterator[decoded.Bloc
   mode = _MODES[builder.info.features['image'].shape[-1] or 3]
   labelled = bool(class_names(builder))
 
-  def decode_chunk(chunk: list[tuple[int, bytes]]) -> list[tuple[np.ndarray, int]]:
-    return [
-      _decode_record(record, mode, labelled, f'record {number} of {where}')
-      for number, record in chunk
-    ]
+  def decode(numbered: tuple[int, bytes]) -> tuple[np.ndarray, int]:
+    number, record = numbered
+    return _decode_record(record, mode, labelled, f'record {number} of {where}')
 
   shape, done = None, 0
   records = enumerate(_records(builder, split, where))
-  with ThreadPoolExecutor(_THREADS) as pool:
-    # A few chunks at a time: Executor.map would read the whole split ahead.
-    while chunks := [
-      chunk for _ in range(_THREADS) if (chunk := list(itertools.islice(records, _CHUNK)))
-    ]:
-      for block in pool.map(decode_chunk, chunks):
-        images, labels = zip(*block, strict=True)
-        shape = shape or images[0].shape
-        for number, image in enumerate(images, start=done):
-          if image.shape != shape:
-            raise DataError(
-              f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} '
-              f'is {image.shape[0]}×{image.shape[1]}): kd_jax needs one size; choose a data set '
-              'whose images have one'
-            )
-        done += len(images)
-        yield np.stack(images), np.asarray(labels, np.int32)
+  for block in decoded.in_threads(decode, records, threads=_THREADS, chunk=_CHUNK):
+    images, labels = zip(*block, strict=True)
+    shape = shape or images[0].shape
+    for number, image in enumerate(images, start=done):
+      if image.shape != shape:
+        raise DataError(
+          f'images of differing sizes in {where} ({shape[0]}×{shape[1]}, but record {number} is '
+          f'{image.shape[0]}×{image.shape[1]}): kd_jax needs one size'
+        )
+    done += len(images)
+    yield np.stack(images), np.asarray(labels, np.int32)
   if done != count:
     raise DataError(
       f'{where} holds {done} records where its metadata has {count}: prepare the data set again'
@@ -217,15 +207,11 @@ def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
         if not header:
           return
         length, checksum = struct.unpack('<QI', header) if len(header) == 12 else (0, None)
-        if checksum != _masked_crc32c(header[:8]):
-          raise DataError(
-            f'cannot read record {number} of {path.name} (damaged), {where}: prepare the data again'
-          )
-        body = file.read(length + 4)
+        body = file.read(length + 4) if checksum == _masked_crc32c(header[:8]) else b''
         if len(body) != length + 4:
           raise DataError(
-            f'cannot read record {number} of {path.name} (cut short), {where}: prepare the data '
-            'again'
+            f'record {number} of {path.name} is damaged or cut short, {where}: prepare the data '
+            'set again'
           )
         yield body[:-4]
   except OSError as error:
@@ -234,6 +220,7 @@ def _tfrecords(path: pathlib.Path, where: str) -> Iterator[bytes]:
     ) from error
 
 
+@functools.cache
 def _crc32c_table() -> tuple[int, ...]:
   table = []
   for value in range(256):
@@ -243,13 +230,10 @@ def _crc32c_table() -> tuple[int, ...]:
   return tuple(table)
 
 
-_CRC32C = _crc32c_table()
-
-
 def _masked_crc32c(data: bytes) -> int:
   """Return CRC-32C (Castagnoli), rotated and offset as TFRECORD stores it."""
-  crc = 0xFFFFFFFF
+  table, crc = _crc32c_table(), 0xFFFFFFFF
   for byte in data:
-    crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
+    crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
   crc ^= 0xFFFFFFFF
   return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -27,9 +27,7 @@ class Bin(NamedTuple):
 
 
 class Reliability(NamedTuple):
-  """How confidence and accuracy go together at one temperature; confidence is the probability of
-  the predicted class.
-  """
+  """How accuracy follows confidence, the probability of the predicted class."""
 
   bins: tuple[Bin, ...]  # those that are not empty
   ece: float  # Σ share · |accuracy − confidence|
@@ -37,8 +35,9 @@ class Reliability(NamedTuple):
 
 
 class Calibration(NamedTuple):
-  """A network on the test images; `temperature` and `after` are None where there are no validation
-  images to fit it on.
+  """A network on the test images.
+
+  `temperature` and `after` are None where there are no validation images to fit it on.
   """
 
   before: Reliability
@@ -70,20 +69,15 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def mean_of(several: Sequence[np.ndarray]) -> np.ndarray:
-  """Return the log of the mean of several networks' probabilities: logits of the network that they
-  are together. All are [n, K].
+  """Return the log of the mean of several networks' probabilities: the logits of their ensemble.
 
-  It is what a mean of divergences to each of them, as MKD has it, is least for. Of one network, its
-  logits.
+  All are [n, K]. A mean of divergences to each of them, as MKD has it, is least for these logits.
+  Of one network, they are its own.
   """
   if len(several) == 1:
     return several[0]
-  return np.log(
-    np.maximum(
-      np.mean([np.exp(log_probabilities(logits)) for logits in several], 0),
-      np.finfo(np.float64).tiny,
-    )
-  )
+  mean = np.mean([np.exp(log_probabilities(logits)) for logits in several], 0)
+  return np.log(np.maximum(mean, np.finfo(np.float64).tiny))
 
 
 def divergence(target: np.ndarray, logits: np.ndarray) -> float:
@@ -103,9 +97,8 @@ def right(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
   """Return i64[K, K]: how many images of the class of a row are taken for that of a column."""
   classes = logits.shape[-1]
-  return np.bincount(
-    label.astype(np.int64) * classes + logits.argmax(-1), minlength=classes**2
-  ).reshape(classes, classes)
+  cell = label.astype(np.int64) * classes + logits.argmax(-1)
+  return np.bincount(cell, minlength=classes**2).reshape(classes, classes)
 
 
 def calibration(
@@ -125,9 +118,8 @@ def calibration(
   if validation is None:
     return Calibration(before, None, None, _by_chance(logits))
   temperature = fitted(*validation)
-  return Calibration(
-    before, temperature, reliability(logits / temperature, label), _by_chance(logits / temperature)
-  )
+  scaled = logits / temperature
+  return Calibration(before, temperature, reliability(scaled, label), _by_chance(scaled))
 
 
 def fitted(logits: np.ndarray, label: np.ndarray) -> float:
@@ -138,51 +130,44 @@ def fitted(logits: np.ndarray, label: np.ndarray) -> float:
     return _cross_entropy(log_probabilities(logits / np.exp(log_temperature)), label)
 
   # The loss is convex in 1 / T, and so falls, then rises.
-  return float(
-    np.exp(
-      optimize.minimize_scalar(
-        loss, bounds=np.log(TEMPERATURES), method='bounded', options={'xatol': 1e-5}
-      ).x
-    )
+  found = optimize.minimize_scalar(
+    loss, bounds=np.log(TEMPERATURES), method='bounded', options={'xatol': 1e-5}
   )
+  return float(np.exp(found.x))
 
 
 def reliability(logits: np.ndarray, label: np.ndarray) -> Reliability:
   """Return how accuracy follows confidence of [n, K] logits."""
   log_probability = log_probabilities(logits)
-  confidence, place = np.exp(log_probability.max(-1)), _bin(logits)
-  count, certain, correct = (
-    np.bincount(place, weights=weights, minlength=BINS)
-    for weights in (None, confidence, right(logits, label).astype(np.float64))
-  )
+  confidence = np.exp(log_probability.max(-1))
+  place = _bin(confidence)
+  count = np.bincount(place, minlength=BINS)
+  certain = np.bincount(place, weights=confidence, minlength=BINS)
+  correct = np.bincount(place, weights=right(logits, label).astype(np.float64), minlength=BINS)
   each = zip(count.tolist(), certain.tolist(), correct.tolist(), strict=True)
   bins = tuple(Bin(c / n, r / n, n / len(label)) for n, c, r in each if n)
-  return Reliability(
-    bins,
-    sum(b.share * abs(b.accuracy - b.confidence) for b in bins),
-    _cross_entropy(log_probability, label),
-  )
+  ece = sum(b.share * abs(b.accuracy - b.confidence) for b in bins)
+  return Reliability(bins, ece, _cross_entropy(log_probability, label))
 
 
 def agreement(first: np.ndarray, second: np.ndarray, label: np.ndarray) -> Agreement:
   """Compare two networks by their logits, [n, K] each, on the same images."""
   one, other = right(first, label), right(second, label)
-  counts = (
-    one & other,
-    one & ~other,
-    ~one & other,
-    ~one & ~other,
-    first.argmax(-1) == second.argmax(-1),
+  return Agreement(
+    both=int((one & other).sum()),
+    first=int((one & ~other).sum()),
+    second=int((~one & other).sum()),
+    neither=int((~one & ~other).sum()),
+    equal=int((first.argmax(-1) == second.argmax(-1)).sum()),
+    difference=statistics.on_same_images(one.tolist(), other.tolist()),
   )
-  return Agreement(*(int(c.sum()) for c in counts), statistics.on_same_images(one, other))
 
 
 def differing(student: np.ndarray, teacher: np.ndarray, label: np.ndarray) -> dict[str, list[int]]:
-  """Return places of images on which the two predict different classes, by who is right: 'teacher',
-  'student' or 'neither'.
+  """Return places of images on which two networks predict different classes.
 
-  Of each kind at most SHOWN, first those on which the two are surest (the sum of their predictions'
-  probabilities).
+  They are under 'teacher', 'student' or 'neither', by who is right. Of each kind there are at most
+  SHOWN, first those on which the two are surest (the sum of their predictions' probabilities).
   """
   one, other = right(student, label), right(teacher, label)
   differ = student.argmax(-1) != teacher.argmax(-1)
@@ -196,8 +181,7 @@ def _cross_entropy(log_probability: np.ndarray, label: np.ndarray) -> float:
   return -float(log_probability[np.arange(len(label)), label].mean())
 
 
-def _bin(logits: np.ndarray) -> np.ndarray:
-  confidence = np.exp(log_probabilities(logits).max(-1))
+def _bin(confidence: np.ndarray) -> np.ndarray:
   return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
@@ -206,7 +190,8 @@ def _by_chance(logits: np.ndarray) -> float:
 
   It is a sum of absolute values, so that the choice of images alone keeps it from 0.
   """
-  confidence, place = np.exp(log_probabilities(logits).max(-1)), _bin(logits)
+  confidence = np.exp(log_probabilities(logits).max(-1))
+  place = _bin(confidence)
   draw = np.random.default_rng(0)
   gaps = [
     np.bincount(place, weights=(draw.random(len(place)) < confidence) - confidence, minlength=BINS)

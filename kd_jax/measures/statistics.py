@@ -1,6 +1,4 @@
-"""Means with intervals, differences between two rows of a study, and the correction for many
-comparisons.
-"""
+"""Means with intervals, differences of two rows of a study, the correction for many comparisons."""
 
 from __future__ import annotations
 
@@ -48,31 +46,28 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
-  """Return the difference of two rows, {seed: value}: paired by seed where at least two are in
-  common, else Welch's.
+  """Return the difference of two rows, {seed: value}; None where a row is empty.
 
-  Runs at one seed share their images, weights and order, so that pairs leave out what these have in
-  common. Where nothing varies (`exact`) there is no error to test against: p is 1 where the
-  difference is 0, else 0. Where a row has one seed, the difference is at that seed if the other has
-  it. None where a row is empty.
+  It is paired by seed where at least two are in common, else Welch's. Runs at one seed share their
+  images, weights and order, so that pairs leave out what these have in common. Where nothing varies
+  (`exact`) there is no error to test against: p is 1 where the difference is 0, else 0. Where a row
+  has one seed, the difference is at that seed if the other has it.
   """
   from scipy import stats
 
   if not first or not second:
     return None
   one, other = list(first.values()), list(second.values())
-  common = sorted(set(first) & set(second))
-  paired = len(common) >= 2
+  gaps = [first[seed] - second[seed] for seed in sorted(set(first) & set(second))]
+  paired = len(gaps) >= 2
+  freedom: float
   if paired:
-    gaps = [first[seed] - second[seed] for seed in common]
     value, n, freedom = math.fsum(gaps) / len(gaps), len(gaps), len(gaps) - 1
     error = _deviation(gaps) / math.sqrt(n)
   else:
     value, n = mean(one).value - mean(other).value, min(len(one), len(other))
     if n < 2:
-      return Difference(
-        first[common[0]] - second[common[0]] if common else value, None, None, n, bool(common)
-      )
+      return Difference(gaps[0] if gaps else value, None, None, n, bool(gaps))
     parts = [(_deviation(values) ** 2 / len(values), len(values) - 1) for values in (one, other)]
     error = math.sqrt(sum(square for square, _ in parts))
     freedom = error**4 / (sum(square**2 / free for square, free in parts) or 1.0)
@@ -81,17 +76,15 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   if error <= rounding:
     value = 0.0 if abs(value) <= rounding else value
     return Difference(value, 0.0, float(value == 0), n, paired)
-  return Difference(
-    value, _quantile(freedom) * error, float(2 * stats.t.sf(abs(value) / error, freedom)), n, paired
-  )
+  p = float(2 * stats.t.sf(abs(value) / error, freedom))
+  return Difference(value, _quantile(freedom) * error, p, n, paired)
 
 
 def wilson(accuracy: float, n: int, *, level: float = CONFIDENCE) -> tuple[float, float]:
-  """Return Wilson's interval of an accuracy, a share of n images, as their choice alone lets it
-  vary: (lowest, highest).
+  """Return Wilson's interval of an accuracy, a share of n images: (lowest, highest).
 
-  It lies within [0, 1] and has a width also where all images are right, or none: 20 of 20 gives
-  0.839 to 1.
+  It is how the choice of images alone lets the share vary. It lies within [0, 1] and has a width
+  also where all images are right, or none: 20 of 20 gives 0.839 to 1.
 
   Args:
     accuracy: in [0, 1].
@@ -110,18 +103,17 @@ def wilson(accuracy: float, n: int, *, level: float = CONFIDENCE) -> tuple[float
   centre = (accuracy + z**2 / (2 * n)) / weight
   half_width = z / weight * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
   # Rounding must leave no trace at the ends, where the interval is exact.
-  return (0.0 if accuracy == 0 else max(0.0, centre - half_width)), (
-    1.0 if accuracy == 1 else min(1.0, centre + half_width)
-  )
+  lowest = 0.0 if accuracy == 0 else max(0.0, centre - half_width)
+  highest = 1.0 if accuracy == 1 else min(1.0, centre + half_width)
+  return lowest, highest
 
 
 def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
-  """Return the difference of two networks' shares of right answers on the same images, as the
-  choice of images alone lets it vary.
+  """Return the difference of two networks' shares of right answers on the same images.
 
-  `half_width` is by the normal approximation. p is McNemar's, exact: of the images that one of the
-  two alone gets right, how unequal their shares are. Neither says anything of what another seed
-  would train.
+  `half_width`, by the normal approximation, is how the choice of images alone lets it vary. p is
+  McNemar's, exact: of the images that one of the two alone gets right, how unequal their shares
+  are. Neither says anything of what another seed would train.
 
   References:
     McNemar 1947, "Note on the Sampling Error of the Difference Between Correlated Proportions or
@@ -129,10 +121,8 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
   """
   from scipy import stats
 
-  alone, other = (
-    sum(a and not b for a, b in zip(*pair, strict=True))
-    for pair in ((first, second), (second, first))
-  )
+  alone = sum(a and not b for a, b in zip(first, second, strict=True))
+  other = sum(b and not a for a, b in zip(first, second, strict=True))
   n, value = len(first), (alone - other) / len(first)
   error = math.sqrt(max(0.0, (alone + other) / n - value**2) / n)
   p = float(stats.binomtest(alone, alone + other).pvalue) if alone + other else 1.0
@@ -140,11 +130,10 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-  """Return Holm's adjusted p of a family of comparisons, in the given order; those without a p yet
-  count as its largest.
+  """Return Holm's adjusted p of a family of comparisons, in the given order.
 
-  So the family is what was to be compared, not what happens to be finished, and no p grows by what
-  is finished later.
+  Those without a p yet count as its largest. So the family is what was to be compared, not what
+  happens to be finished, and no p grows by what is finished later.
 
   References:
     Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".

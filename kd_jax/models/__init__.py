@@ -55,17 +55,11 @@ MODELS: dict[str, partial] = {
   'resnet50': _large(3, 4, 6, 3, bottleneck=True),
   'resnet101': _large(3, 4, 23, 3, bottleneck=True),
   'resnet152': _large(3, 8, 36, 3, bottleneck=True),
-  **{
-    f'wrn{d}_{k}': partial(wide_resnet, depth=d, factor=k)
-    for k, depths in {
-      1: (10, 16, 28, 40),
-      2: (10, 16, 28, 40),
-      4: (10, 16, 22, 28, 40),
-      8: (16, 22),
-      10: (28,),
-    }.items()
-    for d in depths
-  },
+  **{f'wrn{d}_1': partial(wide_resnet, depth=d, factor=1) for d in (10, 16, 28, 40)},
+  **{f'wrn{d}_2': partial(wide_resnet, depth=d, factor=2) for d in (10, 16, 28, 40)},
+  **{f'wrn{d}_4': partial(wide_resnet, depth=d, factor=4) for d in (10, 16, 22, 28, 40)},
+  **{f'wrn{d}_8': partial(wide_resnet, depth=d, factor=8) for d in (16, 22)},
+  'wrn28_10': partial(wide_resnet, depth=28, factor=10),
 }
 
 
@@ -75,30 +69,29 @@ def build(spec: NetworkSpec) -> Network:
   Raises:
     ConfigError: the family cannot have what the spec asks for, or an own network is at fault.
   """
-  if custom.is_own(spec.name):
-    return custom.build(spec)
-  if spec.name not in MODELS:
+  own = custom.is_own(spec.name)
+  if not own and spec.name not in MODELS:
     raise ConfigError(
       f"there is no network '{spec.name}': choose one of {', '.join(MODELS)}, or write your own as "
       'package.module:factory'
     )
-  maker = MODELS[spec.name]
-  if maker.func is wide_resnet:
-    if spec.relu_placement != 'block':
-      raise ConfigError(
-        f'{spec.name} is a pre-activation network, whose ReLUs have one place: relu_placement '
-        f"'{spec.relu_placement}' does not apply; use 'block'"
-      )
-    needed = 1
-  else:
-    needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
-  if min(spec.image_shape[:2]) < needed:
+  if spec.relu_placement != relu_placement(spec.name, spec.relu_placement):
     raise ConfigError(
-      f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
-      f'{spec.image_shape[0]}×{spec.image_shape[1]}; use a thin_resnet or wrn, which pool globally'
+      f"the ReLUs of {spec.name} have one place: relu_placement '{spec.relu_placement}', of the "
+      "configuration or a recipe, does not apply; use 'block', or another recipe"
     )
-  module, norms = maker(spec)
-  return Network(spec, module, norms)
+  if own:
+    return custom.build(spec)
+  maker = MODELS[spec.name]
+  if maker.func is resnet:
+    needed = smallest_side(len(maker.keywords['blocks']), maker.keywords.get('pool'))
+    height, width, _ = spec.image_shape
+    if min(height, width) < needed:
+      raise ConfigError(
+        f'{spec.name} needs images of at least {needed}×{needed} pixels, these have '
+        f'{height}×{width}; use a thin_resnet or wrn, which pool globally'
+      )
+  return Network(spec, *maker(spec))
 
 
 def is_known(name: str) -> bool:
@@ -139,15 +132,9 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
   """
   network = build(spec)
   if custom.is_own(spec.name):
-    built, saved = (
-      {
-        jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-      }
-      for tree in (shapes(network), {k: v for k, v in variables.items() if k != 'method'})
-    )
-    names = {**built, **saved}
-    if others := sorted(name for name in names if built.get(name) != saved.get(name)):
+    built = _leaf_shapes(shapes(network))
+    saved = _leaf_shapes({k: v for k, v in variables.items() if k != 'method'})
+    if others := sorted(n for n in built | saved if built.get(n) != saved.get(n)):
       there, here = (each.get(others[0], 'missing') for each in (saved, built))
       raise FileError(
         f'the weights in {where} are not those of {spec.name} as it is now: {others[0]} is {there} '
@@ -156,19 +143,28 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
   return Trained(network, variables)
 
 
+def _leaf_shapes(tree: PyTree) -> dict[str, Any]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
 def changed(network: Network, changes: Mapping[str, Any]) -> Network:
   """Return the network with other fields of its spec.
 
   Raises:
     ConfigError: no spec builds it: a function, a table.
   """
+  if not changes:
+    return network
   name = network.spec.name
-  if changes and not is_known(name):
+  if not is_known(name):
     raise ConfigError(
       f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
       'another recipe'
     )
-  return predicting.like(build(network.spec._replace(**changes)), network) if changes else network
+  return predicting.like(build(network.spec._replace(**changes)), network)
 
 
 def initialise(key: Key[Array, ''], network: Network) -> PyTree:

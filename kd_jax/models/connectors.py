@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from kd_jax.models.convolution import convolution
+from kd_jax.models.convolution import Convolution
 from kd_jax.models.initial import outward_normal, torch_uniform, wide
 from kd_jax.models.layers import BatchNorm
 
@@ -36,13 +36,12 @@ class Connectors(nn.Module):
     made = []
     for number, (feature, width) in enumerate(zip(features, self.widths, strict=True)):
       if number not in self.identity:
-        feature = convolution(
-          width, kernel=1, dtype=self.dtype, name=f'conv{number + 1}', drawn=DRAWS[self.drawn]
+        feature = Convolution(
+          width, kernel=1, dtype=self.dtype, drawn=DRAWS[self.drawn], name=f'conv{number + 1}'
         )(feature)
         if self.normalised:
-          feature = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')(
-            feature, train=train
-          )
+          norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f'norm{number + 1}')
+          feature = norm(feature, train=train)
       made.append(feature)
     return tuple(made)
 

@@ -20,30 +20,17 @@ from kd_jax.models.initial import torch_uniform, wide
 _FEW = 64  # values in a window up to which a weight gradient is taken from the windows themselves
 
 
-def convolution(
-  width: int,
-  *,
-  kernel: int,
-  stride: int = 1,
-  dtype: str,
-  name: str | None,
-  drawn: Callable[..., Array] = torch_uniform,
-) -> nn.Module:
-  """Return a square convolution without bias, padded as PyTorch's `padding=kernel // 2`.
+class Convolution(nn.Module):
+  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`.
 
   So it is padded also where the stride is 2. `drawn` is a function (key, shape, dtype) → the
   initial kernel.
   """
-  return Convolution(width, kernel, stride, dtype, drawn, name=name)
-
-
-class Convolution(nn.Module):
-  """The module of `convolution`."""
 
   width: int
   kernel: int
-  stride: int
-  dtype: str
+  stride: int = 1
+  dtype: str = 'float32'
   drawn: Callable[..., Array] = torch_uniform
 
   @nn.compact
@@ -92,14 +79,14 @@ def narrow(x: Float[Array, 'B H W C'], kernel: Float[Array, 'k k C O']) -> Float
 
 def _narrow_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
   x, kernel = kept
-  side, (height, width) = kernel.shape[0], x.shape[1:3]
+  side = kernel.shape[0]
+  height, width = x.shape[1:3]
   padded = jnp.pad(jnp.moveaxis(x, -1, 1), ((0, 0), (0, 0), (side // 2,) * 2, (side // 2,) * 2))
   windows = [padded[:, :, i : i + height, j : j + width] for i in range(side) for j in range(side)]
   # Else XLA builds them anew for every element of the product.
   windows = jax.lax.optimization_barrier(jnp.concatenate(windows, 1))
-  of_kernel = jnp.einsum(
-    'bkp,bpo->bko', windows.reshape(*windows.shape[:2], -1), _places(gradient)
-  ).sum(0)
+  windows = windows.reshape(*windows.shape[:2], -1)
+  of_kernel = jnp.einsum('bkp,bpo->bko', windows, _places(gradient)).sum(0)
   (of_x,) = jax.linear_transpose(lambda x: windowed(x, kernel), x)(gradient)
   return of_x, of_kernel.reshape(kernel.shape)
 
@@ -108,10 +95,10 @@ narrow.defvjp(lambda x, kernel: (narrow(x, kernel), (x, kernel)), _narrow_backwa
 
 
 def _product(x: Float[Array, 'B H W C'], y: Float[Array, 'B H W O']) -> Float[Array, 'C O']:
-  """Return Σ over examples and places of x · y. XLA:CPU is many times faster with the smaller
-  side first.
+  """Return Σ over examples and places of x · y.
 
-  Where that is the second, it is quicker by examples, whose products stay in the cache.
+  XLA:CPU is many times faster with the smaller side first. Where that is the second, it is quicker
+  by examples, whose products stay in the cache.
   """
   if x.shape[-1] <= y.shape[-1]:
     return jnp.einsum('bhwc,bhwo->co', x, y)

@@ -60,6 +60,10 @@ def is_own(name: str) -> bool:
   return ':' in name
 
 
+class _Fault(Exception):  # noqa: N818
+  """What is wrong with a network, as a sentence goes on that begins with its name."""
+
+
 @functools.cache
 def build(spec: NetworkSpec) -> Network:
   """Return the network that the factory `spec.name` makes of the spec.
@@ -67,208 +71,140 @@ def build(spec: NetworkSpec) -> Network:
   Raises:
     ConfigError: the factory cannot be had, or makes something else than this module asks for.
   """
-  if spec.relu_placement != 'block':
-    raise ConfigError(
-      f'{spec.name} is an own network, whose ReLUs stand where it puts them: relu_placement '
-      f"'{spec.relu_placement}', of the configuration or a recipe, does not apply to it; use "
-      "'block', or another recipe"
-    )
-  factory = _factory(spec.name)
   try:
-    inspect.signature(factory).bind(spec)
-  except TypeError as error:
-    raise ConfigError(
-      f'{spec.name} cannot be called with a NetworkSpec alone ({error}): write def factory(spec) '
-      '-> Network'
-    ) from error
-  network = _tried(spec.name, 'fails', lambda: factory(spec))
-  if not isinstance(network, Network):
-    raise _fault(
-      spec, f'returns {_kind(network)} and not a Network: return Network(spec, module, norms=())'
-    )
-  if network.spec != spec:
-    raise _fault(
-      spec, 'returns a Network of another spec: hand the given one on, Network(spec, module, norms)'
-    )
-  _check_module(spec, network.module)
-  _check_norms(network, *_check_outputs(network))
+    network = _made(spec)
+    _check_module(network.module)
+    _check_norms(network, *_check_outputs(network))
+  except _Fault as fault:
+    raise ConfigError(f'the network {spec.name} {fault} (see kd_jax/models/custom.py)') from fault
   return network
 
 
-def _factory(name: str) -> Callable[..., Any]:
-  module, _, attribute = name.partition(':')
+def _made(spec: NetworkSpec) -> Network:
+  factory = _factory(*spec.name.split(':'))
+  try:
+    inspect.signature(factory).bind(spec)
+  except TypeError as error:
+    raise _Fault(f'cannot be called with a NetworkSpec alone ({error})') from error
+  network = _tried('fails', factory, spec)
+  if not isinstance(network, Network):
+    raise _Fault(f'returns {_kind(network)} and not a Network: return Network(spec, module, ())')
+  if network.spec != spec:
+    raise _Fault('returns a Network of another spec: pass on the one that it is given')
+  return network
+
+
+def _factory(module: str, attribute: str) -> Callable[..., Any]:
   # at the end, so that nothing there goes before an installed package
   if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())
   try:
     imported = importlib.import_module(module)
   except ModuleNotFoundError as error:
-    missing = (
-      f"its import of '{error.name}'" if error.name and not module.startswith(error.name) else 'it'
-    )
-    raise ConfigError(
-      f"the network {name} cannot be had: {missing} was not found in {os.getcwd()} or on Python's "
-      f'path; start from the folder in which {module.split(".")[0]} lies, or set PYTHONPATH'
+    inside = error.name and not module.startswith(error.name)
+    missing = f"its import of '{error.name}'" if inside else 'it'
+    raise _Fault(
+      f"cannot be had: {missing} was not found in {os.getcwd()} or on Python's path; start from "
+      'the folder in which it lies, or set PYTHONPATH'
     ) from error
   except Exception as error:  # the user's code may raise anything
-    raise ConfigError(f'the network {name} cannot be imported: {_line(error)}') from error
+    raise _Fault(f'cannot be imported: {_line(error)}') from error
   if not hasattr(imported, attribute):
-    made_there = [
-      n for n, v in vars(imported).items() if inspect.isfunction(v) and v.__module__ == module
-    ]
-    raise ConfigError(
-      f"{module} ({imported.__file__}) has no '{attribute}'; its functions are "
-      f'{", ".join(made_there) or "none"}'
+    functions = {n: v for n, v in vars(imported).items() if inspect.isfunction(v)}
+    own = [name for name, function in functions.items() if function.__module__ == module]
+    raise _Fault(
+      f"cannot be had: {module} ({imported.__file__}) has no '{attribute}'; its functions are "
+      f'{", ".join(own) or "none"}'
     )
   factory = getattr(imported, attribute)
   if not callable(factory):
-    raise ConfigError(
-      f'{name} is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network'
-    )
+    raise _Fault(f'is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network')
   return factory
 
 
-def _check_module(spec: NetworkSpec, module: Any) -> None:
+def _check_module(module: Any) -> None:
   if not isinstance(module, nn.Module):
-    raise _fault(
-      spec, f'returns a Network whose module is {_kind(module)} and not a flax.linen.Module'
-    )
+    raise _Fault(f'returns a Network whose module is {_kind(module)} and not a flax.linen.Module')
   name = type(module).__name__
   parameters = inspect.signature(type(module).__call__).parameters
   if 'train' not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    raise _fault(
-      spec,
-      f"makes {name}, whose __call__ takes no argument 'train': write def __call__(self, image, *, "
-      'train)',
-    )
+    raise _Fault(f"makes {name}, whose __call__ takes no argument 'train': add *, train")
   if 'axis_name' not in {field.name for field in dataclasses.fields(module)}:
-    raise _fault(
-      spec,
-      f"makes {name}, which has no field 'axis_name': add axis_name: str | None = None and hand it "
-      'to BatchNorm',
-    )
+    raise _Fault(f"makes {name}, which has no field 'axis_name': add it, for BatchNorm")
 
 
 def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
-  """Try the module as shapes: fresh variables, then both modes."""
+  """Try the module as shapes: fresh variables, then both modes. Return parameters and outputs."""
   spec, module = network.spec, network.module
-  image = jax.ShapeDtypeStruct((_BATCH, *spec.image_shape), jnp.float32)
+  key, image = jax.random.key(0), jax.ShapeDtypeStruct((_BATCH, *spec.image_shape), jnp.float32)
   first = functools.partial(module.init, train=False)
-  variables = _tried(
-    spec.name,
-    'fails when its weights are drawn',
-    lambda: jax.eval_shape(first, jax.random.key(0), image),
-  )
+  variables = _tried('fails when its weights are drawn', jax.eval_shape, first, key, image)
   if others := set(variables) - set(_COLLECTIONS):
-    raise _fault(
-      spec,
-      f"keeps variables in '{min(others)}': kd_jax trains 'params', keeps statistics in "
-      "'batch_stats', and has no others",
-    )
+    raise _Fault(f"keeps variables in '{min(others)}': there are 'params' and 'batch_stats' alone")
   if not jax.tree.leaves(variables.get('params', {})):
-    raise _fault(spec, 'makes a network without parameters: there is nothing to train')
+    raise _Fault('makes a network without parameters: there is nothing to train')
   paths = jax.tree_util.tree_leaves_with_path(variables)
   if slashed := [key.key for path, _ in paths for key in path if '/' in str(key.key)]:
-    raise _fault(spec, f"names a variable '{slashed[0]}': names without '/' can be saved")
+    raise _Fault(f"names a variable '{slashed[0]}': names without '/' can be saved")
   for train in (False, True):
-    rngs = network.rngs(jax.random.key(0)) if train else {}
+    rngs = network.rngs(key) if train else {}
     apply = functools.partial(module.apply, train=train, mutable=['batch_stats'], rngs=rngs)
-    try_it = functools.partial(jax.eval_shape, apply, variables, image)
-    outputs, changed = _tried(spec.name, f'fails at train={train}', try_it)
-    _check_shapes(spec, outputs)
+    outputs, changed = _tried(f'fails at train={train}', jax.eval_shape, apply, variables, image)
+    _check_shapes(outputs, spec.classes)
     if _shapes(changed.get('batch_stats', {})) != _shapes(variables.get('batch_stats', {})):
-      raise _fault(
-        spec,
-        f'changes the shapes of its statistics at train={train}: they must stay as they are drawn',
-      )
+      raise _Fault(f'changes the shapes of its statistics at train={train}: keep them')
   return variables['params'], outputs
 
 
-def _check_shapes(spec: NetworkSpec, outputs: Any) -> None:
+def _check_shapes(outputs: Any, classes: int) -> None:
   if not isinstance(outputs, Outputs | LogitsOnly):
-    raise _fault(
-      spec, f'returns {_kind(outputs)} from __call__ and not kd_jax.types.Outputs, nor LogitsOnly'
-    )
+    raise _Fault(f'returns {_kind(outputs)} from __call__ and not Outputs or LogitsOnly')
   for path, leaf in jax.tree_util.tree_leaves_with_path(outputs):
     name = jax.tree_util.keystr(path).lstrip('.')
     if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize < 4:
-      raise _fault(
-        spec,
-        f'returns {name} in {leaf.dtype}: outputs are float32 or wider, also where it computes in '
-        'bfloat16',
-      )
+      raise _Fault(f'returns {name} in {leaf.dtype}: outputs are float32 or wider')
     if not leaf.shape or leaf.shape[0] != _BATCH:
-      raise _fault(
-        spec,
-        f'returns {name} of shape {_letters(leaf)}: the images of the batch come first, [B, …]',
-      )
-  if outputs.logits.shape != (_BATCH, spec.classes):
-    raise _fault(
-      spec,
-      f'returns logits of shape {_letters(outputs.logits)}: for {spec.classes} classes they are '
-      f'[B, {spec.classes}]',
-    )
+      raise _Fault(f'returns {name} of shape {_letters(leaf)}: the batch comes first, [B, …]')
+  if outputs.logits.shape != (_BATCH, classes):
+    shape = _letters(outputs.logits)
+    raise _Fault(f'returns logits of shape {shape}: for {classes} classes they are [B, {classes}]')
   if isinstance(outputs, LogitsOnly):
     return
   if not isinstance(outputs.features, tuple) or not outputs.features:
-    raise _fault(
-      spec,
-      'returns no tuple of features: give a map for each stage, or LogitsOnly(logits), for methods '
-      'that need no maps',
-    )
+    raise _Fault('returns no tuple of features: give a map for each stage, or LogitsOnly(logits)')
   if not isinstance(outputs.layers, dict):
-    raise _fault(
-      spec,
-      f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name, {{}} where '
-      'there are none',
-    )
+    raise _Fault(f'returns {_kind(outputs.layers)} for layers: they are a dict of maps by name')
   features = {f'features[{number}]': leaf for number, leaf in enumerate(outputs.features)}
   for name, leaf in (features | outputs.layers).items():
     if getattr(leaf, 'ndim', 0) != 4:
-      raise _fault(
-        spec, f'returns {name} of shape {_letters(leaf)}: a map is f32[B, height, width, channels]'
-      )
+      raise _Fault(f'returns {name} of shape {_letters(leaf)}: a map is [B, H, W, C]')
   if getattr(outputs.embedding, 'ndim', 0) != 2:
-    raise _fault(
-      spec,
-      f'returns an embedding of shape {_letters(outputs.embedding)}: it is f32[B, D], what the '
-      'classifier sees',
-    )
+    raise _Fault(f'returns an embedding of shape {_letters(outputs.embedding)}: it is [B, D]')
 
 
 def _check_norms(network: Network, params: PyTree, outputs: Outputs | LogitsOnly) -> None:
-  spec, norms = network.spec, network.norms
+  norms = network.norms
   if not norms:
     return
   if isinstance(outputs, LogitsOnly) or len(norms) != len(outputs.features):
-    raise _fault(spec, f'names {len(norms)} norms: it is one for each feature, or none')
+    raise _Fault(f'names {len(norms)} norms: it is one for each feature, or none')
   for path, feature in zip(norms, outputs.features, strict=True):
     try:
       norm = functools.reduce(lambda node, name: node[name], path, params)
       shapes = {norm['scale'].shape, norm['bias'].shape}
     except (KeyError, TypeError) as error:
-      raise _fault(
-        spec, f'names the norm {path}, and no scale and bias lie there in its parameters'
-      ) from error
+      raise _Fault(f'names the norm {path}, and no scale and bias lie there') from error
     if shapes != {feature.shape[-1:]}:
-      raise _fault(
-        spec,
-        f'names the norm {path}, which has other channels than the feature after it '
-        f'({feature.shape[-1]})',
-      )
+      raise _Fault(f'names the norm {path}, which has other channels than the feature after it')
 
 
-def _tried(name: str, what: str, function: Callable[[], Any]) -> Any:
+def _tried(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
   try:
-    return function()
+    return function(*arguments)
   except KdJaxError:
     raise
   except Exception as error:  # the user's code may raise anything
-    raise ConfigError(f'the network {name} {what}: {_line(error)}') from error
-
-
-def _fault(spec: NetworkSpec, what: str) -> KdJaxError:
-  return ConfigError(f'the network {spec.name} {what} (see kd_jax/models/custom.py)')
+    raise _Fault(f'{what}: {_line(error)}') from error
 
 
 def _line(error: BaseException) -> str:

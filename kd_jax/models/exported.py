@@ -62,17 +62,15 @@ def load(
   """
   try:
     data = path.read_bytes()
+    function = jax.export.deserialize(bytearray(data))
   except OSError as error:
     raise FileError(
       f'{path} cannot be read ({error.strerror}): change its permissions, or give another file'
     ) from error
-  try:
-    function = jax.export.deserialize(bytearray(data))
   except Exception as error:  # whatever the bytes of another kind of file make the library raise
-    text = f'{type(error).__name__}: {one_line(error)}'
     raise FileError(
-      f'{path} cannot be read as a function of jax.export ({text}): export it anew, with a jax no '
-      f'newer than {jax.__version__}'
+      f'{path} cannot be read as a function of jax.export ({type(error).__name__}: '
+      f'{one_line(error)}): export it anew, with a jax no newer than {jax.__version__}'
     ) from error
   backend = jax.default_backend()
   if not set(_PLATFORMS.get(backend, (backend,))) & set(function.platforms):
@@ -84,10 +82,6 @@ def load(
   who = 'this run needs' if image_shape else 'a teacher maps'
   image_shape = image_shape or tuple(taken[0].shape[1:] if taken else ())
   classes = classes or (given[0].shape[-1] if given and given[0].shape else 0)
-  needed = (
-    f'images [b, {", ".join(map(str, image_shape))}] of float32 or uint8 → logits [b, {classes}]'
-  )
-  shown = ' → '.join(', '.join(aval.str_short() for aval in avals) for avals in (taken, given))
   fits = (
     len(taken) == len(given) == 1
     and len(taken[0].shape) == 4
@@ -99,9 +93,11 @@ def load(
     and jnp.issubdtype(given[0].dtype, jnp.floating)
   )
   if not fits:
+    shown = ' → '.join(', '.join(aval.str_short() for aval in avals) for avals in (taken, given))
+    sides = ', '.join(map(str, image_shape))
     raise FileError(
-      f'{path} maps {shown}, and {who} {needed}: export such a function, or choose the data that '
-      'it is for'
+      f'{path} maps {shown}, and {who} images [b, {sides}] of float32 or uint8 → logits [b, '
+      f'{classes}]: export such a function, or choose the data that it is for'
     )
   if isinstance(taken[0].shape[0], int):
     raise FileError(
@@ -109,7 +105,5 @@ def load(
       "jax.export.symbolic_shape('b, …')"
     )
   spec = NetworkSpec(f'{path.name}@{hashes.of_bytes(data)[:12]}', classes, image_shape)
-  return Trained(
-    Network(spec, Exported(function.call, taken[0].dtype == jnp.uint8), ()),
-    {'params': {}, 'batch_stats': {}},
-  )
+  module = Exported(function.call, taken[0].dtype == jnp.uint8)
+  return Trained(Network(spec, module, ()), {'params': {}, 'batch_stats': {}})

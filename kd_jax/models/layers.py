@@ -1,6 +1,4 @@
-"""The layers that all networks share, with PyTorch's conventions, so that weights and training
-traces carry over.
-"""
+"""The layers that all networks share, with PyTorch's conventions: weights and traces carry over."""
 
 from __future__ import annotations
 
@@ -75,9 +73,8 @@ class BatchNorm(nn.Module):
     gain = scale * jax.lax.rsqrt(var + self.epsilon)
     # The mean is subtracted first: folded into the bias, a mean of many standard deviations would
     # round them away.
-    return ((x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)).astype(
-      self.dtype
-    )
+    normalised = (x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
+    return normalised.astype(self.dtype)
 
 
 def moments(
@@ -103,11 +100,12 @@ def moments(
   if axis_name is not None:
     means, variances = jax.lax.all_gather((mean, var), axis_name)
     mean = means.mean(0)
-    var, count = (variances + jnp.square(means - mean[None])).mean(0), count * means.shape[0]
+    var = (variances + jnp.square(means - mean[None])).mean(0)
+    count *= means.shape[0]
   return mean, var, count
 
 
-def dense(classes: int, *, fan_in: int, dtype: str, name: str | None) -> nn.Dense:
+def dense(classes: int, *, fan_in: int, dtype: str, name: str) -> nn.Dense:
   """Return the classifier. PyTorch draws its bias, too, from ±1/√fan_in."""
   return nn.Dense(
     classes,

@@ -11,7 +11,6 @@ An example has a picture for each view of it; kd_jax.tables makes them all.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,11 +22,8 @@ from kd_jax.files import atomic, hashes
 from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
 
 SUFFIX = '.npz'
-_FIELDS = {
-  'fingerprint': (np.uint32, 2),
-  'logits': (np.float32, 2),
-  'image_shape': (np.int64, 1),
-}  # type, dimensions
+# type, dimensions
+_FIELDS = {'fingerprint': (np.uint32, 2), 'logits': (np.float32, 2), 'image_shape': (np.int64, 1)}
 
 
 class Table(nn.Module):
@@ -44,14 +40,13 @@ class Table(nn.Module):
         'precomputed logits are as they were computed, and cannot depend on the statistics of a '
         'batch: take teacher_statistics=running'
       )
-    rows = self.variable('table', 'fingerprint', jnp.zeros, (self.rows, 2), jnp.uint32).value
-    logits = self.variable(
-      'table', 'logits', jnp.zeros, (self.rows, self.classes), jnp.float32
-    ).value
+    shape = (self.rows, self.classes)
+    rows = self.variable('table', 'fingerprint', jnp.zeros, (self.rows, 2), jnp.uint32)
+    logits = self.variable('table', 'logits', jnp.zeros, shape, jnp.float32)
     pictures = fingerprint(jnp.round(image * 255).astype(jnp.uint8))
-    place = _search(rows, pictures)
-    there = (rows[place] == pictures).all(-1, keepdims=True)
-    return LogitsOnly(jnp.where(there, logits[place], jnp.nan))
+    place = _search(rows.value, pictures)
+    there = (rows.value[place] == pictures).all(-1, keepdims=True)
+    return LogitsOnly(jnp.where(there, logits.value[place], jnp.nan))
 
 
 @jax.jit
@@ -74,9 +69,7 @@ def fingerprint(images: UInt8[Array, 'B H W C']) -> UInt32[Array, 'B 2']:
 
 
 def _search(rows: UInt32[Array, 'M 2'], pictures: UInt32[Array, 'B 2']) -> Int32[Array, ' B']:
-  """Return where each of `pictures` would stand in `rows`, sorted by the first word, then the
-  second.
-  """
+  """Return where each of `pictures` would stand in `rows`, which are sorted."""
 
   def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
     low, high = bounds
@@ -97,8 +90,8 @@ def words(fingerprints: np.ndarray | Array) -> np.ndarray:
 
 def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
   """Return True for each of the fingerprints, [B, 2], that a table does not have."""
-  rows, sought = words(trained.variables['table']['fingerprint']), words(pictures)
-  return rows[np.minimum(np.searchsorted(rows, sought), len(rows) - 1)] != sought
+  rows, shown = words(trained.variables['table']['fingerprint']), words(pictures)
+  return rows[np.minimum(np.searchsorted(rows, shown), len(rows) - 1)] != shown
 
 
 def write(
@@ -112,15 +105,14 @@ def write(
     FileError: the file cannot be written.
   """
   _, first = np.unique(words(fingerprints), return_index=True)
-  fields = {
-    'fingerprint': fingerprints[first],
-    'logits': logits[first],
-    'image_shape': np.array(image_shape),
-  }
   try:
-    arrays: dict[str, Any] = {name: fields[name].astype(_FIELDS[name][0]) for name in _FIELDS}
     with atomic.opened(path) as file:
-      np.savez(file, **arrays)
+      np.savez(
+        file,
+        fingerprint=fingerprints[first].astype(np.uint32),
+        logits=logits[first].astype(np.float32),
+        image_shape=np.array(image_shape, np.int64),
+      )
   except OSError as error:
     raise FileError(
       f'{path} cannot be written ({error.strerror or error}): free some space, or choose another '
@@ -132,14 +124,7 @@ def write(
 def load(
   path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
 ) -> Trained:
-  """Return the table as a network, which no spec builds again.
-
-  Its name holds a part of the file's sha256.
-
-  Args:
-    path: the file.
-    image_shape: height, width, channels that it must be for; None: as it is.
-    classes: that it must have; None: as many as it has.
+  """Return the table as a network, as `kd_jax.models.exported.load` does a function.
 
   Raises:
     FileError: the file is no such table, is damaged, or is for other images or classes.
@@ -153,30 +138,32 @@ def load(
       f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it '
       'with kd_jax.tables.write'
     ) from error
-  fingerprints, logits, shape = fields.values()
-  if any(
-    (array.dtype, array.ndim) != kind
-    for array, kind in zip(fields.values(), _FIELDS.values(), strict=True)
-  ):
+  if {name: (array.dtype, array.ndim) for name, array in fields.items()} != _FIELDS:
     raise FileError(
       f'{path} holds other arrays than a table of precomputed logits does: write it with '
       'kd_jax.tables.write'
     )
-  own, many = tuple(map(int, shape)), logits.shape[1]
-  expected = own if image_shape is None else tuple(image_shape), classes or many
-  if (own, many) != expected or len(own) != 3:
+  shape, logits = tuple(fields.pop('image_shape').tolist()), fields['logits']
+  rows, many = logits.shape
+  image_shape, classes = tuple(image_shape or shape), classes or many
+  if (shape, many) != (image_shape, classes) or len(shape) != 3:
     raise FileError(
-      f'{path} is for images of {own} and {many} classes, and this run has {expected[0]} and '
-      f'{expected[1]}: compute it for this data'
+      f'{path} is for images of {shape} and {many} classes, and this run has {image_shape} and '
+      f'{classes}: compute it for this data'
     )
-  order = words(fingerprints) if fingerprints.shape == (len(logits), 2) else np.zeros(2, np.uint64)
-  if not len(logits) or not (order[1:] > order[:-1]).all() or not np.isfinite(logits).all():
+  if not _whole(**fields):
     raise FileError(
       f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with '
       'kd_jax.tables.write'
     )
-  spec = NetworkSpec(f'{path.name}@{hashes.of_file(path)[:12]}', many, (own[0], own[1], own[2]))
-  table = {'fingerprint': fingerprints, 'logits': logits}
-  return Trained(
-    Network(spec, Table(len(logits), many), ()), {'params': {}, 'batch_stats': {}, 'table': table}
-  )
+  spec = NetworkSpec(f'{path.name}@{hashes.of_file(path)[:12]}', many, shape)
+  variables = {'params': {}, 'batch_stats': {}, 'table': fields}
+  return Trained(Network(spec, Table(rows, many), ()), variables)
+
+
+def _whole(fingerprint: np.ndarray, logits: np.ndarray) -> bool:
+  """Return whether a table has rows, sorted, and their logits are finite."""
+  if not len(logits) or fingerprint.shape != (len(logits), 2) or not np.isfinite(logits).all():
+    return False
+  order = words(fingerprint)
+  return bool((order[1:] > order[:-1]).all())

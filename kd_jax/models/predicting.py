@@ -1,6 +1,4 @@
-"""Networks whose logits a method computes, as where a student predicts through its teacher's
-classifier.
-"""
+"""Networks whose logits a method computes, as through the classifier of a student's teacher."""
 
 from __future__ import annotations
 
@@ -13,14 +11,14 @@ from kd_jax.types import Array, MethodVariables, Network, Outputs, PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predicting:
-  """Stands where a network's module stands; its variables have those of the method under 'method'.
+  """A network's module whose logits a method computes.
 
-  `made` is how the method is made again, as text.
+  Its variables have those of the method under 'method'.
   """
 
   module: Any  # a flax.linen.Module
   predict: Callable[[MethodVariables, Outputs], Array]
-  made: str
+  made: str  # how the method is made again
 
   def apply(self, variables: Mapping[str, PyTree], image: Array, **how: Any) -> Any:
     """Return what the module returns, with the method's logits in place of its own."""
@@ -54,6 +52,6 @@ def bare(network: Network) -> Network:
 def like(network: Network, other: Network) -> Network:
   """Return a network that predicts as another does."""
   module = other.module
-  return (
-    through(network, module.predict, module.made) if isinstance(module, Predicting) else network
-  )
+  if not isinstance(module, Predicting):
+    return network
+  return through(network, module.predict, module.made)

@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from kd_jax.models.convolution import convolution
+from kd_jax.models.convolution import Convolution
 from kd_jax.models.layers import BatchNorm, dense, normalise, outputs, relu
 from kd_jax.types import NetworkSpec, Outputs, Path
 
@@ -45,7 +45,7 @@ class Block(nn.Module):
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
     def conv(y: Array, width: int, kernel: int, stride: int, name: str) -> Array:
-      return convolution(width, kernel=kernel, stride=stride, dtype=self.dtype, name=name)(y)
+      return Convolution(width, kernel, stride, self.dtype, name=name)(y)
 
     if self.bottleneck:
       out_width = 4 * self.width
@@ -67,52 +67,45 @@ class ResNet(nn.Module):
   Layers are stem_conv, stem_norm and each block, before its ReLU.
   """
 
-  classes: int
-  blocks: tuple[int, ...]
+  spec: NetworkSpec
+  blocks: tuple[int, ...]  # of each stage
   widths: tuple[int, ...]
   stem_width: int
   bottleneck: bool = False
   pool: int | None = None  # side of the pooling window; None pools globally
-  relu_placement: str = 'block'
-  mean: tuple[float, ...] = ()
-  std: tuple[float, ...] = ()
-  dtype: str = 'float32'
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
-    x = normalise(image, self.mean, self.std, self.dtype)
+    dtype, placement = self.spec.compute_dtype, self.spec.relu_placement
+    x = normalise(image, self.spec.mean, self.spec.std, dtype)
     layers, features = {}, []
-    x = layers['stem_conv'] = convolution(
-      self.stem_width, kernel=3, dtype=self.dtype, name='stem_conv'
-    )(x)
-    x = layers['stem_norm'] = BatchNorm(
-      dtype=self.dtype, axis_name=self.axis_name, name='stem_norm'
-    )(x, train=train)
-    if self.relu_placement != 'pool':
+    stem = Convolution(self.stem_width, kernel=3, dtype=dtype, name='stem_conv')
+    norm = BatchNorm(dtype=dtype, axis_name=self.axis_name, name='stem_norm')
+    x = layers['stem_conv'] = stem(x)
+    x = layers['stem_norm'] = norm(x, train=train)
+    if placement != 'pool':
       x = relu(x, train=train)
     for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
       for block in range(count):
-        name, last = f'stage{stage + 1}_block{block + 1}', block == count - 1
+        name = f'stage{stage + 1}_block{block + 1}'
+        last = block == count - 1
         stride = 2 if stage > 0 and block == 0 else 1
-        x = layers[name] = Block(
-          width, stride, self.bottleneck, self.dtype, self.axis_name, name=name
-        )(x, train=train)
+        residual = Block(width, stride, self.bottleneck, dtype, self.axis_name, name=name)
+        x = layers[name] = residual(x, train=train)
         if last:
           features.append(x)
         final = last and stage == len(self.blocks) - 1
-        if final or self.relu_placement == 'block' or (last and self.relu_placement == 'stage'):
+        if final or placement == 'block' or (last and placement == 'stage'):
           x = relu(x, train=train)
-    x = (
-      x.mean((1, 2), keepdims=True)
-      if self.pool is None
-      else nn.pool(x, 0.0, jax.lax.add, (self.pool,) * 2, (self.pool,) * 2, 'VALID') / self.pool**2
-    )
+    if self.pool is None:
+      x = x.mean((1, 2), keepdims=True)
+    else:
+      window = (self.pool, self.pool)
+      x = nn.pool(x, 0.0, jax.lax.add, window, window, 'VALID') / self.pool**2
     embedding = x.reshape(x.shape[0], -1)
-    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(
-      embedding
-    )
-    return outputs(logits, features, layers, embedding, self.dtype)
+    head = dense(self.spec.classes, fan_in=embedding.shape[-1], dtype=dtype, name='head')
+    return outputs(head(embedding), features, layers, embedding, dtype)
 
 
 def resnet(
@@ -125,28 +118,13 @@ def resnet(
   pool: int | None = None,
 ) -> tuple[nn.Module, tuple[Path, ...]]:
   """Return the module of a row of the table, and the norms of its Network."""
-  module = ResNet(
-    classes=spec.classes,
-    blocks=blocks,
-    widths=widths,
-    stem_width=stem_width,
-    bottleneck=bottleneck,
-    pool=pool,
-    relu_placement=spec.relu_placement,
-    mean=spec.mean,
-    std=spec.std,
-    dtype=spec.compute_dtype,
-  )
   norm = 'norm3' if bottleneck else 'norm2'
-  return module, tuple(
-    (f'stage{stage}_block{count}', norm) for stage, count in enumerate(blocks, 1)
-  )
+  norms = tuple((f'stage{stage}_block{count}', norm) for stage, count in enumerate(blocks, 1))
+  return ResNet(spec, blocks, widths, stem_width, bottleneck, pool), norms
 
 
 def smallest_side(stages: int, pool: int | None) -> int:
-  """Return the smallest side of an image that leaves the pooling window a pixel after the
-  strides.
-  """
+  """Return the smallest side of an image that fills the pooling window after the strides."""
   side = pool or 1
   for _ in range(stages - 1):
     side = 2 * side - 1

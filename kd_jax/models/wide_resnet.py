@@ -8,7 +8,7 @@ from __future__ import annotations
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from kd_jax.models.convolution import convolution
+from kd_jax.models.convolution import Convolution
 from kd_jax.models.layers import BatchNorm, dense, normalise, outputs, relu
 from kd_jax.types import NetworkSpec, Outputs, Path
 
@@ -32,18 +32,15 @@ class PreActivationBlock(nn.Module):
     def norm(y: Array, name: str) -> Array:
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
+    def conv(y: Array, kernel: int, stride: int, name: str) -> Array:
+      return Convolution(self.width, kernel, stride, self.dtype, name=name)(y)
+
     entry = norm(x, 'norm1')
     activated = relu(entry, train=train)
-    y = convolution(self.width, kernel=3, stride=self.stride, dtype=self.dtype, name='conv1')(
-      activated
-    )
-    y = convolution(self.width, kernel=3, dtype=self.dtype, name='conv2')(
-      relu(norm(y, 'norm2'), train=train)
-    )
+    y = conv(activated, 3, self.stride, 'conv1')
+    y = conv(relu(norm(y, 'norm2'), train=train), 3, 1, 'conv2')
     if x.shape[-1] != self.width:
-      x = convolution(
-        self.width, kernel=1, stride=self.stride, dtype=self.dtype, name='shortcut_conv'
-      )(activated)
+      x = conv(activated, 1, self.stride, 'shortcut_conv')
     return x + y, entry
 
 
@@ -55,50 +52,37 @@ class WideResNet(nn.Module):
   final_norm.
   """
 
-  classes: int
-  blocks: int
-  widths: tuple[int, int, int]
-  mean: tuple[float, ...] = ()
-  std: tuple[float, ...] = ()
-  dtype: str = 'float32'
+  spec: NetworkSpec
+  depth: int
+  factor: int
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
-    x = normalise(image, self.mean, self.std, self.dtype)
+    dtype = self.spec.compute_dtype
+    x = normalise(image, self.spec.mean, self.spec.std, dtype)
     layers, features = {}, []
-    x = layers['stem_conv'] = convolution(16, kernel=3, dtype=self.dtype, name='stem_conv')(x)
-    for stage, width in enumerate(self.widths):
-      for block in range(self.blocks):
+    x = layers['stem_conv'] = Convolution(16, kernel=3, dtype=dtype, name='stem_conv')(x)
+    for stage, width in enumerate((16, 32, 64)):
+      for block in range((self.depth - 4) // 6):
         name = f'stage{stage + 1}_block{block + 1}'
         stride = 2 if stage > 0 and block == 0 else 1
-        x, entry = PreActivationBlock(width, stride, self.dtype, self.axis_name, name=name)(
-          x, train=train
-        )
+        residual = PreActivationBlock(width * self.factor, stride, dtype, self.axis_name, name=name)
+        x, entry = residual(x, train=train)
         layers[name] = x
         if stage > 0 and block == 0:
           features.append(entry)
-    x = layers['final_norm'] = BatchNorm(
-      dtype=self.dtype, axis_name=self.axis_name, name='final_norm'
-    )(x, train=train)
+    norm = BatchNorm(dtype=dtype, axis_name=self.axis_name, name='final_norm')
+    x = layers['final_norm'] = norm(x, train=train)
     features.append(x)
     embedding = relu(x, train=train).mean((1, 2))
-    logits = dense(self.classes, fan_in=embedding.shape[-1], dtype=self.dtype, name='head')(
-      embedding
-    )
-    return outputs(logits, features, layers, embedding, self.dtype)
+    head = dense(self.spec.classes, fan_in=embedding.shape[-1], dtype=dtype, name='head')
+    return outputs(head(embedding), features, layers, embedding, dtype)
 
 
 def wide_resnet(
   spec: NetworkSpec, *, depth: int, factor: int
 ) -> tuple[nn.Module, tuple[Path, ...]]:
   """Return the module of WRN-depth-factor, and the norms of its Network."""
-  module = WideResNet(
-    classes=spec.classes,
-    blocks=(depth - 4) // 6,
-    widths=(16 * factor, 32 * factor, 64 * factor),
-    mean=spec.mean,
-    std=spec.std,
-    dtype=spec.compute_dtype,
-  )
-  return module, (('stage2_block1', 'norm1'), ('stage3_block1', 'norm1'), ('final_norm',))
+  norms = (('stage2_block1', 'norm1'), ('stage3_block1', 'norm1'), ('final_norm',))
+  return WideResNet(spec, depth, factor), norms

@@ -70,9 +70,9 @@ def whole(before):
   return 255 * (before - low) % np.maximum(high - low, 1) == 0
 
 
-def check(ops, images, ours):
+def check(ops, images, perform):
   numbers, amounts, images = cases(ops, images)
-  done = np.asarray(ours(images, numbers, np.float32(amounts)))
+  done = np.asarray(perform(images, numbers, np.float32(amounts)))
   assert done.dtype == np.uint8
   for number, amount, before, after in zip(numbers, amounts, images, done, strict=True):
     expected = pillow_peer.perform(ops[number], amount, before)
@@ -93,10 +93,10 @@ def test_autocontrast_seldom_differs_from_pillow():
   low, high = np.triu_indices(256, 1)
   low, high = low[::7], high[::7]
   one = np.eye(256, dtype=np.int32)
-  ours = colour._autocontrast(one[low] + one[high], np.arange(256)[None])
+  stretched = colour._autocontrast(one[low] + one[high], np.arange(256)[None])
   scale = 255 / (high - low)[:, None]
   pillows = (np.arange(256) * scale + -low[:, None] * scale).astype(int).clip(0, 255)
-  differs = np.asarray(ours) - pillows
+  differs = np.asarray(stretched) - pillows
   assert set(np.unique(differs)) == {0, 1}
   inside = (np.arange(256) >= low[:, None]) & (np.arange(256) <= high[:, None])
   assert 1 / 300 < differs[inside].mean() < 1 / 200

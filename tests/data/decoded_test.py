@@ -42,7 +42,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def fetch(folder, decode, **options):
-  return decoded.mapped_or_decoded(folder, 'toy', 'train', 10, decode, **options)
+  store = decoded.Store(folder=folder, name='toy', **options)
+  return store.mapped_or_decoded('train', 10, decode)
 
 
 def cache(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from kd_jax import config as configuration
 from kd_jax import text
-from kd_jax.data import decoded, folders, roles, sources
+from kd_jax.data import decoded, pictures, roles, sources
 from kd_jax.runs import inputs
 from kd_jax.types import ConfigError, DataError, FileError
 
@@ -216,7 +217,7 @@ class TestNames:
 
 class TestCache:
   def forbid(self, monkeypatch):
-    monkeypatch.setattr(folders, '_pixels', lambda *rest: pytest.fail('it decodes again'))
+    monkeypatch.setattr(pictures, 'read', lambda *rest: pytest.fail('it decodes again'))
 
   def test_images_are_decoded_once(self, split, monkeypatch):
     first = load(split)
@@ -233,9 +234,9 @@ class TestCache:
     assert sorted(split.rglob('*')) == before
 
   def test_what_an_older_version_kept_in_the_folder_is_read(self, split, tmp_path, monkeypatch):
-    place, load_old = tmp_path / 'older', decoded.mapped_or_decoded
+    place, as_now = tmp_path / 'older', decoded.Store.mapped_or_decoded
     monkeypatch.setattr(
-      decoded, 'mapped_or_decoded', lambda *args, **more: load_old(*args, **more, beside=True)
+      decoded.Store, 'mapped_or_decoded', functools.partialmethod(as_now, beside=True)
     )
     first = load(split)
     monkeypatch.undo()
@@ -331,7 +332,7 @@ class TestFaults:
     fill(flat / 'cat', 1, seed=3, suffix=suffix, size=(64, 64))
     path = flat / 'cat' / f'000{suffix}'
     path.write_bytes(path.read_bytes()[:1500])
-    fails(flat, f'000{suffix} cannot be decoded')
+    fails(flat, f'000{suffix} is no image that can be read')
 
   def test_sixteen_bits(self, flat):
     Image.fromarray(np.zeros((32, 32), np.uint16)).save(flat / 'cat' / '100.png')

@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import pillow_peer
 from kd_jax.data import geometry
-from kd_jax.types import ConfigError
 
 RANDOM = np.random.default_rng(0)
 AMOUNTS = {
@@ -19,7 +18,7 @@ AMOUNTS = {
   'rotate': [0, 3, -30, 45, 90, 180, *RANDOM.uniform(-180, 180, 60)],
 }
 CASES = [(op, float(amount)) for op, amounts in AMOUNTS.items() for amount in amounts]
-warp = jax.jit(geometry.warp, static_argnames=('interpolation', 'fill'))
+warp = jax.jit(geometry.warp, static_argnames='fill')
 cut = jax.jit(geometry.cut, static_argnames='fill')
 
 
@@ -39,59 +38,44 @@ def scenes(height, width, channels):
   return (waves + RANDOM.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8)
 
 
-def warped(shape, interpolation, fill=0):
+def warped(shape, fill=0):
   images = scenes(*shape)
   matrices = np.stack(
     [geometry.matrix(op, amount, height=shape[0], width=shape[1]) for op, amount in CASES]
   )
-  ours = np.asarray(warp(images, matrices, interpolation=interpolation, fill=fill))
+  moved = np.asarray(warp(images, matrices, fill=fill))
   pillows = np.stack(
     [
-      pillow_peer.perform(op, amount, image, interpolation=interpolation, fill=fill)
+      pillow_peer.perform(op, amount, image, fill=fill)
       for (op, amount), image in zip(CASES, images, strict=True)
     ]
   )
-  assert ours.dtype == np.uint8
-  return ours, pillows
+  assert moved.dtype == np.uint8
+  return moved, pillows
 
 
 @pytest.mark.parametrize('shape', [(32, 32, 3), (17, 40, 1)])
 def test_nearest_is_pillows_on_every_pixel(shape):
-  ours, pillows = warped(shape, 'nearest', 0 if shape[-1] == 3 else 77)
-  for case, one, other in zip(CASES, ours, pillows, strict=True):
+  moved, pillows = warped(shape, 0 if shape[-1] == 3 else 77)
+  for case, one, other in zip(CASES, moved, pillows, strict=True):
     np.testing.assert_array_equal(one, other, err_msg=str(case))
 
 
-@pytest.mark.parametrize('shape', [(32, 32, 3), (17, 40, 1)])
-def test_bilinear_is_pillows_within_a_level(shape):
-  ours, pillows = warped(shape, 'bilinear')
-  differs = np.abs(ours.astype(int) - pillows)
-  assert 0 < (differs > 0).mean() < 0.003
-  # one pixel of the border lies just inside for one of the two
-  filled = (ours == 0).all(-1) != (pillows == 0).all(-1)
-  assert filled.sum() <= 1 and differs[~filled].max() <= 1
-  # it is no nearest neighbour in disguise
-  assert (ours != warped(shape, 'nearest')[0]).mean() > 0.3
-
-
 def test_float64_changes_nothing():
-  ours, _ = warped((17, 40, 1), 'bilinear')
+  moved, _ = warped((17, 40, 1))
   with jax.enable_x64(True):
-    again, _ = warped((17, 40, 1), 'bilinear')
-  np.testing.assert_array_equal(again, ours)
+    again, _ = warped((17, 40, 1))
+  np.testing.assert_array_equal(again, moved)
 
 
 def test_each_image_has_its_own_matrix_and_the_identity_changes_nothing():
   images = scenes(32, 32, 3)[:2]
-  one, other = (
-    geometry.matrix('none', 5.0, height=32, width=32),
-    geometry.matrix('translate_x', 4, height=32, width=32),
-  )
-  for interpolation in geometry.INTERPOLATIONS:
-    after = warp(images, np.stack([one, other]), interpolation=interpolation)
-    np.testing.assert_array_equal(after[0], images[0])
-    np.testing.assert_array_equal(after[1, :, :-4], images[1, :, 4:])
-    assert (after[1, :, -4:] == 0).all()
+  one = geometry.matrix('none', 5.0, height=32, width=32)
+  other = geometry.matrix('translate_x', 4, height=32, width=32)
+  after = warp(images, np.stack([one, other]))
+  np.testing.assert_array_equal(after[0], images[0])
+  np.testing.assert_array_equal(after[1, :, :-4], images[1, :, 4:])
+  assert (after[1, :, -4:] == 0).all()
 
 
 def test_fills_from_outside_with_a_value_a_channel():
@@ -114,14 +98,3 @@ def test_cuts_squares(size):
   np.testing.assert_array_equal(
     cut(images, centres, np.full(4, size, np.int32), fill=fill), expected
   )
-
-
-def test_refuses_what_it_does_not_know():
-  images, matrix = scenes(32, 32, 3)[:1], geometry.matrix('rotate', 3, height=32, width=32)[None]
-  with pytest.raises(ConfigError, match="interpolation is one of nearest, bilinear, not 'cubic'"):
-    geometry.warp(images, matrix, interpolation='cubic')
-  for fill in (-1, 256, (1, 2), (0, 0, 300)):
-    with pytest.raises(
-      ConfigError, match='fill is a grey level from 0 to 255, or a tuple of one for each of the 3'
-    ):
-      geometry.warp(images, matrix, fill=fill)

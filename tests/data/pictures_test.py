@@ -40,11 +40,11 @@ def test_a_digit_of_the_data_set_comes_back(saved):
   from sklearn import datasets
 
   small = np.rint(datasets.load_digits().images * (255 / 16)).astype(np.uint8)
-  ours = sources.load('digits').test.image[0]
+  pixels = sources.load('digits').test.image[0]
   (place,) = [
     n
     for n, image in enumerate(small)
-    if np.array_equal(pictures.read(saved(image), (16, 16, 1)), ours)
+    if np.array_equal(pictures.read(saved(image), (16, 16, 1)), pixels)
   ]
   assert datasets.load_digits().target[place] == sources.load('digits').test.label[0]
 
@@ -63,8 +63,8 @@ def test_the_middle_of_the_wanted_proportions_is_taken(shape, middle, saved):
   """A frame around it does not count; here nothing is scaled."""
   framed = np.zeros((12, 10, 3), np.uint8)
   framed[middle] = COLOUR[middle]
-  ours = pictures.read(saved(np.kron(framed, np.ones((2, 2, 1), np.uint8))), shape)
-  assert ours.shape == shape and ours.any(-1).mean() > 0.5
+  pixels = pictures.read(saved(np.kron(framed, np.ones((2, 2, 1), np.uint8))), shape)
+  assert pixels.shape == shape and pixels.any(-1).mean() > 0.5
 
 
 def test_a_picture_is_read_as_a_folder_reads_it(tmp_path):
@@ -76,10 +76,8 @@ def test_a_picture_is_read_as_a_folder_reads_it(tmp_path):
       Image.fromarray(DRAW.integers(0, 256, (50, 70, 3), np.uint8)).save(
         tmp_path / 'photos' / name / f'{number}.jpg'
       )
-  split = folders.read(tmp_path / 'photos', side=8)
-  stored = {
-    image.tobytes() for part in (split.train, split.test) for image in np.asarray(part.image)
-  }
+  images, _ = folders.read(tmp_path / 'photos', side=8)
+  stored = {image.tobytes() for part in images.values() for image in np.asarray(part.image)}
   for path in pictures.paths([tmp_path / 'photos' / 'cat', tmp_path / 'photos' / 'dog']):
     assert pictures.read(path, (8, 8, 3)).tobytes() in stored
 

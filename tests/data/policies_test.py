@@ -46,13 +46,10 @@ POLICIES = {
   'uda': policies.uda(),
   'autoaugment published': policies.autoaugment(published=True),
   'cutout': policies.cutout(5),
-  'randaugment bilinear, grey': policies.randaugment(
-    number=3, level=9, interpolation='bilinear', fill=128
-  ),
+  'randaugment of three': policies.randaugment(number=3, level=9),
 }
 COMPILED = {name: jax.jit(policy) for name, policy in POLICIES.items()}
-RANDAUGMENT = {'number': 2, 'level': 5, 'ops': policies.RANDAUGMENT_OPS}
-randaugment_steps = jax.jit(functools.partial(policies.randaugment_steps, **RANDAUGMENT))
+randaugment_steps = jax.jit(functools.partial(policies.randaugment_steps, number=2, level=5))
 autoaugment_steps = jax.jit(policies.autoaugment_steps, static_argnames='published')
 uda_steps = jax.jit(policies.uda_steps, static_argnames=('height', 'width'))
 SHAPE = (100, 24, 28, 3)  # the same everywhere, so that a policy is compiled once
@@ -101,9 +98,9 @@ def check_every_op(images, name):
   op, level, sign = (field.reshape(-1, 1) for field in fields)
   steps = Steps(op, level, sign, np.zeros((len(op), 1, 2), np.int32))
   images = np.resize(images, (len(op), *images.shape[1:]))
-  ours = np.asarray(APPLY[name](images, steps))
-  assert ours.dtype == np.uint8
-  for before, after, *step in zip(images, ours, *steps, strict=True):
+  done = np.asarray(APPLY[name](images, steps))
+  assert done.dtype == np.uint8
+  for before, after, *step in zip(images, done, *steps, strict=True):
     case = (OPS[step[0][0]], *step[1:3])
     allowed = 1 if case[0] == 'autocontrast' else 0  # see colour.py
     assert np.abs(after - by_pillow(before, step, SCALES[name]).astype(int)).max() <= allowed, case
@@ -192,10 +189,12 @@ def test_scales():
 
 def test_the_sub_policies_are_the_papers():
   assert len(SUB_POLICIES.split()) == len(policies.AUTOAUGMENT_CIFAR10) == 25
-  for text, ours in zip(SUB_POLICIES.split(), policies.AUTOAUGMENT_CIFAR10, strict=True):
-    theirs = [re.fullmatch(r'([A-Za-z]+)(\.?\d),(\d)', part).groups() for part in text.split('/')]
-    assert ours == tuple(
-      (NAMES.get(op, op.lower()), float(chance), int(level)) for op, chance, level in theirs
+  for text, listed in zip(SUB_POLICIES.split(), policies.AUTOAUGMENT_CIFAR10, strict=True):
+    published = [
+      re.fullmatch(r'([A-Za-z]+)(\.?\d),(\d)', part).groups() for part in text.split('/')
+    ]
+    assert listed == tuple(
+      (NAMES.get(op, op.lower()), float(chance), int(level)) for op, chance, level in published
     )
 
 
@@ -299,9 +298,9 @@ def test_uda_draws_as_its_code():
 
 
 def test_cutout_draws_its_middle_uniformly():
-  images = np.zeros((DRAWS, 4, 6, 1), np.uint8)
-  cut = np.asarray(jax.jit(policies.cutout(1, fill=9))(keys(), images))[..., 0]
-  assert (cut.sum((1, 2)) == 9).all()
+  images = np.ones((DRAWS, 4, 6, 1), np.uint8)
+  cut = np.asarray(jax.jit(policies.cutout(1))(keys(), images))[..., 0] == 0
+  assert (cut.sum((1, 2)) == 1).all()
   assert (
     chance_of(np.argwhere(cut)[:, 1:], {(y, x): 1 / 24 for y in range(4) for x in range(6)})
     > UNLIKELY
@@ -344,11 +343,9 @@ def test_a_chain_applies_its_policies_in_order_each_with_its_own_keys():
 
 
 def test_uda_fills_one_channel_with_one_value(monkeypatch):
-  monkeypatch.setattr(
-    policies, 'apply', lambda images, steps, *, scale, interpolation, fill: images
-  )
-  cut = policies.uda(cutout_size=80)(keys(1), jnp.zeros((1, 24, 28, 1), jnp.uint8))
-  assert (np.asarray(cut) == 123).all()
+  monkeypatch.setattr(policies, 'apply', lambda images, steps, *, scale, fill: images)
+  cut = policies.uda()(keys(1), jnp.zeros((1, 8, 8, 1), jnp.uint8))
+  assert set(np.asarray(cut).ravel().tolist()) <= {0, 123} and (np.asarray(cut) == 123).any()
 
 
 def test_float64_changes_nothing():
@@ -367,7 +364,7 @@ def test_float64_changes_nothing():
   [
     (
       lambda: policies.randaugment(number=0),
-      'randaugment.number is the number of operations on an image, from 1 to 100',
+      'randaugment.number of operations is from 1 to 100, not 0',
     ),
     (
       lambda: policies.randaugment(level=10),
@@ -381,16 +378,7 @@ def test_float64_changes_nothing():
       lambda: policies.randaugment(level=5.5),
       'randaugment.level is a whole number from 0 to 9, not 5.5',
     ),
-    (
-      lambda: policies.randaugment(ops=('rotate', 'cutout')),
-      "there is no operation 'cutout'; there are identity",
-    ),
-    (lambda: policies.randaugment(ops=()), 'randaugment.ops is empty; name some of identity'),
     (lambda: policies.cutout(0), 'cutout.size is the side of a square in pixels, 1 or more, not 0'),
-    (
-      lambda: policies.uda(cutout_size=0),
-      'uda.cutout_size is the side of a square in pixels, 1 or more, not 0',
-    ),
   ],
 )
 def test_refuses_options_that_mean_nothing(make, message):

@@ -204,7 +204,7 @@ def test_an_archive_in_the_manual_folder_is_taken_from_there_and_checked(data_di
   manual = data_dir / 'downloads' / 'manual'
   manual.mkdir(parents=True)
   write_archive(manual / 'cifar-10-binary.tar.gz', 'cifar10')
-  fails('has wrong checksum', data_dir)  # ours is not the published archive
+  fails('has wrong checksum', data_dir)  # it is not the published archive
 
 
 def test_without_network_it_fails_at_once(data_dir, monkeypatch):

@@ -70,8 +70,8 @@ class TestAssign:
     one, other = assign(evaluation=8, seed=0), assign(evaluation=8, seed=1)
     assert len(one.validation.index) == len(one.test.index) == 8
     assert set(one.validation.index) <= set(assign().validation.index)
-    for ours, theirs in ((one.validation, other.validation), (one.test, other.test)):
-      np.testing.assert_array_equal(ours.index, theirs.index)
+    for before, again in ((one.validation, other.validation), (one.test, other.test)):
+      np.testing.assert_array_equal(before.index, again.index)
     assert len(assign(evaluation=1000).test.index) == 40
 
   @pytest.mark.parametrize('counts', [{'validation': 97}, {'train': 81}, {'validation': 3}])

@@ -52,11 +52,7 @@ def test_hold_out_refuses_counts_that_cannot_be_balanced(count, message):
     splits.hold_out(LABELS, count, classes=10)
 
 
-def test_hold_out_refuses_labels_out_of_range_and_classes_without_examples():
-  with pytest.raises(KdJaxError, match='labels run from -1 to 0'):
-    splits.hold_out(np.array([0, -1]), 1, classes=1)
-  with pytest.raises(KdJaxError, match='labels run from 0 to 9'):
-    splits.hold_out(LABELS, 10, classes=9)
+def test_hold_out_refuses_classes_without_examples():
   with pytest.raises(KdJaxError, match='one class has no more than 0 to give'):
     splits.hold_out(LABELS, 22, classes=11)
 
@@ -98,19 +94,14 @@ def test_balanced_subset_may_favour_any_class():
 
 
 @pytest.mark.parametrize(
-  ('indices', 'count', 'seed', 'message'),
+  ('indices', 'count', 'message'),
   [
-    (np.arange(1000), 9, 0, 'ask for 10 or more'),
-    (np.arange(1000), -3, 0, 'cannot choose -3 examples'),
-    (np.arange(1000), 1001, 0, 'at most 1000 can be had'),
-    (np.arange(1000), 100, -1, 'seed -1 is negative'),
-    (np.array([1, 1]), 1, 0, 'occurs twice'),
-    (np.array([-1, 4]), 1, 0, 'indices run from -1 to 4'),
-    (np.array([4, 1000]), 1, 0, r'outside \[0, 1000\)'),
-    (np.array([], np.int32), 1, 0, 'none to choose from'),
+    (np.arange(1000), 9, 'ask for 10 or more'),
+    (np.arange(1000), -3, 'cannot choose -3 examples'),
+    (np.arange(1000), 1001, 'at most 1000 can be had'),
   ],
 )
-def test_balanced_subset_refuses_what_cannot_be_had(indices, count, seed, message):
+def test_balanced_subset_refuses_what_cannot_be_had(indices, count, message):
   with pytest.raises(KdJaxError, match=message) as caught:
-    splits.balanced_subset(LABELS, indices, count, seed=seed)
+    splits.balanced_subset(LABELS, indices, count, seed=0)
   assert '\n' not in str(caught.value)

@@ -229,10 +229,8 @@ def test_an_archive_that_is_cut_short(served, root):
   write(served)
   served.write_bytes(served.read_bytes()[: served.stat().st_size // 2])
   fails('cannot prepare stl10 in ', root, side=32)
-  assert (
-    decoded.mapped(root / 'stl10', 'stl10', 'unlabelled', 70, key=['stl10', 1, 32], under='32x32')
-    is None
-  )
+  store = decoded.Store(folder=root / 'stl10', name='stl10', key=['stl10', 1, 32], under='32x32')
+  assert store.mapped('unlabelled', 70) is None
 
 
 def test_without_leave_nothing_is_downloaded(served, root):
@@ -264,8 +262,8 @@ def test_an_archive_in_the_manual_folder_is_checked(root, monkeypatch):
 
 def test_a_disk_that_is_too_small(root, monkeypatch):
   monkeypatch.setattr(prepare, '_connection_fault', lambda url: '')
-  monkeypatch.setattr(prepare.shutil, 'disk_usage', lambda place: types.SimpleNamespace(free=10**9))
-  fails(r'its archive takes 2.6 GB, and .* has room for 1.0 GB', root)
+  monkeypatch.setattr(decoded.shutil, 'disk_usage', lambda place: types.SimpleNamespace(free=10**9))
+  fails(r'the archive of stl10 takes 2.6 GB, and .* has room for 1.0 GB', root)
 
 
 def test_grey_images_refuse_it_before_the_download(monkeypatch):

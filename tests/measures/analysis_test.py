@@ -104,18 +104,18 @@ def test_differing_images_are_of_their_kind_and_the_surest_come_first():
   student, label = drawn(2000)
   teacher = drawn(2000, seed=2)[0]
   found = analysis.differing(student, teacher, label)
-  ours, theirs = student.argmax(-1), teacher.argmax(-1)
+  of_student, of_teacher = student.argmax(-1), teacher.argmax(-1)
   sure = np.exp(analysis.log_probabilities(student).max(-1)) + np.exp(
     analysis.log_probabilities(teacher).max(-1)
   )
   kinds = {
-    'teacher': theirs == label,
-    'student': ours == label,
-    'neither': (ours != label) & (theirs != label),
+    'teacher': of_teacher == label,
+    'student': of_student == label,
+    'neither': (of_student != label) & (of_teacher != label),
   }
   assert set(found) == set(kinds)
   for kind, places in found.items():
-    of_kind = np.flatnonzero(kinds[kind] & (ours != theirs))
+    of_kind = np.flatnonzero(kinds[kind] & (of_student != of_teacher))
     assert len(places) == analysis.SHOWN < len(of_kind) and set(places) <= set(of_kind)
     assert sure[places].tolist() == sorted(sure[of_kind], reverse=True)[: analysis.SHOWN]
   assert analysis.differing(student, student, label) == {

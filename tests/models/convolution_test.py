@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.models.convolution import convolution, narrow, pointwise, windowed
+from kd_jax.models.convolution import Convolution, narrow, pointwise, windowed
 
 
 def plain(width: int, kernel: int, stride: int) -> nn.Conv:
@@ -38,34 +38,31 @@ def test_equals_flaxs_in_value_and_gradients(kernel, stride, channels, width, si
   draw = np.random.default_rng(0)
   x = jnp.asarray(draw.normal(size=(2, side, side + 1, channels)))
   weights = {'params': {'kernel': jnp.asarray(draw.normal(size=(kernel, kernel, channels, width)))}}
-  ours, theirs = (
-    convolution(width, kernel=kernel, stride=stride, dtype='float64', name=None),
-    plain(width, kernel, stride),
-  )
-  other = jnp.asarray(draw.normal(size=jax.eval_shape(theirs.apply, weights, x).shape))
+  own, peer = (Convolution(width, kernel, stride, 'float64'), plain(width, kernel, stride))
+  other = jnp.asarray(draw.normal(size=jax.eval_shape(peer.apply, weights, x).shape))
 
   def value(module):
     return jax.value_and_grad(lambda w, x: (module.apply(w, x) * other).sum(), argnums=(0, 1))
 
   chex.assert_trees_all_close(
-    value(ours)(weights, x), value(theirs)(weights, x), rtol=1e-12, atol=1e-12
+    value(own)(weights, x), value(peer)(weights, x), rtol=1e-12, atol=1e-12
   )
 
 
 def test_the_weights_are_flaxs_in_place_and_shape():
   x = jnp.zeros((1, 8, 8, 3))
-  ours, theirs = (
+  own, peer = (
     jax.eval_shape(module.init, jax.random.key(0), x)
-    for module in (convolution(5, kernel=3, dtype='float32', name=None), plain(5, 3, 1))
+    for module in (Convolution(5, kernel=3), plain(5, 3, 1))
   )
-  chex.assert_trees_all_equal_shapes_and_dtypes(ours, theirs)
+  chex.assert_trees_all_equal_shapes_and_dtypes(own, peer)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_computes_in_the_type_that_it_is_told(dtype):
   x = jnp.ones((1, 4, 4, 3))
   for kernel in (1, 3):
-    module = convolution(5, kernel=kernel, dtype=dtype, name=None)
+    module = Convolution(5, kernel=kernel, dtype=dtype)
     weights = module.init(jax.random.key(0), x)
     assert weights['params']['kernel'].dtype == jnp.float32
     assert module.apply(weights, x).dtype == dtype

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.models.convolution import convolution
+from kd_jax.models import convolution
 from kd_jax.models.initial import torch_uniform, wide
 from kd_jax.models.layers import BatchNorm, dense, normalise
 from tests import tiny
@@ -181,7 +181,7 @@ class Convolution(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    return convolution(4, kernel=self.kernel, stride=self.stride, dtype='float32', name='conv')(x)
+    return convolution.Convolution(4, kernel=self.kernel, stride=self.stride, name='conv')(x)
 
 
 @pytest.mark.parametrize('kernel', [1, 3])

@@ -135,7 +135,7 @@ def test_images_too_small_for_the_pooling_window(name, side):
 
 def test_a_wide_resnet_has_one_place_for_its_relus():
   for placement in ('stage', 'stem', 'pool'):
-    with pytest.raises(KdJaxError, match='wrn10_1 is a pre-activation network'):
+    with pytest.raises(KdJaxError, match='the ReLUs of wrn10_1 have one place'):
       network('wrn10_1', placement=placement)
 
 
@@ -298,9 +298,9 @@ class TestComputeDtype:
       network(name, image_shape=(8, 8, 3), dtype=dtype) for dtype in ('float32', 'bfloat16')
     )
     variables = tiny.variables(exact)
-    ours, theirs = (apply(made, variables).logits for made in (rounded, exact))
-    chex.assert_trees_all_close(ours, theirs, rtol=0.1, atol=0.1)
-    assert not np.array_equal(ours, theirs)
+    one, other = (apply(made, variables).logits for made in (rounded, exact))
+    chex.assert_trees_all_close(one, other, rtol=0.1, atol=0.1)
+    assert not np.array_equal(one, other)
 
 
 class TestInitialise:
@@ -350,15 +350,15 @@ class TestNormalisation:
     pixels.
     """
     made = tiny.network()
-    plain = made._replace(module=made.module.clone(mean=(), std=()))
+    plain = made._replace(module=made.module.clone(spec=made.spec._replace(mean=(), std=())))
     variables = tiny.variables(made)
     image = np.random.default_rng(0).uniform(size=(2, *made.spec.image_shape)).astype(np.float32)
     normalised = (image - np.float32(made.spec.mean)) / np.float32(made.spec.std)
-    ours, theirs = (
+    one, other = (
       made.module.apply(variables, image, train=False),
       plain.module.apply(variables, normalised, train=False),
     )
-    chex.assert_trees_all_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 class TestConnectors:

@@ -151,10 +151,8 @@ class TestExported:
     )
     assert [row['test_accuracy'] for row in rows] == [row['test_accuracy'] for row in taught]
     assert rows[1]['flops_alone'] is None and rows[1]['teachers'] == [rows[0]['student']]
-    ours, theirs = (
-      load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught')
-    )
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), ours, theirs)
+    one, other = (load_network(place / run / 'networks' / 'student')[1] for run in (kind, 'taught'))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one, other)
 
   def test_a_student_that_was_exported_teaches(self, place, variables, taught):
     network = models.build(

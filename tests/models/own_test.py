@@ -163,7 +163,7 @@ def test_a_module_that_is_not_there(make):
     (
       (('return Outputs(', 'return ('),),
       '',
-      'returns a tuple from __call__ and not kd_jax.types.Outputs',
+      'returns a tuple from __call__ and not Outputs or LogitsOnly',
     ),
     (
       (('Dense(self.classes', 'Dense(3'),),
@@ -173,7 +173,7 @@ def test_a_module_that_is_not_there(make):
     (
       (('Outputs(logits', 'Outputs(logits[0]'),),
       '',
-      'returns logits of shape [5]: the images of the batch come first',
+      'returns logits of shape [5]: the batch comes first',
     ),
     (
       (('Outputs(logits', "Outputs(logits.astype('bfloat16')"),),
