@@ -528,7 +528,7 @@ def _settle(given: ml_collections.ConfigDict) -> None:
       epochs=config.epochs,
       teacher_epochs=config.teacher_epochs,
       batch_size=config.batch_size,
-      optimiser=config.optimiser(),
+      optimiser=config.optimiser_spec(),
     )
   )
 

@@ -174,7 +174,8 @@ def _trainee(
       labels=training_labels(context.parts, phase),
     )
   )
-  schedule = optim.schedule(phase.optimiser, steps_per_epoch(context.parts, phase) * phase.epochs)
+  steps = steps_per_epoch(context.parts, phase) * phase.epochs
+  schedule = optim.schedule(phase.optimiser, steps, epochs=phase.epochs)
   optimiser = optim.optimiser(phase.optimiser, schedule, phase.method.trains)
   return Trainee(
     phase=phase,

@@ -258,7 +258,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
     epochs=config.epochs,
     teacher_epochs=config.teacher_epochs,
     batch_size=config.batch_size,
-    optimiser=config.optimiser(),
+    optimiser=config.optimiser_spec(),
   )
 
 

@@ -237,7 +237,7 @@ def _train(
     for path, leaf in jax.tree_util.tree_leaves_with_path(own.params)
     if path[-1].key == 'kernel' and method.companion is None
   )
-  schedule = optim.schedule(phase.optimiser, phase.epochs)
+  schedule = optim.schedule(phase.optimiser, phase.epochs, epochs=phase.epochs)
   rule = optim.optimiser(phase.optimiser, schedule, method.trains)
 
   def preprocess(key, pixels, position):
