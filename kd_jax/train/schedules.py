@@ -18,14 +18,14 @@ from kd_jax.types import ConfigError
 class Span(NamedTuple):
   """What a schedule stretches over."""
 
-  count: int  # steps of the phase
+  steps: int  # of the phase
   epochs: int  # of the phase
-  warmup: int = 0  # steps, of `count`, in which the rate rises before the schedule begins
+  warmup: int = 0  # of these steps, in which the rate rises before the schedule begins
 
   @property
   def rest(self) -> int:
     """Return the number of steps after the warm-up, at least 1."""
-    return max(self.count - self.warmup, 1)
+    return max(self.steps - self.warmup, 1)
 
 
 def steps(
@@ -42,7 +42,7 @@ def steps(
   """
   boundaries: dict[int, float] = {}
   for drop in drops:
-    step = round((drop if drop < 1 else drop / span.epochs) * span.count) - span.warmup
+    step = round((drop if drop < 1 else drop / span.epochs) * span.steps) - span.warmup
     boundaries[step] = boundaries.get(step, 1.0) * factor
   return optax.piecewise_constant_schedule(rate, boundaries)
 
@@ -78,11 +78,11 @@ def one_cycle(
     raise ConfigError(
       f'rise is the share of the steps in which the rate rises, in (0, 1), not {rise}'
     )
-  top = rise * span.count - 1
+  top = rise * span.steps - 1
 
   def schedule(number):
     up = jnp.clip(number / jnp.maximum(top, 1e-9), 0, 1)
-    down = jnp.clip((number - top) / jnp.maximum(span.count - 1 - top, 1e-9), 0, 1)
+    down = jnp.clip((number - top) / jnp.maximum(span.steps - 1 - top, 1e-9), 0, 1)
     risen = first + (1 - first) * (1 - jnp.cos(jnp.pi * up)) / 2
     fallen = final + (1 - final) * (1 + jnp.cos(jnp.pi * down)) / 2
     return rate * jnp.where(number <= top, risen, fallen)
