@@ -21,7 +21,8 @@ import numpy as np
 import optax
 
 from kd_jax.losses.logits import cross_entropy
-from kd_jax.train import keys
+from kd_jax.train import keys, optim
+from kd_jax.train.state import averageable
 from kd_jax.types import (
   Array,
   Batch,
@@ -32,6 +33,7 @@ from kd_jax.types import (
   Method,
   MethodVariables,
   Network,
+  OptimiserSpec,
   Outputs,
   PyTree,
   Source,
@@ -42,6 +44,10 @@ from kd_jax.types import (
 Metrics = dict[str, tuple[Array, Array]]  # name → (sum, count)
 # (key, u8 images, position) → {view: f32 images}
 Preprocess = Callable[[Array, Array, Array], dict[str, Array]]
+# (key, views, labels, positions, axis) → views, labels i32[B], targets f32[B, K]
+Mix = Callable[
+  [Array, dict[str, Array], Array, Array, str | None], tuple[dict[str, Array], Array, Array]
+]
 _ALL = np.float32(1)  # a mask that keeps every example
 
 
@@ -60,11 +66,16 @@ def train_step(
   optimiser: optax.GradientTransformation,
   preprocess: Preprocess,
   *,
+  mix: Mix | None = None,
   axis: str | None = None,
+  spec: OptimiserSpec | None = None,
 ) -> Callable[[TrainState, Frozen, Block], tuple[TrainState, Metrics]]:
-  """Return a function (state, frozen, block) → (state, metrics), to be compiled."""
-  show = _showing(teachers, method, student.spec.image_shape[:2], preprocess, axis)
-  learn = _learning(student, method, optimiser, axis)
+  """Return a function (state, frozen, block) → (state, metrics), to be compiled.
+
+  Where the state has an average, it moves as `spec` states.
+  """
+  show = _showing(teachers, method, student.spec.image_shape[:2], preprocess, mix, axis)
+  learn = _learning(student, method, optimiser, spec or OptimiserSpec(), axis)
 
   def step(state: TrainState, frozen: Frozen, block: Block) -> tuple[TrainState, Metrics]:
     return learn(state, frozen.constants, show(state.step, frozen, block))
@@ -77,6 +88,7 @@ def population_step(
   teachers: Sequence[Network],
   preprocess: Preprocess,
   *,
+  mix: Mix | None = None,
   axis: str | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[Metrics, ...]]]:
   """Return `train_step` for several students that share the images and one pass of the teachers.
@@ -94,8 +106,10 @@ def population_step(
       'students learn together where their methods have the same views and the same statistics of '
       'teachers'
     )
-  show = _showing(teachers, method, size, preprocess, axis)
-  each = [_learning(t.network, t.phase.method, t.optimiser, axis) for t in trainees]
+  show = _showing(teachers, method, size, preprocess, mix, axis)
+  each = [
+    _learning(t.network, t.phase.method, t.optimiser, t.phase.optimiser, axis) for t in trainees
+  ]
 
   def step(states: tuple[TrainState, ...], frozen: Frozen, block: Block):
     lesson = show(states[0].step, frozen, block)
@@ -129,6 +143,7 @@ def _showing(
   method: Method,
   size: tuple[int, int],
   preprocess: Preprocess,
+  mix: Mix | None,
   axis: str | None,
 ) -> Callable[[Array, Frozen, Block], Lesson]:
   """Return the part of a step that its students share."""
@@ -136,8 +151,11 @@ def _showing(
 
   def show(step: Array, frozen: Frozen, block: Block) -> Lesson:
     key = jax.random.fold_in(frozen.key, step)
-    pixels, labels = gather(block.sources, block.index, size)
-    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(block.position))
+    pixels, label = gather(block.sources, block.index, size)
+    position, target = jnp.concatenate(block.position), None
+    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, position)
+    if mix is not None:
+      views, label, target = mix(keys.stream(key, keys.MIX), views, label, position, axis)
     networks_key = keys.stream(key, keys.NETWORKS)
     if axis is not None:
       networks_key = jax.random.fold_in(networks_key, jax.lax.axis_index(axis))
@@ -148,7 +166,7 @@ def _showing(
     inputs = LossInputs(
       student={},
       teachers=outputs,
-      batch=Batch(views[next(iter(views))], labels, jnp.concatenate(block.example)),
+      batch=Batch(views[next(iter(views))], label, jnp.concatenate(block.example), target),
       step=step,
       epoch=(step // frozen.epoch_steps + 1).astype(jnp.float32),
       progress=(step / frozen.phase_steps).astype(jnp.float32),
@@ -161,7 +179,11 @@ def _showing(
 
 
 def _learning(
-  student: Network, method: Method, optimiser: optax.GradientTransformation, axis: str | None
+  student: Network,
+  method: Method,
+  optimiser: optax.GradientTransformation,
+  spec: OptimiserSpec,
+  axis: str | None,
 ) -> Callable[[TrainState, PyTree, Lesson], tuple[TrainState, Metrics]]:
   """Return a student's part of a step: (state, constants, lesson) → (state, metrics)."""
   student = _on_axis(student, axis)
@@ -188,7 +210,11 @@ def _learning(
     params = optax.apply_updates(state.params, updates)
     terms = {'loss': sum(terms.values()), **{f'term/{name}': terms[name] for name in terms}}
     metrics = {name: (value, jnp.ones(())) for name, value in terms.items()}
+    before = state
     state = state._replace(step=state.step + 1, params=params, state=changed, opt_state=opt_state)
+    if before.average is not None:
+      average = optim.averaged(before.average, averageable(state, method), before.step, spec)
+      state = state._replace(average=average)
     return state, metrics | {'accuracy': (correct, count)}
 
   return learn
