@@ -182,7 +182,9 @@ def _trainee(
     network=network,
     optimiser=optimiser,
     schedule=schedule,
-    first=state.create(variables, own, optimiser),
+    first=state.create(
+      variables, own, optimiser, averaged=phase.method if phase.optimiser.ema else None
+    ),
     constants=own.constants,
   )
 

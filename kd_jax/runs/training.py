@@ -191,6 +191,9 @@ def _validation(
   def validate(now: TrainState) -> dict[str, float]:
     variables = state.predicting_variables(now, phase.method, trainee.constants)
     measured = _named(selection, evaluate(variables, part))
+    if now.average is not None:
+      average = state.predicting_variables(now, phase.method, trainee.constants, averaged=True)
+      measured |= _named(f'average_{selection}', evaluate(average, part))
     if companion:
       measured |= _named(f'teacher_{selection}', companion(state.method_variables(now), part))
     elif phase.stop:
@@ -212,7 +215,7 @@ def _trained_row(
   steps: int,
   evaluate: Callable,
 ) -> dict[str, Any]:
-  selected = finished.history[finished.best_epoch - 1]
+  selected, name = finished.history[finished.best_epoch - 1], 'validation_accuracy'
   return _row(
     context,
     phase.name,
@@ -226,7 +229,8 @@ def _trained_row(
     steps=steps,
     best_epoch=finished.best_epoch,
     train_examples=len(context.parts.train.index),
-    validation_accuracy=selected.get('validation_accuracy'),
+    validation_accuracy=loop.selecting(selected, name) if name in selected else None,
+    averaged=loop.averages(selected, f'{context.selection}_accuracy') or None,
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
     images_per_second=finished.images_per_second,

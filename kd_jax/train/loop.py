@@ -76,7 +76,7 @@ def run(
   # each trainee's count, as they would one after the other
   images = work.images_per_step * len(trainees)
   states = tuple(trainee.first for trainee in trainees)
-  bests = [_predicting(*pair) for pair in zip(trainees, states, strict=True)]
+  bests = [_predicting(*pair, {}, work.selected_by) for pair in zip(trainees, states, strict=True)]
   blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
   metas, spent = [dict(blank) for _ in trainees], 0.0
   like = {'states': tuple(map(stored, states)), 'bests': bests}
@@ -126,12 +126,13 @@ def run(
     for number, (trainee, meta, state) in enumerate(zip(trainees, metas, states, strict=True)):
       row = _row(epoch, metrics.counted(meta['totals']), float(trainee.schedule(at - 1)), speed)
       row |= trainee.validate(state)
-      if row[work.selected_by] > meta['best_value']:
-        bests[number] = _predicting(trainee, state)
-        meta |= {'best_epoch': epoch, 'best_value': row[work.selected_by]}
+      value = selecting(row, work.selected_by)
+      if value > meta['best_value']:
+        bests[number] = _predicting(trainee, state, row, work.selected_by)
+        meta |= {'best_epoch': epoch, 'best_value': value}
       row['seconds'] = (time.perf_counter() - began) * share
       stopped = trainee.phase.stop is not None and bool(
-        trainee.phase.stop(row[work.selected_by], row[f'teacher_{work.selected_by}'])
+        trainee.phase.stop(value, row[f'teacher_{work.selected_by}'])
       )
       meta |= {'history': [*meta['history'], row], 'totals': {}, 'stopped': stopped}
       # before saving: an epoch that is not repeated after a kill is in the records
@@ -144,7 +145,7 @@ def run(
   return [
     Finished(
       best=best,
-      last=_predicting(trainee, state),
+      last=_predicting(trainee, state, meta['history'][-1], work.selected_by),
       method=_on_the_host(method_variables(state)),
       best_epoch=meta['best_epoch'],
       history=meta['history'],
@@ -155,8 +156,20 @@ def run(
   ]
 
 
-def _predicting(trainee: Trainee, state: TrainState) -> PyTree:
-  return _on_the_host(predicting_variables(state, trainee.phase.method, trainee.constants))
+def selecting(row: Mapping[str, Any], name: str) -> float:
+  """Return the metric of an epoch that selects: of the weights or of their average, the higher."""
+  return max(row[name], row.get(f'average_{name}', row[name]))
+
+
+def averages(row: Mapping[str, Any], name: str) -> bool:
+  """Return whether the average of the weights was better than they were after an epoch."""
+  return row.get(f'average_{name}', -1.0) > row.get(name, -1.0)
+
+
+def _predicting(trainee: Trainee, state: TrainState, row: Row, name: str) -> PyTree:
+  """Return what predicts after an epoch with this row: the average where it was the better one."""
+  method, averaged = trainee.phase.method, averages(row, name)
+  return _on_the_host(predicting_variables(state, method, trainee.constants, averaged=averaged))
 
 
 def _on_the_host(tree: PyTree) -> PyTree:
