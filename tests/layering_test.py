@@ -78,6 +78,7 @@ ALLOWED = {
     'runs',
     'report',
   ),
+  'testing': ('types', 'models', 'data.pipeline', 'files.packing', 'train'),
   'library': (
     'types',
     'models',
