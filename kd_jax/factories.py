@@ -73,7 +73,7 @@ def load(name: str, what: str) -> Callable[..., Any]:
     )
   made = getattr(imported, attribute)
   if not callable(made):
-    raise ConfigError(f'{name} is a {type(made).__name__} and not a function')
+    raise ConfigError(f'the {what} {name} is no function: it is of the type {type(made).__name__}')
   return made
 
 

@@ -22,9 +22,9 @@ ALLOWED = {
   'losses': ('types',),
   'measures': (),
   'files': ('types', 'text'),
-  'models': ('types', 'text', 'files'),
+  'models': ('types', 'text', 'factories', 'files'),
   'data': ('types', 'text', 'files'),
-  'methods': ('types', 'text', 'losses', 'models'),
+  'methods': ('types', 'text', 'factories', 'losses', 'models'),
   'train': ('types', 'text', 'factories', 'losses', 'files'),
   'pytorch': ('types', 'text', 'files', 'models'),
   'config': (

@@ -93,7 +93,7 @@ def _is_finite(value: Any) -> bool:
 def check(name: str, value: Any) -> None:
   """Raise ConfigError where a key's value has the wrong type or lies outside its range."""
   check_type(name, value, KEYS[name].default)
-  if name in ONE_OF and not (name in ('student', 'teacher') and models.custom.is_own(value)):
+  if name in ONE_OF and not (name in ('student', 'teacher') and factories.is_own(value, 'network')):
     known(value, ONE_OF[name], name)
   if name == 'optimiser' and not factories.is_own(value, 'optimiser'):
     known(value, optim.OPTIMISERS, name)
