@@ -283,10 +283,7 @@ def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Po
       f'crop_padding is {augmentation.crop_padding} pixels, and the images have '
       f'{height}×{width}; lower it'
     )
-  return {
-    view: pipeline.policy(text, **augmentation._asdict())
-    for view, text in phase.method.views.items()
-  }
+  return {view: pipeline.policy(text, augmentation) for view, text in phase.method.views.items()}
 
 
 def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Split, ...]:

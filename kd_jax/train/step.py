@@ -48,6 +48,20 @@ Preprocess = Callable[[Array, Array, Array], dict[str, Array]]
 Mix = Callable[
   [Array, dict[str, Array], Array, Array, str | None], tuple[dict[str, Array], Array, Array]
 ]
+
+
+class Extras(NamedTuple):
+  """What a step does to its images beside the augmentation of each view."""
+
+  # (images, their numbers, epoch) → images, before the views are made
+  turn: Callable[[Array, Array, Array], Array] | None = None
+  mix: Mix | None = None  # of the finished views
+  stored: tuple[int, int] | None = (
+    None  # height and width before views are made; None: the student's
+  )
+
+
+PLAIN = Extras()
 _ALL = np.float32(1)  # a mask that keeps every example
 
 
@@ -66,7 +80,7 @@ def train_step(
   optimiser: optax.GradientTransformation,
   preprocess: Preprocess,
   *,
-  mix: Mix | None = None,
+  extras: Extras = PLAIN,
   axis: str | None = None,
   spec: OptimiserSpec | None = None,
 ) -> Callable[[TrainState, Frozen, Block], tuple[TrainState, Metrics]]:
@@ -74,7 +88,7 @@ def train_step(
 
   Where the state has an average, it moves as `spec` states.
   """
-  show = _showing(teachers, method, student.spec.image_shape[:2], preprocess, mix, axis)
+  show = _showing(teachers, method, student.spec.image_shape[:2], preprocess, extras, axis)
   learn = _learning(student, method, optimiser, spec or OptimiserSpec(), axis)
 
   def step(state: TrainState, frozen: Frozen, block: Block) -> tuple[TrainState, Metrics]:
@@ -88,7 +102,7 @@ def population_step(
   teachers: Sequence[Network],
   preprocess: Preprocess,
   *,
-  mix: Mix | None = None,
+  extras: Extras = PLAIN,
   axis: str | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[Metrics, ...]]]:
   """Return `train_step` for several students that share the images and one pass of the teachers.
@@ -106,7 +120,7 @@ def population_step(
       'students learn together where their methods have the same views and the same statistics of '
       'teachers'
     )
-  show = _showing(teachers, method, size, preprocess, mix, axis)
+  show = _showing(teachers, method, size, preprocess, extras, axis)
   each = [
     _learning(t.network, t.phase.method, t.optimiser, t.phase.optimiser, axis) for t in trainees
   ]
@@ -143,7 +157,7 @@ def _showing(
   method: Method,
   size: tuple[int, int],
   preprocess: Preprocess,
-  mix: Mix | None,
+  extras: Extras,
   axis: str | None,
 ) -> Callable[[Array, Frozen, Block], Lesson]:
   """Return the part of a step that its students share."""
@@ -151,11 +165,14 @@ def _showing(
 
   def show(step: Array, frozen: Frozen, block: Block) -> Lesson:
     key = jax.random.fold_in(frozen.key, step)
-    pixels, label = gather(block.sources, block.index, size)
-    position, target = jnp.concatenate(block.position), None
+    pixels, label = gather(block.sources, block.index, extras.stored or size)
+    position, example = jnp.concatenate(block.position), jnp.concatenate(block.example)
+    epoch, target = (step // frozen.epoch_steps + 1).astype(jnp.float32), None
+    if extras.turn is not None:
+      pixels = extras.turn(pixels, example, epoch)
     views = preprocess(keys.stream(key, keys.AUGMENT), pixels, position)
-    if mix is not None:
-      views, label, target = mix(keys.stream(key, keys.MIX), views, label, position, axis)
+    if extras.mix is not None:
+      views, label, target = extras.mix(keys.stream(key, keys.MIX), views, label, position, axis)
     networks_key = keys.stream(key, keys.NETWORKS)
     if axis is not None:
       networks_key = jax.random.fold_in(networks_key, jax.lax.axis_index(axis))
@@ -166,9 +183,9 @@ def _showing(
     inputs = LossInputs(
       student={},
       teachers=outputs,
-      batch=Batch(views[next(iter(views))], label, jnp.concatenate(block.example), target),
+      batch=Batch(views[next(iter(views))], label, example, target),
       step=step,
-      epoch=(step // frozen.epoch_steps + 1).astype(jnp.float32),
+      epoch=epoch,
       progress=(step / frozen.phase_steps).astype(jnp.float32),
       key=keys.stream(key, keys.LOSS),
       axis=axis,
@@ -221,16 +238,26 @@ def _learning(
 
 
 def evaluation_step(
-  network: Network, to_unit: Callable[[Array], Array], *, axis: str | None = None
+  network: Network,
+  to_unit: Callable[[Array], Array],
+  *,
+  stored: tuple[int, int] | None = None,
+  axis: str | None = None,
 ) -> Callable[..., Metrics]:
   """Return a function (variables, sources, index, mask f32[B]) → metrics over the examples that the
   mask keeps, to be compiled.
+
+  Args:
+    network: to be evaluated.
+    to_unit: u8 images to what the network takes.
+    stored: height and width of what `to_unit` gets; None: the network's.
+    axis: of the devices, where each has its part of the batch.
   """
 
   def step(
     variables: PyTree, sources: tuple[Source, ...], index: tuple[Array, ...], mask: Array
   ) -> Metrics:
-    pixels, labels = gather(sources, index, network.spec.image_shape[:2])
+    pixels, labels = gather(sources, index, stored or network.spec.image_shape[:2])
     logits = network.module.apply(variables, to_unit(pixels), train=False).logits
     correct, count = _correct(logits, labels, mask)
     sums = {

@@ -87,12 +87,12 @@ class TestPolicy:
   keys = jax.random.split(KEY, 16)
 
   def test_weak_is_the_runs_crop_and_flip(self):
-    made = pipeline.policy('weak', crop_padding=2, flip=True)(self.keys, IMAGES)
-    bare = pipeline.policy('weak', crop_padding=0, flip=False)(self.keys, IMAGES)
+    made = pipeline.policy('weak', pipeline.Weak(2, True))(self.keys, IMAGES)
+    bare = pipeline.policy('weak', pipeline.Weak(0, False))(self.keys, IMAGES)
     assert not np.array_equal(made, IMAGES)
     np.testing.assert_array_equal(bare, IMAGES)
     np.testing.assert_array_equal(
-      pipeline.policy('none', crop_padding=2, flip=True)(self.keys, IMAGES), IMAGES
+      pipeline.policy('none', pipeline.Weak(2, True))(self.keys, IMAGES), IMAGES
     )
 
   @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ class TestPolicy:
   )
   def test_every_name_makes_images(self, text):
     made = jax.eval_shape(
-      pipeline.policy(text, crop_padding=2, flip=True), self.keys, jnp.asarray(IMAGES)
+      pipeline.policy(text, pipeline.Weak(2, True)), self.keys, jnp.asarray(IMAGES)
     )
     chex.assert_shape(made, IMAGES.shape)
     chex.assert_type(made, np.uint8)
 
   def test_numbers_reach_the_operation(self):
-    made = pipeline.policy('none+cutout:2', crop_padding=0, flip=False)(
+    made = pipeline.policy('none+cutout:2', pipeline.Weak(0, False))(
       self.keys, np.full_like(IMAGES, 7)
     )
     # a square of 2×2, cut off at the border
@@ -130,13 +130,13 @@ class TestPolicy:
   )
   def test_anything_else_is_refused_in_one_line(self, text):
     with pytest.raises(ConfigError, match='in the augmentation') as caught:
-      pipeline.policy(text, crop_padding=2, flip=True)
+      pipeline.policy(text, pipeline.Weak(2, True))
     assert len(str(caught.value).splitlines()) == 1
 
   @pytest.mark.parametrize('text', ['randaugment:0:5', 'randaugment:2:10', 'cutout:0'])
   def test_numbers_out_of_range(self, text):
     with pytest.raises(ConfigError):
-      pipeline.policy(text, crop_padding=2, flip=True)
+      pipeline.policy(text, pipeline.Weak(2, True))
 
 
 class TestOrder:

@@ -67,7 +67,7 @@ def train_step(case: tiny.Case, dtype: str):
     lambda variables, own: state.create(variables, own, sgd), models.shapes(student), own
   )
   views = {
-    view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()
+    view: pipeline.policy(text, pipeline.Weak(4, True)) for view, text in method.views.items()
   }
   made = step.train_step(
     student, (teacher,) * case.teachers, method, sgd, pipeline.preprocess(views)
