@@ -19,6 +19,7 @@ from jaxtyping import Array, Float32, Int32, Key
 
 from kd_jax.data import augment, cropping, policies
 from kd_jax.data.augment import Images, Keys, Policy
+from kd_jax.data.cropping import Cropped
 from kd_jax.types import ConfigError
 
 
@@ -67,7 +68,7 @@ def turned(images: Images, example: Int32[Array, ' B'], epoch: Float32[Array, ''
 
 
 def _centre(size: cropping.Size) -> Policy:
-  def policy(keys: Keys, images: Images) -> Images:
+  def policy(keys: Keys, images: Images) -> Cropped:
     return images if images.shape[1:3] == size else cropping.centre(images, size)
 
   return policy
@@ -114,7 +115,7 @@ def _run(run: Weak) -> Policy:
 
 
 def _resized(smallest: float, size: cropping.Size | None) -> Policy:
-  def policy(keys: Keys, images: Images) -> Images:
+  def policy(keys: Keys, images: Images) -> Cropped:
     return cropping.random_resized(keys, images, size or images.shape[1:3], smallest=smallest)
 
   return policy
@@ -126,7 +127,7 @@ def weak(*, crop_padding: int, flip: bool, size: cropping.Size | None = None) ->
   0 and False leave them out. With a `size`, the crop has it.
   """
 
-  def policy(keys: Keys, images: Images) -> Images:
+  def policy(keys: Keys, images: Images) -> Cropped:
     crop_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key), out_axes=1)(keys)
     if size is not None and images.shape[1:3] != size:
       images = cropping.random_window(crop_keys, images, size, padding=crop_padding)

@@ -56,9 +56,8 @@ class Extras(NamedTuple):
   # (images, their numbers, epoch) → images, before the views are made
   turn: Callable[[Array, Array, Array], Array] | None = None
   mix: Mix | None = None  # of the finished views
-  stored: tuple[int, int] | None = (
-    None  # height and width before views are made; None: the student's
-  )
+  # height and width of images before views are made; None: those that the student sees
+  stored: tuple[int, int] | None = None
 
 
 PLAIN = Extras()
