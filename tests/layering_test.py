@@ -33,6 +33,8 @@ ALLOWED = {
     'factories',
     'files',
     'models',
+    'data.mixing',
+    'data.pipeline',
     'methods',
     'train.parallel',
     'train.optim',

@@ -16,6 +16,7 @@ from kd_jax.config import checks
 from kd_jax.config.checks import is_utf8, shown
 from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config
 from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
+from kd_jax.data import pipeline
 from kd_jax.methods import METHODS, plans
 from kd_jax.train import optim
 from kd_jax.types import ConfigError, trains_everything
@@ -118,6 +119,9 @@ def _check_together(resolved: Config) -> None:
       f'{next(iter(stated))} is set, and there is no teacher_checkpoint that it could be of; name '
       f'one, or take it out'
     )
+  if resolved.alternating_flip and not resolved.flip:
+    raise ConfigError('alternating_flip is a way to flip, and flip is False: set flip=True')
+  pipeline.policy('weak', resolved.weak())
   _check_updates(resolved)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd_jax import factories, models
 from kd_jax.config.keys import KEYS, PATHS
+from kd_jax.data import mixing
 from kd_jax.files import places
 from kd_jax.methods import RECIPES
 from kd_jax.text import closest
@@ -105,6 +106,8 @@ def check(name: str, value: Any) -> None:
     raise ConfigError(f'{name} is greater than 0, not {value}')
   if name in ('momentum', 'warmup', 'ema') and not 0 <= value < 1:
     raise ConfigError(f'{name} lies in [0, 1), not {value}')
+  if name in ('label_smoothing', 'mixup', 'cutmix'):
+    mixing.check(name, value)
   if isinstance(KEYS[name].default, tuple) and not all(_is_finite(v) for v in value):
     raise ConfigError(f'{name} holds finite numbers, not {given(value)}')
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kd_jax.data.mixing import Mixing
+from kd_jax.data.pipeline import Weak
 from kd_jax.types import ConfigError, OptimiserSpec
 
 
@@ -52,6 +54,19 @@ class Config:
   )
   crop_padding: int = _key(4, 'pixels of padding before the random crop; 0: no crop')
   flip: bool = _key(True, 'random horizontal flips')
+  alternating_flip: bool = _key(
+    False, 'each image is flipped in every second epoch, instead of at random'
+  )
+  augment: str = _key(
+    '',
+    "what comes after crop and flip: 'randaugment:2:9', 'autoaugment', 'cutout:8', joined by '+'; "
+    "'resized_crop:8' takes the place of the crop",
+  )
+  label_smoothing: float = _key(0.0, 'share of a label that is spread over all classes')
+  mixup: float = _key(
+    0.0, 'α of the Beta distribution that images and labels are mixed by; 0: none'
+  )
+  cutmix: float = _key(0.0, 'likewise, of boxes cut from another image; with mixup in turns')
 
   student: str = _key(
     'resnet8',
@@ -178,6 +193,14 @@ class Config:
       ema=self.ema or None,
       accumulate=self.accumulate,
     )
+
+  def weak(self) -> Weak:
+    """Return the augmentation of the run."""
+    return Weak(self.crop_padding, self.flip, self.augment, self.alternating_flip)
+
+  def mixing(self) -> Mixing:
+    """Return how labels are softened and images mixed."""
+    return Mixing(label_smoothing=self.label_smoothing, mixup=self.mixup, cutmix=self.cutmix)
 
   def for_json(self) -> dict[str, Any]:
     """Return the configuration as JSON keeps it."""
