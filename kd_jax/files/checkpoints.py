@@ -88,9 +88,9 @@ class Checkpoints:
   def save(self, step: int, trees: Mapping[str, PyTree], meta: Mapping[str, Any]) -> None:
     """Copy `trees` to the host and return; the rest happens in a thread.
 
-    The save before ends first. The arrays may be donated as soon as this returns. A checkpoint of the same step stays if it is
-    undamaged and of the same content, as it is in a resumed run, and is replaced otherwise; a kill
-    during that leaves the one before.
+    The save before ends first. The arrays may be donated as soon as this returns. A checkpoint of
+    the same step stays if it is undamaged and of the same content, as it is in a resumed run, and
+    is replaced otherwise; a kill during that leaves the one before.
 
     Args:
       step: not below the newest checkpoint's.

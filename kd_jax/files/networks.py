@@ -113,7 +113,8 @@ def load_network(
     }
     if unknown := sorted(set(fields) - set(NetworkSpec._fields)):
       raise _newer(path, f'its spec has {", ".join(unknown)}')
-    return NetworkSpec(**fields), _nest(arrays, record['empty']), record['info']
+    flat = {**arrays, **dict.fromkeys(record['empty'], empty_node)}
+    return NetworkSpec(**fields), unflatten_dict(flat, sep='/'), record['info']
   except (MemoryError, FileError):  # the first says nothing of the files
     raise
   # damage can show as any exception of the libraries, by the bytes that are hit
@@ -164,11 +165,6 @@ def _flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
       raise ValueError(f'{name!r} cannot name a variable')
   arrays = {'/'.join(path): leaf for path, leaf in flat.items() if leaf is not empty_node}
   return arrays, ['/'.join(path) for path, leaf in flat.items() if leaf is empty_node]
-
-
-def _nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
-  """Return the nested dicts that `_flatten` took apart."""
-  return unflatten_dict({**arrays, **dict.fromkeys(empty, empty_node)}, sep='/')
 
 
 def _newer(folder: Path, why: str) -> FileError:

@@ -156,7 +156,7 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
 
 
 class _Reader:
-  """Takes bytes off the pickle, never past its end."""
+  """A place in the pickle, which moves on with what is taken, never past its end."""
 
   def __init__(self, data: bytes, position: int):
     self.data, self.position = data, position

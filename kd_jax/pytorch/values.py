@@ -26,7 +26,6 @@ class Unreadable(Exception):
 class Name:
   """What stands on the stack for a class or function that a file names."""
 
-  name: str
   call: Callable[..., Any] | None = None
   arities: tuple[int, ...] = ()  # how many arguments `call` takes
   dtype: str | None = None  # of a storage class
@@ -186,8 +185,8 @@ STORAGES = {
   'Byte': 'uint8',
   'Bool': 'bool',
 }
-_NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.items()} | {
-  f'{module} {kind}Storage': Name(f'{module} {kind}Storage', dtype=dtype)
+_NAMES = {name: Name(call, arities) for name, (call, arities) in _CALLS.items()} | {
+  f'{module} {kind}Storage': Name(dtype=dtype)
   for module in ('torch', 'torch.cuda')
   for kind, dtype in STORAGES.items()
 }

@@ -36,7 +36,7 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
   files = sorted(reference.glob('*.npz'))
   if not files:
     raise FileError(f'{reference} holds no .npz file; name the folder of reference numbers')
-  met = set()
+  covered = set()
   for file in files:
     kind = file.stem.partition('_')[0]
     match = re.fullmatch(KINDS[kind][0], file.stem) if kind in KINDS else None
@@ -45,11 +45,11 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
         f'{file} is of no known kind; names are logits_<checkpoint>, losses, '
         'trace_<teacher>_to_<student>'
       )
-    met.add(kind)
+    covered.add(kind)
     for line in _check_file(kind, match, Numbers(file), pretrained, data_dir):
       yield line._replace(what=f'{file.stem}: {line.what}')
   for kind, (_, covers) in KINDS.items():
-    if kind not in met:
+    if kind not in covered:
       name = 'losses' if kind == 'losses' else f'{kind}_…'
       yield Uncovered(covers, f'{reference} has no file {name}.npz')
 

@@ -37,11 +37,11 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
   with jax.enable_x64(True):
     wide = {name: np.float64 if data[name].dtype.kind == 'f' else np.int32 for name in INPUTS}
     inputs = {name: jnp.asarray(data[name], dtype) for name, dtype in wide.items()}
-    losses, met = _losses(inputs), set()
+    losses, covered = _losses(inputs), set()
     given = [name for name in data if name not in (*INPUTS, MARGIN)]
     for name in dict.fromkeys(name.removesuffix(GRADIENT) for name in given):
       pattern, function, student = _loss(name, losses)
-      met.add(pattern)
+      covered.add(pattern)
       if missing := [part for part in (name, f'{name}{GRADIENT}') if part not in data]:
         yield from (lacks(part, TOLERANCE) for part in missing)
         continue
@@ -59,7 +59,7 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
       apart = relative(gradient[rows], data[f'{name}{GRADIENT}'][rows])
       yield Check(f'{shown}, gradient', apart, TOLERANCE)
     for pattern in losses:
-      if pattern not in met:
+      if pattern not in covered:
         yield lacks(f'a loss of the form {pattern}', TOLERANCE)
     if MARGIN in data:
       margin = features.overhaul_margin(inputs['bn_scale'], inputs['bn_bias'])
@@ -80,57 +80,59 @@ def _loss(name: str, losses: Losses) -> tuple[str, Callable[[Array], Array], Arr
 
 def _losses(inputs: Mapping[str, Array]) -> Losses:
   """Return the losses that every file has, by the pattern of their names."""
-  student, teacher, labels = inputs['student_logits'], inputs['teacher_logits'], inputs['labels']
-  of_student, of_teacher = inputs['student_feature'], inputs['teacher_feature']
-  embedding, target = inputs['student_embedding'], inputs['teacher_embedding']
-  everyone = jnp.ones(len(embedding))
+  teacher, labels, target = (inputs[k] for k in ('teacher_logits', 'labels', 'teacher_embedding'))
+  teacher_feature = inputs['teacher_feature']
+  everyone = jnp.ones(len(target))
+  margin = features.overhaul_margin(inputs['bn_scale'], inputs['bn_bias'])
   number = r'([\d.]+)'
 
   def kl(z: Array, temperature: str) -> Array:
     return logits.kl_divergence(z, teacher, temperature=float(temperature))
 
-  def hinton(z: Array, alpha: float, temperature: str) -> Array:
-    hard = logits.cross_entropy(z, labels).mean()
-    return (1 - alpha) * hard + alpha * float(temperature) ** 2 * kl(z, temperature).mean()
+  def hinton(z: Array, alpha: str, temperature: str) -> Array:
+    share, hard = float(alpha), logits.cross_entropy(z, labels).mean()
+    return (1 - share) * hard + share * float(temperature) ** 2 * kl(z, temperature).mean()
 
-  margin = features.overhaul_margin(inputs['bn_scale'], inputs['bn_bias'])
-  return {
-    rf'kl_T{number}_mean_over_batch_no_T2': (lambda z, t: kl(z, t).mean(), student),
-    rf'kl_T{number}_elementwise_mean_bug': (lambda z, t: kl(z, t).mean() / z.shape[-1], student),
-    rf'hinton_alpha{number}_T{number}': (lambda z, a, t: hinton(z, float(a), t), student),
-    r'cosine_embedding_target1_mean': (
-      lambda z: logits.cosine_embedding(z, teacher).mean(),
-      student,
-    ),
-    rf'hard_dark_rank_alpha{number}_beta{number}_len(\d+)': (
-      lambda z, a, b, n: relational.hard_dark_rank(
-        z, teacher, everyone, alpha=float(a), beta=float(b), length=int(n)
+  def dark_rank(z: Array, alpha: str, beta: str, length: str) -> Array:
+    return relational.hard_dark_rank(
+      z, teacher, everyone, alpha=float(alpha), beta=float(beta), length=int(length)
+    )
+
+  def rkd_distance(e: Array) -> Array:
+    return relational.rkd_distance(e, target, everyone)
+
+  def activation_boundary(f: Array, margin: str) -> Array:
+    return features.activation_boundary(f, teacher_feature, margin=float(margin)).sum()
+
+  by_input: dict[str, dict[str, Callable[..., Array]]] = {
+    'student_logits': {
+      rf'kl_T{number}_mean_over_batch_no_T2': lambda z, t: kl(z, t).mean(),
+      rf'kl_T{number}_elementwise_mean_bug': lambda z, t: kl(z, t).mean() / z.shape[-1],
+      rf'hinton_alpha{number}_T{number}': hinton,
+      'cosine_embedding_target1_mean': lambda z: logits.cosine_embedding(z, teacher).mean(),
+      rf'hard_dark_rank_alpha{number}_beta{number}_len(\d+)': dark_rank,
+    },
+    'student_embedding': {
+      'rkd_distance': rkd_distance,
+      'rkd_angle': lambda e: relational.rkd_angle(e, target, everyone),
+    },
+    STUDENT_DUPLICATES: {DUPLICATES: rkd_distance},
+    'student_feature': {
+      'attention_transfer_mean_over_all_elements': (
+        lambda f: features.attention_transfer(f, teacher_feature).mean()
       ),
-      student,
-    ),
-    r'rkd_distance': (lambda e: relational.rkd_distance(e, target, everyone), embedding),
-    r'rkd_angle': (lambda e: relational.rkd_angle(e, target, everyone), embedding),
-    r'rkd_distance_with_duplicate_rows': (
-      lambda e: relational.rkd_distance(e, target, everyone),
-      inputs[STUDENT_DUPLICATES],
-    ),
-    r'attention_transfer_mean_over_all_elements': (
-      lambda f: features.attention_transfer(f, of_teacher).mean(),
-      of_student,
-    ),
-    rf'activation_boundary_margin{number}_sum': (
-      lambda f, m: features.activation_boundary(f, of_teacher, margin=float(m)).sum(),
-      of_student,
-    ),
-    r'overhaul_partial_l2_sum': (
-      lambda f: features.overhaul_partial_l2(f, of_teacher, margin).sum(),
-      of_student,
-    ),
-    r'sfd_published_code_max_abs_difference_of_global_max_pool': (
-      lambda f: features.largest_pooled_difference(f, of_teacher).max(),
-      of_student,
-    ),
-    r'feature_mse_mean': (lambda f: features.mean_squared_error(f, of_teacher).mean(), of_student),
+      rf'activation_boundary_margin{number}_sum': activation_boundary,
+      'overhaul_partial_l2_sum': (
+        lambda f: features.overhaul_partial_l2(f, teacher_feature, margin).sum()
+      ),
+      'sfd_published_code_max_abs_difference_of_global_max_pool': (
+        lambda f: features.largest_pooled_difference(f, teacher_feature).max()
+      ),
+      'feature_mse_mean': lambda f: features.mean_squared_error(f, teacher_feature).mean(),
+    },
+  }
+  return {
+    pattern: (loss, inputs[name]) for name, row in by_input.items() for pattern, loss in row.items()
   }
 
 

@@ -65,26 +65,25 @@ def _takd(weights: Mapping[str, float]) -> tuple[Phase, ...]:
   )
 
 
+def _first(share: float) -> Callable[[int], int]:
+  return lambda whole: round(share * whole)
+
+
+def _rest(share: float) -> Callable[[int], int]:
+  return lambda whole: whole - round(share * whole)
+
+
 def _dual(weights: Mapping[str, float]) -> tuple[Phase, ...]:
   beside = 'side_by_side_teacher'
-  first = Phase('side_by_side', logits.side_by_side, teachers=(), drops=(), companion=beside)
-  second = Phase('student', logits.kd, weights, teachers=(beside,))
+  together = Phase('side_by_side', logits.side_by_side, teachers=(), drops=(), companion=beside)
   return (
-    first._replace(epochs=lambda whole: whole // 2),
-    second._replace(epochs=lambda whole: whole - whole // 2),
+    together._replace(epochs=_first(0.5)),
+    Phase('student', logits.kd, weights, teachers=(beside,), epochs=_rest(0.5)),
   )
 
 
 def _boundary(**more: Any) -> Phase:
   return Phase('boundary', features.boundary, BOUNDARY, **more)
-
-
-def _first(whole: int) -> int:
-  return round(0.6 * whole)
-
-
-def _rest(whole: int) -> int:
-  return whole - _first(whole)
 
 
 def _kd_and_oh(shown: Shown, *, share: float, weight: float, **hinton: Any) -> Tensor:
@@ -106,16 +105,16 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('kd', 'written'): _one(logits.kd, HINTON),
   ('kd', 'official'): _one(logits.kd, REPDISTILLER),
   ('ab', 'written'): (
-    _boundary(connectors='always', drops=(), epochs=_first),
-    Phase('student', logits.kd, HINTON, epochs=_rest),
+    _boundary(connectors='always', drops=(), epochs=_first(0.6)),
+    Phase('student', logits.kd, HINTON, epochs=_rest(0.6)),
   ),
   ('ab', 'published'): (
     _boundary(connectors='other widths', relu_placement='stem', epochs=lambda whole: 10),
     Phase('student', logits.kd, HINTON),
   ),
   ('ab', 'official'): (
-    _boundary(connectors='other widths', statistics='batch', drops=(), epochs=_first),
-    Phase('student', logits.kl_alone, {'temperature': 3.0}, epochs=_rest),
+    _boundary(connectors='other widths', statistics='batch', drops=(), epochs=_first(0.6)),
+    Phase('student', logits.kl_alone, {'temperature': 3.0}, epochs=_rest(0.6)),
   ),
   ('oh', 'written'): _one(features.oh, {'weight': 1e-3}, connectors='always'),
   ('oh', 'published'): _one(
