@@ -60,7 +60,9 @@ def read(path: str | Path) -> Predictions | None:
       logits = {network: stored[f'{name}/logits/{network}'] for network in about['networks']}
       splits[name] = SplitPredictions(stored[f'{name}/label'], stored[f'{name}/index'], logits)
     images = dict(zip(stored['image/place'].tolist(), stored['image/pixels'], strict=True))
-    return Predictions(tuple(about['classes']), about['networks'], splits, images)
+    return Predictions(
+      classes=tuple(about['classes']), networks=about['networks'], splits=splits, images=images
+    )
   except Exception:  # damage shows as any of a dozen kinds
     return None
 

@@ -82,7 +82,7 @@ def read(path: str | Path) -> StudyRecords:
   shapes.check(path / 'study.json', about, _STUDY, _REMEDY)
   if fault := _fault(about):
     raise FileError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
-  study = StudyRecords(path, about, {}, {})
+  study = StudyRecords(path=path, about=about, results={}, sweeps={})
   return study._replace(results=_rows(study, 'results.json'), sweeps=_rows(study, 'sweeps.json'))
 
 

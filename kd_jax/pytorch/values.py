@@ -100,7 +100,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -
     inside = others <= _MAX_EMPTY
   if not inside:
     raise Unreadable('one of its tensors reaches beyond its storage, or repeats it')
-  return Tensor(storage, offset, shape, strides)
+  return Tensor(storage=storage, offset=offset, shape=shape, strides=strides)
 
 
 def _parameter(data: Any, *unused: Any) -> Tensor:
