@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from kd_jax.text import one_line
 from kd_jax.types import FileError, Share
 
 _LARGEST = 1e100  # kd_jax writes no larger number, and sums of some would overflow
@@ -58,7 +59,8 @@ def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
     fields = dict.fromkeys(value, shape[...]) if ... in shape else shape
     parts = [(value.get(key), one, f'{where}.{key}'.lstrip('.')) for key, one in fields.items()]
   else:
-    return '' if _fits(value, shape) else f'{where or "all of it"} is {_brief(value)}'
+    shown = 'missing' if value is None else one_line(repr(value), at_most=40)
+    return '' if _fits(value, shape) else f'{where or "all of it"} is {shown}'
   faults = (mismatch(item, one, where=place) for item, one, place in parts)
   return next(filter(None, faults), '')
 
@@ -81,8 +83,3 @@ def _fits(value: Any, shape: Shape) -> bool:
   if isinstance(shape, type):
     return isinstance(value, shape)
   return callable(shape) and shape(value)
-
-
-def _brief(value: Any) -> str:
-  text = 'missing' if value is None else repr(value)
-  return text if len(text) <= 40 else f'{text[:39]}…'
