@@ -9,7 +9,7 @@ from typing import Any
 from kd_jax.files import records
 from kd_jax.runs.progress import Progress
 from kd_jax.runs.tensorboard import TensorBoard
-from kd_jax.train import loop, parallel
+from kd_jax.train import parallel
 from kd_jax.types import Sink
 
 
@@ -31,7 +31,8 @@ class History:
     self._folder = folder
 
   def start(self, phase: str, step: int) -> None:
-    self._path, self._first = self._folder / 'phases' / phase / 'history.csv', step
+    self._path = self._folder / 'phases' / phase / 'history.csv'
+    self._first = step
     self._rows: list[Mapping[str, Any]] = []
 
   def scalars(self, step: int, values: Mapping[str, Any]) -> None:
@@ -55,7 +56,9 @@ class Monitor:
       steps_per_epoch: of the phase.
       stop: whether the training is to be interrupted.
     """
-    self._sinks, self._steps_per_epoch, self.interrupted = to, steps_per_epoch, stop
+    self._sinks = to
+    self._steps_per_epoch = steps_per_epoch
+    self.interrupted = stop
 
   def start(self, phase: str, step: int) -> None:
     self._passed = 0  # rows of the history
@@ -66,14 +69,14 @@ class Monitor:
     for sink in self._sinks:
       sink.scalars(step, {**means, 'images': images})
 
-  def epoch(self, history: list[loop.Row]) -> None:
+  def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
     parallel.lead(lambda: self._record(history))
 
   def close(self) -> None:
     for sink in self._sinks:
       sink.close()
 
-  def _record(self, history: list[loop.Row]) -> None:
+  def _record(self, history: Sequence[Mapping[str, Any]]) -> None:
     # After a start all of it anew: a kill may have lost records of epochs that are not repeated.
     for row in history[self._passed :]:
       for sink in self._sinks:

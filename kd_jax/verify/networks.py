@@ -17,7 +17,8 @@ from kd_jax.data.feed import Split
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import specs as torch_specs
-from kd_jax.runs import inference
+from kd_jax.runs import evaluation
+from kd_jax.runs.context import silent
 from kd_jax.types import Network, PyTree, Source, Trained
 from kd_jax.verify.numbers import Check, difference, lacks
 
@@ -80,9 +81,7 @@ def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
 
 def _correct(network: Network, variables: PyTree, test: Source) -> int:
   everything = Split(test, np.arange(len(test.label), dtype=np.int32))
-  predicted = inference.logits(
-    Trained(network, variables), everything, say=lambda line: None
-  ).argmax(-1)
+  predicted = evaluation.logits(Trained(network, variables), everything, say=silent).argmax(-1)
   return int((predicted == test.label).sum())
 
 
