@@ -23,6 +23,8 @@ from kd_jax.types import (
   ConfigError,
   Frozen,
   InitInputs,
+  Method,
+  MethodVariables,
   Network,
   Phase,
   Trained,
@@ -119,14 +121,8 @@ def _trainee(
     variables = zoo[phase.start].variables
   else:
     variables = models.initialise(keys.stream(key, keys.INIT), network)
-  own = phase.method.init(
-    InitInputs(
-      key=keys.stream(key, keys.METHOD),
-      student=models.info(network),
-      teachers=tuple(models.info(t.network, variables=t.variables) for t in teaching),
-      labels=training_labels(context.parts, phase),
-    )
-  )
+  labels = training_labels(context.parts, phase)
+  own = method_variables(phase.method, keys.stream(key, keys.METHOD), network, teaching, labels)
   schedule = optim.schedule(phase.optimiser, steps_per_epoch(context.parts, phase) * phase.epochs)
   optimiser = optim.optimiser(phase.optimiser, schedule, phase.method.trains)
   return Trainee(
@@ -136,6 +132,20 @@ def _trainee(
     schedule=schedule,
     first=state.create(variables, own, optimiser),
     constants=own.constants,
+  )
+
+
+def method_variables(
+  method: Method, key: Array, student: Network, teaching: Sequence[Trained], labels: np.ndarray
+) -> MethodVariables:
+  """Return a method's own variables before the first step."""
+  return method.init(
+    InitInputs(
+      key=key,
+      student=models.info(student),
+      teachers=tuple(models.info(t.network, variables=t.variables) for t in teaching),
+      labels=labels,
+    )
   )
 
 

@@ -21,14 +21,7 @@ def row(context: Context, name: str, trained: Trained, origin: teachers.Origin) 
   It is evaluated before its student is trained: a network under the wrong normalisation or ReLU
   placement is worse than none.
 
-  Args:
-    context: of the run.
-    name: of the teacher in the run.
-    trained: the teacher.
-    origin: where it comes from.
-
-  Raises:
-    FileError: it is another network than when the run began.
+  Raises FileError where it is another network than when the run began.
   """
   place = context.folder / 'phases' / name / 'result.json'
   spec = trained.network.spec

@@ -65,8 +65,8 @@ def find(
     given.append('weights')
   if given:
     raise ConfigError(
-      f'{given[0]} is for a PyTorch checkpoint that does not state it, and {path} is none: leave it '
-      'out'
+      f'{given[0]} is for a PyTorch checkpoint that does not state it, and {path} is none: '
+      'leave it out'
     )
   place = locate(path).absolute()
   spec, variables, info = load_network(place)
@@ -109,8 +109,8 @@ def assembled(network: Network, variables: PyTree, info: Mapping[str, Any]) -> T
     method = methods.make(made['name'], recipe=made['recipe'], chosen=made['options'])
     if method.predict is None:
       raise FileError(
-        f'the network was saved with the predictions of {made["name"]}, which makes none now: bring '
-        'its code back, or train it again'
+        f'the network was saved with the predictions of {made["name"]}, which makes none now: '
+        'bring its code back, or train it again'
       )
     network = predicting.through(network, method.predict, json.dumps(made, sort_keys=True))
   return Trained(network, variables)
@@ -143,8 +143,8 @@ def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
   stated = torch_names.facts(path)
   if stated.whole and unstated:
     raise ConfigError(
-      f'{next(iter(unstated))} is for a PyTorch checkpoint that does not state it, and {path} does: '
-      'leave it out'
+      f'{next(iter(unstated))} is for a PyTorch checkpoint that does not state it, and {path} '
+      'does: leave it out'
     )
   spec, variables = torch_names.import_file(path, unstated=unstated, weights=weights)
   return Found(
@@ -161,8 +161,8 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
   if not stated.whole:
     lines.append(
       f'{path} states neither how its images were normalised nor where its ReLUs stand; taken: '
-      f'{models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken as '
-      f'in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'
+      f'{models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
+      f'as in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'
     )
   if chosen := torch_contents.chosen(stated.copies, weights):
     lines.append(f'{path}: {chosen}; --weights=raw and --weights=ema choose.')
@@ -203,8 +203,8 @@ def locate(path: Path) -> Path:
       f'{path} holds {len(inside)} networks; name one: {", ".join(str(child) for child in inside)}'
     )
   raise FileError(
-    f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a folder '
-    'under its networks/'
+    f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a '
+    'folder under its networks/'
   )
 
 

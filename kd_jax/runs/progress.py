@@ -22,7 +22,7 @@ _WINDOW = 20.0  # seconds of training that images/s is measured over
 
 
 class Progress:
-  """The sink that shows one phase after another. A context manager: leaving it closes it.
+  """The sink that shows one phase after another.
 
   Training time is what passes between the scalars of steps. The first step of a phase compiles, and
   what passes between the last step of an epoch and its row is evaluation: neither counts for
@@ -57,7 +57,7 @@ class Progress:
     self._stream = sys.stdout if stream is None else stream
     self._plain_every = plain_every
     self._clock = clock
-    self._bar: Any = None  # a rich.progress.Progress while it is on the screen
+    self._bar: Any = None  # a bar of rich while it is on the screen
     self._wants_bar = progress_bar.can_show(self._stream)
     self._begin('', 0)
 
@@ -117,9 +117,10 @@ class Progress:
     elif now - self._drawn >= self._plain_every:
       self._drawn = now
       done = (step - 1) % self._steps_per_epoch + 1
+      report = _join(self._report(self._images_per_second()), self._left(now))
       self._write(
         f'{self._name}, epoch {self._epoch()} of {self._total_epochs}, step {done} of '
-        f'{self._steps_per_epoch}: {_join(self._report(self._shown), self._left(now))}'
+        f'{self._steps_per_epoch}: {report}'
       )
 
   def _take_epoch(self, row: Mapping[str, Any]) -> None:
@@ -133,7 +134,8 @@ class Progress:
       self._drawn = now
       seconds = row.get('seconds')
       spent = f', {duration(float(seconds))}' if seconds is not None else ''
-      report = _join(self._report(row), self._left(now))
+      speed = row.get('images_per_second', self._images_per_second())
+      report = _join(self._report(speed), self._left(now))
       self._write(f'{self._name}, epoch {row["epoch"]} of {self._total_epochs}{spent}: {report}')
 
   def say(self, text: str) -> None:
@@ -155,12 +157,6 @@ class Progress:
         self._bar.stop()
       self._bar = None
 
-  def __enter__(self) -> Progress:
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    self.close()
-
   def _epoch(self) -> int:
     return min(max(self._step - 1, 0) // self._steps_per_epoch + 1, self._total_epochs)
 
@@ -178,12 +174,10 @@ class Progress:
       self._window.append((trained, self._images))
 
   def _take(self, metrics: Mapping[str, Any]) -> None:
-    for name in ('loss', 'accuracy'):
-      value = metrics.get(f'train_{name}', metrics.get(name))
+    for name in ('train_loss', 'train_accuracy', 'validation_accuracy'):
+      value = metrics.get(name, metrics.get(name.removeprefix('train_')))
       if value is not None:
-        self._shown[f'train_{name}'] = float(value)
-    if metrics.get('validation_accuracy') is not None:
-      self._shown['validation_accuracy'] = float(metrics['validation_accuracy'])
+        self._shown[name] = float(value)
 
   def _images_per_second(self) -> float | None:
     if not self._window:
@@ -192,31 +186,26 @@ class Progress:
     elapsed = self._last - self._paused - began
     return (self._images - before) / elapsed if elapsed > 0 else None
 
-  def _time_left(self, now: float) -> float | None:
-    if self._baseline is None or self._step <= self._baseline[1]:
-      return None
-    began, first = self._baseline
-    return (self._steps - self._step) * (now - began) / (self._step - first)
-
-  def _report(self, metrics: Mapping[str, Any]) -> str:
+  def _report(self, images_per_second: float | None) -> str:
     parts = []
-    if metrics.get('train_loss') is not None:
-      parts.append(f'loss {float(metrics["train_loss"]):.4g}')
-    if metrics.get('train_accuracy') is not None:
-      parts.append(f'accuracy {_percent(metrics["train_accuracy"], 1)}')
-    if metrics.get('validation_accuracy') is not None:
-      parts.append(f'validation {_percent(metrics["validation_accuracy"], 2)}')
-    speed = metrics.get('images_per_second', self._images_per_second())
-    if speed is not None:
-      share = f' ({_percent(float(speed) / self._peak, 1)} of the peak)' if self._peak else ''
-      parts.append(f'{float(speed):,.0f} images/s{share}')
+    if 'train_loss' in self._shown:
+      parts.append(f'loss {self._shown["train_loss"]:.4g}')
+    if 'train_accuracy' in self._shown:
+      parts.append(f'accuracy {_percent(self._shown["train_accuracy"])}')
+    if 'validation_accuracy' in self._shown:
+      parts.append(f'validation {_percent(self._shown["validation_accuracy"], digits=2)}')
+    if images_per_second is not None:
+      parts.append(f'{images_per_second:,.0f} images/s')
+      if self._peak:
+        parts[-1] += f' ({_percent(images_per_second / self._peak)} of the peak)'
     return ', '.join(parts)
 
   def _left(self, now: float) -> str:
-    left = self._time_left(now)
-    if left is None or self._step >= self._steps:
+    if self._baseline is None or not self._baseline[1] < self._step < self._steps:
       return ''
-    return f'{duration(left)} left'
+    began, first = self._baseline
+    seconds = (self._steps - self._step) * (now - began) / (self._step - first)
+    return f'{duration(seconds)} left'
 
   def _open_bar(self) -> None:
     with self._falling_back():
@@ -229,7 +218,7 @@ class Progress:
     self._drawn = now
     report = 'compiling the first step'
     if self._baseline is not None:
-      report = self._report(self._shown)
+      report = self._report(self._images_per_second())
     with self._falling_back():
       self._bar.update(
         self._bar.task_ids[0],
@@ -265,8 +254,8 @@ class Progress:
       self._stream.flush()
 
 
-def _percent(fraction: Any, digits: int) -> str:
-  return f'{100 * float(fraction):.{digits}f} %'
+def _percent(fraction: float, *, digits: int = 1) -> str:
+  return f'{100 * fraction:.{digits}f} %'
 
 
 def _join(*parts: str) -> str:

@@ -14,14 +14,7 @@ from kd_jax.types import Network, ResultRow, Trained
 
 
 def of_network(context: Context, name: str, trained: Trained, **measured: Any) -> dict[str, Any]:
-  """Return the row of a network; what was not measured is null.
-
-  Args:
-    context: of its run.
-    name: of its phase.
-    trained: the network.
-    measured: other fields of ResultRow.
-  """
+  """Return the row of a network with the `measured` fields of ResultRow; the others are null."""
   variables = trained.variables
   params = variables['params'], variables.get('method', {}).get('params', {})
   row = ResultRow(
@@ -42,22 +35,15 @@ def of_student(
   network: Network,
   finished: loop.Finished,
   *,
-  teaching: Sequence[Trained],
+  teachers: Sequence[Trained],
   operations: float | None,
 ) -> dict[str, Any]:
-  """Return the row of a phase's student.
+  """Return the row of a phase's student, which predicts by `network`.
 
-  Beside its accuracies it has what the training took. `passes` are those of networks in training
-  over the training images: every view counts, and so does a companion. `flops_alone` are the
-  operations, the teachers' among them, without the students that were trained beside it. (An older
-  kd_jax wrote `flops`, in which these shared the teachers' passes, and a loop counted for one turn.)
-
-  Args:
-    student: the phase.
-    network: by which it predicts.
-    finished: its training.
-    teaching: its teachers.
-    operations: of one step, a program.
+  `passes` are those of networks in training over the training images: every view counts, and so
+  does a companion. `flops_alone` are the operations, teachers included, without the students that
+  were trained beside it; `operations` are those of one step of one program. (An older kd_jax wrote
+  `flops`, in which students shared the teachers' passes, and a loop counted for one turn.)
   """
   context, phase = student
   evaluate = evaluation.evaluator(context, network)
@@ -69,7 +55,7 @@ def of_student(
     phase.name,
     Trained(network, finished.last),
     role=phase.role,
-    teachers=[trained.network.spec.name for trained in teaching],
+    teachers=[trained.network.spec.name for trained in teachers],
     best_epoch=finished.best_epoch,
     validation_accuracy=finished.history[finished.best_epoch - 1].get('validation_accuracy'),
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
@@ -89,9 +75,8 @@ def of_companion(
 ) -> dict[str, Any]:
   """Return the row of a network that was trained beside a phase's student, as it is at the end."""
   context, _ = student
-  test = evaluation.evaluator(context, companion.network)(companion.variables, context.parts.test)[
-    'accuracy'
-  ]
+  evaluate = evaluation.evaluator(context, companion.network)
+  test = evaluate(companion.variables, context.parts.test)['accuracy']
   return of_network(
     context,
     name,

@@ -18,9 +18,7 @@ from kd_jax.runs.context import Context, Student
 from kd_jax.runs.monitor import Monitor, sinks
 from kd_jax.runs.progress import Progress
 from kd_jax.train import loop, parallel, state
-from kd_jax.types import Damaged, Network, NetworkSpec, Phase, PyTree, Trained, Trainee, TrainState
-
-Stored = tuple[NetworkSpec, PyTree, dict[str, Any]]  # as load_network returns it
+from kd_jax.types import Damaged, Network, Phase, Trained, Trainee, TrainState
 
 
 class Done(NamedTuple):
@@ -39,7 +37,7 @@ def finished(context: Context, phase: Phase) -> Done | None:
   """
   result = context.folder / 'phases' / phase.name / 'result.json'
 
-  def read() -> tuple[dict[str, Any], dict[str, Stored]] | None:
+  def read() -> tuple[dict[str, Any], dict[str, Any]] | None:
     if not result.exists():
       return None
     try:
@@ -89,7 +87,7 @@ def train(
     stack.enter_context(contextlib.closing(made.fed))
 
     def opened() -> tuple[Progress, Checkpoints]:
-      progress = stack.enter_context(Progress(phase.epochs, work.steps_per_epoch, peak=peak))
+      progress = Progress(phase.epochs, work.steps_per_epoch, peak=peak)
       return progress, stack.enter_context(Checkpoints(checkpoints, report=progress.say))
 
     progress, saved = parallel.lead(opened) or (None, None)
@@ -103,7 +101,7 @@ def train(
       trainees.append(replace(trainee, validate=validate, monitor=monitor))
     ended = loop.run(trainees, made.frozen, work, saved, log_every=context.log_every)
   return [
-    _finish(student, network, each, teaching=made.teaching, operations=count, zoo=zoo)
+    _finish(student, network, each, count, zoo)
     for student, network, each, count in zip(students, made.predicting, ended, counts, strict=True)
   ]
 
@@ -112,21 +110,19 @@ def _finish(
   student: Student,
   network: Network,
   ended: loop.Finished,
-  *,
-  teaching: Sequence[Trained],
-  operations: float | None,
+  count: float | None,
   zoo: Mapping[str, Trained],
 ) -> Done:
-  """Test a phase's networks and write them down."""
+  """Test a phase's networks and write them down; `count` is of a step's operations."""
   context, phase = student
   # An earlier stage of a student's training, such as AB's boundaries, is not chosen by an accuracy
   # that it does not train.
   if phase.role == 'stage':
     ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
   trained = Trained(network, ended.best)
-  row = rows.of_student(student, network, ended, teaching=teaching, operations=operations)
+  teachers = [zoo[name] for name in phase.teachers]
+  row = rows.of_student(student, network, ended, teachers=teachers, operations=count)
   if context.fidelity and phase.role != 'stage':
-    teachers = [zoo[name] for name in phase.teachers]
     row |= fidelity.measure(trained, teachers, context.parts.test, programs=context.programs)
   done = Done([row], ended.history, {phase.name: trained})
   if phase.method.companion:

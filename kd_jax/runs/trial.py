@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
+from kd_jax.runs import assembly
 from kd_jax.types import (
   Array,
   Batch,
   ConfigError,
-  InitInputs,
   LossInputs,
   MethodVariables,
   Network,
   Outputs,
   Phase,
   PyTree,
+  Trained,
 )
 
 
@@ -44,15 +45,8 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
     return dict.fromkeys(method.views, zeros)
 
   def once(key: Array, variables: tuple[PyTree, ...]) -> tuple[MethodVariables, Array | None]:
-    pairs = zip(teaching, variables, strict=True)
-    own = method.init(
-      InitInputs(
-        key=key,
-        student=models.info(student),
-        teachers=tuple(models.info(teacher, variables=v) for teacher, v in pairs),
-        labels=labels,
-      )
-    )
+    trained = list(map(Trained, teaching, variables))
+    own = assembly.method_variables(method, key, student, trained, labels)
     number = jnp.zeros(size, jnp.int32)
     inputs = LossInputs(
       student=outputs(student),
