@@ -91,13 +91,13 @@ def train(
       return progress, stack.enter_context(Checkpoints(checkpoints, report=progress.say))
 
     progress, saved = parallel.lead(opened) or (None, None)
-    trainees = []
-    for number, (student, trainee) in enumerate(zip(students, made.trainees, strict=True)):
-      shown = progress if number == 0 else None  # one of them stands for all on the screen
+    trainees: list[Trainee] = []
+    for student, trainee, network in zip(students, made.trainees, made.predicting, strict=True):
+      shown = None if trainees else progress  # the first stands for all on the screen
       to = sinks(student.context.folder, shown) if parallel.leads() else []
       monitor = Monitor(to, work.steps_per_epoch, student.context.stop)
       stack.enter_context(contextlib.closing(monitor))
-      validate = _validation(context, trainee, made.predicting[number], zoo_rows)
+      validate = _validation(context, trainee, network, zoo_rows)
       trainees.append(replace(trainee, validate=validate, monitor=monitor))
     ended = loop.run(trainees, made.frozen, work, saved, log_every=context.log_every)
   return [
@@ -156,7 +156,7 @@ def _validation(
   """
   phase, selection = trainee.phase, context.selection
   part = context.parts.validation if selection == 'validation' else context.parts.test
-  assert part is not None  # of a run that selects by validation images
+  assert part is not None  # images that select are held out
   evaluate = evaluation.evaluator(context, network)
   evaluate_companion = None
   if phase.method.companion:
