@@ -122,7 +122,7 @@ def _trainee(
   else:
     variables = models.initialise(keys.stream(key, keys.INIT), network)
   labels = training_labels(context.parts, phase)
-  own = method_variables(phase.method, keys.stream(key, keys.METHOD), network, teaching, labels)
+  own = method_variables(keys.stream(key, keys.METHOD), phase.method, network, teaching, labels)
   schedule = optim.schedule(phase.optimiser, steps_per_epoch(context.parts, phase) * phase.epochs)
   optimiser = optim.optimiser(phase.optimiser, schedule, phase.method.trains)
   return Trainee(
@@ -136,7 +136,7 @@ def _trainee(
 
 
 def method_variables(
-  method: Method, key: Array, student: Network, teaching: Sequence[Trained], labels: np.ndarray
+  key: Array, method: Method, student: Network, teaching: Sequence[Trained], labels: np.ndarray
 ) -> MethodVariables:
   """Return a method's own variables before the first step."""
   return method.init(

@@ -46,7 +46,7 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
 
   def once(key: Array, variables: tuple[PyTree, ...]) -> tuple[MethodVariables, Array | None]:
     trained = list(map(Trained, teaching, variables))
-    own = assembly.method_variables(method, key, student, trained, labels)
+    own = assembly.method_variables(key, method, student, trained, labels)
     number = jnp.zeros(size, jnp.int32)
     inputs = LossInputs(
       student=outputs(student),
