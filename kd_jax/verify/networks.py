@@ -15,7 +15,8 @@ from kd_jax.data.feed import Split
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import specs as torch_specs
-from kd_jax.runs import inference
+from kd_jax.runs import evaluation
+from kd_jax.runs.context import silent
 from kd_jax.types import Source, Trained
 from kd_jax.verify.numbers import Check, difference, lacks
 
@@ -69,7 +70,7 @@ def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
 
 def _correct(trained: Trained, test: Source) -> int:
   everything = Split(test, np.arange(len(test.label), dtype=np.int32))
-  logits = inference.logits(trained, everything, say=lambda line: None)
+  logits = evaluation.logits(trained, everything, say=silent)
   return int((logits.argmax(-1) == test.label).sum())
 
 

@@ -18,7 +18,7 @@ from kd_jax import models
 from kd_jax.files.networks import load_network, save_network
 from kd_jax.models import precomputed
 from kd_jax.runs import logits_table
-from kd_jax.runs.run import check, prepare
+from kd_jax.runs.preparation import check, prepare
 from kd_jax.types import KdJaxError, LogitsOnly
 from tests import own_code, tiny
 
@@ -138,7 +138,7 @@ def test_a_phase_that_draws_on_other_images_is_refused(table):
     KdJaxError,
     match='kd shows its teacher unlabelled images, which a table of logits does not hold',
   ):
-    logits_table.check(prepared.imported, [drawing], prepared.parts, prepared.config)
+    logits_table.check(prepared.imported, [drawing], prepared.parts, prepared.augmentation)
 
 
 def test_a_run_that_needs_fewer_is_not(place, table):

@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(**changed):
-  return configuration.resolve(
-    configuration.default(dataset='digits', validation_examples=287, **changed)
-  )
+  keys = configuration.default(dataset='digits', validation_examples=287, **changed)
+  return configuration.resolve(keys).for_json()
 
 
 def test_a_new_folder_is_made_and_says_what_it_is(tmp_path):
