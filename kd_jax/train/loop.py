@@ -80,7 +80,7 @@ def run(
   blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
   metas, spent = [dict(blank) for _ in trainees], 0.0
   like = {'states': tuple(map(stored, states)), 'bests': bests}
-  newest = parallel.told(lambda: checkpoints.restore_newest(like))
+  newest = parallel.broadcast(lambda: checkpoints.restore_newest(like))
   if newest is not None:
     states, bests = tuple(map(restored, newest.trees['states'])), newest.trees['bests']
     metas, spent = newest.meta['members'], newest.meta['seconds']
@@ -97,7 +97,7 @@ def run(
     nonlocal spent
     spent = time.perf_counter() - began
     trees = {'states': tuple(map(stored, states)), 'bests': bests}
-    parallel.lead(lambda: checkpoints.save(at, trees, {'members': metas, 'seconds': spent}))
+    parallel.on_process_0(lambda: checkpoints.save(at, trees, {'members': metas, 'seconds': spent}))
 
   while at < epochs * per_epoch and not metas[0]['stopped']:
     epoch, pending, looked = at // per_epoch + 1, [], at
@@ -119,7 +119,7 @@ def run(
           clock, clocked = time.perf_counter(), at
       if stop and at < epoch * per_epoch:
         save()
-        parallel.lead(lambda: checkpoints.wait())
+        parallel.on_process_0(lambda: checkpoints.wait())
         raise Interrupted
     timed = (at - clocked) * images
     speed = timed / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
@@ -138,9 +138,9 @@ def run(
       trainee.monitor.epoch(meta['history'])
     save()
     if stop and at < epochs * per_epoch:
-      parallel.lead(lambda: checkpoints.wait())
+      parallel.on_process_0(lambda: checkpoints.wait())
       raise Interrupted
-  parallel.lead(lambda: checkpoints.wait())
+  parallel.on_process_0(lambda: checkpoints.wait())
   return [
     Finished(
       best=best,

@@ -9,9 +9,9 @@ not depend on the kind:
 On several hosts every process runs the same program on the devices of all. It feeds its own
 devices; what is random is drawn by places in the global batch, so the results are those of one
 process. Process 0 alone reads and writes the folder of a run:
-  lead(act)    it acts, while the others wait; what it raises, all raise
-  told(read)   it reads, and all know
-  agreement()  all do what one is asked to do, at the same step
+  on_process_0(act)  it acts, while the others wait; what it raises, all raise
+  broadcast(read)    it reads, and sends what it has read to all
+  agreement()        all do what one is asked to do, at the same step
 In a run of one process these are nothing but the call, or the flag.
 """
 
@@ -206,20 +206,20 @@ def make(kind: str, *, devices: int | None = None, steps: int | None = None) -> 
   )
 
 
-def leads() -> bool:
-  """Whether this is process 0, the one that reads and writes the folder of a run, and speaks."""
+def is_process_0() -> bool:
+  """Return whether this process reads and writes the folder of a run, and prints."""
   return jax.process_index() == 0
 
 
-def lead(act: Callable[[], T]) -> T | None:
-  """What `act` returns in process 0, None in the others, once it has returned.
+def on_process_0(act: Callable[[], T]) -> T | None:
+  """Return what `act` returns in process 0, None in the others, once it has returned.
 
   All call it; its KdJaxError is raised in all.
   """
   if jax.process_count() == 1:
     return act()
   done, fault = None, ''
-  if leads():
+  if is_process_0():
     try:
       done = act()
     except KdJaxError as error:
@@ -229,11 +229,11 @@ def lead(act: Callable[[], T]) -> T | None:
   return done
 
 
-def told(read: Callable[[], T]) -> T:
-  """What `read` returns in process 0, in all processes."""
+def broadcast(read: Callable[[], T]) -> T:
+  """Return what `read` returns in process 0, in all processes."""
   if jax.process_count() == 1:
     return read()
-  return pickle.loads(_broadcast(lead(lambda: pickle.dumps(read())) or b''))
+  return pickle.loads(_broadcast(on_process_0(lambda: pickle.dumps(read())) or b''))
 
 
 def agreement() -> Callable[[bool], bool]:
@@ -263,5 +263,5 @@ def _broadcast(data: bytes) -> bytes:
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
   if not size:
     return b''
-  given = np.frombuffer(data, np.uint8) if leads() else np.zeros(size, np.uint8)
+  given = np.frombuffer(data, np.uint8) if is_process_0() else np.zeros(size, np.uint8)
   return multihost_utils.broadcast_one_to_all(given).tobytes()
