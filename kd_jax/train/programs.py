@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 # programs; a study trains its seeds one after the other, so that few are in use at a time
 KEPT = 16
@@ -20,7 +20,8 @@ class Programs:
   """
 
   def __init__(self, kept: int = KEPT):
-    self._kept, self._made = kept, OrderedDict()
+    self._kept = kept
+    self._made: OrderedDict[Hashable, Any] = OrderedDict()
 
   def get(self, key: Hashable, make: Callable[[], T]) -> T:
     """Return what was made under this key, or make it. The key says all that determines it, the

@@ -23,11 +23,12 @@ import optax
 from kd_jax.losses.logits import cross_entropy
 from kd_jax.train import keys
 from kd_jax.types import (
+  AnyArray,
   Array,
   Batch,
   Block,
+  ConfigError,
   Frozen,
-  KdJaxError,
   LossInputs,
   Method,
   MethodVariables,
@@ -85,13 +86,13 @@ def population_step(
   alone. The states are at one step.
 
   Raises:
-    KdJaxError: the methods differ in their views, or in the statistics of their teachers.
+    ConfigError: the methods differ in their views, or in the statistics of their teachers.
   """
   method, size = trainees[0].phase.method, trainees[0].network.spec.image_shape[:2]
   shared = [(t.phase.method.views, t.phase.method.teacher_statistics) for t in trainees]
   if any(other != shared[0] for other in shared):
-    raise KdJaxError(
-      'students learn together where their methods have the same views and the same statistics of '
+    raise ConfigError(
+      'students train together where their methods have the same views and the same statistics of '
       'teachers'
     )
   show = _showing(teachers, method, size, preprocess, axis)
@@ -115,8 +116,9 @@ def several(step: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple[P
   """
 
   def steps(state: PyTree, frozen: Frozen, block: Block):
-    def one(state: PyTree, chosen: tuple[tuple[Array, ...], tuple[Array, ...]]):
-      return step(state, frozen, block._replace(index=chosen[0], example=chosen[1]))
+    def one(state: PyTree, chosen: PyTree) -> tuple[PyTree, PyTree]:
+      index, example = chosen
+      return step(state, frozen, block._replace(index=index, example=example))
 
     state, measured = jax.lax.scan(one, state, (block.index, block.example))
     return state, jax.tree.map(lambda each: each.sum(0), measured)
@@ -142,7 +144,7 @@ def _showing(
     if axis is not None:
       networks_key = jax.random.fold_in(networks_key, jax.lax.axis_index(axis))
     outputs = tuple(
-      _teach(teacher, variables, views, method.teacher_statistics, networks_key)
+      _teacher_outputs(teacher, variables, views, method.teacher_statistics, networks_key)
       for teacher, variables in zip(teachers, frozen.teachers, strict=True)
     )
     inputs = LossInputs(
@@ -217,7 +219,7 @@ def evaluation_step(
 
 
 def gather(
-  sources: tuple[Source, ...], index: tuple[Array | None, ...], size: tuple[int, int]
+  sources: tuple[Source, ...], index: tuple[AnyArray | None, ...], size: tuple[int, int]
 ) -> tuple[Array, Array]:
   """Return the chosen images and labels of all sources, one after the other: u8[B, H, W, C],
   i32[B]. None takes a source whole.
@@ -225,21 +227,20 @@ def gather(
   Images of another size than `size`, height and width, are resized to it: unlabelled photographs
   for a network of CIFAR's.
   """
-  height, width = size
 
-  def take(source: Source, chosen: Array | None) -> Array:
-    images = source.image if chosen is None else source.image[chosen]
-    if images.shape[1:3] == (height, width):
+  def take(array: AnyArray, chosen: AnyArray | None) -> AnyArray:
+    return array if chosen is None else array[chosen]
+
+  def resized(images: AnyArray) -> AnyArray:
+    if images.shape[1:3] == tuple(size):
       return images
-    resized = jax.image.resize(
-      images.astype(jnp.float32), (images.shape[0], height, width, images.shape[3]), 'linear'
-    )
-    return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)
+    shape = (images.shape[0], *size, images.shape[3])
+    enlarged = jax.image.resize(images.astype(jnp.float32), shape, 'linear')
+    return jnp.clip(jnp.round(enlarged), 0, 255).astype(jnp.uint8)
 
-  images = [take(source, chosen) for source, chosen in zip(sources, index, strict=True)]
-  labels = [
-    s.label if chosen is None else s.label[chosen] for s, chosen in zip(sources, index, strict=True)
-  ]
+  chosen = list(zip(sources, index, strict=True))
+  images = [resized(take(source.image, some)) for source, some in chosen]
+  labels = [take(source.label, some) for source, some in chosen]
   return jnp.concatenate(images), jnp.concatenate(labels)
 
 
@@ -247,7 +248,7 @@ def _on_axis(network: Network, axis: str | None) -> Network:
   return network if axis is None else network._replace(module=network.module.clone(axis_name=axis))
 
 
-def _teach(
+def _teacher_outputs(
   teacher: Network, variables: PyTree, views: Mapping[str, Array], statistics: str, key: Array
 ) -> dict[str, Outputs]:
   """Return a teacher's outputs on every view, each by itself, outside the gradient."""
@@ -270,10 +271,12 @@ def _forward(
   if joint:
     image = jnp.concatenate(list(views.values()))
     outputs, changed = _in_training(student, variables, image, lesson.key)
-    parts = [
-      jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))
-    ]
-    return dict(zip(views, parts, strict=True)), changed.get('batch_stats', {})
+
+    def part(number: int) -> Outputs:
+      return jax.tree.map(lambda array: jnp.split(array, len(views))[number], outputs)
+
+    parts = {view: part(number) for number, view in enumerate(views)}
+    return parts, changed.get('batch_stats', {})
   outputs = {}
   for number, (view, image) in enumerate(views.items()):
     key = jax.random.fold_in(lesson.key, number)
