@@ -80,12 +80,9 @@ def rkd(
     student, teacher, axis = inputs.student['weak'], inputs.teachers[0]['weak'], inputs.axis
     embeddings = embed(student, axis), embed(teacher, axis)
     every, state = jnp.ones(len(embeddings[0]), jnp.float32), variables.state
-    hard = cross_entropy(student, inputs)
-    soft = distillation(student, [teacher], inputs, temperature=temperature)
-    terms = {
-      'cross_entropy': cross_entropy_weight * hard,
-      'distillation': distillation_weight * soft,
-    }
+    terms = {'cross_entropy': cross_entropy_weight * cross_entropy(student, inputs)}
+    divergence = distillation(student, [teacher], inputs, temperature=temperature)
+    terms['distillation'] = distillation_weight * divergence
     if distance:
       terms['distance'] = distance * relational.rkd_distance(*embeddings, every)
     if angle:

@@ -1,4 +1,4 @@
-"""What the paper's code calls triplet: a cosine embedding loss of the logits for cross-entropy."""
+"""What the paper's code calls triplet: a cosine embedding loss in place of cross-entropy."""
 
 from __future__ import annotations
 

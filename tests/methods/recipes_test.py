@@ -220,13 +220,13 @@ def test_the_strong_view_of_published_stl_has_crop_and_flip_and_that_of_uda_has_
     (
       'ab',
       {'connector_weights': 'zeros'},
-      "ab.connector_weights is 'uniform' or 'normal', not 'zeros'",
+      "ab.connector_weights is one of uniform, normal, not 'zeros'",
     ),
-    ('oh', {'connector_weights': ''}, "oh.connector_weights is 'uniform' or 'normal', not ''"),
+    ('oh', {'connector_weights': ''}, "oh.connector_weights is one of uniform, normal, not ''"),
     (
       'ab',
       {'teacher_statistics': 'none'},
-      "ab.teacher_statistics is 'running' or 'batch', not 'none'",
+      "ab.teacher_statistics is one of running, batch, not 'none'",
     ),
   ],
 )

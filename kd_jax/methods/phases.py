@@ -1,0 +1,86 @@
+"""The phases that plans are made of: teachers, the baseline, the student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kd_jax import methods
+from kd_jax.types import NetworkSpec, OptimiserSpec, Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanInputs:
+  """What a plan is made from; the configuration with its names resolved."""
+
+  method: str  # a row of METHODS, or a join of rows
+  recipe: str
+  options: Mapping[str, Mapping[str, Any]]  # of each part of the method
+  student: NetworkSpec
+  teacher: NetworkSpec
+  relu_placement: str  # that is configured; other networks of the run have it where they can
+  imported: tuple[str, ...]  # names of the teachers that are there already
+  baseline: bool
+  epochs: int
+  teacher_epochs: int
+  batch_size: int
+  optimiser: OptimiserSpec
+
+
+def teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+  """Return phases for the teachers that are not there yet, and the names of all."""
+  if inputs.imported:
+    return (), inputs.imported
+  names = [f'teacher{number}' for number in range(1, count + 1)] if count > 1 else ['teacher']
+  phases = tuple(phase(inputs, name, 'teacher', 'nokd', inputs.teacher) for name in names)
+  return phases, tuple(names)
+
+
+def baseline(inputs: PlanInputs, *, draws_as: str = 'student') -> tuple[Phase, ...]:
+  """Return the same student by cross-entropy alone, for as many epochs, where the configuration
+  asks for it.
+
+  It draws as the student's first phase does: weights, order and augmentation are the same for both,
+  and the method alone differs.
+  """
+  if not inputs.baseline:
+    return ()
+  alone = phase(inputs, 'baseline', 'baseline', 'nokd', inputs.student)
+  return (replace(alone, draws_as=draws_as),)
+
+
+def student(inputs: PlanInputs, teachers: tuple[str, ...]) -> Phase:
+  """Return the student's phase. Where the recipe moves the ReLUs, it does so in both networks."""
+  spec, changes = inputs.student, {}
+  if placement := methods.relu_placement(inputs.method, inputs.recipe):
+    spec, changes = spec._replace(relu_placement=placement), {'relu_placement': placement}
+  made = phase(inputs, 'student', 'student', inputs.method, spec, teachers=teachers)
+  return replace(made, teacher_changes=changes)
+
+
+def phase(
+  inputs: PlanInputs,
+  name: str,
+  role: str,
+  method: str,
+  student: NetworkSpec,
+  *,
+  teachers: tuple[str, ...] = (),
+) -> Phase:
+  """Return a phase over all epochs of its role, by a method in the run's recipe and options."""
+  teacher_epochs = inputs.teacher_epochs if role == 'teacher' else 0
+  return Phase(
+    name=name,
+    role=role,
+    method_name=method,
+    method=methods.make(method, recipe=inputs.recipe, chosen=inputs.options),
+    student=student,
+    teachers=teachers,
+    epochs=teacher_epochs or inputs.epochs,
+    optimiser=inputs.optimiser,
+    shares={'train': inputs.batch_size},
+    settings=methods.settings(
+      method, recipe=inputs.recipe, chosen=inputs.options, student=student.name
+    ),
+  )
