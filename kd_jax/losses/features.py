@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax.losses import divergence
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 
 def unit_length(vectors: Float[Array, '*B D']) -> Float[Array, '*B D']:
@@ -205,13 +205,13 @@ def resize(
       between pixel centres, without antialiasing, as torch's `interpolate(mode='bilinear')`.
 
   Raises:
-    KdJaxError: for any other `how`.
+    ConfigError: for any other `how`.
   """
   if how == 'interpolate':
     shape = (feature.shape[0], *size, feature.shape[-1])
     return jax.image.resize(feature, shape, 'bilinear', antialias=False)
   if how not in POOLS:
-    raise KdJaxError(f"a feature map is resized by {', '.join(POOLS)} or interpolate, not '{how}'")
+    raise ConfigError(f"a feature map is resized by {', '.join(POOLS)} or interpolate, not '{how}'")
   return _pool(_pool(feature, size[0], 1, POOLS[how]), size[1], 2, POOLS[how])
 
 

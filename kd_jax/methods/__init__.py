@@ -241,6 +241,6 @@ def teachers(text: str) -> tuple[int, int]:
 
 
 def relu_placement(text: str, recipe: str) -> str | None:
-  """Return where the ReLUs stand under a recipe, or None where it says nothing."""
+  """Return where the ReLUs stand under a recipe, or None where it leaves them."""
   named = [METHODS[name].relu_placement.get(recipe) for _, name in parse(text)]
   return next((placement for placement in named if placement), None)

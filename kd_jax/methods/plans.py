@@ -50,7 +50,6 @@ def ab(
   them. Where a recipe moves the ReLUs, it does so in this phase alone.
 
   Args:
-    inputs: the run's.
     boundary_share: the share of the epochs that the first phase has.
     boundary_epochs: the epochs of the first phase in place of a share; 0: the share.
     boundary_drops: whether the rate drops in the first phase, too.
@@ -85,7 +84,6 @@ def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ..
   """Return a chain of Hinton's distillations, teacher → assistant → … → student.
 
   Args:
-    inputs: the run's.
     assistants: the networks between teacher and student, in order, separated by commas.
   """
   before, teachers = phases.teachers(inputs, 1)
@@ -107,7 +105,6 @@ def mkd(inputs: PlanInputs, *, teachers: int = 3) -> tuple[Phase, ...]:
   there are trained.
 
   Args:
-    inputs: the run's.
     teachers: how many teachers there are.
   """
   _, most = methods.teachers('mkd')
@@ -144,7 +141,6 @@ def dual(
   then. An imported teacher is frozen from the start, and the student learns from it at once.
 
   Args:
-    inputs: the run's.
     lead: the accuracy by which the teacher is ahead when it is frozen, as a fraction.
     side_by_side_share: the share of the epochs in which it may get there.
   """

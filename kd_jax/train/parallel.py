@@ -1,5 +1,5 @@
-"""How a step runs on devices, of one host or several: the only file that says pmap, and the one
-place where their number is known.
+"""How a step runs on devices, of one host or several: the only file that names pmap, and that
+counts devices.
 
 Both kinds take and give the same plain trees, without a device axis, so checkpoints and results do
 not depend on the kind:
@@ -37,7 +37,7 @@ from kd_jax.types import Array, Block, ConfigError, KdJaxError, PyTree
 KINDS = ('jit', 'pmap')
 AXIS = 'devices'
 _DETERMINISTIC = ('--xla_gpu_deterministic_ops=true', '--xla_gpu_autotune_level=0')
-# in one program on an accelerator, at most: seconds, so that an interruption is soon seen
+# in one program on an accelerator, at most: seconds, so that an interruption is soon noticed
 _STEPS = 1000
 T = TypeVar('T')
 
@@ -107,10 +107,7 @@ def be_deterministic() -> None:
 
 
 def _started() -> bool:
-  """Return whether JAX has looked for devices.
-
-  It says so in a module of its own alone; False where that has changed.
-  """
+  """Return whether JAX has looked for devices; False where its private module for this has changed."""
   try:
     from jax._src import xla_bridge
 

@@ -39,7 +39,7 @@ PEAKS = {
 
 
 def of(device_kind: str) -> Peak | None:
-  """Return the peak of a device, or None where it is not known, as of any CPU."""
+  """Return the peak of a device, or None where PEAKS has none, as of any CPU."""
   return next((peak for name, peak in PEAKS.items() if name in device_kind), None)
 
 

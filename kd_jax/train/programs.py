@@ -1,6 +1,4 @@
-"""Programs that a process has compiled, kept for the next run that needs the same one, such as
-another seed of a study.
-"""
+"""Compiled programs, kept for the next run in this process, such as another seed of a study."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ class Programs:
     self._made: OrderedDict[Hashable, Any] = OrderedDict()
 
   def get(self, key: Hashable, make: Callable[[], T]) -> T:
-    """Return what was made under this key, or make it. The key says all that determines it, the
-    shapes of its arguments aside.
+    """Return what was made under this key, or make it.
 
-    What cannot be a key, as where a network of one's own holds a list, is made anew each time.
+    The key holds all that determines it, the shapes of its arguments aside. What cannot be a key,
+    as where a user's network holds a list, is made anew each time.
     """
     try:
       hash(key)
