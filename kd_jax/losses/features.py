@@ -173,7 +173,8 @@ def map_kl_divergence(
     An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
     Distillation for Classification", which does not define it.
   """
-  student, teacher = jax.nn.log_softmax(_flat(student)), jax.nn.log_softmax(_flat(teacher))
+  student = jax.nn.log_softmax(_flat(student))
+  teacher = jax.nn.log_softmax(_flat(teacher))
   return divergence.terms(teacher, student).sum(-1)
 
 
@@ -189,7 +190,8 @@ def largest_pooled_difference(
     The code published with Ruffy and Chahal 2019, "The State of Knowledge Distillation for
     Classification". The paper's simple feature distillation is `mean_squared_error`.
   """
-  student, teacher = (_max(_max(x, axis=1), axis=1) for x in (student, teacher))
+  student = _max(_max(student, axis=1), axis=1)
+  teacher = _max(_max(teacher, axis=1), axis=1)
   return _max(jnp.abs(student - teacher), axis=-1)
 
 
@@ -231,9 +233,8 @@ POOLS: dict[str, Callable[..., Array]] = {'max_pool': _max, 'avg_pool': jnp.mean
 def _pool(x: Array, size: int, axis: int, reduce: Callable[..., Array]) -> Array:
   length = x.shape[axis]
   if length % size == 0:
-    return reduce(
-      x.reshape(*x.shape[:axis], size, length // size, *x.shape[axis + 1 :]), axis=axis + 1
-    )
+    shape = (*x.shape[:axis], size, length // size, *x.shape[axis + 1 :])
+    return reduce(x.reshape(shape), axis=axis + 1)
   windows = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
   slices = [jax.lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in windows]
   return jnp.concatenate([reduce(s, axis=axis, keepdims=True) for s in slices], axis)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kd_jax import methods
 from kd_jax.types import NetworkSpec, OptimiserSpec, Phase
@@ -16,7 +14,7 @@ class PlanInputs:
 
   method: str  # a row of METHODS, or a join of rows
   recipe: str
-  options: Mapping[str, Mapping[str, Any]]  # of each part of the method
+  options: methods.Options  # of each part of the method
   student: NetworkSpec
   teacher: NetworkSpec
   relu_placement: str  # that is configured; other networks of the run have it where they can
@@ -33,8 +31,11 @@ def teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[s
   if inputs.imported:
     return (), inputs.imported
   names = [f'teacher{number}' for number in range(1, count + 1)] if count > 1 else ['teacher']
-  phases = tuple(phase(inputs, name, 'teacher', 'nokd', inputs.teacher) for name in names)
-  return phases, tuple(names)
+  phases = [
+    phase(inputs, name=name, role='teacher', method='nokd', student=inputs.teacher)
+    for name in names
+  ]
+  return tuple(phases), tuple(names)
 
 
 def baseline(inputs: PlanInputs, *, draws_as: str = 'student') -> tuple[Phase, ...]:
@@ -46,7 +47,7 @@ def baseline(inputs: PlanInputs, *, draws_as: str = 'student') -> tuple[Phase, .
   """
   if not inputs.baseline:
     return ()
-  alone = phase(inputs, 'baseline', 'baseline', 'nokd', inputs.student)
+  alone = phase(inputs, name='baseline', role='baseline', method='nokd', student=inputs.student)
   return (replace(alone, draws_as=draws_as),)
 
 
@@ -55,20 +56,14 @@ def student(inputs: PlanInputs, teachers: tuple[str, ...]) -> Phase:
   spec, changes = inputs.student, {}
   if placement := methods.relu_placement(inputs.method, inputs.recipe):
     spec, changes = spec._replace(relu_placement=placement), {'relu_placement': placement}
-  made = phase(inputs, 'student', 'student', inputs.method, spec, teachers=teachers)
-  return replace(made, teacher_changes=changes)
+  made = phase(inputs, name='student', role='student', method=inputs.method, student=spec)
+  return replace(made, teachers=teachers, teacher_changes=changes)
 
 
-def phase(
-  inputs: PlanInputs,
-  name: str,
-  role: str,
-  method: str,
-  student: NetworkSpec,
-  *,
-  teachers: tuple[str, ...] = (),
-) -> Phase:
-  """Return a phase over all epochs of its role, by a method in the run's recipe and options."""
+def phase(inputs: PlanInputs, *, name: str, role: str, method: str, student: NetworkSpec) -> Phase:
+  """Return a phase without teachers over all epochs of its role, by a method in the run's recipe and
+  options.
+  """
   teacher_epochs = inputs.teacher_epochs if role == 'teacher' else 0
   return Phase(
     name=name,
@@ -76,7 +71,7 @@ def phase(
     method_name=method,
     method=methods.make(method, recipe=inputs.recipe, chosen=inputs.options),
     student=student,
-    teachers=teachers,
+    teachers=(),
     epochs=teacher_epochs or inputs.epochs,
     optimiser=inputs.optimiser,
     shares={'train': inputs.batch_size},

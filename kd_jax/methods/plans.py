@@ -1,4 +1,4 @@
-"""From a configuration to phases. A plan is a tuple of phases in the order in which they run.
+"""From a configuration to phases: a plan is a tuple of phases in the order in which they run.
 
 A plan's keyword arguments are options of its method, beside those of the method's factory.
 """
@@ -95,7 +95,8 @@ def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ..
     own = f'assistant{number}' if len(names) > 1 else 'assistant'
     placement = models.relu_placement(name, inputs.relu_placement)
     spec = inputs.teacher._replace(name=name, relu_placement=placement)
-    chain.append(phases.phase(inputs, own, 'teacher', inputs.method, spec, teachers=teachers))
+    assistant = phases.phase(inputs, name=own, role='teacher', method=inputs.method, student=spec)
+    chain.append(replace(assistant, teachers=teachers))
     teachers = (own,)
   return (*before, *chain, *phases.baseline(inputs), phases.student(inputs, teachers))
 

@@ -176,15 +176,18 @@ def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
     raise ConfigError(
       f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'"
     )
-  return {'first': names[:count], 'last': names[-count:], 'every': names[count - 1 :: count]}[
-    match[1]
-  ]
+  if match[1] == 'every':
+    return names[count - 1 :: count]
+  return names[:count] if match[1] == 'first' else names[-count:]
 
 
 def _blocks(layers: Mapping) -> dict[int, int]:
   """Return {stage: number of its blocks}."""
-  blocks = [(int(m[1]), int(m[2])) for name in layers if (m := _BLOCK.fullmatch(name))]
-  return {stage: max(block for s, block in blocks if s == stage) for stage, _ in sorted(blocks)}
+  blocks: dict[int, int] = {}
+  for match in filter(None, map(_BLOCK.fullmatch, layers)):
+    stage, block = int(match[1]), int(match[2])
+    blocks[stage] = max(block, blocks.get(stage, 0))
+  return dict(sorted(blocks.items()))
 
 
 def _same_size(student: Array, teacher: Array, how: str) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from kd_jax.train import parallel
-from kd_jax.types import Block, KdJaxError, Source
+from kd_jax.types import Block, FileError, KdJaxError, Source
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,21 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
     env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
   )
   assert done.stdout == f'False {" ".join(parallel._DETERMINISTIC)}\n', done.stderr
+
+
+@pytest.mark.parametrize('process', [0, 1])
+def test_a_fault_in_process_0_is_raised_in_all_and_keeps_its_kind(monkeypatch, process):
+  fault = FileError('the disk is full')
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(jax, 'process_index', lambda: process)
+  monkeypatch.setattr(parallel, '_broadcast', lambda data: data or pickle.dumps(fault))
+
+  def act():
+    assert process == 0
+    raise fault
+
+  with pytest.raises(FileError, match='^the disk is full$'):
+    parallel.on_process_0(act)
 
 
 def largest_difference(ours, theirs) -> float:
