@@ -185,7 +185,6 @@ def companion_name(phase: str) -> str:
 
 
 def _at_one_rate(optimiser: OptimiserSpec) -> OptimiserSpec:
-  """Return the optimiser without drops of its rate."""
   return replace(optimiser, schedule_options={**optimiser.schedule_options, 'drops': ()})
 
 

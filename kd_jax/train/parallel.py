@@ -200,7 +200,6 @@ def _call(step: Callable, steps: int, streamed: bool) -> Callable:
 
 
 def _owning(devices: list[jax.Device]) -> Callable[[PyTree], PyTree]:
-  """Return `Parallel.own`."""
   process = jax.process_index()
   mine = [number for number, device in enumerate(devices) if device.process_index == process]
 
