@@ -25,8 +25,6 @@ from kd_jax.text import closest
 from kd_jax.types import ConfigError, Method, Phase
 
 RECIPES = ('written', 'published', 'official')
-
-
 Options = Mapping[str, Mapping[str, Any]]  # row → options of it
 
 

@@ -237,8 +237,8 @@ def gather(
     if images.shape[1:3] == tuple(size):
       return images
     shape = (images.shape[0], *size, images.shape[3])
-    enlarged = jax.image.resize(images.astype(jnp.float32), shape, 'linear')
-    return jnp.clip(jnp.round(enlarged), 0, 255).astype(jnp.uint8)
+    scaled = jax.image.resize(images.astype(jnp.float32), shape, 'linear')
+    return jnp.clip(jnp.round(scaled), 0, 255).astype(jnp.uint8)
 
   chosen = list(zip(sources, index, strict=True))
   images = [resized(take(source.image, some)) for source, some in chosen]

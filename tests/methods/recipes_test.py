@@ -25,7 +25,7 @@ from kd_jax.train import parallel, state, step
 from kd_jax.types import (
   Batch,
   Block,
-  KdJaxError,
+  ConfigError,
   MethodVariables,
   NetworkSpec,
   OptimiserSpec,
@@ -231,7 +231,7 @@ def test_the_strong_view_of_published_stl_has_crop_and_flip_and_that_of_uda_has_
   ],
 )
 def test_an_option_that_is_no_choice_is_refused_with_the_choices(method, options, words):
-  with pytest.raises(KdJaxError, match=words):
+  with pytest.raises(ConfigError, match=words):
     methods.make(method, chosen={method: options})
 
 

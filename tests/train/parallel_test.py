@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kd_jax.train import parallel
-from kd_jax.types import Block, FileError, KdJaxError, Source
+from kd_jax.types import Block, ConfigError, FileError, Source
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def test_a_platform_that_is_not_installed_is_one_line(monkeypatch, error):
 
   monkeypatch.setattr(jax, 'devices', devices)
   with pytest.raises(
-    KdJaxError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has'
+    ConfigError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has'
   ) as caught:
     parallel.find_devices()
   assert '\n' not in str(caught.value)
@@ -64,7 +64,7 @@ def test_determinism_that_comes_too_late_is_refused_where_it_matters(monkeypatch
   monkeypatch.setenv('XLA_FLAGS', '')
   assert parallel._started()
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  with pytest.raises(KdJaxError, match='deterministic=True comes too late'):
+  with pytest.raises(ConfigError, match='deterministic=True comes too late'):
     parallel.be_deterministic()
   monkeypatch.setattr(parallel, '_started', lambda: False)
   parallel.be_deterministic()  # in time
@@ -268,7 +268,7 @@ class TestMake:
   def test_a_share_must_be_a_multiple_of_the_devices(self):
     eight = parallel.make('jit')
     parallel.check_shares(eight, [8, 64])
-    with pytest.raises(KdJaxError, match='12 images .* 8 devices'):
+    with pytest.raises(ConfigError, match='12 images .* 8 devices'):
       parallel.check_shares(eight, [16, 12])
 
 
