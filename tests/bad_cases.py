@@ -160,7 +160,7 @@ LAUNCH = {
     ('--config.method=rkd --config.rkd.embedding=mine', 'rkd.embedding'),
     (
       '--config.method=oh --config.oh.teacher_statistics=mine',
-      "oh.teacher_statistics is 'running' or 'batch'",
+      'oh.teacher_statistics is one of running, batch',
     ),
   ],
   'ranges': [

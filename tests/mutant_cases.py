@@ -40,8 +40,8 @@ METHODS = [
   *_of(
     'kd_jax/methods/base.py',
     (
-      'sum(divergences) / len(divergences)',
-      'sum(divergences)',
+      'jnp.asarray(sum(divergences) / len(divergences))',
+      'jnp.asarray(sum(divergences))',
       _HAND + 'test_mkd_takes_the_mean_over_its_teachers',
     ),
     ('return temperature**2 * reduce.mean', 'return temperature * reduce.mean', _HAND + 'test_kd'),
@@ -152,7 +152,7 @@ METHODS = [
   ),
   *_of(
     'kd_jax/methods/pkd.py',
-    ('(pairs if last else pairs[:-1])', 'pairs', _HAND + 'test_pkd'),
+    ('pairs if last else pairs[:-1]', 'pairs', _HAND + 'test_pkd'),
     ('_AUTHORS = 500 / 768', '_AUTHORS = 500', _HAND + 'test_pkd'),
     (
       '[size / sum(sizes) for size in sizes]',
@@ -309,8 +309,8 @@ STEP = [
   *_of(
     'kd_jax/train/step.py',
     (
-      '_teach(teacher, variables, views,',
-      '_teach(teacher, variables, dict.fromkeys(views, pixels / 255),',
+      '_teacher_outputs(teacher, variables, views,',
+      '_teacher_outputs(teacher, variables, dict.fromkeys(views, pixels / 255),',
       _STEP + 'TestTeachers::test_a_teacher_sees_the_crop_and_flip_that_the_student_sees',
     ),
     (
@@ -516,8 +516,8 @@ SELECTION_AND_HASHES = [
   *_of(
     'kd_jax/train/loop.py',
     (
-      "row[work.selected_by] > meta['best_value']",
-      "row[work.selected_by] >= meta['best_value']",
+      'value > progress.best_value',
+      'value >= progress.best_value',
       'tests/train/loop_test.py::TestSelection::test_the_best_epoch_is_the_first_with_the_highest_metric',
     ),
   ),

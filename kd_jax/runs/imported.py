@@ -34,7 +34,7 @@ def row(context: Context, name: str, trained: Trained, origin: teachers.Origin) 
       return record['rows'][0], record.get('network')
     return {}, None
 
-  before, network_before = parallel.told(recorded)
+  before, network_before = parallel.broadcast(recorded)
   replaced = FileError(
     f'{origin.place} is another network than it was when the run in {context.folder} began: bring '
     'it back, or choose another --workdir'
@@ -79,5 +79,5 @@ def row(context: Context, name: str, trained: Trained, origin: teachers.Origin) 
     last_sha256=weights,
   )
   record = {'rows': [made], 'history': [], 'network': network}
-  parallel.lead(lambda: records.write_sealed(place, record))
+  parallel.on_process_0(lambda: records.write_sealed(place, record))
   return made

@@ -33,7 +33,9 @@ def labelled(
 def load(config: Config) -> sources.Dataset:
   """Return the data set of a configuration. Raises KdJaxError where it cannot be had."""
   once = functools.partial(sources.load, config.dataset, **_where(config))
-  return parallel.lead(once) or once()  # one process after the other: it may have to be fetched
+  return (
+    parallel.on_process_0(once) or once()
+  )  # one process after the other: it may have to be fetched
 
 
 def training(config: Config, dataset: sources.Dataset) -> Split:
@@ -58,7 +60,7 @@ def unlabelled(config: Config, *, shape: tuple[int, ...] = ()) -> tuple[Source, 
     roles.check_channels(stl10.NAME, stl10.CHANNELS, shape[-1])  # before 2.6 GB are downloaded
   side = shape[0] if shape and shape[0] == shape[1] else 0
   once = functools.partial(sources.load_unlabelled, name, side=side, **_where(config))
-  source = parallel.lead(once) or once()
+  source = parallel.on_process_0(once) or once()
   is_folder = sources.own_folder(name, data_dir=config.data_dir)
   return source, folders.fingerprint([source]) if is_folder else ''
 

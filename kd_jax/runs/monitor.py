@@ -63,7 +63,7 @@ class Monitor:
       sink.scalars(step, {**means, 'images': images})
 
   def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
-    parallel.lead(lambda: self._record(history))
+    parallel.on_process_0(lambda: self._record(history))
 
   def close(self) -> None:
     for sink in self.to:

@@ -57,13 +57,13 @@ def run(
   """
   workdir.check(folder)
   prepared = prepare(config)
-  say = say if parallel.leads() else silent
+  say = say if parallel.is_process_0() else silent
   check(prepared, say=say)
   folder = Path(folder).absolute()
   agree = parallel.agreement()
   claim = workdir.claimed(folder, config.for_json(), data=prepared.data, phases=prepared.phases)
   with contextlib.ExitStack() as stack:
-    parallel.lead(lambda: stack.enter_context(claim))
+    parallel.on_process_0(lambda: stack.enter_context(claim))
     stop = stack.enter_context(stopping())
     stack.enter_context(memory.explained(config.batch_size))
     shared = context(prepared, folder, stop=lambda: agree(stop()), say=say)
@@ -166,8 +166,8 @@ def _train_all(context: Context, prepared: Prepared, after: After) -> list[dict[
     zoo |= done.networks
     rows += done.rows
     histories[phase.name] = done.history
-    parallel.lead(record)
-  parallel.lead(
+    parallel.on_process_0(record)
+  parallel.on_process_0(
     lambda: _write_examples(context.folder / 'examples', context.parts.test, context.classes)
   )
   return rows

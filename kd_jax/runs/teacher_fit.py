@@ -108,7 +108,7 @@ def fitted(trained: Trained, part: Split, *, fixed: Iterable[str]) -> Trained:
   as they are.
   """
   # of one process, so that all agree
-  chosen = parallel.told(lambda: best(tries(trained, part, fixed=fixed)).spec)
+  chosen = parallel.broadcast(lambda: best(tries(trained, part, fixed=fixed)).spec)
   return Trained(models.build(chosen), trained.variables)
 
 

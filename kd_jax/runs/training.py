@@ -51,7 +51,7 @@ def finished(context: Context, phase: Phase) -> Done | None:
       )
       return None
 
-  recorded = parallel.told(read)
+  recorded = parallel.broadcast(read)
   if recorded is None:
     return None
   record, stored = recorded
@@ -90,11 +90,11 @@ def train(
       progress = Progress(phase.epochs, work.steps_per_epoch, peak=peak)
       return progress, stack.enter_context(Checkpoints(checkpoints, report=progress.say))
 
-    progress, saved = parallel.lead(opened) or (None, None)
+    progress, saved = parallel.on_process_0(opened) or (None, None)
     trainees: list[Trainee] = []
     for student, trainee, network in zip(students, made.trainees, made.predicting, strict=True):
       shown = None if trainees else progress  # the first stands for all on the screen
-      to = sinks(student.context.folder, shown) if parallel.leads() else []
+      to = sinks(student.context.folder, shown) if parallel.is_process_0() else []
       monitor = Monitor(to, work.steps_per_epoch, student.context.stop)
       stack.enter_context(contextlib.closing(monitor))
       validate = _validation(context, trainee, network, zoo_rows)
@@ -130,7 +130,7 @@ def _finish(
     name = plans.companion_name(phase.name)
     beside = rows.of_companion(student, name, companion, ended)
     done = Done([beside, row], ended.history, {name: companion, phase.name: trained})
-  parallel.lead(lambda: _write(context, phase, done))
+  parallel.on_process_0(lambda: _write(context, phase, done))
   return done
 
 

@@ -1,7 +1,8 @@
-"""Optimisers and schedules: two tables, a row each. A factory's keyword arguments are its options."""
+"""Optimisers and schedules: two tables. A factory's keyword arguments are its options."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from kd_jax.text import closest
-from kd_jax.types import KdJaxError, OptimiserSpec, Path, PyTree
+from kd_jax.types import ConfigError, OptimiserSpec, Path, PyTree
 
 
 def steps(
@@ -56,8 +57,8 @@ OPTIMISERS: dict[str, Callable[..., optax.GradientTransformation]] = {'sgd': sgd
 
 def schedule(spec: OptimiserSpec, count: int) -> optax.Schedule:
   """Return the learning rate at each of `count` steps."""
-  make = _row(SCHEDULES, spec.schedule, 'schedule')
-  return make(spec.learning_rate, count, **_options(make, spec.schedule, spec.schedule_options))
+  make = _with_options(SCHEDULES, 'schedule', spec.schedule, spec.schedule_options)
+  return make(spec.learning_rate, count)
 
 
 def optimiser(
@@ -69,18 +70,17 @@ def optimiser(
   Torch, too, leaves a parameter alone that the loss does not reach (its `grad` is None).
 
   Raises:
-    KdJaxError: the spec names no row, an option that its row does not have, or a value of a field
+    ConfigError: the spec names no row, an option that its row does not have, or a value of a field
       that no row reads.
   """
   plain = OptimiserSpec()
   for name in ('warmup', 'clip', 'decay', 'ema'):
     if getattr(spec, name) != getattr(plain, name):
-      raise KdJaxError(
+      raise ConfigError(
         f'no optimiser reads {name}, which is {getattr(spec, name)!r}: leave it at '
         f'{getattr(plain, name)!r}'
       )
-  make = _row(OPTIMISERS, spec.name, 'optimiser')
-  train = make(schedule, **_options(make, spec.name, spec.options))
+  train = _with_options(OPTIMISERS, 'optimiser', spec.name, spec.options)(schedule)
 
   def labels(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(
@@ -105,19 +105,18 @@ def described(spec: OptimiserSpec) -> dict[str, Any]:
   return {**vars(spec), 'options': rule, 'schedule_options': rate}
 
 
-def _row(table: Mapping[str, Callable], name: str, what: str) -> Callable:
+def _with_options(
+  table: Mapping[str, Callable], what: str, name: str, options: Mapping[str, Any]
+) -> Callable:
   if name not in table:
-    raise KdJaxError(f"unknown {what} '{name}'.{closest(name, table)} Valid: {', '.join(table)}")
-  return table[name]
-
-
-def _options(make: Callable, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-  valid = _defaults(make)
-  if unknown := [option for option in options if option not in valid]:
-    raise KdJaxError(
-      f"'{unknown[0]}' is no option of {name}.{closest(unknown[0], valid)} Valid: {', '.join(valid)}"
-    )
-  return dict(options)
+    raise ConfigError(f"unknown {what} '{name}'.{closest(name, table)} Valid: {', '.join(table)}")
+  valid = _defaults(table[name])
+  for option in options:
+    if option not in valid:
+      raise ConfigError(
+        f"'{option}' is no option of {name}.{closest(option, valid)} Valid: {', '.join(valid)}"
+      )
+  return functools.partial(table[name], **options)
 
 
 def _defaults(make: Callable) -> dict[str, Any]:

@@ -22,9 +22,7 @@ def create(
 
 
 def method_variables(state: TrainState) -> PyTree:
-  """Return the method's own as a model applies them: those of a co-trained network, where it has
-  one.
-  """
+  """Return the method's own as a model applies them: those of the companion, where there is one."""
   return {'params': state.params['method'], 'batch_stats': state.state['method']}
 
 
