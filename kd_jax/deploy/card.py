@@ -100,8 +100,7 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
     'training data, and images that were resized, were not tested.',
     f'The file was checked on a CPU with {card["runtime"]}: an older version may not read it, and '
     'accelerators may multiply with fewer digits than float32 has.',
-    'Times are of one machine that may have had other work; they tell networks apart, not '
-    'machines.',
+    'Times are of one machine that may have had other work; they tell networks apart, not machines.',
   ]
 
 

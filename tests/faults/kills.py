@@ -364,7 +364,6 @@ def table(kills: Sequence[Kill]) -> str:
     told = [kill.resumed == kill.reached for kill in found if kill.resumed]
     lines.append(
       f'| {name} | {len(found)} | {", ".join(str(where[phase]) for phase in phases)} | {sum(told)} '
-      f'of {len(told)} | '
-      f'{sum(not kill.differing for kill in found)} |'
+      f'of {len(told)} | {sum(not kill.differing for kill in found)} |'
     )
   return '\n'.join(lines)

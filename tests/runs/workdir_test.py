@@ -94,9 +94,8 @@ def test_the_lock_of_a_killed_process_is_no_hindrance(tmp_path):
     [
       sys.executable,
       '-c',
-      'import fcntl, sys, time\n'
-      'lock = open(sys.argv[1], "a")\nfcntl.flock(lock, fcntl.LOCK_EX)\nprint("held", '
-      'flush=True)\ntime.sleep(600)',
+      'import fcntl, sys, time\nlock = open(sys.argv[1], "a")\nfcntl.flock(lock, '
+      'fcntl.LOCK_EX)\nprint("held", flush=True)\ntime.sleep(600)',
       str(tmp_path / '.lock'),
     ],
     stdout=subprocess.PIPE,

@@ -75,11 +75,9 @@ def test_nothing_has_started_when_a_study_is_read(tmp_path):
   """Else XLA would have read its flags before a row could ask for determinism."""
   code = (
     "import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', "
-    "'--dry_run']\n"
-    'from kd_jax.commands import main\nfrom kd_jax.studies import estimate\n'
-    'from kd_jax.train import parallel\n'
-    "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not "
-    "yet')\nmain.call('run', sys.argv[1:])"
+    "'--dry_run']\nfrom kd_jax.commands import main\nfrom kd_jax.studies import estimate\nfrom "
+    "kd_jax.train import parallel\nestimate.dry_run = lambda *rest: print('started' if "
+    "parallel._started() else 'not yet')\nmain.call('run', sys.argv[1:])"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -96,11 +94,10 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
   """XLA reads them once. Where they come later, the images of a study have started it."""
   code = (
     "import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', "
-    "'--config.deterministic=True', '--workdir=w']\n"
-    'from kd_jax.commands import main\nfrom kd_jax.train import parallel\n'
-    'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  '
-    'sys.exit()\n'
-    "parallel.find_devices = find_devices\nmain.call('run', sys.argv[1:])"
+    "'--config.deterministic=True', '--workdir=w']\nfrom kd_jax.commands import main\nfrom "
+    'kd_jax.train import parallel\ndef find_devices():\n  print(parallel._started(), '
+    'os.environ["XLA_FLAGS"].strip())\n  sys.exit()\nparallel.find_devices = '
+    "find_devices\nmain.call('run', sys.argv[1:])"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
