@@ -41,7 +41,8 @@ def prepare(
   from kd_jax.data import feed, pipeline, sources
   from kd_jax.files import checkpoints
   from kd_jax.models import precomputed
-  from kd_jax.runs import assembly, logits_table, run
+  from kd_jax.runs import assembly, evaluation, logits_table, preparation, run
+  from kd_jax.runs.context import Student
   from kd_jax.train import loop, parallel, state
   from kd_jax.types import Source, Trained
 
@@ -70,7 +71,8 @@ def prepare(
     validation_examples=row.evaluated,
   )
   prepared = replace(
-    run.prepare(config.resolve(stated), dataset=dataset), devices=parallel.make('jit', devices=1)
+    preparation.prepare(config.resolve(stated), dataset=dataset),
+    devices=parallel.make('jit', devices=1),
   )
   phase = prepared.phases[-1]
   # The phases before it would train its teacher; whether one is trained makes no difference to the
@@ -83,7 +85,7 @@ def prepare(
     with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place:
       prints = [
         np.asarray(precomputed.fingerprint(images))
-        for shown in logits_table.shown_to_teachers(prepared.config, prepared.parts)
+        for shown in logits_table.shown_to_teachers(prepared.augmentation, prepared.parts)
         for images in logits_table.pictures(shown)
       ]
       logits = random.normal(size=(sum(map(len, prints)), row.classes))
@@ -99,7 +101,7 @@ def prepare(
   context = run.context(prepared, nowhere, stop=lambda: False, say=lambda text: None)
   validation = context.parts.validation
   assert validation is not None
-  made = assembly.assemble([assembly.Student(context, phase)] * row.students, zoo)
+  made = assembly.assemble([Student(context, phase)] * row.students, zoo)
   work = made.work
   firsts = tuple(trainee.first for trainee in made.trainees)
   now = work.place(jax.tree.map(np.array, jax.device_get(firsts)))
@@ -124,7 +126,7 @@ def prepare(
       (ended,) = loop.run([trainee], made.frozen, work, saved, log_every=prepared.config.log_every)
     return ended.history[-1]['train_loss']
 
-  evaluate = assembly.evaluator(context, made.predicting[0])
+  evaluate = evaluation.evaluator(context, made.predicting[0])
 
   def validate(now: Any) -> dict[str, float]:
     measured = evaluate(state.student_variables(now), validation)
@@ -147,7 +149,7 @@ def prepare(
     if row.work == 'epoch':
       for block in feed.evaluation(
         validation,
-        assembly.EVALUATION_BATCH,
+        evaluation.BATCH,
         placed=context.placed[id(validation.source)],
         own=context.devices.own,
         split=context.devices.split,

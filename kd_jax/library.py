@@ -7,7 +7,7 @@ import sys
 from kd_jax.train import environment
 
 if 'jax' not in sys.modules:  # the flags with which the command trains; later, JAX has its own
-  environment.settle()
+  environment.set_flags()
 
 import dataclasses
 import functools

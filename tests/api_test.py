@@ -14,7 +14,7 @@ from kd_jax.methods import METHODS
 
 NEED_TORCH = (
   'kd_jax.pytorch.rendering',
-  *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes')),
+  *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes', 'side')),
 )
 LOSSES = ('kd_jax.losses.logits', 'kd_jax.losses.features', 'kd_jax.losses.relational')
 # of losses: what they are made of

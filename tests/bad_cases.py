@@ -160,7 +160,7 @@ LAUNCH = {
     ('--config.method=rkd --config.rkd.embedding=mine', 'rkd.embedding'),
     (
       '--config.method=oh --config.oh.teacher_statistics=mine',
-      "oh.teacher_statistics is 'running' or 'batch'",
+      'oh.teacher_statistics is one of running, batch',
     ),
   ],
   'ranges': [
@@ -284,8 +284,7 @@ LAUNCH = {
     ),
     (
       '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=greys '
-      '--config.image_size=16 '
-      '--config.validation_examples=2',
+      '--config.image_size=16 --config.validation_examples=2',
       'for classes: 10, and this run needs 2',
     ),
     (
@@ -523,8 +522,7 @@ LAUNCH = {
       'holds no moving averages (EMA)',
     ),
     (
-      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 '
-      '--config.teacher_guess=fit',
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.teacher_guess=fit',
       'teacher_guess is for a .pth',
     ),
     ('--config.teacher_checkpoint=nosuch.onnx', 'nosuch.onnx does not exist'),

@@ -292,8 +292,8 @@ def main() -> int:
   )
   print(
     f'\n{summary(rows)}\n\n{len(rows)} cases in {time.monotonic() - began:.0f} s, the longest '
-    f'{slowest.outcome.seconds:.1f} s '
-    f'({shown(slowest.case.command, 80)}); {wrong} are not refused as they have to be'
+    f'{slowest.outcome.seconds:.1f} s ({shown(slowest.case.command, 80)}); {wrong} are not refused '
+    'as they have to be'
   )
   return 1 if wrong else 0
 

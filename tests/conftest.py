@@ -77,8 +77,7 @@ def reference_dir():
 def teachers_dir():
   return _folder(
     'KD_JAX_TEACHERS',
-    'networks of other public code and files of many forms (pretrained_elsewhere, '
-    'pretrained_forms)',
+    'networks of other public code and files of many forms (pretrained_elsewhere, pretrained_forms)',
   )
 
 

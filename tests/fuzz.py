@@ -267,8 +267,7 @@ def main() -> int:
   versions = f'Python {platform.python_version()}, hypothesis {hypothesis.__version__}, numpy {importlib.metadata.version("numpy")}'
   print(
     f'\n{shown(found)}\n\n{time.monotonic() - began:.0f} s in {arguments.processes} processes, the '
-    f'larger of {largest:.0f} MB, '
-    f'seed {arguments.seed}, {versions}'
+    f'larger of {largest:.0f} MB, seed {arguments.seed}, {versions}'
   )
   return 0
 

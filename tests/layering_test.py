@@ -114,7 +114,7 @@ HEAVY = (
 # PyTorch code, imported only where torch is.
 TORCH_PEERS = (
   'pytorch/rendering.py',
-  *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes')),
+  *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes', 'side')),
 )
 
 

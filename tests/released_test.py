@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import kd_jax.runs.run
 from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import specs as torch_specs
-from kd_jax.runs import teachers, training
+from kd_jax.runs import preparation, run, teachers
+from kd_jax.runs.imported import row as row_of
 from kd_jax.runs.teacher_fit import USUAL
 from kd_jax.types import NetworkSpec
 from tests import pickles
@@ -55,10 +55,10 @@ def imported(tmp_path, data_dir, **changed) -> tuple[float, NetworkSpec, list[st
       **changed,
     )
   )
-  prepared, said = kd_jax.runs.run.prepare(config), []
-  context = kd_jax.runs.run.context(prepared, tmp_path / 'run', stop=lambda: False, say=said.append)
+  prepared, said = preparation.prepare(config), []
+  context = run.context(prepared, tmp_path / 'run', stop=lambda: False, say=said.append)
   trained = prepared.imported['teacher']
-  row = training.imported_row(context, 'teacher', trained, prepared.config)
+  row = row_of(context, 'teacher', trained, prepared.origins['teacher'])
   return row['test_accuracy'], trained.network.spec, said
 
 
@@ -115,10 +115,8 @@ def test_raw_and_averaged_weights_are_told_apart(teachers_dir):
     config = configuration.default(
       dataset='cifar10', teacher='thin_resnet8', teacher_checkpoint=str(path)
     )
-    (trained,), ((_, facts),) = (
-      found(configuration.resolve(config)).values()
-      for found in (lambda c, w=wanted: teachers.load(c, w), teachers.facts)
-    )
+    (trained,) = teachers.load(configuration.resolve(config), wanted).values()
+    facts = teachers.facts(path)
     assert models.is_known(trained.network.spec.name)
     assert facts.copies == {'ema_only.pth': ('ema',), 'swa_averaged.pth': ('raw',)}.get(
       file, ('raw', 'ema')

@@ -68,9 +68,7 @@ def cases() -> list[Case]:
     for recipe in dict.fromkeys(['written', *row.recipes, *row.relu_placement]):
       for teachers in sorted({fewest, min(most, 2)}):
         known = methods.options(name)
-        chosen = known | {
-          k: v for k, v in methods.chosen_options(name, recipe, {}).items() if k in known
-        }
+        chosen = known | methods.chosen_options(name, recipe, {}, among=known)
         case = Case(name, recipe, teachers)
         found.setdefault((row.factory, tuple(chosen.items()), case.placement, teachers), case)
   return [*found.values(), Case(JOIN, 'written', 1)]

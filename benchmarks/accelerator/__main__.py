@@ -35,7 +35,7 @@ from benchmarks import command
 from benchmarks.accelerator import choice, plan, steps, studying
 from benchmarks.accelerator.jobs import environment
 from benchmarks.accelerator.record import Record
-from kd_jax.train.environment import settle_accelerators
+from kd_jax.train.environment import set_accelerator_flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float('minutes', 12, 'of this sitting, at most', lower_bound=0.1)
@@ -67,7 +67,7 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
   """Take one step after the other."""
-  settle_accelerators()
+  set_accelerator_flags()
   if len(argv) > 1:
     sys.exit(f"benchmarks.accelerator takes flags alone, and '{argv[1]}' is none; see --help")
   began, out = time.monotonic(), Path(FLAGS.out).absolute()

@@ -105,7 +105,8 @@ def build(program: Program, after: str = '') -> Built:
   from kd_jax import config, models
   from kd_jax.data import pipeline, sources
   from kd_jax.files import checkpoints
-  from kd_jax.runs import assembly, run
+  from kd_jax.runs import assembly, evaluation, preparation, run
+  from kd_jax.runs.context import Student
   from kd_jax.train import loop, parallel, state, step
   from kd_jax.types import Source, Trained
 
@@ -138,7 +139,7 @@ def build(program: Program, after: str = '') -> Built:
     std=(0.25,) * channels,
   )
   devices = parallel.make('jit', devices=1, steps=count)
-  prepared = replace(run.prepare(config.resolve(chosen), dataset=dataset), devices=devices)
+  prepared = replace(preparation.prepare(config.resolve(chosen), dataset=dataset), devices=devices)
   phase = prepared.phases[-1]
   zoo = {
     p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net))
@@ -146,7 +147,7 @@ def build(program: Program, after: str = '') -> Built:
   }
   context = run.context(prepared, Path(os.devnull), stop=lambda: False, say=lambda text: None)
   unrolled = program.students if program.how == 'unrolled' else 1
-  made = assembly.assemble([assembly.Student(context, phase)] * unrolled, zoo)
+  made = assembly.assemble([Student(context, phase)] * unrolled, zoo)
   take: Any = made.work.step
   work, frozen = made.work, made.frozen
   firsts = tuple(trainee.first for trainee in made.trainees)
@@ -187,7 +188,7 @@ def build(program: Program, after: str = '') -> Built:
     jax.block_until_ready(now)
 
   def epoch() -> dict[str, float]:
-    evaluate, began = assembly.evaluator(context, made.predicting[0]), time.perf_counter()
+    evaluate, began = evaluation.evaluator(context, made.predicting[0]), time.perf_counter()
     validation = context.parts.validation
     assert validation is not None
     with (

@@ -23,14 +23,14 @@ def prepare(
   """
   del threads
   from kd_jax import config
-  from kd_jax.runs import run, training
-  from kd_jax.runs.assembly import Student
+  from kd_jax.runs import preparation, run, training
+  from kd_jax.runs.context import Student
   from kd_jax.train import loop, parallel
 
   jobs.wait_for(after)
   chosen = config.default(**config.PAPER)
   chosen.update(**changes, deterministic=True)
-  prepared = run.prepare(config.resolve(chosen))
+  prepared = preparation.prepare(config.resolve(chosen))
   prepared = replace(prepared, devices=parallel.make('jit', devices=1, steps=steps))
   asked, phase, place = 0, prepared.phases[-1], Path(folder)
 

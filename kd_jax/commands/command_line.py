@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, command: str, description: str):
     output.settle()
-    environment.settle_accelerators()
+    environment.set_accelerator_flags()
     super().__init__(
       prog=command,
       description='\n\n'.join(map(_filled, description.split('\n\n'))),

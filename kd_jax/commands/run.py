@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
       f'Stopped at once. What was saved in {workdir} is kept, and the same command goes on from it.'
     )
   except Interrupted:
-    if parallel.leads():
+    if parallel.is_process_0():
       print(f'Stopped; everything is saved in {workdir}. The same command goes on from here.')
   return 130
 
@@ -115,7 +115,7 @@ def one(config: Config, workdir: str, given: argparse.Namespace, arguments: Sequ
     hosts.join(place)
   with hosts.leaving_when_lost():
     rows = run(config, workdir, after=pictures.of_run)
-  if not parallel.leads():
+  if not parallel.is_process_0():
     return 0
   once = None if place else arguments  # several processes are not started by one command
   commands = following.of_run(

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
   given, rest = own.parse_known_args(arguments)
   from kd_jax import config as configuration
   from kd_jax.commands import config_file
-  from kd_jax.runs import logits_table, run
+  from kd_jax.runs import logits_table, preparation
   from kd_jax.studies import definition
 
   if given.teacher:
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
   config = configuration.resolve(chosen)
   if not config.teacher_checkpoint or ',' in config.teacher_checkpoint:
     own.error('a table is of one teacher: name its file with --teacher')
-  run.start_devices(config)
+  preparation.start_devices(config)
   logits_table.of_teacher(given.out, config)
   print(f'Runs look it up with --config.teacher_checkpoint={given.out}')
   return 0

@@ -70,8 +70,8 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
     checks.known(name, [*KEYS, *METHODS], 'configuration key')
   if values := [name for name in METHODS if not isinstance(given.get(name, {}), Mapping)]:
     raise ConfigError(
-      f'{values[0]} is a section of options, such as config.kd.alpha, and no value; take it out, or '
-      f'set its options'
+      f'{values[0]} is a section of options, such as config.kd.alpha, and no value; take it out, '
+      'or set its options'
     )
   chosen = {
     name: {k: v for k, v in given.pop(name).items() if v is not None}
@@ -90,8 +90,7 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
     if set_ones and name not in parts:
       raise ConfigError(
         f"{name}.{next(iter(set_ones))} is set, but the method is '{method}', which does not use "
-        f'it; '
-        f'take it out (of the configuration file, where that sets it) or set method={name}'
+        f'it; take it out (of the configuration file, where that sets it) or set method={name}'
       )
   resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   _check_together(resolved)

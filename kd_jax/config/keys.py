@@ -88,8 +88,7 @@ class Config:
   )
   teacher_guess: str = _key(
     'names',
-    "how what a .pth does not state is guessed: by the 'names' of its weights, or a 'fit' to "
-    'images',
+    "how what a .pth does not state is guessed: by the 'names' of its weights, or a 'fit' to images",
   )
   teacher_weights: str = _key(
     'raw', "of a .pth that holds both: its 'raw' weights, or 'ema', their moving averages"

@@ -116,7 +116,8 @@ def _run(run: Weak) -> Policy:
 
 def _resized(smallest: float, size: cropping.Size | None) -> Policy:
   def policy(keys: Keys, images: Images) -> Cropped:
-    return cropping.random_resized(keys, images, size or images.shape[1:3], smallest=smallest)
+    _, height, width, _ = images.shape
+    return cropping.random_resized(keys, images, size or (height, width), smallest=smallest)
 
   return policy
 

@@ -1,4 +1,4 @@
-"""The model card of an exported network: what a user of the file should know of it, as Markdown."""
+"""The model card of an exported network, as Markdown: what a user of the file should know."""
 
 from __future__ import annotations
 
@@ -50,112 +50,91 @@ _LINES = {  # import, load, run
 
 
 def check(config: Mapping[str, Any], versions: Mapping[str, Any], where: Any) -> None:
-  """Raise KdJaxError where the records of the run of a network in `where`, if there are any, lack
-  what a card shows.
-  """
+  """Raise FileError where a record of the run of a network in `where` lacks what a card shows."""
+  remedy = 'restore it from a copy, or delete it to do without'
   for name, record in (('config.json', config), ('versions.json', versions)):
     if record:
-      shapes.check(
-        f'{name} of the run of {where}',
-        record,
-        _SHAPES[name],
-        'restore it from a copy, or delete it to do without',
-      )
+      shapes.check(f'{name} of the run of {where}', record, _SHAPES[name], remedy)
 
 
 def caveats(card: Mapping[str, Any]) -> list[str]:
   """Return what the numbers of a card leave open. `card` is as kd_jax.export writes it, in JSON."""
-  row, said = card['training'], []
-  accuracy, images = row.get('test_accuracy'), row.get('test_examples')
+  row, dtype = card['training'], card['network']['compute_dtype']
+  accuracy, images, selection = map(row.get, ('test_accuracy', 'test_examples', 'selection'))
+  lines = []
   if accuracy is None:
-    said.append(
+    lines.append(
       'The weights were imported. How they were trained, and how accurate they are, is not known '
       'here.'
     )
   elif images:
-    said.append(
+    lines.append(
       f'{images:,} test images: by their choice alone, the 95 % interval of an accuracy of '
-      f'{accuracy:.1%} is '
-      f'{interval(accuracy, images)} % (Wilson). This is one seed; others would differ, too.'
+      f'{accuracy:.1%} is {interval(accuracy, images)} % (Wilson). This is one seed; others would '
+      'differ, too.'
     )
   else:
-    said.append(
+    lines.append(
       'The number of test images was not recorded, so that no interval is given. This is one seed; '
-      'others would '
-      'differ.'
+      'others would differ.'
     )
-  if row.get('selection') == 'test':
-    said.append(
-      'The epoch was selected on the test images, so that the test accuracy is optimistic.'
-    )
-  elif row.get('selection'):
-    said.append(
-      'The epoch was selected on the validation images, so that the validation accuracy is '
+  if selection:
+    lines.append(
+      f'The epoch was selected on the {selection} images, so that the {selection} accuracy is '
       'optimistic.'
     )
   if card['config'].get('eval_examples'):
-    said.append(
+    lines.append(
       'Accuracies are of a subset of the validation and test images (eval_examples), drawn the '
       'same for every run.'
     )
-  if card['network']['compute_dtype'] != 'float32':
-    said.append(
-      f'Trained and evaluated in {card["network"]["compute_dtype"]}; this file computes in '
-      f'float32, so that its accuracy may '
+  if dtype != 'float32':
+    lines.append(
+      f'Trained and evaluated in {dtype}; this file computes in float32, so that its accuracy may '
       'differ in the last digits.'
     )
-  said += [
+  return [
+    *lines,
     'The softmax of the logits was not calibrated: 90 % need not be right nine times in ten.',
     'Any image gets one of the classes, also one that shows none of them. Images unlike the '
-    'training data, and images that were '
-    'resized, were not tested.',
+    'training data, and images that were resized, were not tested.',
     f'The file was checked on a CPU with {card["runtime"]}: an older version may not read it, and '
-    f'accelerators may multiply with fewer '
-    'digits than float32 has.',
-    'Times are of one machine that may have had other work; they tell networks apart, not '
-    'machines.',
+    'accelerators may multiply with fewer digits than float32 has.',
+    'Times are of one machine that may have had other work; they tell networks apart, not machines.',
   ]
-  return said
 
 
 def size_table(sizes: Sequence[Mapping[str, Any]]) -> str:
-  """Return student and teachers side by side, in Markdown: parameters, size of the file, and the
-  time for a batch.
-  """
-  batches = [
-    f'ms for {timed["batch"]} image{"s" if timed["batch"] > 1 else ""} (n)'
-    for timed in sizes[0]['latency']
-  ]
-  lines = [
-    [
-      f'{size["role"]}: {size["network"]}',
-      MISSING if size['parameters'] is None else f'{size["parameters"]:,}',
-      _megabytes(size['bytes']),
-      *(
-        [f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']]
-        or [MISSING] * len(batches)
-      ),
-    ]
-    for size in sizes
-  ]
-  return markdown(Table(['network', 'parameters', 'MB', *batches], lines))
+  """Return student and teachers side by side, in Markdown: parameters, bytes, time for a batch."""
+  batches = [timed['batch'] for timed in sizes[0]['latency']]
+  times = [f'ms for {batch} image{"s" if batch > 1 else ""} (n)' for batch in batches]
+  lines = []
+  for size in sizes:
+    parameters, file = size['parameters'], size['bytes']
+    latency = [f'{_short(timed["median_ms"])} ({timed["runs"]})' for timed in size['latency']]
+    lines.append(
+      [
+        f'{size["role"]}: {size["network"]}',
+        MISSING if parameters is None else f'{parameters:,}',
+        MISSING if file is None else f'{file / 1e6:.2f}',
+        *(latency or [MISSING] * len(batches)),
+      ]
+    )
+  return markdown(Table(['network', 'parameters', 'MB', *times], lines))
 
 
 def render(card: Mapping[str, Any]) -> str:
   """Return the card in Markdown."""
-  made_with = [
-    f'{what}: {_versions(card["versions"][what])}'
-    for what in ('training', 'export')
-    if card['versions'][what]
-  ]
-  values = {
-    'code': _code(card),
-    'origin': _origin(card),
-    'facts': markdown(Table(['what', 'value'], _facts(card))),
-    'size_table': size_table(card['sizes']),
-    'made_with': made_with,
-  }
-  return pages.render('card.md', **card, **values)
+  versions = card['versions']
+  return pages.render(
+    'card.md',
+    **card,
+    code=_code(card),
+    origin=_origin(card),
+    facts=markdown(Table(['what', 'value'], _facts(card))),
+    size_table=size_table(card['sizes']),
+    made_with=[f'{what}: {_versions(made)}' for what, made in versions.items() if made],
+  )
 
 
 def _code(card: Mapping[str, Any]) -> str:
@@ -178,20 +157,17 @@ def _origin(card: Mapping[str, Any]) -> str:
   row = card['training']
   if not row:
     return f'imported from {card["source"]}'
-  taught = f', taught by {" and ".join(row["teachers"])}' if row.get('teachers') else ''
-  return f'trained on {row["dataset"]} by the method {row["method"]}{taught}'
+  teachers = f' from {" and ".join(row["teachers"])}' if row.get('teachers') else ''
+  return f'trained on {row["dataset"]} by the method {row["method"]}{teachers}'
 
 
 def _facts(card: Mapping[str, Any]) -> list[list[str]]:
   """Return rows of two cells; what the records lack is left out."""
   row, config = card['training'], card['config']
-  images = row.get('test_examples')
-  between = (
-    f' ({interval(row["test_accuracy"], images, decimals=2)}, 95 % interval by the choice of the '
-    f'images)'
-    if images
-    else ''
-  )
+  images, between = row.get('test_examples'), ''
+  if images:
+    wilson = interval(row['test_accuracy'], images, decimals=2)
+    between = f' ({wilson}, 95 % interval by the choice of the images)'
   facts = [
     ('data', row.get('dataset')),
     ('training images', row.get('train_examples')),
@@ -219,31 +195,20 @@ def _facts(card: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
-  accuracy = teacher['test_accuracy']
-  return teacher['network'] + (
-    f' ({percent(accuracy)} % on the test images)' if accuracy is not None else ''
-  )
+  network, accuracy = teacher['network'], teacher['test_accuracy']
+  return network if accuracy is None else f'{network} ({percent(accuracy)} % on the test images)'
 
 
 def _options(config: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-  chosen = {
-    f'{part}.{name}': value
-    for part, options in config.get('options', {}).items()
-    for name, value in options.items()
-  }
-  return ', '.join(f'{name}={value}' for name, value in chosen.items()) or (row and "the recipe's")
+  options = config.get('options', {})
+  chosen = [f'{part}.{name}={value}' for part in options for name, value in options[part].items()]
+  return ', '.join(chosen) or ("the recipe's" if row else '')
 
 
-def _versions(versions: Mapping[str, Any]) -> str:
-  libraries = ', '.join(f'{name} {version}' for name, version in versions['libraries'].items())
-  return (
-    f'Python {versions["python"]}, {libraries}; {versions["platform"]}, {versions["processor"]}'
-  )
+def _versions(made: Mapping[str, Any]) -> str:
+  libraries = ', '.join(f'{name} {version}' for name, version in made['libraries'].items())
+  return f'Python {made["python"]}, {libraries}; {made["platform"]}, {made["processor"]}'
 
 
 def _short(number: float) -> str:
   return f'{number:,.0f}' if number >= 100 else f'{number:.3g}'
-
-
-def _megabytes(size: int | None) -> str:
-  return MISSING if size is None else f'{size / 1e6:.2f}'

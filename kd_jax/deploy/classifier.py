@@ -18,7 +18,7 @@ from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
 from kd_jax.models import exported, precomputed
 from kd_jax.runs import network_files
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, DataError, FileError, KdJaxError, NetworkSpec
 
 _BATCH = 256  # images at once
 # files that hold all of their network
@@ -56,7 +56,8 @@ class Classifier:
       f32[B, K].
     """
     images = self._checked(np.asarray(images))
-    size, found = batch or min(_BATCH, 1 << (len(images) - 1).bit_length()), []
+    size = batch or min(_BATCH, 1 << (len(images) - 1).bit_length())
+    found = []
     for start in range(0, len(images), size):
       part = images[start : start + size]
       part = part if part.dtype == np.float32 else np.asarray(pipeline.to_unit(part))
@@ -66,7 +67,7 @@ class Classifier:
     if lacking := int((~np.isfinite(logits).all(-1)).sum()):
       raise KdJaxError(
         f'{self.path} gives no finite logits for {lacking} of {len(images)} images: a table holds '
-        f'the images alone that it was written for, and weights may be damaged'
+        'the images alone that it was written for, and weights may be damaged'
       )
     return logits
 
@@ -87,22 +88,22 @@ class Classifier:
       say: is given lines for the user.
     """
     if name not in formats.FORMATS:
-      raise KdJaxError(f"'{name}' is no format; those that there are: {', '.join(formats.FORMATS)}")
+      raise ConfigError(f"'{name}' is no format; there are {', '.join(formats.FORMATS)}")
     return export.export(self.path, name, out=out, say=say, **self.read_as)
 
   def _checked(self, images: np.ndarray) -> np.ndarray:
     if images.shape[1:] != tuple(self.spec.image_shape) or images.ndim != 4:
       shape = ', '.join(map(str, self.spec.image_shape))
-      raise KdJaxError(
+      raise DataError(
         f'{self.spec.name} takes images of shape [B, {shape}], and these are {list(images.shape)}'
       )
     if images.dtype not in (np.uint8, np.float32):
-      raise KdJaxError(
+      raise DataError(
         f'images are uint8, or float32 in [0, 1], not {images.dtype}: convert them, such as by '
-        f"images.astype('float32')"
+        "images.astype('float32')"
       )
     if images.dtype == np.float32 and images.size and not (images.min() >= 0 and images.max() <= 1):
-      raise KdJaxError(
+      raise DataError(
         f'images of float32 lie in [0, 1], and these between {images.min():g} and '
         f'{images.max():g}: divide them by 255, or undo their normalisation'
       )
@@ -130,13 +131,9 @@ def load(
   parallel.find_devices()
   path = Path(os.path.expanduser(path))
   if path.suffix in PROGRAMS and os.path.isfile(path):
-    given = [
-      *unstated,
-      *(['weights'] if weights != 'raw' else []),
-      *(['network'] if network else []),
-    ]
-    if given:
-      raise KdJaxError(
+    options = {**unstated, 'weights': weights if weights != 'raw' else '', 'network': network}
+    if given := [name for name, value in options.items() if value]:
+      raise ConfigError(
         f'{given[0]} is for a .pth that does not state it, and {path} holds all of its network: '
         'leave it out'
       )
@@ -145,7 +142,7 @@ def load(
   trained = network_files.float32(found.trained)
   spec = trained.network.spec
   if network and network != spec.name:
-    raise KdJaxError(f'{path} is a {spec.name}, not {network}: give its own name, or none')
+    raise ConfigError(f'{path} is a {spec.name}, not {network}: give its own name, or none')
   return Classifier(
     spec=spec,
     classes=found.classes or _numbered(spec.classes),
@@ -158,22 +155,24 @@ def load(
 
 
 def _of_program(path: Path) -> Classifier:
+  described = None
   if path.suffix in (JAX_EXPORTS[0], precomputed.SUFFIX):
     read = precomputed.load if path.suffix == precomputed.SUFFIX else exported.load
-    trained: Trained = read(path)
-    spec, run, described = trained.network.spec, runners.in_jax(trained).run, None
+    trained = read(path)
+    spec = trained.network.spec
+    runner = runners.in_jax(trained)
   else:
     described = network_files.described(path)
     runner = formats.load(path)
     given = runner.run(np.zeros((1, *runner.image_shape), np.float32))
-    spec, run = NetworkSpec(path.name, given.shape[-1], runner.image_shape), runner.run
+    spec = NetworkSpec(path.name, given.shape[-1], runner.image_shape)
   classes = tuple(described['classes']) if described else _numbered(spec.classes)
   if len(classes) != spec.classes:
-    raise KdJaxError(
+    raise FileError(
       f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside it; '
-      f'export it again'
+      'export it again'
     )
-  return Classifier(spec=spec, classes=classes, parameters=None, path=path, run=run)
+  return Classifier(spec=spec, classes=classes, parameters=None, path=path, run=runner.run)
 
 
 def _numbered(classes: int) -> tuple[str, ...]:

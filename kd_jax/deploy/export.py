@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,11 +19,11 @@ from kd_jax import models
 from kd_jax.deploy import card, formats, runners
 from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
-from kd_jax.files import hashes, records
+from kd_jax.files import atomic, hashes, records
 from kd_jax.runs import network_files, workdir
 from kd_jax.runs.network_files import Found
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, KdJaxError, NetworkSpec, Trained
 
 BATCHES = (1, 128)  # that are timed
 
@@ -70,26 +72,27 @@ def export(
   spec = trained.network.spec
   classes = classes or found.classes or tuple(map(str, range(spec.classes)))
   if len(classes) != spec.classes:
-    raise KdJaxError(
+    raise ConfigError(
       f'{len(classes)} names of classes are given, and the network has {spec.classes} classes'
     )
   beside = Path() if found.place.is_file() else Path(os.path.expanduser(run))
   with _draft(Path(os.path.expanduser(out)) if out else beside / 'export') as draft, _on_the_cpu():
     say(f'Writing {spec.name} from {found.place} as {name} …')
-    program, *also = formats.write(trained, name, draft / found.name)
-    threads = workdir.versions()['threads']
+    files = formats.write(trained, name, draft / found.name)
+    program = files[0]
+    versions = workdir.versions()
+    threads = versions['threads']
     reference = runners.in_jax(trained)
-    check, *_ = [_checked(path, spec, reference, threads) for path in (program, *also)]
+    check, *_ = [_checked(path, spec, reference, threads) for path in files]
     say(
       f'Loaded again: on {check["images"]} random images its probabilities differ by '
-      f'{check["probabilities"]:.1e} from the Flax '
-      f"network's, its logits by {check['logits']:.1e} of the largest (limit "
-      f'{check["tolerance"]:.0e}).'
+      f"{check['probabilities']:.1e} from the Flax network's, its logits by "
+      f'{check["logits"]:.1e} of the largest (limit {check["tolerance"]:.0e}).'
     )
     sizes = _sizes(found, trained, name, program, threads, say)
-    described = _described(found, name, program, also, classes, check, sizes, threads)
+    described = _described(found, name, files, classes, check, sizes, versions)
     records.write_json(draft / f'{program.name}.json', described)
-    records.write_bytes(draft / f'{program.name}.md', card.render(described).encode())
+    atomic.write_bytes(draft / f'{program.name}.md', card.render(described).encode())
     say('\n' + card.size_table(sizes) + '\n' + described['timing'])
   return draft.parent / program.name
 
@@ -98,15 +101,13 @@ def _checked(path: Path, spec: NetworkSpec, reference: Runner, threads: int) -> 
   try:
     return runners.compare(formats.load(path, spec=spec, threads=threads), reference)
   except KdJaxError as fault:
-    raise KdJaxError(f'{path.name} was not kept: {fault}') from fault
+    raise FileError(f'{path.name} was not kept: {fault}') from fault
 
 
 def _sizes(
   found: Found, trained: Trained, name: str, program: Path, threads: int, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-  """Of the student and of each of its teachers: parameters, bytes of the file, and the time of
-  batches.
-  """
+  """Return parameters, bytes of the file, and times of the student and of each of its teachers."""
   measured = [_Measured('student', trained.network.spec.name, trained, program)]
   with tempfile.TemporaryDirectory(dir=program.parent) as folder:
     for number, teacher in enumerate(dict.fromkeys(found.row.get('teachers') or ())):
@@ -128,10 +129,7 @@ def _sizes(
 
 
 def _teacher(teacher: str, student: NetworkSpec, name: str, stem: Path) -> _Measured:
-  """A network of the teacher's kind.
-
-  Its size and time do not depend on its weights, so that they are drawn.
-  """
+  """Write a network of the teacher's kind; size and time do not depend on its weights."""
   trained = None
   try:
     network = models.build(student._replace(name=teacher, relu_placement='block'))
@@ -145,19 +143,16 @@ def _teacher(teacher: str, student: NetworkSpec, name: str, stem: Path) -> _Meas
 def _described(
   found: Found,
   name: str,
-  program: Path,
-  also: list[Path],
+  files: Sequence[Path],
   classes: tuple[str, ...],
   check: dict[str, Any],
   sizes: list[dict[str, Any]],
-  threads: int,
+  versions: dict[str, Any],
 ) -> dict[str, Any]:
-  """The card's content, as its JSON file has it."""
-  spec, versions = found.trained.network.spec, workdir.versions()
-  height, width, channels = spec.image_shape
-  shape = {'NHWC': ('batch', height, width, channels), 'NCHW': ('batch', channels, height, width)}[
-    FORMATS[name].layout
-  ]
+  """Return the card's content, as its JSON file has it."""
+  program, *also = files
+  spec, layout, runtime = found.trained.network.spec, FORMATS[name].layout, _runtime(name)
+  sides = dict(zip('NHWC', ('batch', *spec.image_shape), strict=True))
   described = {
     'file': program.name,
     'format': name,
@@ -168,11 +163,11 @@ def _described(
     'classes': classes,
     'input': {
       'dtype': 'float32',
-      'layout': FORMATS[name].layout,
-      'shape': shape,
+      'layout': layout,
+      'shape': [sides[axis] for axis in layout],
       'range': 'pixels in [0, 1]',
-      'resize': 'turned as the camera noted, what is transparent on white, and of other sizes the middle, scaled by '
-      "Pillow's bilinear filter",
+      'resize': 'turned as the camera noted, what is transparent on white, and of other sizes the '
+      "middle, scaled by Pillow's bilinear filter",
     },
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row,
@@ -180,50 +175,44 @@ def _described(
     'teachers': _accuracies(found.row.get('teachers') or (), found.others),
     'check': check,
     'sizes': sizes,
-    'runtime': _runtime(name),
-    'timing': f'Medians of n runs on a CPU ({versions["processor"]}) with {threads} threads, in {_runtime(name)}.',
+    'runtime': runtime,
+    'timing': f'Medians of n runs on a CPU ({versions["processor"]}) with {versions["threads"]} '
+    f'threads, in {runtime}.',
     'versions': {'training': found.versions, 'export': versions},
   }
   return described | {'caveats': card.caveats(described)}
 
 
 def _accuracies(teachers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Each teacher's test accuracy.
+  """Return each teacher's test accuracy.
 
   Of networks of one name a chain's last ones teach: rows are in the order of training.
   """
-  left = [row for row in rows if row.get('role') == 'teacher']
-
-  def newest(network: str) -> float | None:
-    found = next((row for row in reversed(left) if row['student'] == network), None)
-    if found is None:
-      return None
-    left.remove(found)
-    return found.get('test_accuracy')
-
-  return [{'network': network, 'test_accuracy': newest(network)} for network in reversed(teachers)][
-    ::-1
-  ]
+  accuracies = defaultdict(list)
+  for row in rows:
+    if row.get('role') == 'teacher':
+      accuracies[row['student']].append(row.get('test_accuracy'))
+  described: list[dict[str, Any]] = []
+  for network in reversed(teachers):
+    trained = accuracies[network]
+    described.insert(0, {'network': network, 'test_accuracy': trained.pop() if trained else None})
+  return described
 
 
 def _runtime(name: str) -> str:
-  import importlib.metadata
-
   package = (*FORMATS[name].runtime, 'jax')[0]
   return f'{package} {importlib.metadata.version(package)}'
 
 
 @contextlib.contextmanager
 def _draft(out: Path) -> Iterator[Path]:
-  """A folder in `out` whose files move to `out` where all went well; else everything is
-  as it was.
-  """
+  """Yield a folder in `out` whose files move to `out` at the end; on a fault nothing changes."""
   made = [folder for folder in (out, *out.parents) if not folder.exists()]
   try:
     out.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix='.export-', dir=out))
   except OSError as fault:
-    raise KdJaxError(
+    raise FileError(
       f'{out} cannot be written ({fault.strerror}); choose another folder with --out'
     ) from fault
   try:
@@ -231,7 +220,7 @@ def _draft(out: Path) -> Iterator[Path]:
     for path in sorted(draft.iterdir()):
       os.replace(path, out / path.name)
   except OSError as fault:
-    raise KdJaxError(
+    raise FileError(
       f'{out} cannot be written ({fault.strerror}); make room, or choose another folder with --out'
     ) from fault
   finally:
@@ -245,7 +234,7 @@ def _on_the_cpu() -> Any:
   try:
     return jax.default_device(jax.local_devices(backend='cpu')[0])
   except RuntimeError as fault:
-    raise KdJaxError(
+    raise ConfigError(
       'export checks and times on the CPU, which JAX_PLATFORMS leaves out; add cpu to it, or unset '
       'it'
     ) from fault

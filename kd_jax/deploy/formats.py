@@ -1,11 +1,10 @@
-"""The forms in which a network leaves kd_jax: files that other programs run, each with its
-normalisation inside.
+"""The forms in which a network leaves kd_jax: files that other programs run, normalisation inside.
 
-| format    | files       | made by                       | run by                      | images                            |
-|-----------|-------------|-------------------------------|-----------------------------|-----------------------------------|
-| stablehlo | .stablehlo  | jax.export                    | jax, on cpu, cuda and tpu   | f32[B, H, W, C] in [0, 1]         |
-| torch     | .pt2, .pth  | torch.export                  | torch, without kd_jax       | f32[B, C, H, W] in [0, 1]         |
-| onnx      | .onnx       | torch.onnx                    | onnxruntime and its like    | f32[B, C, H, W] in [0, 1]         |
+| format    | files      | made by      | run by                    | images in [0, 1] |
+|-----------|------------|--------------|---------------------------|------------------|
+| stablehlo | .stablehlo | jax.export   | jax, on cpu, cuda and tpu | f32[B, H, W, C]  |
+| torch     | .pt2, .pth | torch.export | torch, without kd_jax     | f32[B, C, H, W]  |
+| onnx      | .onnx      | torch.onnx   | onnxruntime and its like  | f32[B, C, H, W]  |
 
 All give logits f32[B, K] for any B. A `.pth` is a state dict under the names of the published code,
 for training on in PyTorch; it needs the code of its network, here kd_jax.pytorch.rendering. Torch
@@ -32,7 +31,7 @@ from kd_jax.files.kinds import EXPORTS
 from kd_jax.models.predicting import Predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, KdJaxError, NetworkSpec, Trained
 
 
 class Format(NamedTuple):
@@ -40,18 +39,18 @@ class Format(NamedTuple):
 
   suffixes: tuple[str, ...]
   layout: str  # of images: 'NHWC' or 'NCHW'
-  writer: tuple[str, ...]  # packages that it takes to write it, beyond the base install
-  runtime: tuple[str, ...]  # and to run it
-  extra: str  # of setup.cfg, which has them
   write: Callable[[Trained, Path], None]  # writes stem + each suffix
+  # packages that it takes to write and to run it; the extra of setup.cfg has the format's name
+  writer: tuple[str, ...] = ()
+  runtime: tuple[str, ...] = ()
 
 
 def write(trained: Trained, name: str, stem: Path) -> list[Path]:
-  """Writes a network in the format called `name`, and returns the paths: `stem` with each of its
-  suffixes.
+  """Write a network in a format, and return the paths: `stem` with each of its suffixes.
 
-  Raises KdJaxError where the format cannot have this network, or what it takes is not installed,
-  and OSError where the disk refuses.
+  Raises:
+    KdJaxError: the format cannot have this network, or what it takes is not installed.
+    OSError: the disk refuses.
   """
   chosen = FORMATS[name]
   require(name, chosen.writer)
@@ -62,14 +61,15 @@ def write(trained: Trained, name: str, stem: Path) -> list[Path]:
     raise
   # of an exporter's own kind, as for a module that needs to know the size of its batch
   except Exception as fault:
-    raise KdJaxError(
-      f'{trained.network.spec.name} cannot be written as {name} for any batch size: {one_line(fault)}'
+    raise ConfigError(
+      f'{trained.network.spec.name} cannot be written as {name} for any batch size: '
+      f'{one_line(fault)}'
     ) from fault
   return [stem.with_name(stem.name + suffix) for suffix in chosen.suffixes]
 
 
 def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = None) -> Runner:
-  """A file of one of the formats, ready to run.
+  """Return a file of one of the formats, ready to run.
 
   Args:
     path: with one of the formats' suffixes.
@@ -83,23 +83,30 @@ def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = N
   require(name, FORMATS[name].runtime)
   try:
     with _quiet():
-      return _LOADERS[path.suffix](path, spec, threads)
+      match path.suffix:
+        case '.stablehlo':
+          return _load_stablehlo(path)
+        case '.onnx':
+          return _load_onnx(path, threads)
+        case '.pt2':
+          return _load_program(path, threads)
+        case _:
+          return _load_state(path, spec, threads)
   # each runtime has its own kinds, for a file that is damaged or of a newer version
   except Exception as fault:
-    raise KdJaxError(
+    raise FileError(
       f'{path} cannot be read as {name}: {one_line(fault)}; export it again'
     ) from fault
 
 
 def require(name: str, packages: Iterable[str]) -> None:
-  """Raises KdJaxError where one of the packages that a format needs is not installed."""
+  """Raise KdJaxError where one of the packages that a format needs is not installed."""
   for package in packages:
     try:
       importlib.import_module(package)
     except ImportError:
       raise KdJaxError(
-        f'the format {name} needs {package}, which is not installed: '
-        f"pip install -e '.[{FORMATS[name].extra}]'"
+        f"the format {name} needs {package}, which is not installed: pip install -e '.[{name}]'"
       ) from None
 
 
@@ -118,20 +125,16 @@ def _write_stablehlo(trained: Trained, stem: Path) -> None:
   stem.with_name(f'{stem.name}.stablehlo').write_bytes(exported.serialize())
 
 
-def _load_stablehlo(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
-  del spec, threads
+def _load_stablehlo(path: Path) -> Runner:
   from jax import export
 
   exported = export.deserialize(bytearray(path.read_bytes()))
-  taken, given = exported.in_avals, exported.out_avals
-  if (
-    [len(aval.shape) for aval in (*taken, *given)] != [4, 2]
-    or isinstance(taken[0].shape[0], int)
-    or taken[0].dtype != jnp.float32
-  ):
-    raise KdJaxError('it is no function of images float32[b, H, W, C], for any b, to logits [b, K]')
+  ranks = [len(aval.shape) for aval in (*exported.in_avals, *exported.out_avals)]
+  images = exported.in_avals[0]
+  if ranks != [4, 2] or isinstance(images.shape[0], int) or images.dtype != jnp.float32:
+    raise FileError('it is no function of images float32[b, H, W, C], for any b, to logits [b, K]')
   compiled = jax.jit(exported.call)
-  return Runner(lambda image: np.asarray(compiled(image)), tuple(exported.in_avals[0].shape[1:]))
+  return Runner(lambda image: np.asarray(compiled(image)), tuple(images.shape[1:]))
 
 
 def _write_torch(trained: Trained, stem: Path) -> None:
@@ -152,8 +155,8 @@ def _write_onnx(trained: Trained, stem: Path) -> None:
   made.save(stem.with_name(f'{stem.name}.onnx'), external_data=False)
 
 
-def _peer(spec: NetworkSpec, state: Mapping[str, Any]) -> Any:
-  """The network in PyTorch, giving logits alone."""
+def _in_pytorch(spec: NetworkSpec, state: Mapping[str, Any]) -> Any:
+  """Return the network in PyTorch, giving logits alone."""
   import torch
 
   network = _rendering(spec)
@@ -171,23 +174,17 @@ def _peer(spec: NetworkSpec, state: Mapping[str, Any]) -> Any:
 
 
 def _rendering(spec: NetworkSpec) -> Any:
-  """The network in PyTorch with fresh weights. Raises KdJaxError where there is none."""
+  """Return the network in PyTorch with fresh weights. Raise ConfigError where there is none."""
   from kd_jax.pytorch import rendering
 
+  fields = spec._asdict()
+  del fields['compute_dtype']  # files compute in float32
   try:
-    return rendering.build(
-      spec.name,
-      classes=spec.classes,
-      image_shape=spec.image_shape,
-      relu_placement=spec.relu_placement,
-      mean=spec.mean,
-      std=spec.std,
-    )
+    return rendering.build(**fields)
   except ValueError:
-    raise KdJaxError(
+    raise ConfigError(
       f'{spec.name} is not written in PyTorch here, and the formats torch and onnx go through '
-      f'PyTorch; use '
-      '--format=stablehlo, which takes every network'
+      'PyTorch; use --format=stablehlo, which takes every network'
     ) from None
 
 
@@ -196,25 +193,22 @@ def _program(trained: Trained) -> Any:
 
   spec = trained.network.spec
   if isinstance(trained.network.module, Predicting):
-    raise KdJaxError(
+    raise ConfigError(
       f'{spec.name} predicts through its method, and the formats torch and onnx have the network '
-      f'alone; use --format=stablehlo'
+      'alone; use --format=stablehlo'
     )
-  # before the names of its weights are asked for, which an unknown network has not
-  _rendering(spec)
-  state = {
-    name: torch.from_numpy(array)
-    for name, array in torch_names.to_torch(trained.variables, spec).items()
-  }
+  _rendering(spec)  # raises before the names of its weights are asked for
+  weights = torch_names.to_torch(trained.variables, spec)
+  state = {name: torch.from_numpy(array) for name, array in weights.items()}
   height, width, channels = spec.image_shape
   return torch.export.export(
-    _peer(spec, state),
+    _in_pytorch(spec, state),
     (torch.zeros(2, channels, height, width),),
     dynamic_shapes=({0: torch.export.Dim('batch')},),
   )
 
 
-def _in_torch(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+def _running(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
   import torch
 
   if threads:
@@ -227,44 +221,44 @@ def _in_torch(module: Any, threads: int | None) -> Callable[[np.ndarray], np.nda
   return run
 
 
-def _load_program(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
-  del spec
+def _load_program(path: Path, threads: int | None) -> Runner:
   import torch
 
   program = torch.export.load(path)
   given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
   channels, height, width = given.meta['val'].shape[1:]
-  return Runner(_in_torch(program.module(), threads), (int(height), int(width), int(channels)))
+  return Runner(_running(program.module(), threads), (int(height), int(width), int(channels)))
 
 
 def _load_state(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
   import torch
 
+  assert spec is not None, 'a state dict is loaded into the network of its spec'
   state = torch.load(path, weights_only=True, map_location='cpu')['model_state_dict']
-  return Runner(_in_torch(_peer(spec, state), threads), spec.image_shape)
+  return Runner(_running(_in_pytorch(spec, state), threads), spec.image_shape)
 
 
-def _load_onnx(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
-  del spec
+def _load_onnx(path: Path, threads: int | None) -> Runner:
   import onnxruntime
 
   options = onnxruntime.SessionOptions()
   options.intra_op_num_threads = threads or 0
   session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-  taken, (logits, *_) = session.get_inputs(), session.get_outputs()
-  kinds = [(value.type, [type(side) is int for side in value.shape]) for value in taken]
-  # it may be left open
-  if kinds != [('tensor(float)', [False, True, True, True])] or len(logits.shape or ()) not in (
-    0,
-    2,
+  images, *others = session.get_inputs()
+  fixed = [type(side) is int for side in images.shape]
+  rank = len(session.get_outputs()[0].shape or ())  # 0 where it is left open
+  if (
+    others
+    or (images.type, fixed) != ('tensor(float)', [False, True, True, True])
+    or rank not in (0, 2)
   ):
-    raise KdJaxError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
-  (given,) = taken
-  _, channels, height, width = given.shape
-  return Runner(
-    lambda image: session.run(None, {given.name: _channels_first(image)})[0],
-    (height, width, channels),
-  )
+    raise FileError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
+  _, channels, height, width = images.shape
+
+  def run(image: np.ndarray) -> np.ndarray:
+    return session.run(None, {images.name: _channels_first(image)})[0]
+
+  return Runner(run, (height, width, channels))
 
 
 def _channels_first(image: np.ndarray) -> np.ndarray:
@@ -273,9 +267,7 @@ def _channels_first(image: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Hides what the exporters say of themselves (deprecations within them, optional packages that
-  they miss).
-  """
+  """Hide what exporters print of themselves: deprecations, optional packages that they miss."""
   logger = logging.getLogger('torch.onnx')
   before = logger.level
   logger.setLevel(logging.ERROR)
@@ -288,20 +280,13 @@ def _quiet() -> Iterator[None]:
 
 
 FORMATS = {
-  'stablehlo': Format(EXPORTS['stablehlo'], 'NHWC', (), (), '', _write_stablehlo),
-  'torch': Format(EXPORTS['torch'], 'NCHW', ('torch',), ('torch',), 'torch', _write_torch),
+  'stablehlo': Format(EXPORTS['stablehlo'], 'NHWC', _write_stablehlo),
+  'torch': Format(EXPORTS['torch'], 'NCHW', _write_torch, writer=('torch',), runtime=('torch',)),
   'onnx': Format(
     EXPORTS['onnx'],
     'NCHW',
-    ('torch', 'onnx', 'onnxscript', 'onnxruntime'),
-    ('onnxruntime',),
-    'onnx',
     _write_onnx,
+    writer=('torch', 'onnx', 'onnxscript'),
+    runtime=('onnxruntime',),
   ),
-}
-_LOADERS = {
-  '.stablehlo': _load_stablehlo,
-  '.pt2': _load_program,
-  '.pth': _load_state,
-  '.onnx': _load_onnx,
 }

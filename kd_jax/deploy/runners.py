@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kd_jax.types import KdJaxError, Trained
+from kd_jax.types import Array, FileError, PyTree, Trained
 
 TOLERANCE = 1e-5
 IMAGES = 16  # that are compared
@@ -25,23 +25,24 @@ class Runner(NamedTuple):
 
 
 def in_jax(trained: Trained) -> Runner:
-  """A network as it is, compiled by JAX."""
+  """Return a network as it is, compiled by JAX."""
   network, variables = trained.network, jax.device_put(trained.variables)
-  compiled = jax.jit(
-    lambda variables, image: network.module.apply(variables, image, train=False).logits
-  )
-  return Runner(lambda image: np.asarray(compiled(variables, image)), network.spec.image_shape)
+
+  @jax.jit
+  def logits(variables: PyTree, image: Array) -> Array:
+    return network.module.apply(variables, image, train=False).logits
+
+  return Runner(lambda image: np.asarray(logits(variables, image)), network.spec.image_shape)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-  """Probabilities f64[B, K] of logits [B, K]."""
+  """Return probabilities f64[B, K] of logits [B, K]."""
   shifted = np.exp(np.float64(logits) - np.max(logits, -1, keepdims=True))
   return shifted / shifted.sum(-1, keepdims=True)
 
 
 def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
-  """The largest differences of a network's outputs from those of another, on random images in
-  batches of 1 and more.
+  """Return the largest differences of a network's outputs from a reference's, on random images.
 
   Probabilities are held to TOLERANCE as they are: they are what is used, and lie in [0, 1]. Where
   they are near 0 and 1 they hide an error, so that logits are held to it, too, relative to the
@@ -52,34 +53,32 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
     The differences of 'probabilities' and 'logits', and what they were measured on.
 
   Raises:
-    KdJaxError: one is larger than the tolerance, or no number, or the outputs are of another shape.
+    FileError: one is larger than the tolerance, or no number, or the outputs are of another shape.
   """
   image = _random_images(reference.image_shape)
   expected = reference.run(image)
-  worst = {'probabilities': 0.0, 'logits': 0.0}
+  scale = max(1, np.abs(expected).max())
+  differences: dict[str, list[float]] = {'probabilities': [], 'logits': []}
   for batch in (1, IMAGES):
-    logits, wanted = runner.run(image[:batch]), expected[:batch]
-    if logits.shape != wanted.shape:
-      raise KdJaxError(
+    logits, right = runner.run(image[:batch]), expected[:batch]
+    if logits.shape != right.shape:
+      raise FileError(
         f'{batch} images give an array of shape {logits.shape}, where the Flax network gives '
-        f'{wanted.shape}'
+        f'{right.shape}'
       )
-    found = {
-      'probabilities': np.abs(softmax(logits) - softmax(wanted)).max(),
-      'logits': np.abs(logits - wanted).max() / max(1, np.abs(expected).max()),
-    }
-    # keeps NaN
-    worst = {what: float(np.maximum(worst[what], value)) for what, value in found.items()}
+    differences['probabilities'].append(np.abs(softmax(logits) - softmax(right)).max())
+    differences['logits'].append(np.abs(logits - right).max() / scale)
+  worst = {what: float(np.max(values)) for what, values in differences.items()}  # keeps NaN
   for what, value in worst.items():
     if not value <= TOLERANCE:
-      raise KdJaxError(
+      raise FileError(
         f"its {what} differ by {value:.1e} from the Flax network's, more than {TOLERANCE:.0e}"
       )
   return {**worst, 'tolerance': TOLERANCE, 'images': IMAGES, 'batches': [1, IMAGES]}
 
 
 def latencies(runners: Sequence[Runner], batch: int) -> list[dict[str, Any]]:
-  """For each, the median time of a batch in ms, and of how many runs.
+  """Return for each the median time of a batch in ms, and of how many runs.
 
   They take turns, so that other work hits all alike.
   """
@@ -101,9 +100,7 @@ def latencies(runners: Sequence[Runner], batch: int) -> list[dict[str, Any]]:
 
 
 def _random_images(image_shape: tuple[int, int, int]) -> np.ndarray:
-  """Half of them noise, half coarse patches, which drive a network further: f32[IMAGES,
-  H, W, C].
-  """
+  """Return f32[IMAGES, H, W, C]: half noise, half coarse patches, which drive a network further."""
   draw = np.random.default_rng(0)
   height, width, channels = image_shape
   noise = draw.random((IMAGES // 2, height, width, channels))

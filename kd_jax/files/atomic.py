@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from kd_jax.files import locks
-from kd_jax.types import FileError, KdJaxError
-
-_HEX = '[0-9a-f]'
+from kd_jax.types import FileError
 
 
 @contextlib.contextmanager
@@ -31,27 +29,30 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
   Raises:
     OSError: the disk refuses; then nothing has changed.
   """
-  drafts = f'.{glob.escape(path.name)}.{_HEX * 32}.tmp'
-  for left in path.parent.glob(drafts) if locks.available() else ():
-    with contextlib.suppress(OSError), open(left, 'rb') as file:
-      locks.take(file, wait=False)
-      left.unlink()
+  if locks.available():
+    _remove_remains(path)
   # Not tempfile: its files are private to the user, and the finished file would stay so.
   unlocked = path.with_name(f'.{uuid.uuid4().hex}')
   draft = path.with_name(f'.{path.name}{unlocked.name}.tmp')
   try:
     with open(unlocked, 'xb') as file:
-      with contextlib.suppress(OSError, KdJaxError):  # not all systems and file systems have locks
+      with contextlib.suppress(OSError, FileError):  # not all systems and file systems have locks
         locks.take(file)
       unlocked.rename(draft)
       yield file
       file.flush()
       os.fsync(file.fileno())
-      # while it is locked: another process may be looking for remains
-      os.replace(draft, path)
+      os.replace(draft, path)  # while it is locked: another process may be looking for remains
   finally:
-    for remains in (unlocked, draft):
-      remains.unlink(missing_ok=True)
+    unlocked.unlink(missing_ok=True)
+    draft.unlink(missing_ok=True)
+
+
+def _remove_remains(path: Path) -> None:
+  for draft in path.parent.glob(f'.{glob.escape(path.name)}.{"[0-9a-f]" * 32}.tmp'):
+    with contextlib.suppress(OSError), open(draft, 'rb') as file:
+      locks.take(file, wait=False)
+      draft.unlink()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -67,6 +68,6 @@ def write_bytes(path: str | Path, data: bytes) -> None:
       file.write(data)
   except OSError as error:
     raise FileError(
-      f"The file '{path}' cannot be written ({error.strerror or error}): free some space, or "
-      f'choose another folder.'
+      f"The file '{path}' cannot be written ({error.strerror or error}): "
+      'free some space, or choose another folder.'
     ) from error

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd_jax.files import orbax_alone
-from kd_jax.files.folders import faults_of, no_remains, reason, remove
+from kd_jax.files.folders import faults_of, reason, remove
 from kd_jax.files.packing import as_in, digest, pack, unpack, verify
 from kd_jax.types import FileError, KdJaxError, PyTree
 
@@ -85,11 +86,11 @@ class Checkpoints:
     self._worker = ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
 
   def save(self, step: int, trees: Mapping[str, PyTree], meta: Mapping[str, Any]) -> None:
-    """Copy `trees` to the host and return; the rest happens in a thread. The save before ends first.
+    """Copy `trees` to the host and return; the rest happens in a thread.
 
-    The arrays may be donated as soon as this returns. A checkpoint of the same step stays if it is
-    undamaged and of the same content, as it is in a resumed run, and is replaced otherwise; a kill
-    during that leaves the one before.
+    The save before ends first. The arrays may be donated as soon as this returns. A checkpoint of
+    the same step stays if it is undamaged and of the same content, as it is in a resumed run, and
+    is replaced otherwise; a kill during that leaves the one before.
 
     Args:
       step: not below the newest checkpoint's.
@@ -104,16 +105,11 @@ class Checkpoints:
     if newest > step:
       raise FileError(
         f'cannot save step {step} in {self._folder}: it holds step {newest} of an earlier run; '
-        f'resume that run or '
-        'empty the folder'
+        'resume that run or empty the folder'
       )
     packed, described, keys = pack(dict(trees))
-    record = {
-      'step': int(step),
-      'meta': json.loads(json.dumps(meta)),
-      'arrays': described,
-      'keys': keys,
-    }
+    record = {'step': int(step), 'meta': json.loads(json.dumps(meta))}
+    record |= {'arrays': described, 'keys': keys}
     self._pending = step, self._worker.submit(self._write, step, packed, record)
 
   def restore_newest(self, like: Mapping[str, PyTree]) -> Restored | None:
@@ -141,9 +137,8 @@ class Checkpoints:
       except Exception as fault:
         self._set_aside(step, fault)
       else:
-        return Restored(
-          step, as_in(like, leaves, f'checkpoint {self._folder / str(step)}'), record['meta']
-        )
+        trees = as_in(like, leaves, f'checkpoint {self._folder / str(step)}')
+        return Restored(step, trees, record['meta'])
     return None
 
   def wait(self) -> None:
@@ -188,8 +183,12 @@ class Checkpoints:
     items = ocp.args.Composite(
       arrays=ocp.args.PyTreeSave({'bytes': packed}), meta=ocp.args.JsonSave(record)
     )
-    with no_remains(path):
+    try:
       self._manager.save(step, args=items, force=True)
+    except BaseException:  # remains would take room until the folder is opened again
+      for remains in [path, *path.parent.glob(f'{path.name}.orbax-checkpoint-tmp*')]:
+        shutil.rmtree(remains, ignore_errors=True)
+      raise
 
   def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
     ocp = orbax_alone.library()
@@ -209,14 +208,13 @@ class Checkpoints:
       return False
 
   def _steps(self) -> list[int]:
-    """Return the steps that the folder names, newest first; among them damaged ones, which orbax counts or
-    not as it likes.
+    """Return the steps that the folder names, newest first.
+
+    Damaged ones are among them, which orbax counts or not as it likes.
     """
     with faults_of('look for checkpoints in', self._folder):
       names = [path.name for path in self._folder.iterdir()]
-    return sorted(
-      (int(name) for name in names if re.fullmatch('0|[1-9][0-9]*', name)), reverse=True
-    )
+    return sorted(map(int, filter(re.compile('0|[1-9][0-9]*').fullmatch, names)), reverse=True)
 
   def _set_aside(self, step: int, fault: Exception) -> None:
     path = self._folder / str(step)
@@ -225,6 +223,6 @@ class Checkpoints:
       remove(aside)
       path.rename(aside)
     self._report(
-      f'checkpoint {path} is damaged ({reason(fault)}): renamed to {aside.name}, trying the one '
-      f'before'
+      f'checkpoint {path} is damaged ({reason(fault)}): renamed to {aside.name}, '
+      'trying the one before'
     )

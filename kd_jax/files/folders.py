@@ -1,4 +1,4 @@
-"""Folders that kd_jax writes into: faults in one line, and no remains."""
+"""Folders that kd_jax writes into, and their faults in one line."""
 
 from __future__ import annotations
 
@@ -26,22 +26,9 @@ def faults_of(to_do: str, folder: Path) -> Iterator[None]:
     yield
   except (OSError, ValueError) as fault:
     raise FileError(
-      f'cannot {to_do} {folder}: {reason(fault)}; make sure that it is a folder that can be '
-      f'written and has room'
+      f'cannot {to_do} {folder}: {reason(fault)}; '
+      'make sure that it is a folder that can be written and has room'
     ) from fault
-
-
-@contextlib.contextmanager
-def no_remains(path: Path) -> Iterator[None]:
-  """On a fault, remove what orbax has written of `path`: it would take room until the folder is
-  opened again.
-  """
-  try:
-    yield
-  except BaseException:
-    for remains in [path, *path.parent.glob(f'{path.name}.orbax-checkpoint-tmp*')]:
-      shutil.rmtree(remains, ignore_errors=True)
-    raise
 
 
 def reason(fault: BaseException) -> str:

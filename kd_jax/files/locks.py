@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import IO
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 
 
 def available() -> bool:
@@ -20,12 +20,11 @@ def available() -> bool:
 
 
 def check() -> None:
-  """Raise KdJaxError where this system has no such locks."""
+  """Raise FileError where this system has no such locks."""
   if not available():
-    raise KdJaxError(
+    raise FileError(
       'a run locks its folder, and this system has no such locks (the module fcntl is missing): '
-      'use Linux or macOS, on '
-      'Windows WSL'
+      'use Linux or macOS, on Windows WSL'
     )
 
 
@@ -39,7 +38,7 @@ def take(file: IO, *, wait: bool = True) -> None:
   Raises:
     BlockingIOError: another process holds it, and `wait` is False.
     OSError: its file system has no locks.
-    KdJaxError: this system has none.
+    FileError: this system has none.
   """
   check()
   import fcntl

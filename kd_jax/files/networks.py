@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
+from flax.traverse_util import empty_node, flatten_dict, unflatten_dict
 
 from kd_jax.files import atomic, orbax_alone
 from kd_jax.files.folders import faults_of, reason, remove
-from kd_jax.files.packing import digest, flatten, nest, pack, unpack, verify
+from kd_jax.files.packing import digest, pack, unpack, verify
 from kd_jax.types import Damaged, FileError, NetworkSpec, PyTree
 
 FILE = 'network.safetensors'
@@ -55,7 +56,7 @@ def save_network(
   variables: Mapping[str, PyTree],
   info: Mapping[str, Any],
 ) -> None:
-  """Save a finished network in `folder`, in place of the network there, if any.
+  """Save a finished network in `folder`, in place of the one there, if any.
 
   A kill leaves either the old network or the new one. Other files in the folder are left alone.
 
@@ -69,21 +70,16 @@ def save_network(
     FileError: the folder cannot be written, or an array has a type that cannot.
   """
   path = Path(folder).absolute()
-  flat, empty = flatten(variables)
+  flat, empty = _flatten(variables)
   packed, described, _ = pack(flat)
   kinds = {name: text.partition('[')[0] for name, text in described.items()}
   if other := [name for name, kind in kinds.items() if kind not in _TYPES.values()]:
     raise FileError(
-      f'cannot save a network in {path}: {other[0]} is of type {kinds[other[0]]}, which safetensors '
-      f'does not have; make it float32'
+      f'cannot save a network in {path}: {other[0]} is of type {kinds[other[0]]}, '
+      'which safetensors does not have; make it float32'
     )
-  noted = {
-    'kd_jax': _FORMAT,
-    'spec': spec._asdict(),
-    'info': info,
-    'empty': empty,
-    'layout': _LAYOUT,
-  }
+  noted = {'kd_jax': _FORMAT, 'spec': spec._asdict(), 'info': info}
+  noted |= {'empty': empty, 'layout': _LAYOUT}
   metadata = {name: json.dumps(value) for name, value in noted.items()}
   metadata['sha256'] = digest(packed, metadata | {'arrays': described})
   with faults_of('save a network in', path):
@@ -111,13 +107,14 @@ def load_network(
   read = _read if os.path.isfile(path / FILE) else _read_older
   try:
     record, arrays = read(path)
-    fields = {
+    fields: dict[str, Any] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in record['spec'].items()
     }
     if unknown := sorted(set(fields) - set(NetworkSpec._fields)):
       raise _newer(path, f'its spec has {", ".join(unknown)}')
-    return NetworkSpec(**fields), nest(arrays, record['empty']), record['info']
+    flat = {**arrays, **dict.fromkeys(record['empty'], empty_node)}
+    return NetworkSpec(**fields), unflatten_dict(flat, sep='/'), record['info']
   except (MemoryError, FileError):  # the first says nothing of the files
     raise
   # damage can show as any exception of the libraries, by the bytes that are hit
@@ -158,6 +155,16 @@ def _read_older(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   packed = orbax_alone.read_array(folder / record['folder'])
   verify(packed, record)
   return record, unpack(packed, record['arrays'], {})
+
+
+def _flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
+  """Return the arrays of nested dicts by path, and the paths of the dicts that are empty."""
+  flat = flatten_dict(dict(tree), keep_empty_nodes=True)
+  for name in (name for path in flat for name in path):
+    if not isinstance(name, str) or not name or '/' in name:
+      raise ValueError(f'{name!r} cannot name a variable')
+  arrays = {'/'.join(path): leaf for path, leaf in flat.items() if leaf is not empty_node}
+  return arrays, ['/'.join(path) for path, leaf in flat.items() if leaf is empty_node]
 
 
 def _newer(folder: Path, why: str) -> FileError:

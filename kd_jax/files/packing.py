@@ -1,6 +1,4 @@
-"""Trees of arrays as one run of bytes with a description: what checkpoints and networks keep, and
-what is hashed.
-"""
+"""Trees of arrays as bytes with a description: what checkpoints and networks keep and hash."""
 
 from __future__ import annotations
 
@@ -10,26 +8,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax.files import hashes
 from kd_jax.types import FileError, PyTree
 
-DIFFERENCES_SHOWN = 5
+_SHOWN = 5  # differences that a message names
 
 
 def fingerprint(tree: PyTree) -> str:
-  """Return the sha256 over the names, types, shapes and bytes of all leaves: equal for two runs
-  exactly where every bit is.
-  """
+  """Return the sha256 over the names, types, shapes and bytes of all leaves."""
   packed, described, _ = pack(tree)
   return digest(packed, described)
 
 
 def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
-  """Return the leaves under their paths, such as 'state/params/student/stem/kernel', in the tree's order;
-  its structure.
-  """
+  """Return the leaves by their paths, such as 'state/params/student/stem/kernel'; the structure."""
   leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
   named = {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
   if len(named) != len(leaves):
@@ -38,16 +33,15 @@ def _named_leaves(tree: PyTree) -> tuple[dict[str, Any], Any]:
 
 
 def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
-  """Return all leaves in one u8 array of its own memory; the type and shape of each; and the kind
-  of each typed PRNG key.
+  """Return all leaves in one array u8[N] of its own memory, and two descriptions by path.
+
+  These are the type and shape of each leaf, and the kind of each typed PRNG key.
   """
   named, _ = _named_leaves(tree)
   keys = {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
-  plain = {
-    name: jax.random.key_data(leaf) if name in keys else leaf
-    for name, leaf in sorted(named.items())
-  }
-  host = {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
+  plain = named | {name: jax.random.key_data(named[name]) for name in keys}
+  on_host = jax.device_get(plain)
+  host = {name: np.asarray(on_host[name]) for name in sorted(on_host)}
   for name, array in host.items():
     if array.dtype.hasobject:
       raise TypeError(f'{name} is not an array of numbers')
@@ -65,17 +59,18 @@ def pack(tree: PyTree) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
 def unpack(
   packed: np.ndarray, described: Mapping[str, str], keys: Mapping[str, str]
 ) -> dict[str, Any]:
-  """Return the leaves that `pack` packed, under their paths: arrays of their own memory, and typed PRNG
-  keys.
-  """
+  """Return the leaves that `pack` packed, by path: arrays of their own memory, and PRNG keys."""
   leaves: dict[str, Any] = {}
   start = 0
   for name, description in sorted(described.items()):
-    kind, shape = description[:-1].split('[')
-    shape = tuple(int(size) for size in shape.split(',') if size)
+    kind, sides = description[:-1].split('[')
+    shape = tuple(int(side) for side in sides.split(',') if side)
     array = np.frombuffer(packed, np.dtype(kind), math.prod(shape), start).reshape(shape).copy()
     start += array.nbytes
-    leaves[name] = jax.random.wrap_key_data(array, impl=keys[name]) if name in keys else array
+    if name in keys:
+      leaves[name] = jax.random.wrap_key_data(jnp.asarray(array), impl=keys[name])
+    else:
+      leaves[name] = array
   return leaves
 
 
@@ -89,58 +84,22 @@ def _describe(leaf: Any) -> str:
 
 
 def as_in(like: Mapping[str, PyTree], leaves: Mapping[str, Any], what: str) -> dict[str, PyTree]:
-  """Return `leaves` in the containers of `like`. Raises FileError where they are not the same
-  leaves.
-  """
+  """Return `leaves` in the containers of `like`. Raise FileError where they are others."""
   expected, structure = _named_leaves(dict(like))
   differences = [f'{name} is missing' for name in expected if name not in leaves]
   differences += [f'{name} is not expected' for name in leaves if name not in expected]
-  differences += [
-    f'{name} is {_describe(leaves[name])}, not {_describe(leaf)}'
-    for name, leaf in expected.items()
-    if name in leaves and _describe(leaves[name]) != _describe(leaf)
-  ]
+  for name in (name for name in expected if name in leaves):
+    found, needed = _describe(leaves[name]), _describe(expected[name])
+    if found != needed:
+      differences.append(f'{name} is {found}, not {needed}')
   if differences:
-    more = len(differences) - DIFFERENCES_SHOWN
-    shown = '; '.join(differences[:DIFFERENCES_SHOWN]) + (f'; and {more} more' if more > 0 else '')
+    more = len(differences) - _SHOWN
+    shown = '; '.join(differences[:_SHOWN]) + (f'; and {more} more' if more > 0 else '')
     raise FileError(
-      f'{what} does not fit this run: {shown}; use the settings it was saved with, or another '
-      f'folder'
+      f'{what} does not fit this run: {shown}; '
+      'use the settings it was saved with, or another folder'
     )
   return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in expected])
-
-
-def flatten(tree: Mapping[str, PyTree]) -> tuple[dict[str, Any], list[str]]:
-  """Return the arrays of nested dicts under their paths, and the paths of the dicts that are empty."""
-  arrays: dict[str, Any] = {}
-  empty: list[str] = []
-
-  def visit(node: Mapping[str, PyTree], parents: tuple[str, ...]) -> None:
-    for name, child in node.items():
-      if not isinstance(name, str) or not name or '/' in name:
-        raise ValueError(f'{name!r} cannot name a variable')
-      path = '/'.join((*parents, name))
-      if not isinstance(child, Mapping):
-        arrays[path] = child
-      elif child:
-        visit(child, (*parents, name))
-      else:
-        empty.append(path)
-
-  visit(tree, ())
-  return arrays, empty
-
-
-def nest(arrays: Mapping[str, Any], empty: list[str]) -> dict[str, PyTree]:
-  """Return the nested dicts that `flatten` took apart."""
-  tree: dict[str, PyTree] = {}
-  for path, node in [*arrays.items(), *((path, {}) for path in empty)]:
-    *parents, name = path.split('/')
-    place = tree
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[name] = node
-  return tree
 
 
 def digest(packed: np.ndarray, record: Mapping[str, Any]) -> str:

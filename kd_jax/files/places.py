@@ -1,6 +1,4 @@
-"""Which texts name a place on this machine: kd_jax reads and writes files and folders,
-and no URLs.
-"""
+"""Which texts name a place on this machine: kd_jax reads and writes files, and no URLs."""
 
 from __future__ import annotations
 
@@ -13,20 +11,24 @@ _URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 
 
 def refusal(what: str, text: str | os.PathLike) -> str:
-  """Return why the value of `what` (a flag or a key; '' for none) is no place here, and what to do;
-  '' where it is one.
+  """Return why a place is none on this machine, and what to do; '' where it is one.
+
+  Args:
+    what: the flag or key whose value it is; '' for none.
+    text: the place.
   """
-  if not _URL.match(os.fspath(text)):
+  place = os.fspath(text)
+  if not _URL.match(place):
     return ''
   return (
-    f'{f"{what}=" if what else ""}{os.fspath(text)} is a URL, and kd_jax reads and writes local '
-    f'files alone: give a path on this '
-    'machine, and copy the files to or from there, or mount the storage as a folder'
+    f'{what}{"=" if what else ""}{place} is a URL, and kd_jax reads and writes local files alone: '
+    'give a path on this machine, and copy the files to or from there, or mount the storage as a '
+    'folder'
   )
 
 
 def check_local(what: str, text: str | os.PathLike) -> None:
-  """Raise KdJaxError where the value of `what` is a URL, such as s3://bucket/run or file:///run.
+  """Raise ConfigError where the value of `what` is a URL, such as s3://bucket/run or file:///run.
 
   Without this check a run would train for hours, and write into a local folder called `s3:`.
   """

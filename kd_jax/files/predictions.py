@@ -16,11 +16,11 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd_jax.files import records
+from kd_jax.files.atomic import write_bytes
 
 FILE = 'predictions.npz'
 _FORMAT = 1  # to be raised when what is stored changes
@@ -30,7 +30,7 @@ class SplitPredictions(NamedTuple):
   """What networks predict on the images of a split."""
 
   label: np.ndarray  # i32[n]
-  index: np.ndarray  # i32[n]
+  index: np.ndarray  # type: ignore[assignment]  # i32[n]; it hides tuple's method
   logits: dict[str, np.ndarray]  # by network, f32[n, K]
 
   def same_images(self, other: SplitPredictions) -> bool:
@@ -48,21 +48,21 @@ class Predictions(NamedTuple):
 
 
 def read(path: str | Path) -> Predictions | None:
-  """Read the file; None where it is not there, is damaged or is of another version: it can be
-  computed anew.
-  """
+  """Read the file; None where it is missing, damaged or of another version: compute it anew."""
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
       stored = dict(arrays)
     about = json.loads(str(stored.pop('about')))
     if about.pop('format') != _FORMAT:
       return None
-    splits: dict[str, SplitPredictions] = {}
+    splits = {}
     for name in about['parts']:
       logits = {network: stored[f'{name}/logits/{network}'] for network in about['networks']}
       splits[name] = SplitPredictions(stored[f'{name}/label'], stored[f'{name}/index'], logits)
     images = dict(zip(stored['image/place'].tolist(), stored['image/pixels'], strict=True))
-    return Predictions(tuple(about['classes']), about['networks'], splits, images)
+    return Predictions(
+      classes=tuple(about['classes']), networks=about['networks'], splits=splits, images=images
+    )
   except Exception:  # damage shows as any of a dozen kinds
     return None
 
@@ -75,7 +75,7 @@ def write(path: str | Path, predictions: Predictions) -> None:
     'networks': predictions.networks,
     'parts': list(predictions.splits),
   }
-  arrays = {
+  arrays: dict[str, Any] = {
     'about': np.array(json.dumps(about)),
     'image/place': np.array(list(predictions.images), np.int32),
     'image/pixels': np.array(list(predictions.images.values()), np.uint8),
@@ -85,4 +85,4 @@ def write(path: str | Path, predictions: Predictions) -> None:
     arrays |= {f'{name}/logits/{network}': logits for network, logits in split.logits.items()}
   out = io.BytesIO()
   np.savez(out, **arrays)
-  records.write_bytes(path, out.getvalue())
+  write_bytes(path, out.getvalue())

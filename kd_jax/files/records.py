@@ -24,12 +24,11 @@ from kd_jax.types import Damaged, FileError
 
 Row = Mapping[str, Any]
 _TERM = 'term/'
+_REMEDY = 'restore it from a copy, or delete it and run again.'
 
 
 def flatten(row: Row) -> dict[str, Any]:
-  """Gives a row of a history as plain Python values under flat names: the terms become
-  'term/<name>'.
-  """
+  """Return a row of a history as plain Python values; its terms are named 'term/<name>'."""
   flat = {}
   for name, value in row.items():
     if name == 'terms':
@@ -40,7 +39,7 @@ def flatten(row: Row) -> dict[str, Any]:
 
 
 def write_history(path_csv: str | Path, history: Sequence[Row]) -> None:
-  """Writes a history as CSV, whole, so that a resumed run leaves no duplicates.
+  """Write a history as CSV, whole, so that a resumed run leaves no duplicates.
 
   The columns are those of all rows, in the order in which they are first seen; a cell is empty
   where a row lacks the column or holds None. Floats are written so that reading gives the same
@@ -49,18 +48,20 @@ def write_history(path_csv: str | Path, history: Sequence[Row]) -> None:
   rows = [flatten(row) for row in history]
   columns = list(dict.fromkeys(name for row in rows for name in row))
   text = io.StringIO(newline='')
-  writer = csv.writer(text, lineterminator='\n')
+  writer = csv.DictWriter(text, columns, lineterminator='\n')
   if columns:
-    writer.writerow(columns)
-  writer.writerows(['' if row.get(name) is None else row[name] for name in columns] for row in rows)
+    writer.writeheader()
+  writer.writerows(rows)
   write_bytes(path_csv, text.getvalue().encode())
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
-  """Reads what write_history wrote: empty cells are left out, and the columns 'term/<name>' come
-  back under 'terms'.
+  """Read what write_history wrote.
 
-  Raises FileError where the file is missing or damaged.
+  Empty cells are left out, and the columns 'term/<name>' come back under 'terms'.
+
+  Raises:
+    FileError: the file is missing or damaged.
   """
   lines = csv.reader(io.StringIO(_read_text(path), newline=''), strict=True)
   history = []
@@ -70,12 +71,10 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
       if len(cells) != len(columns):
         raise FileError(
           f"The history '{path}' is damaged: line {lines.line_num} has {len(cells)} cells and the "
-          f'header '
-          f'{len(columns)}; delete the line, or restore the file from a copy.'
+          f'header {len(columns)}; delete the line, or restore the file from a copy.'
         )
-      history.append(
-        _nest({name: _parse(cell) for name, cell in zip(columns, cells, strict=True) if cell})
-      )
+      named = zip(columns, cells, strict=True)
+      history.append(_nest({name: _parse(cell) for name, cell in named if cell}))
   except csv.Error as error:
     raise FileError(
       f"The history '{path}' is damaged at line {lines.line_num} ({error}): restore it from a copy."
@@ -84,74 +83,71 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 
 def read_curves(path: str | Path) -> list[dict[str, Any]]:
-  """Reads a history of numbers alone, with an epoch in each row.
+  """Read a history of numbers alone, with an epoch in each row.
 
-  Raises FileError where it is not so.
+  Raises:
+    FileError: it is no such history.
   """
   history = read_history(path)
   for number, row in enumerate(history, 2):
     if not isinstance(row.get('epoch'), int):
       raise FileError(f'{path} is damaged (a line has no epoch): restore it from a copy')
     for name, value in flatten(row).items():
-      if not shapes.is_number(value) and not (
-        isinstance(value, float) and not math.isfinite(value)
-      ):
+      diverged = isinstance(value, float) and not math.isfinite(value)
+      if not (diverged or shapes.is_number(value)):
         raise FileError(
-          f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): restore it from "
-          f'a copy'
+          f"{path} is damaged (line {number} has '{str(value)[:40]}' for {name}): "
+          'restore it from a copy'
         )
   return history
 
 
 def write_json(path: str | Path, value: Any) -> None:
-  """Writes a value as JSON, atomically.
+  """Write a value as JSON.
 
   Scalars and arrays of numpy and jax become numbers and lists, tuples become lists, paths become
-  strings. JSON has no
-  NaN and no infinity: they are written as null, because a file that other tools refuse is worth
-  less than a gap.
+  strings. JSON has no NaN and no infinity: they are written as null, because a file that other
+  tools refuse is worth less than a gap.
   """
   text = json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
   write_bytes(path, (text + '\n').encode())
 
 
 def read_json(path: str | Path) -> Any:
-  """Reads a JSON file.
+  """Read a JSON file.
 
-  Raises FileError where it is missing, damaged or holds NaN, which is not JSON.
+  Raises:
+    FileError: it is missing.
+    Damaged: it is damaged, or holds NaN, which is not JSON.
   """
   try:
     return json.loads(_read_text(path), parse_constant=_refuse_constant)
   except (ValueError, RecursionError) as error:
-    raise Damaged(
-      f"The file '{path}' is not valid JSON ({error}): restore it from a copy, or delete it and "
-      f'run again.'
-    ) from error
+    raise Damaged(f"The file '{path}' is not valid JSON ({error}): {_REMEDY}") from error
 
 
 def write_sealed(path: str | Path, value: Mapping[str, Any]) -> None:
-  """Writes an object as `write_json` does, with its hash under 'sha256'."""
+  """Write an object as `write_json` does, with its hash under 'sha256'."""
   content = json.loads(json.dumps(_jsonable(value)))
   write_json(path, content | {'sha256': hashes.of_json(content)})
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
-  """Reads what `write_sealed` wrote, without the hash.
+  """Read what `write_sealed` wrote, without the hash.
 
-  Raises FileError where it is missing, Damaged where a bit has changed.
+  Raises:
+    FileError: it is missing.
+    Damaged: a bit has changed.
   """
   content = read_json(path)
   sealed = content.pop('sha256', None) if isinstance(content, dict) else None
   if sealed != hashes.of_json(content):
-    raise Damaged(
-      f"The file '{path}' is damaged (it does not match its sha256): restore it from a copy, or "
-      f'delete it and run again.'
-    )
+    raise Damaged(f"The file '{path}' is damaged (it does not match its sha256): {_REMEDY}")
   return content
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
-  """Reads a JSON object. Raises FileError as `read_json`, and where it is none."""
+  """Read a JSON object. Raise FileError as `read_json` does, and where it is none."""
   found = read_json(path)
   if not isinstance(found, dict):
     raise FileError(f'{path} is damaged (it is no JSON object): restore it from a copy')
@@ -159,21 +155,20 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:
-  """Reads results.json, [] where there is none.
-
-  Raises FileError where it is no list of objects.
-  """
+  """Read results.json, [] where there is none. Raise FileError where it is no list of objects."""
   results = read_json(path) if os.path.exists(path) else []
   shapes.check(path, results, [{}], 'delete it, or move it away, and run again, which rewrites it')
   return results
 
 
 def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
-  """Adds rows to results.json, a list of objects, and returns the whole list.
+  """Add rows to results.json, a list of objects, and return the whole list.
 
   A row replaces, in its place, the one with the same 'name' and 'seed'; new rows go to the end; all
-  others stay. Raises FileError where the file exists and is not a list of objects: results are
-  never overwritten by accident.
+  others stay.
+
+  Raises:
+    FileError: the file exists and is no list of objects; results are not overwritten by accident.
   """
   results = read_results(path)
   place = {(row.get('name'), row.get('seed')): index for index, row in enumerate(results)}
@@ -196,10 +191,7 @@ def _read_text(path: str | Path) -> str:
       f"The file '{path}' cannot be read ({error.strerror or error}): check the path."
     ) from error
   except UnicodeDecodeError as error:
-    raise Damaged(
-      f"The file '{path}' is damaged (it is not UTF-8 text): restore it from a copy, or delete it "
-      f'and run again.'
-    ) from error
+    raise Damaged(f"The file '{path}' is damaged (it is not UTF-8 text): {_REMEDY}") from error
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -32,7 +32,14 @@ def read(path: str | Path, *, required: tuple[str, ...] = (), remedy: str) -> li
 
 def from_json(rows: Iterable[Mapping[str, Any]]) -> list[ResultRow]:
   """Return the rows of objects as results.json has them."""
-  return [_row(row) for row in rows]
+  found = []
+  for row in rows:
+    values = {name: row[name] for name in _NAMES if name in row}
+    if values.get('teachers') is not None:
+      values['teachers'] = tuple(values['teachers'])
+    other = {name: value for name, value in row.items() if name not in _NAMES}
+    found.append(ResultRow(**values, other=other))
+  return found
 
 
 def to_json(row: ResultRow) -> dict[str, Any]:
@@ -41,10 +48,3 @@ def to_json(row: ResultRow) -> dict[str, Any]:
   if row.teachers is not None:
     values['teachers'] = list(row.teachers)
   return {k: v for k, v in values.items() if k in _ALWAYS or v is not None} | dict(row.other)
-
-
-def _row(content: Mapping[str, Any]) -> ResultRow:
-  values = {name: content[name] for name in _NAMES if name in content}
-  if values.get('teachers') is not None:
-    values['teachers'] = tuple(values['teachers'])
-  return ResultRow(**values, other={k: v for k, v in content.items() if k not in _NAMES})

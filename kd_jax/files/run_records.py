@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax.files import records, results
-from kd_jax.files.records import Row
 from kd_jax.types import FileError, ResultRow
 
 _REQUIRED = ('role', 'method', 'student', 'test_accuracy')
@@ -22,7 +21,7 @@ class RunRecords(NamedTuple):
   config: Mapping[str, Any]
   versions: Mapping[str, Any]
   rows: list[ResultRow]
-  histories: dict[str, list[Row]]  # by phase, in the order of the rows
+  histories: dict[str, list[dict[str, Any]]]  # by phase, in the order of the rows
 
   @property
   def student(self) -> ResultRow:
@@ -62,14 +61,19 @@ def read(path: str | Path) -> RunRecords:
   rows = results.read(path / 'results.json', required=_REQUIRED, remedy=_REMEDY)
   if not any(row.role == 'student' for row in rows):
     raise FileError(
-      f'the run in {path} is not finished: results.json has no student yet; give its command '
-      f'again, which goes on with it'
+      f'the run in {path} is not finished: results.json has no student yet; '
+      'give its command again, which goes on with it'
     )
-  config, versions = (records.read_object(path / name) for name in ('config.json', 'versions.json'))
-  return RunRecords(path, config, versions, rows, histories(path, rows))
+  return RunRecords(
+    path=path,
+    config=records.read_object(path / 'config.json'),
+    versions=records.read_object(path / 'versions.json'),
+    rows=rows,
+    histories=histories(path, rows),
+  )
 
 
-def histories(path: Path, rows: list[ResultRow]) -> dict[str, list[Row]]:
+def histories(path: Path, rows: list[ResultRow]) -> dict[str, list[dict[str, Any]]]:
   """Return the history of each phase that has one."""
   places = {place.parent.name: place for place in path.glob('phases/*/history.csv')}
   curves = {row.name: records.read_curves(places[row.name]) for row in rows if row.name in places}

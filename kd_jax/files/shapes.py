@@ -1,7 +1,4 @@
-"""What a record has to look like before it is read.
-
-JSON may have been written by hand, by another version, or by nobody.
-"""
+"""What a record has to look like before it is used: JSON may be of another version, or by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from kd_jax.text import one_line
 from kd_jax.types import FileError, Share
 
 _LARGEST = 1e100  # kd_jax writes no larger number, and sums of some would overflow
@@ -26,11 +24,13 @@ def of(record: type, *, required: tuple[str, ...] = ()) -> dict[str, Shape]:
   """Return the shape of a dataclass's fields; null is no value of those that are `required`."""
   hints = typing.get_type_hints(record)
   shape = {field.name: _of(hints[field.name]) for field in dataclasses.fields(record)}
-  return shape | {name: shape[name][0] for name in required if isinstance(shape[name], tuple)}
+  for name in required:
+    if isinstance(alternatives := shape[name], tuple):
+      shape[name] = alternatives[0]
+  return shape
 
 
 def _of(hint: Any) -> Shape:
-  """Return the shape of a type."""
   origin, parts = typing.get_origin(hint), typing.get_args(hint)
   if origin in (types.UnionType, typing.Union):
     return tuple(None if part is types.NoneType else _of(part) for part in parts)
@@ -38,7 +38,9 @@ def _of(hint: Any) -> Shape:
     return [_of(parts[0])]
   if origin is Mapping:
     return {...: _of(parts[1])}
-  return is_share if hint is Share else object if hint is Any else hint
+  if hint is Share:
+    return is_share
+  return object if hint is Any else hint
 
 
 def check(path: str | Path, value: Any, shape: Shape, remedy: str) -> None:
@@ -52,28 +54,18 @@ def mismatch(value: Any, shape: Shape, *, where: str = '') -> str:
   if isinstance(shape, tuple):
     return min((mismatch(value, one, where=where) for one in shape), key=len)
   if isinstance(shape, list) and isinstance(value, list):
-    return next(
-      (
-        fault
-        for number, item in enumerate(value)
-        if (fault := mismatch(item, shape[0], where=f'{where}[{number}]'))
-      ),
-      '',
-    )
-  if isinstance(shape, dict) and isinstance(value, Mapping):
-    of = dict.fromkeys(value, shape[...]) if ... in shape else shape
-    return next(
-      (
-        fault
-        for key, one in of.items()
-        if (fault := mismatch(value.get(key), one, where=f'{where}.{key}'.lstrip('.')))
-      ),
-      '',
-    )
-  return '' if _fits(value, shape) else f'{where or "all of it"} is {_brief(value)}'
+    parts = [(item, shape[0], f'{where}[{number}]') for number, item in enumerate(value)]
+  elif isinstance(shape, dict) and isinstance(value, Mapping):
+    fields = dict.fromkeys(value, shape[...]) if ... in shape else shape
+    parts = [(value.get(key), one, f'{where}.{key}'.lstrip('.')) for key, one in fields.items()]
+  else:
+    shown = 'missing' if value is None else one_line(repr(value), at_most=40)
+    return '' if _fits(value, shape) else f'{where or "all of it"} is {shown}'
+  faults = (mismatch(item, one, where=place) for item, one, place in parts)
+  return next(filter(None, faults), '')
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
   """Return whether it is a finite number that is not absurd."""
   return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
@@ -91,8 +83,3 @@ def _fits(value: Any, shape: Shape) -> bool:
   if isinstance(shape, type):
     return isinstance(value, shape)
   return callable(shape) and shape(value)
-
-
-def _brief(value: Any) -> str:
-  text = 'missing' if value is None else repr(value)
-  return text if len(text) <= 40 else f'{text[:39]}…'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,22 +75,21 @@ def read(path: str | Path) -> StudyRecords:
   path = Path(path)
   if not is_study(path):
     raise FileError(
-      f'{path} holds no study (no study.json is there); give the --workdir of a study, such as '
-      f'configs/paper/digits.py'
+      f'{path} holds no study (no study.json is there); '
+      'give the --workdir of a study, such as configs/paper/digits.py'
     )
   about = records.read_json(path / 'study.json')
   shapes.check(path / 'study.json', about, _STUDY, _REMEDY)
   if fault := _fault(about):
     raise FileError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
-  study = StudyRecords(path, about, {}, {})
+  study = StudyRecords(path=path, about=about, results={}, sweeps={})
   return study._replace(results=_rows(study, 'results.json'), sweeps=_rows(study, 'sweeps.json'))
 
 
 def _fault(about: Mapping[str, Any]) -> str:
   """Return in what the parts of study.json contradict each other; '' for nothing."""
   names = {row['name'] for row in about['rows']}
-  named = [run['row'] for run in about['runs']] + [n for pair in about['comparisons'] for n in pair]
-  for name in named:
+  for name in itertools.chain((run['row'] for run in about['runs']), *about['comparisons']):
     if name not in names:
       return f"it speaks of '{name}', which is none of its rows"
   for pair in about['comparisons']:
@@ -110,9 +110,7 @@ def _rows(study: StudyRecords, file: str) -> Rows:
 
 
 def _counted(row: ResultRow, epochs: int | None) -> ResultRow:
-  """Return a row with its `passes`, which an older kd_jax wrote as a multiple of the row's epochs,
-  `student_epochs`.
-  """
+  """Return a row with its `passes`: an older kd_jax wrote a multiple of the row's epochs."""
   multiple = row.other.get('student_epochs')
   if row.passes is not None or epochs is None or not shapes.is_number(multiple):
     return row
@@ -121,4 +119,5 @@ def _counted(row: ResultRow, epochs: int | None) -> ResultRow:
 
 def accuracies(rows: Sequence[ResultRow], *, field: str = 'test_accuracy') -> dict[int, float]:
   """Return {seed: per cent} of a row's runs."""
-  return {r.seed: 100 * value for r in rows if (value := getattr(r, field)) is not None}
+  found = ((row.seed, getattr(row, field)) for row in rows)
+  return {seed: 100 * v for seed, v in found if seed is not None and v is not None}

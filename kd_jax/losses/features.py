@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax.losses import divergence
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 
 def unit_length(vectors: Float[Array, '*B D']) -> Float[Array, '*B D']:
@@ -173,7 +173,8 @@ def map_kl_divergence(
     An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
     Distillation for Classification", which does not define it.
   """
-  student, teacher = jax.nn.log_softmax(_flat(student)), jax.nn.log_softmax(_flat(teacher))
+  student = jax.nn.log_softmax(_flat(student))
+  teacher = jax.nn.log_softmax(_flat(teacher))
   return divergence.terms(teacher, student).sum(-1)
 
 
@@ -189,7 +190,8 @@ def largest_pooled_difference(
     The code published with Ruffy and Chahal 2019, "The State of Knowledge Distillation for
     Classification". The paper's simple feature distillation is `mean_squared_error`.
   """
-  student, teacher = (_max(_max(x, axis=1), axis=1) for x in (student, teacher))
+  student = _max(_max(student, axis=1), axis=1)
+  teacher = _max(_max(teacher, axis=1), axis=1)
   return _max(jnp.abs(student - teacher), axis=-1)
 
 
@@ -205,13 +207,13 @@ def resize(
       between pixel centres, without antialiasing, as torch's `interpolate(mode='bilinear')`.
 
   Raises:
-    KdJaxError: for any other `how`.
+    ConfigError: for any other `how`.
   """
   if how == 'interpolate':
     shape = (feature.shape[0], *size, feature.shape[-1])
     return jax.image.resize(feature, shape, 'bilinear', antialias=False)
   if how not in POOLS:
-    raise KdJaxError(f"a feature map is resized by {', '.join(POOLS)} or interpolate, not '{how}'")
+    raise ConfigError(f"a feature map is resized by {', '.join(POOLS)} or interpolate, not '{how}'")
   return _pool(_pool(feature, size[0], 1, POOLS[how]), size[1], 2, POOLS[how])
 
 
@@ -231,9 +233,8 @@ POOLS: dict[str, Callable[..., Array]] = {'max_pool': _max, 'avg_pool': jnp.mean
 def _pool(x: Array, size: int, axis: int, reduce: Callable[..., Array]) -> Array:
   length = x.shape[axis]
   if length % size == 0:
-    return reduce(
-      x.reshape(*x.shape[:axis], size, length // size, *x.shape[axis + 1 :]), axis=axis + 1
-    )
+    shape = (*x.shape[:axis], size, length // size, *x.shape[axis + 1 :])
+    return reduce(x.reshape(shape), axis=axis + 1)
   windows = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
   slices = [jax.lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in windows]
   return jnp.concatenate([reduce(s, axis=axis, keepdims=True) for s in slices], axis)

@@ -33,6 +33,10 @@ def soft_cross_entropy(
 
   Args:
     targets: at least 0; of length 1 in sum, or 0 throughout where there is no label.
+
+  References:
+    Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", section 7;
+    Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", whose targets are mixtures.
   """
   return optax.softmax_cross_entropy(logits, targets)
 
@@ -78,9 +82,8 @@ def target_class_kl(
     (1 − p_y of the teacher) · `other_classes_kl`. As in their code, whose T² and weights α and β
     are the caller's.
   """
-  student, teacher = (
-    _target_or_not(z / temperature, labels) for z in (student_logits, teacher_logits)
-  )
+  student = _target_or_not(student_logits / temperature, labels)
+  teacher = _target_or_not(teacher_logits / temperature, labels)
   return jnp.where(labels >= 0, divergence.terms(teacher, student).sum(-1), 0)
 
 
@@ -103,9 +106,8 @@ def other_classes_kl(
     1000 from the label's logit; here it is left out.
   """
   other = ~jax.nn.one_hot(labels, student_logits.shape[-1], dtype=bool)
-  student, teacher = (
-    _log_softmax_of(z / temperature, other) for z in (student_logits, teacher_logits)
-  )
+  student = _log_softmax_of(student_logits / temperature, other)
+  teacher = _log_softmax_of(teacher_logits / temperature, other)
   return jnp.where(labels >= 0, jnp.where(other, divergence.terms(teacher, student), 0).sum(-1), 0)
 
 
@@ -160,6 +162,5 @@ def _target_or_not(logits: Float[Array, 'B K'], labels: Int[Array, ' B']) -> Flo
   """Return log p_y and log(1 − p_y), also where p_y rounds to 1."""
   log_probabilities = jax.nn.log_softmax(logits)
   target = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-  return jnp.stack(
-    [jax.nn.logsumexp(log_probabilities, axis=-1, where=w) for w in (target, ~target)], axis=-1
-  )
+  sums = [jax.nn.logsumexp(log_probabilities, axis=-1, where=w) for w in (target, ~target)]
+  return jnp.stack(sums, axis=-1)

@@ -46,10 +46,9 @@ def rkd_distance(
     Park et al. 2019, "Relational Knowledge Distillation", equations 6 to 8. As in their code: the
     mean takes in the B zeros of the diagonal.
   """
-  relative = (
-    _relative(*_distances(embedding, mask, shortest=shortest)) for embedding in (student, teacher)
-  )
-  losses = optax.huber_loss(*relative)
+  student_distances = _relative(*_distances(student, mask, shortest=shortest))
+  teacher_distances = _relative(*_distances(teacher, mask, shortest=shortest))
+  losses = optax.huber_loss(student_distances, teacher_distances)
   return losses.sum() / _count(mask, losses.dtype) ** 2
 
 
@@ -112,9 +111,8 @@ def hard_dark_rank(
   """
   student_distances, _ = _distances(student, mask)
   teacher_distances, pairs = _distances(teacher, mask)
-  nearness, neighbours = jax.lax.top_k(
-    jnp.where(pairs, -teacher_distances, -jnp.inf), min(length, mask.shape[0] - 1)
-  )
+  nearness = jnp.where(pairs, -teacher_distances, -jnp.inf)
+  nearness, neighbours = jax.lax.top_k(nearness, min(length, len(mask) - 1))
   ranked = jnp.isfinite(nearness)
   scores = jnp.take_along_axis(-alpha * student_distances**beta, neighbours, axis=1)
   # finite: the gradient of a logsumexp of −∞ alone is NaN

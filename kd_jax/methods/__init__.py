@@ -25,11 +25,12 @@ from kd_jax.text import closest
 from kd_jax.types import ConfigError, Method, Phase
 
 RECIPES = ('written', 'published', 'official')
+Options = Mapping[str, Mapping[str, Any]]  # row → options of it
 
 
 class Row(NamedTuple):
-  """A method's factory, its plan, how many teachers it takes, and what a recipe changes; one that is
-  not named changes nothing.
+  """A method's factory, its plan, how many teachers it takes, and what a recipe changes; one that
+  is not named changes nothing.
   """
 
   factory: Callable[..., Method]
@@ -135,9 +136,7 @@ METHODS: dict[str, Row] = {
 
 
 def options(name: str) -> dict[str, Any]:
-  """Return the options of a method with their defaults, read from its factory: the one place where they
-  are written.
-  """
+  """Return the options of a method with their defaults, read from its factory."""
   return {k: p.default for k, p in inspect.signature(METHODS[name].factory).parameters.items()}
 
 
@@ -165,79 +164,70 @@ def parse(text: str) -> tuple[tuple[float, str], ...]:
     if name not in METHODS:
       raise ConfigError(
         f"unknown method '{name}'.{closest(name, METHODS)} Valid: {', '.join(METHODS)}, and joins "
-        f'such as kd+0.5*oh'
+        'such as kd+0.5*oh'
       )
     if names.count(name) > 1:
       raise ConfigError(f"method '{text}' names {name} twice; give it one weight")
   return tuple(parts)
 
 
-def chosen_options(name: str, recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-  """Return the options that a recipe and the user set, the user's before the recipe's; those of the
-  method's plan among them.
+def chosen_options(
+  name: str, recipe: str, chosen: Options | None, *, among: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Return those of the options `among` that a recipe and the user set, the user's before the
+  recipe's.
   """
-  return {**METHODS[name].recipes.get(recipe, {}), **chosen}
+  given = {**METHODS[name].recipes.get(recipe, {}), **(chosen or {}).get(name, {})}
+  return {option: value for option, value in given.items() if option in among}
 
 
-def make(
-  text: str, *, recipe: str = 'written', chosen: Mapping[str, Mapping[str, Any]] | None = None
-) -> Method:
-  """Return the method of a row, or of a join of rows, in a recipe; `chosen` maps a row's name to options
-  that go before the recipe's.
+def make(text: str, *, recipe: str = 'written', chosen: Options | None = None) -> Method:
+  """Return the method of a row, or of a join of rows, in a recipe.
+
+  Args:
+    text: as `parse` reads it.
+    recipe: one of RECIPES.
+    chosen: by row, options that go before the recipe's.
   """
-  made = []
+  parts = []
   for weight, name in parse(text):
-    given = chosen_options(name, recipe, (chosen or {}).get(name, {}))
-    made.append(
-      (
-        weight,
-        name,
-        METHODS[name].factory(**{k: v for k, v in given.items() if k in options(name)}),
-      )
-    )
-  return made[0][2] if len(made) == 1 and made[0][0] == 1 else join(tuple(made))
+    given = chosen_options(name, recipe, chosen, among=options(name))
+    parts.append((weight, name, METHODS[name].factory(**given)))
+  (weight, _, first), *others = parts
+  return first if weight == 1 and not others else join(tuple(parts))
 
 
 def settings(
-  text: str,
-  *,
-  recipe: str = 'written',
-  chosen: Mapping[str, Mapping[str, Any]] | None = None,
-  student: str = '',
+  text: str, *, recipe: str = 'written', chosen: Options | None = None, student: str = ''
 ) -> dict[str, Any]:
-  """Return {part: its weight and every option} of what `make` makes for a student, defaults written out:
-  of equal settings, methods are equal.
+  """Return {part: its weight and every option} of what `make` makes for a student, defaults written
+  out: of equal settings, methods are equal.
 
   An option that recorded studies did not have yet is left out where it stands for what was done
   then: their phases keep their hashes.
   """
   parts = {}
   for weight, name in parse(text):
-    given = chosen_options(name, recipe, (chosen or {}).get(name, {}))
-    made = options(name) | {k: v for k, v in given.items() if k in options(name)}
+    defaults = options(name)
+    made = defaults | chosen_options(name, recipe, chosen, among=defaults)
     parts[name] = {'weight_in_join': weight, **since(name, made), **METHODS[name].noted(student)}
   return parts
 
 
-def since(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-  """Return options of a row without those that stand for what was done before there were any of their
-  name.
-  """
+def since(name: str, made: Mapping[str, Any]) -> dict[str, Any]:
+  """Return a row's options without those that stand for what was done before they existed."""
   older = METHODS[name].older
-  return {k: v for k, v in chosen.items() if k not in older or older[k] != v}
+  return {k: v for k, v in made.items() if k not in older or older[k] != v}
 
 
 def came_later(phase: Phase) -> bool:
   """Return whether kd_jax computed a phase of this configuration otherwise before it noted its
   methods beside a run.
   """
-  made = phase.settings
-  rows = {name: METHODS[name] for name in made if name in METHODS}
-  options = any(
-    row.older.keys() & {*made[name], *made.get('plan', {})} for name, row in rows.items()
-  )
-  return (
-    bool(phase.draws_as) or options or any(row.noted(phase.student.name) for row in rows.values())
+  plan = phase.settings.get('plan', {})
+  rows = [(METHODS[name], made) for name, made in phase.settings.items() if name in METHODS]
+  return bool(phase.draws_as) or any(
+    row.older.keys() & {*made, *plan} or row.noted(phase.student.name) for row, made in rows
   )
 
 
@@ -249,6 +239,6 @@ def teachers(text: str) -> tuple[int, int]:
 
 
 def relu_placement(text: str, recipe: str) -> str | None:
-  """Return where the ReLUs stand under a recipe, or None where it says nothing."""
+  """Return where the ReLUs stand under a recipe, or None where it leaves them."""
   named = [METHODS[name].relu_placement.get(recipe) for _, name in parse(text)]
   return next((placement for placement in named if placement), None)

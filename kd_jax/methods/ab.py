@@ -1,4 +1,6 @@
-"""Activation boundaries: Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries"."""
+"""Activation boundaries: Heo et al. 2019, "Knowledge Transfer via Distillation of Activation
+Boundaries".
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def ab(
   def init(inputs):
     if 'head' not in inputs.student.variables['params']:
       raise ConfigError(
-        f"ab leaves the student's classifier untouched, and knows it by the name 'head', which no "
+        "ab leaves the student's classifier untouched, and knows it by the name 'head', which no "
         f'part of {inputs.student.network.spec.name} has: name its last layer so'
       )
     return connectors(inputs, identity=identity, drawn=connector_weights)

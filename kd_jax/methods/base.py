@@ -1,8 +1,8 @@
-"""What methods share: Hinton's terms, an `init` for methods without modules, how a pair is matched."""
+"""What methods share: checks of options, Hinton's terms, how a pair of networks is matched."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from kd_jax.types import (
   Array,
   ConfigError,
   InitInputs,
+  LogitsOnly,
   LossInputs,
   MethodVariables,
   NetworkInfo,
@@ -35,33 +36,39 @@ def no_modules(inputs: InitInputs) -> MethodVariables:
 def check_classes(inputs: InitInputs) -> None:
   """Raise ConfigError where a teacher has other classes than the student."""
   student = inputs.student.network.spec
-  for teacher in (teacher.network.spec for teacher in inputs.teachers):
+  for info in inputs.teachers:
+    teacher = info.network.spec
     if teacher.classes != student.classes:
       raise ConfigError(
         f'the teacher {teacher.name} has {teacher.classes} classes and the student {student.name} '
         f'has {student.classes}: their logits cannot be compared; take a teacher that was trained '
-        f'on the same classes'
+        'on the same classes'
       )
+
+
+def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
+  """Raise ConfigError where an option is none of its choices."""
+  if value not in choices:
+    raise ConfigError(f"{option} is one of {', '.join(choices)}, not '{value}'")
+
+
+def check_temperature(temperature: float, *, option: str = 'temperature') -> None:
+  """Raise ConfigError where a temperature is out of range."""
+  if not 0 < temperature < float('inf'):
+    raise ConfigError(f'{option} is a finite number greater than 0, not {temperature}')
 
 
 def check_hinton(alpha: float, temperature: float) -> None:
   """Raise ConfigError where Hinton's two numbers are out of range."""
   if not 0 <= alpha <= 1:
     raise ConfigError(f'alpha is a weight between 0 and 1, not {alpha}')
-  if not 0 < temperature < float('inf'):
-    raise ConfigError(f'temperature is a finite number greater than 0, not {temperature}')
+  check_temperature(temperature)
 
 
 def check_connectors(method: str, drawn: str, statistics: str) -> None:
   """Raise ConfigError where two options of the methods with connectors hold no valid choice."""
-  if drawn not in DRAWS:
-    raise ConfigError(
-      f"{method}.connector_weights is {' or '.join(map(repr, DRAWS))}, not '{drawn}'"
-    )
-  if statistics not in STATISTICS:
-    raise ConfigError(
-      f"{method}.teacher_statistics is {' or '.join(map(repr, STATISTICS))}, not '{statistics}'"
-    )
+  check_choice(f'{method}.connector_weights', drawn, DRAWS)
+  check_choice(f'{method}.teacher_statistics', statistics, STATISTICS)
 
 
 def labelled(label: Array) -> Array:
@@ -100,9 +107,8 @@ def distillation(
   divergences = [
     logits.kl_divergence(outputs.logits, t.logits, temperature=temperature) for t in teachers
   ]
-  return temperature**2 * reduce.mean(
-    sum(divergences) / len(divergences), mask=mask, axis=inputs.axis
-  )
+  divergence = jnp.asarray(sum(divergences) / len(divergences))
+  return temperature**2 * reduce.mean(divergence, mask=mask, axis=inputs.axis)
 
 
 def whole(array: Array, axis: str | None) -> Array:
@@ -131,27 +137,23 @@ def _narrowed(feature: Array, width: int) -> Array:
   channels = feature.shape[-1]
   if channels == width:
     return feature
-  starts, stops = (
-    jnp.arange(width) * channels // width,
-    -(-(jnp.arange(width) + 1) * channels // width),
-  )
-  inside = (jnp.arange(channels)[:, None] >= starts[None, :]) & (
-    jnp.arange(channels)[:, None] < stops[None, :]
-  )
+  starts = jnp.arange(width) * channels // width
+  stops = -(-(jnp.arange(width) + 1) * channels // width)
+  channel = jnp.arange(channels)[:, None]
+  inside = (channel >= starts[None, :]) & (channel < stops[None, :])
   share = inside.astype(float) / inside.sum(0, dtype=float, keepdims=True)
   return feature @ share.astype(feature.dtype)
 
 
-def paired(student: Outputs, teacher: Outputs) -> tuple[tuple[int, int], ...]:
+def paired(
+  student: Outputs | LogitsOnly, teacher: Outputs | LogitsOnly
+) -> tuple[tuple[int, int], ...]:
   """Return (student's stage, teacher's stage): for every stage of the student the teacher's last of
   equal height and width, if any.
   """
-  sides = [feature.shape[1:3] for feature in teacher.features]
-  return tuple(
-    (number, len(sides) - 1 - sides[::-1].index(feature.shape[1:3]))
-    for number, feature in enumerate(student.features)
-    if feature.shape[1:3] in sides
-  )
+  last = {feature.shape[1:3]: number for number, feature in enumerate(teacher.features)}
+  sizes = [feature.shape[1:3] for feature in student.features]
+  return tuple((number, last[size]) for number, size in enumerate(sizes) if size in last)
 
 
 def pair_stages(student: NetworkInfo, teacher: NetworkInfo) -> tuple[tuple[int, int], ...]:
@@ -160,14 +162,15 @@ def pair_stages(student: NetworkInfo, teacher: NetworkInfo) -> tuple[tuple[int, 
   Raises ConfigError where a stage of the student has no counterpart.
   """
   pairs = paired(student.outputs, teacher.outputs)
-  if missing := set(range(len(student.outputs.features))) - {number for number, _ in pairs}:
+  missing = set(range(len(student.outputs.features))) - {number for number, _ in pairs}
+  if missing:
     number = min(missing)
     height, width = student.outputs.features[number].shape[1:3]
     sizes = ', '.join(f'{f.shape[1]}×{f.shape[2]}' for f in teacher.outputs.features)
     raise ConfigError(
       f'stage {number + 1} of the student {student.network.spec.name} is {height}×{width}, and the '
       f'stages of the teacher {teacher.network.spec.name} are {sizes}: features of one size are '
-      f'needed; take networks of families with the same strides'
+      'needed; take networks of families with the same strides'
     )
   return pairs
 
@@ -179,9 +182,8 @@ def connectors(
   see `connect`.
   """
   teacher, maps = inputs.teachers[0], inputs.student.outputs.features
-  widths = tuple(
-    teacher.outputs.features[stage].shape[-1] for _, stage in pair_stages(inputs.student, teacher)
-  )
+  pairs = pair_stages(inputs.student, teacher)
+  widths = tuple(teacher.outputs.features[stage].shape[-1] for _, stage in pairs)
   module = _connector_module(maps, widths, None, identity, normalised).clone(drawn=drawn)
   shapes = tuple(jnp.zeros((1, 1, 1, f.shape[-1]), f.dtype) for f in maps)
   variables = module.init(inputs.key, shapes, train=False)
@@ -196,9 +198,8 @@ def connect(
   """
   student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
   targets = tuple(teacher.features[stage] for _, stage in paired(student, teacher))
-  module = _connector_module(
-    student.features, tuple(f.shape[-1] for f in targets), inputs.axis, identity, normalised
-  )
+  widths = tuple(target.shape[-1] for target in targets)
+  module = _connector_module(student.features, widths, inputs.axis, identity, normalised)
   own = {'params': variables.params, 'batch_stats': variables.state}
   connected, changed = module.apply(own, student.features, train=True, mutable=['batch_stats'])
   return connected, targets, changed.get('batch_stats', {})
@@ -207,11 +208,8 @@ def connect(
 def _connector_module(
   maps: Sequence[Array], widths: tuple[int, ...], axis: str | None, identity: bool, normalised: bool
 ) -> Connectors:
-  same = tuple(
-    number
-    for number, (feature, width) in enumerate(zip(maps, widths, strict=True))
-    if identity and feature.shape[-1] == width
-  )
+  own = [feature.shape[-1] for feature in maps]
+  same = tuple(number for number, width in enumerate(widths) if identity and own[number] == width)
   return Connectors(
     widths, normalised=normalised, identity=same, dtype=str(maps[0].dtype), axis_name=axis
   )

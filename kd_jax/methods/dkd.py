@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kd_jax.losses import logits, reduce
-from kd_jax.methods.base import cross_entropy, labelled, no_modules
-from kd_jax.types import ConfigError, Method
+from kd_jax.methods.base import check_temperature, cross_entropy, labelled, no_modules
+from kd_jax.types import Method
 
 
 def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -> Method:
@@ -15,11 +15,11 @@ def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -
 
   Args:
     target: α, the weight of the label's class.
-    others: β, the weight of the other classes; between 1 and 8 in the paper, by how sure the teacher is.
+    others: β, the weight of the other classes; between 1 and 8 in the paper, by how sure the
+      teacher is.
     temperature: T of both parts.
   """
-  if not 0 < temperature < float('inf'):
-    raise ConfigError(f'dkd.temperature is a finite number greater than 0, not {temperature}')
+  check_temperature(temperature, option='dkd.temperature')
 
   def loss(variables, inputs):
     student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
@@ -27,9 +27,8 @@ def dkd(*, target: float = 1.0, others: float = 8.0, temperature: float = 4.0) -
 
     def term(weight, part):
       divergence = part(student.logits, teacher.logits, label, temperature=temperature)
-      return (
-        weight * temperature**2 * reduce.mean(divergence, mask=labelled(label), axis=inputs.axis)
-      )
+      mean = reduce.mean(divergence, mask=labelled(label), axis=inputs.axis)
+      return weight * temperature**2 * mean
 
     return {
       'cross_entropy': cross_entropy(student, inputs),

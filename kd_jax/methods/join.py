@@ -19,31 +19,29 @@ def join(parts: tuple[tuple[float, str, Method], ...]) -> Method:
     parts: (weight, name, method), in the order of the name.
 
   Raises:
-    ConfigError: the parts want teachers with different BatchNorm statistics, or one view with
-      different augmentations, or two of them predict; in `loss`, a part adds no term.
+    ConfigError: the parts take different BatchNorm statistics of the teacher, or different
+      augmentations of one view, or two of them predict; in `loss`, a part adds no term.
   """
   statistics = {method.teacher_statistics for _, _, method in parts}
   if len(statistics) > 1:
     named = ', '.join(f'{name}: {method.teacher_statistics}' for _, name, method in parts)
     raise ConfigError(
-      f'these methods want different BatchNorm statistics of the teacher ({named}) and cannot be '
-      f'joined; set '
-      'teacher_statistics of one'
+      f'these methods take different BatchNorm statistics of the teacher ({named}) and cannot be '
+      'joined; set teacher_statistics of one'
     )
   predicting = [(name, method.predict) for _, name, method in parts if method.predict]
   if len(predicting) > 1:
     raise ConfigError(
       f"'{predicting[0][0]}' and '{predicting[1][0]}' both predict in place of the student's "
-      f'classifier and cannot be joined'
+      'classifier and cannot be joined'
     )
   views: dict[str, str] = {}
   for _, name, method in parts:
     for view, policy in method.views.items():
       if views.setdefault(view, policy) != policy:
         raise ConfigError(
-          f"'{name}' wants the view '{view}' augmented by {policy}, and a part before it by "
-          f'{views[view]}; make '
-          'their policies equal'
+          f"'{name}' has the view '{view}' augmented by {policy}, and a part before it by "
+          f'{views[view]}; make their policies equal'
         )
 
   def init(inputs):
@@ -54,11 +52,13 @@ def join(parts: tuple[tuple[float, str, Method], ...]) -> Method:
       if jax.tree.leaves(made[name].params):
         inputs = inputs._replace(key=jax.random.fold_in(inputs.key, number))
     return MethodVariables(
-      *({name: variables[field] for name, variables in made.items()} for field in range(3))
+      params={name: own.params for name, own in made.items()},
+      state={name: own.state for name, own in made.items()},
+      constants={name: own.constants for name, own in made.items()},
     )
 
   def of(variables, name):
-    return MethodVariables(*(each[name] for each in variables))
+    return MethodVariables(*(tree[name] for tree in variables))
 
   def loss(variables, inputs):
     joined, state = {}, {}

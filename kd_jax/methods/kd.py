@@ -1,9 +1,11 @@
-"""Knowledge distillation: Hinton et al. 2015. Also the loss of TAKD, a chain of teachers, and of MKD, several at once."""
+"""Knowledge distillation: Hinton et al. 2015. Also the loss of TAKD, a chain of teachers, and of
+MKD, several at once.
+"""
 
 from __future__ import annotations
 
-from kd_jax.methods.base import check_hinton, cross_entropy, distillation, no_modules
-from kd_jax.types import ConfigError, Method
+from kd_jax.methods.base import check_choice, check_hinton, cross_entropy, distillation, no_modules
+from kd_jax.types import Method
 
 REDUCTIONS = ('classes', 'elements')
 
@@ -27,8 +29,7 @@ def kd(
       temperature.
   """
   check_hinton(alpha, temperature)
-  if reduction not in REDUCTIONS:
-    raise ConfigError(f"kd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
+  check_choice('kd.reduction', reduction, REDUCTIONS)
 
   def loss(variables, inputs):
     student = inputs.student['weak']

@@ -37,9 +37,8 @@ def oh(
     pairs = pair_stages(inputs.student, teacher)
     if not teacher.network.norms:
       raise ConfigError(
-        f'oh needs the BatchNorm before each feature of the teacher, and '
-        f'{teacher.network.spec.name} names none: name '
-        'them as the norms of its Network'
+        'oh needs the BatchNorm before each feature of the teacher, and '
+        f'{teacher.network.spec.name} names none: name them as the norms of its Network'
       )
     for _, stage in pairs:
       norm = teacher.variables['params']

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import (
   after_relu,
+  check_choice,
   check_hinton,
   cross_entropy,
   distillation,
@@ -17,7 +18,7 @@ from kd_jax.methods.base import (
   pair_stages,
   paired,
 )
-from kd_jax.types import ConfigError, Method
+from kd_jax.types import Method
 
 REDUCTIONS = ('sum', 'mean', 'concatenated')
 _AUTHORS = 500 / 768  # their β over the length of their vectors
@@ -60,8 +61,7 @@ def pkd(
     relu: whether features are compared after their ReLU.
   """
   check_hinton(alpha, temperature)
-  if reduction not in REDUCTIONS:
-    raise ConfigError(f"pkd.reduction is one of {', '.join(REDUCTIONS)}, not '{reduction}'")
+  check_choice('pkd.reduction', reduction, REDUCTIONS)
 
   def init(inputs):
     pair_stages(inputs.student, inputs.teachers[0])
@@ -73,13 +73,16 @@ def pkd(
     pairs = [
       match_channels(student.features[i], teacher.features[j]) for i, j in paired(student, teacher)
     ]
-    pairs = [after_relu(pair) if relu else pair for pair in (pairs if last else pairs[:-1])]
+    pairs = pairs if last else pairs[:-1]
+    if relu:
+      pairs = [after_relu(pair) for pair in pairs]
     sizes = [math.prod(s.shape[1:]) for s, _ in pairs]
-    shares = {
-      'sum': sizes,
-      'mean': [1] * len(sizes),
-      'concatenated': [size / sum(sizes) for size in sizes],
-    }[reduction]
+    if reduction == 'sum':
+      shares = sizes
+    elif reduction == 'mean':
+      shares = [1] * len(sizes)
+    else:
+      shares = [size / sum(sizes) for size in sizes]
     terms = [share * compare(s, t) for share, (s, t) in zip(shares, pairs, strict=True)]
     # A network of one stage has no stage before its last.
     patient = sum(terms) if terms else jnp.zeros_like(student.logits[:, 0])

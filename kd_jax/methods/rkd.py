@@ -1,5 +1,5 @@
-"""Relational knowledge distillation: Park et al. 2019; with DarkRank, attention transfer and FitNet's
-hints as options.
+"""Relational knowledge distillation: Park et al. 2019; with DarkRank, attention transfer and
+FitNet's hints as options.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from kd_jax.losses import features, reduce, relational
 from kd_jax.methods.base import (
   after_relu,
+  check_choice,
+  check_temperature,
   connect,
   connectors,
   cross_entropy,
@@ -17,7 +19,7 @@ from kd_jax.methods.base import (
   paired,
   whole,
 )
-from kd_jax.types import ConfigError, Method
+from kd_jax.types import Method
 
 EMBEDDINGS = ('classifier', 'global')
 
@@ -60,32 +62,27 @@ def rkd(
     attention: w_t, attention transfer on the features after the ReLU, summed over the stages.
     hint: w_h, FitNet's mean squared error after a 1×1 convolution, summed over the stages.
   """
-  if embedding not in EMBEDDINGS:
-    raise ConfigError(f"rkd.embedding is one of {', '.join(EMBEDDINGS)}, not '{embedding}'")
-  if not 0 < temperature < float('inf'):
-    raise ConfigError(f'rkd.temperature is a finite number greater than 0, not {temperature}')
+  check_choice('rkd.embedding', embedding, EMBEDDINGS)
+  check_temperature(temperature, option='rkd.temperature')
 
   def init(inputs):
     variables = no_modules(inputs)
     return connectors(inputs, normalised=False) if hint else variables
 
   def embed(outputs, axis):
-    vectors = (
-      outputs.embedding
-      if embedding == 'classifier'
-      else after_relu(outputs.features)[-1].mean((1, 2))
-    )
+    if embedding == 'classifier':
+      vectors = outputs.embedding
+    else:
+      vectors = after_relu(outputs.features)[-1].mean((1, 2))
     return whole(features.unit_length(vectors) if normalised else vectors, axis)
 
   def loss(variables, inputs):
     student, teacher, axis = inputs.student['weak'], inputs.teachers[0]['weak'], inputs.axis
     embeddings = embed(student, axis), embed(teacher, axis)
     every, state = jnp.ones(len(embeddings[0]), jnp.float32), variables.state
-    terms = {
-      'cross_entropy': cross_entropy_weight * cross_entropy(student, inputs),
-      'distillation': distillation_weight
-      * distillation(student, [teacher], inputs, temperature=temperature),
-    }
+    terms = {'cross_entropy': cross_entropy_weight * cross_entropy(student, inputs)}
+    divergence = distillation(student, [teacher], inputs, temperature=temperature)
+    terms['distillation'] = distillation_weight * divergence
     if distance:
       terms['distance'] = distance * relational.rkd_distance(*embeddings, every)
     if angle:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import check_classes, cross_entropy, match_channels, whole
+from kd_jax.methods.base import check_choice, check_classes, cross_entropy, match_channels, whole
 from kd_jax.models.connectors import Enlargers
 from kd_jax.types import Array, ConfigError, Method, MethodVariables, Outputs
 
@@ -45,11 +45,10 @@ def sfd(
   averaged in neighbouring bins to the other's.
 
   Recipes: `published` takes one number a layer, the largest absolute difference of globally
-  max-pooled maps, over the stem and
-  the last block of each stage: of all activations of a batch in a layer, 1 gets gradient. With the
-  PyTorch of its time the released code probably took the Euclidean distance over channels, at the
-  image where it is largest: its `pairwise_distance` of [B, C, 1, 1] then reduced dimension 1.
-  `losses.npz` and this recipe follow a newer PyTorch.
+  max-pooled maps, over the stem and the last block of each stage: of all activations of a batch in
+  a layer, 1 gets gradient. With the PyTorch of its time the released code probably took the
+  Euclidean distance over channels, at the image where it is largest: its `pairwise_distance` of
+  [B, C, 1, 1] then reduced dimension 1. `losses.npz` and this recipe follow a newer PyTorch.
 
   Args:
     weight: w of every layer. Sweep it.
@@ -61,10 +60,8 @@ def sfd(
       larger ones.
     largest: the published comparison in place of `compare`.
   """
-  if compare not in COMPARISONS:
-    raise ConfigError(f"sfd.compare is one of {', '.join(COMPARISONS)}, not '{compare}'")
-  if resize not in RESIZES:
-    raise ConfigError(f"sfd.resize is one of {', '.join(RESIZES)}, not '{resize}'")
+  check_choice('sfd.compare', compare, COMPARISONS)
+  check_choice('sfd.resize', resize, RESIZES)
   select(layers, ())
 
   def init(inputs):
@@ -85,18 +82,16 @@ def sfd(
     """
     shapes = []
     for name in select(layers, tuple(pairs)) if resize == 'transposed_convolution' else ():
-      (height, width, _), (high, wide, channels) = (
-        student.layers[name].shape[1:],
-        teacher.layers[pairs[name]].shape[1:],
-      )
+      height, width, _ = student.layers[name].shape[1:]
+      high, wide, channels = teacher.layers[pairs[name]].shape[1:]
+      times = high // height
       if high > height:
-        if (high // height * height, high // height * width) != (high, wide):
+        if (times * height, times * width) != (high, wide):
           raise ConfigError(
             f'sfd.resize=transposed_convolution enlarges a map by a whole number, and {name} is '
-            f'{height}×{width} where '
-            f"the teacher's {pairs[name]} is {high}×{wide}; take interpolate"
+            f"{height}×{width} where the teacher's {pairs[name]} is {high}×{wide}; take interpolate"
           )
-        shapes.append((name, (high // height, channels)))
+        shapes.append((name, (times, channels)))
     return Enlargers(tuple(shapes), str(student.logits.dtype))
 
   def loss(variables, inputs):
@@ -124,24 +119,21 @@ def sfd(
 
 def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
   """Return {student's layer: teacher's layer}, in the order of the network, as `sfd` documents."""
-  pairs = {
-    name: name
-    for name in ('stem_conv', 'stem_norm')
-    if name in student.layers and name in teacher.layers
-  }
+  pairs: dict[str, str] = {}
+  for name in ('stem_conv', 'stem_norm'):
+    if name in student.layers and name in teacher.layers:
+      pairs[name] = name
   own, other = _blocks(student.layers), _blocks(teacher.layers)
   if len(own) != len(student.features) or len(other) != len(teacher.features):
     raise ConfigError(
       'sfd pairs the blocks of each stage, layers that are called stage1_block1 and so on, and a '
-      'network has others: '
-      'name them so, a stage for each feature'
+      'network has others: name them so, a stage for each feature'
     )
   for stage, counterpart in enumerate(_counterparts(student, teacher)):
     few, many = own[stage + 1], other[counterpart + 1]
     for block in range(1, few + 1):
-      pairs[f'stage{stage + 1}_block{block}'] = (
-        f'stage{counterpart + 1}_block{-(-block * many // few)}'
-      )
+      other_block = -(-block * many // few)
+      pairs[f'stage{stage + 1}_block{block}'] = f'stage{counterpart + 1}_block{other_block}'
   if FINAL in student.layers:
     stage, block = max(other.items())
     pairs[FINAL] = FINAL if FINAL in teacher.layers else f'stage{stage}_block{block}'
@@ -149,56 +141,60 @@ def pair_layers(student: Outputs, teacher: Outputs) -> dict[str, str]:
 
 
 def unpaired_before(student: str) -> dict[str, str]:
-  """What sets a phase apart from those of older studies, in which `FINAL`, that a ResNet has not,
-  had no counterpart.
+  """Return what sets a phase apart from those of older studies, in which `FINAL`, that a ResNet has
+  not, had no counterpart.
   """
   return {} if re.match('(thin_)?resnet', student) or not student else {FINAL: 'paired'}
 
 
 def _counterparts(student: Outputs, teacher: Outputs) -> tuple[int, ...]:
-  """For every stage of the student a stage of the teacher: the last of its size, of the next larger
-  size, or the first.
+  """Return, for every stage of the student, a stage of the teacher: the last of its size, of the
+  next larger size, or the first.
   """
-  sides = [feature.shape[1:3] for feature in teacher.features]
-  at_least = [
-    [side for side in sides if side >= feature.shape[1:3]] for feature in student.features
-  ]
-  return tuple(len(sides) - 1 - sides[::-1].index(min(large)) if large else 0 for large in at_least)
+  last = {feature.shape[1:3]: number for number, feature in enumerate(teacher.features)}
+
+  def counterpart(size: tuple[int, ...]) -> int:
+    large = [other for other in last if other >= size]
+    return last[min(large)] if large else 0
+
+  return tuple(counterpart(feature.shape[1:3]) for feature in student.features)
 
 
 def select(layers: str, names: tuple[str, ...]) -> tuple[str, ...]:
   """Return the layers that the option names.
 
-  Raises ConfigError where it says none of what `sfd` documents.
+  Raises ConfigError where the option is none that `sfd` documents.
   """
   if layers == 'all':
     return names
   if layers == 'stages':
     last = {f'stage{stage}_block{block}' for stage, block in _blocks(dict.fromkeys(names)).items()}
     return tuple(name for name in names if name in last or not _BLOCK.fullmatch(name))
-  kind, _, number = layers.partition(':')
-  if (
-    kind not in ('first', 'last', 'every')
-    or not re.fullmatch('[0-9]{1,9}', number)
-    or int(number) == 0
-  ):
+  match = re.fullmatch('(first|last|every):([0-9]{1,9})', layers)
+  count = int(match[2]) if match else 0
+  if not match or not count:
     raise ConfigError(
       f"sfd.layers is 'all', 'stages', 'first:N', 'last:N' or 'every:N', not '{layers}'"
     )
-  count = int(number)
-  return {'first': names[:count], 'last': names[-count:], 'every': names[count - 1 :: count]}[kind]
+  if match[1] == 'every':
+    return names[count - 1 :: count]
+  return names[:count] if match[1] == 'first' else names[-count:]
 
 
 def _blocks(layers: Mapping) -> dict[int, int]:
-  """{stage: number of its blocks}."""
-  blocks = [(int(m[1]), int(m[2])) for name in layers if (m := _BLOCK.fullmatch(name))]
-  return {stage: max(block for s, block in blocks if s == stage) for stage, _ in sorted(blocks)}
+  """Return {stage: number of its blocks}."""
+  blocks: dict[int, int] = {}
+  for match in filter(None, map(_BLOCK.fullmatch, layers)):
+    stage, block = int(match[1]), int(match[2])
+    blocks[stage] = max(block, blocks.get(stage, 0))
+  return dict(sorted(blocks.items()))
 
 
 def _same_size(student: Array, teacher: Array, how: str) -> tuple[Array, Array]:
-  own, other = student.shape[1:3], teacher.shape[1:3]
-  if own == other:
+  _, height, width, _ = student.shape
+  _, high, wide, _ = teacher.shape
+  if (high, wide) == (height, width):
     return student, teacher
-  if other > own:
-    return student, features.resize(teacher, own, how=how)
-  return features.resize(student, other, how=how), teacher
+  if (high, wide) > (height, width):
+    return student, features.resize(teacher, (height, width), how=how)
+  return features.resize(student, (high, wide), how=how), teacher

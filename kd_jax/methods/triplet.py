@@ -1,6 +1,4 @@
-"""What the paper's released code calls triplet: a cosine embedding loss of the logits in place of
-the cross-entropy.
-"""
+"""What the paper's code calls triplet: a cosine embedding loss in place of cross-entropy."""
 
 from __future__ import annotations
 

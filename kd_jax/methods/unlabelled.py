@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from kd_jax.losses import logits, reduce
-from kd_jax.methods.base import check_hinton, cross_entropy, distillation, labelled, no_modules
+from kd_jax.methods.base import (
+  check_hinton,
+  check_temperature,
+  cross_entropy,
+  distillation,
+  labelled,
+  no_modules,
+)
 from kd_jax.methods.uda import STRONG
 from kd_jax.types import ConfigError, Method
 
@@ -79,7 +86,8 @@ def stl(
       terms['unlabelled'] = unlabelled * sum(
         divergence(view, without, unlabelled_temperature) for view in views
       )
-    terms = {name: value / 4 for name, value in terms.items()} if averaged else terms
+    if averaged:
+      terms = {name: value / 4 for name, value in terms.items()}
     return terms, variables.state
 
   return Method(init=no_modules, loss=loss, views={'weak': 'weak', 'strong': policy}, joint=joint)
@@ -92,7 +100,7 @@ def unsupervised(*, temperature: float = 5.0) -> Method:
   Args:
     temperature: T of the KL.
   """
-  check_hinton(1.0, temperature)
+  check_temperature(temperature)
 
   def loss(variables, inputs):
     teachers = [teacher['weak'] for teacher in inputs.teachers]

@@ -10,7 +10,6 @@ import numpy as np
 
 from kd_jax.types import FileError
 
-WEIGHTS = ('raw', 'ema')
 # What weights do not show, and no key changes.
 UNSTATED = "pooling, activation, BatchNorm's ε or strides"
 _RAW = ('model_state_dict', 'state_dict', 'model', 'net')
@@ -18,8 +17,7 @@ _EMA = (
   *('model_ema_state_dict', 'ema_model_state_dict', 'ema_state_dict', 'state_dict_ema'),
   *('model_ema', 'ema_model', 'ema'),
 )
-# Or best_….
-_ACCURACIES = (
+_ACCURACIES = (  # or best_…
   *('acc', 'acc1', 'accuracy', 'prec1', 'top1'),
   *('test_acc', 'test_accuracy', 'val_acc', 'val_accuracy'),
 )
@@ -30,16 +28,15 @@ class Facts(NamedTuple):
 
   whole: bool  # whether it states all of its network, as those of kd_jax do
   accuracy: float | None  # a fraction; the least where it states several, None where it states none
-  copies: tuple[str, ...]  # of WEIGHTS, those that it holds
+  copies: tuple[str, ...]  # 'raw' and 'ema', those that it holds
 
 
 def copies(checkpoint: Mapping) -> dict[str, Mapping]:
   """Return the state dicts in a checkpoint: 'raw' as training left them, 'ema' their averages."""
-  raw = _first(checkpoint, _RAW)
+  raw, ema = _first(checkpoint, _RAW), _first(checkpoint, _EMA)
   if raw is None and any(isinstance(name, str) and name.endswith('.weight') for name in checkpoint):
     raw = checkpoint
-  ema = _first(checkpoint, _EMA)
-  if ema is not None and not _has_arrays(ema):
+  if ema is not None and not any(isinstance(value, np.ndarray) for value in ema.values()):
     ema = _first(ema, _RAW)
   return {kind: state for kind, state in (('raw', raw), ('ema', ema)) if state is not None}
 
@@ -62,10 +59,7 @@ def state(checkpoint: Mapping, *, weights: str = 'raw') -> Mapping:
 
 
 def stated_accuracy(checkpoint: Mapping) -> float | None:
-  """Return the accuracy that a checkpoint states, as a fraction.
-
-  It is the least, where it states a last and a best one.
-  """
+  """Return the accuracy that a checkpoint states, as a fraction; of several the least."""
   values = [
     _number(value)
     for name, value in checkpoint.items()
@@ -88,13 +82,8 @@ def chosen(copies: Iterable[str], weights: str) -> str:
 
 
 def _first(checkpoint: Mapping, names: Iterable[str]) -> Mapping | None:
-  return next(
-    (checkpoint[name] for name in names if isinstance(checkpoint.get(name), Mapping)), None
-  )
-
-
-def _has_arrays(values: Mapping) -> bool:
-  return any(isinstance(value, np.ndarray) for value in values.values())
+  found = (checkpoint.get(name) for name in names)
+  return next((value for value in found if isinstance(value, Mapping)), None)
 
 
 def _number(value: Any) -> float:

@@ -26,7 +26,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kd_jax import models
-from kd_jax.pytorch import contents as torch_contents
+from kd_jax.pytorch import contents
 from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.specs import IMAGE_SHAPE, canonical, note_of, spec_from_state, stated_spec
@@ -67,23 +67,18 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   shapes = flatten_dict(models.shapes(network))
   names = {path: _torch_name(path, network) for path in shapes}
   needed = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
-  faults = _differences({name: array.shape for name, array in state.items()}, needed)
-  if faults:
+  if faults := _differences({name: array.shape for name, array in state.items()}, needed):
     raise FileError(
       f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
       'are of'
     )
   pooled = _pooled(network, shapes)
-  variables = {
-    path: _from_torch(_converted(names[path], state[names[path]], dtype), pooled) for path in shapes
-  }
-  return unflatten_dict(variables)
+  arrays = {path: _converted(name, state[name], dtype) for path, name in names.items()}
+  return unflatten_dict({path: _from_torch(array, pooled) for path, array in arrays.items()})
 
 
 def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
-  """Return a state dict under the published code's names, without prefix.
-
-  It is the inverse of `to_flax`.
+  """Return a state dict under the published code's names: the inverse of `to_flax`.
 
   Raises:
     FileError: the variables are not those of the spec's network.
@@ -91,19 +86,16 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
   network = models.build(spec)
   flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
   shapes = flatten_dict(models.shapes(network))
-  given, needed = (
-    {'/'.join(path): leaf.shape for path, leaf in tree.items()} for tree in (flat, shapes)
-  )
-  faults = _differences(given, needed)
-  if faults:
+  given = {'/'.join(path): leaf.shape for path, leaf in flat.items()}
+  needed = {'/'.join(path): leaf.shape for path, leaf in shapes.items()}
+  if faults := _differences(given, needed):
     raise FileError(
       f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were '
       'trained with'
     )
   pooled = _pooled(network, shapes)
   state = {_torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
-  variances = [name for name in state if name.endswith('running_var')]
-  for name in variances:
+  for name in [name for name in state if name.endswith('running_var')]:
     state[name.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
   return {name: state[name] for name in sorted(state, key=_natural)}
 
@@ -120,7 +112,7 @@ def import_file(
   """Return the network in a PyTorch checkpoint, and its weights.
 
   A file of `export_file` states its spec. That of any other is inferred (see
-  `torch_specs.spec_from_state`).
+  kd_jax.pytorch.specs.spec_from_state).
 
   Args:
     path: a `.pth` or `.pt` file of torch.save, in either format.
@@ -135,11 +127,10 @@ def import_file(
   """
   checkpoint = read(path)
   try:
-    spec, state = stated_spec(checkpoint), torch_contents.state(checkpoint, weights=weights)
+    spec, state = stated_spec(checkpoint), contents.state(checkpoint, weights=weights)
     if spec is None:
-      spec = spec_from_state(
-        state, image_shape=image_shape or IMAGE_SHAPE, name=name, classes=classes
-      )
+      shape = image_shape or IMAGE_SHAPE
+      spec = spec_from_state(state, image_shape=shape, name=name, classes=classes)
       spec = spec._replace(**unstated)
       if len(spec.mean) not in (0, spec.image_shape[2]):
         raise FileError(
@@ -162,12 +153,13 @@ def facts(path: str | os.PathLike) -> Facts:
   """Return what a PyTorch checkpoint states beside its weights.
 
   Raises:
-    KdJaxError: it cannot be read.
+    FileError: it cannot be read.
   """
   checkpoint = read(path)
-  copies = tuple(torch_contents.copies(checkpoint))
   return Facts(
-    stated_spec(checkpoint) is not None, torch_contents.stated_accuracy(checkpoint), copies
+    whole=stated_spec(checkpoint) is not None,
+    accuracy=contents.stated_accuracy(checkpoint),
+    copies=tuple(contents.copies(checkpoint)),
   )
 
 
@@ -177,18 +169,18 @@ def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -
   The file holds its state dict under 'model_state_dict' and, for `import_file`, its spec as JSON.
 
   Raises:
-    KdJaxError: the file cannot be written, or the variables are not those of the spec's network.
+    FileError: the file cannot be written, or the variables are not those of the spec's network.
   """
   write(path, to_torch(variables, spec), notes=note_of(spec))
 
 
 def _torch_name(path: Path, network: Network) -> str:
   pre_activation = network.norms[-1] == ('final_norm',)
+  inner = 'layer.' if pre_activation else ''
   parts = []
   for module in path[1:-1]:
-    block = re.fullmatch(r'stage([0-9]+)_block([0-9]+)', module)
-    if block:
-      parts.append(f'layer{block[1]}.{"layer." if pre_activation else ""}{int(block[2]) - 1}')
+    if block := re.fullmatch(r'stage([0-9]+)_block([0-9]+)', module):
+      parts.append(f'layer{block[1]}.{inner}{int(block[2]) - 1}')
     elif pre_activation and module == 'shortcut_conv':
       parts.append('convShortcut')
     else:
@@ -223,9 +215,8 @@ def _to_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
     array = array.transpose(3, 2, 0, 1)
   elif array.ndim == 2:
     channels, height, width = pooled
-    array = (
-      array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
-    )
+    maps = array.reshape(height, width, channels, -1)
+    array = maps.transpose(3, 2, 0, 1).reshape(array.shape[::-1])
   return np.ascontiguousarray(array)
 
 
@@ -248,18 +239,13 @@ def _converted(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
 def _differences(
   given: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]
 ) -> str:
-  """Return one line that names some differences of each kind and counts the rest.
-
-  It is '' where names and shapes are equal.
-  """
+  """Return one line that names some differences of each kind; '' where there are none."""
+  both = sorted(needed.keys() & given.keys(), key=_natural)
+  others = [name for name in both if given[name] != needed[name]]
   kinds = {
     'missing': sorted(needed.keys() - given.keys(), key=_natural),
     'unexpected': sorted(given.keys() - needed.keys(), key=_natural),
-    'of another shape': [
-      f'{name} {list(given[name])} for {list(needed[name])}'
-      for name in sorted(needed.keys() & given.keys(), key=_natural)
-      if given[name] != needed[name]
-    ],
+    'of another shape': [f'{name} {list(given[name])} for {list(needed[name])}' for name in others],
   }
   return '; '.join(f'{kind} {_some(names)}' for kind, names in kinds.items() if names)
 
@@ -271,12 +257,10 @@ def _some(names: list[str]) -> str:
 
 def _natural(name: str) -> list:
   """Return a key that sorts layer1.10 after layer1.9."""
-  return [
-    (len(part), part) if part.isdigit() else (0, part) for part in re.split(r'([0-9]+)', name)
-  ]
+  parts = re.split(r'([0-9]+)', name)
+  return [(len(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _describe(spec: NetworkSpec) -> str:
-  return (
-    f'{spec.name} with {spec.classes} classes for {"×".join(map(str, spec.image_shape))} images'
-  )
+  shape = '×'.join(map(str, spec.image_shape))
+  return f'{spec.name} with {spec.classes} classes for {shape} images'

@@ -1,5 +1,4 @@
-"""Runs the pickle in a PyTorch checkpoint as data: it imports no name and calls nothing of the
-file's.
+"""Run the pickle in a PyTorch checkpoint as data: import no name, and call nothing of the file.
 
 Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as
 a file asks. This machine has only the opcodes that torch.save writes and the few names of
@@ -17,6 +16,14 @@ from kd_jax.pytorch.values import SAVE_ALONE, Name, Storage, Unreadable, check_s
 
 # A ResNet152 with its optimiser takes 60,000. It bounds the memory at some 100 MB.
 _MAX_OPCODES = 500_000
+_CONSTANTS = {pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False}
+# An opcode → the number that follows it, for struct: a value, a length, or a place in the memo.
+_NUMBERS = {
+  **{pickle.BININT: '<i', pickle.BININT1: 'B', pickle.BININT2: '<H', pickle.BINFLOAT: '>d'},
+  **{pickle.BINUNICODE: '<I', pickle.SHORT_BINUNICODE: 'B'},
+  **{pickle.BINBYTES: '<I', pickle.SHORT_BINBYTES: 'B'},
+  **{pickle.BINPUT: 'B', pickle.LONG_BINPUT: '<I', pickle.BINGET: 'B', pickle.LONG_BINGET: '<I'},
+}
 
 
 def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
@@ -74,30 +81,16 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
           raise Unreadable('its pickle ends with values left over')
         return value, reader.position, storages
 
-      case pickle.NONE:
-        stack.append(None)
-      case pickle.NEWTRUE:
-        stack.append(True)
-      case pickle.NEWFALSE:
-        stack.append(False)
-      case pickle.BININT:
-        stack.append(reader.number('<i'))
-      case pickle.BININT1:
-        stack.append(reader.number('B'))
-      case pickle.BININT2:
-        stack.append(reader.number('<H'))
+      case pickle.NONE | pickle.NEWTRUE | pickle.NEWFALSE:
+        stack.append(_CONSTANTS[opcode])
+      case pickle.BININT | pickle.BININT1 | pickle.BININT2 | pickle.BINFLOAT:
+        stack.append(reader.number(_NUMBERS[opcode]))
       case pickle.LONG1:
         stack.append(int.from_bytes(reader.take(reader.number('B')), 'little', signed=True))
-      case pickle.BINFLOAT:
-        stack.append(reader.number('>d'))
-      case pickle.BINUNICODE:
-        stack.append(reader.text(reader.number('<I')))
-      case pickle.SHORT_BINUNICODE:
-        stack.append(reader.text(reader.number('B')))
-      case pickle.BINBYTES:
-        stack.append(reader.take(reader.number('<I')))
-      case pickle.SHORT_BINBYTES:
-        stack.append(reader.take(reader.number('B')))
+      case pickle.BINUNICODE | pickle.SHORT_BINUNICODE:
+        stack.append(reader.text(reader.number(_NUMBERS[opcode])))
+      case pickle.BINBYTES | pickle.SHORT_BINBYTES:
+        stack.append(reader.take(reader.number(_NUMBERS[opcode])))
 
       case pickle.MARK:
         marks.append(stack)
@@ -127,16 +120,12 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
         items = pop_to_mark()
         _update(top(dict), items)
 
-      case pickle.BINPUT:
-        remember(reader.number('B'))
-      case pickle.LONG_BINPUT:
-        remember(reader.number('<I'))
+      case pickle.BINPUT | pickle.LONG_BINPUT:
+        remember(reader.number(_NUMBERS[opcode]))
       case pickle.MEMOIZE:
         remember(len(memo))
-      case pickle.BINGET:
-        stack.append(recall(reader.number('B')))
-      case pickle.LONG_BINGET:
-        stack.append(recall(reader.number('<I')))
+      case pickle.BINGET | pickle.LONG_BINGET:
+        stack.append(recall(reader.number(_NUMBERS[opcode])))
 
       case pickle.GLOBAL:
         stack.append(named(reader.line(), reader.line()))
@@ -167,7 +156,7 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
 
 
 class _Reader:
-  """Takes bytes off the pickle, never past its end."""
+  """A place in the pickle, which moves on with what is taken, never past its end."""
 
   def __init__(self, data: bytes, position: int):
     self.data, self.position = data, position

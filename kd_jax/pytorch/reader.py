@@ -1,4 +1,4 @@
-"""Reads PyTorch checkpoints, `.pth` or `.pt`, without PyTorch, and runs nothing that they hold.
+"""Read PyTorch checkpoints, `.pth` or `.pt`, without PyTorch, and run nothing that they hold.
 
 Both containers of torch.save are read: the zip file of PyTorch ≥ 1.6, and the older stream of
 pickles (magic number, protocol, system, object, keys of the storages) that the storages follow as
@@ -73,10 +73,8 @@ def _of_another_kind(path: str, data: bytes) -> Unreadable:
       'in PyTorch, save its state dict: torch.save(safetensors.torch.load_file(path), '
       "'network.pth')",
     )
-  # Msgpack begins with a map of texts.
-  if path.endswith('.msgpack') or (
-    b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'
-  ):
+  map_of_texts = b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'
+  if path.endswith('.msgpack') or map_of_texts:
     return Unreadable(
       'it is a file of msgpack, as flax writes its weights',
       'write its network by jax.export as a .jax file, or its logits by kd_jax.tables',
@@ -113,15 +111,13 @@ def _read_zip(data: bytes) -> dict:
     except _ZIP_FAULTS:
       raise Unreadable('its zip container is damaged') from None
 
-  roots = [
-    name.removesuffix('data.pkl') for name in names if re.fullmatch(r'[^/]+/data\.pkl', name)
-  ]
-  if len(roots) != 1:
+  pickles = [name for name in names if re.fullmatch(r'[^/]+/data\.pkl', name)]
+  if len(pickles) != 1:
     raise Unreadable('it is a zip file without one data.pkl, so none of torch.save', SAVE_ALONE)
-  root = roots[0]
+  root = pickles[0].removesuffix('data.pkl')
   if f'{root}byteorder' in names and content(f'{root}byteorder') != b'little':
     raise Unreadable('it was written on a big-endian machine', SAVE_ALONE)
-  pickled = content(f'{root}data.pkl')
+  pickled = content(pickles[0])
   value, end, storages = run(pickled, 0)
   if end != len(pickled):
     raise Unreadable('there are bytes after the end of its pickle')
@@ -148,11 +144,8 @@ def _read_stream(data: bytes) -> dict:
   value, position, storages = run(data, position)
   limit = 4 * (position - start)
   keys, position, _ = run(data, position)
-  if (
-    type(keys) is not list
-    or not all(type(key) is str for key in keys)
-    or sorted(keys) != sorted(storages)
-  ):
+  named = type(keys) is list and all(type(key) is str for key in keys)
+  if not named or sorted(keys) != sorted(storages):
     raise Unreadable('its list of storages is not what its tensors name')
   arrays = {}
   for key in keys:
@@ -175,9 +168,8 @@ def _itemsize(storage: Storage) -> int:
 def _array(data: bytes, storage: Storage, offset: int) -> np.ndarray:
   """Return the values of a storage, copied out of the file: aligned and writable."""
   if storage.dtype == 'bfloat16':  # the upper half of a float32
-    return (np.frombuffer(data, '<u2', storage.size, offset).astype(np.uint32) << 16).view(
-      np.float32
-    )
+    halves = np.frombuffer(data, '<u2', storage.size, offset)
+    return (halves.astype(np.uint32) << 16).view(np.float32)
   if storage.dtype == 'bool':  # any other byte than 0 and 1 would be no bool of numpy's
     return np.frombuffer(data, np.uint8, storage.size, offset) != 0
   stored = np.frombuffer(data, np.dtype(storage.dtype).newbyteorder('<'), storage.size, offset)
@@ -185,10 +177,7 @@ def _array(data: bytes, storage: Storage, offset: int) -> np.ndarray:
 
 
 def _plain(value: Any, arrays: Mapping[str, np.ndarray], *, limit: int) -> dict:
-  """Return the value as a tree of its own.
-
-  No container is there twice, none inside itself; there are at most `limit` values in all.
-  """
+  """Return the value as a tree of at most `limit` values, with no container twice."""
   left = limit
 
   def walk(node: Any, depth: int) -> Any:
@@ -216,8 +205,7 @@ def _view(tensor: Tensor, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
   flat = arrays[tensor.storage.key]
   if 0 in tensor.shape:
     return np.zeros(tensor.shape, flat.dtype)
-  # The stride of a side of 1 is never used and may be anything, also more than numpy's integers
-  # hold.
+  # The stride of a side of 1 is not used, and may be more than numpy's integers hold.
   strides = tuple(
     flat.itemsize * stride if side > 1 else 0
     for side, stride in zip(tensor.shape, tensor.strides, strict=True)

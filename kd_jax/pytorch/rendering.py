@@ -1,4 +1,4 @@
-"""The same networks and losses in PyTorch, written from the mathematics, to compare kd_jax with.
+"""The same networks in PyTorch, written from the mathematics, to compare kd_jax with.
 
 Needs torch and no jax, so that it also runs under an interpreter that has only torch and numpy.
 Layout is NCHW, and parameters bear the names of the published checkpoints. A 4×4-pooled embedding
@@ -65,12 +65,8 @@ def build(
   placements = RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS
   if relu_placement not in placements or not (wide or plain):
     raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
-  common: dict[str, Any] = {
-    'classes': classes,
-    'image_shape': image_shape,
-    'mean': mean,
-    'std': std,
-  }
+  common: dict[str, Any] = {'classes': classes, 'image_shape': image_shape}
+  common |= {'mean': mean, 'std': std}
   if wide:
     return WideResNet(depth=int(wide[1]), factor=int(wide[2]), **common)
   assert plain is not None
@@ -87,39 +83,12 @@ def build(
   return ResNet(blocks=blocks, widths=(16, 32, 64), bottleneck=False, pool=pool, **common)
 
 
-def nokd(logits: Tensor, label: Tensor) -> Tensor:
-  """Return the mean cross-entropy of logits f32[B, K] and label i64[B]."""
-  return F.cross_entropy(logits, label)
-
-
-def kd(
-  logits: Tensor,
-  teacher_logits: Tensor,
-  label: Tensor,
-  *,
-  alpha: float = 0.5,
-  temperature: float = 5.0,
-) -> Tensor:
-  """Return (1 − α) · CE + α · T² · KL(teacher ‖ student) at temperature T.
-
-  It is summed over classes, and the mean over the batch.
-  """
-  teacher = F.log_softmax(teacher_logits / temperature, 1)
-  divergence = F.kl_div(
-    F.log_softmax(logits / temperature, 1), teacher, reduction='batchmean', log_target=True
-  )
-  return (1 - alpha) * F.cross_entropy(logits, label) + alpha * temperature**2 * divergence
-
-
 def _conv(inward: int, outward: int, kernel: int, stride: int = 1) -> nn.Conv2d:
   return nn.Conv2d(inward, outward, kernel, stride, kernel // 2, bias=False)
 
 
 class _Normalised(nn.Module):
-  """Pixels in [0, 1] to the network's own scale.
-
-  They are no buffers: the state dict has published names alone.
-  """
+  """A network with mean and std that are no buffers: its state dict has published names alone."""
 
   def __init__(self, mean: Sequence[float], std: Sequence[float]):
     super().__init__()
@@ -190,9 +159,8 @@ class ResNet(_Normalised):
       self.add_module(f'layer{stage}', nn.Sequential(*made))
       self.stages.append(f'layer{stage}')
       self.widths.append(inward)
-    self.linear = nn.Linear(
-      inward * (height // pool) * (width // pool) if pool else inward, classes
-    )
+    pixels = (height // pool) * (width // pool) if pool else 1
+    self.linear = nn.Linear(inward * pixels, classes)
 
   def last_norms(self) -> list[nn.BatchNorm2d]:
     """Return the last BatchNorm before each feature."""
@@ -219,10 +187,7 @@ class ResNet(_Normalised):
 
 
 class PreActivationBlock(nn.Module):
-  """BatchNorm, ReLU, convolution, twice.
-
-  Returns the block's sum and its first BatchNorm's output, before the ReLU.
-  """
+  """BatchNorm, ReLU, convolution, twice. It returns its sum, and its first BatchNorm's output."""
 
   def __init__(self, inward: int, width: int, stride: int):
     super().__init__()
@@ -246,10 +211,7 @@ class Stage(nn.Module):
 
 
 class WideResNet(_Normalised):
-  """WRN-depth-factor.
-
-  A stage's feature is the input of the first ReLU after it, after that ReLU's BatchNorm.
-  """
+  """WRN-depth-factor. A stage's feature is the input of the first ReLU after it."""
 
   def __init__(
     self,

@@ -6,12 +6,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from kd_jax import models
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.pytorch import contents as torch_contents
+from kd_jax.pytorch import contents
 from kd_jax.types import ConfigError, FileError, NetworkSpec
 
 NOTE = 'kd_jax_network'  # the entry of an exported checkpoint that states its NetworkSpec, as JSON
@@ -30,9 +31,11 @@ _BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
 def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   """Return the arrays of a checkpoint under the published code's names.
 
-  Takes a state dict, or a dictionary that holds one under model_state_dict, state_dict, model or
-  net, with or without DataParallel's prefix `module.`. num_batches_tracked is dropped, and so is
-  the counter of averaged weights.
+  Counters are dropped: num_batches_tracked, and that of averaged weights.
+
+  Args:
+    checkpoint: a state dict, or a dictionary that holds one under model_state_dict, state_dict,
+      model or net, with or without DataParallel's prefix `module.`.
 
   Returns:
     The arrays, and whether the checkpoint itself spells them so.
@@ -40,10 +43,9 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   Raises:
     FileError: there is no state dict.
   """
-  state = torch_contents.state(checkpoint)
   state = {
     name: array
-    for name, array in state.items()
+    for name, array in contents.state(checkpoint).items()
     if isinstance(array, np.ndarray) and isinstance(name, str)
   }
   state.pop('n_averaged', None)
@@ -78,7 +80,7 @@ def spec_from_state(
   code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
   where its ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get
   `block` and pixels as they are. A `name` or `classes` that is given goes into the spec
-  unchecked: `torch_names.to_flax` reports weights that do not fit.
+  unchecked: kd_jax.pytorch.names.to_flax reports weights that do not fit.
 
   Raises:
     FileError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
@@ -105,21 +107,23 @@ def spec_from_state(
 
 
 def _recognise(state: Mapping[str, np.ndarray]) -> str:
-  """Return the row of the table with the state's stem, blocks and widths of stages, and kind of
-  block.
-  """
+  """Return the row of the table with the state's stem, stages and kind of block."""
   matches = [match for match in map(_BLOCK.match, state) if match]
   pre_activation = any(match[2] for match in matches)
-  stages = sorted({int(match[1]) for match in matches})
-  blocks = tuple(
-    len({int(match[3]) for match in matches if int(match[1]) == stage}) for stage in stages
-  )
+  numbers: dict[int, set[int]] = {}  # of the blocks of each stage
+  for match in matches:
+    numbers.setdefault(int(match[1]), set()).add(int(match[3]))
+  stages = sorted(numbers)
+  blocks = tuple(len(numbers[stage]) for stage in stages)
+
+  def filters(convolution: str) -> int:
+    kernel = state.get(f'{convolution}.weight')
+    return kernel.shape[0] if kernel is not None and kernel.ndim == 4 else 0
+
   inner = 'layer.' if pre_activation else ''
-  firsts = ['conv1.weight', *(f'layer{stage}.{inner}0.conv1.weight' for stage in stages)]
-  stem, *widths = (
-    state[first].shape[0] if first in state and state[first].ndim == 4 else 0 for first in firsts
-  )
-  signature = (pre_activation, stem, blocks, tuple(widths), 'layer1.0.conv3.weight' in state)
+  stem = filters('conv1')
+  widths = tuple(filters(f'layer{stage}.{inner}0.conv1') for stage in stages)
+  signature = (pre_activation, stem, blocks, widths, 'layer1.0.conv3.weight' in state)
   for name in models.MODELS:
     if _signature(name) == signature:
       return name
@@ -140,7 +144,8 @@ def _signature(name: str) -> tuple:
 
 
 def _brief(numbers: Sequence[int]) -> str:
-  return '/'.join(map(str, numbers[:6])) + ('/…' if len(numbers) > 6 else '') if numbers else 'no'
+  shown = '/'.join(map(str, numbers[:6])) or 'no'
+  return f'{shown}/…' if len(numbers) > 6 else shown
 
 
 def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
@@ -157,16 +162,15 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
     spec = spec._replace(
       image_shape=(height, width, channels), mean=tuple(spec.mean), std=tuple(spec.std)
     )
+    sizes, pixels = (spec.classes, height, width, channels), spec.mean + spec.std
     sound = (
       spec.name in models.MODELS
       and spec.relu_placement in models.RELU_PLACEMENTS
       and spec.compute_dtype in models.COMPUTE_DTYPES
-      and all(type(side) is int and 0 < side <= 2**16 for side in (spec.classes, *spec.image_shape))
+      and all(type(size) is int and 0 < size <= 2**16 for size in sizes)
       and len(spec.mean) == len(spec.std)
-      and len(spec.mean) in (0, spec.image_shape[2])
-      and all(
-        type(value) in (int, float) and math.isfinite(value) for value in spec.mean + spec.std
-      )
+      and len(spec.mean) in (0, channels)
+      and all(type(value) in (int, float) and math.isfinite(value) for value in pixels)
       and all(value > 0 for value in spec.std)
     )
   except (ValueError, TypeError, RecursionError, OverflowError):
@@ -179,9 +183,7 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
   return spec
 
 
-def unstated(
-  mean: Sequence[float], std: Sequence[float], relu_placement: str
-) -> dict[str, tuple[float, ...] | str]:
+def unstated(mean: Sequence[float], std: Sequence[float], relu_placement: str) -> dict[str, Any]:
   """Return what a PyTorch checkpoint does not state as fields of a spec, those that are given.
 
   Raises:
@@ -197,7 +199,6 @@ def unstated(
     raise ConfigError(
       f"relu_placement is one of {', '.join(models.RELU_PLACEMENTS)}, not '{relu_placement}'"
     )
-  given: dict[str, tuple[float, ...] | str]
   given = {'mean': tuple(mean), 'std': tuple(std), 'relu_placement': relu_placement}
   return {name: value for name, value in given.items() if value}
 

@@ -26,7 +26,6 @@ class Unreadable(Exception):
 class Name:
   """What stands on the stack for a class or function that a file names."""
 
-  name: str
   call: Callable[..., Any] | None = None
   arities: tuple[int, ...] = ()  # how many arguments `call` takes
   dtype: str | None = None  # of a storage class
@@ -54,18 +53,12 @@ class Tensor:
 def check_state(instance: Any, state: Any) -> None:
   """Raise Unreadable where BUILD sets attributes that a state dict has not.
 
-  The only ones there are the modules' version numbers, which nothing needs.
+  The only ones there are versions of modules, and the byte order of a numpy number.
   """
-  if type(instance) is dict and type(state) is dict:
-    return
-  if (
-    isinstance(instance, np.dtype)
-    and type(state) is tuple
-    and len(state) > 1
-    and _is_text(state[1], '<', '|')
-  ):
-    return
-  raise Unreadable('its pickle sets attributes of an object', SAVE_ALONE)
+  of_numbers = isinstance(instance, np.dtype) and type(state) is tuple and len(state) > 1
+  versions = type(instance) is dict and type(state) is dict
+  if not versions and not (of_numbers and _is_text(state[1], '<', '|')):
+    raise Unreadable('its pickle sets attributes of an object', SAVE_ALONE)
 
 
 def stored(identity: Any) -> Storage:
@@ -76,22 +69,18 @@ def stored(identity: Any) -> Storage:
   Raises:
     Unreadable: anything else.
   """
-  if (
-    type(identity) is not tuple
-    or len(identity) not in (5, 6)
-    or not _is_text(identity[0], 'storage')
-  ):
+  parts = len(identity) if type(identity) is tuple else 0
+  if parts not in (5, 6) or not _is_text(identity[0], 'storage'):
     raise Unreadable('its pickle names a stored object that is no storage', SAVE_ALONE)
-  kind, key, size = identity[1], identity[2], identity[4]
-  if (
-    not isinstance(kind, Name) or kind.dtype is None or type(key) is not str or not _is_count(size)
-  ):
+  _, kind, key, _, size, *view = identity
+  dtype = kind.dtype if isinstance(kind, Name) else None
+  if dtype is None or type(key) is not str or not _is_count(size):
     raise Unreadable('its pickle describes a storage wrongly')
-  if identity[-1] is not None and len(identity) == 6:
+  if view and view[0] is not None:
     raise Unreadable(
       'its pickle holds a view of a storage, as only PyTorch < 0.4 wrote it', SAVE_ALONE
     )
-  return Storage(key, kind.dtype, size)
+  return Storage(key, dtype, size)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
@@ -99,21 +88,22 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -
 
   What follows the strides (requires_grad, hooks, …) leaves the values alone.
   """
-  del unused
   sides_fit = _is_shape(shape) and _is_shape(strides) and len(shape) == len(strides)
   if not isinstance(storage, Storage) or not _is_count(offset) or not sides_fit:
     raise Unreadable('its pickle describes a tensor wrongly')
   size, others, last = 1, 1, offset
   for side, stride in zip(shape, strides, strict=True):
     size, others, last = size * side, others * max(side, 1), last + (side - 1) * stride
-  inside = last < storage.size and size <= storage.size if size else others <= _MAX_EMPTY
+  if size:
+    inside = last < storage.size and size <= storage.size
+  else:
+    inside = others <= _MAX_EMPTY
   if not inside:
     raise Unreadable('one of its tensors reaches beyond its storage, or repeats it')
-  return Tensor(storage, offset, shape, strides)
+  return Tensor(storage=storage, offset=offset, shape=shape, strides=strides)
 
 
 def _parameter(data: Any, *unused: Any) -> Tensor:
-  del unused
   if not isinstance(data, Tensor):
     raise Unreadable('its pickle describes a parameter wrongly')
   return data
@@ -137,7 +127,6 @@ _SCALARS = {'f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'b
 
 
 def _dtype(code: Any, *unused: Any) -> np.dtype:
-  del unused
   if type(code) is not str or code not in _SCALARS:
     raise Unreadable('its pickle holds a numpy type that is no number', SAVE_ALONE)
   return np.dtype(code).newbyteorder('<')
@@ -151,12 +140,8 @@ def _scalar(dtype: Any, value: Any) -> np.generic:
 
 def _encode(text: Any, encoding: Any) -> bytes:
   """Return the bytes of one number, as protocol 2 writes bytes."""
-  if (
-    type(text) is not str
-    or len(text) > 8
-    or not _is_text(encoding, 'latin1')
-    or any(ord(letter) > 255 for letter in text)
-  ):
+  short = type(text) is str and len(text) <= 8 and all(ord(letter) < 256 for letter in text)
+  if not short or not _is_text(encoding, 'latin1'):
     raise Unreadable('its pickle holds bytes that are no number', SAVE_ALONE)
   return text.encode('latin1')
 
@@ -177,7 +162,7 @@ def _is_text(value: Any, *allowed: str) -> bool:
   return type(value) is str and value in allowed
 
 
-_CALLS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+_CALLS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {  # functions, with their arities
   'collections OrderedDict': (_ordered_dict, (0,)),
   'torch Size': (_size, (1,)),
   'torch._utils _rebuild_tensor': (_tensor, (4,)),
@@ -200,8 +185,8 @@ STORAGES = {
   'Byte': 'uint8',
   'Bool': 'bool',
 }
-_NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.items()} | {
-  f'{module} {kind}Storage': Name(f'{module} {kind}Storage', dtype=dtype)
+_NAMES = {name: Name(call, arities) for name, (call, arities) in _CALLS.items()} | {
+  f'{module} {kind}Storage': Name(dtype=dtype)
   for module in ('torch', 'torch.cuda')
   for kind, dtype in STORAGES.items()
 }

@@ -1,4 +1,4 @@
-"""Writes a state dict as a PyTorch checkpoint, without PyTorch.
+"""Write a state dict as a PyTorch checkpoint, without PyTorch.
 
 The file is what `torch.save({'model_state_dict': OrderedDict(...)}, path)` makes: a zip archive,
 uncompressed, of one pickle (protocol 2, written here instruction by instruction) and the raw values
@@ -64,29 +64,14 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _pickled(arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:
-  entries = b''.join(
-    _text(name) + _tensor(key, array) for key, (name, array) in enumerate(arrays.items())
-  )
-  state = _ORDERED_DICT + pickle.MARK + entries + pickle.SETITEMS
-  others = b''.join(_text(name) + _text(note) for name, note in notes.items())
-  return (
-    pickle.PROTO
-    + b'\x02'
-    + pickle.EMPTY_DICT
-    + pickle.MARK
-    + _text('model_state_dict')
-    + state
-    + others
-    + pickle.SETITEMS
-    + pickle.STOP
-  )
+  tensors = [_text(name) + _tensor(key, arrays[name]) for key, name in enumerate(arrays)]
+  state = _text('model_state_dict') + _ORDERED_DICT + _set_items(tensors)
+  entries = [state, *(_text(name) + _text(note) for name, note in notes.items())]
+  return pickle.PROTO + b'\x02' + pickle.EMPTY_DICT + _set_items(entries) + pickle.STOP
 
 
 def _tensor(key: int, array: np.ndarray) -> bytes:
-  """Return the pickle of torch._utils._rebuild_tensor_v2(…).
-
-  Its arguments are storage, offset 0, shape, strides, requires_grad False, hooks OrderedDict().
-  """
+  """Return the pickle of a call of torch._utils._rebuild_tensor_v2."""
   strides = [int(np.prod(array.shape[axis + 1 :], dtype=np.int64)) for axis in range(array.ndim)]
   identity = [
     _text('storage'),
@@ -97,11 +82,11 @@ def _tensor(key: int, array: np.ndarray) -> bytes:
   ]
   arguments = [
     _tuple(identity) + pickle.BINPERSID,
-    _integer(0),
+    _integer(0),  # the offset
     _tuple(map(_integer, array.shape)),
     _tuple(map(_integer, strides)),
-    pickle.NEWFALSE,
-    _ORDERED_DICT,
+    pickle.NEWFALSE,  # requires_grad
+    _ORDERED_DICT,  # hooks
   ]
   return _name('torch._utils', '_rebuild_tensor_v2') + _tuple(arguments) + pickle.REDUCE
 
@@ -116,15 +101,17 @@ def _text(text: str) -> bytes:
 
 
 def _integer(value: int) -> bytes:
-  return (
-    pickle.BININT + struct.pack('<i', value)
-    if value < 2**31
-    else pickle.LONG1 + b'\x08' + struct.pack('<q', value)
-  )
+  if value < 2**31:
+    return pickle.BININT + struct.pack('<i', value)
+  return pickle.LONG1 + b'\x08' + struct.pack('<q', value)
 
 
 def _tuple(items: Iterable[bytes]) -> bytes:
   return pickle.MARK + b''.join(items) + pickle.TUPLE
+
+
+def _set_items(entries: Iterable[bytes]) -> bytes:
+  return pickle.MARK + b''.join(entries) + pickle.SETITEMS
 
 
 _ORDERED_DICT = _name('collections', 'OrderedDict') + pickle.EMPTY_TUPLE + pickle.REDUCE

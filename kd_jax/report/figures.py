@@ -88,7 +88,7 @@ def legend(figure: Any, handles: Sequence[Any], place: str, *, columns: int) -> 
   figure.legend(handles=handles, loc=f'outside lower {place}', ncols=columns, handlelength=2.6)
 
 
-def percent_tick(value: float, _place: int | None = None) -> str:
+def percent_tick(value: float, *place: object) -> str:
   """Return a fraction as a tick of an axis shows it; matplotlib also gives the tick's place."""
   return f'{100 * value:.4g} %'
 

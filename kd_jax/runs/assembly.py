@@ -4,88 +4,40 @@ training loop takes.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
-from kd_jax.data import feed, pipeline, roles
+from kd_jax.data import feed, mixing, pipeline, roles
 from kd_jax.models import predicting
-from kd_jax.text import Ticker
-from kd_jax.train import keys, loop, metrics, optim, parallel, state, step
-from kd_jax.train.programs import Programs
+from kd_jax.runs.context import Context, Student
+from kd_jax.runs.evaluation import identified
+from kd_jax.train import keys, loop, optim, state, step
 from kd_jax.types import (
   Array,
+  Block,
+  ConfigError,
   Frozen,
   InitInputs,
-  KdJaxError,
+  Method,
+  MethodVariables,
   Network,
   Phase,
-  PyTree,
-  Source,
   Trained,
   Trainee,
 )
 
-EVALUATION_BATCH = 256  # images, rounded up to a multiple of the devices
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-  """What the results of a run name it by."""
-
-  dataset: str
-  recipe: str
-  options: Mapping[str, Mapping[str, Any]]  # of its method's parts, that are not the recipe's
-  seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-  """What all phases of a run share."""
-
-  identity: Identity
-  folder: Path
-  parts: roles.Roles
-  augmentation: pipeline.Weak
-  selection: str  # the images that choose the best epoch: 'validation' or 'test'
-  # id of a stored source → the same on the devices; empty where images stream from the host
-  placed: Mapping[int, Source]
-  devices: parallel.Parallel
-  classes: tuple[str, ...]
-  log_every: int  # steps between two looks at the metrics
-  stop: Callable[[], bool]
-  say: Say
-  programs: Programs  # that were compiled before; phases that need the same one share it
-  # whether a student's row also says how near it is to its teachers; a run's own page computes that
-  # itself
-  fidelity: bool = False
-
-
-class Student(NamedTuple):
-  """A phase to train in the context of its run.
-
-  Those that train together see the same data and have the same teachers.
-  """
-
-  context: Context
-  phase: Phase
-
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
-  """Phases that can start: what the loop takes, and what is asked of it afterwards. Nothing is
-  compiled yet but initial weights.
+  """Phases that can start: what the loop takes, and what is needed of it afterwards.
 
-  Tuples have an entry a student, in the order in which they were given.
+  Nothing is compiled yet but initial weights. Tuples have an entry a student, in the order in which
+  they were given.
   """
 
   trainees: tuple[Trainee, ...]
@@ -94,9 +46,9 @@ class Assembled:
   frozen: Frozen
   fed: feed.Feed
   work: loop.Work
-  program: Any  # what the step was compiled from, a key of `Context.programs`
-  # of each trainee without the others: the same, and how the step is made
-  alone: tuple[tuple[Any, Callable[[], Callable]], ...]
+  compiled: Callable[..., Callable]  # trainees → their step alone
+  program: Hashable  # what the step was compiled from, a key of `Context.programs`
+  alone: tuple[Hashable, ...]  # of each trainee without the others, the same
 
 
 def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembled:
@@ -106,74 +58,72 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
     students: what is to be trained.
     zoo: the networks that they refer to: teachers, and where a phase starts from.
   """
-  (context, leading), *_ = students
-  devices, streamed = context.devices, not context.placed
-  teaching = tuple(_changed(zoo[name], leading) for name in leading.teachers)
-  key = keys.phase_key(jax.random.key(context.identity.seed), leading.draws_as or leading.name)
-  per_epoch = steps_per_epoch(context.parts, leading)
+  context, phase = students[0]
+  devices = context.devices
+  teaching = tuple(
+    trained._replace(network=models.changed(trained.network, phase.teacher_changes))
+    for trained in (zoo[name] for name in phase.teachers)
+  )
+  key = keys.phase_key(jax.random.key(context.identity.seed), phase.draws_as or phase.name)
+  per_epoch = steps_per_epoch(context.parts, phase)
   trainees = tuple(_trainee(student, teaching, zoo, key) for student in students)
 
   def compiled(*chosen: Trainee) -> Callable:
-    views = pipeline.preprocess(policies(context.augmentation, leading))
-    return devices.train(
-      step.population_step(chosen, [t.network for t in teaching], views, axis=devices.axis),
-      streamed,
-    )
+    views = pipeline.preprocess(policies(context.augmentation, phase))
+    networks = [trained.network for trained in teaching]
+    extras = extras_of(context, phase)
+    population = step.population_step(chosen, networks, views, extras=extras, axis=devices.axis)
+    return devices.train(population, not context.placed)
 
   program = _program(students, teaching, per_epoch)
   together = context.programs.get(program, lambda: compiled(*trainees))
-  alone = ((program, lambda: together),)
-  if len(students) > 1:
-    alone = tuple(
-      (_program((student,), teaching, per_epoch), functools.partial(compiled, trainee))
-      for student, trainee in zip(students, trainees, strict=True)
-    )
-  fed, per_call = _feed(context, leading, keys.stream(key, keys.ORDER))
+  fed = _feed(context, phase, keys.stream(key, keys.ORDER))
+
+  def one_step(at: int, count: int) -> Block:
+    return fed.at(at)
+
+  several = fed.several if devices.steps > 1 else None
   work = loop.Work(
     step=together,
-    feed=fed.several if per_call > 1 else lambda at, count: fed.at(at),
-    steps_per_call=per_call,
+    feed=several or one_step,
+    steps_per_call=devices.steps if several else 1,
     selected_by=f'{context.selection}_accuracy',
     place=devices.place,
     steps_per_epoch=per_epoch,
-    images_per_step=sum(leading.shares.values()),
+    images_per_step=sum(phase.shares.values()),
   )
   frozen = Frozen(
-    teachers=tuple(t.variables for t in teaching),
+    teachers=tuple(trained.variables for trained in teaching),
     constants=tuple(trainee.constants for trainee in trainees),
     key=keys.stream(key, keys.STEP),
     epoch_steps=np.int32(per_epoch),
-    phase_steps=np.int32(per_epoch * leading.epochs),
+    phase_steps=np.int32(per_epoch * phase.epochs),
   )
   return Assembled(
     trainees=trainees,
-    predicting=tuple(predicting_network(*student) for student in students),
+    predicting=tuple(_predicting_network(student) for student in students),
     teaching=teaching,
     frozen=frozen,
     fed=fed,
     work=work,
+    compiled=compiled,
     program=program,
-    alone=alone,
+    alone=tuple(_program([student], teaching, per_epoch) for student in students),
   )
 
 
 def _trainee(
-  of: Student, teaching: Sequence[Trained], zoo: Mapping[str, Trained], key: Array
+  student: Student, teaching: Sequence[Trained], zoo: Mapping[str, Trained], key: Array
 ) -> Trainee:
   """Return a student at its first step."""
-  (context, phase), network = of, models.build(of.phase.student)
+  context, phase = student
+  network = models.build(phase.student)
   if phase.start:
     variables = zoo[phase.start].variables
   else:
     variables = models.initialise(keys.stream(key, keys.INIT), network)
-  own = phase.method.init(
-    InitInputs(
-      key=keys.stream(key, keys.METHOD),
-      student=models.info(network),
-      teachers=tuple(models.info(t.network, variables=t.variables) for t in teaching),
-      labels=training_labels(context.parts, phase),
-    )
-  )
+  labels = training_labels(context.parts, phase)
+  own = method_variables(keys.stream(key, keys.METHOD), phase.method, network, teaching, labels)
   steps = steps_per_epoch(context.parts, phase) * phase.epochs
   schedule = optim.schedule(phase.optimiser, steps, epochs=phase.epochs)
   optimiser = optim.optimiser(phase.optimiser, schedule, phase.method.trains)
@@ -189,9 +139,24 @@ def _trainee(
   )
 
 
-def _feed(context: Context, phase: Phase, key: Array) -> tuple[feed.Feed, int]:
-  """Return where a phase's steps get their images, and how many steps a call may take."""
-  devices, parts = context.devices, _parts(context.parts, phase)
+def method_variables(
+  key: Array, method: Method, student: Network, teaching: Sequence[Trained], labels: np.ndarray
+) -> MethodVariables:
+  """Return a method's own variables before the first step."""
+  return method.init(
+    InitInputs(
+      key=key,
+      student=models.info(student),
+      teachers=tuple(models.info(t.network, variables=t.variables) for t in teaching),
+      labels=labels,
+    )
+  )
+
+
+def _feed(context: Context, phase: Phase, key: Array) -> feed.Feed:
+  """Return where a phase's steps get their images."""
+  devices = context.devices
+  parts = _parts(context.parts, phase)
   shares = tuple(phase.shares.values())
   whole = pipeline.order(key, tuple(len(part.index) for part in parts), shares)
 
@@ -200,16 +165,14 @@ def _feed(context: Context, phase: Phase, key: Array) -> tuple[feed.Feed, int]:
 
   position = devices.split(devices.own(pipeline.positions(shares)))
   if not context.placed:
-    return feed.streamed(parts, order, position, devices.split), 1
+    return feed.streamed(parts, order, position, devices.split)
   placed = tuple(context.placed[id(part.source)] for part in parts)
-  return feed.resident(
-    placed, parts, order, position, devices.split, devices.split_steps
-  ), devices.steps
+  return feed.resident(placed, parts, order, position, devices.split, devices.split_steps)
 
 
-def predicting_network(context: Context, phase: Phase) -> Network:
-  """Return the network that a phase's student predicts by, once it is trained."""
-  identity = context.identity
+def _predicting_network(student: Student) -> Network:
+  """Return the network that a student predicts by, once it is trained."""
+  identity, phase = student.context.identity, student.phase
   made = {'name': phase.method_name, 'recipe': identity.recipe, 'options': identity.options}
   return predicting.through(
     models.build(phase.student), phase.method.predict, json.dumps(made, sort_keys=True)
@@ -228,32 +191,33 @@ def training_labels(parts: roles.Roles, phase: Phase) -> np.ndarray:
 
 def _program(
   students: Sequence[Student], teaching: Sequence[Trained], per_epoch: int
-) -> tuple[Any, ...]:
-  """Return all that determines the program of a step, but for the shapes of what it is given: seeds
+) -> tuple[Hashable, ...]:
+  """Return all that determines the program of a step, but for the shapes of its arguments: seeds
   and weights are arguments.
   """
-  (context, _), *_ = students
+  context = students[0].context
   devices = context.devices
-  without = {'teachers': (), 'stop': None, 'draws_as': None, 'method': None}
-  made = [
+  phases = [student.phase for student in students]
+  left_out = {'teachers': (), 'stop': None, 'draws_as': None, 'method': None}
+  described = [
     [
       vars(phase)
-      | without
+      | left_out
       | {'start': bool(phase.start), 'optimiser': optim.described(phase.optimiser)},
       list(phase.method.views.items()),
       phase.method.joint,
       phase.method.teacher_statistics,
     ]
-    for _, phase in students
+    for phase in phases
   ]
-  networks = [trained.network for trained in teaching] + [
-    phase.method.companion for _, phase in students if phase.method.companion
-  ]
+  networks = [trained.network for trained in teaching]
+  networks += [phase.method.companion for phase in phases if phase.method.companion]
   return (
-    json.dumps(made),
-    tuple(map(_identified, networks)),
+    json.dumps(described),
+    tuple(map(identified, networks)),
     per_epoch,
     context.augmentation,
+    context.mixing,
     bool(context.placed),
     devices.axis,
     devices.devices,
@@ -261,109 +225,41 @@ def _program(
   )
 
 
-def _identified(network: Network) -> Hashable:
-  """Return what a network's program follows from: its spec and how it predicts, or, of a function
-  or a table, which have no spec, itself.
-  """
-  spec, module = network.spec, network.module
-  if not models.is_known(spec.name):
-    return network
-  made = module.made if isinstance(module, predicting.Predicting) else ''
-  return json.dumps(spec._asdict()), made
+def extras_of(context: Context, phase: Phase) -> step.Extras:
+  """Return what a phase does to its images beside the augmentation of each view."""
+  mix = None
+  if context.mixing:
+    mix = mixing.mix(context.mixing, classes=phase.student.classes, shares=phase.shares)
+  return step.Extras(turn=pipeline.turned if context.augmentation.alternating else None, mix=mix)
 
 
 def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Policy]:
   """Return the augmentation of each view of a phase.
 
-  Raises KdJaxError where one names nothing, or crops lie outside of the images.
+  Raises:
+    ConfigError: a view names no augmentation, or crops lie outside of the images.
   """
   height, width, _ = phase.student.image_shape
   if augmentation.crop_padding > min(height, width):
-    raise KdJaxError(
+    raise ConfigError(
       f'crop_padding is {augmentation.crop_padding} pixels, and the images have '
       f'{height}×{width}; lower it'
     )
   return {view: pipeline.policy(text, augmentation) for view, text in phase.method.views.items()}
 
 
-def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Split, ...]:
-  return tuple(getattr(parts, name) for name in phase.shares)
-
-
 def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:
-  """An epoch is a pass over the phase's first source; each of them must fill its share
-  of a batch.
+  """Return the steps of a pass over the phase's first source.
+
+  Raises KdJaxError where a source does not fill its share of a batch.
   """
   passes = [
-    pipeline.steps_per_epoch(len(p.index), s)
-    for p, s in zip(_parts(parts, phase), phase.shares.values(), strict=True)
+    pipeline.steps_per_epoch(len(part.index), share)
+    for part, share in zip(_parts(parts, phase), phase.shares.values(), strict=True)
   ]
   return passes[0]
 
 
-def _changed(teacher: Trained, phase: Phase) -> Trained:
-  return teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
-
-
-def evaluator(
-  context: Context, network: Network
-) -> Callable[[PyTree, feed.Split], dict[str, float]]:
-  """A function of variables and images that gives {'accuracy', 'loss'} over all of the images."""
-  devices, streamed = context.devices, not context.placed
-  compiled = context.programs.get(
-    ('evaluate', _identified(network), streamed, devices.axis, devices.devices),
-    lambda: devices.evaluate(
-      step.evaluation_step(network, pipeline.to_unit, axis=devices.axis), streamed
-    ),
-  )
-
-  def evaluate(variables: PyTree, part: feed.Split) -> dict[str, float]:
-    placed = context.placed.get(id(part.source))
-    batch = -(-EVALUATION_BATCH // devices.devices) * devices.devices
-    blocks = feed.evaluation(part, batch, placed=placed, own=devices.own, split=devices.split)
-    variables = devices.place(variables)
-    totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
-    if totals['accuracy'][1] != len(part.index):
-      raise KdJaxError(
-        f'{len(part.index)} images were to be evaluated and {totals["accuracy"][1]:.0f} have a '
-        f'label'
-      )
-    return metrics.means(totals)
-
-  return evaluate
-
-
-def logits(
-  trained: Trained,
-  part: feed.Split,
-  *,
-  name: str = '',
-  say: Say = print,
-  programs: Programs | None = None,
-) -> np.ndarray:
-  """Return f32[n, K]: a network on images as they are, in the order of the part.
-
-  Args:
-    trained: the network.
-    part: the images.
-    name: of both, for progress.
-    say: is given progress every few seconds.
-    programs: that were compiled before; none: this one is compiled for this call.
-  """
-  module = trained.network.module  # alone: a program that is kept must not keep these weights, too
-  apply = (programs or Programs()).get(
-    ('logits', _identified(trained.network)),
-    lambda: jax.jit(
-      lambda variables, image: module.apply(
-        variables, pipeline.to_unit(image), train=False
-      ).logits.astype(jnp.float32)
-    ),
-  )
-  variables, found = jax.device_put(trained.variables), []
-  ticker = Ticker(f'predicting {name}', len(part.index), say=say)
-  for (source,), _, _ in feed.evaluation(
-    part, EVALUATION_BATCH, placed=None, own=lambda tree: tree, split=jax.device_put
-  ):
-    found.append(np.asarray(apply(variables, source.image)))
-    ticker.at(min(len(found) * EVALUATION_BATCH, len(part.index)))
-  return np.concatenate(found)[: len(part.index)]
+def _parts(parts: roles.Roles, phase: Phase) -> tuple[feed.Split, ...]:
+  """Return the images of a phase, a split a source."""
+  return tuple(getattr(parts, name) for name in phase.shares)

@@ -11,7 +11,8 @@ import numpy as np
 
 from kd_jax.data.feed import Split
 from kd_jax.measures import analysis
-from kd_jax.runs.assembly import logits
+from kd_jax.runs import evaluation
+from kd_jax.runs.context import silent
 from kd_jax.train.programs import Programs
 from kd_jax.types import Trained
 
@@ -25,11 +26,11 @@ def measure(
   teachers, its calibration alone.
 
   A teacher counts as it is when it is evaluated, on running statistics and with all its ReLUs,
-  whatever the method showed of it. Several count as one network, the mean of their probabilities.
+  whatever the method used of it. Several count as one network, the mean of their probabilities.
 
   Args:
     student: the network at its selected epoch.
-    teachers: those that it learnt from.
+    teachers: its teachers.
     part: the test images.
     programs: that were compiled before.
 
@@ -38,15 +39,14 @@ def measure(
     images for which both predict the same class; 'teacher_kl_t1' and 'teacher_kl_t4': the mean
     KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
   """
-  predict = functools.partial(logits, part=part, say=_silent, programs=programs)
-  own, label = predict(student), np.asarray(part.source.label)[part.index]
-  found = {'ece': analysis.reliability(own, label).ece}
+  predict = functools.partial(evaluation.logits, part=part, say=silent, programs=programs)
+  own = predict(student)
+  label = np.asarray(part.source.label)[part.index]
+  measured = {'ece': analysis.reliability(own, label).ece}
   if not teachers:
-    return found
+    return measured
   other = analysis.mean_of([predict(teacher) for teacher in teachers])
-  found['teacher_agreement'] = float((own.argmax(-1) == other.argmax(-1)).mean())
-  return found | {f'teacher_kl_t{t}': analysis.divergence(other / t, own / t) for t in TEMPERATURES}
-
-
-def _silent(line: str) -> None:
-  del line
+  measured['teacher_agreement'] = float((own.argmax(-1) == other.argmax(-1)).mean())
+  for t in TEMPERATURES:
+    measured[f'teacher_kl_t{t}'] = analysis.divergence(other / t, own / t)
+  return measured

@@ -15,56 +15,61 @@ from kd_jax.types import Source
 def labelled(
   config: Config, *, dataset: sources.Dataset | None = None
 ) -> tuple[sources.Dataset, roles.Roles]:
-  """The data set, unless it is given, and what each of its images is for.
+  """Return the data set, unless it is given, and what each of its images is for.
 
   Raises KdJaxError where it cannot be had, or has too few images.
   """
   dataset = dataset or load(config)
-  held = config.validation_examples if config.selection == 'validation' else 0
-  return dataset, roles.assign(
+  parts = roles.assign(
     dataset,
-    validation_examples=held,
+    validation_examples=_held_out(config),
     train_examples=config.train_examples,
     eval_examples=config.eval_examples,
     seed=config.seed,
   )
+  return dataset, parts
 
 
 def load(config: Config) -> sources.Dataset:
   """Return the data set of a configuration. Raises KdJaxError where it cannot be had."""
   once = functools.partial(sources.load, config.dataset, **_where(config))
-  return parallel.lead(once) or once()  # one process after the other: it may have to be fetched
+  return (
+    parallel.on_process_0(once) or once()
+  )  # one process after the other: it may have to be fetched
 
 
 def training(config: Config, dataset: sources.Dataset) -> Split:
   """Return all images that are not held out, whatever the seed: what is chosen by them is the same
   in every run of a study.
   """
-  held = config.validation_examples if config.selection == 'validation' else 0
+  held = _held_out(config)
   return roles.assign(
     dataset, validation_examples=held, train_examples=0, eval_examples=0, seed=0
   ).train
 
 
 def unlabelled(config: Config, *, shape: tuple[int, ...] = ()) -> tuple[Source, str]:
-  """The images of unlabelled_dataset, and their sha256 where they are a folder's, which may change
-  from one run to the next.
+  """Return the images of unlabelled_dataset, and their sha256 where they are a folder's, which may
+  change from one run to the next; else ''.
 
-  `shape` is that of the labelled images, where it is known: height, width and channels. Raises
-  KdJaxError where they cannot be had.
+  `shape` is that of the labelled images: height, width and channels; () where it does not matter.
+  Raises KdJaxError where they cannot be had.
   """
-  if shape and config.unlabelled_dataset == stl10.NAME:
+  name = config.unlabelled_dataset
+  if shape and name == stl10.NAME:
     roles.check_channels(stl10.NAME, stl10.CHANNELS, shape[-1])  # before 2.6 GB are downloaded
   side = shape[0] if shape and shape[0] == shape[1] else 0
-  once = functools.partial(
-    sources.load_unlabelled, config.unlabelled_dataset, side=side, **_where(config)
-  )
-  source = parallel.lead(once) or once()
-  is_folder = sources.own_folder(config.unlabelled_dataset, data_dir=config.data_dir)
+  once = functools.partial(sources.load_unlabelled, name, side=side, **_where(config))
+  source = parallel.on_process_0(once) or once()
+  is_folder = sources.own_folder(name, data_dir=config.data_dir)
   return source, folders.fingerprint([source]) if is_folder else ''
 
 
+def _held_out(config: Config) -> int:
+  return config.validation_examples if config.selection == 'validation' else 0
+
+
 def _where(config: Config) -> dict[str, Any]:
-  """What of a configuration says how a data set is had."""
+  """Return what determines how a data set is had."""
   keys = ('data_dir', 'download', 'image_size', 'cache_dir')
   return {key: getattr(config, key) for key in keys}

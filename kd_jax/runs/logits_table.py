@@ -1,5 +1,5 @@
-"""Precomputed logits for a run: every picture that its teacher will be shown, and whether a table
-has them all.
+"""Precomputed logits for a run: every picture that its teacher sees, and whether a table has them
+all.
 
   from kd_jax.runs import logits_table
 
@@ -32,10 +32,11 @@ from kd_jax import config as configuration
 from kd_jax.config import Config
 from kd_jax.data import augment, pipeline, roles, sources
 from kd_jax.data.feed import Split
+from kd_jax.data.mixing import Mixing
 from kd_jax.files.kinds import JAX_EXPORTS
 from kd_jax.models import precomputed
-from kd_jax.runs import inputs as of_run
-from kd_jax.runs import network_files, teachers
+from kd_jax.runs import evaluation, inputs, network_files, teachers
+from kd_jax.runs.context import Say
 from kd_jax.text import Ticker
 from kd_jax.types import Array, ConfigError, DataError, FileError, NetworkSpec, Phase, Trained
 
@@ -44,30 +45,21 @@ _COUNTABLE = {'weak', 'none'}  # augmentations with few enough views
 
 
 class Shown(NamedTuple):
-  """Images that a teacher is shown, and in which views."""
+  """Images that a teacher sees, and in which views."""
 
   part: Split
   # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
   views: np.ndarray
   padding: int
 
-  @property
-  def count(self) -> int:
-    """Of pictures."""
-    return len(self.part.index) * len(self.views)
-
 
 def write(
-  path: str | Path,
-  logits: Callable[[np.ndarray], Any],
-  *,
-  say: Callable[[str], None] = print,
-  **keys: Any,
+  path: str | Path, logits: Callable[[np.ndarray], Any], *, say: Say = print, **keys: Any
 ) -> None:
-  """Computes a table for runs with these keys of the configuration, and writes it.
+  """Compute a table for runs with these keys of the configuration, and write it.
   `teacher_checkpoint` takes the file.
 
-  Runs that are shown no other pictures may use it: other seeds where train_examples is 0, other
+  Runs whose teacher sees no other pictures may use it: other seeds where train_examples is 0, other
   students and methods.
 
   Args:
@@ -77,13 +69,18 @@ def write(
     keys: of the configuration, as `kd_jax.config.default` takes them: dataset, crop_padding, flip,
       validation_examples and so on.
 
-  Raises KdJaxError: a key is wrong, the data cannot be had, or the logits are not finite numbers
-  for its classes.
+  Raises:
+    KdJaxError: a key is wrong, the data cannot be had, the logits are not finite numbers for its
+      classes, or the file cannot be written.
   """
-  _write(Path(path), configuration.resolve(configuration.default(**keys)), logits, say)
+  path = Path(path)
+  config = configuration.resolve(configuration.default(**keys))
+  _check_place(path)
+  dataset, parts = inputs.labelled(config)
+  _write(path, config, dataset, parts, logits, say)
 
 
-def of_teacher(path: str | Path, config: Config, *, say: Callable[[str], None] = print) -> None:
+def of_teacher(path: str | Path, config: Config, *, say: Say = print) -> None:
   """Write the table of the network that `teacher_checkpoint` names, whatever `teacher` and `method`
   are, for runs with this configuration.
 
@@ -95,120 +92,151 @@ def of_teacher(path: str | Path, config: Config, *, say: Callable[[str], None] =
   Raises:
     KdJaxError: the file holds no teacher for these images and classes, or the table cannot be had.
   """
+  path = Path(path)
+  _check_place(path)
   checkpoint = Path(os.path.expanduser(config.teacher_checkpoint))
-  programs = (*JAX_EXPORTS, precomputed.SUFFIX)
   name = config.teacher
-  if os.path.exists(checkpoint) and checkpoint.suffix not in programs:
+  if os.path.exists(checkpoint) and checkpoint.suffix not in (*JAX_EXPORTS, precomputed.SUFFIX):
     name = network_files.find(checkpoint).trained.network.spec.name
-  # any method with one teacher
+  # Any method with one teacher does.
   config = dataclasses.replace(config, method='kd', options={}, teacher=name)
-  dataset, parts = of_run.labelled(config)
+  dataset, parts = inputs.labelled(config)
   spec = NetworkSpec(name, len(dataset.classes), tuple(dataset.train.image.shape[1:]))
-  training = of_run.training(config, dataset)
+  training = inputs.training(config, dataset)
   loaded = teachers.load(config, spec, classes=dataset.classes, training=training)
-  network, variables = loaded['teacher'].network, jax.device_put(loaded['teacher'].variables)
-  compiled = jax.jit(
-    lambda variables, image: (
-      network.module.apply(variables, pipeline.to_unit(image), train=False).logits
-    )
-  )
-  _write(Path(path), config, lambda image: compiled(variables, image), say, (dataset, parts))
+  network, variables = loaded['teacher']
+  apply = functools.partial(evaluation.predictor(network), jax.device_put(variables))
+  _write(path, config, dataset, parts, apply, say)
 
 
-def _write(
-  path: Path,
-  config: Config,
-  logits: Callable[[np.ndarray], Any],
-  say: Callable[[str], None],
-  data: tuple[sources.Dataset, roles.Roles] | None = None,
-) -> None:
+def _check_place(path: Path) -> None:
+  """Raise where no table can be written: before hours of computing."""
   if path.suffix != precomputed.SUFFIX:
     raise ConfigError(
       f"'{path}' is to be a table of precomputed logits: call it {path.stem}{precomputed.SUFFIX}"
     )
   folder = path.absolute().parent
-  if not os.access(folder, os.W_OK):  # before hours of computing
+  if not os.access(folder, os.W_OK):
     why = os.strerror(errno.EACCES if folder.exists() else errno.ENOENT)
     raise FileError(f'{path} cannot be written ({why}): choose another place')
-  dataset, parts = data or of_run.labelled(config)
-  shown = shown_to_teachers(config, parts)
-  total, found = sum(each.count for each in shown), []
+
+
+def _write(
+  path: Path,
+  config: Config,
+  dataset: sources.Dataset,
+  parts: roles.Roles,
+  logits: Callable[[np.ndarray], Any],
+  say: Say,
+) -> None:
+  classes = len(dataset.classes)
+  shown = shown_to_teachers(pipeline.Weak(config.crop_padding, config.flip), parts)
+  total = sum(map(_count, shown))
   ticker = Ticker(f'{path}: computing logits of pictures', total, say=say)
+  fingerprints, computed, done = [], [], 0
   for images in itertools.chain.from_iterable(map(pictures, shown)):
-    computed = np.asarray(logits(images), np.float32)
-    if computed.shape != (len(images), len(dataset.classes)) or not np.isfinite(computed).all():
+    values = np.asarray(logits(images), np.float32)
+    if values.shape != (len(images), classes) or not np.isfinite(values).all():
       raise DataError(
-        f'the function returned {computed.shape} for {len(images)} pictures, or numbers that are '
-        f'not finite: it has to '
-        f'return finite logits [b, {len(dataset.classes)}], for the classes of {config.dataset}'
+        f'the function returned {values.shape} for {len(images)} pictures, or numbers that are not '
+        f'finite: it has to return finite logits [b, {classes}], for the classes of '
+        f'{config.dataset}'
       )
-    found.append((np.asarray(precomputed.fingerprint(images)), computed))
-    ticker.at(sum(len(logits) for _, logits in found))
-  fingerprints, computed = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-  rows = precomputed.write(path, fingerprints, computed, dataset.train.image.shape[1:])
+    fingerprints.append(np.asarray(precomputed.fingerprint(images)))
+    computed.append(values)
+    done += len(values)
+    ticker.at(done)
+  rows = precomputed.write(
+    path, np.concatenate(fingerprints), np.concatenate(computed), dataset.train.image.shape[1:]
+  )
   say(f'{path}: {rows:,} pictures.')
 
 
 def check(
-  imported: Mapping[str, Trained], phases: Sequence[Phase], parts: roles.Roles, config: Config
+  imported: Mapping[str, Trained],
+  phases: Sequence[Phase],
+  parts: roles.Roles,
+  augmentation: pipeline.Weak,
+  mixing: Mixing,
 ) -> None:
-  """Raises KdJaxError where a table would be asked for a picture that it does not have."""
+  """Raise KdJaxError where a teacher is a table and a phase needs a picture that it does not have.
+
+  Args:
+    imported: the teachers that are not trained in the run, by name.
+    phases: of the run.
+    parts: its images.
+    augmentation: what makes views of its training images.
+    mixing: what is done to a batch of them.
+  """
   tables = {
     name: trained
     for name, trained in imported.items()
     if isinstance(trained.network.module, precomputed.Table)
   }
+  remedy = 'give the teacher itself, or choose a method such as kd'
   for phase in phases:
     if not set(tables) & set(phase.teachers):
       continue
-    if odd := [text for text in phase.method.views.values() if text not in _COUNTABLE]:
+    if others := [text for text in phase.method.views.values() if text not in _COUNTABLE]:
       raise ConfigError(
-        f"{phase.method_name} shows its teacher images under '{odd[0]}', whose views no table can "
-        f'hold: give the '
-        'teacher itself, or choose a method such as kd'
+        f"{phase.method_name} shows its teacher images under '{others[0]}', whose views no table "
+        f'can hold: {remedy}'
       )
-    if odd := sorted(set(phase.shares) - {'train'}):
+    if others := sorted(set(phase.shares) - {'train'}):
       raise ConfigError(
-        f'{phase.method_name} shows its teacher {odd[0]} images, which a table of logits does not '
-        f'hold: give the '
-        'teacher itself, or choose a method such as kd'
+        f'{phase.method_name} shows its teacher {others[0]} images, which a table of logits does '
+        f'not hold: {remedy}'
+      )
+  for key in ('augment', 'mixup', 'cutmix') if tables else ():
+    if augmentation.more if key == 'augment' else getattr(mixing, key):
+      raise ConfigError(
+        f'{key} makes pictures that no table of logits can hold: leave it out, or give the teacher '
+        'itself'
       )
   for trained in tables.values():
-    for shown in shown_to_teachers(config, parts):
+    for shown in shown_to_teachers(augmentation, parts):
       missing = sum(
-        int(precomputed.lacking(trained, prints).sum())
-        for prints in map(precomputed.fingerprint, pictures(shown))
+        int(precomputed.lacking(trained, precomputed.fingerprint(images)).sum())
+        for images in pictures(shown)
       )
       if missing:
         raise FileError(
-          f'{trained.network.spec.name} lacks {missing:,} of the {shown.count:,} pictures of '
+          f'{trained.network.spec.name} lacks {missing:,} of the {_count(shown):,} pictures of '
           f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew '
-          f'with the same '
-          'dataset, crop_padding, flip and numbers of examples'
+          'with the same dataset, crop_padding, flip and numbers of examples'
         )
 
 
-def shown_to_teachers(config: Config, parts: roles.Roles) -> list[Shown]:
-  """All that a run shows to an imported teacher."""
-  offsets = range(2 * config.crop_padding + 1)
-  every = np.array(list(itertools.product(offsets, offsets, range(1 + config.flip))), np.int32)
-  plain = np.array([[config.crop_padding, config.crop_padding, 0]], np.int32)
+def shown_to_teachers(augmentation: pipeline.Weak, parts: roles.Roles) -> list[Shown]:
+  """Return all that a run shows to an imported teacher."""
+  padding = augmentation.crop_padding
+  offsets = range(2 * padding + 1)
+  every = np.array(
+    list(itertools.product(offsets, offsets, range(1 + augmentation.flip))), np.int32
+  )
+  plain = np.array([[padding, padding, 0]], np.int32)
   return [
-    Shown(part, views, config.crop_padding)
+    Shown(part, views, padding)
     for part, views in ((parts.train, every), (parts.validation, plain), (parts.test, plain))
     if part is not None
   ]
 
 
+def _count(shown: Shown) -> int:
+  """Return the number of pictures."""
+  return len(shown.part.index) * len(shown.views)
+
+
 def pictures(shown: Shown) -> Iterator[np.ndarray]:
-  """u8[b, H, W, C], each image in each view."""
-  for start in range(0, len(shown.part.index), _BATCH):
-    images = jnp.asarray(shown.part.source.image[shown.part.index[start : start + _BATCH]])
+  """Yield u8[b, H, W, C], each image in each view."""
+  index = shown.part.index
+  for start in range(0, len(index), _BATCH):
+    images = jnp.asarray(shown.part.source.image[index[start : start + _BATCH]])
     for view in shown.views:
-      yield np.asarray(_seen(images, view, padding=shown.padding))
+      yield np.asarray(_in_view(images, view, padding=shown.padding))
 
 
 @functools.partial(jax.jit, static_argnames='padding')
-def _seen(images: Array, view: Array, *, padding: int) -> Array:
+def _in_view(images: Array, view: Array, *, padding: int) -> Array:
   moved = augment.crop(images, jnp.broadcast_to(view[:2], (len(images), 2)), padding=padding)
   return augment.flip(moved, jnp.broadcast_to(view[2] > 0, len(images)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -29,11 +30,11 @@ class Found(NamedTuple):
   trained: Trained
   name: str  # of its folder, such as 'student', or of its file
   place: Path
-  classes: tuple[str, ...]  # their names, or ()
-  row: Mapping[str, Any]  # of results.json
-  config: Mapping[str, Any]  # the run's
-  versions: Mapping[str, Any]  # of what trained it
-  others: tuple[Mapping[str, Any], ...]  # the rows of the run's other networks
+  classes: tuple[str, ...] = ()  # their names
+  row: Mapping[str, Any] = {}  # of results.json
+  config: Mapping[str, Any] = {}  # the run's
+  versions: Mapping[str, Any] = {}  # of what trained it
+  others: tuple[Mapping[str, Any], ...] = ()  # the rows of the run's other networks
   # what had to be guessed of a PyTorch checkpoint that does not state it, as a line for the user
   assumed: str = ''
 
@@ -59,41 +60,44 @@ def find(
     raise FileError(f'{path} does not exist or may not be read; {instead(path)}')
   if path.is_file():
     return _of_pytorch(path, unstated, weights)
-  given = [*unstated, *(['weights'] if weights != 'raw' else [])]
+  given = [*unstated]
+  if weights != 'raw':
+    given.append('weights')
   if given:
     raise ConfigError(
-      f'{given[0]} is for a PyTorch checkpoint that does not state it, and {path} is none: leave '
-      f'it out'
+      f'{given[0]} is for a PyTorch checkpoint that does not state it, and {path} is none: '
+      'leave it out'
     )
   place = locate(path).absolute()
   spec, variables, info = load_network(place)
-  row, config, versions, rows = info.get('row', {}), {}, {}, ()
+  row = info.get('row', {})
+  config: Mapping[str, Any] = {}
+  versions: Mapping[str, Any] = {}
+  rows: Sequence[Mapping[str, Any]] = ()
   if place.parent.name == 'networks':
     run = place.parents[1]
-    config, versions, rows = (
-      _read(run / 'config.json'),
-      _read(run / 'versions.json'),
-      records.read_results(run / 'results.json'),
-    )
+    rows = records.read_results(run / 'results.json')
     if run.parent.name == 'phases':
-      config, versions = _of_study(run), _read(run.parents[1] / 'versions.json')
-  others = tuple(other for other in rows if other.get('name') != row.get('name'))
+      config, versions = _config_of_phase(run), _read(run.parents[1] / 'versions.json')
+    else:
+      config, versions = _read(run / 'config.json'), _read(run / 'versions.json')
   return Found(
-    assembled(models.build(spec), variables, info),
-    place.name,
-    place,
-    tuple(info.get('classes', ())),
-    row,
-    config,
-    versions,
-    others,
+    trained=assembled(models.build(spec), variables, info),
+    name=place.name,
+    place=place,
+    classes=tuple(info.get('classes', ())),
+    row=row,
+    config=config,
+    versions=versions,
+    others=tuple(other for other in rows if other.get('name') != row.get('name')),
   )
 
 
 def how_it_predicts(network: Network) -> dict[str, Any]:
   """Return what is saved with a network whose logits are a method's; {} where they are its own."""
-  module = network.module
-  return {'method': json.loads(module.made)} if isinstance(module, predicting.Predicting) else {}
+  if isinstance(network.module, predicting.Predicting):
+    return {'method': json.loads(network.module.made)}
+  return {}
 
 
 def assembled(network: Network, variables: PyTree, info: Mapping[str, Any]) -> Trained:
@@ -105,8 +109,8 @@ def assembled(network: Network, variables: PyTree, info: Mapping[str, Any]) -> T
     method = methods.make(made['name'], recipe=made['recipe'], chosen=made['options'])
     if method.predict is None:
       raise FileError(
-        f'the network was saved with the predictions of {made["name"]}, which makes none now: bring '
-        f'its code back, or train it again'
+        f'the network was saved with the predictions of {made["name"]}, which makes none now: '
+        'bring its code back, or train it again'
       )
     network = predicting.through(network, method.predict, json.dumps(made, sort_keys=True))
   return Trained(network, variables)
@@ -118,22 +122,17 @@ def instead(
   """Return what to do about a file that is missing: files of its kind that lie near, or what writes
   one.
   """
-  form = next((name for name, suffixes in EXPORTS.items() if path.suffix == suffixes[0]), None)
-  try:
-    near = sorted(
-      str(found)
-      for folder in (path.parent, path.parent / 'export')
-      for found in folder.glob('*' + path.suffix)
-    )
-  except OSError:
-    near = []
-  if path.suffix and near:
+  near: list[str] = []
+  if path.suffix:
+    with contextlib.suppress(OSError):
+      for folder in (path.parent, path.parent / 'export'):
+        near += sorted(map(str, folder.glob('*' + path.suffix)))
+  if near:
     return f'there is {", ".join(near[:3])}; or {otherwise}'
-  return (
-    f'kd-jax export RUN --format={form} writes one into RUN/export; or {otherwise}'
-    if form
-    else otherwise
-  )
+  for form, suffixes in EXPORTS.items():
+    if path.suffix == suffixes[0]:
+      return f'kd-jax export RUN --format={form} writes one into RUN/export; or {otherwise}'
+  return otherwise
 
 
 def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
@@ -145,19 +144,14 @@ def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
   if stated.whole and unstated:
     raise ConfigError(
       f'{next(iter(unstated))} is for a PyTorch checkpoint that does not state it, and {path} '
-      f'does: leave it out'
+      'does: leave it out'
     )
   spec, variables = torch_names.import_file(path, unstated=unstated, weights=weights)
   return Found(
-    Trained(models.build(spec), variables),
-    path.stem,
-    path,
-    (),
-    {},
-    {},
-    {},
-    (),
-    _assumed(path, spec, stated, weights),
+    trained=Trained(models.build(spec), variables),
+    name=path.stem,
+    place=path,
+    assumed=_assumed(path, spec, stated, weights),
   )
 
 
@@ -167,10 +161,8 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
   if not stated.whole:
     lines.append(
       f'{path} states neither how its images were normalised nor where its ReLUs stand; taken: '
-      f'{models.assumed(spec)}. '
-      f'Nor does it state its {torch_contents.UNSTATED}, which are taken as in {spec.name} of '
-      f'kd_jax. --mean, --std and '
-      f'--relu_placement change the first two.'
+      f'{models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
+      f'as in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'
     )
   if chosen := torch_contents.chosen(stated.copies, weights):
     lines.append(f'{path}: {chosen}; --weights=raw and --weights=ema choose.')
@@ -196,14 +188,13 @@ def locate(path: Path) -> Path:
   if os.path.exists(path / 'study.json'):
     raise FileError(
       f'{path} holds a study, which has many networks; name one of the folders under its '
-      f'phases/{_of_rows(path)}'
+      f'phases/{_networks_of_rows(path)}'
     )
   if os.path.exists(path / 'config.json'):
     there = f', such as {inside[-1]}' if inside else ', once there is one'
     raise FileError(
       f'the run in {path} is not finished: it has no networks/student yet; the command that '
-      f'started it goes on with '
-      f'it; or name one of the folders under its networks/{there}'
+      f'started it goes on with it; or name one of the folders under its networks/{there}'
     )
   if len(inside) == 1:  # of a study's phase
     return inside[0]
@@ -213,7 +204,7 @@ def locate(path: Path) -> Path:
     )
   raise FileError(
     f'{path} holds no finished network of kd_jax; give a workdir whose run is finished, or a '
-    f'folder under its networks/'
+    'folder under its networks/'
   )
 
 
@@ -222,22 +213,21 @@ def all_in(path: Path) -> list[Path]:
   return sorted(child for child in path.glob('networks/*') if is_network(child))
 
 
-def _of_rows(study: Path) -> str:
+def _networks_of_rows(study: Path) -> str:
   """Return where the networks of a study's first rows are, for a message; '' where none is
   finished.
   """
-  found: dict[str, str] = {}
+  places: dict[str, str] = {}
   for run in _runs(study):
     row, histories = str(run.get('row')), list(run['histories'].values())
-    if run.get('finished') and histories and row not in found:
+    if run.get('finished') and histories and row not in places:
       phase = '/'.join(Path(histories[-1]).parts[:2])  # the student's
-      found[row] = f'{study / phase} ({row}, seed {run.get("seed")})'
-  shown = list(found.values())[:3]
-  return f', such as {", ".join(shown)}' if shown else ''
+      places[row] = f'{study / phase} ({row}, seed {run.get("seed")})'
+  return f', such as {", ".join(list(places.values())[:3])}' if places else ''
 
 
 def float32(trained: Trained) -> Trained:
-  """The network as it is deployed: computing in float32, whatever it was trained in."""
+  """Return the network as it is deployed: computing in float32, whatever it was trained in."""
 
   def single(leaf: Any) -> np.ndarray:
     leaf = np.asarray(leaf)
@@ -257,14 +247,14 @@ def described(path: Path) -> Mapping[str, Any] | None:
   beside = path.with_name(f'{path.name}.json')
   if not os.path.exists(beside):
     return None
-  found = records.read_object(beside)
-  shapes.check(beside, found, {'sha256': str, 'classes': [str]}, 'export again')
-  if found.get('sha256') != hashes.of_file(path):
+  note = records.read_object(beside)
+  shapes.check(beside, note, {'sha256': str, 'classes': [str]}, 'export again')
+  if note['sha256'] != hashes.of_file(path):
     raise FileError(
       f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '
       'were mixed up; export again'
     )
-  return found
+  return note
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -272,8 +262,10 @@ def _read(path: Path) -> dict[str, Any]:
   return records.read_object(path) if os.path.isfile(path) else {}
 
 
-def _of_study(phase: Path) -> Mapping[str, Any]:
-  """Return the configuration of the first run of a study that the phase belongs to."""
+def _config_of_phase(phase: Path) -> Mapping[str, Any]:
+  """Return the configuration of the first run of a study that the phase belongs to; {} where there
+  is none.
+  """
   for run in _runs(phase.parents[1]):
     if any(history.startswith(f'phases/{phase.name}/') for history in run['histories'].values()):
       return run['config']
@@ -282,9 +274,8 @@ def _of_study(phase: Path) -> Mapping[str, Any]:
 
 def _runs(study: Path) -> list[dict[str, Any]]:
   """Return the runs that a study's record names. Raises FileError where it is damaged."""
-  kept = _read(study / 'study.json')
+  place = study / 'study.json'
+  record = _read(place)
   runs = [{'histories': {...: str}, 'config': {}}]
-  shapes.check(
-    study / 'study.json', kept, {'runs': (runs, None)}, 'run the study again, which rewrites it'
-  )
-  return kept.get('runs') or []
+  shapes.check(place, record, {'runs': (runs, None)}, 'run the study again, which rewrites it')
+  return record.get('runs') or []

@@ -22,7 +22,7 @@ _WINDOW = 20.0  # seconds of training that images/s is measured over
 
 
 class Progress:
-  """The sink that shows one phase after another. A context manager: leaving it closes it.
+  """The sink that shows one phase after another.
 
   Training time is what passes between the scalars of steps. The first step of a phase compiles, and
   what passes between the last step of an epoch and its row is evaluation: neither counts for
@@ -52,13 +52,27 @@ class Progress:
     """
     self._total_epochs = total_epochs
     self._steps_per_epoch = steps_per_epoch
+    self._steps = total_epochs * steps_per_epoch
     self._peak = peak
     self._stream = sys.stdout if stream is None else stream
     self._plain_every = plain_every
     self._clock = clock
-    self._bar: Any = None  # a rich.progress.Progress while it is on the screen
+    self._bar: Any = None  # a bar of rich while it is on the screen
     self._wants_bar = progress_bar.can_show(self._stream)
     self._begin('', 0)
+
+  def _begin(self, phase: str, step: int) -> None:
+    now = self._clock()
+    self._name = phase
+    self._step = self._first = step
+    self._shown: dict[str, float] = {}
+    self._images = 0
+    self._last = now  # the latest step or epoch
+    self._drawn = now  # the latest drawing or line
+    self._paused = 0.0  # seconds that were not training
+    # Training time and images so far; empty until the step that compiles is done.
+    self._window: deque[tuple[float, int]] = deque()
+    self._baseline: tuple[float, int] | None = None  # the clock and the step at that moment
 
   def start(self, phase: str, step: int = 0) -> None:
     """Begin a phase, or go on with it after `step` steps.
@@ -71,12 +85,13 @@ class Progress:
       self._write(f'{phase}: going on after step {step}.')
     if self._wants_bar:
       self._open_bar()
-    if self._bar is None:
-      first, each = step // self._steps_per_epoch + 1, self._steps_per_epoch
-      if step < self._steps:
-        self._write(f'{phase}: epochs {first} to {self._total_epochs}, {each} steps each.')
-      else:
-        self._write(f'{phase}: all {self._total_epochs} epochs are done.')
+    if self._bar is None and step < self._steps:
+      first = step // self._steps_per_epoch + 1
+      self._write(
+        f'{phase}: epochs {first} to {self._total_epochs}, {self._steps_per_epoch} steps each.'
+      )
+    elif self._bar is None:
+      self._write(f'{phase}: all {self._total_epochs} epochs are done.')
 
   def scalars(self, step: int, values: Mapping[str, Any]) -> None:
     """Show the means of a step, or the row of a finished epoch of this sitting.
@@ -102,10 +117,11 @@ class Progress:
     elif now - self._drawn >= self._plain_every:
       self._drawn = now
       done = (step - 1) % self._steps_per_epoch + 1
-      where = (
-        f'epoch {self._epoch()} of {self._total_epochs}, step {done} of {self._steps_per_epoch}'
+      report = _join(self._report(self._images_per_second()), self._left(now))
+      self._write(
+        f'{self._name}, epoch {self._epoch()} of {self._total_epochs}, step {done} of '
+        f'{self._steps_per_epoch}: {report}'
       )
-      self._write(f'{self._name}, {where}: {_join(self._report(self._shown), self._left(now))}')
 
   def _take_epoch(self, row: Mapping[str, Any]) -> None:
     now = self._clock()
@@ -118,7 +134,8 @@ class Progress:
       self._drawn = now
       seconds = row.get('seconds')
       spent = f', {duration(float(seconds))}' if seconds is not None else ''
-      report = _join(self._report(row), self._left(now))
+      speed = row.get('images_per_second', self._images_per_second())
+      report = _join(self._report(speed), self._left(now))
       self._write(f'{self._name}, epoch {row["epoch"]} of {self._total_epochs}{spent}: {report}')
 
   def say(self, text: str) -> None:
@@ -140,30 +157,8 @@ class Progress:
         self._bar.stop()
       self._bar = None
 
-  def __enter__(self) -> Progress:
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    self.close()
-
-  @property
-  def _steps(self) -> int:
-    return self._total_epochs * self._steps_per_epoch
-
   def _epoch(self) -> int:
     return min(max(self._step - 1, 0) // self._steps_per_epoch + 1, self._total_epochs)
-
-  def _begin(self, phase: str, step: int) -> None:
-    self._name = phase
-    self._step = self._first = step
-    self._shown: dict[str, float] = {}
-    self._images = 0
-    self._last = self._drawn = self._clock()  # the latest step or epoch; the latest drawing or line
-    self._paused = 0.0  # seconds that were not training
-    self._window: deque[tuple[float, int]] = (
-      deque()
-    )  # training time, images so far; empty until the step that compiles is done
-    self._baseline: tuple[float, int] | None = None  # the clock and the step at that moment
 
   def _measure(self, now: float, images: int) -> None:
     self._last = now
@@ -179,12 +174,10 @@ class Progress:
       self._window.append((trained, self._images))
 
   def _take(self, metrics: Mapping[str, Any]) -> None:
-    for name in ('loss', 'accuracy'):
-      value = metrics.get(f'train_{name}', metrics.get(name))
+    for name in ('train_loss', 'train_accuracy', 'validation_accuracy'):
+      value = metrics.get(name, metrics.get(name.removeprefix('train_')))
       if value is not None:
-        self._shown[f'train_{name}'] = float(value)
-    if metrics.get('validation_accuracy') is not None:
-      self._shown['validation_accuracy'] = float(metrics['validation_accuracy'])
+        self._shown[name] = float(value)
 
   def _images_per_second(self) -> float | None:
     if not self._window:
@@ -193,32 +186,26 @@ class Progress:
     elapsed = self._last - self._paused - began
     return (self._images - before) / elapsed if elapsed > 0 else None
 
-  def _time_left(self, now: float) -> float | None:
-    if self._baseline is None or self._step <= self._baseline[1]:
-      return None
-    began, first = self._baseline
-    return (self._steps - self._step) * (now - began) / (self._step - first)
-
-  def _report(self, metrics: Mapping[str, Any]) -> str:
+  def _report(self, images_per_second: float | None) -> str:
     parts = []
-    for name, label, form in (
-      ('train_loss', 'loss', '{:.4g}'),
-      ('train_accuracy', 'accuracy', '{:.1%}'),
-      ('validation_accuracy', 'validation', '{:.2%}'),
-    ):
-      if metrics.get(name) is not None:
-        parts.append(f'{label} {form.format(float(metrics[name])).replace("%", " %")}')
-    speed = metrics.get('images_per_second', self._images_per_second())
-    if speed is not None:
-      share = (
-        f' ({float(speed) / self._peak:.1%} of the peak)'.replace('%', ' %') if self._peak else ''
-      )
-      parts.append(f'{float(speed):,.0f} images/s{share}')
+    if 'train_loss' in self._shown:
+      parts.append(f'loss {self._shown["train_loss"]:.4g}')
+    if 'train_accuracy' in self._shown:
+      parts.append(f'accuracy {_percent(self._shown["train_accuracy"])}')
+    if 'validation_accuracy' in self._shown:
+      parts.append(f'validation {_percent(self._shown["validation_accuracy"], digits=2)}')
+    if images_per_second is not None:
+      parts.append(f'{images_per_second:,.0f} images/s')
+      if self._peak:
+        parts[-1] += f' ({_percent(images_per_second / self._peak)} of the peak)'
     return ', '.join(parts)
 
   def _left(self, now: float) -> str:
-    left = self._time_left(now)
-    return f'{duration(left)} left' if left is not None and self._step < self._steps else ''
+    if self._baseline is None or not self._baseline[1] < self._step < self._steps:
+      return ''
+    began, first = self._baseline
+    seconds = (self._steps - self._step) * (now - began) / (self._step - first)
+    return f'{duration(seconds)} left'
 
   def _open_bar(self) -> None:
     with self._falling_back():
@@ -229,21 +216,25 @@ class Progress:
 
   def _draw(self, now: float) -> None:
     self._drawn = now
-    fields = {
-      'completed': self._step,
-      'description': f'{self._name}  epoch {self._epoch()}/{self._total_epochs}',
-      'left': self._left(now),
-      'report': 'compiling the first step' if self._baseline is None else self._report(self._shown),
-    }
+    report = 'compiling the first step'
+    if self._baseline is not None:
+      report = self._report(self._images_per_second())
     with self._falling_back():
-      self._bar.update(self._bar.task_ids[0], refresh=True, **fields)
+      self._bar.update(
+        self._bar.task_ids[0],
+        refresh=True,
+        completed=self._step,
+        description=f'{self._name}  epoch {self._epoch()}/{self._total_epochs}',
+        left=self._left(now),
+        report=report,
+      )
 
   @contextlib.contextmanager
   def _falling_back(self) -> Iterator[None]:
-    """From the first fault of the terminal on there are plain lines."""
+    """Go on with plain lines from the first fault of the terminal on."""
     try:
       yield
-    # a ValueError says that the stream is closed, or that it lacks a character
+    # A ValueError: the stream is closed, or lacks a character.
     except (OSError, ValueError):
       bar, self._bar, self._wants_bar = self._bar, None, False
       if bar is not None:
@@ -253,12 +244,18 @@ class Progress:
   def _write(self, text: str) -> None:
     if self._stream is None:  # no standard output, as under pythonw
       return
-    encoding, errors = (getattr(self._stream, name, None) for name in ('encoding', 'errors'))
-    encoding, errors = encoding or 'utf-8', errors if errors and errors != 'strict' else 'replace'
-    # a LookupError: an encoding that Python does not know
+    encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
+    errors = getattr(self._stream, 'errors', None) or 'strict'
+    if errors == 'strict':
+      errors = 'replace'
+    # A LookupError: an encoding that Python does not have.
     with contextlib.suppress(OSError, ValueError, LookupError):
       self._stream.write(text.encode(encoding, errors).decode(encoding, 'surrogateescape') + '\n')
       self._stream.flush()
+
+
+def _percent(fraction: float, *, digits: int = 1) -> str:
+  return f'{100 * fraction:.{digits}f} %'
 
 
 def _join(*parts: str) -> str:

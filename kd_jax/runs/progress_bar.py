@@ -10,15 +10,13 @@ _CHARACTERS = '━╸╺'
 
 def can_show(stream: TextIO | None) -> bool:
   """Return whether the stream is a terminal that moves its cursor and has the bar's characters."""
+  if stream is None or os.environ.get('TERM', '').lower() in ('dumb', 'unknown'):
+    return False
   try:
     _CHARACTERS.encode(stream.encoding)
-    return stream.isatty() and os.environ.get('TERM', '').lower() not in ('dumb', 'unknown')
-  except (
-    AttributeError,
-    TypeError,
-    LookupError,
-    ValueError,
-  ):  # no such stream, no encoding, not one of Python's, or closed
+    return stream.isatty()
+  # A stream of another kind, without encoding, with one that Python does not have, or closed.
+  except (AttributeError, TypeError, LookupError, ValueError):
     return False
 
 

@@ -1,4 +1,4 @@
-"""The ways in which a PyTorch checkpoint may want its images and its ReLUs, tried on training
+"""The ways in which a PyTorch checkpoint may need its images and its ReLUs, tried on training
 images.
 
 Weights do not say how the images that they were trained on were normalised, nor where the ReLUs
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +25,7 @@ from kd_jax.files import hashes, packing
 from kd_jax.train import parallel
 from kd_jax.types import KdJaxError, NetworkSpec, PyTree, Trained
 
-IMAGES = 256  # that are tried at most
+IMAGES = 256  # on which they are tried, at most
 _BATCH = 64
 _SEED = 20_260_401
 _CLOSE = 0.003  # normalisations that differ by no more are one
@@ -74,47 +74,41 @@ def tries(
   image, label = _some(part)
   asked = repr((packing.fingerprint(trained.variables), spec, fixed, placements))
   key = hashes.of_bytes(asked.encode(), image.tobytes(), label.tobytes())
-  if key not in _tried:
-    means = [(spec.mean, spec.std)] if 'mean' in fixed else _normalisations(spec, part)
-    places = (
-      _places(spec) if placements and 'relu_placement' not in fixed else [spec.relu_placement]
-    )
-    found = []
-    for place in places:
-      apply = _logits(spec._replace(relu_placement=place, mean=(), std=()))
-      found += [
-        _one(
-          spec._replace(relu_placement=place, mean=mean, std=std),
-          apply,
-          trained.variables,
-          image,
-          label,
-        )
-        for mean, std in means
-      ]
-    _tried[key] = found
-  return _tried[key]
+  if key in _tried:
+    return _tried[key]
+  normalisations = [(spec.mean, spec.std)] if 'mean' in fixed else _normalisations(spec, part)
+  places = [spec.relu_placement]
+  if placements and 'relu_placement' not in fixed:
+    places = _places(spec)
+  ways = []
+  for place in places:
+    apply = _logits(spec._replace(relu_placement=place, mean=(), std=()))
+    for mean, std in normalisations:
+      way = spec._replace(relu_placement=place, mean=mean, std=std)
+      ways.append(_one(way, apply, trained.variables, image, label))
+  _tried[key] = ways
+  return ways
 
 
-def best(found: list[Try]) -> Try:
+def best(ways: Sequence[Try]) -> Try:
   """Return the try with the least cross-entropy; of equal ones the first."""
-  return min(found, key=lambda each: each.loss)
+  return min(ways, key=lambda way: way.loss)
 
 
 def is_better(one: Try, other: Try) -> bool:
-  """Whether one way is better than another beyond what the choice of the images explains (three
-  deviations, McNemar's).
+  """Return whether one way is better than another beyond what the choice of the images explains
+  (three deviations, McNemar's).
   """
   gained, lost = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
   return one.loss < other.loss and gained - lost > 3 * math.sqrt(gained + lost)
 
 
-def fitted(trained: Trained, part: Split, *, fixed: Mapping[str, Any]) -> Trained:
+def fitted(trained: Trained, part: Split, *, fixed: Iterable[str]) -> Trained:
   """Return the network taken in the way that fits training images best; the fields in `fixed` stay
   as they are.
   """
   # of one process, so that all agree
-  chosen = parallel.told(lambda: best(tries(trained, part, fixed=fixed)).spec)
+  chosen = parallel.broadcast(lambda: best(tries(trained, part, fixed=fixed)).spec)
   return Trained(models.build(chosen), trained.variables)
 
 
@@ -131,32 +125,27 @@ def _normalisations(spec: NetworkSpec, part: Split) -> list[Normalisation]:
   """Return the ways to normalise, none of them twice: as taken, none, the usual ones, and by the
   training images.
   """
-  ways, found = [(spec.mean, spec.std), ((), ()), *USUAL.get(spec.image_shape[2], ())], []
+  ways = [(spec.mean, spec.std), ((), ()), *USUAL.get(spec.image_shape[2], ())]
   with contextlib.suppress(KdJaxError):  # a channel that is the same everywhere
-    ways.append(_rounded(roles.statistics(part)))
-  for mean, std in ways:
-    if not any(
-      len(mean) == len(other) and np.allclose(mean + std, other + others, rtol=0, atol=_CLOSE)
-      for other, others in found
-    ):
-      found.append((tuple(mean), tuple(std)))
-  return found
+    mean, std = roles.statistics(part)
+    # as a user would write them; a deviation stays above 0
+    deviations = tuple(max(round(value, 4), 1e-4) for value in std)
+    ways.append((tuple(round(value, 4) for value in mean), deviations))
+  distinct: list[Normalisation] = []
+  for way in ways:
+    if not any(_is_close(way, other) for other in distinct):
+      distinct.append((tuple(way[0]), tuple(way[1])))
+  return distinct
 
 
-def _rounded(normalisation: Normalisation) -> Normalisation:
-  """Return it as a user would write it; a deviation stays above 0."""
-  mean, std = normalisation
-  return tuple(round(value, 4) for value in mean), tuple(
-    max(round(value, 4), 1e-4) for value in std
-  )
+def _is_close(one: Normalisation, other: Normalisation) -> bool:
+  return len(one[0]) == len(other[0]) and np.allclose(one, other, rtol=0, atol=_CLOSE)
 
 
 def _places(spec: NetworkSpec) -> list[str]:
   """Return where a network's ReLUs may stand, as it is taken first."""
-  others = [
-    place for place in models.RELU_PLACEMENTS if models.relu_placement(spec.name, place) == place
-  ]
-  return [spec.relu_placement, *(place for place in others if place != spec.relu_placement)]
+  places = [p for p in models.RELU_PLACEMENTS if models.relu_placement(spec.name, p) == p]
+  return [spec.relu_placement, *(place for place in places if place != spec.relu_placement)]
 
 
 @functools.lru_cache(maxsize=8)
@@ -173,18 +162,16 @@ def _logits(spec: NetworkSpec) -> Callable[[PyTree, Any], Any]:
 def _one(
   spec: NetworkSpec, apply: Callable, variables: PyTree, image: np.ndarray, label: np.ndarray
 ) -> Try:
-  size, found = min(_BATCH, len(label)), []
+  size = min(_BATCH, len(label))
+  batches = []
   for start in range(0, len(label), size):
     pixels = image[start : start + size].astype(np.float32) / 255
     if spec.mean:
-      pixels = (pixels - np.float32(spec.mean)) / np.float32(spec.std)
+      pixels = (pixels - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
     lacking = size - len(pixels)  # one size: one compilation
-    found.append(
-      np.asarray(apply(variables, np.pad(pixels, ((0, lacking), (0, 0), (0, 0), (0, 0)))))[
-        : len(pixels)
-      ]
-    )
-  logits = np.concatenate(found).astype(np.float64)
+    padded = np.pad(pixels, ((0, lacking), (0, 0), (0, 0), (0, 0)))
+    batches.append(np.asarray(apply(variables, padded))[: len(pixels)])
+  logits = np.concatenate(batches).astype(np.float64)
   right = logits.argmax(1) == label
   if not np.isfinite(logits).all():
     return Try(spec, right, math.inf)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kd_jax import methods, models
 from kd_jax.config import OF_A_SPEC, Config, stated_of_teacher
@@ -24,6 +24,14 @@ from kd_jax.types import ConfigError, FileError, NetworkSpec, Trained
 _NO_TEACHERS = {suffixes[0] for suffixes in EXPORTS.values()} - set(JAX_EXPORTS)
 
 
+class Origin(NamedTuple):
+  """Where an imported teacher comes from, and how what its file leaves open was chosen."""
+
+  place: Path
+  guess: str  # teacher_guess
+  weights: str  # teacher_weights
+
+
 def load(
   config: Config,
   expected: NetworkSpec,
@@ -35,7 +43,7 @@ def load(
 
   Nothing is returned where the key is empty or the method learns from no teacher. A file has its
   own normalisation and ReLU placement. A `.pth` that does not state them has those of the
-  configuration; where these are not set, either, `teacher_guess` says how they are guessed.
+  configuration; where these are not set, either, they are guessed by `teacher_guess`.
 
   Args:
     config: the run's. `teacher_checkpoint` may name several files, separated by commas.
@@ -49,29 +57,38 @@ def load(
     ConfigError: keys contradict one another, the files, or the method.
     FileError: a file is missing, damaged, or of another network.
   """
-  places = _places(config)
+  places = {name: origin.place for name, origin in origins(config).items()}
+  if not places:
+    return {}
   stated = stated_of_teacher(config)
-  if places and stated.get('teacher_mean') and len(config.teacher_mean) != expected.image_shape[2]:
+  channels = expected.image_shape[2]
+  if 'teacher_mean' in stated and len(config.teacher_mean) != channels:
     raise ConfigError(
       f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of '
-      f'{config.dataset} have '
-      f'{expected.image_shape[2]} channels'
+      f'{config.dataset} have {channels} channels'
+    )
+  for place in places.values():
+    _check_exists(place)
+  of_files = {name: facts(place) for name, place in places.items()}
+  averaged = [name for name, file in of_files.items() if file and 'ema' in file.copies]
+  if config.teacher_weights == 'ema' and not averaged:
+    raise ConfigError(
+      f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no "
+      'moving averages (EMA) of weights: take it out'
     )
   fields = {
     key.removeprefix('teacher_'): value for key, value in stated.items() if key in OF_A_SPEC
   }
-  averaged = _averaged(config, places)
-  loaded = {
-    name: _one(place, expected, list(classes), fields, 'ema' if name in averaged else 'raw')
-    for name, place in places.items()
-  }
-  open_ones = [name for name, place in places.items() if not _states_itself(place)]
+  loaded = {}
+  for name, place in places.items():
+    weights = config.teacher_weights if name in averaged else 'raw'
+    loaded[name] = _one(place, expected, classes, fields, weights)
+  open_ones = [name for name, file in of_files.items() if file and not file.whole]
   of_specs = [key for key in stated if key != 'teacher_weights']
-  if places and of_specs and not open_ones:
+  if of_specs and not open_ones:
     raise ConfigError(
       f'{of_specs[0]} is for a .pth that does not state it, and teacher_checkpoint '
-      f'{config.teacher_checkpoint} '
-      'is none: take it out'
+      f'{config.teacher_checkpoint} is none: take it out'
     )
   if config.teacher_guess == 'fit':
     if training is None:
@@ -80,19 +97,8 @@ def load(
   return loaded
 
 
-def facts(config: Config) -> dict[str, tuple[Path, Facts]]:
-  """Return, of each teacher that is a PyTorch checkpoint, its file and what that says beside its
-  weights.
-  """
-  return {
-    name: (place, torch_names.facts(place))
-    for name, place in _places(config).items()
-    if _is_pytorch(place)
-  }
-
-
-def _places(config: Config) -> dict[str, Path]:
-  """Return the path of each teacher, by its name in the run.
+def origins(config: Config) -> dict[str, Origin]:
+  """Return where each teacher comes from, by its name in the run.
 
   Raises:
     ConfigError: there are more than the method takes.
@@ -104,57 +110,53 @@ def _places(config: Config) -> dict[str, Path]:
   if len(paths) > most:
     raise ConfigError(
       f"teacher_checkpoint names {len(paths)} networks, and the method '{config.method}' learns "
-      f'from {most}; name '
-      'fewer, or choose another method'
+      f'from {most}; name fewer, or choose another method'
     )
-  names = (
-    ['teacher'] if len(paths) == 1 else [f'teacher{number}' for number in range(1, len(paths) + 1)]
-  )
-  places = (network_files.folder_of(Path(os.path.expanduser(path))) for path in paths)
-  return dict(zip(names, places, strict=True))
+  if len(paths) == 1:
+    names = ['teacher']
+  else:
+    names = [f'teacher{number}' for number in range(1, len(paths) + 1)]
+  return {
+    name: Origin(
+      place=network_files.folder_of(Path(os.path.expanduser(path))),
+      guess=config.teacher_guess,
+      weights=config.teacher_weights,
+    )
+    for name, path in zip(names, paths, strict=True)
+  }
 
 
-def _averaged(config: Config, places: Mapping[str, Path]) -> list[str]:
-  """Return the names of the teachers whose moving averages are taken.
-
-  Raises:
-    ConfigError: they are asked for, and no teacher has them.
+def facts(place: Path) -> Facts | None:
+  """Return what a teacher's file states beside its weights; None where it is no PyTorch checkpoint:
+  others state all of it.
   """
-  # `_one` refuses a file that is missing
-  if not places or config.teacher_weights != 'ema' or not all(map(os.path.exists, places.values())):
-    return []
-  with_averages = [
-    name
-    for name, place in places.items()
-    if _is_pytorch(place) and 'ema' in torch_names.facts(place).copies
-  ]
-  if not with_averages:
-    raise ConfigError(
-      f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no "
-      f'moving averages (EMA) of '
-      'weights: take it out'
-    )
-  return with_averages
+  if place.is_dir() or place.suffix in (*JAX_EXPORTS, precomputed.SUFFIX):
+    return None
+  return torch_names.facts(place)
 
 
-def _is_pytorch(place: Path) -> bool:
-  return not place.is_dir() and place.suffix not in (*JAX_EXPORTS, precomputed.SUFFIX)
-
-
-def _states_itself(place: Path) -> bool:
-  """Return whether no key has to complete what a teacher's file states."""
-  return not _is_pytorch(place) or torch_names.facts(place).whole
+def _check_exists(path: Path) -> None:
+  if os.path.exists(path):
+    return
+  forms = (
+    'give a workdir, a folder under its networks/, or a .pth, '
+    f'{", ".join(JAX_EXPORTS)} or {precomputed.SUFFIX} file'
+  )
+  what = forms
+  if path.suffix not in _NO_TEACHERS:
+    what = network_files.instead(path, otherwise=forms)
+  raise FileError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
 
 
 def _one(
-  path: Path, expected: NetworkSpec, classes: list[str], unstated: Mapping[str, Any], weights: str
+  path: Path,
+  expected: NetworkSpec,
+  classes: Sequence[str],
+  unstated: Mapping[str, Any],
+  weights: str,
 ) -> Trained:
-  if not os.path.exists(path):
-    forms = f'give a workdir, a folder under its networks/, or a .pth, {", ".join(JAX_EXPORTS)} or {precomputed.SUFFIX} file'
-    what = (
-      network_files.instead(path, otherwise=forms) if path.suffix not in _NO_TEACHERS else forms
-    )
-    raise FileError(f'teacher_checkpoint {path} does not exist or may not be read; {what}')
+  """Return the network of a file or folder that exists."""
+  info: Mapping[str, Any] = {}
   if path.is_dir():
     spec, variables, info = load_network(network_files.locate(path))
     _check_order(path, info.get('classes', []), classes)
@@ -165,7 +167,6 @@ def _one(
   elif path.suffix == precomputed.SUFFIX:
     return precomputed.load(path, image_shape=expected.image_shape, classes=expected.classes)
   else:
-    info = {}
     spec, variables = torch_names.import_file(
       path,
       image_shape=expected.image_shape,
@@ -182,13 +183,10 @@ def _one(
     if here != there:
       raise FileError(
         f'teacher_checkpoint {path} is {what}{there}, and this run needs {here}; '
-        f'{_others(path)}choose another file, '
-        'or set teacher or dataset to match'
+        f'{_others(path)}choose another file, or set teacher or dataset to match'
       )
-  trained = models.with_weights(
-    spec._replace(compute_dtype=expected.compute_dtype), variables, path
-  )
-  return network_files.assembled(*trained, info)
+  spec = spec._replace(compute_dtype=expected.compute_dtype)
+  return network_files.assembled(*models.with_weights(spec, variables, path), info)
 
 
 def _others(path: Path) -> str:
@@ -202,21 +200,17 @@ def _others(path: Path) -> str:
 
 
 def _names_beside(path: Path) -> list[str]:
-  """Return the classes of a program that `export` wrote; [] where it wrote numbers, since there were
-  no names.
-  """
+  """Return the classes of a program that `export` wrote; [] where their names are numbers alone."""
   names = (network_files.described(path) or {}).get('classes', [])
   return [] if names == [str(number) for number in range(len(names))] else names
 
 
-def _check_order(path: Path, named: Sequence[str], classes: Sequence[str]) -> None:
+def _check_order(path: Path, there: Sequence[str], here: Sequence[str]) -> None:
   """Raise FileError where a teacher numbers the run's classes otherwise, capitals aside."""
   for spelt in (str, str.casefold):
-    there, here = ([spelt(name) for name in names] for names in (named, classes))
-    if there == here or sorted(there) != sorted(here):
-      continue
-    raise FileError(
-      f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(named[:5])}…) '
-      f'than this run '
-      f'({", ".join(classes[:5])}…); train a teacher on this data'
-    )
+    numbered, expected = list(map(spelt, there)), list(map(spelt, here))
+    if numbered != expected and sorted(numbered) == sorted(expected):
+      raise FileError(
+        f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(there[:5])}…) '
+        f'than this run ({", ".join(here[:5])}…); train a teacher on this data'
+      )

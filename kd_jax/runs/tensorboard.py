@@ -22,17 +22,17 @@ class TensorBoard:
 
   def __init__(self, folder: Path):
     """Prepare. `folder` is that of the run."""
-    self._folder, self._writer = folder, None
+    self._folder = folder
+    self._writer: Any = None  # of tensorboardX, once there is something to write
 
   def start(self, phase: str, step: int) -> None:
     self.close()
     self._place = self._folder / 'events' / phase
 
   def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-    """Write the finite numbers of an epoch; all else is left out, NaN because the library complains
-    about it.
+    """Write the finite numbers of an epoch; the library complains about NaN.
 
-    Raises KdJaxError where the disk refuses.
+    Raises FileError where the disk refuses.
     """
     if 'epoch' not in values:
       return
@@ -51,9 +51,7 @@ class TensorBoard:
         writer.close()
 
   def _open(self) -> None:
-    """Begin a file that hides what an earlier, interrupted run wrote in this folder, so that the
-    curves have no duplicates.
-    """
+    """Begin a file that hides those of an interrupted run, so that curves have no duplicates."""
     with warnings.catch_warnings():
       # of this library's dependencies, about each other: nothing that the user could mend
       warnings.simplefilter('ignore')
@@ -66,7 +64,7 @@ class TensorBoard:
     # The library names a file by the second and overwrites one of the same name. TensorBoard reads
     # files in the order of their names, and the hiding depends on that order.
     suffix = f'.{len(list(self._place.glob("*tfevents*"))):06d}'
-    # Not SummaryWriter: its thread dies of a full disk, and its caller then waits for ever.
+    # Not SummaryWriter: its thread dies of a full disk, and its caller then waits forever.
     self._writer = EventsWriter(str(self._place / 'events'), suffix)
     self._put(1, session_log=SessionLog(status=SessionLog.START))
 

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
+from kd_jax.runs import assembly
 from kd_jax.types import (
   Array,
   Batch,
-  InitInputs,
-  KdJaxError,
+  ConfigError,
   LossInputs,
   MethodVariables,
   Network,
   Outputs,
   Phase,
   PyTree,
+  Trained,
 )
 
 
@@ -35,7 +36,8 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
   Raises:
     KdJaxError: the networks do not suit the method, or its predictions could not be used.
   """
-  method, size = phase.method, sum(phase.shares.values())
+  method = phase.method
+  size = sum(phase.shares.values())
 
   def outputs(network: Network) -> dict[str, Outputs]:
     shapes = models.output_shapes(network, batch=size)
@@ -43,43 +45,37 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
     return dict.fromkeys(method.views, zeros)
 
   def once(key: Array, variables: tuple[PyTree, ...]) -> tuple[MethodVariables, Array | None]:
-    pairs = zip(teaching, variables, strict=True)
-    own = method.init(
-      InitInputs(
-        key=key,
-        student=models.info(student),
-        teachers=tuple(models.info(t, variables=v) for t, v in pairs),
-        labels=labels,
-      )
-    )
-    number, count = jnp.zeros(size, jnp.int32), jnp.zeros((), jnp.int32)
+    trained = list(map(Trained, teaching, variables))
+    own = assembly.method_variables(key, method, student, trained, labels)
+    number = jnp.zeros(size, jnp.int32)
     inputs = LossInputs(
       student=outputs(student),
       teachers=tuple(map(outputs, teaching)),
       batch=Batch(jnp.zeros((size, *student.spec.image_shape)), number, number),
-      step=count,
+      step=jnp.zeros((), jnp.int32),
       epoch=jnp.ones(()),
       progress=jnp.zeros(()),
       key=key,
       axis=None,
     )
     method.loss(own, inputs)
-    first = inputs.student[next(iter(method.views))]
-    return own, method.predict(own, first) if method.predict else None
+    if method.predict is None:
+      return own, None
+    first = next(iter(method.views))
+    return own, method.predict(own, inputs.student[first])
 
-  own, logits = jax.eval_shape(
-    once, jax.random.key(0), tuple(models.shapes(network) for network in teaching)
-  )
-  if not method.predict:
+  shapes = tuple(models.shapes(network) for network in teaching)
+  own, logits = jax.eval_shape(once, jax.random.key(0), shapes)
+  if logits is None:
     return
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tuple(own))]
   if any(not isinstance(key, jax.tree_util.DictKey) for path in paths for key in path[1:]):
-    raise KdJaxError(
+    raise ConfigError(
       f'{phase.method_name} predicts, and its variables are saved with the network: they must be '
-      f'nested dicts'
+      'nested dicts'
     )
   if logits.shape != (size, student.spec.classes):
-    raise KdJaxError(
+    raise ConfigError(
       f'{phase.method_name} predicts logits of shape {logits.shape} for {size} images, which must '
       f'be {(size, student.spec.classes)}'
     )

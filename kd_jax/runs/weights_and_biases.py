@@ -29,7 +29,8 @@ class WeightsAndBiases:
       project: its name there.
       settings: the configuration, which is shown beside the numbers.
     """
-    self._folder, self._project, self._settings, self._run = folder, project, settings, None
+    self._folder, self._project, self._settings = folder, project, settings
+    self._run: Any = None
 
   def start(self, phase: str, step: int) -> None:
     """Begin or go on with the run of a phase.

@@ -27,12 +27,12 @@ from typing import Any
 import jax
 
 from kd_jax import __version__
-from kd_jax.config import Config, difference
+from kd_jax.config import difference
 from kd_jax.files import locks, places, records, shapes
 from kd_jax.methods import came_later
 from kd_jax.types import FileError, Phase
 
-METHODS = 'methods.json'
+_METHODS = 'methods.json'
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets')
 
 
@@ -47,7 +47,7 @@ def check(folder: str | os.PathLike) -> None:
 @contextlib.contextmanager
 def claimed(
   folder: Path,
-  config: Config,
+  config: Mapping[str, Any],
   *,
   data: Mapping[str, Any] | None = None,
   phases: Sequence[Phase] = (),
@@ -59,48 +59,16 @@ def claimed(
 
   Args:
     folder: the workdir; is made if need be.
-    config: the run's.
+    config: the run's, as JSON.
     data: what data.json keeps, with the hashes of images.
     phases: the run's.
 
   Raises:
     FileError: another process holds it, it holds another run, or it cannot be written.
   """
-  config_file, data_file = folder / 'config.json', folder / 'data.json'
-  if os.path.exists(config_file):
-    changed = difference(records.read_object(config_file), config.for_json())
-    if changed:
-      raise FileError(
-        f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose '
-        f'another '
-        '--workdir, or give the same values to go on with that run'
-      )
-  if data and os.path.exists(data_file):
-    kept = records.read_object(data_file)
-    shapes.check(
-      data_file,
-      kept,
-      {'sha256': str},
-      'restore it from a copy, or delete it to go on with the images as they are',
-    )
-    # an older kd_jax did not write the second
-    names = {'sha256': data['dataset'], 'unlabelled_sha256': config.unlabelled_dataset}
-    if other := [
-      where for name, where in names.items() if kept.get(name, data.get(name)) != data.get(name)
-    ]:
-      raise FileError(
-        f'the images in {other[0]} have changed since the run in {folder} began: choose another '
-        f'--workdir, or '
-        'bring the images back (where they never left: remove data.json, or their decoded copies '
-        'in cache_dir)'
-      )
-    name = 'unlabelled_excluded'
-    if kept.get(name, 0) != data.get(name, 0):  # an older kd_jax excluded none
-      raise FileError(
-        f'the run in {folder} learns from images of unlabelled_dataset {config.unlabelled_dataset} '
-        f'that it is '
-        'validated or tested on, which are left out now: choose another --workdir'
-      )
+  _check_config(folder, config)
+  if data:
+    _check_data(folder, data, unlabelled=config['unlabelled_dataset'])
   _check_methods(folder, phases)
   records.read_results(folder / 'results.json')  # before anything is trained for it
   with locked(folder) as held:
@@ -109,33 +77,70 @@ def claimed(
         f'another process is running in {folder}; wait for it, or choose another --workdir'
       )
     # Before config.json: a run that has that one alone is of an older kd_jax.
-    records.write_json(folder / METHODS, {phase.name: _method(phase) for phase in phases})
-    records.write_json(config_file, config.for_json())
+    records.write_json(folder / _METHODS, {phase.name: _method(phase) for phase in phases})
+    records.write_json(folder / 'config.json', config)
     if data:
-      records.write_json(data_file, data)
+      records.write_json(folder / 'data.json', data)
     records.write_json(folder / 'versions.json', versions())
     yield folder
+
+
+def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
+  """Raise FileError where the folder belongs to another configuration."""
+  place = folder / 'config.json'
+  if not os.path.exists(place):
+    return
+  if changed := difference(records.read_object(place), config):
+    raise FileError(
+      f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
+      '--workdir, or give the same values to go on with that run'
+    )
+
+
+def _check_data(folder: Path, data: Mapping[str, Any], *, unlabelled: str) -> None:
+  """Raise FileError where the run in the folder learns from other images."""
+  place = folder / 'data.json'
+  if not os.path.exists(place):
+    return
+  recorded = records.read_object(place)
+  remedy = 'restore it from a copy, or delete it to go on with the images as they are'
+  shapes.check(place, recorded, {'sha256': str}, remedy)
+  for key, where in (('sha256', data['dataset']), ('unlabelled_sha256', unlabelled)):
+    # An older kd_jax did not write the second.
+    if recorded.get(key, data.get(key)) != data.get(key):
+      raise FileError(
+        f'the images in {where} have changed since the run in {folder} began: choose another '
+        '--workdir, or bring the images back (where they never left: remove data.json, or their '
+        'decoded copies in cache_dir)'
+      )
+  key = 'unlabelled_excluded'
+  if recorded.get(key, 0) != data.get(key, 0):  # an older kd_jax excluded none
+    raise FileError(
+      f'the run in {folder} learns from images of unlabelled_dataset {unlabelled} that it is '
+      'validated or tested on, which are left out now: choose another --workdir'
+    )
 
 
 def _check_methods(folder: Path, phases: Sequence[Phase]) -> None:
   """Raise FileError where a phase was begun by another kd_jax, to which the same configuration
   meant something else.
   """
-  kept = records.read_object(folder / METHODS) if os.path.exists(folder / METHODS) else None
+  place = folder / _METHODS
+  recorded = records.read_object(place) if os.path.exists(place) else None
   for phase in phases:
-    other = came_later(phase) if kept is None else kept.get(phase.name) != _method(phase)
+    if recorded is None:
+      other = came_later(phase)
+    else:
+      other = recorded.get(phase.name) != _method(phase)
     if other and os.path.exists(folder / 'phases' / phase.name):
       raise FileError(
         f'the phase {phase.name} in {folder} was begun by another version of kd_jax, which trained '
-        f'it otherwise: choose '
-        'another --workdir'
+        'it otherwise: choose another --workdir'
       )
 
 
 def _method(phase: Phase) -> dict[str, Any]:
-  """Return what a phase's method is made of, and whose weights and order it draws, as JSON keeps
-  it.
-  """
+  """Return, as JSON, what a phase's method is made of and whose weights and order it draws."""
   return json.loads(json.dumps({**phase.settings, 'draws_as': phase.draws_as}))
 
 
@@ -176,12 +181,11 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
         return
   raise FileError(
     f'{folder} was moved or removed while it was in use, and some of it is missing: bring it back, '
-    f'and the same command '
-    'goes on'
+    'and the same command goes on'
   )
 
 
-def versions() -> dict:
+def versions() -> dict[str, Any]:
   """Return machine, interpreter, libraries and devices, for the record."""
   libraries = {'kd_jax': __version__}
   for name in _LIBRARIES:

@@ -18,7 +18,7 @@ from kd_jax.files import records
 from kd_jax.methods.nokd import nokd
 from kd_jax.models.predicting import bare
 from kd_jax.runs import assembly, workdir
-from kd_jax.runs.assembly import Say
+from kd_jax.runs.context import Say
 from kd_jax.studies.definition import Study
 from kd_jax.studies.tasks import Plan, Planned, Task, groups
 from kd_jax.text import duration

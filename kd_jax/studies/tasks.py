@@ -12,9 +12,9 @@ from kd_jax.config import KEYS
 from kd_jax.data.sources import Dataset
 from kd_jax.files import hashes, packing, records
 from kd_jax.methods import plans
-from kd_jax.runs import inputs, run
-from kd_jax.runs.assembly import Say
-from kd_jax.runs.run import Prepared
+from kd_jax.runs import inputs, preparation
+from kd_jax.runs.context import Say
+from kd_jax.runs.preparation import Prepared
 from kd_jax.studies.definition import Run, Study, runs
 from kd_jax.train import optim
 from kd_jax.types import KdJaxError, Phase
@@ -72,7 +72,7 @@ class Plan:
         say(f'{name}: {line}')
 
       try:
-        run.check(self.tasks(first)[-1].prepared, say=of_row)
+        preparation.check(self.tasks(first)[-1].prepared, say=of_row)
       except KdJaxError as error:
         raise type(error)(f"row '{row.name}': {error}") from error
 
@@ -96,9 +96,9 @@ class Plan:
       # Rows share it: each would map its files anew.
       named = (of.config.dataset, of.config.data_dir, of.config.image_size)
       if named not in self._datasets:
-        run.start_devices(of.config)  # else the images would start them
+        preparation.start_devices(of.config)  # else the images would start them
         self._datasets[named] = inputs.load(of.config)
-      self._prepared[key] = tasks(run.prepare(of.config, dataset=self._datasets[named]))
+      self._prepared[key] = tasks(preparation.prepare(of.config, dataset=self._datasets[named]))
     return self._prepared[key]
 
   def results(

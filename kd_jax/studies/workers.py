@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from kd_jax.files import packing, records
-from kd_jax.runs import run, training, workdir
-from kd_jax.runs.assembly import Say, Student
+from kd_jax.runs import imported, run, training, workdir
+from kd_jax.runs.context import Say, Student, silent
+from kd_jax.runs.preparation import Prepared
 from kd_jax.runs.training import Done
 from kd_jax.studies import record
 from kd_jax.studies.definition import Run, Study
@@ -186,9 +187,9 @@ def train(
     if name in first.phase.teachers:
       place = folder / 'teachers' / hashed(_evaluated(prepared, trained))
       of_teacher = replace(context, folder=place)
-      rows.append(training.imported_row(of_teacher, name, trained, prepared.config))
+      rows.append(imported.row(of_teacher, name, trained, prepared.origins[name]))
   for name, need in first.needs.items():
-    of_need = replace(context, folder=need.folder(folder), say=lambda line: None)
+    of_need = replace(context, folder=need.folder(folder), say=silent)
     earlier = training.finished(of_need, need.phase)
     if earlier is None:
       raise FileError(
@@ -207,7 +208,7 @@ def train(
   return done
 
 
-def _evaluated(prepared: run.Prepared, trained: Trained) -> list[Any]:
+def _evaluated(prepared: Prepared, trained: Trained) -> list[Any]:
   """Return what the accuracies of an imported teacher depend on."""
   config = prepared.config
   return [

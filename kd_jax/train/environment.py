@@ -32,20 +32,20 @@ def has_accelerator() -> bool:
   return bool(_plugins()) or importlib.util.find_spec('libtpu') is not None
 
 
-def settle_accelerators() -> None:
+def set_accelerator_flags() -> None:
   """Set the flags that a GPU needs."""
   if any('cuda' in name for name in _plugins()):
     _add(NO_TRITON)
 
 
-def settle() -> None:
+def set_flags() -> None:
   """Set the flags with which networks train fastest, and keep what XLA compiles.
 
   Compiled programs go to the user's cache folder, unless JAX's own setting says otherwise. They do
   not on a machine without accelerators where oneDNN takes convolutions: XLA cannot write such
   programs, and complains of each.
   """
-  settle_accelerators()
+  set_accelerator_flags()
   _add(ONEDNN)
   if has_accelerator() or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
     cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
@@ -56,7 +56,7 @@ def settle() -> None:
 
 def start_anew() -> None:
   """Set the flags, and on Linux replace this process by one with huge pages, where it has none."""
-  settle()
+  set_flags()
   if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
     os.environ['GLIBC_TUNABLES'] = TUNABLES
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

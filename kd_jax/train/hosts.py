@@ -1,5 +1,5 @@
-"""Several processes that share one run, as on a TPU pod or under Slurm: which are to, how they find
-each other, and who watches them.
+"""Several processes that share one run, as on a TPU pod or under Slurm: which, how they find each
+other, and who watches them.
 
 jax.distributed joins them. A process whose peer has died is in a program that will never end, and
 jax aborts it; so on each host the work is done by a child, and the process that the user started
@@ -18,11 +18,11 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, NamedTuple, cast
 
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError, KdJaxError
 
 # EX_TEMPFAIL: the exit status where another process is gone; the same command again goes on
 LOST = 75
@@ -32,15 +32,16 @@ _CHILD = 'KD_JAX_HOSTS_CHILD'
 # what jax asks for, too
 _SLURM_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID')
 _NOISE = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d')  # a line of XLA's own log
-# How a collective, or the service that keeps the processes together, says that one of them is gone.
+# what a collective, or the service that keeps the processes together, logs where one of them is gone
 _GONE = re.compile(
-  r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED',
+  r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|'
+  r'DEADLINE_EXCEEDED',
   re.IGNORECASE,
 )
 
 
 class Place(NamedTuple):
-  """This process among those of a run; what is None is found by jax, from Slurm or the TPU."""
+  """This process among those of a run; jax finds what is None, from Slurm or the TPU."""
 
   coordinator: str | None = None  # host:port of process 0
   processes: int | None = None
@@ -48,8 +49,7 @@ class Place(NamedTuple):
 
 
 def place(coordinator: str, processes: int, process: int) -> Place | None:
-  """What the flags, or else the surroundings, say of several processes; None where this one is
-  alone.
+  """Return this process's place by the flags, or else the surroundings; None where it is alone.
 
   Args:
     coordinator: host:port of process 0, or ''.
@@ -57,16 +57,13 @@ def place(coordinator: str, processes: int, process: int) -> Place | None:
     process: this one's number; −1 where it is not given.
 
   Raises:
-    KdJaxError: the flags do not go together.
+    ConfigError: the flags do not go together.
   """
   if coordinator or processes or process >= 0:
-    if not (coordinator and processes > 0 and 0 <= process < processes) or not re.fullmatch(
-      r'.+:\d+', coordinator
-    ):
-      raise KdJaxError(
+    if not (re.fullmatch(r'.+:\d+', coordinator) and 0 <= process < processes):
+      raise ConfigError(
         'several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and '
-        '--process_id, from 0 to '
-        f'N - 1, not "{coordinator}", {processes} and {process}'
+        f'--process_id, from 0 to N - 1, not "{coordinator}", {processes} and {process}'
       )
     return Place(coordinator, processes, process) if processes > 1 else None
   if all(name in os.environ for name in _SLURM_STEP) and int(os.environ.get('SLURM_NTASKS', 1)) > 1:
@@ -75,33 +72,30 @@ def place(coordinator: str, processes: int, process: int) -> Place | None:
 
 
 def _tpu_workers() -> int:
-  """The hosts of the TPU that this process is on, 0 elsewhere: from the variables of GKE, or else
-  the virtual machine's metadata.
+  """Return the number of hosts of this TPU, by GKE's variables or the virtual machine's metadata; 0
+  where there is none.
   """
   slices = int(os.environ.get('MEGASCALE_NUM_SLICES') or 1)
   names = os.environ.get('TPU_PROCESS_ADDRESSES') or os.environ.get('TPU_WORKER_HOSTNAMES')
-  if (
-    names is None
-    and 'TPU_SKIP_MDS_QUERY' not in os.environ
-    and any(map(os.path.exists, ('/dev/accel0', '/dev/vfio/0')))
-  ):
+  has_tpu = os.path.exists('/dev/accel0') or os.path.exists('/dev/vfio/0')
+  if names is None and has_tpu and 'TPU_SKIP_MDS_QUERY' not in os.environ:
     server = os.environ.get('GCE_METADATA_IP', 'metadata.google.internal')
-    wanted = urllib.request.Request(
+    request = urllib.request.Request(
       f'http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints',
       headers={'Metadata-Flavor': 'Google'},
     )
-    with contextlib.suppress(OSError), urllib.request.urlopen(wanted, timeout=3) as answer:
+    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=3) as answer:
       names = answer.read().decode()
   return slices * len(names.split(',')) if names else 0
 
 
 def is_watched() -> bool:
-  """Whether `watch` started this process."""
+  """Return whether `watch` started this process."""
   return _CHILD in os.environ
 
 
 def join(where: Place) -> None:
-  """Joins the other processes, in a child of `watch` and before any other operation of jax.
+  """Join the other processes, in a child of `watch` and before any other operation of jax.
 
   Raises KdJaxError where they cannot be reached.
   """
@@ -123,17 +117,14 @@ def join(where: Place) -> None:
     )
   except (RuntimeError, ValueError) as error:
     raise KdJaxError(
-      f'the processes of this run cannot join ({one_line(str(error))}): start all of them within 5 '
-      f'minutes, with the same '
-      f'coordinator, {where.coordinator or "which jax finds by itself"}'
+      f'the processes of this run cannot join ({one_line(error)}): start all of them within 5 '
+      f'minutes, with the same coordinator, {where.coordinator or "which jax finds by itself"}'
     ) from error
 
 
 @contextlib.contextmanager
-def leaving_when_lost():
-  """Ends this process with LOST at once where an operation fails because another process
-  is gone.
-  """
+def leaving_when_lost() -> Iterator[None]:
+  """End this process with LOST at once where an operation fails because another process is gone."""
   import jax
 
   try:
@@ -141,16 +132,16 @@ def leaving_when_lost():
   except jax.errors.JaxRuntimeError as error:
     if jax.process_count() == 1 or not _GONE.search(str(error)):
       raise
-    print(f'E0000 00:00:00 {one_line(str(error))}', file=sys.stderr, flush=True)
+    print(f'E0000 00:00:00 {one_line(error)}', file=sys.stderr, flush=True)
     os._exit(LOST)  # the usual way out waits for the other
 
 
 def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
-  """Runs a command that joins others, hands signals on to it, and returns its exit status: LOST
-  where another process is gone.
+  """Run a command that joins others, hand signals on to it, and return its exit status: LOST where
+  another process is gone.
 
-  `say` is given one line where the command did not end by itself. What XLA logs is kept to itself
-  unless it has to explain one.
+  `say` is given one line where the command did not end by itself. XLA's log is not shown, but for a
+  line that explains this.
   """
   process = subprocess.Popen(
     command,
@@ -162,22 +153,21 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
   )
   noise: collections.deque[str] = collections.deque(maxlen=200)
   held: list[str] = []
-  reader = threading.Thread(target=_sift, args=(process.stderr, noise, held))
+  errors = cast(IO[str], process.stderr)  # of a process with a pipe there is one
+  reader = threading.Thread(target=_sift, args=(errors, noise, held))
   reader.start()
 
   def hand_on(number: int, frame: object) -> None:
     with contextlib.suppress(ProcessLookupError):
       process.send_signal(number)
 
-  before = {
-    number: signal.signal(number, hand_on)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-  }
+  signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+  before = {number: signal.signal(number, hand_on) for number in signals}
   try:
     status = process.wait()
     reader.join()
   finally:
-    process.stderr.close()
+    errors.close()
     for number, handler in before.items():
       signal.signal(number, handler)
   if status in (LOST, -signal.SIGABRT):
@@ -185,22 +175,21 @@ def watch(command: Sequence[str], say: Callable[[str], None]) -> int:
     reason = one_line(reason.partition('] ')[2] or reason)
     say(
       f'another process of this run is gone{f" ({reason})" if reason else ""}; what was saved is '
-      f'kept: start the same command again '
-      'on every host, and it goes on'
+      'kept: start the same command again on every host, and it goes on'
     )
     return LOST
   sys.stderr.writelines(held)
   if status < 0:
     say(
       f'the work was ended by {signal.Signals(-status).name}; what was saved is kept: the same '
-      f'command again goes on'
+      'command again goes on'
     )
     return 128 - status
   return status
 
 
 def _sift(lines: Iterable[str], noise: collections.deque[str], held: list[str]) -> None:
-  """Shows what is not XLA's log, and what does not follow a fatal line of it (its stack).
+  """Show what is not XLA's log, and what does not follow a fatal line of it (its stack).
 
   An error of the log that may mean that a process is gone can go on over several lines. What
   follows one is held back: it may be this, or a line of kd_jax.
@@ -208,8 +197,10 @@ def _sift(lines: Iterable[str], noise: collections.deque[str], held: list[str]) 
   fatal = gone = False
   for line in lines:
     logged = bool(_NOISE.match(line))
-    fatal = fatal or logged and line.startswith('F')
-    gone = gone or logged and line.startswith('E') and bool(_GONE.search(line))
+    if logged and line.startswith('F'):
+      fatal = True
+    if logged and line.startswith('E') and _GONE.search(line):
+      gone = True
     if fatal or logged:
       noise.append(line)
     elif gone:
@@ -220,7 +211,7 @@ def _sift(lines: Iterable[str], noise: collections.deque[str], held: list[str]) 
 
 
 def _die_with_parent() -> None:
-  """Who kills the process that the user started means the work. On Linux."""
+  """End this process with the one that the user started. On Linux."""
   if sys.platform == 'linux':
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != int(os.environ[_CHILD]):  # it was quicker

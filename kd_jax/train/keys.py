@@ -18,10 +18,10 @@ AUGMENT, LOSS, NETWORKS, MIX = range(4)  # streams of a step
 
 
 def phase_key(key: Array, name: str) -> Array:
-  """The key of a phase, by its name, so that adding a phase changes no other."""
+  """Return the key of a phase, by its name, so that adding a phase changes no other."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def stream(key: Array, number: int) -> Array:
-  """The key of one of the constants above."""
+  """Return the key of one of the constants above."""
   return jax.random.fold_in(key, number)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from kd_jax.files.checkpoints import Checkpoints
+from kd_jax.files.checkpoints import Checkpoints, Restored
 from kd_jax.train import metrics, parallel
 from kd_jax.train.state import method_variables, predicting_variables, restored, stored
 from kd_jax.types import Block, Frozen, PyTree, Trainee, TrainState
@@ -53,6 +53,17 @@ class Finished(NamedTuple):
   images_per_second: float  # median over epochs, compilation left out
 
 
+@dataclass(kw_only=True)
+class _Progress:
+  """What a checkpoint holds of a trainee beside its arrays, under these names."""
+
+  history: list[Row] = field(default_factory=list)
+  best_epoch: int = 0  # from 1
+  best_value: float = -1.0
+  totals: metrics.Totals = field(default_factory=dict)  # of the epoch so far
+  stopped: bool = False  # as `Phase.stop` asked
+
+
 def run(
   trainees: Sequence[Trainee],
   frozen: Frozen,
@@ -68,91 +79,104 @@ def run(
   and history, so none of them can disagree. Raises Interrupted, after saving, when the first
   trainee's monitor says so.
   """
-  interrupted, epochs, share = (
-    trainees[0].monitor.interrupted,
-    trainees[0].phase.epochs,
-    1 / len(trainees),
-  )
+  monitors = [t.monitor for t in trainees if t.monitor is not None]
+  validates = [t.validate for t in trainees if t.validate is not None]
+  per_epoch, end = work.steps_per_epoch, trainees[0].phase.epochs * work.steps_per_epoch
   # each trainee's count, as they would one after the other
-  images = work.images_per_step * len(trainees)
+  images, share = work.images_per_step * len(trainees), 1 / len(trainees)
   states = tuple(trainee.first for trainee in trainees)
   bests = [_predicting(*pair, {}, work.selected_by) for pair in zip(trainees, states, strict=True)]
-  blank = {'history': [], 'best_epoch': 0, 'best_value': -1.0, 'totals': {}, 'stopped': False}
-  metas, spent = [dict(blank) for _ in trainees], 0.0
-  like = {'states': tuple(map(stored, states)), 'bests': bests}
-  newest = parallel.told(lambda: checkpoints.restore_newest(like))
+  progresses, spent = [_Progress() for _ in trainees], 0.0
+
+  def trees() -> dict[str, PyTree]:
+    return {'states': tuple(map(stored, states)), 'bests': bests}
+
+  def restore() -> Restored | None:
+    return None if checkpoints is None else checkpoints.restore_newest(trees())
+
+  newest = parallel.broadcast(restore)
   if newest is not None:
     states, bests = tuple(map(restored, newest.trees['states'])), newest.trees['bests']
-    metas, spent = newest.meta['members'], newest.meta['seconds']
+    progresses = [_Progress(**member) for member in newest.meta['members']]
+    spent = newest.meta['seconds']
   # The step gives its input's buffers up: start from a copy, since the first state shares weights
   # with networks still needed.
   states = work.place(_on_the_host(states))
   frozen = work.place(frozen)
   at = start = int(states[0].step)
-  per_epoch, began = work.steps_per_epoch, time.perf_counter() - spent
-  for trainee in trainees:
-    trainee.monitor.start(trainee.phase.name, at)
+  began = time.perf_counter() - spent
+  for trainee, monitor in zip(trainees, monitors, strict=True):
+    monitor.start(trainee.phase.name, at)
 
-  def save() -> None:
+  def save(*, last: bool) -> None:
     nonlocal spent
     spent = time.perf_counter() - began
-    trees = {'states': tuple(map(stored, states)), 'bests': bests}
-    parallel.lead(lambda: checkpoints.save(at, trees, {'members': metas, 'seconds': spent}))
+    meta = {'members': [vars(progress) for progress in progresses], 'seconds': spent}
 
-  while at < epochs * per_epoch and not metas[0]['stopped']:
-    epoch, pending, looked = at // per_epoch + 1, [], at
-    clock, clocked = None if at == start else time.perf_counter(), at
+    def write() -> None:
+      if checkpoints is not None:
+        checkpoints.save(at, trees(), meta)
+        if last:
+          checkpoints.wait()
+
+    parallel.on_process_0(write)
+
+  while at < end and not progresses[0].stopped:
+    epoch = at // per_epoch + 1
+    pending: list[Any] = []
+    looked = clocked = at
+    # The first call of a sitting is not timed: it may have been compiled.
+    clock, timed = time.perf_counter(), at > start
     while at < epoch * per_epoch:
       count = min(work.steps_per_call, epoch * per_epoch - at)
       states, measured = work.step(states, frozen, work.feed(at, count))
       at += count
       pending.append(measured)
-      stop = interrupted()
-      if stop or clock is None or at // log_every > looked // log_every or at == epoch * per_epoch:
+      stop = monitors[0].interrupted()
+      logged = at // log_every > looked // log_every or at == epoch * per_epoch
+      if stop or logged or not timed:
         fetched = jax.device_get(pending)
-        for number, (trainee, meta) in enumerate(zip(trainees, metas, strict=True)):
-          meta['totals'] = metrics.add(meta['totals'], [step[number] for step in fetched])
-          metrics.check_finite(meta['totals'], at)
-          trainee.monitor.step(at, metrics.counted(meta['totals']), images * (at - looked))
+        for number, (monitor, progress) in enumerate(zip(monitors, progresses, strict=True)):
+          progress.totals = metrics.add(progress.totals, [step[number] for step in fetched])
+          metrics.check_finite(progress.totals, at)
+          monitor.step(at, metrics.counted(progress.totals), images * (at - looked))
         pending, looked = [], at
-        if clock is None:  # the first call of a sitting is not timed: it may have been compiled
-          clock, clocked = time.perf_counter(), at
+        if not timed:
+          clock, clocked, timed = time.perf_counter(), at, True
       if stop and at < epoch * per_epoch:
-        save()
-        parallel.lead(lambda: checkpoints.wait())
+        save(last=True)
         raise Interrupted
-    timed = (at - clocked) * images
-    speed = timed / max(time.perf_counter() - clock, 1e-9) if at > clocked else None
-    for number, (trainee, meta, state) in enumerate(zip(trainees, metas, states, strict=True)):
-      row = _row(epoch, metrics.counted(meta['totals']), float(trainee.schedule(at - 1)), speed)
-      row |= trainee.validate(state)
+    elapsed = max(time.perf_counter() - clock, 1e-9)
+    speed = (at - clocked) * images / elapsed if at > clocked else None
+    for number, (trainee, progress) in enumerate(zip(trainees, progresses, strict=True)):
+      rate = float(trainee.schedule(at - 1))
+      row = _row(epoch, metrics.counted(progress.totals), rate, speed)
+      row |= validates[number](states[number])
       value = selecting(row, work.selected_by)
-      if value > meta['best_value']:
-        bests[number] = _predicting(trainee, state, row, work.selected_by)
-        meta |= {'best_epoch': epoch, 'best_value': value}
+      if value > progress.best_value:
+        bests[number] = _predicting(trainee, states[number], row, work.selected_by)
+        progress.best_epoch, progress.best_value = epoch, value
       row['seconds'] = (time.perf_counter() - began) * share
-      stopped = trainee.phase.stop is not None and bool(
-        trainee.phase.stop(value, row[f'teacher_{work.selected_by}'])
-      )
-      meta |= {'history': [*meta['history'], row], 'totals': {}, 'stopped': stopped}
+      if trainee.phase.stop is not None:
+        progress.stopped = bool(trainee.phase.stop(value, row[f'teacher_{work.selected_by}']))
+      progress.history = [*progress.history, row]
+      progress.totals = {}
       # before saving: an epoch that is not repeated after a kill is in the records
-      trainee.monitor.epoch(meta['history'])
-    save()
-    if stop and at < epochs * per_epoch:
-      parallel.lead(lambda: checkpoints.wait())
+      monitors[number].epoch(progress.history)
+    save(last=stop or at == end or progresses[0].stopped)
+    if stop and at < end:
       raise Interrupted
-  parallel.lead(lambda: checkpoints.wait())
   return [
     Finished(
       best=best,
-      last=_predicting(trainee, state, meta['history'][-1], work.selected_by),
+      last=_predicting(trainee, state, progress.history[-1], work.selected_by),
       method=_on_the_host(method_variables(state)),
-      best_epoch=meta['best_epoch'],
-      history=meta['history'],
+      best_epoch=progress.best_epoch,
+      history=progress.history,
       seconds=spent * share,
-      images_per_second=_speed(meta['history']),
+      images_per_second=_speed(progress.history),
     )
-    for trainee, state, best, meta in zip(trainees, states, bests, metas, strict=True)
+    for trainee, state, best, progress in zip(trainees, states, bests, progresses, strict=True)
   ]
 
 

@@ -1,6 +1,4 @@
-"""Metrics are (sum, count) pairs that stay on the device until someone reads them; here they are
-added up on the host.
-"""
+"""Metrics are (sum, count) pairs that stay on the device; here they are added up on the host."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ Totals = dict[str, list[float]]  # name → [sum, count]; JSON keeps it exactly
 
 
 def add(totals: Totals, collected: Iterable[Mapping]) -> Totals:
-  """The totals with the metrics of further steps, fetched from the device in one go."""
+  """Return the totals with the metrics of further steps, fetched from the device in one go."""
   totals = {name: list(pair) for name, pair in totals.items()}
   for metrics in jax.device_get(list(collected)):
     for name, (value, count) in metrics.items():
@@ -26,7 +24,7 @@ def add(totals: Totals, collected: Iterable[Mapping]) -> Totals:
 
 
 def means(totals: Totals) -> dict[str, float]:
-  """name → mean; NaN where nothing was counted."""
+  """Return name → mean; NaN where nothing was counted."""
   return {name: value / count if count else math.nan for name, (value, count) in totals.items()}
 
 
@@ -36,11 +34,11 @@ def counted(totals: Totals) -> dict[str, float]:
 
 
 def check_finite(totals: Totals, step: int) -> None:
-  """Raises KdJaxError naming the first loss term that is no longer a number."""
+  """Raise KdJaxError naming the first loss term that is no longer a number."""
   for name, (value, _) in sorted(totals.items(), key=lambda item: item[0] == 'loss'):
     if not math.isfinite(value):
       raise KdJaxError(
         f"'{name}' was {value} at or shortly before step {step}: training diverged; the last "
-        f'checkpoint is kept; '
-        'lower learning_rate or the weight of the term and start in a new workdir'
+        'checkpoint is kept; lower learning_rate or the weight of the term and start in a new '
+        'workdir'
       )

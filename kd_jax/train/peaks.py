@@ -39,7 +39,7 @@ PEAKS = {
 
 
 def of(device_kind: str) -> Peak | None:
-  """The peak of a device, or None where it is not known, as of any CPU."""
+  """Return the peak of a device, or None where PEAKS has none, as of any CPU."""
   return next((peak for name, peak in PEAKS.items() if name in device_kind), None)
 
 
@@ -72,18 +72,17 @@ def operations(compiled: Callable, *arguments: Any, steps: int = 1) -> float | N
     return None
 
 
-def _counted(compiled: Callable, *arguments: Any) -> float:
-  lowered, counted = compiled.lower(*arguments), None
+def _counted(compiled: Any, *arguments: Any) -> float:
+  lowered = compiled.lower(*arguments)
+  # GPUs' and TPUs' plugins raise this, or count nothing: the CPU's client counts the same program
   with contextlib.suppress(NotImplementedError):
-    counted = lowered.cost_analysis()
-  # GPUs' and TPUs' plugins raise that, or count nothing: the CPU's client counts the same program
-  if not (counted or {}).get('flops'):
-    from jaxlib import _jax
+    if flops := (lowered.cost_analysis() or {}).get('flops'):
+      return float(flops)
+  from jaxlib import _jax
 
-    counted = _jax.hlo_module_cost_analysis(
-      jax.local_devices(backend='cpu')[0].client, lowered.compiler_ir('hlo').as_hlo_module()
-    )
-  return float(counted.get('flops', 0))
+  client = jax.local_devices(backend='cpu')[0].client
+  module = lowered.compiler_ir('hlo').as_hlo_module()
+  return float(_jax.hlo_module_cost_analysis(client, module).get('flops', 0))
 
 
 def _further_turns(jaxpr: Any, steps: int = 1) -> float:

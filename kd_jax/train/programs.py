@@ -1,12 +1,10 @@
-"""Programs that a process has compiled, kept for the next run that needs the same one, such as
-another seed of a study.
-"""
+"""Compiled programs, kept for the next run in this process, such as another seed of a study."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 # programs; a study trains its seeds one after the other, so that few are in use at a time
 KEPT = 16
@@ -20,13 +18,14 @@ class Programs:
   """
 
   def __init__(self, kept: int = KEPT):
-    self._kept, self._made = kept, OrderedDict()
+    self._kept = kept
+    self._made: OrderedDict[Hashable, Any] = OrderedDict()
 
   def get(self, key: Hashable, make: Callable[[], T]) -> T:
-    """Return what was made under this key, or make it. The key says all that determines it, the
-    shapes of its arguments aside.
+    """Return what was made under this key, or make it.
 
-    What cannot be a key, as where a network of one's own holds a list, is made anew each time.
+    The key holds all that determines it, the shapes of its arguments aside. What cannot be a key,
+    as where a user's network holds a list, is made anew each time.
     """
     try:
       hash(key)

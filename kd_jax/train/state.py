@@ -30,9 +30,7 @@ def create(
 
 
 def method_variables(state: TrainState) -> PyTree:
-  """Return the method's own as a model applies them: those of a co-trained network, where it has
-  one.
-  """
+  """Return the method's own as a model applies them: those of the companion, where there is one."""
   return {'params': state.params['method'], 'batch_stats': state.state['method']}
 
 
@@ -53,7 +51,7 @@ def predicting_variables(
   """Return what predictions are made from: the student's variables, and under 'method' those of a
   method that predicts; with `averaged` their moving average.
   """
-  made = state.average if averaged else averageable(state, method)
+  made: PyTree = state.average if averaged else averageable(state, method)
   if not method.predict:
     return made
   own = MethodVariables(**made['method'], constants=constants)

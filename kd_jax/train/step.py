@@ -1,8 +1,8 @@
-"""The heart: one training step and one evaluation step, as pure functions that know no devices.
+"""The heart: one training step, as a pure function that knows no devices.
 
-A training step has two parts. The first shows: it gathers the batch, augments it into views, and
-runs the teachers. The second learns: it runs a student, takes the gradient of its method's loss and
-updates the state. `train_step` is one of each; `population_step` has a second part for every
+A training step has two parts. The first prepares: it gathers the batch, augments it into views, and
+runs the teachers. The second updates: it runs a student, takes the gradient of its method's loss
+and changes the state. `train_step` is one of each; `population_step` has a second part for every
 student, after one pass of the teachers.
 
 Under a named device axis each device holds its part of the batch; terms and gradients are averaged
@@ -17,18 +17,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from kd_jax.losses.logits import cross_entropy
 from kd_jax.train import keys, optim
+from kd_jax.train.evaluation import Metrics, count_correct, gather
 from kd_jax.train.state import averageable
 from kd_jax.types import (
   Array,
   Batch,
   Block,
+  ConfigError,
   Frozen,
-  KdJaxError,
   LossInputs,
   Method,
   MethodVariables,
@@ -36,12 +35,10 @@ from kd_jax.types import (
   OptimiserSpec,
   Outputs,
   PyTree,
-  Source,
   Trainee,
   TrainState,
 )
 
-Metrics = dict[str, tuple[Array, Array]]  # name → (sum, count)
 # (key, u8 images, position) → {view: f32 images}
 Preprocess = Callable[[Array, Array, Array], dict[str, Array]]
 # (key, views, labels, positions, axis) → views, labels i32[B], targets f32[B, K]
@@ -61,11 +58,10 @@ class Extras(NamedTuple):
 
 
 PLAIN = Extras()
-_ALL = np.float32(1)  # a mask that keeps every example
 
 
-class Lesson(NamedTuple):
-  """What a step shows its students."""
+class Prepared(NamedTuple):
+  """What the students of a step share."""
 
   views: dict[str, Array]  # f32[B, H, W, C], in [0, 1]
   inputs: LossInputs  # but for the student's outputs
@@ -87,11 +83,12 @@ def train_step(
 
   Where the state has an average, it moves as `spec` states.
   """
-  show = _showing(teachers, method, student.spec.image_shape[:2], preprocess, extras, axis)
-  learn = _learning(student, method, optimiser, spec or OptimiserSpec(), axis)
+  size = student.spec.image_shape[:2]
+  prepare = _preparing(teachers, method, size, preprocess, extras, axis)
+  update = _updating(student, method, optimiser, spec or OptimiserSpec(), axis)
 
   def step(state: TrainState, frozen: Frozen, block: Block) -> tuple[TrainState, Metrics]:
-    return learn(state, frozen.constants, show(state.step, frozen, block))
+    return update(state, frozen.constants, prepare(state.step, frozen, block))
 
   return step
 
@@ -110,24 +107,24 @@ def population_step(
   alone. The states are at one step.
 
   Raises:
-    KdJaxError: the methods differ in their views, or in the statistics of their teachers.
+    ConfigError: the methods differ in their views, or in the statistics of their teachers.
   """
   method, size = trainees[0].phase.method, trainees[0].network.spec.image_shape[:2]
   shared = [(t.phase.method.views, t.phase.method.teacher_statistics) for t in trainees]
   if any(other != shared[0] for other in shared):
-    raise KdJaxError(
-      'students learn together where their methods have the same views and the same statistics of '
+    raise ConfigError(
+      'students train together where their methods have the same views and the same statistics of '
       'teachers'
     )
-  show = _showing(teachers, method, size, preprocess, extras, axis)
+  prepare = _preparing(teachers, method, size, preprocess, extras, axis)
   each = [
-    _learning(t.network, t.phase.method, t.optimiser, t.phase.optimiser, axis) for t in trainees
+    _updating(t.network, t.phase.method, t.optimiser, t.phase.optimiser, axis) for t in trainees
   ]
 
   def step(states: tuple[TrainState, ...], frozen: Frozen, block: Block):
-    lesson = show(states[0].step, frozen, block)
+    prepared = prepare(states[0].step, frozen, block)
     pairs = zip(each, states, frozen.constants, strict=True)
-    taken = [learn(state, constants, lesson) for learn, state, constants in pairs]
+    taken = [update(state, constants, prepared) for update, state, constants in pairs]
     return tuple(zip(*taken, strict=True))
 
   return step
@@ -142,8 +139,9 @@ def several(step: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple[P
   """
 
   def steps(state: PyTree, frozen: Frozen, block: Block):
-    def one(state: PyTree, chosen: tuple[tuple[Array, ...], tuple[Array, ...]]):
-      return step(state, frozen, block._replace(index=chosen[0], example=chosen[1]))
+    def one(state: PyTree, chosen: PyTree) -> tuple[PyTree, PyTree]:
+      index, example = chosen
+      return step(state, frozen, block._replace(index=index, example=example))
 
     state, measured = jax.lax.scan(one, state, (block.index, block.example))
     return state, jax.tree.map(lambda each: each.sum(0), measured)
@@ -151,18 +149,18 @@ def several(step: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple[P
   return steps
 
 
-def _showing(
+def _preparing(
   teachers: Sequence[Network],
   method: Method,
   size: tuple[int, int],
   preprocess: Preprocess,
   extras: Extras,
   axis: str | None,
-) -> Callable[[Array, Frozen, Block], Lesson]:
+) -> Callable[[Array, Frozen, Block], Prepared]:
   """Return the part of a step that its students share."""
   teachers = tuple(_on_axis(teacher, axis) for teacher in teachers)
 
-  def show(step: Array, frozen: Frozen, block: Block) -> Lesson:
+  def prepare(step: Array, frozen: Frozen, block: Block) -> Prepared:
     key = jax.random.fold_in(frozen.key, step)
     pixels, label = gather(block.sources, block.index, extras.stored or size)
     position, example = jnp.concatenate(block.position), jnp.concatenate(block.example)
@@ -176,7 +174,7 @@ def _showing(
     if axis is not None:
       networks_key = jax.random.fold_in(networks_key, jax.lax.axis_index(axis))
     outputs = tuple(
-      _teach(teacher, variables, views, method.teacher_statistics, networks_key)
+      _teacher_outputs(teacher, variables, views, method.teacher_statistics, networks_key)
       for teacher, variables in zip(teachers, frozen.teachers, strict=True)
     )
     inputs = LossInputs(
@@ -189,36 +187,38 @@ def _showing(
       key=keys.stream(key, keys.LOSS),
       axis=axis,
     )
-    return Lesson(views, inputs, networks_key)
+    return Prepared(views, inputs, networks_key)
 
-  return show
+  return prepare
 
 
-def _learning(
+def _updating(
   student: Network,
   method: Method,
   optimiser: optax.GradientTransformation,
   spec: OptimiserSpec,
   axis: str | None,
-) -> Callable[[TrainState, PyTree, Lesson], tuple[TrainState, Metrics]]:
-  """Return a student's part of a step: (state, constants, lesson) → (state, metrics)."""
+) -> Callable[[TrainState, PyTree, Prepared], tuple[TrainState, Metrics]]:
+  """Return a student's part of a step: (state, constants, prepared) → (state, metrics)."""
   student = _on_axis(student, axis)
 
-  def learn(state: TrainState, constants: PyTree, lesson: Lesson) -> tuple[TrainState, Metrics]:
+  def update(
+    state: TrainState, constants: PyTree, prepared: Prepared
+  ) -> tuple[TrainState, Metrics]:
     own = MethodVariables(state.params['method'], state.state['method'], constants)
 
     def loss(params: dict[str, PyTree]):
       variables = {'params': params['student'], 'batch_stats': state.state['student']}
-      outputs, statistics = _forward(student, variables, lesson, joint=method.joint)
+      outputs, statistics = _forward(student, variables, prepared, joint=method.joint)
       terms, method_state = method.loss(
-        own._replace(params=params['method']), lesson.inputs._replace(student=outputs)
+        own._replace(params=params['method']), prepared.inputs._replace(student=outputs)
       )
       return sum(terms.values()), (terms, {'student': statistics, 'method': method_state}, outputs)
 
     gradients, (terms, changed, outputs) = jax.grad(loss, has_aux=True)(state.params)
     first = outputs[next(iter(method.views))]
     logits = method.predict(own, first) if method.predict else first.logits
-    correct, count = _correct(logits, lesson.inputs.batch.label)
+    correct, count = count_correct(logits, prepared.inputs.batch.label)
     if axis is not None:
       gradients, terms = jax.lax.pmean((gradients, terms), axis)
       correct, count = jax.lax.psum((correct, count), axis)
@@ -233,73 +233,14 @@ def _learning(
       state = state._replace(average=average)
     return state, metrics | {'accuracy': (correct, count)}
 
-  return learn
-
-
-def evaluation_step(
-  network: Network,
-  to_unit: Callable[[Array], Array],
-  *,
-  stored: tuple[int, int] | None = None,
-  axis: str | None = None,
-) -> Callable[..., Metrics]:
-  """Return a function (variables, sources, index, mask f32[B]) → metrics over the examples that the
-  mask keeps, to be compiled.
-
-  Args:
-    network: to be evaluated.
-    to_unit: u8 images to what the network takes.
-    stored: height and width of what `to_unit` gets; None: the network's.
-    axis: of the devices, where each has its part of the batch.
-  """
-
-  def step(
-    variables: PyTree, sources: tuple[Source, ...], index: tuple[Array, ...], mask: Array
-  ) -> Metrics:
-    pixels, labels = gather(sources, index, stored or network.spec.image_shape[:2])
-    logits = network.module.apply(variables, to_unit(pixels), train=False).logits
-    correct, count = _correct(logits, labels, mask)
-    sums = {
-      'accuracy': (correct, count),
-      'loss': (jnp.where(mask > 0, cross_entropy(logits, labels), 0).sum(), count),
-    }
-    return sums if axis is None else jax.lax.psum(sums, axis)
-
-  return step
-
-
-def gather(
-  sources: tuple[Source, ...], index: tuple[Array | None, ...], size: tuple[int, int]
-) -> tuple[Array, Array]:
-  """Return the chosen images and labels of all sources, one after the other: u8[B, H, W, C],
-  i32[B]. None takes a source whole.
-
-  Images of another size than `size`, height and width, are resized to it: unlabelled photographs
-  for a network of CIFAR's.
-  """
-  height, width = size
-
-  def take(source: Source, chosen: Array | None) -> Array:
-    images = source.image if chosen is None else source.image[chosen]
-    if images.shape[1:3] == (height, width):
-      return images
-    resized = jax.image.resize(
-      images.astype(jnp.float32), (images.shape[0], height, width, images.shape[3]), 'linear'
-    )
-    return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)
-
-  images = [take(source, chosen) for source, chosen in zip(sources, index, strict=True)]
-  labels = [
-    s.label if chosen is None else s.label[chosen] for s, chosen in zip(sources, index, strict=True)
-  ]
-  return jnp.concatenate(images), jnp.concatenate(labels)
+  return update
 
 
 def _on_axis(network: Network, axis: str | None) -> Network:
   return network if axis is None else network._replace(module=network.module.clone(axis_name=axis))
 
 
-def _teach(
+def _teacher_outputs(
   teacher: Network, variables: PyTree, views: Mapping[str, Array], statistics: str, key: Array
 ) -> dict[str, Outputs]:
   """Return a teacher's outputs on every view, each by itself, outside the gradient."""
@@ -313,22 +254,24 @@ def _teach(
 
 
 def _forward(
-  student: Network, variables: PyTree, lesson: Lesson, *, joint: bool
+  student: Network, variables: PyTree, prepared: Prepared, *, joint: bool
 ) -> tuple[dict[str, Outputs], PyTree]:
   """Return the student's outputs on all views, in one batch or one after the other, and its
   BatchNorm statistics after that.
   """
-  views = lesson.views
+  views = prepared.views
   if joint:
     image = jnp.concatenate(list(views.values()))
-    outputs, changed = _in_training(student, variables, image, lesson.key)
-    parts = [
-      jax.tree.map(lambda x, n=n: jnp.split(x, len(views))[n], outputs) for n in range(len(views))
-    ]
-    return dict(zip(views, parts, strict=True)), changed.get('batch_stats', {})
+    outputs, changed = _in_training(student, variables, image, prepared.key)
+
+    def part(number: int) -> Outputs:
+      return jax.tree.map(lambda array: jnp.split(array, len(views))[number], outputs)
+
+    parts = {view: part(number) for number, view in enumerate(views)}
+    return parts, changed.get('batch_stats', {})
   outputs = {}
   for number, (view, image) in enumerate(views.items()):
-    key = jax.random.fold_in(lesson.key, number)
+    key = jax.random.fold_in(prepared.key, number)
     outputs[view], changed = _in_training(student, variables, image, key)
     variables = variables | changed
   return outputs, variables['batch_stats']
@@ -339,9 +282,3 @@ def _in_training(network: Network, variables: PyTree, image: Array, key: Array):
   return network.module.apply(
     variables, image, train=True, mutable=['batch_stats'], rngs=network.rngs(key)
   )
-
-
-def _correct(logits: Array, labels: Array, mask: Array | np.float32 = _ALL) -> tuple[Array, Array]:
-  counted = jnp.where(labels >= 0, mask, 0)
-  right = logits.argmax(-1).astype(labels.dtype) == labels
-  return jnp.where(right, counted, 0).sum(), counted.sum()

@@ -1,8 +1,7 @@
-"""Training beside PyTorch: the phases of a recipe, as kd_jax plans and trains them and as PyTorch's
-rendering does, from one start.
+"""Training beside PyTorch: the phases of a recipe by kd_jax and by a rendering in PyTorch.
 
-Both run in float64 on small random images; neither side reads the other's code. Needs torch (the
-extra `torch`).
+Both begin with the same weights and run in float64 on the same small random images; neither side
+reads the other's code. Needs torch (the extra `torch`).
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ import numpy as np
 
 from kd_jax import methods, models
 from kd_jax.methods import plans
-from kd_jax.pytorch import names as torch_names
-from kd_jax.train import optim, parallel, state, step
+from kd_jax.train import optim, state
 from kd_jax.types import (
-  Block,
   Frozen,
   InitInputs,
   MethodVariables,
@@ -27,10 +24,10 @@ from kd_jax.types import (
   OptimiserSpec,
   Phase,
   PyTree,
-  Source,
   Trained,
 )
 from kd_jax.verify.numbers import difference, largest
+from kd_jax.verify.replay import replay
 
 CLASSES = 10
 OPTIMISER = OptimiserSpec(learning_rate=0.05)
@@ -56,8 +53,8 @@ class Case(NamedTuple):
 class Start(NamedTuple):
   """What both sides begin with."""
 
-  images: np.ndarray  # a batch for each step
-  labels: np.ndarray
+  images: np.ndarray  # f64[steps, B, H, W, C]
+  labels: np.ndarray  # i32[steps, B]
   networks: Mapping[str, NetworkSpec]  # by the part that each plays; `drawn` has their weights
 
 
@@ -79,9 +76,7 @@ class Curves(NamedTuple):
   difference: float
 
   def error(self) -> float:
-    """Return the largest difference; NaN, over every tolerance, where the sides took other
-    steps.
-    """
+    """Return the largest difference; NaN, over every tolerance, where the steps are others."""
     if self.jax.shape != self.torch.shape:
       return float('nan')
     return float(np.max([*np.abs(self.jax - self.torch), self.difference]))
@@ -116,19 +111,19 @@ def compare(
   from kd_jax.verify.torch_side import trained as trained_by_torch
 
   with jax.enable_x64(True):
-    jax_side, start = trained(case, epochs, batch, optimiser), begin(case, epochs, batch)
-    torch_side = trained_by_torch(
-      phases, start, epochs, [trace.connectors for trace in jax_side], alter
-    )
+    jax_side = trained(case, epochs, batch, optimiser)
+    connectors = [trace.connectors for trace in jax_side]
+    start = begin(case, epochs, batch)
+    torch_side = trained_by_torch(phases, start, epochs, connectors, alter)
   names = [[trace.name for trace in side] for side in (jax_side, torch_side)]
   if names[0] != names[1]:
     title = f'phases {", ".join(names[0])} beside {", ".join(names[1])}'
     return (Curves(title, np.zeros(0), np.zeros(1), float('nan')),)
-  sides = tuple(zip(jax_side, torch_side, strict=True))
-  apart = [largest(jax.tree.map(difference, one.trained, other.trained)) for one, other in sides]
-  return tuple(
-    Curves(a.name, a.losses, b.losses, d) for (a, b), d in zip(sides, apart, strict=True)
-  )
+  curves = []
+  for one, other in zip(jax_side, torch_side, strict=True):
+    apart = largest(jax.tree.map(difference, one.trained, other.trained))
+    curves.append(Curves(one.name, one.losses, other.losses, apart))
+  return tuple(curves)
 
 
 @functools.cache
@@ -142,13 +137,8 @@ def begin(case: Case, epochs: int, batch: int) -> Start:
     labels[:, batch - batch // 2 :] = -1
   if case.method == 'unsupervised':
     labels[:] = -1
-  names = {
-    'student': case.student,
-    'assistant': ASSISTANT,
-    'teacher': case.teacher,
-    COMPANION: case.teacher,
-    **{f'teacher{number}': case.teacher for number in (1, 2, 3)},
-  }
+  teachers = ('teacher', 'teacher1', 'teacher2', 'teacher3', COMPANION)
+  names = {'student': case.student, 'assistant': ASSISTANT, **dict.fromkeys(teachers, case.teacher)}
   return Start(images, labels, {role: spec(name, case.side) for role, name in names.items()})
 
 
@@ -167,20 +157,19 @@ def views(images: Any) -> dict[str, Any]:
 def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tuple[Trace, ...]:
   """Return kd_jax's side: the phases of its plan, each from what the one before left."""
   start = begin(case, epochs, batch)
-  networks, traces = {role: drawn(role, stated) for role, stated in start.networks.items()}, []
+  networks = {role: drawn(role, stated) for role, stated in start.networks.items()}
+  traces = []
   with jax.enable_x64(True):
     for phase in _planned(case, epochs, batch, optimiser):
       teachers = tuple(
-        teacher._replace(network=models.changed(teacher.network, phase.teacher_changes))
-        for teacher in (networks[name] for name in phase.teachers)
+        Trained(models.changed(network, phase.teacher_changes), variables)
+        for network, variables in (networks[name] for name in phase.teachers)
       )
       role = 'assistant' if phase.role == 'teacher' else 'student'
       student = Trained(models.build(phase.student), networks[phase.start or role].variables)
-      trace, after = _train(phase, student, teachers, networks, start, batch)
-      networks |= {
-        phase.name: Trained(student.network, after),
-        role: Trained(student.network, after),
-      }
+      trace = _train(phase, student, teachers, networks[COMPANION].variables, start)
+      after = Trained(student.network, trace.trained['student'])
+      networks |= {phase.name: after, role: after}
       if phase.method.companion is not None:
         networks[COMPANION] = Trained(phase.method.companion, trace.trained[COMPANION])
       traces.append(trace)
@@ -188,12 +177,15 @@ def trained(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tu
 
 
 def _planned(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> tuple[Phase, ...]:
-  alone = case.method == 'dual' or not methods.teachers(case.method)[1]
-  imported: tuple[str, ...] = () if alone else ('teacher',)
-  imported = ('teacher1', 'teacher2', 'teacher3') if case.method == 'mkd' else imported
-  options: dict[str, dict[str, Any]] = {name: {} for _, name in methods.parse(case.method)}
-  chosen = {'assistants': ASSISTANT} if case.method == 'takd' else {}
-  options[next(iter(options))] |= dict(case.options) | chosen
+  imported: tuple[str, ...] = ('teacher',)
+  if case.method == 'mkd':
+    imported = ('teacher1', 'teacher2', 'teacher3')
+  elif case.method == 'dual' or not methods.teachers(case.method)[1]:
+    imported = ()
+  first, *others = (name for _, name in methods.parse(case.method))
+  options = {first: dict(case.options)} | {name: {} for name in others}
+  if case.method == 'takd':
+    options[first]['assistants'] = ASSISTANT
   return plans.make(
     plans.PlanInputs(
       method=case.method,
@@ -213,13 +205,9 @@ def _planned(case: Case, epochs: int, batch: int, optimiser: OptimiserSpec) -> t
 
 
 def _train(
-  phase: Phase,
-  student: Trained,
-  teachers: tuple[Trained, ...],
-  networks: Mapping[str, Trained],
-  start: Start,
-  batch: int,
-) -> tuple[Trace, PyTree]:
+  phase: Phase, student: Trained, teachers: tuple[Trained, ...], beside: PyTree, start: Start
+) -> Trace:
+  """Train a phase; `beside` has the variables that a companion begins with."""
   method = phase.method
   own = method.init(
     InitInputs(
@@ -229,53 +217,34 @@ def _train(
       labels=start.labels.reshape(-1),
     )
   )
+  kernels: list[np.ndarray] = []
   if method.companion is not None:
-    beside = networks[COMPANION].variables
     own = MethodVariables(beside['params'], beside['batch_stats'])
-  kernels = tuple(
-    np.asarray(leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(own.params)
-    if path[-1].key == 'kernel' and method.companion is None
-  )
+  else:
+    leaves = jax.tree_util.tree_leaves_with_path(own.params)
+    kernels = [np.asarray(leaf) for path, leaf in leaves if path[-1].key == 'kernel']
   schedule = optim.schedule(phase.optimiser, phase.epochs, epochs=phase.epochs)
   rule = optim.optimiser(phase.optimiser, schedule, method.trains)
-
-  def preprocess(key, pixels, position):
-    del key, position
-    return {view: image for view, image in views(pixels).items() if view in method.views}
-
-  body = step.train_step(
-    student.network, tuple(t.network for t in teachers), method, rule, preprocess
-  )
-  devices = parallel.make('jit', devices=1)
-  run = devices.train(body, False)
-  # Placed from the first step on: arrays of the host would have the second step compiled anew.
-  now = devices.place(
-    jax.tree.map(np.array, jax.device_get(state.create(student.variables, own, rule)))
-  )
-  frozen = devices.place(
-    Frozen(
+  losses, states = replay(
+    method=method,
+    optimiser=rule,
+    networks=(student.network, *(teacher.network for teacher in teachers)),
+    first=state.create(student.variables, own, rule),
+    frozen=Frozen(
       teachers=tuple(t.variables for t in teachers),
       constants=own.constants,
       key=jax.random.key(0),
       epoch_steps=np.int32(1),
       phase_steps=np.int32(phase.epochs),
-    )
+    ),
+    images=start.images[: phase.epochs],
+    labels=start.labels[: phase.epochs],
+    views=views,
   )
-  source = devices.place(
-    Source(start.images.reshape(-1, *start.images.shape[2:]), start.labels.reshape(-1))
-  )
-  losses = []
-  for number in range(phase.epochs):
-    place = np.arange(batch, dtype=np.int32)
-    index = (place + np.int32(number * batch),)
-    block = Block(sources=(source,), index=index, example=index, position=(place,))
-    now, metrics = run(now, frozen, block)
-    losses.append(float(metrics['loss'][0]))
-  after = {'student': jax.device_get(state.student_variables(now))}
+  after = {'student': state.student_variables(states[-1])}
   if method.companion is not None:
-    after[COMPANION] = jax.device_get(state.method_variables(now))
-  return Trace(phase.name, np.array(losses), after, kernels), after['student']
+    after[COMPANION] = state.method_variables(states[-1])
+  return Trace(phase.name, losses, after, tuple(kernels))
 
 
 @functools.cache
@@ -293,8 +262,3 @@ def drawn(role: str, stated: NetworkSpec) -> Trained:
     return noise * np.prod(leaf.shape[:-1]) ** -0.5 * (4 if path[-2].key == 'head' else 1)
 
   return Trained(network, jax.tree_util.tree_map_with_path(draw, models.shapes(network)))
-
-
-def as_flax(stored: Mapping[str, np.ndarray], like: NetworkSpec) -> PyTree:
-  """Return PyTorch's state dict as variables of kd_jax."""
-  return torch_names.to_flax(stored, models.build(like), dtype=np.float64)

@@ -13,49 +13,45 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 from kd_jax.verify.losses import check_losses
 from kd_jax.verify.networks import check_network, uncovered
 from kd_jax.verify.numbers import Check, Numbers, Uncovered
 from kd_jax.verify.traces import check_trace
 
-KINDS = {'logits': r'logits_(\w+)', 'losses': r'losses', 'trace': r'trace_(\w+)_to_(\w+)'}
+# The kind of a file → its name, and what it checks.
+KINDS = {
+  'logits': (r'logits_(\w+)', 'released networks'),
+  'losses': (r'losses', 'losses by themselves'),
+  'trace': (r'trace_(\w+)_to_(\w+)', 'training by the released code'),
+}
 
 
 def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Check | Uncovered]:
   """Check every file in the reference folder, and name the kinds of which it has none.
 
   Raises:
-    KdJaxError: there is nothing to check, or a file is of no such kind, or is missing.
+    FileError: there is nothing to check, or a file is of no such kind, or is missing.
   """
   files = sorted(reference.glob('*.npz'))
   if not files:
-    raise KdJaxError(f'{reference} holds no .npz file; name the folder of reference numbers')
-  met = set()
+    raise FileError(f'{reference} holds no .npz file; name the folder of reference numbers')
+  covered = set()
   for file in files:
-    fits = [
-      (kind, match)
-      for kind, pattern in KINDS.items()
-      if (match := re.fullmatch(pattern, file.stem))
-    ]
-    if not fits:
-      raise KdJaxError(
+    kind = file.stem.partition('_')[0]
+    match = re.fullmatch(KINDS[kind][0], file.stem) if kind in KINDS else None
+    if match is None:
+      raise FileError(
         f'{file} is of no known kind; names are logits_<checkpoint>, losses, '
-        f'trace_<teacher>_to_<student>'
+        'trace_<teacher>_to_<student>'
       )
-    ((kind, match),) = fits
-    met.add(kind)
+    covered.add(kind)
     for line in _check_file(kind, match, Numbers(file), pretrained, data_dir):
       yield line._replace(what=f'{file.stem}: {line.what}')
-  for kind in (kind for kind in KINDS if kind not in met):
-    yield Uncovered(
-      {
-        'logits': 'released networks',
-        'losses': 'losses by themselves',
-        'trace': 'training by the released code',
-      }[kind],
-      f'{reference} has no file {kind}{"" if kind == "losses" else "_…"}.npz',
-    )
+  for kind, (_, covers) in KINDS.items():
+    if kind not in covered:
+      name = 'losses' if kind == 'losses' else f'{kind}_…'
+      yield Uncovered(covers, f'{reference} has no file {name}.npz')
 
 
 def _check_file(

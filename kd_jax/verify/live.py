@@ -23,19 +23,12 @@ EXEMPT: dict[tuple[str, str], str] = {}  # (method, recipe) → why PyTorch has 
 WIDE, FOUR_STAGES = {'teacher': 'wrn10_2'}, {'teacher': 'resnet10'}
 PRE_ACTIVATION = {'student': 'wrn10_1', 'teacher': 'wrn10_2'}
 OTHER_PAIRS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
-  ('ab', 'written'): (WIDE,),
-  ('ab', 'published'): (FOUR_STAGES,),
-  ('ab', 'official'): (PRE_ACTIVATION,),
-  ('oh', 'written'): (WIDE,),
-  ('oh', 'published'): (FOUR_STAGES,),
-  ('oh', 'official'): (PRE_ACTIVATION,),
-  ('rkd', 'written'): (WIDE,),
-  ('rkd', 'official'): (WIDE,),
+  **{(name, 'written'): (WIDE,) for name in ('ab', 'oh', 'rkd', 'pkd', 'kd+0.5*oh')},
+  **{(name, 'published'): (FOUR_STAGES,) for name in ('ab', 'oh', 'sfd')},
+  **{(name, 'official'): (PRE_ACTIVATION,) for name in ('ab', 'oh')},
   ('sfd', 'written'): (WIDE, PRE_ACTIVATION, {'student': 'wrn10_1'}),
-  ('sfd', 'published'): (FOUR_STAGES,),
-  ('pkd', 'written'): (WIDE,),
+  ('rkd', 'official'): (WIDE,),
   ('pkd', 'published'): (WIDE,),
-  ('kd+0.5*oh', 'written'): (WIDE,),
 }
 # Where the paper's networks pool 4×4 windows, the classifier sees another embedding than the global
 # average.

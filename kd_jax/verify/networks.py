@@ -1,6 +1,4 @@
-"""Checks of a network: a checkpoint's parameters, its outputs on given images, and what it makes of
-the test images.
-"""
+"""Checks of a network: a checkpoint's parameters, outputs, and number of correct test images."""
 
 from __future__ import annotations
 
@@ -17,8 +15,9 @@ from kd_jax.data.feed import Split
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import specs as torch_specs
-from kd_jax.runs import inference
-from kd_jax.types import Network, PyTree, Source, Trained
+from kd_jax.runs import evaluation
+from kd_jax.runs.context import silent
+from kd_jax.types import Source, Trained
 from kd_jax.verify.numbers import Check, difference, lacks
 
 TOLERANCE = 1e-4
@@ -26,8 +25,7 @@ FEATURE = 'post_relu_feature{}'
 
 
 def check_network(data: Mapping[str, np.ndarray], path: Path, data_dir: str) -> Iterator[Check]:
-  """Check a checkpoint's parameters, outputs on the given images, and number of correct test
-  images.
+  """Check a checkpoint's parameters, outputs on the given images, and correct test images.
 
   Every file has these; that of a residual network has the features of its stages and its embedding,
   too (see `uncovered`).
@@ -36,34 +34,26 @@ def check_network(data: Mapping[str, np.ndarray], path: Path, data_dir: str) -> 
   network = models.build(spec)
   stored = _trained_values(path)
   yield Check('parameters', abs(models.count_parameters(variables['params']) - stored), 0)
-  outputs = network.module.apply(
-    variables, pipeline.to_unit(jnp.asarray(data['image'])), train=False
-  )
+  image = pipeline.to_unit(jnp.asarray(data['image']))
+  outputs = network.module.apply(variables, image, train=False)
   yield Check('logits', difference(outputs.logits, data['logits']), TOLERANCE)
   complete = spec.name.startswith(('resnet', 'thin_resnet')) or bool(_stages(data))
   for number, feature in enumerate(outputs.features, 1):
     if (name := FEATURE.format(number)) in data:
-      yield Check(
-        f'feature {number} after the ReLU',
-        difference(jax.nn.relu(feature[: len(data[name])]), data[name]),
-        TOLERANCE,
-      )
+      apart = difference(jax.nn.relu(feature[: len(data[name])]), data[name])
+      yield Check(f'feature {number} after the ReLU', apart, TOLERANCE)
     elif complete:
       yield lacks(name, TOLERANCE)
   if 'embedding' in data:
-    # PyTorch flattens channels first.
-    embedding = outputs.embedding[: len(data['embedding'])]
-    channels = outputs.features[-1].shape[-1]
-    embedding = (
-      embedding.reshape(len(embedding), -1, channels).transpose(0, 2, 1).reshape(len(embedding), -1)
-    )
+    few, channels = len(data['embedding']), outputs.features[-1].shape[-1]
+    pixels = outputs.embedding[:few].reshape(few, -1, channels)
+    embedding = pixels.transpose(0, 2, 1).reshape(few, -1)  # PyTorch flattens channels first
     yield Check('embedding', difference(embedding, data['embedding']), TOLERANCE)
   elif complete:
     yield lacks('embedding', TOLERANCE)
   if 'test_correct' in data:
-    correct = _correct(
-      network, variables, sources.load('cifar10', data_dir=data_dir, download=False).test
-    )
+    test = sources.load('cifar10', data_dir=data_dir, download=False).test
+    correct = _correct(Trained(network, variables), test)
     yield Check('correct test images', abs(correct - int(data['test_correct'])), 1)
   else:
     yield lacks('test_correct', 1)
@@ -78,12 +68,10 @@ def _stages(data: Mapping[str, np.ndarray]) -> list[str]:
   return [name for name in data if name.startswith(FEATURE.format('')) or name == 'embedding']
 
 
-def _correct(network: Network, variables: PyTree, test: Source) -> int:
+def _correct(trained: Trained, test: Source) -> int:
   everything = Split(test, np.arange(len(test.label), dtype=np.int32))
-  predicted = inference.logits(
-    Trained(network, variables), everything, say=lambda line: None
-  ).argmax(-1)
-  return int((predicted == test.label).sum())
+  logits = evaluation.logits(trained, everything, say=silent)
+  return int((logits.argmax(-1) == test.label).sum())
 
 
 def _trained_values(path: Path) -> int:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from kd_jax.text import one_line
-from kd_jax.types import KdJaxError
+from kd_jax.types import FileError
 
 
 class Check(NamedTuple):
@@ -42,7 +42,7 @@ def lacks(what: str, tolerance: float) -> Check:
 class Numbers(dict):
   """The arrays of a reference file by name.
 
-  Raises KdJaxError where it is no such file, or where one is asked for that it lacks.
+  Raise FileError where it is no such file, or where one is asked for that it lacks.
   """
 
   def __init__(self, file: Path):
@@ -50,27 +50,23 @@ class Numbers(dict):
       with open(file, 'rb') as opened, np.load(opened, allow_pickle=False) as arrays:
         super().__init__(arrays)
     except Exception as error:  # damage shows as any of a dozen kinds
-      raise KdJaxError(
+      raise FileError(
         f'{file} cannot be read as arrays of NumPy ({one_line(error)}); make it again'
       ) from error
     self._file = file
 
   def __missing__(self, name: str) -> np.ndarray:
-    raise KdJaxError(f"{self._file} lacks '{name}'; make it again")
+    raise FileError(f"{self._file} lacks '{name}'; make it again")
 
 
 def difference(one: Any, other: Any) -> float:
-  """Return the largest absolute difference; NaN where the shapes differ, or where there is nothing
-  to compare.
-  """
+  """Return the largest absolute difference; NaN where shapes differ or nothing is compared."""
   one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
   return float(np.abs(one - other).max()) if one.shape == other.shape and one.size else float('nan')
 
 
 def largest(differences: Any) -> float:
-  """Return the largest number in a tree of them; NaN where one is, which Python's max may pass
-  over.
-  """
+  """Return the largest number in a tree; NaN where one is, which Python's max may pass over."""
   return float(np.max(jax.tree.leaves(differences)))
 
 

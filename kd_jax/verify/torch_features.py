@@ -1,6 +1,4 @@
-"""Losses of feature maps and embeddings in PyTorch, written from the mathematics, as
-kd_jax.verify.torch_methods those of logits.
-"""
+"""Losses of feature maps and embeddings in PyTorch, as kd_jax.verify.torch_methods of logits."""
 
 from __future__ import annotations
 
@@ -16,10 +14,6 @@ from kd_jax.pytorch.rendering import Outputs
 from kd_jax.verify.torch_methods import Shown, cross_entropy, divergence, kd
 
 
-def _maps(shown: Shown) -> tuple[Outputs, Outputs]:
-  return shown.student['weak'], shown.teachers[0]['weak']
-
-
 def _staged(compare: Callable[..., Tensor], shown: Shown, *more: Sequence[Tensor]) -> Tensor:
   """Return Σ over stages of `compare`, per example.
 
@@ -27,24 +21,22 @@ def _staged(compare: Callable[..., Tensor], shown: Shown, *more: Sequence[Tensor
   """
   # A teacher may have more stages.
   stages = list(zip(shown.connected, shown.teachers[0]['weak'].features, *more))  # noqa: B905
-  return sum(compare(*each) / 2 ** (len(stages) - 1 - i) for i, each in enumerate(stages)) / len(
-    shown.label
-  )
+  deepest = len(stages) - 1
+  total = sum(compare(*each) / 2 ** (deepest - i) for i, each in enumerate(stages))
+  return total / len(shown.label)
 
 
 def boundary(shown: Shown, *, margin: float, weight: float) -> Tensor:
   def alternative(s: Tensor, t: Tensor) -> Tensor:
-    return (
-      (s + margin) ** 2 * ((s > -margin) & (t <= 0)) + (s - margin) ** 2 * ((s <= margin) & (t > 0))
-    ).sum()
+    inactive = (s + margin) ** 2 * ((s > -margin) & (t <= 0))
+    active = (s - margin) ** 2 * ((s <= margin) & (t > 0))
+    return (inactive + active).sum()
 
   return weight * _staged(alternative, shown)
 
 
 def overhaul(shown: Shown, *, weight: float) -> Tensor:
-  """Return the feature term of overhaul, in the three cases of its authors: below the margin,
-  between it and 0, above 0.
-  """
+  """Return the feature term of overhaul: below the margin, between it and 0, above 0."""
 
   def partial(s: Tensor, t: Tensor, m: Tensor) -> Tensor:
     m = m.reshape(1, -1, 1, 1)
@@ -60,10 +52,7 @@ def oh(shown: Shown, *, weight: float) -> Tensor:
 
 
 def margin(norm: nn.BatchNorm2d) -> Tensor:
-  """Return the mean of what a BatchNorm leaves negative, a value a channel:
-
-  E[x | x < 0] of a normal distribution.
-  """
+  """Return E[x | x < 0] of a normal distribution, for each channel of a BatchNorm: [C]."""
   deviation, mean = norm.weight.detach().abs(), norm.bias.detach()
   density = torch.exp(-((mean / deviation) ** 2) / 2) / math.sqrt(2 * math.pi)
   negative = torch.special.ndtr(-mean / deviation)
@@ -71,36 +60,28 @@ def margin(norm: nn.BatchNorm2d) -> Tensor:
 
 
 def _same_width(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-  """Return two maps [B, C, H, W] with the channels of the narrower one.
-
-  They are brought to it by torch's adaptive average pooling along the channels.
-  """
+  """Return two maps [B, C, H, W], their channels pooled adaptively to those of the narrower."""
   width = min(a.shape[1], b.shape[1])
 
   def narrowed(x: Tensor) -> Tensor:
     if x.shape[1] == width:
       return x
-    return (
-      F.adaptive_avg_pool1d(x.flatten(2).transpose(1, 2), width)
-      .transpose(1, 2)
-      .unflatten(2, x.shape[2:])
-    )
+    pooled = F.adaptive_avg_pool1d(x.flatten(2).transpose(1, 2), width)
+    return pooled.transpose(1, 2).unflatten(2, x.shape[2:])
 
   return narrowed(a), narrowed(b)
 
 
 def _same_stages(shown: Shown) -> list[tuple[Tensor, Tensor]]:
-  own, teacher = _maps(shown)
+  own, teacher = shown.pair
   # A teacher may have more stages.
   return [_same_width(s, t) for s, t in zip(own.features, teacher.features)]  # noqa: B905
 
 
 def patient(shown: Shown, *, beta: float) -> Tensor:
   """Return β · the squared distance of the stages' vectors of length 1, all stages but the last."""
-  pairs = _same_stages(shown)[:-1]
-  return beta * sum(
-    (F.normalize(s.flatten(1)) - F.normalize(t.flatten(1))).square().sum(1).mean() for s, t in pairs
-  )
+  pairs = [(F.normalize(s.flatten(1)), F.normalize(t.flatten(1))) for s, t in _same_stages(shown)]
+  return beta * sum((s - t).square().sum(1).mean() for s, t in pairs[:-1])
 
 
 def pkd(shown: Shown, *, alpha: float, temperature: float, beta: float) -> Tensor:
@@ -108,15 +89,10 @@ def pkd(shown: Shown, *, alpha: float, temperature: float, beta: float) -> Tenso
 
 
 def pkd_published(shown: Shown, *, alpha: float, temperature: float, beta: float) -> Tensor:
-  """Return Hinton's loss and β · one mean squared error of all stages, after the ReLU, as one
-  vector.
-  """
-  own, teacher = zip(
-    *((F.relu(s).flatten(1), F.relu(t).flatten(1)) for s, t in _same_stages(shown)), strict=True
-  )
-  return kd(shown, alpha=alpha, temperature=temperature) + beta * F.mse_loss(
-    torch.cat(own, 1), torch.cat(teacher, 1)
-  )
+  """Return Hinton's loss + β · the squared error of all stages after the ReLU, as one vector."""
+  pairs = [(F.relu(s).flatten(1), F.relu(t).flatten(1)) for s, t in _same_stages(shown)]
+  own, teacher = (torch.cat(maps, 1) for maps in zip(*pairs, strict=True))
+  return kd(shown, alpha=alpha, temperature=temperature) + beta * F.mse_loss(own, teacher)
 
 
 def _layers(own: Outputs, teacher: Outputs) -> dict[str, str]:
@@ -143,13 +119,12 @@ def _layers(own: Outputs, teacher: Outputs) -> dict[str, str]:
 
 
 def _paired(shown: Shown) -> dict[str, tuple[Tensor, Tensor]]:
-  own, teacher = _maps(shown)
-  pairs = {
-    name: (own.layers[name], teacher.layers[other]) for name, other in _layers(own, teacher).items()
-  }
-  return {
-    name: _same_width(s, F.adaptive_max_pool2d(t, s.shape[2:])) for name, (s, t) in pairs.items()
-  }
+  own, teacher = shown.pair
+  pairs = {}
+  for name, other in _layers(own, teacher).items():
+    s = own.layers[name]
+    pairs[name] = _same_width(s, F.adaptive_max_pool2d(teacher.layers[other], s.shape[2:]))
+  return pairs
 
 
 def sfd(shown: Shown, *, weight: float) -> Tensor:
@@ -157,32 +132,24 @@ def sfd(shown: Shown, *, weight: float) -> Tensor:
 
 
 def sfd_cosine(shown: Shown, *, weight: float) -> Tensor:
-  pairs = _paired(shown).values()
+  pairs = ((s.flatten(1), t.flatten(1)) for s, t in _paired(shown).values())
   return cross_entropy(shown) + weight * sum(
-    (1 - F.cosine_similarity(s.flatten(1), t.flatten(1))).mean() for s, t in pairs
+    (1 - F.cosine_similarity(s, t)).mean() for s, t in pairs
   )
 
 
 def sfd_kl(shown: Shown, *, weight: float) -> Tensor:
-  return cross_entropy(shown) + weight * sum(
-    divergence(s.flatten(1), t.flatten(1), 1.0) for s, t in _paired(shown).values()
-  )
+  pairs = ((s.flatten(1), t.flatten(1)) for s, t in _paired(shown).values())
+  return cross_entropy(shown) + weight * sum(divergence(s, t, 1.0) for s, t in pairs)
 
 
 def sfd_published(shown: Shown, *, weight: float) -> Tensor:
-  """Return CE and, for the stem and the last block of each stage, the largest difference of
-  globally max-pooled maps.
-  """
-  last = {
-    name.split('_')[0]: name for name in shown.student['weak'].layers if name.startswith('stage')
-  }
-  pairs = {
-    name: maps
-    for name, maps in _paired(shown).items()
-    if name.startswith('stem') or name in last.values()
-  }
+  """Return CE + the largest differences of max-pooled maps: of the stem and each stage's last."""
+  last = {name.split('_')[0]: name for name in shown.student['weak'].layers if 'block' in name}
+  compared = ('stem_conv', 'stem_norm', *last.values())
+  pairs = [maps for name, maps in _paired(shown).items() if name in compared]
   return cross_entropy(shown) + weight * sum(
-    (s.amax((2, 3)) - t.amax((2, 3))).abs().max() for s, t in pairs.values()
+    (s.amax((2, 3)) - t.amax((2, 3))).abs().max() for s, t in pairs
   )
 
 
@@ -196,7 +163,7 @@ def relations(own: Tensor, teacher: Tensor, *, distance: float, angle: float) ->
 
 
 def rkd(shown: Shown, *, alpha: float, temperature: float, distance: float, angle: float) -> Tensor:
-  own, teacher = _maps(shown)
+  own, teacher = shown.pair
   return kd(shown, alpha=alpha, temperature=temperature) + relations(
     own.embedding, teacher.embedding, distance=distance, angle=angle
   )
@@ -204,7 +171,7 @@ def rkd(shown: Shown, *, alpha: float, temperature: float, distance: float, angl
 
 def rkd_official(shown: Shown, *, temperature: float, distance: float, angle: float) -> Tensor:
   """Return CE + T² · KL + the relations of globally pooled embeddings of length 1."""
-  own, teacher = _maps(shown)
+  own, teacher = shown.pair
   pooled = [F.normalize(F.relu(outputs.features[-1]).mean((2, 3))) for outputs in (own, teacher)]
   return (
     cross_entropy(shown)
@@ -217,7 +184,7 @@ def rkd_ensemble(
   shown: Shown, *, rank: float, rank_scale: float, attention: float, hint: float, **weights: float
 ) -> Tensor:
   """Return RKD's loss with HardDarkRank, attention transfer and FitNet's hints."""
-  own, teacher = _maps(shown)
+  own, teacher = shown.pair
   maps = sum(
     F.mse_loss(_attention(F.relu(s)), _attention(F.relu(t)))
     for s, t in zip(own.features, teacher.features, strict=True)

@@ -1,5 +1,4 @@
-"""Losses of logits in PyTorch, written from the mathematics: one side of the live crosscheck, and
-the peer of the benchmarks.
+"""Losses of logits in PyTorch, from the mathematics: for the live crosscheck and the benchmarks.
 
 Each is a function of what a step shows it, `Shown`, and of its weights, which
 kd_jax.verify.torch_recipes names; those of features are in kd_jax.verify.torch_features. Needs
@@ -29,6 +28,17 @@ class Shown(NamedTuple):
   connected: Sequence[Tensor] = ()  # the student's features after their connectors
   margins: Sequence[Tensor] = ()  # of the teacher's stages, [C] each
   companion: Outputs | None = None  # of a teacher that trains beside the student
+
+  @property
+  def pair(self) -> tuple[Outputs, Outputs]:
+    """Return what the student and the first teacher compute on the weak view."""
+    return self.student['weak'], self.teachers[0]['weak']
+
+  @property
+  def logits(self) -> tuple[Tensor, Tensor]:
+    """Return the logits of `pair`."""
+    own, teacher = self.pair
+    return own.logits, teacher.logits
 
 
 def cross_entropy(shown: Shown, view: str = 'weak') -> Tensor:
@@ -64,43 +74,39 @@ def kd(shown: Shown, *, alpha: float, temperature: float, view: str = 'weak') ->
 
 def kd_mean_of_elements(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
   """Return Hinton's loss with the KL averaged over batch and classes: torch's reduction='mean'."""
-  own, teacher = (
-    shown.student['weak'].logits / temperature,
-    shown.teachers[0]['weak'].logits / temperature,
-  )
+  own, teacher = (logits / temperature for logits in shown.logits)
   elements = F.kl_div(F.log_softmax(own, 1), F.softmax(teacher, 1), reduction='mean')
   return (1 - alpha) * cross_entropy(shown) + alpha * temperature**2 * elements
 
 
 def kl_alone(shown: Shown, *, temperature: float) -> Tensor:
   """Return KL(teacher ‖ student) at T, not multiplied by T²: the second phase of AB's authors."""
-  return (
-    divergence(shown.student['weak'].logits, shown.teachers[0]['weak'].logits, temperature)
-    / temperature**2
-  )
+  return divergence(*shown.logits, temperature) / temperature**2
 
 
 def unsupervised(shown: Shown, *, temperature: float) -> Tensor:
-  return divergence(shown.student['weak'].logits, shown.teachers[0]['weak'].logits, temperature)
+  return divergence(*shown.logits, temperature)
 
 
 def uda(shown: Shown, *, alpha: float, temperature: float, share: float) -> Tensor:
-  return share * sum(
+  weak, strong = (
     kd(shown, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong')
   )
+  return share * (weak + strong)
 
 
 def triplet(shown: Shown, *, alpha: float, temperature: float) -> Tensor:
-  own, teacher = shown.student['weak'].logits, shown.teachers[0]['weak'].logits
+  own, teacher = shown.logits
   hard = F.cosine_embedding_loss(own, teacher, own.new_ones(len(own)))
   return (1 - alpha) * hard + alpha * divergence(own, teacher, temperature)
 
 
 def dkd(shown: Shown, *, target: float, others: float, temperature: float) -> Tensor:
-  """Return CE + T² · (α · TCKD + β · NCKD); the label's class is pushed 1000 down, so that the
-  others share all probability.
+  """Return CE + T² · (α · TCKD + β · NCKD).
+
+  Without the label's class, pushed 1000 down, the others share all probability.
   """
-  own, teacher = shown.student['weak'].logits, shown.teachers[0]['weak'].logits
+  own, teacher = shown.logits
   at = F.one_hot(shown.label, own.shape[1]).to(own.dtype)
 
   def two_classes(logits: Tensor) -> Tensor:
@@ -110,10 +116,9 @@ def dkd(shown: Shown, *, target: float, others: float, temperature: float) -> Te
   def without_label(logits: Tensor) -> Tensor:
     return F.log_softmax(logits / temperature - 1000 * at, 1)
 
+  log_p, log_q = without_label(own), without_label(teacher)
   tckd = F.kl_div(two_classes(own).log(), two_classes(teacher), reduction='sum') / len(own)
-  nckd = F.kl_div(
-    without_label(own), without_label(teacher), reduction='sum', log_target=True
-  ) / len(own)
+  nckd = F.kl_div(log_p, log_q, reduction='sum', log_target=True) / len(own)
   return cross_entropy(shown) + temperature**2 * (target * tckd + others * nckd)
 
 
@@ -141,21 +146,15 @@ def stl(
   confidence: float,
   unlabelled: float = 0.0,
 ) -> Tensor:
-  """Return UDA's loss of the labelled half, and the consistency of the other; with `unlabelled`,
-  its KL to the teacher at T = 1.
-  """
+  """Return UDA's loss of the labelled half, and of the other its consistency and KL at T = 1."""
   labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
   weak, strong = rest.student['weak'].logits.detach(), rest.student['strong'].logits
   target = F.softmax(weak / sharpening, 1)
   apart = F.kl_div(F.log_softmax(strong, 1), target, reduction='none').sum(1)
   sure = (F.softmax(weak, 1).amax(1) > confidence).to(apart.dtype)
-  loss = (
-    uda(labelled, alpha=alpha, temperature=temperature, share=1.0)
-    + consistency * (apart * sure).mean()
-  )
-  return loss + unlabelled * divergence(
-    rest.student['weak'].logits, rest.teachers[0]['weak'].logits, 1.0
-  )
+  loss = uda(labelled, alpha=alpha, temperature=temperature, share=1.0)
+  consistent = consistency * (apart * sure).mean()
+  return loss + consistent + unlabelled * divergence(*rest.logits, 1.0)
 
 
 def stl_published(
@@ -163,9 +162,7 @@ def stl_published(
 ) -> Tensor:
   """Return (KD(x) + KD(x̂) + KL(u) + KL(û)) / 4."""
   labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
-  hinton = sum(
-    kd(labelled, alpha=alpha, temperature=temperature, view=view) for view in ('weak', 'strong')
-  )
+  hinton = uda(labelled, alpha=alpha, temperature=temperature, share=1.0)
   divergences = sum(
     divergence(rest.student[view].logits, rest.teachers[0][view].logits, unlabelled_temperature)
     for view in ('weak', 'strong')

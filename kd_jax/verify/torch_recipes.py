@@ -1,5 +1,4 @@
-"""What each recipe of each method trains, in PyTorch, phase by phase: the other side of
-kd_jax.methods.METHODS and kd_jax.methods.plans.
+"""What each recipe of each method trains, in PyTorch, phase by phase, as kd_jax.methods does.
 
 The numbers are those of the papers, of the released code and of the authors' own, and stand here a
 second time on purpose: where they part from kd_jax's, the live crosscheck fails. Needs torch and no
@@ -46,6 +45,9 @@ REPDISTILLER = {'alpha': 0.9, 'temperature': 4.0}
 RELATIONS = {'distance': 25.0, 'angle': 50.0}
 BOUNDARY = {'margin': 1.0, 'weight': 3 / 1000}
 PATIENT = {'beta': 500 / 768}
+STL = {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8}
+STL_PUBLISHED = {**HINTON, 'unlabelled_temperature': 1.0, 'share': 0.25}
+ENSEMBLE = {'rank': 0.1, 'rank_scale': 2.0, 'attention': 50.0, 'hint': 3.0}
 TWO = ('weak', 'strong')
 THREE_TEACHERS = ('teacher1', 'teacher2', 'teacher3')
 
@@ -63,29 +65,25 @@ def _takd(weights: Mapping[str, float]) -> tuple[Phase, ...]:
   )
 
 
+def _first(share: float) -> Callable[[int], int]:
+  return lambda whole: round(share * whole)
+
+
+def _rest(share: float) -> Callable[[int], int]:
+  return lambda whole: whole - round(share * whole)
+
+
 def _dual(weights: Mapping[str, float]) -> tuple[Phase, ...]:
   beside = 'side_by_side_teacher'
+  together = Phase('side_by_side', logits.side_by_side, teachers=(), drops=(), companion=beside)
   return (
-    Phase(
-      'side_by_side',
-      logits.side_by_side,
-      teachers=(),
-      drops=(),
-      epochs=lambda whole: whole // 2,
-      companion=beside,
-    ),
-    Phase(
-      'student', logits.kd, weights, teachers=(beside,), epochs=lambda whole: whole - whole // 2
-    ),
+    together._replace(epochs=_first(0.5)),
+    Phase('student', logits.kd, weights, teachers=(beside,), epochs=_rest(0.5)),
   )
 
 
-def _first(whole: int) -> int:
-  return round(0.6 * whole)
-
-
-def _rest(whole: int) -> int:
-  return whole - _first(whole)
+def _boundary(**more: Any) -> Phase:
+  return Phase('boundary', features.boundary, BOUNDARY, **more)
 
 
 def _kd_and_oh(shown: Shown, *, share: float, weight: float, **hinton: Any) -> Tensor:
@@ -107,31 +105,16 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('kd', 'written'): _one(logits.kd, HINTON),
   ('kd', 'official'): _one(logits.kd, REPDISTILLER),
   ('ab', 'written'): (
-    Phase('boundary', features.boundary, BOUNDARY, connectors='always', drops=(), epochs=_first),
-    Phase('student', logits.kd, HINTON, epochs=_rest),
+    _boundary(connectors='always', drops=(), epochs=_first(0.6)),
+    Phase('student', logits.kd, HINTON, epochs=_rest(0.6)),
   ),
   ('ab', 'published'): (
-    Phase(
-      'boundary',
-      features.boundary,
-      BOUNDARY,
-      connectors='other widths',
-      relu_placement='stem',
-      epochs=lambda whole: 10,
-    ),
+    _boundary(connectors='other widths', relu_placement='stem', epochs=lambda whole: 10),
     Phase('student', logits.kd, HINTON),
   ),
   ('ab', 'official'): (
-    Phase(
-      'boundary',
-      features.boundary,
-      BOUNDARY,
-      connectors='other widths',
-      statistics='batch',
-      drops=(),
-      epochs=_first,
-    ),
-    Phase('student', logits.kl_alone, {'temperature': 3.0}, epochs=_rest),
+    _boundary(connectors='other widths', statistics='batch', drops=(), epochs=_first(0.6)),
+    Phase('student', logits.kl_alone, {'temperature': 3.0}, epochs=_rest(0.6)),
   ),
   ('oh', 'written'): _one(features.oh, {'weight': 1e-3}, connectors='always'),
   ('oh', 'published'): _one(
@@ -152,15 +135,8 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('uda', 'published'): _one(logits.uda, {**HINTON, 'share': 0.5}, views=TWO, joint=False),
   ('uda_nokd', 'written'): _one(logits.uda_nokd, {}, views=TWO, teachers=()),
   ('uda_nokd', 'published'): _one(logits.uda_nokd, {}, views=TWO, joint=False, teachers=()),
-  ('stl', 'written'): _one(
-    logits.stl, {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8}, views=TWO
-  ),
-  ('stl', 'published'): _one(
-    logits.stl_published,
-    {**HINTON, 'unlabelled_temperature': 1.0, 'share': 0.25},
-    views=TWO,
-    joint=False,
-  ),
+  ('stl', 'written'): _one(logits.stl, STL, views=TWO),
+  ('stl', 'published'): _one(logits.stl_published, STL_PUBLISHED, views=TWO, joint=False),
   ('unsupervised', 'written'): _one(logits.unsupervised, {'temperature': 5.0}),
   ('dual', 'written'): _dual(HINTON),
   ('dual', 'official'): _dual(REPDISTILLER),
@@ -180,25 +156,17 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
 OPTIONS: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Phase, ...]] = {
   ('kd', (('reduction', 'elements'),)): _one(logits.kd_mean_of_elements, HINTON),
   ('kd', (('alpha', 1.0),)): _one(logits.unsupervised, {'temperature': 5.0}),
-  ('rkd', (('rank', 0.1), ('rank_scale', 2.0), ('attention', 50.0), ('hint', 3.0))): _one(
-    features.rkd_ensemble,
-    {**HINTON, **RELATIONS, 'rank': 0.1, 'rank_scale': 2.0, 'attention': 50.0, 'hint': 3.0},
-    connectors='bare',
+  ('rkd', tuple(ENSEMBLE.items())): _one(
+    features.rkd_ensemble, {**HINTON, **RELATIONS, **ENSEMBLE}, connectors='bare'
   ),
   ('sfd', (('compare', 'cosine'), ('weight', 0.7))): _one(features.sfd_cosine, {'weight': 0.7}),
   ('sfd', (('compare', 'kl'), ('weight', 0.7))): _one(features.sfd_kl, {'weight': 0.7}),
-  ('stl', (('unlabelled', 0.6),)): _one(
-    logits.stl,
-    {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8, 'unlabelled': 0.6},
-    views=TWO,
-  ),
+  ('stl', (('unlabelled', 0.6),)): _one(logits.stl, {**STL, 'unlabelled': 0.6}, views=TWO),
 }
 
 
 class Connectors(nn.Module):
-  """A 1×1 convolution for each stage, with BatchNorm or without; None for a stage that passes as it
-  is.
-  """
+  """A 1×1 convolution for each stage, with BatchNorm or without; nothing where a stage passes."""
 
   def __init__(self, kind: str, inward: Sequence[int], outward: Sequence[int]):
     super().__init__()
@@ -216,9 +184,8 @@ class Lesson(nn.Module):
   """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
 
   `views` maps a view's name to its images f32[B, C, H, W]; `teaching` has the Outputs of each
-  teacher on each of them. The teachers
-  given here are only looked at: overhaul takes its margins from the first. A companion, where the
-  phase has one, trains, too.
+  teacher on each of them. Of the teachers given here, connectors take the first's widths and
+  overhaul its margins. A companion, where the phase has one, trains, too.
   """
 
   def __init__(
@@ -230,12 +197,11 @@ class Lesson(nn.Module):
   ):
     super().__init__()
     self.phase, self.student, self.companion = phase, student, companion
-    self.connectors = (
-      Connectors(phase.connectors, student.widths, teachers[0].widths) if phase.connectors else None
-    )
-    self.margins = (
-      tuple(features.margin(norm) for norm in teachers[0].last_norms()) if phase.connectors else ()
-    )
+    self.connectors: Connectors | None = None
+    self.margins: tuple[Tensor, ...] = ()
+    if phase.connectors:
+      self.connectors = Connectors(phase.connectors, student.widths, teachers[0].widths)
+      self.margins = tuple(features.margin(norm) for norm in teachers[0].last_norms())
 
   def forward(
     self, views: Mapping[str, Tensor], teaching: Sequence[Views], label: Tensor
@@ -246,15 +212,13 @@ class Lesson(nn.Module):
       student = {view: _part(whole, number, len(images)) for number, view in enumerate(views)}
     else:
       student = {view: self.student(image) for view, image in views.items()}
-    connected = (
-      self.connectors(student['weak'].features[: len(self.connectors.convs)])
-      if self.connectors is not None
-      else ()
-    )
-    companion = self.companion(images[0]) if self.companion is not None else None
-    return phase.loss(
-      Shown(student, teaching, label, connected, self.margins, companion), **phase.weights
-    )
+    shown = Shown(student, teaching, label, margins=self.margins)
+    if self.connectors is not None:
+      maps = student['weak'].features[: len(self.connectors.convs)]
+      shown = shown._replace(connected=self.connectors(maps))
+    if self.companion is not None:
+      shown = shown._replace(companion=self.companion(images[0]))
+    return phase.loss(shown, **phase.weights)
 
 
 def _part(outputs: Outputs, number: int, parts: int) -> Outputs:

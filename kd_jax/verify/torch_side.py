@@ -1,7 +1,4 @@
-"""PyTorch's side of training beside it: a recipe's phases of torch_recipes, with torch.optim.SGD.
-
-Needs torch.
-"""
+"""PyTorch's side of training beside it: a recipe's phases, with torch.optim.SGD. Needs torch."""
 
 from __future__ import annotations
 
@@ -10,27 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from kd_jax import models
 from kd_jax.pytorch import names as torch_names
-from kd_jax.types import Trained
-from kd_jax.verify.beside import OPTIMISER, Start, Trace, as_flax, drawn, views
+from kd_jax.pytorch import rendering
+from kd_jax.types import PyTree, Trained
+from kd_jax.verify.beside import OPTIMISER, Start, Trace, drawn, views
+from kd_jax.verify.torch_recipes import Lesson, Phase
 
 
 def trained(
-  phases: Sequence[Any],
+  phases: Sequence[Phase],
   start: Start,
   epochs: int,
   connectors: Sequence[Sequence[np.ndarray]],
   alter: Callable[[Any], None] | None,
 ) -> tuple[Trace, ...]:
-  """Train the phases one after the other; `connectors` has the kernels that those of each phase
-  begin with.
-  """
-  import torch
-
-  used = {
-    name for phase in phases for name in (phase.trainee, *phase.teachers, phase.companion) if name
-  }
+  """Train the phases one after the other; those of kd_jax have begun with the `connectors`."""
+  used = {name for each in phases for name in (each.trainee, *each.teachers, each.companion)} - {''}
   networks = {name: render(drawn(name, start.networks[name])) for name in sorted(used)}
   if alter is not None:
     alter(networks['student'])
@@ -46,67 +41,46 @@ def trained(
 
 
 def render(network: Trained) -> Any:
-  """Return the network as a module of torch_peer in float64."""
-  import torch
-
-  from kd_jax.pytorch import rendering
-
+  """Return the network as a module of kd_jax.pytorch.rendering in float64."""
   spec = network.network.spec
-  module = rendering.build(
-    spec.name,
-    classes=spec.classes,
-    image_shape=spec.image_shape,
-    relu_placement=spec.relu_placement,
-  ).double()
+  fields = spec._asdict()
+  del fields['compute_dtype']
+  module = rendering.build(**fields).double()
   stored = torch_names.to_torch(network.variables, spec)
-  module.load_state_dict(
-    {name: torch.as_tensor(np.asarray(value)) for name, value in stored.items()}
-  )
+  module.load_state_dict({name: torch.as_tensor(value) for name, value in stored.items()})
   return module
 
 
 def _train(
-  phase: Any, networks: dict[str, Any], start: Start, epochs: int, kernels: Sequence[np.ndarray]
+  phase: Phase, networks: dict[str, Any], start: Start, epochs: int, kernels: Sequence[np.ndarray]
 ) -> Trace:
-  import torch
-
-  from kd_jax.verify import torch_recipes
-
-  student, steps = networks[phase.trainee].train(), phase.epochs(epochs)
-  teachers = [
-    copy.deepcopy(networks[name]).train(phase.statistics == 'batch') for name in phase.teachers
-  ]
+  student = networks[phase.trainee].train()
+  batch_statistics = phase.statistics == 'batch'
+  teachers = [copy.deepcopy(networks[name]).train(batch_statistics) for name in phase.teachers]
   companion = networks[phase.companion].train() if phase.companion else None
-  placements = {
-    module: module.relu_placement for module in (student, *teachers) if phase.relu_placement
-  }
-  for module in placements:
-    module.relu_placement = phase.relu_placement
-  lesson = torch_recipes.Lesson(phase, student, teachers, companion).double()
-  convs = (
-    [conv for conv in lesson.connectors.convs if hasattr(conv, 'weight')]
-    if lesson.connectors is not None
-    else []
-  )
+  if phase.relu_placement:
+    placement = student.relu_placement
+    for module in (student, *teachers):
+      module.relu_placement = phase.relu_placement
+  lesson = Lesson(phase, student, teachers, companion).double()
+  connectors = [] if lesson.connectors is None else lesson.connectors.convs
+  convs = [conv for conv in connectors if hasattr(conv, 'weight')]
   if len(convs) != len(kernels):
-    return Trace(
-      f'{phase.name} with {len(convs)} connectors, and {len(kernels)} of kd_jax', np.zeros(0), {}
-    )
+    title = f'{phase.name} with {len(convs)} connectors, and {len(kernels)} of kd_jax'
+    return Trace(title, np.zeros(0), {})
   for conv, kernel in zip(convs, kernels, strict=True):
     conv.weight.data = torch.as_tensor(kernel.copy()).permute(3, 2, 0, 1).contiguous()
   rule = torch.optim.SGD(
     lesson.parameters(), lr=OPTIMISER.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
   )
-  drops, losses = [round(fraction * steps) for fraction in phase.drops], []
+  steps = phase.epochs(epochs)
+  drops = [round(fraction * steps) for fraction in phase.drops]
+  losses = []
   for number in range(steps):
-    rule.param_groups[0]['lr'] = OPTIMISER.learning_rate * 0.1 ** sum(
-      number >= drop for drop in drops
-    )
+    dropped = sum(number >= drop for drop in drops)
+    rule.param_groups[0]['lr'] = OPTIMISER.learning_rate * 0.1**dropped
     made = views(start.images[number])
-    images = {
-      view: torch.as_tensor(np.ascontiguousarray(made[view])).permute(0, 3, 1, 2)
-      for view in phase.views
-    }
+    images = {view: torch.as_tensor(made[view].copy()).permute(0, 3, 1, 2) for view in phase.views}
     with torch.no_grad():
       shown = [{view: teacher(image) for view, image in images.items()} for teacher in teachers]
     value = lesson(images, shown, torch.as_tensor(start.labels[number]).long())
@@ -114,8 +88,8 @@ def _train(
     value.backward()
     rule.step()
     losses.append(value.item())
-  for module, placement in placements.items():
-    module.relu_placement = placement
+  if phase.relu_placement:
+    student.relu_placement = placement
   after = {'student': _variables(student, start, phase.trainee)}
   if companion is not None:
     after[phase.companion] = _variables(companion, start, phase.companion)
@@ -124,6 +98,6 @@ def _train(
   return Trace(phase.name, np.array(losses), after)
 
 
-def _variables(module: Any, start: Start, name: str) -> Any:
+def _variables(module: torch.nn.Module, start: Start, name: str) -> PyTree:
   stored = {key: value.numpy().copy() for key, value in module.state_dict().items()}
-  return as_flax(stored, start.networks[name])
+  return torch_names.to_flax(stored, models.build(start.networks[name]), dtype=np.float64)

@@ -1,6 +1,4 @@
-"""Checks of training: steps from given weights, with the loss of each and what they
-leave behind.
-"""
+"""Checks of training: steps from given weights, with the loss of each and what they leave."""
 
 from __future__ import annotations
 
@@ -13,19 +11,10 @@ import numpy as np
 
 from kd_jax import methods, models
 from kd_jax.pytorch import names as torch_names
-from kd_jax.train import optim, parallel, state, step
-from kd_jax.types import (
-  Array,
-  Block,
-  Frozen,
-  MethodVariables,
-  Network,
-  OptimiserSpec,
-  PyTree,
-  Source,
-  TrainState,
-)
+from kd_jax.train import optim, state
+from kd_jax.types import Frozen, MethodVariables, Network, OptimiserSpec, PyTree, TrainState
 from kd_jax.verify.numbers import Check, difference, lacks, largest
+from kd_jax.verify.replay import replay
 
 METHODS = ('nokd', 'kd', 'rkd')  # that every file has
 FLOAT64, FLOAT32 = 1e-7, 1e-3  # tolerances
@@ -34,20 +23,18 @@ FLOAT64, FLOAT32 = 1e-7, 1e-3  # tolerances
 def check_trace(
   data: Mapping[str, np.ndarray], teacher_path: Path, student_name: str
 ) -> Iterator[Check]:
-  """Check each method's run of the file: the loss of every step, then weights and BatchNorm
-  statistics, in float64 and float32.
+  """Check each method's run of the file: losses, weights and statistics, in float64 and float32.
 
   Training at these rates multiplies a difference by about ten every two steps, so float32 can
   follow a trace no further than its own rounding lets it. It is held to the trace step by step:
   each float32 step starts from the float64 state before it.
   """
-  yield from (
-    lacks(f'{method}/loss', FLOAT64) for method in METHODS if f'{method}/loss' not in data
-  )
-  for method in sorted({name.split('/')[0] for name in data if name.endswith('/loss')}):
-    final = {
-      k.removeprefix(f'{method}/final/'): data[k] for k in data if k.startswith(f'{method}/final/')
-    }
+  traced = {name.split('/')[0] for name in data if name.endswith('/loss')}
+  for method in METHODS:
+    if method not in traced:
+      yield lacks(f'{method}/loss', FLOAT64)
+  for method in sorted(traced):
+    final = _under(f'{method}/final/', data)
     if not final:
       yield lacks(f'{method}/final', FLOAT64)
       continue
@@ -57,36 +44,23 @@ def check_trace(
         losses, states = _replay(data, teacher_path, student_name, method, dtype, starts)
         expected = torch_names.to_flax(final, _student(data, student_name, dtype)[0], dtype=dtype)
       starts = states[:-1]
-      yield Check(
-        f'{method}, loss of each step, {dtype}',
-        difference(losses, data[f'{method}/loss']),
-        tolerance,
-      )
+      apart = difference(losses, data[f'{method}/loss'])
+      yield Check(f'{method}, loss of each step, {dtype}', apart, tolerance)
       variables = state.student_variables(states[-1])
-      for part, what in (
-        ('params', 'final parameters'),
-        ('batch_stats', 'final BatchNorm statistics'),
-      ):
-        yield Check(
-          f'{method}, {what}, {dtype}',
-          largest(jax.tree.map(difference, variables[part], expected[part])),
-          tolerance,
-        )
+      for part, what in (('params', 'parameters'), ('batch_stats', 'BatchNorm statistics')):
+        apart = largest(jax.tree.map(difference, variables[part], expected[part]))
+        yield Check(f'{method}, final {what}, {dtype}', apart, tolerance)
 
 
 def _replay(
-  data,
+  data: Mapping[str, np.ndarray],
   teacher_path: Path,
   student_name: str,
   name: str,
   dtype: str,
-  starts: list[TrainState] | None = None,
+  starts: list[TrainState] | None,
 ) -> tuple[np.ndarray, list[TrainState]]:
-  """Return the losses of kd_jax's training step on the trace's batches, and its states.
-
-  The states are those before each step and after the last. Where `starts` are given, each step
-  begins with that state, in this run's type, and not with what the step before left.
-  """
+  """Return losses and states on the trace's batches; steps begin with `starts`, where given."""
   student, variables = _student(data, student_name, dtype)
   spec, weights = torch_names.import_file(teacher_path, image_shape=data['image'].shape[2:])
   # PyTorch's transforms normalise on the host, in float32. XLA turns a division by a constant into
@@ -100,42 +74,37 @@ def _replay(
   rates = jnp.asarray(data['learning_rate_per_step'], dtype)
   method = methods.make(name)
   optimiser = optim.optimiser(OptimiserSpec(), lambda count: rates[count], method.trains)
-  few, size = pixels.shape[:2]
-  source = Source(pixels.reshape(-1, *pixels.shape[2:]), data['label'].reshape(-1).astype(np.int32))
-  teachers = (teacher,) if methods.teachers(name)[1] else ()
+  by_teacher = bool(methods.teachers(name)[1])
+  steps = np.int32(len(pixels))
 
-  def preprocess(key: Array, images: Array, position: Array) -> dict[str, Array]:
-    del key, position
-    return {'weak': images}
+  def in_type(leaf: np.ndarray) -> np.ndarray:
+    return leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf
 
-  run = parallel.make('jit', devices=1).train(
-    step.train_step(student, teachers, method, optimiser, preprocess), False
+  return replay(
+    method=method,
+    optimiser=optimiser,
+    networks=(student, teacher) if by_teacher else (student,),
+    first=state.create(variables, MethodVariables(), optimiser),
+    frozen=Frozen(
+      teachers=(weights,) if by_teacher else (),
+      constants={},
+      key=jax.random.key(0),
+      epoch_steps=steps,
+      phase_steps=steps,
+    ),
+    images=pixels,
+    labels=data['label'].astype(np.int32),
+    views=lambda images: {'weak': images},
+    starts=jax.tree.map(in_type, starts),
   )
-  now = state.create(variables, MethodVariables(), optimiser)
-  frozen = Frozen(
-    teachers=(weights,) if teachers else (),
-    constants={},
-    key=jax.random.key(0),
-    epoch_steps=np.int32(few),
-    phase_steps=np.int32(few),
-  )
-  losses, states = [], []
-  for number in range(few):
-    if starts is not None:
-      now = jax.tree.map(
-        lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == 'f' else leaf, starts[number]
-      )
-    states.append(jax.tree.map(np.array, jax.device_get(now)))
-    place = np.arange(size, dtype=np.int32)
-    index = (place + np.int32(number * size),)
-    block = Block(sources=(source,), index=index, example=index, position=(place,))
-    now, metrics = run(now, frozen, block)
-    losses.append(float(metrics['loss'][0]))
-  return np.array(losses), [*states, jax.tree.map(np.array, jax.device_get(now))]
 
 
-def _student(data, name: str, dtype: str) -> tuple[Network, PyTree]:
-  initial = {k.removeprefix('init/'): data[k] for k in data if k.startswith('init/')}
+def _student(data: Mapping[str, np.ndarray], name: str, dtype: str) -> tuple[Network, PyTree]:
+  initial = _under('init/', data)
   spec = torch_names.spec_from_state(initial, image_shape=data['image'].shape[2:], name=name)
   network = models.build(spec._replace(compute_dtype=dtype))
   return network, torch_names.to_flax(initial, network, dtype=dtype)
+
+
+def _under(prefix: str, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  return {name.removeprefix(prefix): data[name] for name in data if name.startswith(prefix)}

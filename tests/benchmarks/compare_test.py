@@ -5,6 +5,7 @@ No figure of speed is checked here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -188,7 +189,7 @@ def test_first_step_is_seen_on_the_terminal(monkeypatch):
 
   monkeypatch.setenv('TERM', 'xterm')
   screen, clock = Terminal(), iter(range(100))
-  with Progress(1, 3, stream=screen, clock=lambda: next(clock)) as progress:
+  with contextlib.closing(Progress(1, 3, stream=screen, clock=lambda: next(clock))) as progress:
     progress.start('student')
     assert 'compiling the first step' in screen.getvalue() and not starts.FIRST_STEP.search(
       screen.getvalue()

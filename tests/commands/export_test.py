@@ -59,9 +59,7 @@ def hasty(monkeypatch):
 
 def skip_without(name):
   if not INSTALLED[name]:
-    pytest.skip(
-      f"what {name} needs is not installed: pip install -e '.[{formats.FORMATS[name].extra}]'"
-    )
+    pytest.skip(f"what {name} needs is not installed: pip install -e '.[{name}]'")
 
 
 def call(capsys, *arguments):

@@ -76,7 +76,7 @@ def test_triton_s_products_are_left_out_where_a_gpu_may_be(started, monkeypatch)
   environment.start_anew()  # as the new process does
   assert os.environ['XLA_FLAGS'].split() == [environment.NO_TRITON, environment.ONEDNN]
   os.environ['XLA_FLAGS'] = '--xla_gpu_enable_triton_gemm=true'
-  environment.settle_accelerators()
+  environment.set_accelerator_flags()
   assert os.environ['XLA_FLAGS'] == '--xla_gpu_enable_triton_gemm=true'
 
 

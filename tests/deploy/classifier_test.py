@@ -108,5 +108,5 @@ def test_what_does_not_fit_is_refused(folder, name, given, said):
 
 
 def test_a_format_that_there_is_not(network):
-  with pytest.raises(KdJaxError, match="'tflite' is no format; those that there are: stablehlo"):
+  with pytest.raises(KdJaxError, match="'tflite' is no format; there are stablehlo"):
     network.export('tflite')

@@ -51,7 +51,7 @@ def trained(spec):
 def skip_without(name):
   for package in (*formats.FORMATS[name].writer, *formats.FORMATS[name].runtime):
     if not importlib.util.find_spec(package):
-      pytest.skip(f"{package} is not installed: pip install -e '.[{formats.FORMATS[name].extra}]'")
+      pytest.skip(f"{package} is not installed: pip install -e '.[{name}]'")
 
 
 @pytest.mark.parametrize('name', formats.FORMATS)

@@ -66,13 +66,13 @@ STAGES = (
   Stage('assembling a phase', ('assembly.py:assemble',), 0.5, 'phase'),
   Stage('training', ('loop.py:run',), 0.5, 'epoch'),
   Stage('restoring a checkpoint', ('checkpoints.py:restore_newest',), 0.05, 'resumed'),
-  Stage('validating', ('assembly.py:evaluate',), 0.05, 'epoch'),
+  Stage('validating', ('evaluation.py:evaluate',), 0.05, 'epoch'),
   Stage('recording an epoch', ('monitor.py:_record',), 0.003, 'epoch'),
   Stage('saving a checkpoint', ('checkpoints.py:_write',), 0.03, 'epoch'),
-  Stage('testing', ('training.py:_trained_row',), 0.1, 'phase'),
+  Stage('testing', ('rows.py:of_student',), 0.1, 'phase'),
   Stage('saving a network', ('networks.py:save_network',), 0.03, 'phase'),
   Stage('writing result.json', ('training.py:_write', 'atomic.py:write_bytes'), 0.0, 'phase'),
-  Stage('writing the results', ('run.py:_record', 'atomic.py:write_bytes'), 0.0, 'after'),
+  Stage('writing the results', ('run.py:record', 'atomic.py:write_bytes'), 0.0, 'after'),
   Stage('drawing curves', ('pictures.py:of_run', 'plots.py:plot_history'), 0.1, 'after'),
   Stage('drawing the comparison', ('pictures.py:of_run', 'plots.py:plot_comparison'), 0.1, 'end'),
   Stage('report: predicting', ('inference.py:predict',), 0.3, 'report'),
@@ -364,7 +364,6 @@ def table(kills: Sequence[Kill]) -> str:
     told = [kill.resumed == kill.reached for kill in found if kill.resumed]
     lines.append(
       f'| {name} | {len(found)} | {", ".join(str(where[phase]) for phase in phases)} | {sum(told)} '
-      f'of {len(told)} | '
-      f'{sum(not kill.differing for kill in found)} |'
+      f'of {len(told)} | {sum(not kill.differing for kill in found)} |'
     )
   return '\n'.join(lines)

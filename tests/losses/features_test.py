@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_jax.losses import features
-from kd_jax.types import KdJaxError
+from kd_jax.types import ConfigError
 
 SHAPE = (3, 4, 4, 5)
 MARGIN = -np.array([0.1, 0.2, 0.3, 0.4, 0.5])
@@ -291,6 +291,6 @@ def test_resize_to_the_same_size_changes_nothing(how):
 
 def test_resize_refuses_what_it_does_not_know():
   with pytest.raises(
-    KdJaxError, match="resized by max_pool, avg_pool or interpolate, not 'nearest'"
+    ConfigError, match="resized by max_pool, avg_pool or interpolate, not 'nearest'"
   ):
     RESIZE(np.zeros(SHAPE), (2, 2), how='nearest')

@@ -17,7 +17,7 @@ import pytest
 from kd_jax import methods, models
 from kd_jax.methods import METHODS, RECIPES, plans
 from kd_jax.methods.base import cross_entropy, no_modules
-from kd_jax.types import Batch, KdJaxError, Method, NetworkInfo, NetworkSpec, Outputs
+from kd_jax.types import Batch, ConfigError, Method, NetworkInfo, NetworkSpec, Outputs
 from tests import tiny
 
 CASES = tiny.cases()
@@ -358,7 +358,7 @@ class TestPairs:
     teacher, student = (known(name, case.placement) for name in MISMATCHED)
     if not {'ab', 'oh', 'pkd'} & {name for _, name in methods.parse(case.name)}:
       pytest.skip('compares no feature of every stage')
-    with pytest.raises(KdJaxError, match='features of one size are needed') as error:
+    with pytest.raises(ConfigError, match='features of one size are needed') as error:
       terms(case, teacher, student)
     assert len(str(error.value).splitlines()) == 1
 
@@ -370,7 +370,7 @@ class TestPairs:
     )
     # these compare features alone
     compared = [name for _, name in methods.parse(case.name) if name not in ('ab', 'oh')]
-    with pytest.raises(KdJaxError, match='classes') if compared else contextlib.nullcontext():
+    with pytest.raises(ConfigError, match='classes') if compared else contextlib.nullcontext():
       jax.eval_shape(
         lambda key, weights: case.method().init(
           tiny.init_inputs(

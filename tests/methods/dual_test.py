@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-import kd_jax.runs.assembly
+import kd_jax.runs.evaluation
 from kd_jax import config as configuration
 from kd_jax.files import packing, records
 from kd_jax.files.networks import load_network
@@ -144,13 +144,13 @@ def test_a_finished_run_is_read_back(rows_and_folder):
 
 
 def test_an_earlier_stage_is_kept_and_described_as_it_is_at_its_end(tmp_path, monkeypatch):
-  inner = kd_jax.runs.assembly.evaluator
+  inner = kd_jax.runs.evaluation.evaluator
 
   def level(context, network):  # so that the first epoch is the best one
     evaluate = inner(context, network)
     return lambda variables, part: evaluate(variables, part) | {'accuracy': 0.5}
 
-  monkeypatch.setattr(kd_jax.runs.assembly, 'evaluator', level)
+  monkeypatch.setattr(kd_jax.runs.evaluation, 'evaluator', level)
   with tiny.quick_compilation():
     rows = {row['name']: row for row in run(config(), tmp_path / 'run', say=lambda line: None)}
   stage, (_, variables, info) = (
@@ -163,14 +163,14 @@ def test_an_earlier_stage_is_kept_and_described_as_it_is_at_its_end(tmp_path, mo
 
 
 def test_the_first_phase_ends_as_soon_as_the_teacher_leads(tmp_path, monkeypatch):
-  inner = kd_jax.runs.assembly.evaluator
+  inner = kd_jax.runs.evaluation.evaluator
 
   def flattering(context, network):  # the teacher is right everywhere, the student nowhere
     value = 1.0 if network.spec.name == TEACHER else 0.0
     evaluate = inner(context, network)
     return lambda variables, part: evaluate(variables, part) | {'accuracy': value}
 
-  monkeypatch.setattr(kd_jax.runs.assembly, 'evaluator', flattering)
+  monkeypatch.setattr(kd_jax.runs.evaluation, 'evaluator', flattering)
   with tiny.quick_compilation():
     rows = {row['name']: row for row in run(config(), tmp_path / 'run', say=lambda line: None)}
   assert rows['side_by_side']['epochs'] == 1 and rows['student']['epochs'] == 2

@@ -17,9 +17,9 @@ from kd_jax.deploy import formats
 from kd_jax.deploy.export import export
 from kd_jax.files import run_records
 from kd_jax.models import predicting
-from kd_jax.runs import inference, network_files
+from kd_jax.runs import inference, network_files, preparation
 from kd_jax.runs import run as runs
-from kd_jax.runs.assembly import logits
+from kd_jax.runs.evaluation import logits
 from kd_jax.train import loop
 from kd_jax.types import KdJaxError, Method, MethodVariables
 from tests import own_code, tiny
@@ -142,7 +142,7 @@ def test_the_numbers_travel_however_images_do(tmp_path, whole, changed):
 def test_each_number_is_one_of_those_trained_on(whole):
   rows, folder = whole
   with tiny.quick_compilation():
-    prepared = runs.prepare(config(selection='test'))
+    prepared = preparation.prepare(config(selection='test'))
   taken = bank(folder)['taken']
   assert len(taken) == len(prepared.parts.train.source.label)
   np.testing.assert_array_equal(np.flatnonzero(taken), prepared.parts.train.index)
@@ -172,7 +172,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path, whole, mon
 
 def test_the_saved_network_predicts_as_the_method_does(whole):
   rows, folder = whole
-  student, part = network_files.find(folder).trained, runs.prepare(config()).parts.test
+  student, part = network_files.find(folder).trained, preparation.prepare(config()).parts.test
   label = part.source.label[part.index]
   predicted = logits(student, part)
   assert (predicted.argmax(-1) == label).mean() == pytest.approx(rows[0]['test_accuracy'])
@@ -216,7 +216,7 @@ def test_stablehlo_has_the_prediction_and_pytorch_is_refused_in_a_line(tmp_path,
   with tiny.quick_compilation():
     program = export(folder, 'stablehlo', out=tmp_path, say=lambda line: None)
     student = network_files.find(folder).trained
-    part = runs.prepare(config()).parts.test
+    part = preparation.prepare(config()).parts.test
     image = part.source.image[part.index].astype(np.float32) / 255
     np.testing.assert_allclose(
       formats.load(program).run(image), logits(student, part), rtol=1e-5, atol=1e-5
@@ -256,7 +256,7 @@ def test_a_prediction_that_cannot_be_is_refused_before_anything_is_trained(
   row = methods.Row(factory, plan='single', teachers=(0, 0))
   monkeypatch.setitem(methods.METHODS, 'bank', row)
   with pytest.raises(KdJaxError, match=words):
-    runs.check(runs.prepare(config()), say=lambda line: None)
+    preparation.check(preparation.prepare(config()), say=lambda line: None)
 
 
 def test_two_predictions_cannot_be_joined(monkeypatch):

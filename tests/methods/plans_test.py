@@ -6,7 +6,7 @@ import pytest
 
 from kd_jax import methods, models
 from kd_jax.methods import METHODS, RECIPES, plans
-from kd_jax.types import KdJaxError, NetworkSpec, OptimiserSpec
+from kd_jax.types import ConfigError, NetworkSpec, OptimiserSpec
 
 STUDENT, TEACHER = (
   NetworkSpec(name, 10, (32, 32, 3), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -87,7 +87,7 @@ class TestKd:
     assert named(phases('kd', imported=('teacher',), baseline=True)) == ['baseline', 'student']
 
   def test_options_and_recipe_reach_the_method(self):
-    with pytest.raises(KdJaxError, match='alpha'):
+    with pytest.raises(ConfigError, match='alpha'):
       phases('kd', options={'kd': {'alpha': 2.0}})
 
 
@@ -125,7 +125,7 @@ class TestAb:
     ids=str,
   )
   def test_each_phase_needs_an_epoch(self, changed):
-    with pytest.raises(KdJaxError, match='each phase needs at least one'):
+    with pytest.raises(ConfigError, match='each phase needs at least one'):
       phases('ab', **changed)
 
 
@@ -165,10 +165,10 @@ class TestTakd:
     models.build(between.student)
 
   def test_needs_an_assistant_that_is_a_network(self):
-    with pytest.raises(KdJaxError, match='names no network'):
+    with pytest.raises(ConfigError, match='names no network'):
       phases('takd', options={'takd': {'assistants': ' , '}})
     _, assistant, _ = phases('takd', options={'takd': {'assistants': 'resnet21'}})
-    with pytest.raises(KdJaxError, match="no network 'resnet21'"):
+    with pytest.raises(ConfigError, match="no network 'resnet21'"):
       models.build(assistant.student)
 
 
@@ -189,7 +189,7 @@ class TestMkd:
     )
 
   def test_no_teachers(self):
-    with pytest.raises(KdJaxError, match='at least 1'):
+    with pytest.raises(ConfigError, match='at least 1'):
       phases('mkd', options={'mkd': {'teachers': 0}})
 
 
@@ -200,7 +200,7 @@ class TestUnlabelled:
     assert phases('stl')[0].shares == {'train': 128}
 
   def test_one_image_cannot_be_halved(self):
-    with pytest.raises(KdJaxError, match='batch_size is 1'):
+    with pytest.raises(ConfigError, match='batch_size is 1'):
       phases('stl', batch_size=1)
 
   def test_unlabelled_images_alone(self):
@@ -259,12 +259,12 @@ class TestDual:
     ids=str,
   )
   def test_each_phase_needs_an_epoch(self, changed):
-    with pytest.raises(KdJaxError, match='each phase needs at least one'):
+    with pytest.raises(ConfigError, match='each phase needs at least one'):
       phases('dual', **changed)
 
   @pytest.mark.parametrize('lead', [-0.01, 1.0, float('nan')])
   def test_a_lead_is_a_difference_of_accuracies(self, lead):
-    with pytest.raises(KdJaxError, match='difference of accuracies'):
+    with pytest.raises(ConfigError, match='difference of accuracies'):
       phases('dual', options={'dual': {'lead': lead}})
 
 
@@ -279,7 +279,7 @@ class TestJoin:
 
   @pytest.mark.parametrize('name', ['takd', 'mkd', 'stl', 'unsupervised', 'dual'])
   def test_of_methods_with_plans_of_their_own_is_refused(self, name):
-    with pytest.raises(KdJaxError, match=f"'{name}' trains in several phases"):
+    with pytest.raises(ConfigError, match=f"'{name}' trains in several phases"):
       phases(f'kd+{name}')
 
 

@@ -25,7 +25,7 @@ from kd_jax.train import parallel, state, step
 from kd_jax.types import (
   Batch,
   Block,
-  KdJaxError,
+  ConfigError,
   MethodVariables,
   NetworkSpec,
   OptimiserSpec,
@@ -220,18 +220,18 @@ def test_the_strong_view_of_published_stl_has_crop_and_flip_and_that_of_uda_has_
     (
       'ab',
       {'connector_weights': 'zeros'},
-      "ab.connector_weights is 'uniform' or 'normal', not 'zeros'",
+      "ab.connector_weights is one of uniform, normal, not 'zeros'",
     ),
-    ('oh', {'connector_weights': ''}, "oh.connector_weights is 'uniform' or 'normal', not ''"),
+    ('oh', {'connector_weights': ''}, "oh.connector_weights is one of uniform, normal, not ''"),
     (
       'ab',
       {'teacher_statistics': 'none'},
-      "ab.teacher_statistics is 'running' or 'batch', not 'none'",
+      "ab.teacher_statistics is one of running, batch, not 'none'",
     ),
   ],
 )
 def test_an_option_that_is_no_choice_is_refused_with_the_choices(method, options, words):
-  with pytest.raises(KdJaxError, match=words):
+  with pytest.raises(ConfigError, match=words):
     methods.make(method, chosen={method: options})
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from kd_jax import models
 from kd_jax.methods.sfd import RESIZES, pair_layers, select, sfd
-from kd_jax.types import Batch, KdJaxError, NetworkSpec
+from kd_jax.types import Batch, ConfigError, NetworkSpec
 from tests import tiny
 
 
@@ -142,5 +142,5 @@ def test_a_map_that_does_not_grow_by_a_whole_number_is_refused():
       layers=teacher.outputs.layers | {'stage3_block1': wider},
     )
   )
-  with pytest.raises(KdJaxError, match='by a whole number'):
+  with pytest.raises(ConfigError, match='by a whole number'):
     sfd(resize='transposed_convolution').init(tiny.init_inputs(student, odd))

@@ -43,7 +43,7 @@ def test_moving_averages_beside_a_bare_state_dict():
 
 
 def test_moving_averages_alone_are_taken_in_any_case():
-  for weights in torch_contents.WEIGHTS:
+  for weights in ('raw', 'ema'):
     assert value(torch_contents.state({'ema_state_dict': EMA, 'epoch': 4}, weights=weights)) == 2
 
 

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 from kd_jax.pytorch import rendering  # noqa: E402 - needs torch
+from kd_jax.verify import torch_methods  # noqa: E402 - needs torch
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 PARAMETERS = {
@@ -84,14 +85,19 @@ def test_no_such_network(name, placement):
     rendering.build(name, classes=10, image_shape=(32, 32, 3), relu_placement=placement)
 
 
+def shown(logits, teacher_logits, label):
+  """What a loss of logits reads."""
+  student, teacher = ({'weak': rendering.Outputs(z, (), {}, z)} for z in (logits, teacher_logits))
+  return torch_methods.Shown(student, [teacher], label)
+
+
 def test_kd_by_hand():
   z = torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
   # 3/4 and 1/4 at T = 2
   taught = torch.tensor([[2 * np.log(3), 0.0], [0.0, 0.0]], dtype=torch.float64)
   divergence = (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
-  loss = rendering.kd(z, taught, torch.tensor([0, 1]), alpha=0.25, temperature=2.0)
+  loss = torch_methods.kd(shown(z, taught, torch.tensor([0, 1])), alpha=0.25, temperature=2.0)
   np.testing.assert_allclose(float(loss), 0.75 * np.log(2) + 0.25 * 4 * divergence, rtol=1e-12)
-  np.testing.assert_allclose(float(rendering.nokd(z, torch.tensor([0, 1]))), np.log(2), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +204,8 @@ def test_published_trace(reference_dir, pretrained_dir):
     with torch.no_grad():
       taught = teacher(image).logits
     optimiser.zero_grad()
-    loss = rendering.kd(student(image.double()).logits, taught.double(), label)
+    given = shown(student(image.double()).logits, taught.double(), label)
+    loss = torch_methods.kd(given, alpha=0.5, temperature=5.0)
     loss.backward()
     optimiser.step()
     losses.append(loss.item())

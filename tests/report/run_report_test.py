@@ -599,7 +599,9 @@ class TestOfRealNetworks:
     assert 0 < len(found.images) <= 3 * analysis.SHOWN
 
     before = (folder / 'report' / 'index.html').read_bytes()
-    monkeypatch.setattr(inference, 'logits', lambda *rest, **more: pytest.fail('it computes again'))
+    monkeypatch.setattr(
+      inference.evaluation, 'logits', lambda *rest, **more: pytest.fail('it computes again')
+    )
     assert command(folder).code == 0 and (folder / 'report' / 'index.html').read_bytes() == before
 
   def test_a_damaged_file_is_computed_anew(self, folder, command):

@@ -145,8 +145,7 @@ def test_each_comparison_is_a_sentence(tmp_path):
   low, high = found.value - found.half_width, found.value + found.half_width
   assert higher == (
     f"'{first}' is {found.value:.1f} points above '{second}' in test accuracy (n = {found.n}, with "
-    f'a 95 % interval '
-    f'from {low:.1f} to {high:.1f}): more than chance.'
+    f'a 95 % interval from {low:.1f} to {high:.1f}): more than chance.'
   )
   assert undecided.endswith('): undecided at this n.')
 

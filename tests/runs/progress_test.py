@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 
@@ -61,7 +62,7 @@ def _row(epoch):
 
 def test_plain_lines_are_one_an_epoch():
   stream, clock = io.StringIO(), Clock()
-  with Progress(2, 3, stream=stream, clock=clock) as progress:
+  with contextlib.closing(Progress(2, 3, stream=stream, clock=clock)) as progress:
     progress.start('student', 0)
     for step in range(1, 7):
       clock.now += 1
@@ -95,7 +96,7 @@ def test_plain_lines_within_a_long_epoch():
 
 def test_the_share_of_the_peak_is_shown_where_it_is_known():
   stream = io.StringIO()
-  with Progress(1, 1, peak=42_000, stream=stream) as progress:
+  with contextlib.closing(Progress(1, 1, peak=42_000, stream=stream)) as progress:
     progress.start('student', 0)
     progress.scalars(1, _row(1))
   assert '2,100 images/s (5.0 % of the peak)' in stream.getvalue()
@@ -164,7 +165,7 @@ def test_a_metric_that_diverged_is_shown():
 
 def _run(stream, epochs=2):
   clock = Clock()
-  with Progress(epochs, 4, stream=stream, clock=clock) as progress:
+  with contextlib.closing(Progress(epochs, 4, stream=stream, clock=clock)) as progress:
     progress.start('student [kd]', 0)
     for step in range(1, 4 * epochs + 1):
       clock.now += 1
@@ -198,7 +199,10 @@ def test_the_bar_fits_the_terminal(monkeypatch):
 
 def test_the_bar_is_taken_down_when_the_run_fails():
   stream = Terminal()
-  with pytest.raises(RuntimeError), Progress(1, 4, stream=stream, clock=Clock()) as progress:
+  with (
+    pytest.raises(RuntimeError),
+    contextlib.closing(Progress(1, 4, stream=stream, clock=Clock())) as progress,
+  ):
     progress.start('student', 0)
     raise RuntimeError
   assert '\x1b[?25h' in stream.getvalue()
@@ -257,7 +261,7 @@ def test_a_closed_stream_and_no_stream_at_all(monkeypatch):
 
 
 def _run_quietly(stream):
-  with Progress(1, 1, stream=stream, clock=Clock()) as progress:
+  with contextlib.closing(Progress(1, 1, stream=stream, clock=Clock())) as progress:
     progress.start('student', 0)
     progress.scalars(1, {'images': 1})
     progress.scalars(1, _row(1))
@@ -267,5 +271,5 @@ def _run_quietly(stream):
 def test_a_fault_of_the_caller_is_not_hidden():
   progress = Progress(1, 4, stream=Terminal(), clock=Clock())
   progress.start('student', 0)
-  with pytest.raises(ValueError), progress:
+  with pytest.raises(ValueError), contextlib.closing(progress):
     progress.scalars(1, {'train_loss': 'not a number', 'images': 1})

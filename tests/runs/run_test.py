@@ -24,7 +24,7 @@ from kd_jax.files.networks import load_network, save_network
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.report import pictures, run_table
-from kd_jax.runs import monitor
+from kd_jax.runs import monitor, preparation
 from kd_jax.runs.run import run
 from kd_jax.studies import tasks
 from kd_jax.train import loop
@@ -487,14 +487,14 @@ def test_a_data_set_may_be_its_own_unlabelled_one():
     validation_examples=40,
     eval_examples=0,
   )
-  prepared, said = kd_jax.runs.run.prepare(given), []
+  prepared, said = preparation.prepare(given), []
   parts = prepared.parts
   assert (
     parts.unlabelled.source.image.shape == parts.train.source.image.shape
     and prepared.data['unlabelled_excluded'] >= 40
   )
   assert not set(parts.validation.index) & set(parts.unlabelled.index)
-  kd_jax.runs.run.check(prepared, say=said.append)
+  preparation.check(prepared, say=said.append)
   total = len(parts.unlabelled.source.label)
   assert (
     f'{total - len(parts.unlabelled.index)} images of unlabelled_dataset digits are validated or '

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.data.feed import Split
 from kd_jax.data.roles import Roles
 from kd_jax.pytorch.contents import Facts
 from kd_jax.runs import teacher_doubts, teacher_fit
+from kd_jax.runs.teachers import Origin
 from kd_jax.types import NetworkSpec, Source, Trained
 from tests.knowing import knowing
 
@@ -45,19 +45,17 @@ def said(
   copies=('raw',),
   stated=None,
   whole=False,
-  **changed,
+  guess='names',
+  weights='raw',
 ):
-  config = configuration.resolve(
-    configuration.default(dataset='digits', teacher_checkpoint='a.pth', **changed)
-  )
-  file = Path('of/a.pth'), Facts(whole, stated, copies)
   return list(
     teacher_doubts.remarks(
       Trained(models.build(spec), variables),
       accuracy,
-      config=config,
+      dataset='digits',
       parts=Roles(part, None, test or part),
-      file=file,
+      origin=Origin(Path('of/a.pth'), guess, weights),
+      facts=Facts(whole, stated, copies),
     )
   )
 
@@ -176,18 +174,14 @@ def test_a_network_that_states_itself_is_not_tried(right, monkeypatch):
 def test_which_weights_are_taken(right):
   variables, part = right
   for weights, words in (('raw', 'the raw ones are taken'), ('ema', 'the averages are taken')):
-    what, *_ = said(
-      variables, part, 0.98, spec=TRUE, copies=('raw', 'ema'), teacher_weights=weights
-    )
+    what, *_ = said(variables, part, 0.98, spec=TRUE, copies=('raw', 'ema'), weights=weights)
     assert words in what and '(teacher_weights)' in what
   assert 'EMA' not in said(variables, part, 0.98, spec=TRUE)[0]
 
 
 def test_what_was_fitted_is_said(right):
   variables, part = right
-  assert (
-    'fitted to training images' in said(variables, part, 0.98, spec=TRUE, teacher_guess='fit')[0]
-  )
+  assert 'fitted to training images' in said(variables, part, 0.98, spec=TRUE, guess='fit')[0]
 
 
 @pytest.mark.parametrize(
@@ -205,5 +199,4 @@ def test_what_was_fitted_is_said(right):
   ],
 )
 def test_flags_have_what_differs(spec, flags):
-  ways = [teacher_fit.Try(each, np.ones(1, bool), 0.0) for each in (spec, TRUE)]
-  assert teacher_doubts._setting(*ways) == flags
+  assert teacher_doubts._setting(spec, TRUE) == flags

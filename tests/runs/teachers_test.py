@@ -147,11 +147,14 @@ class TestOfAFileOfRawAndAveragedWeights:
       teachers.load(config(path, teacher_weights='ema', **known), WANTED)['teacher'], variables, 2
     )
 
-  def test_facts(self, path, workdir):
-    assert teachers.facts(config(workdir, path, method='mkd')) == {
-      'teacher2': (path, (False, 0.935, ('raw', 'ema')))
+  def test_origins_and_facts(self, path, workdir):
+    assert teachers.origins(config(workdir, path, method='mkd')) == {
+      'teacher1': (workdir, 'names', 'raw'),
+      'teacher2': (path, 'names', 'raw'),
     }
-    assert teachers.facts(config()) == {}
+    assert teachers.origins(config()) == {}
+    assert teachers.facts(path) == (False, 0.935, ('raw', 'ema'))
+    assert teachers.facts(workdir) is None
 
   def test_there_have_to_be_some(self, workdir, tmp_path, variables):
     torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)

@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(**changed):
-  return configuration.resolve(
-    configuration.default(dataset='digits', validation_examples=287, **changed)
-  )
+  keys = configuration.default(dataset='digits', validation_examples=287, **changed)
+  return configuration.resolve(keys).for_json()
 
 
 def test_a_new_folder_is_made_and_says_what_it_is(tmp_path):
@@ -95,9 +94,8 @@ def test_the_lock_of_a_killed_process_is_no_hindrance(tmp_path):
     [
       sys.executable,
       '-c',
-      'import fcntl, sys, time\n'
-      'lock = open(sys.argv[1], "a")\nfcntl.flock(lock, fcntl.LOCK_EX)\nprint("held", '
-      'flush=True)\ntime.sleep(600)',
+      'import fcntl, sys, time\nlock = open(sys.argv[1], "a")\nfcntl.flock(lock, '
+      'fcntl.LOCK_EX)\nprint("held", flush=True)\ntime.sleep(600)',
       str(tmp_path / '.lock'),
     ],
     stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ from kd_jax import models
 from kd_jax.files import networks, records
 from kd_jax.files.networks import load_network, save_network
 from kd_jax.train import hosts
-from kd_jax.types import KdJaxError, NetworkSpec
+from kd_jax.types import ConfigError, NetworkSpec
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ class TestPlace:
     'flags', [('', 2, 0), ('one:1', 0, 0), ('one:1', 2, -1), ('one:1', 2, 2), ('one', 2, 0)]
   )
   def test_flags_go_together(self, flags):
-    with pytest.raises(KdJaxError, match='need all of --coordinator_address=HOST:PORT'):
+    with pytest.raises(ConfigError, match='need all of --coordinator_address=HOST:PORT'):
       hosts.place(*flags)
 
   def test_a_step_of_slurm_with_several_tasks(self, monkeypatch):

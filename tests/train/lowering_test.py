@@ -14,7 +14,7 @@ import pytest
 
 from kd_jax import models
 from kd_jax.data import pipeline
-from kd_jax.train import parallel, state, step
+from kd_jax.train import evaluation, parallel, state, step
 from kd_jax.types import Block, Frozen, NetworkSpec, Source
 from tests import tiny
 
@@ -115,7 +115,7 @@ def test_training_step_in_bfloat16(name):
 def test_evaluation_step(dtype):
   student = network('resnet8', dtype)
   compiled = parallel.make('jit', devices=1).evaluate(
-    step.evaluation_step(student, pipeline.to_unit), False
+    evaluation.evaluation_step(student, pipeline.to_unit), False
   )
   mask = jax.ShapeDtypeStruct((BATCH,), jnp.float32)
   text = lowered(compiled, (models.shapes(student), SOURCES, INDEX, mask))

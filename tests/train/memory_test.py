@@ -55,12 +55,11 @@ def test_memory_that_is_kept_between_steps_is_returned_between_phases():
   back.
   """
   code = (
-    'import resource\nfrom kd_jax.train import memory\n'
-    'def resident():\n  return next(int(line.split()[1]) for line in open("/proc/self/status") if '
-    'line.startswith("VmRSS"))\n'
-    'before, blocks = resident(), [bytearray(4096 * 16) for _ in range(1024)]\nlast = '
-    'bytearray(64)\ndel blocks\n'
-    'kept = resident() - before\nmemory.give_back()\nprint(kept, resident() - before)\n'
+    'import resource\nfrom kd_jax.train import memory\ndef resident():\n  return '
+    'next(int(line.split()[1]) for line in open("/proc/self/status") if '
+    'line.startswith("VmRSS"))\nbefore, blocks = resident(), [bytearray(4096 * 16) for _ in '
+    'range(1024)]\nlast = bytearray(64)\ndel blocks\nkept = resident() - '
+    'before\nmemory.give_back()\nprint(kept, resident() - before)\n'
   )
   environment = {**os.environ, 'GLIBC_TUNABLES': TUNABLES}
   made = subprocess.run(

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from kd_jax.train import optim
-from kd_jax.types import KdJaxError, OptimiserSpec, trains_everything
+from kd_jax.types import ConfigError, OptimiserSpec, trains_everything
 from tests import tiny
 
 SPEC = OptimiserSpec()
@@ -163,5 +163,5 @@ class TestSpec:
   )
   def test_what_no_row_has_is_refused(self, changed, words):
     spec = OptimiserSpec(**changed)
-    with pytest.raises(KdJaxError, match=words):
+    with pytest.raises(ConfigError, match=words):
       optim.optimiser(spec, optim.schedule(spec, 10, epochs=1), trains_everything)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from kd_jax.train import parallel
-from kd_jax.types import Block, KdJaxError, Source
+from kd_jax.types import Block, ConfigError, FileError, Source
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def test_a_platform_that_is_not_installed_is_one_line(monkeypatch, error):
 
   monkeypatch.setattr(jax, 'devices', devices)
   with pytest.raises(
-    KdJaxError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has'
+    ConfigError, match=r'^JAX finds no devices \(\w.*\): set JAX_PLATFORMS to what this machine has'
   ) as caught:
     parallel.find_devices()
   assert '\n' not in str(caught.value)
@@ -63,7 +64,7 @@ def test_determinism_that_comes_too_late_is_refused_where_it_matters(monkeypatch
   monkeypatch.setenv('XLA_FLAGS', '')
   assert parallel._started()
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  with pytest.raises(KdJaxError, match='deterministic=True comes too late'):
+  with pytest.raises(ConfigError, match='deterministic=True comes too late'):
     parallel.be_deterministic()
   monkeypatch.setattr(parallel, '_started', lambda: False)
   parallel.be_deterministic()  # in time
@@ -74,11 +75,9 @@ def test_nothing_has_started_when_a_study_is_read(tmp_path):
   """Else XLA would have read its flags before a row could ask for determinism."""
   code = (
     "import sys\nsys.argv = ['launch.py', '--config=paper/digits', '--config.deterministic=True', "
-    "'--dry_run']\n"
-    'from kd_jax.commands import main\nfrom kd_jax.studies import estimate\n'
-    'from kd_jax.train import parallel\n'
-    "estimate.dry_run = lambda *rest: print('started' if parallel._started() else 'not "
-    "yet')\nmain.call('run', sys.argv[1:])"
+    "'--dry_run']\nfrom kd_jax.commands import main\nfrom kd_jax.studies import estimate\nfrom "
+    "kd_jax.train import parallel\nestimate.dry_run = lambda *rest: print('started' if "
+    "parallel._started() else 'not yet')\nmain.call('run', sys.argv[1:])"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -95,11 +94,10 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
   """XLA reads them once. Where they come later, the images of a study have started it."""
   code = (
     "import os, sys\nsys.argv = ['launch.py', '--config=paper/digits', "
-    "'--config.deterministic=True', '--workdir=w']\n"
-    'from kd_jax.commands import main\nfrom kd_jax.train import parallel\n'
-    'def find_devices():\n  print(parallel._started(), os.environ["XLA_FLAGS"].strip())\n  '
-    'sys.exit()\n'
-    "parallel.find_devices = find_devices\nmain.call('run', sys.argv[1:])"
+    "'--config.deterministic=True', '--workdir=w']\nfrom kd_jax.commands import main\nfrom "
+    'kd_jax.train import parallel\ndef find_devices():\n  print(parallel._started(), '
+    'os.environ["XLA_FLAGS"].strip())\n  sys.exit()\nparallel.find_devices = '
+    "find_devices\nmain.call('run', sys.argv[1:])"
   )
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -110,6 +108,21 @@ def test_the_flags_of_a_study_are_set_before_jax_starts(tmp_path, monkeypatch):
     env={**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
   )
   assert done.stdout == f'False {" ".join(parallel._DETERMINISTIC)}\n', done.stderr
+
+
+@pytest.mark.parametrize('process', [0, 1])
+def test_a_fault_in_process_0_is_raised_in_all_and_keeps_its_kind(monkeypatch, process):
+  fault = FileError('the disk is full')
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(jax, 'process_index', lambda: process)
+  monkeypatch.setattr(parallel, '_broadcast', lambda data: data or pickle.dumps(fault))
+
+  def act():
+    assert process == 0
+    raise fault
+
+  with pytest.raises(FileError, match='^the disk is full$'):
+    parallel.on_process_0(act)
 
 
 def largest_difference(ours, theirs) -> float:
@@ -252,7 +265,7 @@ class TestMake:
   def test_a_share_must_be_a_multiple_of_the_devices(self):
     eight = parallel.make('jit')
     parallel.check_shares(eight, [8, 64])
-    with pytest.raises(KdJaxError, match='12 images .* 8 devices'):
+    with pytest.raises(ConfigError, match='12 images .* 8 devices'):
       parallel.check_shares(eight, [16, 12])
 
 

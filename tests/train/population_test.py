@@ -9,7 +9,7 @@ import pytest
 
 from kd_jax import methods
 from kd_jax.train import parallel, state, step
-from kd_jax.types import KdJaxError, Phase, Trainee
+from kd_jax.types import ConfigError, Phase, Trainee
 from tests import tiny
 
 # with modules and without, with constants and without
@@ -99,5 +99,5 @@ def test_they_do_differ():
 def test_those_that_see_other_views_or_other_statistics_are_refused(first, second, recipe):
   net = tiny.network()
   trainees = [trainee(net, methods.make(name, recipe=recipe)) for name in (first, second)]
-  with pytest.raises(KdJaxError, match='the same views and the same statistics'):
+  with pytest.raises(ConfigError, match='the same views and the same statistics'):
     step.population_step(trainees, (net,), tiny.rolled)

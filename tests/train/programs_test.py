@@ -14,7 +14,7 @@ import pytest
 
 from kd_jax import models
 from kd_jax.data.feed import Split
-from kd_jax.runs import assembly
+from kd_jax.runs import evaluation
 from kd_jax.train import parallel
 from kd_jax.train.programs import Programs
 from kd_jax.types import NetworkSpec, Source, Trained
@@ -41,7 +41,7 @@ def test_an_evaluator_of_other_devices_is_another_program():
   programs, network = Programs(), models.build(SPEC)
   variables = models.initialise(jax.random.key(0), network)
   found = [
-    assembly.evaluator(
+    evaluation.evaluator(
       SimpleNamespace(devices=parallel.make(kind), placed={}, programs=programs), network
     )(variables, part())
     for kind in ('jit', 'pmap')
@@ -54,7 +54,7 @@ def test_a_program_keeps_no_weights():
   leaf = np.zeros(3)
   variables = models.initialise(jax.random.key(0), network)
   kept = weakref.ref(leaf)
-  assembly.logits(
+  evaluation.logits(
     Trained(
       network, {**variables, 'batch_stats': variables['batch_stats'], 'other': {'leaf': leaf}}
     ),

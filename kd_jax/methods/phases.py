@@ -1,0 +1,81 @@
+"""The phases that plans are made of: teachers, the baseline, the student."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kd_jax import methods
+from kd_jax.types import NetworkSpec, OptimiserSpec, Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanInputs:
+  """What a plan is made from; the configuration with its names resolved."""
+
+  method: str  # a row of METHODS, or a join of rows
+  recipe: str
+  options: methods.Options  # of each part of the method
+  student: NetworkSpec
+  teacher: NetworkSpec
+  relu_placement: str  # that is configured; other networks of the run have it where they can
+  imported: tuple[str, ...]  # names of the teachers that are there already
+  baseline: bool
+  epochs: int
+  teacher_epochs: int
+  batch_size: int
+  optimiser: OptimiserSpec
+
+
+def teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+  """Return phases for the teachers that are not there yet, and the names of all."""
+  if inputs.imported:
+    return (), inputs.imported
+  names = [f'teacher{number}' for number in range(1, count + 1)] if count > 1 else ['teacher']
+  phases = [
+    phase(inputs, name=name, role='teacher', method='nokd', student=inputs.teacher)
+    for name in names
+  ]
+  return tuple(phases), tuple(names)
+
+
+def baseline(inputs: PlanInputs, *, draws_as: str = 'student') -> tuple[Phase, ...]:
+  """Return the same student by cross-entropy alone, for as many epochs, where the configuration
+  asks for it.
+
+  It draws as the student's first phase does: weights, order and augmentation are the same for both,
+  and the method alone differs.
+  """
+  if not inputs.baseline:
+    return ()
+  alone = phase(inputs, name='baseline', role='baseline', method='nokd', student=inputs.student)
+  return (replace(alone, draws_as=draws_as),)
+
+
+def student(inputs: PlanInputs, teachers: tuple[str, ...]) -> Phase:
+  """Return the student's phase. Where the recipe moves the ReLUs, it does so in both networks."""
+  spec, changes = inputs.student, {}
+  if placement := methods.relu_placement(inputs.method, inputs.recipe):
+    spec, changes = spec._replace(relu_placement=placement), {'relu_placement': placement}
+  made = phase(inputs, name='student', role='student', method=inputs.method, student=spec)
+  return replace(made, teachers=teachers, teacher_changes=changes)
+
+
+def phase(inputs: PlanInputs, *, name: str, role: str, method: str, student: NetworkSpec) -> Phase:
+  """Return a phase without teachers over all epochs of its role, by a method in the run's recipe and
+  options.
+  """
+  teacher_epochs = inputs.teacher_epochs if role == 'teacher' else 0
+  return Phase(
+    name=name,
+    role=role,
+    method_name=method,
+    method=methods.make(method, recipe=inputs.recipe, chosen=inputs.options),
+    student=student,
+    teachers=(),
+    epochs=teacher_epochs or inputs.epochs,
+    optimiser=inputs.optimiser,
+    shares={'train': inputs.batch_size},
+    settings=methods.settings(
+      method, recipe=inputs.recipe, chosen=inputs.options, student=student.name
+    ),
+  )

@@ -1,0 +1,105 @@
+"""A network on images: its accuracy and loss, or its logits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import models
+from kd_jax.data import feed, pipeline
+from kd_jax.models import predicting
+from kd_jax.runs.context import Context, Say
+from kd_jax.text import Ticker
+from kd_jax.train import evaluation, metrics
+from kd_jax.train.programs import Programs
+from kd_jax.types import Array, DataError, Network, PyTree, Trained
+
+BATCH = 256  # images, rounded up to a multiple of the devices
+Evaluate = Callable[[PyTree, feed.Split], dict[str, float]]
+
+
+def evaluator(context: Context, network: Network) -> Evaluate:
+  """Return a function of variables and images: their mean 'accuracy' and 'loss' over all images.
+
+  It raises DataError where an image has no label.
+  """
+  devices = context.devices
+  streamed = not context.placed
+
+  def compiled_program() -> Callable:
+    one = evaluation.evaluation_step(network, pipeline.to_unit, axis=devices.axis)
+    return devices.evaluate(one, streamed)
+
+  key = ('evaluate', identified(network), streamed, devices.axis, devices.devices)
+  compiled = context.programs.get(key, compiled_program)
+
+  def evaluate(variables: PyTree, part: feed.Split) -> dict[str, float]:
+    placed = context.placed.get(id(part.source))
+    batch = -(-BATCH // devices.devices) * devices.devices
+    blocks = feed.evaluation(part, batch, placed=placed, own=devices.own, split=devices.split)
+    variables = devices.place(variables)
+    totals = metrics.add({}, [compiled(variables, *block) for block in blocks])
+    labelled = totals['accuracy'][1]
+    if labelled != len(part.index):
+      raise DataError(f'of {len(part.index)} images to evaluate on, {labelled:.0f} have a label')
+    return metrics.means(totals)
+
+  return evaluate
+
+
+def predictor(network: Network) -> Callable[[PyTree, Array | np.ndarray], Array]:
+  """Return the compiled network: variables, u8[B, H, W, C] → f32[B, K]."""
+
+  def logits(variables: PyTree, image: Array) -> Array:
+    outputs = network.module.apply(variables, pipeline.to_unit(image), train=False)
+    return outputs.logits.astype(jnp.float32)
+
+  return jax.jit(logits)
+
+
+def logits(
+  trained: Trained,
+  part: feed.Split,
+  *,
+  name: str = '',
+  say: Say = print,
+  programs: Programs | None = None,
+) -> np.ndarray:
+  """Return f32[n, K]: a network on images as they are, in the order of the part.
+
+  Args:
+    trained: the network.
+    part: the images.
+    name: of both, for progress.
+    say: is given progress every few seconds.
+    programs: that were compiled before; none: this one is compiled for this call.
+  """
+  network = trained.network  # a program that is kept must not keep the weights, too
+  key = ('logits', identified(network))
+  apply = (programs or Programs()).get(key, lambda: predictor(network))
+  variables = jax.device_put(trained.variables)
+  batches: list[np.ndarray] = []
+  count = len(part.index)
+  ticker = Ticker(f'predicting {name}', count, say=say)
+  for (source,), _, _ in feed.evaluation(
+    part, BATCH, placed=None, own=lambda tree: tree, split=jax.device_put
+  ):
+    batches.append(np.asarray(apply(variables, source.image)))
+    ticker.at(min(len(batches) * BATCH, count))
+  return np.concatenate(batches)[:count]
+
+
+def identified(network: Network) -> Hashable:
+  """Return what a network's program follows from: its spec and how it predicts.
+
+  Of a function or a table, which no spec builds, it is the network itself.
+  """
+  spec, module = network.spec, network.module
+  if not models.is_known(spec.name):
+    return network
+  made = module.made if isinstance(module, predicting.Predicting) else ''
+  return json.dumps(spec._asdict()), made

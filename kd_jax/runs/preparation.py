@@ -1,0 +1,153 @@
+"""A configuration resolved to what a run needs: images, imported teachers, phases, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kd_jax import models
+from kd_jax.config import Config
+from kd_jax.data import pipeline, roles, sources
+from kd_jax.data.mixing import Mixing
+from kd_jax.methods import plans
+from kd_jax.runs import assembly, inputs, logits_table, teachers, trial
+from kd_jax.runs.context import Identity, Say
+from kd_jax.train import parallel
+from kd_jax.types import ConfigError, NetworkSpec, Phase, Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+  """A run that can start."""
+
+  config: Config
+  identity: Identity
+  classes: tuple[str, ...]
+  parts: roles.Roles
+  augmentation: pipeline.Weak
+  mixing: Mixing
+  imported: Mapping[str, Trained]  # teachers that are there already
+  origins: Mapping[str, teachers.Origin]  # of these
+  phases: tuple[Phase, ...]
+  devices: parallel.Parallel
+  data: Mapping[str, Any]  # as data.json describes it
+
+
+def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
+  """Load data (where it is not given) and imported teachers, and make the phases.
+
+  Raises KdJaxError for what does not fit together.
+  """
+  start_devices(config)
+  dataset, parts = inputs.labelled(config, dataset=dataset)
+  data = roles.described(dataset, parts)
+  plan = _plan_inputs(config, dataset, parts)
+  training = inputs.training(config, dataset)
+  imported = teachers.load(config, plan.teacher, classes=dataset.classes, training=training)
+  phases = plans.make(replace(plan, imported=tuple(imported)))
+  if any('unlabelled' in phase.shares for phase in phases):
+    source, sha256 = inputs.unlabelled(config, shape=dataset.train.image.shape[1:])
+    parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
+    if sha256:
+      data['unlabelled_sha256'] = sha256
+    assert parts.unlabelled is not None
+    if excluded := len(source.label) - len(parts.unlabelled.index):
+      data['unlabelled_excluded'] = excluded  # else as an older kd_jax described it
+  return Prepared(
+    config=config,
+    identity=Identity(
+      dataset=config.dataset, recipe=config.recipe, options=config.options, seed=config.seed
+    ),
+    classes=tuple(dataset.classes),
+    parts=parts,
+    augmentation=config.weak(),
+    mixing=config.mixing(),
+    imported=imported,
+    origins=teachers.origins(config),
+    phases=phases,
+    devices=parallel.make(config.parallel),
+    data=data,
+  )
+
+
+def start_devices(config: Config) -> None:
+  """Find the devices, set as the configuration asks, before anything else starts them.
+
+  Raises KdJaxError where that cannot be.
+  """
+  if config.deterministic:
+    parallel.be_deterministic()
+  parallel.find_devices()
+
+
+def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.PlanInputs:
+  image_shape = dataset.train.image.shape[1:]
+  mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
+  if len(mean) != image_shape[-1]:
+    raise ConfigError(
+      f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} '
+      'channels'
+    )
+
+  def spec(name: str) -> NetworkSpec:
+    return NetworkSpec(
+      name=name,
+      classes=len(dataset.classes),
+      image_shape=tuple(image_shape),
+      relu_placement=models.relu_placement(name, config.relu_placement),
+      mean=tuple(mean),
+      std=tuple(std),
+      compute_dtype=config.compute_dtype,
+    )
+
+  return plans.PlanInputs(
+    method=config.method,
+    recipe=config.recipe,
+    options=config.options,
+    student=spec(config.student),
+    teacher=spec(config.teacher),
+    relu_placement=config.relu_placement,
+    imported=(),
+    baseline=config.baseline,
+    epochs=config.epochs,
+    teacher_epochs=config.teacher_epochs,
+    batch_size=config.batch_size,
+    optimiser=config.optimiser_spec(),
+  )
+
+
+def check(prepared: Prepared, *, say: Say = print) -> None:
+  """Build every network, every pair and every loss as shapes alone: what cannot work fails before
+  anything is compiled.
+  """
+  config, imported, parts = prepared.config, prepared.imported, prepared.parts
+  lacking = [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]
+  if imported and lacking:
+    say(
+      f'Warning: {config.method} takes {len(imported) + len(lacking)} teachers and '
+      f'teacher_checkpoint names {len(imported)}; the others ({", ".join(lacking)}) are trained '
+      'first.'
+    )
+  excluded = prepared.data.get('unlabelled_excluded')
+  if parts.unlabelled and excluded:
+    say(
+      f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or '
+      f'tested on, and are left out; {len(parts.unlabelled.index):,} are left to learn from.'
+    )
+  logits_table.check(imported, prepared.phases, parts, prepared.augmentation, prepared.mixing)
+  networks = {name: trained.network for name, trained in imported.items()}
+  for phase in prepared.phases:
+    parallel.check_shares(prepared.devices, phase.shares.values())
+    steps = assembly.steps_per_epoch(parts, phase)
+    if phase.epochs * steps >= 2**31:
+      raise ConfigError(
+        f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower '
+        'epochs'
+      )
+    assembly.policies(prepared.augmentation, phase)
+    student = networks[phase.name] = models.build(phase.student)
+    if phase.method.companion:
+      networks[plans.companion_name(phase.name)] = phase.method.companion
+    teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
+    trial.check(phase, student, teaching, assembly.training_labels(parts, phase))
