@@ -399,7 +399,7 @@ STEP = [
     (
       'schedule((number + 1) * every - 1)',
       'schedule(number * every)',
-      _UPDATES + 'test_accumulated_steps_are_one_step_of_the_mean_gradient',
+      _UPDATES + 'test_accumulated_steps_are_one_step_of_the_mean_gradient_at_the_last_ones_rate',
     ),
     ('jnp.where(update > 1, ', 'jnp.where(update > 0, ', _FIFTY + '[ema]'),
     ('jnp.where((step + 1) % spec.accumulate == 0, kept, 1)', 'kept', _FIFTY + '[accumulated]'),
