@@ -366,7 +366,7 @@ STEP = [
       ' * span.steps)',
       _UPDATES + 'TestWarmup::test_does_not_move_the_drops',
     ),
-    ('top = rise * span.steps - 1', 'top = rise * span.steps', _FIFTY + '[one_cycle]'),
+    ('top = rise * span.steps - 1', 'top = rise * span.steps', _FIFTY),
   ),
   *_of(
     'kd_jax/data/mixing.py',
@@ -394,15 +394,15 @@ STEP = [
       _OPTIM + 'TestSgd::test_vectors_and_scalars_decay_as_matrices_do',
     ),
     ('nesterov=nesterov', 'nesterov=False', _OPTIM + 'TestSgd::test_fifty_steps_are_torchs'),
-    ('optax.clip_by_global_norm(spec.clip)', 'optax.clip(spec.clip)', _FIFTY + '[clipped]'),
-    ("path[-1].key == 'kernel'", "path[-1].key != 'kernel'", _FIFTY + '[kernels_decay]'),
+    ('optax.clip_by_global_norm(spec.clip)', 'optax.clip(spec.clip)', _FIFTY),
+    ("path[-1].key == 'kernel'", "path[-1].key != 'kernel'", _FIFTY),
     (
       'schedule((number + 1) * every - 1)',
       'schedule(number * every)',
       _UPDATES + 'test_accumulated_steps_are_one_step_of_the_mean_gradient_at_the_last_ones_rate',
     ),
-    ('jnp.where(update > 1, ', 'jnp.where(update > 0, ', _FIFTY + '[ema]'),
-    ('jnp.where((step + 1) % spec.accumulate == 0, kept, 1)', 'kept', _FIFTY + '[accumulated]'),
+    ('jnp.where(update > 1, ', 'jnp.where(update > 0, ', _FIFTY),
+    ('jnp.where((step + 1) % spec.accumulate == 0, kept, 1)', 'kept', _FIFTY),
     (
       "'keep': optax.set_to_zero()",
       "'keep': train",

@@ -146,12 +146,12 @@ def test_accumulated_steps_are_one_step_of_the_mean_gradient_at_the_last_ones_ra
   rate = optim.schedule(spec, 8, epochs=1)
   rule = optim.optimiser(spec, rate, trains_everything)
   params, expected = {'kernel': jnp.ones(2)}, np.ones(2)
-  state, draw = rule.init(params), np.random.default_rng(0)
+  state, draw, total = rule.init(params), np.random.default_rng(0), np.zeros(2)
   for number in range(8):
     gradient = draw.normal(size=2)
     updates, state = rule.update({'kernel': jnp.asarray(gradient, jnp.float32)}, state, params)
     params = optax.apply_updates(params, updates)
-    total = gradient if number % 4 == 0 else total + gradient
+    total = total * (number % 4 > 0) + gradient
     if number % 4 == 3:
       expected = expected - float(rate(number)) * total / 4
     np.testing.assert_allclose(params['kernel'], expected, rtol=1e-6)
