@@ -27,7 +27,7 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   teachers = (teacher,) * methods.teachers(name)[0]
   rule = optim.optimiser(OptimiserSpec(), lambda step: 0.1, method.trains)
   views = {
-    view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()
+    view: pipeline.policy(text, pipeline.Weak(4, True)) for view, text in method.views.items()
   }
   made = step.train_step(student, teachers, method, rule, pipeline.preprocess(views))
 

@@ -98,6 +98,9 @@ class TestResolve:
       {'teacher_guess': 'fitted'},
       {'teacher_weights': 'averaged'},
       {'selection': 'tests'},
+      {'optimiser': 'adam'},
+      {'schedule': 'cosinus'},
+      {'decay': 'kernel'},
       {'data_placement': 'gpu'},
     ],
     ids=str,
@@ -133,7 +136,16 @@ class TestResolve:
       {'momentum': 1.0},
       {'momentum': -0.1},
       {'momentum': float('nan')},
+      {'label_smoothing': 1.0},
+      {'mixup': -1.0},
+      {'cutmix': float('inf')},
+      {'warmup': 1.0},
+      {'ema': 1.0},
+      {'ema': -0.1},
+      {'clip': -1.0},
+      {'accumulate': 0},
       {'learning_rate_drops': (0.5, 1.0)},
+      {'learning_rate_drops': (200,)},
       {'learning_rate_drops': (0.0,)},
       {'learning_rate_drops': (float('nan'),)},
     ],
@@ -312,12 +324,61 @@ def test_the_optimiser_of_a_run():
     learning_rate_drops=(0.5,),
     learning_rate_factor=0.3,
   )
-  assert made.optimiser() == OptimiserSpec(
+  assert made.optimiser_spec() == OptimiserSpec(
     learning_rate=0.2,
-    options={'momentum': 0.8, 'weight_decay': 1e-3},
+    options={'momentum': 0.8, 'nesterov': True, 'weight_decay': 1e-3},
     schedule_options={'drops': (0.5,), 'factor': 0.3},
   )
-  assert optim.described(resolved().optimiser()) == optim.described(OptimiserSpec())
+  assert optim.described(resolved().optimiser_spec()) == optim.described(OptimiserSpec())
+
+
+def test_an_optimiser_and_a_schedule_of_today():
+  made = resolved(
+    optimiser='adamw',
+    weight_decay=0.05,
+    optimiser_options='beta2=0.95, epsilon=1e-6',
+    schedule='cosine',
+    schedule_options='final=1e-5',
+    warmup=0.1,
+    clip=1.0,
+    decay='kernels',
+    ema=0.999,
+    accumulate=2,
+  )
+  assert made.optimiser_spec() == OptimiserSpec(
+    name='adamw',
+    options={'weight_decay': 0.05, 'beta2': 0.95, 'epsilon': 1e-6},
+    schedule='cosine',
+    schedule_options={'final': 1e-5},
+    warmup=0.1,
+    clip=1.0,
+    decay='kernels',
+    ema=0.999,
+    accumulate=2,
+  )
+
+
+@pytest.mark.parametrize(
+  ('changed', 'match'),
+  [
+    ({'optimiser': 'adamw', 'momentum': 0.8}, 'momentum is of optimiser=sgd'),
+    ({'optimiser': 'adamw', 'nesterov': False}, 'nesterov is of optimiser=sgd'),
+    ({'schedule': 'cosine', 'learning_rate_drops': (0.5,)}, 'drops is of schedule=steps'),
+    ({'optimiser_options': 'beta2=0.95'}, "'beta2' is no option of sgd"),
+    ({'optimiser_options': 'momentum 0.5'}, 'optimiser_options is name=value'),
+    ({'schedule_options': 'final'}, 'schedule_options is name=value'),
+    ({'schedule': 'cosine', 'schedule_options': 'end=0'}, "'end' is no option of cosine"),
+    ({'schedule': 'one_cycle', 'warmup': 0.1}, 'set warmup=0'),
+    ({'optimiser': 'optax:sgd'}, 'set weight_decay=0'),
+    ({'optimiser': 'optax:sgdd', 'weight_decay': 0}, "has no 'sgdd'"),
+    ({'alternating_flip': True, 'flip': False}, 'set flip=True'),
+    ({'augment': 'cutout'}, "'cutout' in the augmentation"),
+    ({'augment': 'weak'}, 'leave weak out'),
+    ({'learning_rate_drops': (150, 200, 210)}, 'epochs from 1 to less than 200'),
+  ],
+)
+def test_what_does_not_go_together(changed, match):
+  refused(match, **changed)
 
 
 def test_keys_may_be_nested_or_dotted():

@@ -72,7 +72,7 @@ class TestFile:
         epochs=made.epochs,
         teacher_epochs=made.teacher_epochs,
         batch_size=made.batch_size,
-        optimiser=made.optimiser(),
+        optimiser=made.optimiser_spec(),
       )
     )
     assert phases[-1].role == 'student' and all(phase.epochs >= 1 for phase in phases)

@@ -20,7 +20,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kd_jax import config as configuration
-from kd_jax import models
+from kd_jax import factories, models
 from kd_jax.commands import command_line, config_file
 from kd_jax.commands import run as launch
 from kd_jax.files import records, run_records, study_records
@@ -509,7 +509,7 @@ def _settle(given: ml_collections.ConfigDict) -> None:
   config = configuration.resolve(given)
   json.dumps(config.for_json())
   names = config.student, config.teacher
-  if any(models.custom.is_own(name) for name in names):  # whose code would run
+  if any(factories.is_own(name, 'network') for name in names):  # whose code would run
     return
   student, teacher = (
     NetworkSpec(name, 10, (16, 16, 1), models.relu_placement(name, config.relu_placement))
@@ -528,7 +528,7 @@ def _settle(given: ml_collections.ConfigDict) -> None:
       epochs=config.epochs,
       teacher_epochs=config.teacher_epochs,
       batch_size=config.batch_size,
-      optimiser=config.optimiser(),
+      optimiser=config.optimiser_spec(),
     )
   )
 

@@ -23,6 +23,8 @@ _HAND, _STEP, _OPTIM = (
   'tests/train/step_test.py::',
   'tests/train/optim_test.py::',
 )
+_UPDATES = 'tests/train/updates_test.py::'
+_FIFTY = _UPDATES + 'TestFiftySteps::test_are_those_recorded_of_torch'
 _LOGITS, _FEATURES, _RELATIONAL = (
   f'tests/losses/{name}_test.py::' for name in ('logits', 'features', 'relational')
 )
@@ -343,6 +345,9 @@ STEP = [
       'networks_key',
       _STEP + 'TestStreams::test_each_device_draws_for_itself',
     ),
+  ),
+  *_of(
+    'kd_jax/train/evaluation.py',
     (
       'counted = jnp.where(labels >= 0, mask, 0)',
       'counted = mask',
@@ -350,18 +355,54 @@ STEP = [
     ),
   ),
   *_of(
+    'kd_jax/train/schedules.py',
+    (
+      'step = round((drop if drop < 1 else drop / span.epochs) * span.steps)',
+      'step = int((drop if drop < 1 else drop / span.epochs) * span.steps)',
+      _OPTIM + 'TestLearningRate::test_drops_at_a_third_and_two_thirds_rounded',
+    ),
+    (
+      ' * span.steps) - span.warmup',
+      ' * span.steps)',
+      _UPDATES + 'TestWarmup::test_does_not_move_the_drops',
+    ),
+    ('top = rise * span.steps - 1', 'top = rise * span.steps', _FIFTY),
+  ),
+  *_of(
+    'kd_jax/data/mixing.py',
+    (
+      'return row_of[partner[position]]',
+      'return partner[position] % len(position)',
+      'tests/data/mixing_test.py::test_devices_agree',
+    ),
+    (
+      'smoothing) * jax.nn.one_hot(label, classes) + smoothing / classes',
+      'smoothing) * jax.nn.one_hot(label, classes) + smoothing / (classes - 1)',
+      'tests/data/mixing_test.py::TestSmoothing::test_is_that_of_torch',
+    ),
+    (
+      'return kept, kept.mean()',
+      'return kept, jax.random.uniform(share_key)',
+      'tests/data/mixing_test.py::TestCutmix::test_a_box_is_the_partners_and_the_share_is_what_is_left',
+    ),
+  ),
+  *_of(
     'kd_jax/train/optim.py',
     (
-      'add_decayed_weights(weight_decay)',
+      'add_decayed_weights(weight_decay, mask)',
       'add_decayed_weights(weight_decay, lambda p: jax.tree.map(lambda x: x.ndim > 1, p))',
       _OPTIM + 'TestSgd::test_vectors_and_scalars_decay_as_matrices_do',
     ),
     ('nesterov=nesterov', 'nesterov=False', _OPTIM + 'TestSgd::test_fifty_steps_are_torchs'),
+    ('optax.clip_by_global_norm(spec.clip)', 'optax.clip(spec.clip)', _FIFTY),
+    ("path[-1].key == 'kernel'", "path[-1].key != 'kernel'", _FIFTY),
     (
-      'step = round(fraction * count)',
-      'step = int(fraction * count)',
-      _OPTIM + 'TestLearningRate::test_drops_at_a_third_and_two_thirds_rounded',
+      'schedule((number + 1) * every - 1)',
+      'schedule(number * every)',
+      _UPDATES + 'test_accumulated_steps_are_one_step_of_the_mean_gradient_at_the_last_ones_rate',
     ),
+    ('jnp.where(update > 1, ', 'jnp.where(update > 0, ', _FIFTY),
+    ('jnp.where((step + 1) % spec.accumulate == 0, kept, 1)', 'kept', _FIFTY),
     (
       "'keep': optax.set_to_zero()",
       "'keep': train",

@@ -158,7 +158,7 @@ def sgd(*, learning_rate: float = 0.1, drops=(1 / 3, 2 / 3), **options) -> Optim
 
 def rule(optimiser: OptimiserSpec, method: Method, steps: int = STEPS):
   """The optimiser of a phase of so many steps."""
-  return optim.optimiser(optimiser, optim.schedule(optimiser, steps), method.trains)
+  return optim.optimiser(optimiser, optim.schedule(optimiser, steps, epochs=1), method.trains)
 
 
 def source(*, seed: int = 0, side: int = SIDE) -> Source:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kd_jax import factories
 from kd_jax.config import Config
 from kd_jax.files import records
-from kd_jax.models import custom
 
 _METHODS = ('rkd', 'kd')  # of which the first that the run does not have is suggested
 _DIGITS = ('digits', 'digits32')
@@ -142,7 +142,9 @@ def _another_method(
   if ',' in teacher:
     return None
   shows_features = not teacher or os.path.isdir(teacher) or teacher.endswith(_WHOLE)
-  own_networks = custom.is_own(config.student) or custom.is_own(config.teacher)
+  own_networks = factories.is_own(config.student, 'network') or factories.is_own(
+    config.teacher, 'network'
+  )
   options = tuple(f'--config.{part}.' for part in config.options)
   kept = [argument for argument in arguments if not argument.startswith(options)]
   for method in _METHODS:

@@ -11,13 +11,15 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from kd_jax import methods
+from kd_jax import factories, methods
 from kd_jax.config import checks
 from kd_jax.config.checks import is_utf8, shown
 from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config
 from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
+from kd_jax.data import pipeline
 from kd_jax.methods import METHODS, plans
-from kd_jax.types import ConfigError
+from kd_jax.train import optim
+from kd_jax.types import ConfigError, trains_everything
 
 
 def default(**changed: Any) -> ml_collections.ConfigDict:
@@ -116,11 +118,38 @@ def _check_together(resolved: Config) -> None:
       f'{next(iter(stated))} is set, and there is no teacher_checkpoint that it could be of; name '
       f'one, or take it out'
     )
-  if any(not 0 < d < 1 for d in resolved.learning_rate_drops):
+  if resolved.alternating_flip and not resolved.flip:
+    raise ConfigError('alternating_flip is a way to flip, and flip is False: set flip=True')
+  pipeline.policy('weak', resolved.weak())
+  _check_updates(resolved)
+
+
+def _check_updates(resolved: Config) -> None:
+  """Raise ConfigError where the optimiser and the schedule cannot be made."""
+  for key, value, of in (('optimiser', 'sgd', _OF_SGD), ('schedule', 'steps', _OF_STEPS)):
+    if (chosen := getattr(resolved, key)) != value:
+      for name in of:
+        if getattr(resolved, name) != KEYS[name].default:
+          raise ConfigError(
+            f"{name} is of {key}={value}, and {key} is '{chosen}': take it out, or see {key}_options"
+          )
+  drops = resolved.learning_rate_drops
+  epochs = max(resolved.epochs, resolved.teacher_epochs)
+  fractions = all(0 < drop < 1 for drop in drops)
+  if not fractions and not all(1 <= drop < epochs for drop in drops):
     raise ConfigError(
-      f'learning_rate_drops are fractions between 0 and 1, not '
-      f'{tuple(resolved.learning_rate_drops)}'
+      'learning_rate_drops are fractions between 0 and 1, or all of them epochs from 1 to less than '
+      f'{epochs}, not {tuple(drops)}'
     )
+  own = factories.is_own(resolved.optimiser, 'optimiser')
+  if own and resolved.weight_decay and 'weight_decay' not in optim.options(resolved.optimiser):
+    raise ConfigError(f'{resolved.optimiser} has no weight decay: set weight_decay=0')
+  spec = resolved.optimiser_spec()
+  optim.optimiser(spec, optim.schedule(spec, 1000, epochs=epochs), trains_everything)
+
+
+_OF_SGD = ('momentum', 'nesterov')
+_OF_STEPS = ('learning_rate_drops', 'learning_rate_factor')
 
 
 def from_json(kept: Mapping[str, Any]) -> Config:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kd_jax import models
+from kd_jax import factories, models
 from kd_jax.config.keys import KEYS, PATHS
+from kd_jax.data import mixing
 from kd_jax.files import places
 from kd_jax.methods import RECIPES
 from kd_jax.text import closest
-from kd_jax.train import parallel
+from kd_jax.train import optim, parallel
+from kd_jax.train.schedules import SCHEDULES
 from kd_jax.types import ConfigError
 
 AT_LEAST = {
@@ -23,6 +25,8 @@ AT_LEAST = {
   'teacher_epochs': 0,
   'batch_size': 1,
   'weight_decay': 0,
+  'clip': 0,
+  'accumulate': 1,
   'seed': 0,
   'log_every': 1,
 }
@@ -32,6 +36,8 @@ ONE_OF = {
   'student': models.MODELS,
   'teacher': models.MODELS,
   'recipe': RECIPES,
+  'schedule': SCHEDULES,
+  'decay': optim.DECAYS,
   'parallel': parallel.KINDS,
   'relu_placement': models.RELU_PLACEMENTS,
   'teacher_relu_placement': ('auto', *models.RELU_PLACEMENTS),
@@ -88,16 +94,20 @@ def _is_finite(value: Any) -> bool:
 def check(name: str, value: Any) -> None:
   """Raise ConfigError where a key's value has the wrong type or lies outside its range."""
   check_type(name, value, KEYS[name].default)
-  if name in ONE_OF and not (name in ('student', 'teacher') and models.custom.is_own(value)):
+  if name in ONE_OF and not (name in ('student', 'teacher') and factories.is_own(value, 'network')):
     known(value, ONE_OF[name], name)
+  if name == 'optimiser' and not factories.is_own(value, 'optimiser'):
+    known(value, optim.OPTIMISERS, name)
   if value < AT_LEAST.get(name, value):
     raise ConfigError(f'{name} is at least {AT_LEAST[name]}, not {given(value)}')
   if name == 'seed' and value >= 2**32:  # JAX would take another seed for it
     raise ConfigError(f'seed is less than 2**32, not {given(value)}')
   if name in ('learning_rate', 'learning_rate_factor') and not value > 0:
     raise ConfigError(f'{name} is greater than 0, not {value}')
-  if name == 'momentum' and not 0 <= value < 1:
-    raise ConfigError(f'momentum lies in [0, 1), not {value}')
+  if name in ('momentum', 'warmup', 'ema') and not 0 <= value < 1:
+    raise ConfigError(f'{name} lies in [0, 1), not {value}')
+  if name in ('label_smoothing', 'mixup', 'cutmix'):
+    mixing.check(name, value)
   if isinstance(KEYS[name].default, tuple) and not all(_is_finite(v) for v in value):
     raise ConfigError(f'{name} holds finite numbers, not {given(value)}')
 

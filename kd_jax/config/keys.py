@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import os
@@ -9,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kd_jax.types import OptimiserSpec
+from kd_jax.data.mixing import Mixing
+from kd_jax.data.pipeline import Weak
+from kd_jax.types import ConfigError, OptimiserSpec
 
 
 def _key(default: Any, text: str) -> Any:
@@ -51,6 +54,19 @@ class Config:
   )
   crop_padding: int = _key(4, 'pixels of padding before the random crop; 0: no crop')
   flip: bool = _key(True, 'random horizontal flips')
+  alternating_flip: bool = _key(
+    False, 'each image is flipped in every second epoch, instead of at random'
+  )
+  augment: str = _key(
+    '',
+    "what comes after crop and flip: 'randaugment:2:9', 'autoaugment', 'cutout:8', joined by '+'; "
+    "'resized_crop:8' takes the place of the crop",
+  )
+  label_smoothing: float = _key(0.0, 'share of a label that is spread over all classes')
+  mixup: float = _key(
+    0.0, 'α of the Beta distribution that images and labels are mixed by; 0: none'
+  )
+  cutmix: float = _key(0.0, 'likewise, of boxes cut from another image; with mixup in turns')
 
   student: str = _key(
     'resnet8',
@@ -105,13 +121,31 @@ class Config:
     0, 'passes of a teacher that is trained first; 0: as many as the student'
   )
   batch_size: int = _key(128, 'images in a step, over all devices')
-  learning_rate: float = _key(0.1, 'first learning rate')
-  momentum: float = _key(0.9, "of SGD, Nesterov's")
-  weight_decay: float = _key(5e-4, 'added to the gradient before the momentum')
+  optimiser: str = _key('sgd', "'sgd', 'adamw', or a factory of optax's form, such as 'optax:lion'")
+  learning_rate: float = _key(0.1, "the schedule's highest")
+  momentum: float = _key(0.9, 'of SGD')
+  nesterov: bool = _key(True, "whether SGD's momentum is Nesterov's")
+  weight_decay: float = _key(
+    5e-4, 'of SGD added to the gradient before the momentum; of AdamW decoupled from it'
+  )
+  decay: str = _key('all', "the parameters that decay: 'all', or the 'kernels' of layers alone")
+  optimiser_options: str = _key('', "what else the optimiser takes, such as 'beta2=0.95'")
+  clip: float = _key(0.0, 'the largest norm of a gradient, a longer one is shortened; 0: any')
+  accumulate: int = _key(1, 'steps whose gradients are averaged before the weights change')
+  ema: float = _key(
+    0.0, 'how much stays at a step of a moving average of the weights, evaluated, too; 0: none'
+  )
+  schedule: str = _key(
+    'steps', "of the rate: 'steps', 'cosine', 'linear', 'one_cycle' or 'constant'"
+  )
+  warmup: float = _key(0.0, 'share of the steps in which the rate rises to its highest')
   learning_rate_drops: tuple = _key(
-    (1 / 3, 2 / 3), 'fractions of the steps at which the rate is multiplied by the factor'
+    (1 / 3, 2 / 3),
+    "of 'steps': fractions of all steps, or epochs (1 or more), after which the rate is multiplied "
+    'by the factor',
   )
   learning_rate_factor: float = _key(0.1, 'see learning_rate_drops')
+  schedule_options: str = _key('', "what else the schedule takes, such as 'final=0.001'")
 
   seed: int = _key(
     0,
@@ -133,16 +167,39 @@ class Config:
   # of each method; config.kd.alpha, …
   options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
-  def optimiser(self) -> OptimiserSpec:
-    """Return how the student is updated, as a phase has it."""
+  def optimiser_spec(self) -> OptimiserSpec:
+    """Return how parameters are updated, as a phase has it.
+
+    Raises:
+      ConfigError: `optimiser_options` or `schedule_options` cannot be read.
+    """
+    options: dict[str, Any] = {}
+    if self.optimiser == 'sgd':
+      options |= {'momentum': self.momentum, 'nesterov': self.nesterov}
+    if self.weight_decay or ':' not in self.optimiser:
+      options['weight_decay'] = self.weight_decay
+    drops = {'drops': tuple(self.learning_rate_drops), 'factor': self.learning_rate_factor}
     return OptimiserSpec(
+      name=self.optimiser,
       learning_rate=self.learning_rate,
-      options={'momentum': self.momentum, 'weight_decay': self.weight_decay},
-      schedule_options={
-        'drops': tuple(self.learning_rate_drops),
-        'factor': self.learning_rate_factor,
-      },
+      options=options | read_options('optimiser_options', self.optimiser_options),
+      schedule=self.schedule,
+      schedule_options=(drops if self.schedule == 'steps' else {})
+      | read_options('schedule_options', self.schedule_options),
+      warmup=self.warmup,
+      clip=self.clip or None,
+      decay=self.decay,
+      ema=self.ema or None,
+      accumulate=self.accumulate,
     )
+
+  def weak(self) -> Weak:
+    """Return the augmentation of the run."""
+    return Weak(self.crop_padding, self.flip, self.augment, self.alternating_flip)
+
+  def mixing(self) -> Mixing:
+    """Return how labels are softened and images mixed."""
+    return Mixing(label_smoothing=self.label_smoothing, mixup=self.mixup, cutmix=self.cutmix)
 
   def for_json(self) -> dict[str, Any]:
     """Return the configuration as JSON keeps it."""
@@ -155,6 +212,24 @@ class Config:
       shared['dataset'] = Path(self.dataset).name
     files = (Path(path.strip()).name for path in self.teacher_checkpoint.split(','))
     return shared | {'teacher_checkpoint': ','.join(files)}
+
+
+def read_options(key: str, text: str) -> dict[str, Any]:
+  """Return the options of a text such as 'beta2=0.95,epsilon=1e-6': numbers, True, False or names.
+
+  Raises:
+    ConfigError: the text has another form; `key` is named.
+  """
+  options: dict[str, Any] = {}
+  for part in filter(None, (each.strip() for each in text.split(','))):
+    name, equals, value = (piece.strip() for piece in part.partition('='))
+    if not (name.isidentifier() and equals and value):
+      raise ConfigError(f"{key} is name=value, several joined by commas, not '{text}'")
+    try:
+      options[name] = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+      options[name] = value
+  return options
 
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond

@@ -28,12 +28,20 @@ def random_crop(keys: Keys, images: Images, *, padding: int) -> Images:
   return crop(images, offsets, padding=padding)
 
 
-def crop(images: Images, offsets: Int32[Array, 'B 2'], *, padding: int) -> Images:
-  """Cut from each padded image the window that starts at its offsets, in [0, 2 · padding].
+def crop(
+  images: Images, offsets: Int32[Array, 'B 2'], *, padding: int, size: tuple[int, int] | None = None
+) -> UInt8[Array, 'B h w C']:
+  """Cut from each padded image the window that starts at its offsets.
 
   Offsets of `padding` give the image itself.
+
+  Args:
+    images: to cut from.
+    offsets: rows and columns of the padded images, ≥ 0.
+    padding: black pixels on every side.
+    size: height and width of the window; None: the images'.
   """
-  _, height, width, channels = images.shape
+  channels, (height, width) = images.shape[-1], size or images.shape[1:3]
   padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   starts = jnp.pad(offsets, ((0, 0), (0, 1)))
   return jax.vmap(

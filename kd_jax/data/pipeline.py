@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, Key
 
-from kd_jax.data import augment, policies
+from kd_jax.data import augment, cropping, policies
 from kd_jax.data.augment import Images, Keys, Policy
+from kd_jax.data.cropping import Cropped
 from kd_jax.types import ConfigError
 
 
@@ -27,33 +28,62 @@ class Weak(NamedTuple):
 
   crop_padding: int  # pixels; 0: no crop
   flip: bool
+  more: str = ''  # what else belongs to it, as `policy` reads it
+  alternating: bool = False  # each image is flipped in every second epoch instead of at random
+  size: cropping.Size | None = None  # of what a network sees; None: that of the stored images
 
 
-def policy(text: str, *, crop_padding: int, flip: bool) -> Policy:
+def policy(text: str, run: Weak) -> Policy:
   """Return the augmentation that a text names: parts joined by '+', applied from left to right.
 
-    weak              the run's random crop and flip
+    weak              the run's random crop and flip, and what else belongs to them
     none              nothing
+    resized_crop:P    a part at random of P to 100 % of the pixels, resized; in the run's own
+                      augmentation it takes the place of the crop
     randaugment:N:M   N operations of magnitude M, as Cubuk et al. 2020
     autoaugment       the CIFAR-10 policy of Cubuk et al. 2019
     autoaugment_published   the same as the paper's code has it
     uda               the variant of Xie et al. 2020, Cutout included
     cutout:S          a square of S pixels
 
+  Images that are stored larger than a network sees them are cut to that size, by the run's crop or
+  else in the middle.
+
   Raises:
     ConfigError: the text names something else.
   """
-  return policies.chain(*(_one(part, text, crop_padding, flip) for part in text.split('+')))
+  made = policies.chain(*(_one(part, text, run) for part in text.split('+')))
+  return made if run.size is None else policies.chain(made, _centre(run.size))
 
 
-def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
+def turned(images: Images, example: Int32[Array, ' B'], epoch: Float32[Array, '']) -> Images:
+  """Return images that are mirrored in every second epoch, half of them in the first.
+
+  An image and its mirror image come equally often, as Jordan 2024 ("94 % on CIFAR-10 in 3.29
+  seconds"), whose first epoch is drawn at random; here it is a hash of the image's number.
+  """
+  number = example.astype(jnp.uint32) * jnp.uint32(2654435761)
+  first = (number >> 16) & jnp.uint32(1)
+  return augment.flip(images, (first + epoch.astype(jnp.uint32)) % 2 == 1)
+
+
+def _centre(size: cropping.Size) -> Policy:
+  def policy(keys: Keys, images: Images) -> Cropped:
+    return images if images.shape[1:3] == size else cropping.centre(images, size)
+
+  return policy
+
+
+def _one(part: str, text: str, run: Weak) -> Policy:
   name, *numbers = part.split(':')
   if all(re.fullmatch('[0-9]{1,9}', number) for number in numbers):
     match [name, *map(int, numbers)]:
       case ['weak']:
-        return weak(crop_padding=crop_padding, flip=flip)
+        return _run(run)
       case ['none']:
         return weak(crop_padding=0, flip=False)
+      case ['resized_crop', int(least)] if 1 <= least <= 100:
+        return _resized(least / 100, run.size)
       case ['randaugment', int(number), int(level)]:
         return policies.randaugment(number=number, level=level)
       case ['autoaugment']:
@@ -65,20 +95,44 @@ def _one(part: str, text: str, crop_padding: int, flip: bool) -> Policy:
       case ['cutout', int(size)]:
         return policies.cutout(size)
   raise ConfigError(
-    f"'{part}' in the augmentation '{text}' is none of weak, none, randaugment:N:M, autoaugment, "
-    'autoaugment_published, uda, cutout:S; join several by +'
+    f"'{part}' in the augmentation '{text}' is none of weak, none, resized_crop:P, "
+    'randaugment:N:M, autoaugment, autoaugment_published, uda, cutout:S; join several by +'
   )
 
 
-def weak(*, crop_padding: int, flip: bool) -> Policy:
+def _run(run: Weak) -> Policy:
+  """Return the run's own augmentation."""
+  parts = [part for part in run.more.split('+') if part]
+  if 'weak' in parts:
+    raise ConfigError(f"augment adds to the run's crop and flip: leave weak out of '{run.more}'")
+  resizes = any(part.startswith('resized_crop') for part in parts)
+  first = weak(
+    crop_padding=0 if resizes else run.crop_padding,
+    flip=run.flip and not run.alternating,
+    size=None if resizes else run.size,
+  )
+  return policies.chain(first, *(_one(part, run.more, run) for part in parts))
+
+
+def _resized(smallest: float, size: cropping.Size | None) -> Policy:
+  def policy(keys: Keys, images: Images) -> Cropped:
+    _, height, width, _ = images.shape
+    return cropping.random_resized(keys, images, size or (height, width), smallest=smallest)
+
+  return policy
+
+
+def weak(*, crop_padding: int, flip: bool, size: cropping.Size | None = None) -> Policy:
   """Return the paper's augmentation: a random crop of the padded image and a random flip.
 
-  0 and False leave them out.
+  0 and False leave them out. With a `size`, the crop has it.
   """
 
-  def policy(keys: Keys, images: Images) -> Images:
+  def policy(keys: Keys, images: Images) -> Cropped:
     crop_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key), out_axes=1)(keys)
-    if crop_padding:
+    if size is not None and images.shape[1:3] != size:
+      images = cropping.random_window(crop_keys, images, size, padding=crop_padding)
+    elif crop_padding:
       images = augment.random_crop(crop_keys, images, padding=crop_padding)
     if flip:
       images = augment.random_flip(flip_keys, images)

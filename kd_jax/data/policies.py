@@ -150,7 +150,7 @@ def chain(*policies: Policy) -> Policy:
   if len(policies) == 1:
     return policies[0]
 
-  def policy(keys: Keys, images: Array) -> Images:
+  def policy(keys: Keys, images: Array) -> Array:
     for own, one in zip(_split(keys, len(policies)), policies, strict=True):
       images = one(own, images)
     return images

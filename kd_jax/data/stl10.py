@@ -120,7 +120,7 @@ def _chunks(path: pathlib.Path, name: str, chunk: int, *, size: int) -> Iterator
 
 @functools.partial(jax.jit, static_argnums=1)
 def _resized(images: Array, side: int) -> Array:
-  """Return images of another size, as kd_jax.train.step.gather makes them."""
+  """Return images of another size, as kd_jax.train.evaluation.gather makes them."""
   resized = jax.image.resize(
     images.astype(jnp.float32), (images.shape[0], side, side, CHANNELS), 'linear'
   )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from kd_jax.losses import divergence
@@ -23,6 +24,21 @@ def cross_entropy(logits: Float[Array, 'B K'], labels: Int[Array, ' B']) -> Floa
   log_probabilities = jax.nn.log_softmax(logits)
   picked = jnp.take_along_axis(log_probabilities, jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
   return jnp.where(labels >= 0, -picked, 0)
+
+
+def soft_cross_entropy(
+  logits: Float[Array, 'B K'], targets: Float[Array, 'B K']
+) -> Float[Array, ' B']:
+  """Return −Σ_c t_c log softmax(z)_c, as torch's CrossEntropyLoss with probabilities.
+
+  Args:
+    targets: at least 0; of length 1 in sum, or 0 throughout where there is no label.
+
+  References:
+    Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", section 7;
+    Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", whose targets are mixtures.
+  """
+  return optax.softmax_cross_entropy(logits, targets)
 
 
 def kl_divergence(

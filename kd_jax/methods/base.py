@@ -77,10 +77,16 @@ def labelled(label: Array) -> Array:
 
 
 def cross_entropy(outputs: Outputs, inputs: LossInputs) -> Array:
-  """Return the mean cross-entropy of the labelled examples of the global batch."""
-  label = inputs.batch.label
-  losses = logits.cross_entropy(outputs.logits, label)
-  return reduce.mean(losses, mask=labelled(label), axis=inputs.axis)
+  """Return the mean cross-entropy of the labelled examples of the global batch.
+
+  It is with the soft labels where the batch has some.
+  """
+  label, target = inputs.batch.label, inputs.batch.target
+  if target is None:
+    each = logits.cross_entropy(outputs.logits, label)
+  else:
+    each = logits.soft_cross_entropy(outputs.logits, target)
+  return reduce.mean(each, mask=labelled(label), axis=inputs.axis)
 
 
 def distillation(

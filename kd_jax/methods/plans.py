@@ -185,7 +185,10 @@ def companion_name(phase: str) -> str:
 
 
 def _at_one_rate(optimiser: OptimiserSpec) -> OptimiserSpec:
-  return replace(optimiser, schedule_options={**optimiser.schedule_options, 'drops': ()})
+  """Return the optimiser with its highest rate for all steps after a warm-up."""
+  if optimiser.schedule == 'steps':  # as recorded studies have it
+    return replace(optimiser, schedule_options={**optimiser.schedule_options, 'drops': ()})
+  return replace(optimiser, schedule='constant', schedule_options={})
 
 
 def _met(student: float, teacher: float) -> bool:

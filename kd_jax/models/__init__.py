@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from kd_jax import factories
 from kd_jax.models import custom, predicting
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.wide_resnet import wide_resnet
@@ -69,7 +70,7 @@ def build(spec: NetworkSpec) -> Network:
   Raises:
     ConfigError: the family cannot have what the spec asks for, or an own network is at fault.
   """
-  own = custom.is_own(spec.name)
+  own = factories.is_own(spec.name, 'network')
   if not own and spec.name not in MODELS:
     raise ConfigError(
       f"there is no network '{spec.name}': choose one of {', '.join(MODELS)}, or write your own as "
@@ -99,7 +100,7 @@ def is_known(name: str) -> bool:
 
   No spec builds an exported function or a table of logits again.
   """
-  return custom.is_name(name) or name in MODELS
+  return factories.is_name(name) or name in MODELS
 
 
 def assumed(spec: NetworkSpec) -> str:
@@ -121,7 +122,7 @@ def relu_placement(name: str, asked: str) -> str:
 
   Pre-activation and own networks have one place.
   """
-  return 'block' if name.startswith('wrn') or custom.is_own(name) else asked
+  return 'block' if name.startswith('wrn') or factories.is_own(name, 'network') else asked
 
 
 def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
@@ -131,7 +132,7 @@ def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:
     FileError: they are not those of an own network as its code is now.
   """
   network = build(spec)
-  if custom.is_own(spec.name):
+  if factories.is_own(spec.name, 'network'):
     built = _leaf_shapes(shapes(network))
     saved = _leaf_shapes({k: v for k, v in variables.items() if k != 'method'})
     if others := sorted(n for n in built | saved if built.get(n) != saved.get(n)):

@@ -20,12 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
-import os
-import re
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -33,31 +28,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from kd_jax.text import one_line
+from kd_jax import factories
 from kd_jax.types import ConfigError, KdJaxError, LogitsOnly, Network, NetworkSpec, Outputs, PyTree
 
-_NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
 _COLLECTIONS = ('params', 'batch_stats')
 _BATCH = 7  # images that are tried, as shapes: hardly one of the network's own numbers
-
-
-def is_name(name: str) -> bool:
-  """Return whether a text has the form of a factory's name."""
-  return _NAME.fullmatch(name) is not None
-
-
-def is_own(name: str) -> bool:
-  """Return whether a network's name is that of a factory.
-
-  Raises:
-    ConfigError: it has a colon and is no such name.
-  """
-  if ':' in name and not is_name(name):
-    raise ConfigError(
-      f"'{name}' is no name of an own network: write package.module:factory, such as "
-      'my_networks:small'
-    )
-  return ':' in name
 
 
 class _Fault(Exception):  # noqa: N818
@@ -81,7 +56,7 @@ def build(spec: NetworkSpec) -> Network:
 
 
 def _made(spec: NetworkSpec) -> Network:
-  factory = _factory(*spec.name.split(':'))
+  factory = factories.load(spec.name, 'network')
   try:
     inspect.signature(factory).bind(spec)
   except TypeError as error:
@@ -92,34 +67,6 @@ def _made(spec: NetworkSpec) -> Network:
   if network.spec != spec:
     raise _Fault('returns a Network of another spec: pass on the one that it is given')
   return network
-
-
-def _factory(module: str, attribute: str) -> Callable[..., Any]:
-  # at the end, so that nothing there goes before an installed package
-  if os.getcwd() not in sys.path:
-    sys.path.append(os.getcwd())
-  try:
-    imported = importlib.import_module(module)
-  except ModuleNotFoundError as error:
-    inside = error.name and not module.startswith(error.name)
-    missing = f"its import of '{error.name}'" if inside else 'it'
-    raise _Fault(
-      f"cannot be had: {missing} was not found in {os.getcwd()} or on Python's path; start from "
-      'the folder in which it lies, or set PYTHONPATH'
-    ) from error
-  except Exception as error:  # the user's code may raise anything
-    raise _Fault(f'cannot be imported: {_line(error)}') from error
-  if not hasattr(imported, attribute):
-    functions = {n: v for n, v in vars(imported).items() if inspect.isfunction(v)}
-    own = [name for name, function in functions.items() if function.__module__ == module]
-    raise _Fault(
-      f"cannot be had: {module} ({imported.__file__}) has no '{attribute}'; its functions are "
-      f'{", ".join(own) or "none"}'
-    )
-  factory = getattr(imported, attribute)
-  if not callable(factory):
-    raise _Fault(f'is {_kind(factory)} and not a function: write def {attribute}(spec) -> Network')
-  return factory
 
 
 def _check_module(module: Any) -> None:
@@ -204,19 +151,7 @@ def _tried(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
   except KdJaxError:
     raise
   except Exception as error:  # the user's code may raise anything
-    raise _Fault(f'{what}: {_line(error)}') from error
-
-
-def _line(error: BaseException) -> str:
-  """Return an error of the user's code in one line, with the line of it that is not a library's."""
-  of_libraries = (__file__, os.path.dirname(importlib.__file__), '<')
-  frames = [
-    frame
-    for frame in traceback.extract_tb(error.__traceback__)
-    if 'site-packages' not in frame.filename and not frame.filename.startswith(of_libraries)
-  ]
-  at = f' ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})' if frames else ''
-  return f'{type(error).__name__}: {one_line(error, at_most=300)}{at}'
+    raise _Fault(f'{what}: {factories.located(error)}') from error
 
 
 def _kind(value: Any) -> str:

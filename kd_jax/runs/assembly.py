@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from kd_jax import models
-from kd_jax.data import feed, pipeline, roles
+from kd_jax.data import feed, mixing, pipeline, roles
 from kd_jax.models import predicting
 from kd_jax.runs.context import Context, Student
 from kd_jax.runs.evaluation import identified
@@ -71,7 +71,8 @@ def assemble(students: Sequence[Student], zoo: Mapping[str, Trained]) -> Assembl
   def compiled(*chosen: Trainee) -> Callable:
     views = pipeline.preprocess(policies(context.augmentation, phase))
     networks = [trained.network for trained in teaching]
-    population = step.population_step(chosen, networks, views, axis=devices.axis)
+    extras = extras_of(context, phase)
+    population = step.population_step(chosen, networks, views, extras=extras, axis=devices.axis)
     return devices.train(population, not context.placed)
 
   program = _program(students, teaching, per_epoch)
@@ -123,14 +124,17 @@ def _trainee(
     variables = models.initialise(keys.stream(key, keys.INIT), network)
   labels = training_labels(context.parts, phase)
   own = method_variables(keys.stream(key, keys.METHOD), phase.method, network, teaching, labels)
-  schedule = optim.schedule(phase.optimiser, steps_per_epoch(context.parts, phase) * phase.epochs)
+  steps = steps_per_epoch(context.parts, phase) * phase.epochs
+  schedule = optim.schedule(phase.optimiser, steps, epochs=phase.epochs)
   optimiser = optim.optimiser(phase.optimiser, schedule, phase.method.trains)
   return Trainee(
     phase=phase,
     network=network,
     optimiser=optimiser,
     schedule=schedule,
-    first=state.create(variables, own, optimiser),
+    first=state.create(
+      variables, own, optimiser, averaged=phase.method if phase.optimiser.ema else None
+    ),
     constants=own.constants,
   )
 
@@ -213,11 +217,20 @@ def _program(
     tuple(map(identified, networks)),
     per_epoch,
     context.augmentation,
+    context.mixing,
     bool(context.placed),
     devices.axis,
     devices.devices,
     devices.steps,
   )
+
+
+def extras_of(context: Context, phase: Phase) -> step.Extras:
+  """Return what a phase does to its images beside the augmentation of each view."""
+  mix = None
+  if context.mixing:
+    mix = mixing.mix(context.mixing, classes=phase.student.classes, shares=phase.shares)
+  return step.Extras(turn=pipeline.turned if context.augmentation.alternating else None, mix=mix)
 
 
 def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Policy]:
@@ -232,10 +245,7 @@ def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Po
       f'crop_padding is {augmentation.crop_padding} pixels, and the images have '
       f'{height}×{width}; lower it'
     )
-  return {
-    view: pipeline.policy(text, **augmentation._asdict())
-    for view, text in phase.method.views.items()
-  }
+  return {view: pipeline.policy(text, augmentation) for view, text in phase.method.views.items()}
 
 
 def steps_per_epoch(parts: roles.Roles, phase: Phase) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax.data import pipeline, roles
+from kd_jax.data.mixing import Mixing
 from kd_jax.train import parallel
 from kd_jax.train.programs import Programs
 from kd_jax.types import Phase, Source
@@ -37,6 +38,7 @@ class Context:
   folder: Path
   parts: roles.Roles
   augmentation: pipeline.Weak
+  mixing: Mixing
   selection: str  # the images that choose the best epoch: 'validation' or 'test'
   # id of a stored source → the same on the devices; empty where images stream from the host
   placed: Mapping[int, Source]

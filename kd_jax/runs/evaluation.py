@@ -14,7 +14,7 @@ from kd_jax.data import feed, pipeline
 from kd_jax.models import predicting
 from kd_jax.runs.context import Context, Say
 from kd_jax.text import Ticker
-from kd_jax.train import metrics, step
+from kd_jax.train import evaluation, metrics
 from kd_jax.train.programs import Programs
 from kd_jax.types import Array, DataError, Network, PyTree, Trained
 
@@ -31,7 +31,7 @@ def evaluator(context: Context, network: Network) -> Evaluate:
   streamed = not context.placed
 
   def compiled_program() -> Callable:
-    one = step.evaluation_step(network, pipeline.to_unit, axis=devices.axis)
+    one = evaluation.evaluation_step(network, pipeline.to_unit, axis=devices.axis)
     return devices.evaluate(one, streamed)
 
   key = ('evaluate', identified(network), streamed, devices.axis, devices.devices)

@@ -32,6 +32,7 @@ from kd_jax import config as configuration
 from kd_jax.config import Config
 from kd_jax.data import augment, pipeline, roles, sources
 from kd_jax.data.feed import Split
+from kd_jax.data.mixing import Mixing
 from kd_jax.files.kinds import JAX_EXPORTS
 from kd_jax.models import precomputed
 from kd_jax.runs import evaluation, inputs, network_files, teachers
@@ -156,6 +157,7 @@ def check(
   phases: Sequence[Phase],
   parts: roles.Roles,
   augmentation: pipeline.Weak,
+  mixing: Mixing,
 ) -> None:
   """Raise KdJaxError where a teacher is a table and a phase needs a picture that it does not have.
 
@@ -164,6 +166,7 @@ def check(
     phases: of the run.
     parts: its images.
     augmentation: what makes views of its training images.
+    mixing: what is done to a batch of them.
   """
   tables = {
     name: trained
@@ -183,6 +186,12 @@ def check(
       raise ConfigError(
         f'{phase.method_name} shows its teacher {others[0]} images, which a table of logits does '
         f'not hold: {remedy}'
+      )
+  for key in ('augment', 'mixup', 'cutmix') if tables else ():
+    if augmentation.more if key == 'augment' else getattr(mixing, key):
+      raise ConfigError(
+        f'{key} makes pictures that no table of logits can hold: leave it out, or give the teacher '
+        'itself'
       )
   for trained in tables.values():
     for shown in shown_to_teachers(augmentation, parts):

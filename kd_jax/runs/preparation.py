@@ -9,6 +9,7 @@ from typing import Any
 from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import pipeline, roles, sources
+from kd_jax.data.mixing import Mixing
 from kd_jax.methods import plans
 from kd_jax.runs import assembly, inputs, logits_table, teachers, trial
 from kd_jax.runs.context import Identity, Say
@@ -25,6 +26,7 @@ class Prepared:
   classes: tuple[str, ...]
   parts: roles.Roles
   augmentation: pipeline.Weak
+  mixing: Mixing
   imported: Mapping[str, Trained]  # teachers that are there already
   origins: Mapping[str, teachers.Origin]  # of these
   phases: tuple[Phase, ...]
@@ -59,7 +61,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     ),
     classes=tuple(dataset.classes),
     parts=parts,
-    augmentation=pipeline.Weak(config.crop_padding, config.flip),
+    augmentation=config.weak(),
+    mixing=config.mixing(),
     imported=imported,
     origins=teachers.origins(config),
     phases=phases,
@@ -110,7 +113,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
     epochs=config.epochs,
     teacher_epochs=config.teacher_epochs,
     batch_size=config.batch_size,
-    optimiser=config.optimiser(),
+    optimiser=config.optimiser_spec(),
   )
 
 
@@ -132,7 +135,7 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
       f'{excluded:,} images of unlabelled_dataset {config.unlabelled_dataset} are validated or '
       f'tested on, and are left out; {len(parts.unlabelled.index):,} are left to learn from.'
     )
-  logits_table.check(imported, prepared.phases, parts, prepared.augmentation)
+  logits_table.check(imported, prepared.phases, parts, prepared.augmentation, prepared.mixing)
   networks = {name: trained.network for name, trained in imported.items()}
   for phase in prepared.phases:
     parallel.check_shares(prepared.devices, phase.shares.values())

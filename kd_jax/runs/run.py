@@ -88,6 +88,7 @@ def context(
     folder=folder,
     parts=prepared.parts,
     augmentation=prepared.augmentation,
+    mixing=prepared.mixing,
     selection=config.selection,
     placed=_place(prepared.parts, prepared.devices, config.data_placement),
     devices=prepared.devices,

@@ -165,6 +165,9 @@ def _validation(
   def validate(now: TrainState) -> dict[str, float]:
     variables = state.predicting_variables(now, phase.method, trainee.constants)
     measured = _named(selection, evaluate(variables, part))
+    if now.average is not None:
+      average = state.predicting_variables(now, phase.method, trainee.constants, averaged=True)
+      measured |= _named(f'average_{selection}', evaluate(average, part))
     if evaluate_companion:
       beside = evaluate_companion(state.method_variables(now), part)
       measured |= _named(f'teacher_{selection}', beside)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kd_jax.config import KEYS
 from kd_jax.data.sources import Dataset
 from kd_jax.files import hashes, packing, records
 from kd_jax.methods import plans
@@ -19,6 +20,8 @@ from kd_jax.train import optim
 from kd_jax.types import KdJaxError, Phase
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
+# Likewise, since after the first recorded studies: described where they are not the default.
+_LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix')
 
 _TOTALS = ('passes', 'flops_alone', 'seconds')  # what a run takes, over its phases
 
@@ -243,6 +246,8 @@ def _data(prepared: Prepared, phase: Phase) -> dict[str, Any]:
   """Return what determines the images that a phase takes."""
   config = prepared.config
   data = {name: getattr(config, name) for name in _DATA}
+  later = {name: getattr(config, name) for name in _LATER}
+  data |= {name: value for name, value in later.items() if value != KEYS[name].default}
   held_out = config.selection == 'validation'
   data['validation_examples'] = config.validation_examples if held_out else 0
   if prepared.data['sha256']:

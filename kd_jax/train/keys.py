@@ -14,7 +14,7 @@ import jax
 from kd_jax.types import Array
 
 INIT, METHOD, ORDER, STEP = range(4)  # streams of a phase
-AUGMENT, LOSS, NETWORKS = range(3)  # streams of a step
+AUGMENT, LOSS, NETWORKS, MIX = range(4)  # streams of a step
 
 
 def phase_key(key: Array, name: str) -> Array:

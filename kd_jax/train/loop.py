@@ -85,7 +85,7 @@ def run(
   # each trainee's count, as they would one after the other
   images, share = work.images_per_step * len(trainees), 1 / len(trainees)
   states = tuple(trainee.first for trainee in trainees)
-  bests = [_predicting(*pair) for pair in zip(trainees, states, strict=True)]
+  bests = [_predicting(*pair, {}, work.selected_by) for pair in zip(trainees, states, strict=True)]
   progresses, spent = [_Progress() for _ in trainees], 0.0
 
   def trees() -> dict[str, PyTree]:
@@ -152,9 +152,9 @@ def run(
       rate = float(trainee.schedule(at - 1))
       row = _row(epoch, metrics.counted(progress.totals), rate, speed)
       row |= validates[number](states[number])
-      value = row[work.selected_by]
+      value = selecting(row, work.selected_by)
       if value > progress.best_value:
-        bests[number] = _predicting(trainee, states[number])
+        bests[number] = _predicting(trainee, states[number], row, work.selected_by)
         progress.best_epoch, progress.best_value = epoch, value
       row['seconds'] = (time.perf_counter() - began) * share
       if trainee.phase.stop is not None:
@@ -169,7 +169,7 @@ def run(
   return [
     Finished(
       best=best,
-      last=_predicting(trainee, state),
+      last=_predicting(trainee, state, progress.history[-1], work.selected_by),
       method=_on_the_host(method_variables(state)),
       best_epoch=progress.best_epoch,
       history=progress.history,
@@ -180,8 +180,20 @@ def run(
   ]
 
 
-def _predicting(trainee: Trainee, state: TrainState) -> PyTree:
-  return _on_the_host(predicting_variables(state, trainee.phase.method, trainee.constants))
+def selecting(row: Mapping[str, Any], name: str) -> float:
+  """Return the metric of an epoch that selects: of the weights or of their average, the higher."""
+  return max(row[name], row.get(f'average_{name}', row[name]))
+
+
+def averages(row: Mapping[str, Any], name: str) -> bool:
+  """Return whether the average of the weights was better than they were after an epoch."""
+  return row.get(f'average_{name}', -1.0) > row.get(name, -1.0)
+
+
+def _predicting(trainee: Trainee, state: TrainState, row: Row, name: str) -> PyTree:
+  """Return what predicts after an epoch with this row: the average where it was the better one."""
+  method, averaged = trainee.phase.method, averages(row, name)
+  return _on_the_host(predicting_variables(state, method, trainee.constants, averaged=averaged))
 
 
 def _on_the_host(tree: PyTree) -> PyTree:

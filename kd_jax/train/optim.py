@@ -1,9 +1,10 @@
-"""Optimisers and schedules: two tables. A factory's keyword arguments are its options."""
+"""Optimisers: a table, a row each, and what a spec adds to its row. Keyword arguments are options."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,30 +12,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kd_jax import factories
 from kd_jax.text import closest
-from kd_jax.types import ConfigError, OptimiserSpec, Path, PyTree
+from kd_jax.train import schedules
+from kd_jax.train.schedules import SCHEDULES
+from kd_jax.types import Array, ConfigError, OptimiserSpec, Path, PyTree
 
-
-def steps(
-  learning_rate: float,
-  count: int,
-  *,
-  drops: tuple[float, ...] = (1 / 3, 2 / 3),
-  factor: float = 0.1,
-) -> optax.Schedule:
-  """Return a rate that is multiplied by `factor` from round(fraction · count) on, for each fraction
-  in `drops`.
-  """
-  boundaries: dict[int, float] = {}
-  for fraction in drops:
-    step = round(fraction * count)
-    boundaries[step] = boundaries.get(step, 1.0) * factor
-  schedule = optax.piecewise_constant_schedule(learning_rate, boundaries)
-  return lambda number: schedule(jnp.asarray(number, float))  # optax promotes an integer
+Mask = Callable[[PyTree], PyTree] | None  # the leaves that weight decay is for; None: all
 
 
 def sgd(
   schedule: optax.Schedule,
+  mask: Mask,
   *,
   momentum: float = 0.9,
   nesterov: bool = True,
@@ -46,48 +35,109 @@ def sgd(
   0.05 in 50 steps.
   """
   return optax.chain(
-    optax.add_decayed_weights(weight_decay),
+    optax.add_decayed_weights(weight_decay, mask),
     optax.sgd(schedule, momentum=momentum, nesterov=nesterov),
   )
 
 
-SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {'steps': steps}
-OPTIMISERS: dict[str, Callable[..., optax.GradientTransformation]] = {'sgd': sgd}
+def adamw(
+  schedule: optax.Schedule,
+  mask: Mask,
+  *,
+  beta1: float = 0.9,
+  beta2: float = 0.999,
+  epsilon: float = 1e-8,
+  weight_decay: float = 0.01,
+) -> optax.GradientTransformation:
+  """Return Adam with decoupled weight decay, equal to torch.optim.AdamW.
+
+  Source: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2, whose
+  decay is multiplied by the learning rate as torch does.
+  """
+  return optax.adamw(
+    schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=mask
+  )
 
 
-def schedule(spec: OptimiserSpec, count: int) -> optax.Schedule:
-  """Return the learning rate at each of `count` steps."""
-  make = _with_options(SCHEDULES, 'schedule', spec.schedule, spec.schedule_options)
-  return make(spec.learning_rate, count)
+OPTIMISERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
+  made.__name__: made for made in (sgd, adamw)
+}
+DECAYS = ('all', 'kernels')
+
+
+def schedule(spec: OptimiserSpec, count: int, *, epochs: int) -> optax.Schedule:
+  """Return the learning rate at each of `count` steps, which are so many epochs.
+
+  Raises:
+    ConfigError: the spec names no row, or an option that its row does not have.
+  """
+  make = _row(SCHEDULES, spec.schedule, 'schedule')
+  span = schedules.Span(count, epochs, round(spec.warmup * count))
+  options = _options(make, spec.schedule, spec.schedule_options)
+  made = make(spec.learning_rate, span, **options)
+  return schedules.after_warmup(spec.learning_rate, made, span.warmup)
 
 
 def optimiser(
   spec: OptimiserSpec, schedule: optax.Schedule, trains: Callable[[Path], bool]
 ) -> optax.GradientTransformation:
-  """Return the optimiser of the leaves that `trains` names; the others stay as they are, without
-  decay or momentum.
+  """Return the optimiser of the leaves that `trains` names.
 
-  Torch, too, leaves a parameter alone that the loss does not reach (its `grad` is None).
+  The others stay as they are, without decay or momentum, and do not count in a clipped norm. Torch,
+  too, leaves a parameter alone that the loss does not reach (its `grad` is None).
+
+  With `accumulate` k, gradients are averaged over k steps, after the last of which the parameters
+  change; the rate is that of this last step.
 
   Raises:
-    ConfigError: the spec names no row, an option that its row does not have, or a value of a field
-      that no row reads.
+    ConfigError: the spec names no row, or an option that its row does not have.
   """
-  plain = OptimiserSpec()
-  for name in ('warmup', 'clip', 'decay', 'ema'):
-    if getattr(spec, name) != getattr(plain, name):
-      raise ConfigError(
-        f'no optimiser reads {name}, which is {getattr(spec, name)!r}: leave it at '
-        f'{getattr(plain, name)!r}'
-      )
-  train = _with_options(OPTIMISERS, 'optimiser', spec.name, spec.options)(schedule)
+  make = _made(spec)
+  every = spec.accumulate
+  rate = schedule if every == 1 else lambda number: schedule((number + 1) * every - 1)
+  train = make(rate, _decayed(spec.decay), **_options(make, spec.name, spec.options))
+  if spec.clip is not None:
+    train = optax.chain(optax.clip_by_global_norm(spec.clip), train)
 
   def labels(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(
       lambda path, _: 'train' if trains(tuple(p.key for p in path)) else 'keep', params
     )
 
-  return optax.partition({'train': train, 'keep': optax.set_to_zero()}, labels)
+  made = optax.partition({'train': train, 'keep': optax.set_to_zero()}, labels)
+  if every > 1:
+    made = optax.MultiSteps(made, every).gradient_transformation()
+  return optax.GradientTransformation(made.init, _promoting(made.update))
+
+
+def averaged(average: PyTree, now: PyTree, step: Array, spec: OptimiserSpec) -> PyTree:
+  """Return ema · average + (1 − ema) · now after a step, or `now` after the first.
+
+  As torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn and buffers. Between the steps of
+  an accumulated gradient it stays as it is.
+
+  Args:
+    average: the average of before the step.
+    now: the same tree after it.
+    step: i32[], how many steps were done before it.
+    spec: has `ema`, in [0, 1), and `accumulate`.
+  """
+  update = (step + 1) // spec.accumulate
+  kept = jnp.where(update > 1, jnp.float32(spec.ema or 0), 0)
+  kept = jnp.where((step + 1) % spec.accumulate == 0, kept, 1)
+
+  def mixed(old: Array, new: Array) -> Array:
+    if not jnp.issubdtype(new.dtype, jnp.floating):
+      return new
+    share = kept.astype(new.dtype)
+    return jnp.where(share == 0, new, share * old + (1 - share) * new)
+
+  return jax.tree.map(mixed, average, now)
+
+
+def options(name: str) -> dict[str, Any]:
+  """Return the options of an optimiser, a row or a factory of a user's own, with their defaults."""
+  return _defaults(_made(OptimiserSpec(name=name)))
 
 
 def described(spec: OptimiserSpec) -> dict[str, Any]:
@@ -95,30 +145,79 @@ def described(spec: OptimiserSpec) -> dict[str, Any]:
 
   SGD by steps is described as recorded studies have it: their phases keep their hashes.
   """
-  rule = _defaults(OPTIMISERS[spec.name]) | dict(spec.options)
-  rate = _defaults(SCHEDULES[spec.schedule]) | dict(spec.schedule_options)
-  if spec == OptimiserSpec(
+  rule = options(spec.name) | dict(spec.options)
+  rate = _defaults(_row(SCHEDULES, spec.schedule, 'schedule')) | dict(spec.schedule_options)
+  plain = OptimiserSpec(
     learning_rate=spec.learning_rate, options=spec.options, schedule_options=spec.schedule_options
-  ):
+  )
+  if spec == plain:
     rate['drop_factor'] = rate.pop('factor')
     return {'learning_rate': spec.learning_rate, **rule, **rate}
   return {**vars(spec), 'options': rule, 'schedule_options': rate}
 
 
-def _with_options(
-  table: Mapping[str, Callable], what: str, name: str, options: Mapping[str, Any]
-) -> Callable:
+def _promoting(update: Callable) -> Callable:
+  """Return optax's function for callers that set a strict promotion of types, which optax breaks."""
+
+  @functools.wraps(update)
+  def promoting(*arguments):
+    with jax.numpy_dtype_promotion('standard'):
+      return update(*arguments)
+
+  return promoting
+
+
+def _made(spec: OptimiserSpec) -> Callable[..., optax.GradientTransformation]:
+  """Return a factory of the form (schedule, mask, **options) → optimiser."""
+  if not factories.is_own(spec.name, 'optimiser'):
+    return _row(OPTIMISERS, spec.name, 'optimiser')
+  make = factories.load(spec.name, 'optimiser')
+  masks = 'mask' in inspect.signature(make).parameters
+  if spec.decay != 'all' and not masks:
+    raise ConfigError(
+      f"decay='{spec.decay}' needs a factory with an argument mask, and {spec.name} has none: set "
+      'decay=all'
+    )
+
+  @functools.wraps(make)
+  def own(schedule, mask, **options):
+    return make(schedule, **(options | ({'mask': mask} if masks and mask else {})))
+
+  return own
+
+
+def _decayed(decay: str) -> Mask:
+  """Return which leaves weight decay is for, as optax takes it; None: all of them."""
+  if decay not in DECAYS:
+    raise ConfigError(f"decay is {' or '.join(map(repr, DECAYS))}, not '{decay}'")
+
+  def kernels(params: PyTree) -> PyTree:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == 'kernel', params)
+
+  return kernels if decay == 'kernels' else None
+
+
+def _row(table: Mapping[str, Callable], name: str, what: str) -> Callable:
   if name not in table:
     raise ConfigError(f"unknown {what} '{name}'.{closest(name, table)} Valid: {', '.join(table)}")
-  valid = _defaults(table[name])
-  for option in options:
-    if option not in valid:
-      raise ConfigError(
-        f"'{option}' is no option of {name}.{closest(option, valid)} Valid: {', '.join(valid)}"
-      )
-  return functools.partial(table[name], **options)
+  return table[name]
+
+
+def _options(make: Callable, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+  valid = _defaults(make)
+  if unknown := [option for option in options if option not in valid]:
+    raise ConfigError(
+      f"'{unknown[0]}' is no option of {name}.{closest(unknown[0], valid)} Valid: "
+      f'{", ".join(valid) or "none"}'
+    )
+  return dict(options)
 
 
 def _defaults(make: Callable) -> dict[str, Any]:
+  """Return the options of a factory with their defaults, of another's code those that JSON holds."""
   parameters = inspect.signature(make).parameters.values()
-  return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+  return {
+    p.name: p.default
+    for p in parameters
+    if isinstance(p.default, str | int | float | tuple | types.NoneType) and p.name != 'mask'
+  }

@@ -11,14 +11,22 @@ from kd_jax.types import Method, MethodVariables, PyTree, TrainState
 
 
 def create(
-  student: PyTree, method: MethodVariables, optimiser: optax.GradientTransformation
+  student: PyTree,
+  method: MethodVariables,
+  optimiser: optax.GradientTransformation,
+  *,
+  averaged: Method | None = None,
 ) -> TrainState:
-  """Return step 0 from the student's variables and the method's own; the optimiser starts fresh."""
+  """Return step 0 from the student's variables and the method's own; the optimiser starts fresh.
+
+  With `averaged`, the student's method, a moving average is kept of what predicts.
+  """
   params = {'student': student['params'], 'method': method.params}
   state = {'student': student['batch_stats'], 'method': method.state}
-  return TrainState(
+  first = TrainState(
     step=jnp.zeros((), jnp.int32), params=params, state=state, opt_state=optimiser.init(params)
   )
+  return first._replace(average=averageable(first, averaged)) if averaged else first
 
 
 def method_variables(state: TrainState) -> PyTree:
@@ -31,12 +39,23 @@ def student_variables(state: TrainState) -> PyTree:
   return {'params': state.params['student'], 'batch_stats': state.state['student']}
 
 
-def predicting_variables(state: TrainState, method: Method, constants: PyTree) -> PyTree:
+def averageable(state: TrainState, method: Method) -> PyTree:
+  """Return what predictions are made from and training changes: what an average is of."""
+  own = {'params': state.params['method'], 'state': state.state['method']}
+  return student_variables(state) | ({'method': own} if method.predict else {})
+
+
+def predicting_variables(
+  state: TrainState, method: Method, constants: PyTree, *, averaged: bool = False
+) -> PyTree:
   """Return what predictions are made from: the student's variables, and under 'method' those of a
-  method that predicts.
+  method that predicts; with `averaged` their moving average.
   """
-  own = MethodVariables(state.params['method'], state.state['method'], constants)
-  return student_variables(state) | ({'method': own._asdict()} if method.predict else {})
+  made: PyTree = state.average if averaged else averageable(state, method)
+  if not method.predict:
+    return made
+  own = MethodVariables(**made['method'], constants=constants)
+  return made | {'method': own._asdict()}
 
 
 def stored(state: TrainState) -> dict[str, Any]:

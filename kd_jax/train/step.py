@@ -1,4 +1,4 @@
-"""The heart: one training step and one evaluation step, as pure functions that know no devices.
+"""The heart: one training step, as a pure function that knows no devices.
 
 A training step has two parts. The first prepares: it gathers the batch, augments it into views, and
 runs the teachers. The second updates: it runs a student, takes the gradient of its method's loss
@@ -17,13 +17,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from kd_jax.losses.logits import cross_entropy
-from kd_jax.train import keys
+from kd_jax.train import keys, optim
+from kd_jax.train.evaluation import Metrics, count_correct, gather
+from kd_jax.train.state import averageable
 from kd_jax.types import (
-  AnyArray,
   Array,
   Batch,
   Block,
@@ -33,17 +32,32 @@ from kd_jax.types import (
   Method,
   MethodVariables,
   Network,
+  OptimiserSpec,
   Outputs,
   PyTree,
-  Source,
   Trainee,
   TrainState,
 )
 
-Metrics = dict[str, tuple[Array, Array]]  # name → (sum, count)
 # (key, u8 images, position) → {view: f32 images}
 Preprocess = Callable[[Array, Array, Array], dict[str, Array]]
-_ALL = np.float32(1)  # a mask that keeps every example
+# (key, views, labels, positions, axis) → views, labels i32[B], targets f32[B, K]
+Mix = Callable[
+  [Array, dict[str, Array], Array, Array, str | None], tuple[dict[str, Array], Array, Array]
+]
+
+
+class Extras(NamedTuple):
+  """What a step does to its images beside the augmentation of each view."""
+
+  # (images, their numbers, epoch) → images, before the views are made
+  turn: Callable[[Array, Array, Array], Array] | None = None
+  mix: Mix | None = None  # of the finished views
+  # height and width of images before views are made; None: those that the student sees
+  stored: tuple[int, int] | None = None
+
+
+PLAIN = Extras()
 
 
 class Prepared(NamedTuple):
@@ -61,11 +75,17 @@ def train_step(
   optimiser: optax.GradientTransformation,
   preprocess: Preprocess,
   *,
+  extras: Extras = PLAIN,
   axis: str | None = None,
+  spec: OptimiserSpec | None = None,
 ) -> Callable[[TrainState, Frozen, Block], tuple[TrainState, Metrics]]:
-  """Return a function (state, frozen, block) → (state, metrics), to be compiled."""
-  prepare = _preparing(teachers, method, student.spec.image_shape[:2], preprocess, axis)
-  update = _updating(student, method, optimiser, axis)
+  """Return a function (state, frozen, block) → (state, metrics), to be compiled.
+
+  Where the state has an average, it moves as `spec` states.
+  """
+  size = student.spec.image_shape[:2]
+  prepare = _preparing(teachers, method, size, preprocess, extras, axis)
+  update = _updating(student, method, optimiser, spec or OptimiserSpec(), axis)
 
   def step(state: TrainState, frozen: Frozen, block: Block) -> tuple[TrainState, Metrics]:
     return update(state, frozen.constants, prepare(state.step, frozen, block))
@@ -78,6 +98,7 @@ def population_step(
   teachers: Sequence[Network],
   preprocess: Preprocess,
   *,
+  extras: Extras = PLAIN,
   axis: str | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[Metrics, ...]]]:
   """Return `train_step` for several students that share the images and one pass of the teachers.
@@ -95,8 +116,10 @@ def population_step(
       'students train together where their methods have the same views and the same statistics of '
       'teachers'
     )
-  prepare = _preparing(teachers, method, size, preprocess, axis)
-  each = [_updating(t.network, t.phase.method, t.optimiser, axis) for t in trainees]
+  prepare = _preparing(teachers, method, size, preprocess, extras, axis)
+  each = [
+    _updating(t.network, t.phase.method, t.optimiser, t.phase.optimiser, axis) for t in trainees
+  ]
 
   def step(states: tuple[TrainState, ...], frozen: Frozen, block: Block):
     prepared = prepare(states[0].step, frozen, block)
@@ -131,6 +154,7 @@ def _preparing(
   method: Method,
   size: tuple[int, int],
   preprocess: Preprocess,
+  extras: Extras,
   axis: str | None,
 ) -> Callable[[Array, Frozen, Block], Prepared]:
   """Return the part of a step that its students share."""
@@ -138,8 +162,14 @@ def _preparing(
 
   def prepare(step: Array, frozen: Frozen, block: Block) -> Prepared:
     key = jax.random.fold_in(frozen.key, step)
-    pixels, labels = gather(block.sources, block.index, size)
-    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, jnp.concatenate(block.position))
+    pixels, label = gather(block.sources, block.index, extras.stored or size)
+    position, example = jnp.concatenate(block.position), jnp.concatenate(block.example)
+    epoch, target = (step // frozen.epoch_steps + 1).astype(jnp.float32), None
+    if extras.turn is not None:
+      pixels = extras.turn(pixels, example, epoch)
+    views = preprocess(keys.stream(key, keys.AUGMENT), pixels, position)
+    if extras.mix is not None:
+      views, label, target = extras.mix(keys.stream(key, keys.MIX), views, label, position, axis)
     networks_key = keys.stream(key, keys.NETWORKS)
     if axis is not None:
       networks_key = jax.random.fold_in(networks_key, jax.lax.axis_index(axis))
@@ -150,9 +180,9 @@ def _preparing(
     inputs = LossInputs(
       student={},
       teachers=outputs,
-      batch=Batch(views[next(iter(views))], labels, jnp.concatenate(block.example)),
+      batch=Batch(views[next(iter(views))], label, example, target),
       step=step,
-      epoch=(step // frozen.epoch_steps + 1).astype(jnp.float32),
+      epoch=epoch,
       progress=(step / frozen.phase_steps).astype(jnp.float32),
       key=keys.stream(key, keys.LOSS),
       axis=axis,
@@ -163,7 +193,11 @@ def _preparing(
 
 
 def _updating(
-  student: Network, method: Method, optimiser: optax.GradientTransformation, axis: str | None
+  student: Network,
+  method: Method,
+  optimiser: optax.GradientTransformation,
+  spec: OptimiserSpec,
+  axis: str | None,
 ) -> Callable[[TrainState, PyTree, Prepared], tuple[TrainState, Metrics]]:
   """Return a student's part of a step: (state, constants, prepared) → (state, metrics)."""
   student = _on_axis(student, axis)
@@ -184,7 +218,7 @@ def _updating(
     gradients, (terms, changed, outputs) = jax.grad(loss, has_aux=True)(state.params)
     first = outputs[next(iter(method.views))]
     logits = method.predict(own, first) if method.predict else first.logits
-    correct, count = _correct(logits, prepared.inputs.batch.label)
+    correct, count = count_correct(logits, prepared.inputs.batch.label)
     if axis is not None:
       gradients, terms = jax.lax.pmean((gradients, terms), axis)
       correct, count = jax.lax.psum((correct, count), axis)
@@ -192,58 +226,14 @@ def _updating(
     params = optax.apply_updates(state.params, updates)
     terms = {'loss': sum(terms.values()), **{f'term/{name}': terms[name] for name in terms}}
     metrics = {name: (value, jnp.ones(())) for name, value in terms.items()}
+    before = state
     state = state._replace(step=state.step + 1, params=params, state=changed, opt_state=opt_state)
+    if before.average is not None:
+      average = optim.averaged(before.average, averageable(state, method), before.step, spec)
+      state = state._replace(average=average)
     return state, metrics | {'accuracy': (correct, count)}
 
   return update
-
-
-def evaluation_step(
-  network: Network, to_unit: Callable[[Array], Array], *, axis: str | None = None
-) -> Callable[..., Metrics]:
-  """Return a function (variables, sources, index, mask f32[B]) → metrics over the examples that the
-  mask keeps, to be compiled.
-  """
-
-  def step(
-    variables: PyTree, sources: tuple[Source, ...], index: tuple[Array, ...], mask: Array
-  ) -> Metrics:
-    pixels, labels = gather(sources, index, network.spec.image_shape[:2])
-    logits = network.module.apply(variables, to_unit(pixels), train=False).logits
-    correct, count = _correct(logits, labels, mask)
-    sums = {
-      'accuracy': (correct, count),
-      'loss': (jnp.where(mask > 0, cross_entropy(logits, labels), 0).sum(), count),
-    }
-    return sums if axis is None else jax.lax.psum(sums, axis)
-
-  return step
-
-
-def gather(
-  sources: tuple[Source, ...], index: tuple[AnyArray | None, ...], size: tuple[int, int]
-) -> tuple[Array, Array]:
-  """Return the chosen images and labels of all sources, one after the other: u8[B, H, W, C],
-  i32[B]. None takes a source whole.
-
-  Images of another size than `size`, height and width, are resized to it: unlabelled photographs
-  for a network of CIFAR's.
-  """
-
-  def take(array: AnyArray, chosen: AnyArray | None) -> AnyArray:
-    return array if chosen is None else array[chosen]
-
-  def resized(images: AnyArray) -> AnyArray:
-    if images.shape[1:3] == tuple(size):
-      return images
-    shape = (images.shape[0], *size, images.shape[3])
-    scaled = jax.image.resize(images.astype(jnp.float32), shape, 'linear')
-    return jnp.clip(jnp.round(scaled), 0, 255).astype(jnp.uint8)
-
-  chosen = list(zip(sources, index, strict=True))
-  images = [resized(take(source.image, some)) for source, some in chosen]
-  labels = [take(source.label, some) for source, some in chosen]
-  return jnp.concatenate(images), jnp.concatenate(labels)
 
 
 def _on_axis(network: Network, axis: str | None) -> Network:
@@ -292,9 +282,3 @@ def _in_training(network: Network, variables: PyTree, image: Array, key: Array):
   return network.module.apply(
     variables, image, train=True, mutable=['batch_stats'], rngs=network.rngs(key)
   )
-
-
-def _correct(logits: Array, labels: Array, mask: Array | np.float32 = _ALL) -> tuple[Array, Array]:
-  counted = jnp.where(labels >= 0, mask, 0)
-  right = logits.argmax(-1).astype(labels.dtype) == labels
-  return jnp.where(right, counted, 0).sum(), counted.sum()

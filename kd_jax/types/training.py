@@ -37,16 +37,17 @@ class Frozen(NamedTuple):
 class OptimiserSpec:
   """How parameters are updated, as JSON: part of what a phase is identified by."""
 
-  name: str = 'sgd'  # a row of kd_jax.train.optim.OPTIMISERS
+  name: str = 'sgd'  # a row of kd_jax.train.optim.OPTIMISERS, or 'package.module:factory'
   learning_rate: float = 0.1  # the schedule's highest
   # those that differ from the row's defaults
   options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-  schedule: str = 'steps'  # a row of kd_jax.train.optim.SCHEDULES
+  schedule: str = 'steps'  # a row of kd_jax.train.schedules.SCHEDULES
   schedule_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
   warmup: float = 0.0  # share of the phase's steps in which the rate rises
-  clip: float | None = None  # the largest norm of a gradient
-  decay: str = 'all'  # the leaves that weight decay is for
-  ema: float | None = None  # of TrainState.average
+  clip: float | None = None  # the largest norm of a gradient; a longer one is shortened to it
+  decay: str = 'all'  # the leaves that weight decay is for: 'all' or 'kernels'
+  ema: float | None = None  # how much of TrainState.average stays at a step, in [0, 1)
+  accumulate: int = 1  # steps over which gradients are averaged before the parameters change
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -223,7 +223,7 @@ def _train(
   else:
     leaves = jax.tree_util.tree_leaves_with_path(own.params)
     kernels = [np.asarray(leaf) for path, leaf in leaves if path[-1].key == 'kernel']
-  schedule = optim.schedule(phase.optimiser, phase.epochs)
+  schedule = optim.schedule(phase.optimiser, phase.epochs, epochs=phase.epochs)
   rule = optim.optimiser(phase.optimiser, schedule, method.trains)
   losses, states = replay(
     method=method,

@@ -13,7 +13,7 @@ import pytest
 
 from kd_jax.data import feed, pipeline
 from kd_jax.data.feed import Split
-from kd_jax.train import metrics, parallel, step
+from kd_jax.train import evaluation, metrics, parallel
 from kd_jax.types import Source
 from tests import tiny
 
@@ -47,7 +47,7 @@ def order():
 
 def pixels(fed) -> Source:
   """What the step's own gather makes of a block, on one device."""
-  return Source(*step.gather(fed.sources, fed.index, fed.sources[0].image.shape[1:3]))
+  return Source(*evaluation.gather(fed.sources, fed.index, fed.sources[0].image.shape[1:3]))
 
 
 def position(spread):
@@ -156,7 +156,7 @@ class TestEvaluation:
       own=lambda tree: tree,
       split=lambda tree: tree,
     ):
-      images, labels = step.gather(sources, index, sources[0].image.shape[1:3])
+      images, labels = evaluation.gather(sources, index, sources[0].image.shape[1:3])
       assert images.shape[0] == 8 and mask.dtype == np.float32 and (index[0] is None) == streamed
       kept = np.asarray(mask) > 0
       seen += list(
@@ -186,7 +186,7 @@ class TestEvaluation:
     part = Split(stored, np.arange(3, 30, dtype=np.int32))
     with tiny.quick_compilation():
       evaluate = spread.evaluate(
-        step.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed
+        evaluation.evaluation_step(network, pipeline.to_unit, axis=spread.axis), streamed
       )
       blocks = feed.evaluation(
         part,

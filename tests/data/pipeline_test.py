@@ -87,12 +87,12 @@ class TestPolicy:
   keys = jax.random.split(KEY, 16)
 
   def test_weak_is_the_runs_crop_and_flip(self):
-    made = pipeline.policy('weak', crop_padding=2, flip=True)(self.keys, IMAGES)
-    bare = pipeline.policy('weak', crop_padding=0, flip=False)(self.keys, IMAGES)
+    made = pipeline.policy('weak', pipeline.Weak(2, True))(self.keys, IMAGES)
+    bare = pipeline.policy('weak', pipeline.Weak(0, False))(self.keys, IMAGES)
     assert not np.array_equal(made, IMAGES)
     np.testing.assert_array_equal(bare, IMAGES)
     np.testing.assert_array_equal(
-      pipeline.policy('none', crop_padding=2, flip=True)(self.keys, IMAGES), IMAGES
+      pipeline.policy('none', pipeline.Weak(2, True))(self.keys, IMAGES), IMAGES
     )
 
   @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ class TestPolicy:
   )
   def test_every_name_makes_images(self, text):
     made = jax.eval_shape(
-      pipeline.policy(text, crop_padding=2, flip=True), self.keys, jnp.asarray(IMAGES)
+      pipeline.policy(text, pipeline.Weak(2, True)), self.keys, jnp.asarray(IMAGES)
     )
     chex.assert_shape(made, IMAGES.shape)
     chex.assert_type(made, np.uint8)
 
   def test_numbers_reach_the_operation(self):
-    made = pipeline.policy('none+cutout:2', crop_padding=0, flip=False)(
+    made = pipeline.policy('none+cutout:2', pipeline.Weak(0, False))(
       self.keys, np.full_like(IMAGES, 7)
     )
     # a square of 2×2, cut off at the border
@@ -130,13 +130,70 @@ class TestPolicy:
   )
   def test_anything_else_is_refused_in_one_line(self, text):
     with pytest.raises(ConfigError, match='in the augmentation') as caught:
-      pipeline.policy(text, crop_padding=2, flip=True)
+      pipeline.policy(text, pipeline.Weak(2, True))
     assert len(str(caught.value).splitlines()) == 1
 
   @pytest.mark.parametrize('text', ['randaugment:0:5', 'randaugment:2:10', 'cutout:0'])
   def test_numbers_out_of_range(self, text):
     with pytest.raises(ConfigError):
-      pipeline.policy(text, crop_padding=2, flip=True)
+      pipeline.policy(text, pipeline.Weak(2, True))
+
+
+class TestRunsOwn:
+  """What belongs to a run's augmentation beside its crop and flip."""
+
+  keys = jax.random.split(KEY, 16)
+
+  def made(self, *run, text: str = 'weak', images=IMAGES, **more):
+    return np.asarray(pipeline.policy(text, pipeline.Weak(*run, **more))(self.keys, images))
+
+  def test_more_comes_after_crop_and_flip_in_every_weak_view(self):
+    plain, more = self.made(0, False), self.made(0, False, more='cutout:4')
+    assert (more == 0).sum() > (plain == 0).sum()
+    np.testing.assert_array_equal(self.made(0, False, text='none', more='cutout:4'), IMAGES)
+
+  def test_a_resized_crop_takes_the_place_of_the_crop(self):
+    made = self.made(2, False, more='resized_crop:100')
+    assert made.shape == IMAGES.shape
+    black = np.zeros_like(IMAGES) + 200  # without padding no pixel gets darker
+    assert self.made(2, False, more='resized_crop:50', images=black).min() >= 199
+    assert self.made(2, False, images=black).min() == 0
+
+  def test_alternating_flips_are_not_at_random(self):
+    np.testing.assert_array_equal(self.made(0, True, alternating=True), IMAGES)
+    assert not np.array_equal(self.made(0, True), IMAGES)
+
+  @pytest.mark.parametrize('text', ['weak', 'none', 'cutout:2', 'weak+autoaugment'])
+  def test_every_view_has_the_size_that_a_network_sees(self, text):
+    assert self.made(0, True, text=text, size=(5, 4)).shape == (16, 5, 4, 3)
+
+  def test_without_a_crop_it_is_the_middle(self):
+    made = self.made(0, False, text='none', size=(4, 2))
+    np.testing.assert_array_equal(made, IMAGES[:, 1:5, 2:4])
+
+  @pytest.mark.parametrize(
+    'more', ['weak', 'cutout', 'resized_crop:0', 'resized_crop:101', 'none+x']
+  )
+  def test_what_cannot_belong_to_it_is_refused(self, more):
+    with pytest.raises(ConfigError, match='augment'):
+      pipeline.policy('weak', pipeline.Weak(2, True, more))
+
+
+class TestTurned:
+  number = jnp.arange(400, dtype=jnp.int32)
+  images = jnp.broadcast_to(jnp.arange(2, dtype=jnp.uint8)[None, None, :, None], (400, 1, 2, 1))
+
+  def flipped(self, epoch: int):
+    made = pipeline.turned(self.images, self.number, jnp.float32(epoch))
+    return np.asarray(made[:, 0, 0, 0] == 1)
+
+  def test_each_image_is_mirrored_in_every_second_epoch(self):
+    first = self.flipped(1)
+    np.testing.assert_array_equal(first, ~self.flipped(2))
+    np.testing.assert_array_equal(first, self.flipped(3))
+
+  def test_half_of_them_in_the_first(self):
+    assert 0.4 < self.flipped(1).mean() < 0.6
 
 
 class TestOrder:

@@ -20,7 +20,7 @@ import pytest
 from kd_jax import config as configuration
 from kd_jax.data import decoded, prepare, sources, stl10
 from kd_jax.runs import inputs
-from kd_jax.train import step
+from kd_jax.train import evaluation
 from kd_jax.types import KdJaxError, Source
 
 COUNTS = {'train': 20, 'test': 30, 'unlabelled': 70}
@@ -115,7 +115,7 @@ def test_images_without_labels_are_as_a_step_would_resize_them(served, root, sid
   pixels, _ = write(served)['unlabelled']
   source = sources.load_unlabelled('stl10', data_dir=str(root), side=side)
   whole = Source(jnp.asarray(pixels), jnp.full(len(pixels), -1, jnp.int32))
-  expected, labels = jax.jit(lambda: step.gather((whole,), (None,), (side, side)))()
+  expected, labels = jax.jit(lambda: evaluation.gather((whole,), (None,), (side, side)))()
   np.testing.assert_array_equal(source.image, expected)
   np.testing.assert_array_equal(source.label, labels)
   assert source.image.dtype == np.uint8 and source.image.shape == (70, side, side, 3)

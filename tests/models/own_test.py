@@ -122,7 +122,7 @@ def test_a_module_that_is_not_there(make):
       '',
       "has no 'small'; its functions are smal, without_norms, bare",
     ),
-    ((), 'small = 3\n', 'is an int and not a function'),
+    ((), 'small = 3\n', 'is no function: it is of the type int'),
     (
       (),
       'def small():\n  pass\n',

@@ -138,7 +138,9 @@ def test_a_phase_that_draws_on_other_images_is_refused(table):
     KdJaxError,
     match='kd shows its teacher unlabelled images, which a table of logits does not hold',
   ):
-    logits_table.check(prepared.imported, [drawing], prepared.parts, prepared.augmentation)
+    logits_table.check(
+      prepared.imported, [drawing], prepared.parts, prepared.augmentation, prepared.mixing
+    )
 
 
 def test_a_run_that_needs_fewer_is_not(place, table):
@@ -288,3 +290,16 @@ def test_every_row_is_found_and_no_other(rows):
 def test_statistics_of_a_batch_are_refused():
   with pytest.raises(KdJaxError, match='take teacher_statistics=running'):
     precomputed.Table(1, 2).init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)), train=True)
+
+
+@pytest.mark.parametrize(
+  'changed', [{'augment': 'cutout:2'}, {'mixup': 1.0}, {'cutmix': 0.5}], ids=lambda c: next(iter(c))
+)
+def test_pictures_without_number_are_refused(table, changed):
+  config = configuration.default(**RUN | {'teacher_checkpoint': str(table)} | changed)
+  with tiny.quick_compilation():
+    prepared = prepare(configuration.resolve(config))
+  with pytest.raises(KdJaxError, match=f'{next(iter(changed))} makes pictures that no table'):
+    logits_table.check(
+      prepared.imported, prepared.phases, prepared.parts, prepared.augmentation, prepared.mixing
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from kd_jax import models
 from kd_jax.data import pipeline
-from kd_jax.train import parallel, state, step
+from kd_jax.train import evaluation, parallel, state, step
 from kd_jax.types import Block, Frozen, NetworkSpec, Source
 from tests import tiny
 
@@ -67,7 +67,7 @@ def train_step(case: tiny.Case, dtype: str):
     lambda variables, own: state.create(variables, own, sgd), models.shapes(student), own
   )
   views = {
-    view: pipeline.policy(text, crop_padding=4, flip=True) for view, text in method.views.items()
+    view: pipeline.policy(text, pipeline.Weak(4, True)) for view, text in method.views.items()
   }
   made = step.train_step(
     student, (teacher,) * case.teachers, method, sgd, pipeline.preprocess(views)
@@ -115,7 +115,7 @@ def test_training_step_in_bfloat16(name):
 def test_evaluation_step(dtype):
   student = network('resnet8', dtype)
   compiled = parallel.make('jit', devices=1).evaluate(
-    step.evaluation_step(student, pipeline.to_unit), False
+    evaluation.evaluation_step(student, pipeline.to_unit), False
   )
   mask = jax.ShapeDtypeStruct((BATCH,), jnp.float32)
   text = lowered(compiled, (models.shapes(student), SOURCES, INDEX, mask))

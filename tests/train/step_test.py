@@ -19,7 +19,7 @@ from kd_jax import methods
 from kd_jax.data import pipeline
 from kd_jax.methods.base import cross_entropy, no_modules
 from kd_jax.models.layers import BatchNorm
-from kd_jax.train import parallel, state, step
+from kd_jax.train import evaluation, parallel, state, step
 from kd_jax.types import (
   Block,
   LogitsOnly,
@@ -369,23 +369,25 @@ class TestSources:
 class TestGather:
   def test_takes_the_chosen_images_of_all_sources_in_order(self):
     one, other = source(10), source(7, seed=1, labelled=False)
-    images, labels = step.gather((one, other), (np.array([3, 1]), np.array([5])), (SIDE, SIDE))
+    images, labels = evaluation.gather(
+      (one, other), (np.array([3, 1]), np.array([5])), (SIDE, SIDE)
+    )
     np.testing.assert_array_equal(images, np.concatenate([one.image[[3, 1]], other.image[[5]]]))
     assert labels.tolist() == [*one.label[[3, 1]], -1]
 
   def test_no_index_takes_a_source_whole(self):
     one, other = source(4), source(3, seed=1)
-    images, labels = step.gather((one, other), (None, None), (SIDE, SIDE))
+    images, labels = evaluation.gather((one, other), (None, None), (SIDE, SIDE))
     np.testing.assert_array_equal(images, np.concatenate([one.image, other.image]))
     assert labels.dtype == np.int32 and len(labels) == 7
 
   def test_images_of_another_size_are_resized(self):
     large = np.repeat(np.repeat(source(2, seed=1).image, 3, 1), 3, 2)  # each pixel three by three
-    images, _ = step.gather(
+    images, _ = evaluation.gather(
       (source(2), Source(large, np.zeros(2, np.int32))), (None, None), (SIDE, SIDE)
     )
     assert images.shape == (4, SIDE, SIDE, 2) and images.dtype == np.uint8
-    flat, _ = step.gather(
+    flat, _ = evaluation.gather(
       (source(2), Source(np.full((2, 9, 7, 2), 200, np.uint8), np.zeros(2, np.int32))),
       (None, None),
       (SIDE, SIDE),
@@ -395,7 +397,7 @@ class TestGather:
   def test_resized_images_stay_within_what_u8_holds(self):
     sharp = np.zeros((1, 2, 2, 2), np.uint8)
     sharp[:, 0] = 255
-    images, _ = step.gather(
+    images, _ = evaluation.gather(
       (source(1), Source(sharp, np.zeros(1, np.int32))), (None, None), (SIDE, SIDE)
     )
     made = np.asarray(images)[1].astype(int)
@@ -406,7 +408,9 @@ class TestGather:
     large = Source(np.repeat(np.repeat(small.image, 2, 1), 2, 2), small.label)
     after = []
     for stored in (large, large, small):
-      resized = Source(np.asarray(step.gather((stored,), (None,), (SIDE, SIDE))[0]), stored.label)
+      resized = Source(
+        np.asarray(evaluation.gather((stored,), (None,), (SIDE, SIDE))[0]), stored.label
+      )
       given = stored if not after else resized
       compiled, first, frozen, block = setup(
         methods.make('unsupervised'), teachers=1, sources=(given,)
@@ -418,7 +422,7 @@ class TestGather:
 
 class TestEvaluation:
   def test_the_mask_leaves_padding_out(self):
-    evaluate = jax.jit(step.evaluation_step(toy(), pipeline.to_unit))
+    evaluate = jax.jit(evaluation.evaluation_step(toy(), pipeline.to_unit))
     stored, mask = source(8), np.array([1, 1, 1, 1, 1, 0, 0, 0], np.float32)
     metrics = evaluate(weights(), (stored,), (None,), mask)
     logits = np.asarray(
@@ -429,7 +433,7 @@ class TestEvaluation:
     assert metrics['loss'] == (pytest.approx(-np.log(probability).sum(), rel=1e-5), 5)
 
   def test_changes_no_statistics_and_draws_nothing(self):
-    evaluate = jax.jit(step.evaluation_step(toy(), pipeline.to_unit))
+    evaluate = jax.jit(evaluation.evaluation_step(toy(), pipeline.to_unit))
     mask = np.ones(8, np.float32)
     one, again = (evaluate(weights(), (source(8),), (None,), mask) for _ in range(2))
     chex.assert_trees_all_equal(one, again)
@@ -520,7 +524,7 @@ class TestStreams:
 
   def test_evaluation_draws_nothing(self):
     head = {'params': {'head': dropped()}, 'batch_stats': {}}
-    evaluate = jax.jit(step.evaluation_step(self.NETWORK, pipeline.to_unit))
+    evaluate = jax.jit(evaluation.evaluation_step(self.NETWORK, pipeline.to_unit))
     mask = np.ones(8, np.float32)
     one, again = (evaluate(head, (source(8),), (None,), mask) for _ in range(2))
     chex.assert_trees_all_equal(one, again)
