@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 from kd_jax.text import one_line
@@ -43,8 +42,8 @@ def is_own(name: str, what: str) -> bool:
   return ':' in name
 
 
-def load(name: str, what: str) -> Callable[..., Any]:
-  """Return the function of a name.
+def load(name: str, what: str, *, kinds: tuple[type, ...] = ()) -> Any:
+  """Return the function of a name, or a value of one of the `kinds`.
 
   Raises:
     ConfigError: the module cannot be imported, or has no such function.
@@ -72,7 +71,7 @@ def load(name: str, what: str) -> Callable[..., Any]:
       f'{", ".join(own) or "none"}'
     )
   made = getattr(imported, attribute)
-  if not callable(made):
+  if not callable(made) and not isinstance(made, kinds):
     raise ConfigError(f'the {what} {name} is no function: it is of the type {type(made).__name__}')
   return made
 

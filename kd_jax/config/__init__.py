@@ -5,7 +5,7 @@ The only place that checks names and ranges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -14,7 +14,7 @@ from ml_collections import config_dict
 from kd_jax import factories, methods
 from kd_jax.config import checks
 from kd_jax.config.checks import is_utf8, shown
-from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config
+from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config, read_options
 from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
 from kd_jax.data import pipeline
 from kd_jax.methods import METHODS, plans
@@ -92,10 +92,28 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
         f"{name}.{next(iter(set_ones))} is set, but the method is '{method}', which does not use "
         f'it; take it out (of the configuration file, where that sets it) or set method={name}'
       )
+  chosen |= _own_options(parts, given.get('method_options', ''))
   resolved = Config(**given, options={name: chosen.get(name, {}) for name in parts})
   _check_together(resolved)
   methods.make(method, recipe=resolved.recipe, chosen=resolved.options)
   return resolved
+
+
+def _own_options(parts: Sequence[str], text: str) -> dict[str, dict[str, Any]]:
+  """Return the options of the method of a user's own among the parts."""
+  if not text:
+    return {}
+  own = [name for name in parts if ':' in name]
+  if len(own) != 1:
+    raise ConfigError(
+      f'method_options are those of one method of your own, and {len(own)} of {", ".join(parts)} are '
+      'such: those of the others are keys, such as config.kd.alpha'
+    )
+  options = read_options('method_options', text)
+  for option, value in options.items():
+    checks.known(option, options_of(own[0]), f'option of {own[0]}')
+    checks.check_type(option, value, options_of(own[0])[option])
+  return {own[0]: options}
 
 
 def _check_together(resolved: Config) -> None:

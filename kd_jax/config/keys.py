@@ -105,7 +105,12 @@ class Config:
     'float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32"
   )
 
-  method: str = _key('kd', "a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'")
+  method: str = _key(
+    'kd',
+    "a row of kd_jax.methods.METHODS, a join such as 'kd+0.5*oh', or your own, "
+    "'package.module:factory'",
+  )
+  method_options: str = _key('', "of a method of your own, such as 'weight=0.5'")
   recipe: str = _key(
     'written',
     "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do",

@@ -11,6 +11,7 @@ from kd_jax.files import records, shapes
 from kd_jax.types import ResultRow
 
 _NAMES = tuple(field.name for field in dataclasses.fields(ResultRow) if field.name != 'other')
+_LISTS = ('teachers', 'class_accuracies')
 _ALWAYS = _NAMES[: _NAMES.index('test_examples')]  # null in the file where they are None
 
 
@@ -45,6 +46,5 @@ def from_json(rows: Iterable[Mapping[str, Any]]) -> list[ResultRow]:
 def to_json(row: ResultRow) -> dict[str, Any]:
   """Return a row as results.json has it, its names in their order there."""
   values = {name: getattr(row, name) for name in _NAMES}
-  if row.teachers is not None:
-    values['teachers'] = list(row.teachers)
+  values |= {name: list(values[name]) for name in _LISTS if values[name] is not None}
   return {k: v for k, v in values.items() if k in _ALWAYS or v is not None} | dict(row.other)

@@ -101,6 +101,35 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
   return np.bincount(cell, minlength=classes**2).reshape(classes, classes)
 
 
+def among_best(logits: np.ndarray, label: np.ndarray, count: int) -> float:
+  """Return the share of the images whose label's logit is one of the `count` largest of [n, K].
+
+  Of equal logits those of the smaller classes count as larger, as in `argmax`.
+  """
+  own = np.take_along_axis(logits, label[:, None], axis=1)
+  before = np.arange(logits.shape[-1]) < label[:, None]
+  larger = (logits > own) | ((logits == own) & before)
+  return float((larger.sum(1) < count).mean())
+
+
+def class_accuracies(counts: np.ndarray) -> list[float | None]:
+  """Return the share of each class's images that are right, of a confusion; None where it has none."""
+  images = counts.sum(1)
+  return [
+    float(right / n) if n else None for right, n in zip(counts.diagonal(), images, strict=True)
+  ]
+
+
+def macro_f1(counts: np.ndarray) -> float:
+  """Return the mean over the classes of 2 TP / (2 TP + FP + FN), of a confusion.
+
+  A class that is neither there nor predicted counts as 0, as in scikit-learn's `f1_score` with
+  average='macro', all labels, and zero_division=0.
+  """
+  both = counts.sum(0) + counts.sum(1)
+  return float(np.where(both, 2 * counts.diagonal() / np.maximum(both, 1), 0).mean())
+
+
 def calibration(
   test: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray] | None
 ) -> Calibration:

@@ -5,10 +5,12 @@ Its factory's keyword arguments are its options; a recipe sets some of them.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from kd_jax import factories
 from kd_jax.methods.ab import ab
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.join import join
@@ -135,9 +137,31 @@ METHODS: dict[str, Row] = {
 }
 
 
+@functools.cache
+def row(name: str) -> Row:
+  """Return a row of METHODS, or that of a user's own method, 'package.module:factory'.
+
+  An own name may also be that of a Row, where the factory alone does not state enough.
+
+  Raises:
+    ConfigError: there is no such factory, or one of its options has no default.
+  """
+  if not factories.is_own(name, 'method'):
+    return METHODS[name]
+  made = factories.load(name, 'method', kinds=(Row,))
+  made = made if isinstance(made, Row) else Row(made)
+  for option in inspect.signature(made.factory).parameters.values():
+    if option.default is option.empty or option.kind in (option.VAR_KEYWORD, option.VAR_POSITIONAL):
+      raise ConfigError(
+        f'the method {name} has the option {option.name} without a default: give it one, such as '
+        f'def {name.rpartition(":")[2]}(*, {option.name}=1.0)'
+      )
+  return made
+
+
 def options(name: str) -> dict[str, Any]:
   """Return the options of a method with their defaults, read from its factory."""
-  return {k: p.default for k, p in inspect.signature(METHODS[name].factory).parameters.items()}
+  return {k: p.default for k, p in inspect.signature(row(name).factory).parameters.items()}
 
 
 def parse(text: str) -> tuple[tuple[float, str], ...]:
@@ -161,7 +185,7 @@ def parse(text: str) -> tuple[tuple[float, str], ...]:
     parts.append((factor, name.strip()))
   names = [name for _, name in parts]
   for name in names:
-    if name not in METHODS:
+    if not factories.is_own(name, 'method') and name not in METHODS:
       raise ConfigError(
         f"unknown method '{name}'.{closest(name, METHODS)} Valid: {', '.join(METHODS)}, and joins "
         'such as kd+0.5*oh'
@@ -177,7 +201,7 @@ def chosen_options(
   """Return those of the options `among` that a recipe and the user set, the user's before the
   recipe's.
   """
-  given = {**METHODS[name].recipes.get(recipe, {}), **(chosen or {}).get(name, {})}
+  given = {**row(name).recipes.get(recipe, {}), **(chosen or {}).get(name, {})}
   return {option: value for option, value in given.items() if option in among}
 
 
@@ -192,7 +216,7 @@ def make(text: str, *, recipe: str = 'written', chosen: Options | None = None) -
   parts = []
   for weight, name in parse(text):
     given = chosen_options(name, recipe, chosen, among=options(name))
-    parts.append((weight, name, METHODS[name].factory(**given)))
+    parts.append((weight, name, row(name).factory(**given)))
   (weight, _, first), *others = parts
   return first if weight == 1 and not others else join(tuple(parts))
 
@@ -210,13 +234,13 @@ def settings(
   for weight, name in parse(text):
     defaults = options(name)
     made = defaults | chosen_options(name, recipe, chosen, among=defaults)
-    parts[name] = {'weight_in_join': weight, **since(name, made), **METHODS[name].noted(student)}
+    parts[name] = {'weight_in_join': weight, **since(name, made), **row(name).noted(student)}
   return parts
 
 
 def since(name: str, made: Mapping[str, Any]) -> dict[str, Any]:
   """Return a row's options without those that stand for what was done before they existed."""
-  older = METHODS[name].older
+  older = row(name).older
   return {k: v for k, v in made.items() if k not in older or older[k] != v}
 
 
@@ -227,18 +251,18 @@ def came_later(phase: Phase) -> bool:
   plan = phase.settings.get('plan', {})
   rows = [(METHODS[name], made) for name, made in phase.settings.items() if name in METHODS]
   return bool(phase.draws_as) or any(
-    row.older.keys() & {*made, *plan} or row.noted(phase.student.name) for row, made in rows
+    of.older.keys() & {*made, *plan} or of.noted(phase.student.name) for of, made in rows
   )
 
 
 def teachers(text: str) -> tuple[int, int]:
   """Return the fewest and most teachers that a method or join takes."""
-  counts = [METHODS[name].teachers for _, name in parse(text)]
+  counts = [row(name).teachers for _, name in parse(text)]
   # A part that needs no teacher does not forbid one to the others.
   return max(low for low, _ in counts), min((high for _, high in counts if high), default=0)
 
 
 def relu_placement(text: str, recipe: str) -> str | None:
   """Return where the ReLUs stand under a recipe, or None where it leaves them."""
-  named = [METHODS[name].relu_placement.get(recipe) for _, name in parse(text)]
+  named = [row(name).relu_placement.get(recipe) for _, name in parse(text)]
   return next((placement for placement in named if placement), None)

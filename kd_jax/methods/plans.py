@@ -208,7 +208,7 @@ PLANS: dict[str, Plan] = {
 
 def of(name: str) -> Plan:
   """Return the plan of a row of METHODS."""
-  return PLANS[methods.METHODS[name].plan]
+  return PLANS[methods.row(name).plan]
 
 
 def options(name: str) -> dict[str, Any]:

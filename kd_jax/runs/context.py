@@ -48,9 +48,6 @@ class Context:
   stop: Callable[[], bool]
   say: Say
   programs: Programs  # that were compiled before; phases that need the same one share it
-  # whether a student's row also has how near it is to its teachers; a run's own page computes that
-  # itself
-  fidelity: bool = False
 
 
 class Student(NamedTuple):

@@ -1,11 +1,12 @@
-"""How near a trained student comes to its teacher, and how far its confidence can be trusted, on
-the test images.
+"""What a row has beside its accuracies: how a trained student does on each class, how far its
+confidence can be trusted, and how near it comes to its teacher, on the test images.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,8 @@ TEMPERATURES = (1, 4)
 
 def measure(
   student: Trained, teachers: Sequence[Trained], part: Split, *, programs: Programs | None = None
-) -> dict[str, float]:
-  """Return the fields that a row of a study has beside its accuracies; of a student without
-  teachers, its calibration alone.
+) -> dict[str, Any]:
+  """Return the fields of a student's row beside its accuracies; without teachers, those of its own.
 
   A teacher counts as it is when it is evaluated, on running statistics and with all its ReLUs,
   whatever the method used of it. Several count as one network, the mean of their probabilities.
@@ -35,14 +35,22 @@ def measure(
     programs: that were compiled before.
 
   Returns:
-    'ece': the expected calibration error in [0, 1], 15 bins; 'teacher_agreement': the share of the
+    'test_top5', where there are ten classes or more, 'test_f1' and 'class_accuracies', as ResultRow
+    has them; 'ece': the expected calibration error in [0, 1], 15 bins; 'teacher_agreement': the share of the
     images for which both predict the same class; 'teacher_kl_t1' and 'teacher_kl_t4': the mean
     KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
   """
   predict = functools.partial(evaluation.logits, part=part, say=silent, programs=programs)
   own = predict(student)
   label = np.asarray(part.source.label)[part.index]
-  measured = {'ece': analysis.reliability(own, label).ece}
+  counts = analysis.confusion(own, label)
+  measured: dict[str, Any] = {
+    'test_f1': analysis.macro_f1(counts),
+    'class_accuracies': analysis.class_accuracies(counts),
+    'ece': analysis.reliability(own, label).ece,
+  }
+  if len(counts) >= 10:
+    measured['test_top5'] = analysis.among_best(own, label, 5)
   if not teachers:
     return measured
   other = analysis.mean_of([predict(teacher) for teacher in teachers])

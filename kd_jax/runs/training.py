@@ -122,7 +122,7 @@ def _finish(
   trained = Trained(network, ended.best)
   teachers = [zoo[name] for name in phase.teachers]
   row = rows.of_student(student, network, ended, teachers=teachers, operations=count)
-  if context.fidelity and phase.role != 'stage':
+  if phase.role != 'stage':
     row |= fidelity.measure(trained, teachers, context.parts.test, programs=context.programs)
   done = Done([row], ended.history, {phase.name: trained})
   if phase.method.companion:

@@ -180,7 +180,6 @@ def train(
   first = group[0]
   prepared = first.prepared
   context = run.context(prepared, first.folder(folder), stop=stop, say=say, programs=programs)
-  context = replace(context, fidelity=True)
   zoo = dict(prepared.imported)
   rows = []
   for name, trained in prepared.imported.items():

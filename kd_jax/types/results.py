@@ -42,6 +42,11 @@ class ResultRow:
   averaged: bool | None = None  # True: the average of the weights predicts; it was the better one
   best_sha256: str | None = None  # of the weights at the selected epoch
   last_sha256: str | None = None
+  test_top5: Share | None = (
+    None  # the label is among the five most probable; of ten classes or more
+  )
+  test_f1: Share | None = None  # macro: the mean over the classes
+  class_accuracies: tuple[Share | None, ...] | None = None  # of the test images, in their order
   ece: Share | None = None  # the expected calibration error
   teacher_agreement: Share | None = None
   teacher_kl_t1: float | None = None

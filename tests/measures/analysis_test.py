@@ -123,3 +123,39 @@ def test_differing_images_are_of_their_kind_and_the_surest_come_first():
     'student': [],
     'neither': [],
   }
+
+
+class TestClasses:
+  """Against scikit-learn, with a class that is not there and one that is never predicted."""
+
+  draw = np.random.default_rng(5)
+  logits = draw.normal(size=(300, 12))
+  logits[:, 7] = -9.0
+  label = draw.integers(0, 11, 300).astype(np.int32)
+  logits[np.arange(300), label] += 1.0
+
+  def test_macro_f1(self):
+    from sklearn.metrics import f1_score
+
+    expected = f1_score(
+      self.label, self.logits.argmax(-1), average='macro', labels=range(12), zero_division=0
+    )
+    assert analysis.macro_f1(analysis.confusion(self.logits, self.label)) == pytest.approx(expected)
+
+  @pytest.mark.parametrize('count', [1, 5, 11])
+  def test_among_the_best(self, count):
+    from sklearn.metrics import top_k_accuracy_score
+
+    expected = top_k_accuracy_score(self.label, self.logits, k=count, labels=range(12))
+    assert analysis.among_best(self.logits, self.label, count) == pytest.approx(expected)
+
+  def test_equal_logits_count_as_in_argmax(self):
+    even = np.zeros((3, 4))
+    assert analysis.among_best(even, np.array([0, 1, 3]), 1) == pytest.approx(1 / 3)
+    assert analysis.among_best(even, np.array([0, 1, 3]), 2) == pytest.approx(2 / 3)
+
+  def test_class_accuracies(self):
+    found = analysis.class_accuracies(analysis.confusion(self.logits, self.label))
+    assert found[11] is None and len(found) == 12
+    of = self.label == 3
+    assert found[3] == pytest.approx((self.logits.argmax(-1)[of] == 3).mean())

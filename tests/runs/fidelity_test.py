@@ -60,5 +60,13 @@ def test_several_teachers_count_as_the_mean_of_their_probabilities():
   )
 
 
-def test_without_a_teacher_there_is_calibration_alone():
-  assert set(fidelity.measure(network(ONE), [], PART)) == {'ece'}
+def test_each_class_by_hand():
+  """Predicted are 0, 1, 0, 1 and right 1, 1, 0, 1."""
+  found = fidelity.measure(network(ONE), [], PART)
+  assert found['class_accuracies'] == [1.0, 2 / 3]
+  assert found['test_f1'] == pytest.approx((2 / 3 + 4 / 5) / 2)
+
+
+def test_without_a_teacher_there_is_its_own_alone():
+  """Of two classes, no five are the most probable ones."""
+  assert set(fidelity.measure(network(ONE), [], PART)) == {'ece', 'test_f1', 'class_accuracies'}

@@ -71,7 +71,12 @@ FIELDS = {
   'seconds': float,
   'best_sha256': str,
   'last_sha256': str,
+  'test_top5': float,
+  'test_f1': float,
+  'class_accuracies': list,
+  'ece': float,
 }
+OF_TEACHER = dict.fromkeys(('teacher_agreement', 'teacher_kl_t1', 'teacher_kl_t4'), float)
 
 
 def config(**changed):
@@ -136,7 +141,9 @@ def test_results_have_a_row_a_network(whole):
     ('student', 'student', 'kd', ['thin_resnet8']),
   ]
   for row in whole.rows:
-    assert {name: type(value) for name, value in row.items()} == FIELDS
+    of_teacher = OF_TEACHER if row['name'] == 'student' else {}
+    assert {name: type(value) for name, value in row.items()} == FIELDS | of_teacher
+    assert len(row['class_accuracies']) == 10 and 0 <= row['test_f1'] <= row['test_top5'] <= 1
     assert (
       row['epochs'] == 2
       and row['train_examples'] == 64
