@@ -599,7 +599,7 @@ _PUBLIC = 'tests/pytorch/networks_test.py::test_gives_the_logits_of_public_code_
 NETWORKS = [
   *_of(
     'kd_jax/models/vit.py',
-    ('nn.gelu(y, approximate=False)', 'nn.gelu(y)', _PUBLIC + '[timm_vit_tiny_patch16_224]'),
+    ('nn.gelu(y, approximate=False)', 'nn.gelu(y)', _PUBLIC),
     ('query.shape[-1] ** -0.5', 'query.shape[-1] ** -1.0', _VIT + 'test_attention_by_hand'),
     (
       'broadcast_dims=(1, 2)',
@@ -633,7 +633,7 @@ NETWORKS = [
   ),
   *_of(
     'kd_jax/models/resnet.py',
-    ('nn.max_pool(x, (3, 3)', 'nn.avg_pool(x, (3, 3)', _PUBLIC + '[torchvision_resnet18]'),
+    ('nn.max_pool(x, (3, 3)', 'nn.avg_pool(x, (3, 3)', _PUBLIC),
     (
       "if norm != 'batch':",
       "if norm == 'none':",

@@ -38,8 +38,8 @@ class Residual(NamedTuple):
 
   def __str__(self) -> str:
     return (
-      f'a stem of {self.stem} filters of {self.side}×{self.side}, stages of {_brief(self.blocks)} blocks with '
-      f'{_brief(self.widths)} filters'
+      f'a stem of {self.stem} filters of {self.side}×{self.side}, stages of '
+      f'{_brief(self.blocks)} blocks with {_brief(self.widths)} filters'
     )
 
 

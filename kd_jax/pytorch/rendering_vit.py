@@ -92,7 +92,7 @@ class VisionTransformer(Normalised):
     patches = self.patch_embed(self.normalise(image))
     layers, features = {'patches': patches}, []
     tokens = patches.flatten(2).transpose(1, 2)
-    x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1) + self.pos_embed
+    x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1) + self.pos_embed
     for number, block in enumerate(self.blocks, 1):
       x = block(x)
       layers[f'block{number}'] = x[:, 1:].transpose(1, 2).reshape(patches.shape)

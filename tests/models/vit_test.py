@@ -148,7 +148,7 @@ def test_weights_are_drawn_as_timm_draws_them():
   assert 0.95 * bound < float(jnp.abs(params['patches']['kernel']).max()) <= bound
 
 
-# What it draws in training -------------------------------------------------------------------------
+# What it draws in training ------------------------------------------------------------------------
 
 
 def test_streams_are_those_that_it_draws_from():
@@ -200,7 +200,7 @@ def test_stochastic_depth_rises_with_the_blocks():
   np.testing.assert_allclose([rates[f'block{n}'] for n in (1, 2, 3, 4)], [0, 0.1, 0.2, 0.3])
 
 
-# Training ------------------------------------------------------------------------------------------
+# Training -----------------------------------------------------------------------------------------
 
 
 def steps(made: Network, *, kind='jit', devices=1, method='kd', dtype='float32') -> tiny.Taken:

@@ -166,6 +166,17 @@ def test_equals_kd_jax(name, placement, train):
       np.testing.assert_allclose(left[key], value.numpy(), rtol=1e-9, err_msg=key)
 
 
+@pytest.mark.parametrize('name', ['vit_tiny', 'mobilenet_v2', 'resnet8_gn', 'resnet18_imagenet'])
+def test_is_exported_for_any_number_of_images(name):
+  network = small(name).eval()
+  image = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+  shapes = ({0: torch.export.Dim('batch')},)
+  program = torch.export.export(network, (image[:2],), dynamic_shapes=shapes).module()
+  with torch.no_grad():
+    for batch in (image, image[:1]):
+      np.testing.assert_allclose(program(batch).logits, network(batch).logits, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   'file, name', [('resnet26_cifar10', 'resnet26'), ('WRN16_1_cifar10', 'wrn16_1')]
 )
