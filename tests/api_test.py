@@ -14,6 +14,7 @@ from kd_jax.methods import METHODS
 
 NEED_TORCH = (
   'kd_jax.pytorch.rendering',
+  *(f'kd_jax.pytorch.rendering_{name}' for name in ('base', 'mobilenet', 'vit')),
   *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes', 'side')),
 )
 LOSSES = ('kd_jax.losses.logits', 'kd_jax.losses.features', 'kd_jax.losses.relational')

@@ -114,6 +114,7 @@ HEAVY = (
 # PyTorch code, imported only where torch is.
 TORCH_PEERS = (
   'pytorch/rendering.py',
+  *(f'pytorch/rendering_{name}.py' for name in ('base', 'mobilenet', 'vit')),
   *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes', 'side')),
 )
 

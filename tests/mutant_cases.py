@@ -591,4 +591,93 @@ SELECTION_AND_HASHES = [
   ),
 ]
 
-MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES]
+_VIT, _MOBILE, _NORMS, _BRIDGE = (
+  f'tests/models/{name}_test.py::' for name in ('vit', 'mobilenet', 'norms', 'bridge')
+)
+_PUBLIC = 'tests/pytorch/networks_test.py::test_gives_the_logits_of_public_code_and_its_names_back'
+
+NETWORKS = [
+  *_of(
+    'kd_jax/models/vit.py',
+    ('nn.gelu(y, approximate=False)', 'nn.gelu(y)', _PUBLIC),
+    ('query.shape[-1] ** -0.5', 'query.shape[-1] ** -1.0', _VIT + 'test_attention_by_hand'),
+    (
+      'broadcast_dims=(1, 2)',
+      'broadcast_dims=(2,)',
+      _VIT + 'test_stochastic_depth_leaves_out_branches_of_an_example',
+    ),
+    (
+      '(number - 1) / max(self.depth - 1, 1)',
+      'number / self.depth',
+      _VIT + 'test_stochastic_depth_rises_with_the_blocks',
+    ),
+    (
+      '{-(-depth * stage // _STAGES)',
+      '{depth * stage // _STAGES',
+      _VIT + 'test_the_ends_of_quarters',
+    ),
+    (
+      'longer <= 14 * side',
+      'longer < 14 * side',
+      _VIT + 'test_the_side_of_a_patch_follows_from_the_images',
+    ),
+  ),
+  *_of(
+    'kd_jax/models/norms.py',
+    ('(1, 2, -1), self.epsilon', '(1, 2), self.epsilon', _NORMS + 'test_group_norm_by_hand'),
+    (
+      'x.astype(wide(self.dtype)).reshape',
+      'x.reshape',
+      _NORMS + 'test_statistics_are_of_float32_where_maps_are_not',
+    ),
+  ),
+  *_of(
+    'kd_jax/models/resnet.py',
+    ('nn.max_pool(x, (3, 3)', 'nn.avg_pool(x, (3, 3)', _PUBLIC),
+    (
+      "if norm != 'batch':",
+      "if norm == 'none':",
+      _NORMS + 'TestResidualNetworks::test_keep_no_statistics',
+    ),
+  ),
+  *_of(
+    'kd_jax/models/mobilenet.py',
+    (
+      '1 if row == 1 and not imagenet else stride',
+      'stride',
+      _MOBILE + 'test_features_are_the_last_maps_of_a_size',
+    ),
+    ('jnp.minimum(relu(x, train=train), 6.0)', 'relu(x, train=train)', _MOBILE + 'test_relu6'),
+  ),
+  *_of(
+    'kd_jax/models/depthwise.py',
+    (
+      'kernel[i, j].reshape',
+      'kernel[j, i].reshape',
+      _MOBILE + 'test_depthwise_is_the_grouped_convolution',
+    ),
+  ),
+  *_of(
+    'kd_jax/models/bridge.py',
+    (
+      "if train and self.is_mutable_collection('batch_stats'):",
+      'if False:',
+      _BRIDGE + 'test_computes_what_its_twin_does',
+    ),
+    (
+      'return jax.random.fold_in(key, number)',
+      'return jax.random.fold_in(jax.random.key(0), number)',
+      _BRIDGE + 'test_what_it_draws_follows_from_the_key',
+    ),
+  ),
+  *_of(
+    'kd_jax/pytorch/recognition.py',
+    (
+      '>= _LARGE',
+      '> _LARGE',
+      'tests/pytorch/specs_test.py::test_rows_that_look_alike_are_told_apart_by_the_images',
+    ),
+  ),
+]
+
+MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS]

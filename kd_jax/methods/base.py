@@ -149,10 +149,13 @@ def paired(
   student: Outputs | LogitsOnly, teacher: Outputs | LogitsOnly
 ) -> tuple[tuple[int, int], ...]:
   """Return (student's stage, teacher's stage): for every stage of the student the teacher's last of
-  equal height and width, if any.
+  equal height and width, if any; one by one where the two have the same sizes, as those of a vision
+  transformer are all equal.
   """
-  last = {feature.shape[1:3]: number for number, feature in enumerate(teacher.features)}
   sizes = [feature.shape[1:3] for feature in student.features]
+  if sizes == [feature.shape[1:3] for feature in teacher.features]:
+    return tuple((number, number) for number in range(len(sizes)))
+  last = {feature.shape[1:3]: number for number, feature in enumerate(teacher.features)}
   return tuple((number, last[size]) for number, size in enumerate(sizes) if size in last)
 
 

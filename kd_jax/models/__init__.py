@@ -15,7 +15,9 @@ from jaxtyping import Array, Key
 
 from kd_jax import factories
 from kd_jax.models import custom, predicting
+from kd_jax.models.mobilenet import mobilenet_v2
 from kd_jax.models.resnet import resnet, smallest_side
+from kd_jax.models.vit import vit
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import (
   ConfigError,
@@ -45,22 +47,36 @@ def _large(*blocks: int, bottleneck: bool = False) -> partial:
   )
 
 
-MODELS: dict[str, partial] = {
-  **{f'resnet{d}': _cifar(d, stem_width=64, pool=4) for d in (8, 14, 20, 26, 32, 44, 56)},
-  **{
-    f'thin_resnet{d}': _cifar(d, stem_width=16, pool=None) for d in (8, 14, 20, 26, 32, 44, 56, 110)
-  },
-  'resnet10': _large(1, 1, 1, 1),
+_PAPER = {f'resnet{d}': _cifar(d, stem_width=64, pool=4) for d in (8, 14, 20, 26, 32, 44, 56)}
+_LARGE = {
   'resnet18': _large(2, 2, 2, 2),
   'resnet34': _large(3, 4, 6, 3),
   'resnet50': _large(3, 4, 6, 3, bottleneck=True),
   'resnet101': _large(3, 4, 23, 3, bottleneck=True),
   'resnet152': _large(3, 8, 36, 3, bottleneck=True),
+}
+MODELS: dict[str, partial] = {
+  **_PAPER,
+  **{
+    f'thin_resnet{d}': _cifar(d, stem_width=16, pool=None) for d in (8, 14, 20, 26, 32, 44, 56, 110)
+  },
+  'resnet10': _large(1, 1, 1, 1),
+  **_LARGE,
   **{f'wrn{d}_1': partial(wide_resnet, depth=d, factor=1) for d in (10, 16, 28, 40)},
   **{f'wrn{d}_2': partial(wide_resnet, depth=d, factor=2) for d in (10, 16, 28, 40)},
   **{f'wrn{d}_4': partial(wide_resnet, depth=d, factor=4) for d in (10, 16, 22, 28, 40)},
   **{f'wrn{d}_8': partial(wide_resnet, depth=d, factor=8) for d in (16, 22)},
   'wrn28_10': partial(wide_resnet, depth=28, factor=10),
+  **{f'{name}_imagenet': partial(maker, imagenet_stem=True) for name, maker in _LARGE.items()},
+  **{
+    f'{name}_{ending}': partial((_PAPER | _LARGE)[name], norm=norm)
+    for ending, norm in (('gn', 'group'), ('ln', 'layer'))
+    for name in ('resnet8', 'resnet20', 'resnet26', 'resnet18')
+  },
+  'mobilenet_v2': partial(mobilenet_v2),
+  'mobilenet_v2_imagenet': partial(mobilenet_v2, imagenet=True),
+  'vit_tiny': partial(vit, width=192, depth=12, heads=3),
+  'vit_small': partial(vit, width=384, depth=12, heads=6),
 }
 
 
@@ -112,17 +128,20 @@ def assumed(spec: NetworkSpec) -> str:
     return ''
   mean, std = (' '.join(f'{value:.4g}' for value in values) for values in (spec.mean, spec.std))
   image = f'mean {mean}, std {std}' if mean else 'pixels in [0, 1] as they are'
-  # The families of the others leave no choice.
-  placed = spec.name in MODELS and MODELS[spec.name].func is resnet
-  return image + (f" and relu_placement '{spec.relu_placement}'" if placed else '')
+  placed = f" and relu_placement '{spec.relu_placement}'" if _places_relus(spec.name) else ''
+  return image + placed
 
 
 def relu_placement(name: str, asked: str) -> str:
   """Return where the ReLUs of a network stand in a run that asks for a placement.
 
-  Pre-activation and own networks have one place.
+  Own networks, and those of other families than `resnet`, have one place.
   """
-  return 'block' if name.startswith('wrn') or factories.is_own(name, 'network') else asked
+  return asked if _places_relus(name) else 'block'
+
+
+def _places_relus(name: str) -> bool:
+  return name in MODELS and MODELS[name].func is resnet
 
 
 def with_weights(spec: NetworkSpec, variables: PyTree, where: Any) -> Trained:

@@ -1,12 +1,16 @@
 """Residual networks for small images: He et al. 2016, "Deep Residual Learning", with the stems and
 widths of METHODS' tables.
 
-One module serves three families, which differ in their numbers alone:
+One module serves four families:
   resnet8 … resnet56    the paper's: a stem of 64 filters, stages of 16, 32, 64, average pooling
                         over 4×4 windows (32×32 → 2×2)
   thin_resnet8 … 110    the canonical CIFAR ResNet: a stem of 16, global average pooling
   resnet10 … 152        stages of 64 to 512, basic or bottleneck blocks, global average pooling
-A shortcut is a 1×1 convolution with BatchNorm wherever the shape changes, else the identity.
+  resnet18_imagenet …   the same for images of 64 pixels and more, as torchvision has them: a stem of
+                        7×7 at stride 2 and a 3×3 max pool at stride 2
+A shortcut is a 1×1 convolution with BatchNorm wherever the shape changes, else the identity. Where
+a row ends in _gn or _ln, GroupNorm or LayerNorm stand where BatchNorm does (see
+kd_jax.models.norms): such a network keeps no statistics.
 
 Where the ReLUs outside the blocks stand is the network's own property, `relu_placement`:
   block   after the stem and after every block: the standard network
@@ -24,7 +28,8 @@ import jax
 from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import Convolution
-from kd_jax.models.layers import BatchNorm, dense, normalise, outputs, relu
+from kd_jax.models.layers import dense, normalise, outputs, relu
+from kd_jax.models.norms import normed
 from kd_jax.types import NetworkSpec, Outputs, Path
 
 
@@ -36,13 +41,16 @@ class Block(nn.Module):
   bottleneck: bool
   dtype: str
   axis_name: str | None
+  norm: str = 'batch'
 
   @nn.compact
   def __call__(
     self, x: Float[Array, 'B H W C'], *, train: bool
   ) -> Float[Array, 'B -(-H//{self.stride}) -(-W//{self.stride}) _']:
     def norm(y: Array, name: str) -> Array:
-      return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
+      return normed(
+        y, self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name, name=name
+      )
 
     def conv(y: Array, width: int, kernel: int, stride: int, name: str) -> Array:
       return Convolution(width, kernel, stride, self.dtype, name=name)(y)
@@ -73,6 +81,8 @@ class ResNet(nn.Module):
   stem_width: int
   bottleneck: bool = False
   pool: int | None = None  # side of the pooling window; None pools globally
+  imagenet_stem: bool = False
+  norm: str = 'batch'  # of kd_jax.models.norms.NORMS
   axis_name: str | None = None
 
   @nn.compact
@@ -80,18 +90,24 @@ class ResNet(nn.Module):
     dtype, placement = self.spec.compute_dtype, self.spec.relu_placement
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
     layers, features = {}, []
-    stem = Convolution(self.stem_width, kernel=3, dtype=dtype, name='stem_conv')
-    norm = BatchNorm(dtype=dtype, axis_name=self.axis_name, name='stem_norm')
+    side, stride = (7, 2) if self.imagenet_stem else (3, 1)
+    stem = Convolution(self.stem_width, side, stride, dtype, name='stem_conv')
     x = layers['stem_conv'] = stem(x)
-    x = layers['stem_norm'] = norm(x, train=train)
+    x = layers['stem_norm'] = normed(
+      x, self.norm, train=train, dtype=dtype, axis_name=self.axis_name, name='stem_norm'
+    )
     if placement != 'pool':
       x = relu(x, train=train)
+    if self.imagenet_stem:
+      x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
       for block in range(count):
         name = f'stage{stage + 1}_block{block + 1}'
         last = block == count - 1
         stride = 2 if stage > 0 and block == 0 else 1
-        residual = Block(width, stride, self.bottleneck, dtype, self.axis_name, name=name)
+        residual = Block(
+          width, stride, self.bottleneck, dtype, self.axis_name, self.norm, name=name
+        )
         x = layers[name] = residual(x, train=train)
         if last:
           features.append(x)
@@ -116,11 +132,17 @@ def resnet(
   stem_width: int,
   bottleneck: bool = False,
   pool: int | None = None,
+  imagenet_stem: bool = False,
+  norm: str = 'batch',
 ) -> tuple[nn.Module, tuple[Path, ...]]:
   """Return the module of a row of the table, and the norms of its Network."""
-  norm = 'norm3' if bottleneck else 'norm2'
-  norms = tuple((f'stage{stage}_block{count}', norm) for stage, count in enumerate(blocks, 1))
-  return ResNet(spec, blocks, widths, stem_width, bottleneck, pool), norms
+  module = ResNet(spec, blocks, widths, stem_width, bottleneck, pool, imagenet_stem, norm)
+  if norm != 'batch':
+    return module, ()
+  last = 'norm3' if bottleneck else 'norm2'
+  return module, tuple(
+    (f'stage{stage}_block{count}', last) for stage, count in enumerate(blocks, 1)
+  )
 
 
 def smallest_side(stages: int, pool: int | None) -> int:

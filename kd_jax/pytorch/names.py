@@ -1,17 +1,8 @@
-"""PyTorch's names and layouts ↔ kd_jax's variables, for the networks of kd_jax.models.
+"""PyTorch's layouts ↔ kd_jax's variables, for the networks of kd_jax.models.
 
-| kd_jax                             | published code               | read as well             |
-|------------------------------------|------------------------------|--------------------------|
-| stem_conv, stem_norm               | conv1, bn1                   |                          |
-| stage{i}_block{j}/conv1, norm1, …  | layer{i}.{j−1}.conv1, bn1, … |                          |
-| …/shortcut_conv, shortcut_norm     | ….shortcut.0, shortcut.1     | torchvision's downsample |
-| WRN: stage{i}_block{j}/…           | layer{i}.layer.{j−1}.…       | block{i}.layer.{j−1}.…   |
-| WRN: …/shortcut_conv, final_norm   | ….convShortcut, bn1          |                          |
-| head                               | linear                       | fc                       |
-
-Convolutions go from OIHW to HWIO. PyTorch flattens the pooled map channels first, kd_jax channels
-last: the classifier's rows are permuted. `num_batches_tracked`, which nothing here needs, is
-dropped on import and written as 0 on export.
+The names are those of kd_jax.pytorch.spelling. Convolutions go from OIHW to HWIO. PyTorch flattens
+a pooled map channels first, kd_jax channels last: the classifier's rows are permuted.
+`num_batches_tracked`, which nothing here needs, is dropped on import and written as 0 on export.
 """
 
 from __future__ import annotations
@@ -29,28 +20,11 @@ from kd_jax import models
 from kd_jax.pytorch import contents
 from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
-from kd_jax.pytorch.specs import IMAGE_SHAPE, canonical, note_of, spec_from_state, stated_spec
+from kd_jax.pytorch.specs import canonical, note_of, spec_from_state, stated_spec
+from kd_jax.pytorch.spelling import one_spelling, torch_name
 from kd_jax.pytorch.writer import write
-from kd_jax.types import FileError, KdJaxError, Network, NetworkSpec, Path, PyTree
+from kd_jax.types import FileError, KdJaxError, Network, NetworkSpec, PyTree
 
-_MODULES = {
-  'stem_conv': 'conv1',
-  'stem_norm': 'bn1',
-  'final_norm': 'bn1',
-  'head': 'linear',
-  'norm1': 'bn1',
-  'norm2': 'bn2',
-  'norm3': 'bn3',
-  'shortcut_conv': 'shortcut.0',
-  'shortcut_norm': 'shortcut.1',
-}
-_LEAVES = {
-  'kernel': 'weight',
-  'scale': 'weight',
-  'bias': 'bias',
-  'mean': 'running_mean',
-  'var': 'running_var',
-}
 _NAMED = 3  # how many differences of a kind a message names
 
 
@@ -65,16 +39,17 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   """
   state, _ = canonical(state)
   shapes = flatten_dict(models.shapes(network))
-  names = {path: _torch_name(path, network) for path in shapes}
+  names = {path: one_spelling(torch_name(path, network)) for path in shapes}
   needed = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
   if faults := _differences({name: array.shape for name, array in state.items()}, needed):
     raise FileError(
       f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
       'are of'
     )
-  pooled = _pooled(network, shapes)
+  pooled = _pooled(network)
   arrays = {path: _converted(name, state[name], dtype) for path, name in names.items()}
-  return unflatten_dict({path: _from_torch(array, pooled) for path, array in arrays.items()})
+  made = unflatten_dict({path: _from_torch(array, pooled) for path, array in arrays.items()})
+  return {'batch_stats': {}, **made}
 
 
 def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
@@ -93,8 +68,8 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
       f'the variables are not those of {_describe(spec)}: {faults}; give the spec that they were '
       'trained with'
     )
-  pooled = _pooled(network, shapes)
-  state = {_torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
+  pooled = _pooled(network)
+  state = {torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
   for name in [name for name in state if name.endswith('running_var')]:
     state[name.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
   return {name: state[name] for name in sorted(state, key=_natural)}
@@ -116,7 +91,8 @@ def import_file(
 
   Args:
     path: a `.pth` or `.pt` file of torch.save, in either format.
-    image_shape: height, width, channels of its images; by default what the file states, or 32×32×3.
+    image_shape: height, width, channels of its images; by default what the file states, or what
+      `specs.spec_from_state` takes.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
     unstated: fields of the spec for a file that does not state them: relu_placement, mean, std.
@@ -129,8 +105,7 @@ def import_file(
   try:
     spec, state = stated_spec(checkpoint), contents.state(checkpoint, weights=weights)
     if spec is None:
-      shape = image_shape or IMAGE_SHAPE
-      spec = spec_from_state(state, image_shape=shape, name=name, classes=classes)
+      spec = spec_from_state(state, image_shape=image_shape, name=name, classes=classes)
       spec = spec._replace(**unstated)
       if len(spec.mean) not in (0, spec.image_shape[2]):
         raise FileError(
@@ -174,49 +149,41 @@ def export_file(path: str | os.PathLike, variables: PyTree, spec: NetworkSpec) -
   write(path, to_torch(variables, spec), notes=note_of(spec))
 
 
-def _torch_name(path: Path, network: Network) -> str:
-  pre_activation = network.norms[-1] == ('final_norm',)
-  inner = 'layer.' if pre_activation else ''
-  parts = []
-  for module in path[1:-1]:
-    if block := re.fullmatch(r'stage([0-9]+)_block([0-9]+)', module):
-      parts.append(f'layer{block[1]}.{inner}{int(block[2]) - 1}')
-    elif pre_activation and module == 'shortcut_conv':
-      parts.append('convShortcut')
-    else:
-      parts.append(_MODULES.get(module, module))
-  return '.'.join((*parts, _LEAVES[path[-1]]))
-
-
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-  return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
+  if len(shape) == 4:
+    return (shape[3], shape[2], shape[0], shape[1])
+  return shape[::-1] if len(shape) == 2 else shape
 
 
-def _pooled(network: Network, shapes: Mapping[Path, Any]) -> tuple[int, int, int]:
-  """Return channels, height and width of the map that the classifier takes flattened."""
-  channels = shapes['params', *network.norms[-1], 'scale'].shape[0]
-  if shapes['params', 'head', 'kernel'].shape[0] == channels:
-    return channels, 1, 1
-  _, height, width, _ = models.output_shapes(network).features[-1].shape
-  return channels, height // network.module.pool, width // network.module.pool
+def _pooled(network: Network) -> tuple[int, int, int] | None:
+  """Return channels, height and width of the map that the classifier takes flattened, if any."""
+  pool = getattr(network.module, 'pool', None)
+  if pool is None:
+    return None
+  _, height, width, channels = models.output_shapes(network).features[-1].shape
+  return channels, height // pool, width // pool
 
 
-def _from_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
+def _from_torch(array: np.ndarray, pooled: tuple[int, int, int] | None) -> np.ndarray:
   if array.ndim == 4:
     array = array.transpose(2, 3, 1, 0)
-  elif array.ndim == 2:
+  elif array.ndim == 2 and pooled:  # such a network has one dense layer, its classifier
     classes = array.shape[0]
     array = array.reshape(classes, *pooled).transpose(2, 3, 1, 0).reshape(-1, classes)
+  elif array.ndim == 2:
+    array = array.T
   return np.ascontiguousarray(array)
 
 
-def _to_torch(array: np.ndarray, pooled: tuple[int, int, int]) -> np.ndarray:
+def _to_torch(array: np.ndarray, pooled: tuple[int, int, int] | None) -> np.ndarray:
   if array.ndim == 4:
     array = array.transpose(3, 2, 0, 1)
-  elif array.ndim == 2:
+  elif array.ndim == 2 and pooled:
     channels, height, width = pooled
     maps = array.reshape(height, width, channels, -1)
     array = maps.transpose(3, 2, 0, 1).reshape(array.shape[::-1])
+  elif array.ndim == 2:
+    array = array.T
   return np.ascontiguousarray(array)
 
 

@@ -8,11 +8,14 @@ is flattened channels first, as there; kd_jax has them last.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kd_jax.pytorch import rendering_mobilenet, rendering_vit
+from kd_jax.pytorch.rendering_base import Normalised, Outputs, conv
 
 RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
 LARGE = {
@@ -23,15 +26,6 @@ LARGE = {
   101: (3, 4, 23, 3),
   152: (3, 8, 36, 3),
 }
-
-
-class Outputs(NamedTuple):
-  """As kd_jax.types.Outputs, with channels before height and width."""
-
-  logits: Tensor  # f32[B, K]
-  features: tuple[Tensor, ...]  # f32[B, Ci, Hi, Wi], one a stage, before the stage's ReLU
-  layers: dict[str, Tensor]  # under kd_jax's names: stem_conv, stem_norm, stage1_block1, …
-  embedding: Tensor  # f32[B, D], what the classifier takes
 
 
 def build(
@@ -51,8 +45,8 @@ def build(
     name: such as 'resnet26', 'thin_resnet20', 'resnet50', 'wrn16_2'.
     classes: K.
     image_shape: (height, width, channels).
-    relu_placement: 'block', 'stage', 'stem' or 'pool', as kd_jax.models.resnet documents them; a
-      WRN has only 'block'.
+    relu_placement: 'block', 'stage', 'stem' or 'pool', as kd_jax.models.resnet documents them;
+      other families have only 'block'.
     mean: a value a channel, for normalising inside forward; empty: the network sees the pixels as
       they are.
     std: as mean.
@@ -61,17 +55,29 @@ def build(
     ValueError: no such name or placement.
   """
   wide = re.fullmatch(r'wrn(\d+)_(\d+)', name)
-  plain = re.fullmatch(r'(thin_)?resnet(\d+)', name)
-  placements = RELU_PLACEMENTS[:1] if wide else RELU_PLACEMENTS
-  if relu_placement not in placements or not (wide or plain):
+  plain = re.fullmatch(r'(thin_)?resnet(\d+)(?:_(imagenet|gn|ln))?', name)
+  transformer = rendering_vit.WIDTHS_AND_HEADS.get(name)
+  strides = rendering_mobilenet.STRIDES.get(name)
+  placements = RELU_PLACEMENTS if plain else RELU_PLACEMENTS[:1]
+  if relu_placement not in placements or not (wide or plain or transformer or strides):
     raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
   common: dict[str, Any] = {'classes': classes, 'image_shape': image_shape}
   common |= {'mean': mean, 'std': std}
+  if transformer:
+    tokens, heads = transformer
+    return rendering_vit.VisionTransformer(width=tokens, heads=heads, **common)
+  if strides:
+    return rendering_mobilenet.MobileNetV2(strides=strides, **common)
   if wide:
     return WideResNet(depth=int(wide[1]), factor=int(wide[2]), **common)
   assert plain is not None
   thin, depth = bool(plain[1]), int(plain[2])
-  common |= {'relu_placement': relu_placement, 'stem_width': 16 if thin else 64}
+  common |= {
+    'relu_placement': relu_placement,
+    'stem_width': 16 if thin else 64,
+    'imagenet_stem': plain[3] == 'imagenet',
+    'norm': {'gn': group_norm, 'ln': layer_norm}.get(plain[3], nn.BatchNorm2d),
+  }
   if not thin and depth in LARGE:
     widths, bottleneck = (64, 128, 256, 512), depth >= 50
     return ResNet(blocks=LARGE[depth], widths=widths, bottleneck=bottleneck, pool=None, **common)
@@ -83,52 +89,52 @@ def build(
   return ResNet(blocks=blocks, widths=(16, 32, 64), bottleneck=False, pool=pool, **common)
 
 
-def _conv(inward: int, outward: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-  return nn.Conv2d(inward, outward, kernel, stride, kernel // 2, bias=False)
+def group_norm(channels: int) -> nn.GroupNorm:
+  """Return GroupNorm of 16 channels a group."""
+  return nn.GroupNorm(channels // 16, channels)
 
 
-class _Normalised(nn.Module):
-  """A network with mean and std that are no buffers: its state dict has published names alone."""
-
-  def __init__(self, mean: Sequence[float], std: Sequence[float]):
-    super().__init__()
-    self.mean, self.std = tuple(mean), tuple(std)
-
-  def normalise(self, image: Tensor) -> Tensor:
-    if not self.mean:
-      return image
-    mean, std = (image.new_tensor(each).reshape(1, -1, 1, 1) for each in (self.mean, self.std))
-    return (image - mean) / std
+def layer_norm(channels: int) -> nn.GroupNorm:
+  """Return LayerNorm over an example's whole map."""
+  return nn.GroupNorm(1, channels)
 
 
 class Block(nn.Module):
   """A basic or bottleneck residual block without its last ReLU."""
 
-  def __init__(self, inward: int, width: int, stride: int, bottleneck: bool):
+  def __init__(
+    self,
+    inward: int,
+    width: int,
+    stride: int,
+    *,
+    bottleneck: bool,
+    norm: Callable[[int], nn.Module],
+    shortcut: str,
+  ):
     super().__init__()
-    self.bottleneck = bottleneck
+    self.bottleneck, self.shortcut_name = bottleneck, shortcut
     self.outward = 4 * width if bottleneck else width
     if bottleneck:
-      self.conv1, self.bn1 = _conv(inward, width, 1), nn.BatchNorm2d(width)
-      self.conv2, self.bn2 = _conv(width, width, 3, stride), nn.BatchNorm2d(width)
-      self.conv3, self.bn3 = _conv(width, self.outward, 1), nn.BatchNorm2d(self.outward)
+      self.conv1, self.bn1 = conv(inward, width, 1), norm(width)
+      self.conv2, self.bn2 = conv(width, width, 3, stride), norm(width)
+      self.conv3, self.bn3 = conv(width, self.outward, 1), norm(self.outward)
     else:
-      self.conv1, self.bn1 = _conv(inward, width, 3, stride), nn.BatchNorm2d(width)
-      self.conv2, self.bn2 = _conv(width, width, 3), nn.BatchNorm2d(width)
-    self.shortcut = nn.Sequential()
+      self.conv1, self.bn1 = conv(inward, width, 3, stride), norm(width)
+      self.conv2, self.bn2 = conv(width, width, 3), norm(width)
+    parts: list[nn.Module] = []
     if stride != 1 or inward != self.outward:
-      self.shortcut = nn.Sequential(
-        _conv(inward, self.outward, 1, stride), nn.BatchNorm2d(self.outward)
-      )
+      parts = [conv(inward, self.outward, 1, stride), norm(self.outward)]
+    self.add_module(shortcut, nn.Sequential(*parts))
 
   def forward(self, x: Tensor) -> Tensor:
     y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
     if self.bottleneck:
       y = self.bn3(self.conv3(F.relu(y)))
-    return y + self.shortcut(x)
+    return y + getattr(self, self.shortcut_name)(x)
 
 
-class ResNet(_Normalised):
+class ResNet(Normalised):
   """The paper's, the thin and the large residual networks, which differ in their numbers alone."""
 
   def __init__(
@@ -141,28 +147,34 @@ class ResNet(_Normalised):
     stem_width: int,
     bottleneck: bool,
     pool: int | None,
+    imagenet_stem: bool,
+    norm: Callable[[int], nn.Module],
     relu_placement: str,
     mean: Sequence[float],
     std: Sequence[float],
   ):
     super().__init__(mean, std)
-    self.relu_placement, self.pool = relu_placement, pool
-    self.conv1, self.bn1 = _conv(image_shape[2], stem_width, 3), nn.BatchNorm2d(stem_width)
+    self.relu_placement, self.pool, self.imagenet_stem = relu_placement, pool, imagenet_stem
+    side, first = (7, 2) if imagenet_stem else (3, 1)
+    self.conv1, self.bn1 = conv(image_shape[2], stem_width, side, first), norm(stem_width)
+    shortcut, self.head = ('downsample', 'fc') if imagenet_stem else ('shortcut', 'linear')
     height, width = image_shape[:2]
     inward, self.stages, self.widths = stem_width, [], []
     for stage, (count, filters) in enumerate(zip(blocks, widths, strict=True), 1):
       made = []
       for number in range(count):
         stride = 2 if stage > 1 and number == 0 else 1
-        made.append(Block(inward, filters, stride, bottleneck))
+        made.append(
+          Block(inward, filters, stride, bottleneck=bottleneck, norm=norm, shortcut=shortcut)
+        )
         inward, height, width = made[-1].outward, -(-height // stride), -(-width // stride)
       self.add_module(f'layer{stage}', nn.Sequential(*made))
       self.stages.append(f'layer{stage}')
       self.widths.append(inward)
     pixels = (height // pool) * (width // pool) if pool else 1
-    self.linear = nn.Linear(inward * pixels, classes)
+    self.add_module(self.head, nn.Linear(inward * pixels, classes))
 
-  def last_norms(self) -> list[nn.BatchNorm2d]:
+  def last_norms(self) -> list[nn.Module]:
     """Return the last BatchNorm before each feature."""
     blocks = [getattr(self, stage)[-1] for stage in self.stages]
     return [block.bn3 if block.bottleneck else block.bn2 for block in blocks]
@@ -173,6 +185,8 @@ class ResNet(_Normalised):
     x = layers['stem_norm'] = self.bn1(x)
     if self.relu_placement != 'pool':
       x = F.relu(x)
+    if self.imagenet_stem:
+      x = F.max_pool2d(x, 3, 2, 1)
     for stage, name in enumerate(self.stages, 1):
       blocks = getattr(self, name)
       for number, block in enumerate(blocks, 1):
@@ -183,7 +197,7 @@ class ResNet(_Normalised):
       if self.relu_placement in ('block', 'stage') or stage == len(self.stages):
         x = F.relu(x)
     embedding = (F.avg_pool2d(x, self.pool) if self.pool else x.mean((2, 3))).flatten(1)
-    return Outputs(self.linear(embedding), tuple(features), layers, embedding)
+    return Outputs(getattr(self, self.head)(embedding), tuple(features), layers, embedding)
 
 
 class PreActivationBlock(nn.Module):
@@ -191,9 +205,9 @@ class PreActivationBlock(nn.Module):
 
   def __init__(self, inward: int, width: int, stride: int):
     super().__init__()
-    self.bn1, self.conv1 = nn.BatchNorm2d(inward), _conv(inward, width, 3, stride)
-    self.bn2, self.conv2 = nn.BatchNorm2d(width), _conv(width, width, 3)
-    self.convShortcut = _conv(inward, width, 1, stride) if inward != width else None
+    self.bn1, self.conv1 = nn.BatchNorm2d(inward), conv(inward, width, 3, stride)
+    self.bn2, self.conv2 = nn.BatchNorm2d(width), conv(width, width, 3)
+    self.convShortcut = conv(inward, width, 1, stride) if inward != width else None
 
   def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
     entry = self.bn1(x)
@@ -210,7 +224,7 @@ class Stage(nn.Module):
     self.layer = nn.ModuleList(blocks)
 
 
-class WideResNet(_Normalised):
+class WideResNet(Normalised):
   """WRN-depth-factor. A stage's feature is the input of the first ReLU after it."""
 
   def __init__(
@@ -224,7 +238,7 @@ class WideResNet(_Normalised):
     std: Sequence[float],
   ):
     super().__init__(mean, std)
-    self.conv1, inward = _conv(image_shape[2], 16, 3), 16
+    self.conv1, inward = conv(image_shape[2], 16, 3), 16
     self.widths = [16 * factor, 32 * factor, 64 * factor]
     for stage, width in enumerate(self.widths, 1):
       blocks = []

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kd_jax import models
-from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.pytorch import contents
+from kd_jax.pytorch import contents, recognition
+from kd_jax.pytorch.spelling import one_spelling
 from kd_jax.types import ConfigError, FileError, NetworkSpec
 
 NOTE = 'kd_jax_network'  # the entry of an exported checkpoint that states its NetworkSpec, as JSON
@@ -20,12 +19,6 @@ IMAGE_SHAPE = (32, 32, 3)
 
 # What the published code normalises CIFAR-10 with; the second is the mean of per-image deviations.
 _PUBLISHED_MEAN, _PUBLISHED_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-_SPELLINGS = (
-  (re.compile(r'^fc\.'), 'linear.'),
-  (re.compile(r'\.downsample\.'), '.shortcut.'),
-  (re.compile(r'^block(?=[0-9]+\.layer\.)'), 'layer'),
-)
-_BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
 
 
 def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
@@ -52,7 +45,7 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   while state and all(name.startswith('module.') for name in state):
     state = {name.removeprefix('module.'): array for name, array in state.items()}
   state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}
-  renamed = {_respelt(name): array for name, array in state.items()}
+  renamed = {one_spelling(name): array for name, array in state.items()}
   if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):
     raise FileError(
       'there is no state dict of one network: it needs arrays named ….weight, each once; save '
@@ -61,16 +54,10 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
   return renamed, list(renamed) == list(state)
 
 
-def _respelt(name: str) -> str:
-  for pattern, spelling in _SPELLINGS:
-    name = pattern.sub(spelling, name)
-  return name
-
-
 def spec_from_state(
   state: Mapping,
   *,
-  image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+  image_shape: tuple[int, int, int] | None = None,
   name: str | None = None,
   classes: int | None = None,
 ) -> NetworkSpec:
@@ -79,7 +66,8 @@ def spec_from_state(
   Weights do not show where ReLUs stand and how images were normalised. Files in the published
   code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
   where its ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get
-  `block` and pixels as they are. A `name` or `classes` that is given goes into the spec
+  `block` and pixels as they are. Without an `image_shape` it is that of a vision transformer's
+  positions and patches, and else 32×32×3. A `name` or `classes` that is given goes into the spec
   unchecked: kd_jax.pytorch.names.to_flax reports weights that do not fit.
 
   Raises:
@@ -92,8 +80,9 @@ def spec_from_state(
       'the weights have no classifier: a dense layer named linear or fc is needed; save the whole '
       'network, not its body alone'
     )
+  image_shape = image_shape or recognition.image_shape(state) or IMAGE_SHAPE
   if name is None:
-    name = _recognise(state)
+    name = recognition.recognise(state, image_shape)
   elif name not in models.MODELS:
     raise FileError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
   if classes is None:
@@ -104,48 +93,6 @@ def spec_from_state(
   if published and spec.image_shape == IMAGE_SHAPE:
     spec = spec._replace(mean=_PUBLISHED_MEAN, std=_PUBLISHED_STD)
   return spec
-
-
-def _recognise(state: Mapping[str, np.ndarray]) -> str:
-  """Return the row of the table with the state's stem, stages and kind of block."""
-  matches = [match for match in map(_BLOCK.match, state) if match]
-  pre_activation = any(match[2] for match in matches)
-  numbers: dict[int, set[int]] = {}  # of the blocks of each stage
-  for match in matches:
-    numbers.setdefault(int(match[1]), set()).add(int(match[3]))
-  stages = sorted(numbers)
-  blocks = tuple(len(numbers[stage]) for stage in stages)
-
-  def filters(convolution: str) -> int:
-    kernel = state.get(f'{convolution}.weight')
-    return kernel.shape[0] if kernel is not None and kernel.ndim == 4 else 0
-
-  inner = 'layer.' if pre_activation else ''
-  stem = filters('conv1')
-  widths = tuple(filters(f'layer{stage}.{inner}0.conv1') for stage in stages)
-  signature = (pre_activation, stem, blocks, widths, 'layer1.0.conv3.weight' in state)
-  for name in models.MODELS:
-    if _signature(name) == signature:
-      return name
-  raise FileError(
-    f'the weights are of no network of kd_jax: a stem of {stem} filters, stages of '
-    f'{_brief(blocks)} blocks with {_brief(widths)} filters; choose a row of kd_jax.models.MODELS'
-  )
-
-
-def _signature(name: str) -> tuple:
-  maker = models.MODELS[name]
-  numbers = maker.keywords
-  if maker.func is wide_resnet:
-    widths = tuple(width * numbers['factor'] for width in (16, 32, 64))
-    return (True, 16, ((numbers['depth'] - 4) // 6,) * 3, widths, False)
-  stem, blocks, widths = (numbers[name] for name in ('stem_width', 'blocks', 'widths'))
-  return (False, stem, blocks, widths, numbers.get('bottleneck', False))
-
-
-def _brief(numbers: Sequence[int]) -> str:
-  shown = '/'.join(map(str, numbers[:6])) or 'no'
-  return f'{shown}/…' if len(numbers) > 6 else shown
 
 
 def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:

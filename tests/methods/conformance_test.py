@@ -309,6 +309,7 @@ PAIRS = [
   ('wrn16_4', 'resnet8'),
   ('resnet26', 'wrn10_1'),
   ('thin_resnet56', 'thin_resnet8'),
+  ('resnet18', 'mobilenet_v2'),
 ]
 # the student's last stage is smaller than any of the teacher's
 MISMATCHED = ('resnet8', 'resnet10')
@@ -316,7 +317,7 @@ MISMATCHED = ('resnet8', 'resnet10')
 
 @functools.cache
 def known(name: str, placement: str) -> NetworkInfo:
-  spec = NetworkSpec(name, 10, (32, 32, 3), 'block' if name.startswith('wrn') else placement)
+  spec = NetworkSpec(name, 10, (32, 32, 3), models.relu_placement(name, placement))
   return tiny.info(models.build(spec))
 
 

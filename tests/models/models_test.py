@@ -53,8 +53,30 @@ PARAMETERS = {
   'wrn40_4': 8_949_210,
   'wrn16_8': 10_961_370,
   'wrn22_8': 17_158_106,
+  # torchvision's of 1000 classes, 11,689,512 and so on, with a classifier of ten
+  'resnet18_imagenet': 11_181_642,
+  'resnet34_imagenet': 21_289_802,
+  'resnet50_imagenet': 23_528_522,
+  'resnet101_imagenet': 42_520_650,
+  'resnet152_imagenet': 58_164_298,
+  'mobilenet_v2': 2_236_682,
+  'mobilenet_v2_imagenet': 2_236_682,
+  # as many as with BatchNorm
+  **{f'resnet8_{ending}': 89_322 for ending in ('gn', 'ln')},
+  **{f'resnet20_{ending}': 283_754 for ending in ('gn', 'ln')},
+  **{f'resnet26_{ending}': 380_970 for ending in ('gn', 'ln')},
+  **{f'resnet18_{ending}': 11_173_962 for ending in ('gn', 'ln')},
 }
-ROWS_WITHOUT_A_COUNT = {'thin_resnet26', 'wrn10_2', 'wrn40_2', 'wrn28_4', 'wrn28_10'}
+# vit_test has those of vit, which are published for other images
+ROWS_WITHOUT_A_COUNT = {
+  'vit_tiny',
+  'vit_small',
+  'thin_resnet26',
+  'wrn10_2',
+  'wrn40_2',
+  'wrn28_4',
+  'wrn28_10',
+}
 FAMILIES = ('resnet8', 'thin_resnet14', 'resnet10', 'resnet50', 'wrn10_1', 'wrn16_2')
 
 
@@ -111,6 +133,13 @@ def test_shapes_of_every_family(name):
       1000,
       [(64, 48, 256), (32, 24, 512), (16, 12, 1024), (8, 6, 2048)],
       2048,
+    ),
+    (
+      'resnet18_imagenet',
+      (65, 224, 3),
+      10,
+      [(17, 56, 64), (9, 28, 128), (5, 14, 256), (3, 7, 512)],
+      512,
     ),
     ('wrn16_4', (33, 17, 2), 5, [(33, 17, 64), (17, 9, 128), (9, 5, 256)], 256),
   ],

@@ -53,7 +53,9 @@ def error(call, *args, **kwargs) -> str:
 
 
 @pytest.mark.parametrize(
-  'name', ['resnet8', 'thin_resnet14', 'resnet10', 'resnet50', 'wrn10_1', 'wrn16_2']
+  'name',
+  ['resnet8', 'thin_resnet14', 'resnet10', 'resnet50', 'wrn10_1', 'wrn16_2', 'resnet8_gn']
+  + ['resnet50_imagenet', 'mobilenet_v2', 'vit_tiny'],
 )
 def test_round_trip(name):
   spec = NetworkSpec(name, 10, IMAGES)

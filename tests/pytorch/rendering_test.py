@@ -46,6 +46,12 @@ PARAMETERS = {
   'wrn40_4': 8_949_210,
   'wrn16_8': 10_961_370,
   'wrn22_8': 17_158_106,
+  'resnet18_imagenet': 11_181_642,
+  'resnet50_imagenet': 23_528_522,
+  'resnet26_gn': 380_970,
+  'resnet26_ln': 380_970,
+  'mobilenet_v2': 2_236_682,
+  'mobilenet_v2_imagenet': 2_236_682,
 }
 
 
@@ -78,7 +84,8 @@ def test_parameter_counts(name):
 
 @pytest.mark.parametrize(
   'name, placement',
-  [('resnet21', 'block'), ('wrn16_1', 'stage'), ('resnet8', 'layer'), ('vgg8', 'block')],
+  [('resnet21', 'block'), ('wrn16_1', 'stage'), ('resnet8', 'layer'), ('vgg8', 'block')]
+  + [('vit_tiny', 'stage'), ('mobilenet_v2', 'pool'), ('resnet8_in', 'block')],
 )
 def test_no_such_network(name, placement):
   with pytest.raises(ValueError, match=f"'{name}'"):
@@ -111,6 +118,12 @@ def test_kd_by_hand():
     ('resnet50', 'block', False),
     ('wrn16_2', 'block', True),
     ('wrn10_1', 'block', False),
+    ('resnet8_gn', 'block', True),
+    ('resnet8_ln', 'stage', True),
+    ('resnet18_imagenet', 'block', True),
+    ('mobilenet_v2', 'block', True),
+    ('mobilenet_v2_imagenet', 'block', False),
+    ('vit_tiny', 'block', True),
   ],
 )
 def test_equals_kd_jax(name, placement, train):
@@ -139,10 +152,10 @@ def test_equals_kd_jax(name, placement, train):
     np.testing.assert_allclose(np.asarray(ours), peers.numpy(), rtol=1e-9, atol=1e-9)
 
   close(got.logits, wanted.logits)
-  close(
-    got.embedding,
-    wanted.embedding.reshape(4, wanted.features[-1].shape[1], -1).transpose(1, 2).flatten(1),
-  )
+  embedding = wanted.embedding
+  if getattr(theirs, 'pool', None):  # flattened channels first
+    embedding = embedding.reshape(4, wanted.features[-1].shape[1], -1).transpose(1, 2).flatten(1)
+  close(got.embedding, embedding)
   assert len(got.features) == len(wanted.features) and got.layers.keys() == wanted.layers.keys()
   for ours, peers in zip(got.features, wanted.features, strict=True):
     close(ours, peers)
@@ -151,6 +164,17 @@ def test_equals_kd_jax(name, placement, train):
   for key, value in theirs.state_dict().items():
     if 'running' in key:
       np.testing.assert_allclose(left[key], value.numpy(), rtol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize('name', ['vit_tiny', 'mobilenet_v2', 'resnet8_gn', 'resnet18_imagenet'])
+def test_is_exported_for_any_number_of_images(name):
+  network = small(name).eval()
+  image = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+  shapes = ({0: torch.export.Dim('batch')},)
+  program = torch.export.export(network, (image[:2],), dynamic_shapes=shapes).module()
+  with torch.no_grad():
+    for batch in (image, image[:1]):
+      np.testing.assert_allclose(program(batch).logits, network(batch).logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""Which row of kd_jax.models.MODELS has the names and shapes of a state dict.
+
+A row and a state dict have a signature each; they are compared. Weights do not show everything: of
+rows that look alike the first is taken.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kd_jax import models
+from kd_jax.models.mobilenet import mobilenet_v2, stages_of
+from kd_jax.models.vit import vit
+from kd_jax.models.wide_resnet import wide_resnet
+from kd_jax.types import FileError
+
+_LARGE = 64  # pixels a side, from which on networks of ImageNet are meant
+_BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
+_INVERTED = re.compile(r'features\.[0-9]{1,3}\.conv\.')
+_ENCODER = re.compile(r'blocks\.([0-9]{1,3})\.')
+
+
+class Residual(NamedTuple):
+  """What tells residual networks apart."""
+
+  pre_activation: bool
+  stem: int  # filters
+  blocks: tuple[int, ...]  # a stage
+  widths: tuple[int, ...]
+  bottleneck: bool
+  side: int = 3  # of the stem's filters
+  statistics: bool = True  # as BatchNorm has them
+
+  def __str__(self) -> str:
+    return (
+      f'a stem of {self.stem} filters of {self.side}×{self.side}, stages of '
+      f'{_brief(self.blocks)} blocks with {_brief(self.widths)} filters'
+    )
+
+
+class Transformer(NamedTuple):
+  """What tells vision transformers apart."""
+
+  width: int
+  depth: int
+
+  def __str__(self) -> str:
+    return f'a vision transformer of {self.depth} blocks with tokens of {self.width} values'
+
+
+class Mobile(NamedTuple):
+  """What tells MobileNetV2 from its narrower and wider kin."""
+
+  stem: int  # filters
+  blocks: int
+  embedding: int
+
+  def __str__(self) -> str:
+    return (
+      f'a MobileNet with a stem of {self.stem} filters, {self.blocks} blocks and an embedding of '
+      f'{self.embedding} values'
+    )
+
+
+Signature = Residual | Transformer | Mobile
+
+
+def recognise(state: Mapping[str, np.ndarray], image_shape: tuple[int, int, int]) -> str:
+  """Return the row of the table that a state dict in one spelling fits.
+
+  Of two rows that differ in their strides alone, `<name>_imagenet` is for images of 64 pixels and
+  more.
+
+  Raises:
+    FileError: there is none.
+  """
+  signature = of_state(state)
+  rows = [name for name in models.MODELS if of_row(name) == signature]
+  if not rows:
+    raise FileError(
+      f'the weights are of no network of kd_jax: {signature}; choose a row of kd_jax.models.MODELS'
+    )
+  larger = f'{rows[0]}_imagenet'
+  return larger if larger in rows and min(image_shape[:2]) >= _LARGE else rows[0]
+
+
+def of_row(name: str) -> Signature:
+  """Return the signature of a row of the table."""
+  maker = models.MODELS[name]
+  numbers = maker.keywords
+  if maker.func is vit:
+    return Transformer(numbers['width'], numbers['depth'])
+  if maker.func is mobilenet_v2:
+    return Mobile(32, sum(map(len, stages_of(imagenet=True))), 1280)
+  if maker.func is wide_resnet:
+    widths = tuple(width * numbers['factor'] for width in (16, 32, 64))
+    return Residual(True, 16, ((numbers['depth'] - 4) // 6,) * 3, widths, False)
+  stem, blocks, widths = (numbers[name] for name in ('stem_width', 'blocks', 'widths'))
+  side = 7 if numbers.get('imagenet_stem') else 3
+  statistics = numbers.get('norm', 'batch') == 'batch'
+  return Residual(False, stem, blocks, widths, numbers.get('bottleneck', False), side, statistics)
+
+
+def of_state(state: Mapping[str, np.ndarray]) -> Signature:
+  """Return the signature of a state dict, also of one that no row has."""
+  if (position := state.get('pos_embed')) is not None:
+    depth = len({match[1] for match in map(_ENCODER.match, state) if match})
+    return Transformer(_size(position, -1), depth)
+  if (stem := state.get('features.0.0.weight')) is not None:
+    blocks = len({name.split('.')[1] for name in state if _INVERTED.match(name)})
+    head = state.get('linear.weight')
+    return Mobile(_size(stem, 0), blocks, _size(head, -1))
+  return _residual(state)
+
+
+def _residual(state: Mapping[str, np.ndarray]) -> Residual:
+  matches = [match for match in map(_BLOCK.match, state) if match]
+  pre_activation = any(match[2] for match in matches)
+  numbers: dict[int, set[int]] = {}  # of the blocks of each stage
+  for match in matches:
+    numbers.setdefault(int(match[1]), set()).add(int(match[3]))
+  stages = sorted(numbers)
+
+  def sizes(convolution: str) -> tuple[int, int]:
+    """Return filters and side."""
+    kernel = state.get(f'{convolution}.weight')
+    return (
+      (kernel.shape[0], kernel.shape[-1]) if kernel is not None and kernel.ndim == 4 else (0, 0)
+    )
+
+  inner = 'layer.' if pre_activation else ''
+  stem, side = sizes('conv1')
+  return Residual(
+    pre_activation,
+    stem,
+    tuple(len(numbers[stage]) for stage in stages),
+    tuple(sizes(f'layer{stage}.{inner}0.conv1')[0] for stage in stages),
+    'layer1.0.conv3.weight' in state,
+    side,
+    any(name.endswith('.running_mean') for name in state),
+  )
+
+
+def image_shape(state: Mapping[str, np.ndarray]) -> tuple[int, int, int] | None:
+  """Return the shape of the images of a vision transformer, the square that its positions fill.
+
+  Return None of another network, whose weights do not show it.
+  """
+  position, patches = state.get('pos_embed'), state.get('patch_embed.proj.weight')
+  if position is None or patches is None or position.ndim != 3 or patches.ndim != 4:
+    return None
+  side = math.isqrt(position.shape[1]) * patches.shape[2]
+  return (side, side, patches.shape[1])
+
+
+def _size(array: np.ndarray | None, axis: int) -> int:
+  return array.shape[axis] if array is not None and array.ndim else 0
+
+
+def _brief(numbers: Sequence[int]) -> str:
+  shown = '/'.join(map(str, numbers[:6])) or 'no'
+  return f'{shown}/…' if len(numbers) > 6 else shown
