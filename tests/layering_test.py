@@ -114,7 +114,10 @@ HEAVY = (
 # PyTorch code, imported only where torch is.
 TORCH_PEERS = (
   'pytorch/rendering.py',
-  *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes', 'side')),
+  *(
+    f'verify/torch_{name}.py'
+    for name in ('methods', 'soft_labels', 'features', 'similarity', 'recipes', 'lesson', 'side')
+  ),
 )
 
 
