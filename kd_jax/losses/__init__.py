@@ -38,9 +38,9 @@ from kd_jax.losses.soft_labels import (
   lower_classes_kl,
   other_classes_cross_entropy,
   power_sum,
-  soft_cross_entropy,
   standardise,
   target_cross_entropy,
+  teacher_cross_entropy,
   transformed_kl,
 )
 
@@ -75,9 +75,9 @@ __all__ = [
   'rkd_angle',
   'rkd_distance',
   'similarity_preserving',
-  'soft_cross_entropy',
   'standardise',
   'target_class_kl',
   'target_cross_entropy',
+  'teacher_cross_entropy',
   'transformed_kl',
 ]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd_jax.losses import divergence
-from kd_jax.losses.logits import cross_entropy, log_softmax_of, target_or_not
+from kd_jax.losses.logits import cross_entropy, log_softmax_of, soft_cross_entropy, target_or_not
 
 
 def standardise(logits: Float[Array, 'B K']) -> Float[Array, 'B K']:
@@ -151,7 +151,7 @@ def lower_classes_kl(
   return jnp.where(lower, divergence.terms(teacher, student), 0).sum(-1)
 
 
-def soft_cross_entropy(
+def teacher_cross_entropy(
   student_logits: Float[Array, 'B K'],
   teacher_logits: Float[Array, 'B K'],
   *,
@@ -167,7 +167,7 @@ def soft_cross_entropy(
     weights are not those of a KL.
   """
   target = jax.nn.softmax(teacher_logits / temperature)
-  return -(target * jax.nn.log_softmax(student_logits / temperature)).sum(-1)
+  return soft_cross_entropy(student_logits / temperature, target)
 
 
 def label_doubt(

@@ -185,7 +185,7 @@ def _nkd(arrays: Arrays, temperature: float, gamma: float) -> Array:
 def _wsld(arrays: Arrays, temperature: float, alpha: float) -> Array:
   student, teacher, labels = (*_pair(arrays, 'logits'), arrays['labels'])
   weights = soft_labels.label_doubt(student, teacher, labels)
-  soft = weights * soft_labels.soft_cross_entropy(student, teacher, temperature=temperature)
+  soft = weights * soft_labels.teacher_cross_entropy(student, teacher, temperature=temperature)
   return (logits.cross_entropy(student, labels) + alpha * temperature**2 * soft).mean()
 
 

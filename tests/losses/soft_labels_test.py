@@ -23,7 +23,7 @@ def weighted(s, t):
 
 
 def doubted(s, t):
-  soft = soft_labels.soft_cross_entropy(s, t, temperature=2.0)
+  soft = soft_labels.teacher_cross_entropy(s, t, temperature=2.0)
   return soft_labels.label_doubt(s, t, LABELS) * soft
 
 
@@ -37,7 +37,7 @@ PAIRWISE = {
   ),
   'confidence_kl': lambda s, t: soft_labels.confidence_kl(s, t, LABELS, temperature=2.0),
   'lower_classes_kl': lambda s, t: soft_labels.lower_classes_kl(s, t, LABELS, temperature=2.0),
-  'soft_cross_entropy': lambda s, t: soft_labels.soft_cross_entropy(s, t, temperature=2.0),
+  'teacher_cross_entropy': lambda s, t: soft_labels.teacher_cross_entropy(s, t, temperature=2.0),
   'label_doubt': doubted,
 }
 every_loss = pytest.mark.parametrize('name', PAIRWISE)
@@ -199,9 +199,9 @@ def test_doubt_is_small_where_the_student_knows_better_and_teaches_nothing(float
 
 def test_a_soft_cross_entropy_is_the_kl_and_the_teachers_entropy(float64):
   student, teacher = both()
-  entropy = soft_labels.soft_cross_entropy(teacher, teacher, temperature=2.0)
+  entropy = soft_labels.teacher_cross_entropy(teacher, teacher, temperature=2.0)
   np.testing.assert_allclose(
-    soft_labels.soft_cross_entropy(student, teacher, temperature=2.0),
+    soft_labels.teacher_cross_entropy(student, teacher, temperature=2.0),
     logits.kl_divergence(student, teacher, temperature=2.0) + entropy,
     rtol=1e-12,
   )
