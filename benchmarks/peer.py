@@ -56,6 +56,7 @@ def prepare(
 
   from kd_jax.pytorch import rendering
   from kd_jax.verify import torch_recipes
+  from kd_jax.verify.torch_lesson import Lesson
 
   row = Row(*row)
   torch.set_num_threads(threads)
@@ -75,9 +76,7 @@ def prepare(
     else None
   )
   (phase,) = torch_recipes.RECIPES[row.method, 'written']
-  lesson = torch_recipes.Lesson(
-    phase, rendering.build(row.student, **task), [teacher] if teacher else []
-  )
+  lesson = Lesson(phase, rendering.build(row.student, **task), [teacher] if teacher else [])
   lesson = lesson.to(device, memory_format=layout)
   optimiser = torch.optim.SGD(
     lesson.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4

@@ -15,11 +15,20 @@ from kd_jax.methods import METHODS
 NEED_TORCH = (
   'kd_jax.pytorch.rendering',
   *(f'kd_jax.pytorch.rendering_{name}' for name in ('base', 'mobilenet', 'vit')),
-  *(f'kd_jax.verify.torch_{name}' for name in ('methods', 'features', 'recipes', 'side')),
+  *(
+    f'kd_jax.verify.torch_{name}'
+    for name in ('methods', 'soft_labels', 'features', 'similarity', 'recipes', 'lesson', 'side')
+  ),
 )
-LOSSES = ('kd_jax.losses.logits', 'kd_jax.losses.features', 'kd_jax.losses.relational')
+LOSSES = tuple(
+  f'kd_jax.losses.{name}'
+  for name in ('logits', 'soft_labels', 'features', 'maps', 'relational', 'similarity')
+)
 # of losses: what they are made of
-HELPERS = {'unit_length', 'stage_weights', 'attention_map', 'overhaul_margin', 'resize'}
+HELPERS = {
+  *('unit_length', 'stage_weights', 'attention_map', 'overhaul_margin', 'resize', 'flat'),
+  *('log_softmax_of', 'target_or_not', 'equal_sizes'),
+}
 
 
 def modules() -> list[str]:

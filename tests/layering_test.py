@@ -115,7 +115,10 @@ HEAVY = (
 TORCH_PEERS = (
   'pytorch/rendering.py',
   *(f'pytorch/rendering_{name}.py' for name in ('base', 'mobilenet', 'vit')),
-  *(f'verify/torch_{name}.py' for name in ('methods', 'features', 'recipes', 'side')),
+  *(
+    f'verify/torch_{name}.py'
+    for name in ('methods', 'soft_labels', 'features', 'similarity', 'recipes', 'lesson', 'side')
+  ),
 )
 
 

@@ -28,6 +28,8 @@ _FIFTY = _UPDATES + 'TestFiftySteps::test_are_those_recorded_of_torch'
 _LOGITS, _FEATURES, _RELATIONAL = (
   f'tests/losses/{name}_test.py::' for name in ('logits', 'features', 'relational')
 )
+_FIELD = 'tests/methods/by_hand_field_test.py::'
+_SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 'similarity'))
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_tables_test.py::'
 _BANK = 'tests/methods/memory_bank_test.py::'
@@ -70,6 +72,77 @@ METHODS = [
       'term(target, logits.other_classes_kl)',
       _HAND + 'test_dkd',
     ),
+  ),
+  *_of(
+    'kd_jax/methods/base.py',
+    (
+      'share = jnp.maximum(epoch / 20, 12 * progress)',
+      'share = jnp.minimum(epoch / 20, 12 * progress)',
+      _FIELD + 'test_of_a_short_run_the_warm_up_is_a_twelfth',
+    ),
+    (
+      'return jnp.minimum(share, 1) * term',
+      'return share * term',
+      _FIELD + 'test_a_warm_up_counts_epochs_from_1_and_ends',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/kd.py',
+    ('standardised(o) if standardise', 'o if standardise', _FIELD + 'test_kd_standardised'),
+    ('alpha * weight * divergence', 'alpha * divergence', _FIELD + 'test_kd_standardised'),
+  ),
+  *_of(
+    'kd_jax/methods/dist.py',
+    ('whole(own, inputs.axis).T', 'whole(own, inputs.axis)', _FIELD + 'test_dist'),
+    ('weight * temperature**2', 'weight * temperature', _FIELD + 'test_dist'),
+  ),
+  *_of(
+    'kd_jax/methods/ttm.py',
+    (
+      'exponent=exponent) * apart',
+      'exponent=1.0) * apart',
+      _FIELD + 'test_wttm_weighs_the_examples',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/nkd.py',
+    ('others * temperature**2 * mean(rest)', 'others * mean(rest)', _FIELD + 'test_nkd'),
+  ),
+  *_of(
+    'kd_jax/methods/rld.py',
+    ('weight * at**2 * mean', 'weight * temperature**2 * mean', _FIELD + 'test_rld'),
+  ),
+  *_of(
+    'kd_jax/methods/wsld.py',
+    (
+      'label_doubt(*given, label) * soft',
+      'label_doubt(*given, label) + soft',
+      _FIELD + 'test_wsld',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/fitnet.py',
+    (
+      'mean_squared_error(jax.nn.relu(regressed), target)',
+      'mean_squared_error(regressed, target)',
+      _FIELD + 'test_fitnet',
+    ),
+    (
+      'path[1:] in _up_to(student, stage)',
+      'True',
+      'tests/methods/plans_test.py::TestFitnet::'
+      'test_the_hint_trains_up_to_its_stage_and_nothing_beyond',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/stages.py',
+    ('*after_relu((student.features[i]', '*((student.features[i]', _FIELD + 'test_attention'),
+  ),
+  *_of(
+    'kd_jax/methods/sp.py', ('after_relu(o.features)[-1]', 'o.features[-1]', _FIELD + 'test_sp')
+  ),
+  *_of(
+    'kd_jax/methods/cc.py', ("variables.params[role]['bias'][None, :]", '0.0', _FIELD + 'test_cc')
   ),
   *_of(
     'kd_jax/methods/unlabelled.py',
@@ -142,8 +215,8 @@ METHODS = [
   *_of(
     'kd_jax/methods/kd.py',
     (
-      "'distillation': alpha * divergence",
-      "'distillation': (1 - alpha) * divergence",
+      "'distillation': alpha * weight * divergence",
+      "'distillation': (1 - alpha) * weight * divergence",
       _HAND + 'test_kd',
     ),
     (
@@ -203,6 +276,66 @@ METHODS = [
 ]
 
 LOSSES = [
+  *_of(
+    'kd_jax/losses/soft_labels.py',
+    (
+      '/ (logits.shape[-1] - 1)',
+      '/ logits.shape[-1]',
+      _SOFT
+      + 'test_standardised_logits_have_mean_0_and_deviation_1_and_see_neither_shift_nor_scale',
+    ),
+    (
+      'jax.nn.log_softmax(exponent * teacher_logits)',
+      'jax.nn.log_softmax(teacher_logits) * exponent',
+      _SOFT + 'test_transformed_is_a_temperature_of_the_teacher_alone',
+    ),
+    (
+      'teacher_logits < of_label',
+      'teacher_logits <= of_label',
+      _SOFT + 'test_classes_that_the_teacher_ranks_above_the_label_are_not_taught',
+    ),
+    (
+      'jnp.argmax(teacher_logits, axis=-1))',
+      'labels)',
+      _SOFT + 'test_confidence_is_the_teachers_in_its_own_choice',
+    ),
+    (
+      'return jax.lax.stop_gradient(-jnp.expm1',
+      'return (-jnp.expm1',
+      _SOFT + 'test_doubt_is_small_where_the_student_knows_better_and_teaches_nothing',
+    ),
+  ),
+  *_of(
+    'kd_jax/losses/similarity.py',
+    (
+      'rows - rows.mean(-1, keepdims=True)',
+      'rows - rows.mean(keepdims=True)',
+      _SIMILAR + 'test_correlation_is_pearsons_and_sees_neither_shift_nor_scale',
+    ),
+    (
+      'kernel / kernel.sum(-1, keepdims=True)',
+      'kernel / kernel.sum()',
+      'tests/verify/method_losses_test.py::test_every_term_agrees',
+    ),
+    (
+      '/ max(len(apart) - 1, 1)',
+      '/ len(apart)',
+      _SIMILAR + 'test_congruence_multiplies_neighbours_and_is_0_for_one_example',
+    ),
+  ),
+  *_of(
+    'kd_jax/losses/maps.py',
+    (
+      'size = min(height, other_height), min(width, other_width)',
+      'size = other_height, other_width',
+      _SIMILAR + 'test_the_larger_map_is_averaged_whichever_it_is',
+    ),
+    (
+      '- 2 * kernel(student, teacher)',
+      '- kernel(student, teacher)',
+      _SIMILAR + 'test_selectivity_does_not_see_the_order_of_channels',
+    ),
+  ),
   *_of(
     'kd_jax/losses/logits.py',
     (

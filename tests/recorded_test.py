@@ -83,12 +83,17 @@ BEFORE = {
   ('sfd', 'written', 'wrn10_1'): ['d2c63245808ed246'],
   ('stl', 'written', 'resnet8'): ['dc2ad57656428f18'],
   ('stl', 'published', 'resnet8'): ['9e5c22bb68c6c220'],
+  ('kd', 'written', 'resnet8'): ['5bbd8b63bf24c52e'],
+  ('kd', 'official', 'resnet8'): ['7bd41605de10b6d7'],
+  ('dkd', 'written', 'resnet8'): ['328d1863818595d4'],
 }
 SAME = {
   ('ab', 'written', 'resnet8'),
   ('oh', 'written', 'resnet8'),
   ('sfd', 'written', 'resnet8'),
   ('stl', 'written', 'resnet8'),
+  ('kd', 'written', 'resnet8'),
+  ('kd', 'official', 'resnet8'),
 }
 
 
@@ -103,10 +108,19 @@ def test_the_hash_is_another_where_what_is_computed_is_and_only_there(of):
   [
     ('oh', 'published', {'connector_weights': 'uniform'}),
     ('pkd', 'written', {'reduction': 'mean', 'beta': 10.0}),
+    ('dkd', 'written', {'warmup_epochs': 0.0}),
   ],
 )
 def test_options_that_give_back_what_was_done_give_back_its_hash(method, recipe, chosen):
   assert identity(method, recipe, **chosen) == BEFORE[method, recipe, 'resnet8']
+
+
+@pytest.mark.parametrize('name', ['kd', 'takd', 'mkd', 'dual'])
+def test_what_trains_by_kds_loss_is_described_as_before(name):
+  (described,) = methods.settings(name).values()
+  assert described.keys() == {'weight_in_join', 'alpha', 'temperature', 'reduction', 'scaled'}
+  (changed,) = methods.settings(name, chosen={name: {'standardise': True}}).values()
+  assert changed['standardise'] is True
 
 
 def test_what_stands_for_what_was_done_is_an_option():

@@ -135,7 +135,7 @@ def mean_squared_error(
     mean is what the codes that followed it take. Ruffy and Chahal 2019, "The State of Knowledge
     Distillation for Classification", for simple feature distillation.
   """
-  return jnp.square(_flat(student) - _flat(teacher)).mean(-1)
+  return jnp.square(flat(student) - flat(teacher)).mean(-1)
 
 
 def normalised_mean_squared_error(
@@ -149,7 +149,7 @@ def normalised_mean_squared_error(
     Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression", equation 7, which
     has the sum over elements; the mean is their code's.
   """
-  return jnp.square(unit_length(_flat(student)) - unit_length(_flat(teacher))).mean(-1)
+  return jnp.square(unit_length(flat(student)) - unit_length(flat(teacher))).mean(-1)
 
 
 def cosine_distance(
@@ -161,7 +161,7 @@ def cosine_distance(
     An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
     Distillation for Classification", which does not define it.
   """
-  return 1 - (unit_length(_flat(student)) * unit_length(_flat(teacher))).sum(-1)
+  return 1 - (unit_length(flat(student)) * unit_length(flat(teacher))).sum(-1)
 
 
 def map_kl_divergence(
@@ -173,8 +173,8 @@ def map_kl_divergence(
     An option of simple feature distillation: Ruffy and Chahal 2019, "The State of Knowledge
     Distillation for Classification", which does not define it.
   """
-  student = jax.nn.log_softmax(_flat(student))
-  teacher = jax.nn.log_softmax(_flat(teacher))
+  student = jax.nn.log_softmax(flat(student))
+  teacher = jax.nn.log_softmax(flat(teacher))
   return divergence.terms(teacher, student).sum(-1)
 
 
@@ -240,5 +240,6 @@ def _pool(x: Array, size: int, axis: int, reduce: Callable[..., Array]) -> Array
   return jnp.concatenate([reduce(s, axis=axis, keepdims=True) for s in slices], axis)
 
 
-def _flat(x: Float[Array, ' B *rest']) -> Float[Array, 'B D']:
+def flat(x: Float[Array, ' B *rest']) -> Float[Array, 'B D']:
+  """Return an example's elements as one vector."""
   return x.reshape(x.shape[0], -1)

@@ -82,8 +82,8 @@ def target_class_kl(
     (1 − p_y of the teacher) · `other_classes_kl`. As in their code, whose T² and weights α and β
     are the caller's.
   """
-  student = _target_or_not(student_logits / temperature, labels)
-  teacher = _target_or_not(teacher_logits / temperature, labels)
+  student = target_or_not(student_logits / temperature, labels)
+  teacher = target_or_not(teacher_logits / temperature, labels)
   return jnp.where(labels >= 0, divergence.terms(teacher, student).sum(-1), 0)
 
 
@@ -106,8 +106,8 @@ def other_classes_kl(
     1000 from the label's logit; here it is left out.
   """
   other = ~jax.nn.one_hot(labels, student_logits.shape[-1], dtype=bool)
-  student = _log_softmax_of(student_logits / temperature, other)
-  teacher = _log_softmax_of(teacher_logits / temperature, other)
+  student = log_softmax_of(student_logits / temperature, other)
+  teacher = log_softmax_of(teacher_logits / temperature, other)
   return jnp.where(labels >= 0, jnp.where(other, divergence.terms(teacher, student), 0).sum(-1), 0)
 
 
@@ -153,12 +153,12 @@ def consistency_kl(
   return jnp.where(jax.nn.softmax(logits).max(-1) > confidence, apart, 0)
 
 
-def _log_softmax_of(logits: Float[Array, 'B K'], kept: Bool[Array, 'B K']) -> Float[Array, 'B K']:
+def log_softmax_of(logits: Float[Array, 'B K'], kept: Bool[Array, 'B K']) -> Float[Array, 'B K']:
   """Return the log softmax over the kept classes; 0 elsewhere, for no infinity enters gradients."""
   return jnp.where(kept, logits - jax.nn.logsumexp(logits, axis=-1, where=kept, keepdims=True), 0)
 
 
-def _target_or_not(logits: Float[Array, 'B K'], labels: Int[Array, ' B']) -> Float[Array, 'B 2']:
+def target_or_not(logits: Float[Array, 'B K'], labels: Int[Array, ' B']) -> Float[Array, 'B 2']:
   """Return log p_y and log(1 − p_y), also where p_y rounds to 1."""
   log_probabilities = jax.nn.log_softmax(logits)
   target = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)

@@ -12,17 +12,28 @@ from typing import Any, NamedTuple
 
 from kd_jax import factories
 from kd_jax.methods.ab import ab
+from kd_jax.methods.attention import attention
+from kd_jax.methods.cc import cc
+from kd_jax.methods.dist import dist
 from kd_jax.methods.dkd import dkd
+from kd_jax.methods.fitnet import fitnet
 from kd_jax.methods.join import join
 from kd_jax.methods.kd import kd
+from kd_jax.methods.nkd import nkd
 from kd_jax.methods.nokd import nokd
+from kd_jax.methods.nst import nst
 from kd_jax.methods.oh import oh
 from kd_jax.methods.pkd import pkd
+from kd_jax.methods.pkt import pkt
 from kd_jax.methods.rkd import rkd
+from kd_jax.methods.rld import rld
 from kd_jax.methods.sfd import sfd, unpaired_before
+from kd_jax.methods.sp import sp
 from kd_jax.methods.triplet import triplet
+from kd_jax.methods.ttm import ttm, wttm
 from kd_jax.methods.uda import uda, uda_nokd
 from kd_jax.methods.unlabelled import stl, unsupervised
+from kd_jax.methods.wsld import wsld
 from kd_jax.text import closest
 from kd_jax.types import ConfigError, Method, Phase
 
@@ -49,13 +60,16 @@ class Row(NamedTuple):
 
 
 _KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}  # RepDistiller
+_KD_BEFORE = {'standardise': False, 'weight': 1.0}
+_TWENTY = {'warmup_epochs': 20.0}
+_ONE_PHASE = {'hint_share': 0.0}
 # of the authors of AB and overhaul
 _HEO = {'teacher_statistics': 'batch', 'connector_weights': 'normal'}
 _AUTOAUGMENT = {'policy': 'autoaugment_published', 'joint': False}
 
 METHODS: dict[str, Row] = {
   'nokd': Row(nokd, plan='single', teachers=(0, 0)),
-  'kd': Row(kd, recipes={'official': _KD_OFFICIAL}),
+  'kd': Row(kd, recipes={'official': _KD_OFFICIAL}, older=_KD_BEFORE),
   'ab': Row(
     ab,
     plan='ab',
@@ -95,7 +109,7 @@ METHODS: dict[str, Row] = {
       }
     },
   ),
-  'takd': Row(kd, plan='takd', recipes={'official': _KD_OFFICIAL}),
+  'takd': Row(kd, plan='takd', recipes={'official': _KD_OFFICIAL}, older=_KD_BEFORE),
   'sfd': Row(
     sfd, recipes={'published': {'largest': True, 'layers': 'stages'}}, noted=unpaired_before
   ),
@@ -112,7 +126,9 @@ METHODS: dict[str, Row] = {
     },
     older={'reduction': 'mean', 'relu': False},
   ),
-  'mkd': Row(kd, plan='mkd', teachers=(1, 16), recipes={'official': _KD_OFFICIAL}),
+  'mkd': Row(
+    kd, plan='mkd', teachers=(1, 16), recipes={'official': _KD_OFFICIAL}, older=_KD_BEFORE
+  ),
   'uda': Row(uda, recipes={'published': {'averaged': True, **_AUTOAUGMENT}}),
   'uda_nokd': Row(uda_nokd, plan='single', teachers=(0, 0), recipes={'published': _AUTOAUGMENT}),
   'stl': Row(
@@ -131,9 +147,23 @@ METHODS: dict[str, Row] = {
     older={'unlabelled_strong': False, 'averaged': False, 'joint': True},
   ),
   'unsupervised': Row(unsupervised, plan='unsupervised'),
-  'dual': Row(kd, plan='dual', recipes={'official': _KD_OFFICIAL}),
+  'dual': Row(kd, plan='dual', recipes={'official': _KD_OFFICIAL}, older=_KD_BEFORE),
   'triplet': Row(triplet),
-  'dkd': Row(dkd),
+  'dkd': Row(
+    dkd, recipes={'official': _TWENTY}, older={'warmup_epochs': 0.0, 'standardise': False}
+  ),
+  'dist': Row(dist),
+  'ttm': Row(ttm),
+  'wttm': Row(wttm),
+  'nkd': Row(nkd),
+  'rld': Row(rld, recipes={'official': _TWENTY}),
+  'wsld': Row(wsld),
+  'attention': Row(attention),
+  'fitnet': Row(fitnet, plan='fitnet', recipes={'published': _ONE_PHASE, 'official': _ONE_PHASE}),
+  'nst': Row(nst),
+  'sp': Row(sp),
+  'pkt': Row(pkt),
+  'cc': Row(cc),
 }
 
 

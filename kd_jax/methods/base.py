@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
-from kd_jax.losses import logits, reduce
+from kd_jax.losses import logits, reduce, soft_labels
 from kd_jax.models.connectors import DRAWS, Connectors
 from kd_jax.types import (
   Array,
@@ -52,17 +52,26 @@ def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
     raise ConfigError(f"{option} is one of {', '.join(choices)}, not '{value}'")
 
 
-def check_temperature(temperature: float, *, option: str = 'temperature') -> None:
-  """Raise ConfigError where a temperature is out of range."""
-  if not 0 < temperature < float('inf'):
-    raise ConfigError(f'{option} is a finite number greater than 0, not {temperature}')
-
-
 def check_hinton(alpha: float, temperature: float) -> None:
   """Raise ConfigError where Hinton's two numbers are out of range."""
   if not 0 <= alpha <= 1:
     raise ConfigError(f'alpha is a weight between 0 and 1, not {alpha}')
-  check_temperature(temperature)
+  check_positive('temperature', temperature)
+
+
+def check_positive(option: str, value: float) -> None:
+  """Raise ConfigError where an option, such as 'dkd.temperature', is not finite or not above 0."""
+  if not 0 < value < float('inf'):
+    raise ConfigError(f'{option} is a finite number greater than 0, not {value}')
+
+
+def check_warmup(option: str, epochs: float) -> None:
+  """Raise ConfigError where `warmed` cannot take a number of epochs."""
+  if not (0 <= epochs < float('inf') or epochs == -1):
+    raise ConfigError(
+      f'{option} is a number of epochs, at least 0, or -1 for 20 of them or a twelfth of the phase, '
+      f'not {epochs}'
+    )
 
 
 def check_connectors(method: str, drawn: str, statistics: str) -> None:
@@ -109,6 +118,27 @@ def distillation(
   ]
   divergence = jnp.asarray(sum(divergences) / len(divergences))
   return temperature**2 * reduce.mean(divergence, mask=mask, axis=inputs.axis)
+
+
+def standardised(outputs: Outputs) -> Outputs:
+  """Return outputs with logits of mean 0 and deviation 1 over the classes."""
+  return outputs._replace(logits=soft_labels.standardise(outputs.logits))
+
+
+def warmed(term: Array, inputs: LossInputs, epochs: float) -> Array:
+  """Return min(e / E, 1) · term, e the epoch from 1 and E the epochs of a warm-up.
+
+  Args:
+    term: any.
+    inputs: of the loss.
+    epochs: E. 0: no warm-up. −1: over 20 epochs or over the first twelfth of the phase's steps,
+      whichever ends sooner; 20 of the usual 240 epochs are a twelfth.
+  """
+  if epochs == 0:
+    return term
+  epoch, progress = (count.astype(term.dtype) for count in (inputs.epoch, inputs.progress))
+  share = jnp.maximum(epoch / 20, 12 * progress) if epochs == -1 else epoch / epochs
+  return jnp.minimum(share, 1) * term
 
 
 def whole(array: Array, axis: str | None) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 from kd_jax import methods, models
 from kd_jax.methods import phases
 from kd_jax.methods.dual import side_by_side
+from kd_jax.methods.fitnet import annealed, hints
 from kd_jax.methods.kd import kd
 from kd_jax.methods.phases import PlanInputs
 from kd_jax.types import ConfigError, OptimiserSpec, Phase
@@ -78,6 +79,51 @@ def ab(
     teacher_changes={},
   )
   return (*before, *phases.baseline(inputs, draws_as='boundary'), boundary, hinton)
+
+
+def fitnet(
+  inputs: PlanInputs,
+  *,
+  hint_share: float = 0.4,
+  first_weight: float = 4.0,
+  last_weight: float = 1.0,
+  temperature: float = 3.0,
+) -> tuple[Phase, ...]:
+  """Return the hint alone at a constant rate for a share of the epochs, then CE + λ · KL with a
+  fresh optimiser; or, without a share, both the hint and CE in one phase.
+
+  Args:
+    hint_share: the share of the epochs that the first phase has, of which the paper says nothing;
+      0: one phase.
+    first_weight: λ at the start of the second phase.
+    last_weight: λ at its end.
+    temperature: T of its KL.
+  """
+  if not hint_share:
+    return with_teacher(inputs)
+  first = round(hint_share * inputs.epochs)
+  if not 0 < first < inputs.epochs:
+    raise ConfigError(
+      f'fitnet divides {inputs.epochs} epochs into {first} and {inputs.epochs - first}; each phase '
+      'needs at least one: change epochs or fitnet.hint_share'
+    )
+  before, teachers = phases.teachers(inputs, 1)
+  student = phases.student(inputs, teachers)
+  made = {option: student.settings['fitnet'][option] for option in methods.options('fitnet')}
+  rule = _at_one_rate(inputs.optimiser)
+  hint = replace(student, name='hint', role='stage', epochs=first, optimiser=rule)
+  rest = replace(
+    student,
+    method=annealed(first=first_weight, last=last_weight, temperature=temperature),
+    epochs=inputs.epochs - first,
+    start='hint',
+  )
+  return (
+    *before,
+    *phases.baseline(inputs, draws_as='hint'),
+    replace(hint, method=hints(student.student, **made)),
+    rest,
+  )
 
 
 def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ...]:
@@ -202,7 +248,8 @@ def _on(inputs: PlanInputs, shares: Mapping[str, int]) -> tuple[Phase, ...]:
 
 Plan = Callable[..., tuple[Phase, ...]]
 PLANS: dict[str, Plan] = {
-  plan.__name__: plan for plan in (single, with_teacher, ab, takd, mkd, stl, unsupervised, dual)
+  plan.__name__: plan
+  for plan in (single, with_teacher, ab, fitnet, takd, mkd, stl, unsupervised, dual)
 }
 
 
@@ -225,10 +272,10 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
   if not others:
     chosen = methods.chosen_options(name, inputs.recipe, inputs.options, among=options(name))
     return tuple(_noted(inputs, phase) for phase in of(name)(inputs, **chosen))
-  # AB's boundaries are a term like any other where they stand beside a loss that reaches the
+  # AB's boundaries and FitNet's hint are terms like any other beside a loss that reaches the
   # classifier.
   for _, name in methods.parse(inputs.method):
-    if of(name) not in (single, with_teacher, ab):
+    if of(name) not in (single, with_teacher, ab, fitnet):
       raise ConfigError(
         f"'{name}' trains in several phases, or on other data, and cannot be part of "
         f"'{inputs.method}'"

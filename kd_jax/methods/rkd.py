@@ -10,7 +10,7 @@ from kd_jax.losses import features, reduce, relational
 from kd_jax.methods.base import (
   after_relu,
   check_choice,
-  check_temperature,
+  check_positive,
   connect,
   connectors,
   cross_entropy,
@@ -63,7 +63,7 @@ def rkd(
     hint: w_h, FitNet's mean squared error after a 1×1 convolution, summed over the stages.
   """
   check_choice('rkd.embedding', embedding, EMBEDDINGS)
-  check_temperature(temperature, option='rkd.temperature')
+  check_positive('rkd.temperature', temperature)
 
   def init(inputs):
     variables = no_modules(inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kd_jax.losses import logits, reduce
 from kd_jax.methods.base import (
   check_hinton,
-  check_temperature,
+  check_positive,
   cross_entropy,
   distillation,
   labelled,
@@ -100,7 +100,7 @@ def unsupervised(*, temperature: float = 5.0) -> Method:
   Args:
     temperature: T of the KL.
   """
-  check_temperature(temperature)
+  check_positive('temperature', temperature)
 
   def loss(variables, inputs):
     teachers = [teacher['weak'] for teacher in inputs.teachers]

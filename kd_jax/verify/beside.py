@@ -64,7 +64,7 @@ class Trace(NamedTuple):
   name: str
   losses: np.ndarray
   trained: Mapping[str, PyTree]
-  connectors: tuple[np.ndarray, ...] = ()  # the kernels that kd_jax's side began with
+  connectors: tuple[np.ndarray, ...] = ()  # what kd_jax's side drew
 
 
 class Curves(NamedTuple):
@@ -222,7 +222,7 @@ def _train(
     own = MethodVariables(beside['params'], beside['batch_stats'])
   else:
     leaves = jax.tree_util.tree_leaves_with_path(own.params)
-    kernels = [np.asarray(leaf) for path, leaf in leaves if path[-1].key == 'kernel']
+    kernels = [np.asarray(leaf) for path, leaf in leaves if _is_drawn(path)]
   schedule = optim.schedule(phase.optimiser, phase.epochs, epochs=phase.epochs)
   rule = optim.optimiser(phase.optimiser, schedule, method.trains)
   losses, states = replay(
@@ -245,6 +245,12 @@ def _train(
   if method.companion is not None:
     after[COMPANION] = state.method_variables(states[-1])
   return Trace(phase.name, losses, after, tuple(kernels))
+
+
+def _is_drawn(path: tuple) -> bool:
+  """Return whether a parameter of a method is a kernel, or the bias of a dense layer."""
+  norm = path[-2].key.startswith('norm')
+  return path[-1].key == 'kernel' or (path[-1].key == 'bias' and not norm)
 
 
 @functools.cache

@@ -3,6 +3,8 @@
 logits_<checkpoint>.npz             outputs of <checkpoint>.pth: logits, features, embedding, and
                                     the number of right test images
 losses.npz                          inputs, and the value and gradient of each loss
+method_losses.npz                   inputs, and the value and gradients of each term of a method;
+method_losses<more>.npz             likewise, of other shapes
 trace_<teacher>_to_<student>.npz    steps of training from given weights, the teacher in
                                     <teacher>_cifar10.pth
 """
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from kd_jax.types import FileError
 from kd_jax.verify.losses import check_losses
+from kd_jax.verify.method_losses import check_method_losses
 from kd_jax.verify.networks import check_network, uncovered
 from kd_jax.verify.numbers import Check, Numbers, Uncovered
 from kd_jax.verify.traces import check_trace
@@ -23,6 +26,7 @@ from kd_jax.verify.traces import check_trace
 KINDS = {
   'logits': (r'logits_(\w+)', 'released networks'),
   'losses': (r'losses', 'losses by themselves'),
+  'method': (r'method_losses[\w.-]*', "terms of the field's methods"),
   'trace': (r'trace_(\w+)_to_(\w+)', 'training by the released code'),
 }
 
@@ -42,7 +46,7 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
     match = re.fullmatch(KINDS[kind][0], file.stem) if kind in KINDS else None
     if match is None:
       raise FileError(
-        f'{file} is of no known kind; names are logits_<checkpoint>, losses, '
+        f'{file} is of no known kind; names are logits_<checkpoint>, losses, method_losses, '
         'trace_<teacher>_to_<student>'
       )
     covered.add(kind)
@@ -50,7 +54,7 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
       yield line._replace(what=f'{file.stem}: {line.what}')
   for kind, (_, covers) in KINDS.items():
     if kind not in covered:
-      name = 'losses' if kind == 'losses' else f'{kind}_…'
+      name = {'losses': 'losses', 'method': 'method_losses'}.get(kind, f'{kind}_…')
       yield Uncovered(covers, f'{reference} has no file {name}.npz')
 
 
@@ -59,6 +63,8 @@ def _check_file(
 ) -> Iterator[Check | Uncovered]:
   if kind == 'losses':
     yield from check_losses(data)
+  elif kind == 'method':
+    yield from check_method_losses(data)
   elif kind == 'trace':
     yield from check_trace(data, pretrained / f'{match[1]}_cifar10.pth', match[2])
   else:

@@ -28,6 +28,10 @@ OTHER_PAIRS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
   **{(name, 'official'): (PRE_ACTIVATION,) for name in ('ab', 'oh')},
   ('sfd', 'written'): (WIDE, PRE_ACTIVATION, {'student': 'wrn10_1'}),
   ('rkd', 'official'): (WIDE,),
+  **{(name, 'written'): (WIDE,) for name in ('nst', 'sp', 'pkt', 'cc')},
+  ('attention', 'written'): (WIDE, FOUR_STAGES),
+  ('fitnet', 'written'): (WIDE, PRE_ACTIVATION),
+  ('fitnet', 'official'): (FOUR_STAGES,),
   ('pkd', 'published'): (WIDE,),
 }
 # Where the paper's networks pool 4×4 windows, the classifier sees another embedding than the global

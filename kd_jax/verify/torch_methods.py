@@ -28,6 +28,8 @@ class Shown(NamedTuple):
   connected: Sequence[Tensor] = ()  # the student's features after their connectors
   margins: Sequence[Tensor] = ()  # of the teacher's stages, [C] each
   companion: Outputs | None = None  # of a teacher that trains beside the student
+  epoch: int = 1  # the running one, from 1; a step each
+  epochs: int = 1  # of the phase
 
   @property
   def pair(self) -> tuple[Outputs, Outputs]:

@@ -7,16 +7,16 @@ jax.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kd_jax.pytorch.rendering import Outputs
 from kd_jax.verify import torch_features as features
 from kd_jax.verify import torch_methods as logits
-from kd_jax.verify.torch_methods import Shown, Views
+from kd_jax.verify import torch_similarity as similarity
+from kd_jax.verify import torch_soft_labels as soft_labels
+from kd_jax.verify.torch_methods import Shown
 
 THIRDS = (1 / 3, 2 / 3)
 
@@ -30,7 +30,9 @@ class Phase(NamedTuple):
   views: tuple[str, ...] = ('weak',)
   joint: bool = True  # the student sees all views in one batch, else one after the other
   teachers: tuple[str, ...] = ('teacher',)
-  # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone
+  # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone;
+  # 'second': a convolution and BatchNorm for the second stage; 'dense': a layer of 128 outputs for
+  # the embedding of the student and of the teacher
   connectors: str = ''
   statistics: str = 'running'  # of the teachers' BatchNorm: 'running' or 'batch'
   relu_placement: str = ''  # of student and teachers in this phase; '': their own
@@ -48,6 +50,9 @@ PATIENT = {'beta': 500 / 768}
 STL = {**HINTON, 'consistency': 1.0, 'sharpening': 0.4, 'confidence': 0.8}
 STL_PUBLISHED = {**HINTON, 'unlabelled_temperature': 1.0, 'share': 0.25}
 ENSEMBLE = {'rank': 0.1, 'rank_scale': 2.0, 'attention': 50.0, 'hint': 3.0}
+DECOUPLED = {'target': 1.0, 'others': 8.0, 'temperature': 4.0}
+REFINED = {'confidence': 1.0, 'others': 8.0, 'temperature': 4.0, 'confidence_temperature': 1.0}
+CORRELATED = {'weight': 2.0, 'inter': 1.0, 'intra': 1.0}
 TWO = ('weak', 'strong')
 THREE_TEACHERS = ('teacher1', 'teacher2', 'teacher3')
 
@@ -82,6 +87,18 @@ def _dual(weights: Mapping[str, float]) -> tuple[Phase, ...]:
   )
 
 
+def _two_phases() -> tuple[Phase, ...]:
+  """Return FitNet's: the hint alone, then CE + λ · KL with λ from 4 to 1."""
+  first = Phase('hint', similarity.hint, {'weight': 100.0}, connectors='second', drops=())
+  weights = {'first': 4.0, 'last': 1.0, 'temperature': 3.0}
+  return (
+    first._replace(epochs=lambda whole: round(0.4 * whole)),
+    Phase(
+      'student', soft_labels.annealed, weights, epochs=lambda whole: whole - round(0.4 * whole)
+    ),
+  )
+
+
 def _boundary(**more: Any) -> Phase:
   return Phase('boundary', features.boundary, BOUNDARY, **more)
 
@@ -94,6 +111,15 @@ def _kd_and_ab(
   shown: Shown, *, share: float, margin: float, weight: float, **hinton: Any
 ) -> Tensor:
   return logits.kd(shown, **hinton) + share * features.boundary(shown, margin=margin, weight=weight)
+
+
+def _kd_and_dist(
+  shown: Shown, *, share: float, alpha: float, temperature: float, of_dist: float, **weights: float
+) -> Tensor:
+  both = soft_labels.dist(shown, temperature=of_dist, **weights)
+  return logits.kd(shown, alpha=alpha, temperature=temperature) + share * (
+    both - logits.cross_entropy(shown)
+  )
 
 
 def _rkd_and_pkd(shown: Shown, *, share: float, beta: float, **weights: float) -> Tensor:
@@ -141,7 +167,29 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('dual', 'written'): _dual(HINTON),
   ('dual', 'official'): _dual(REPDISTILLER),
   ('triplet', 'written'): _one(logits.triplet, HINTON),
-  ('dkd', 'written'): _one(logits.dkd, {'target': 1.0, 'others': 8.0, 'temperature': 4.0}),
+  ('dkd', 'written'): _one(soft_labels.dkd_warmed, DECOUPLED),
+  ('dkd', 'official'): _one(soft_labels.dkd_warmed, {**DECOUPLED, 'warmup': 20.0}),
+  ('dist', 'written'): _one(
+    soft_labels.dist, {'weight': 2.0, 'inter': 1.0, 'intra': 1.0, 'temperature': 4.0}
+  ),
+  ('ttm', 'written'): _one(soft_labels.ttm, {'weight': 45.0, 'exponent': 0.1}),
+  ('wttm', 'written'): _one(soft_labels.wttm, {'weight': 4.0, 'exponent': 0.2}),
+  ('nkd', 'written'): _one(soft_labels.nkd, {'others': 3.5, 'temperature': 3.0}),
+  ('rld', 'written'): _one(soft_labels.rld, REFINED),
+  ('rld', 'official'): _one(soft_labels.rld, {**REFINED, 'warmup': 20.0}),
+  ('wsld', 'written'): _one(soft_labels.wsld, {'weight': 2.25, 'temperature': 4.0}),
+  ('attention', 'written'): _one(similarity.attention, {'weight': 1000.0}),
+  ('fitnet', 'written'): _two_phases(),
+  ('fitnet', 'published'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),
+  ('fitnet', 'official'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),
+  ('nst', 'written'): _one(similarity.nst, {'weight': 50.0}),
+  ('sp', 'written'): _one(similarity.sp, {'weight': 3000.0}),
+  ('pkt', 'written'): _one(similarity.pkt, {'weight': 30_000.0}),
+  ('cc', 'written'): _one(similarity.cc, {'weight': 0.02}, connectors='dense'),
+  ('kd+0.8*dist', 'written'): _one(
+    _kd_and_dist,
+    {**HINTON, 'share': 0.8, 'weight': 2.0, 'inter': 1.0, 'intra': 1.0, 'of_dist': 4.0},
+  ),
   ('kd+0.5*oh', 'written'): _one(
     _kd_and_oh, {**HINTON, 'share': 0.5, 'weight': 1e-3}, connectors='always'
   ),
@@ -155,6 +203,14 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
 # Options that no recipe sets: (method, options of kd_jax's side) → what they make of it.
 OPTIONS: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Phase, ...]] = {
   ('kd', (('reduction', 'elements'),)): _one(logits.kd_mean_of_elements, HINTON),
+  ('kd', (('standardise', True), ('alpha', 0.9), ('temperature', 2.0), ('weight', 10.0))): _one(
+    soft_labels.kd_standardised, {'alpha': 0.9, 'temperature': 2.0, 'weight': 10.0}
+  ),
+  ('dkd', (('standardise', True), ('others', 2.0))): _one(
+    soft_labels.dkd_standardised, {**DECOUPLED, 'others': 2.0}
+  ),
+  ('rld', (('standardise', True),)): _one(soft_labels.rld_standardised, REFINED),
+  ('attention', (('squared', False),)): _one(similarity.attention_lengths, {'weight': 1000.0}),
   ('kd', (('alpha', 1.0),)): _one(logits.unsupervised, {'temperature': 5.0}),
   ('rkd', tuple(ENSEMBLE.items())): _one(
     features.rkd_ensemble, {**HINTON, **RELATIONS, **ENSEMBLE}, connectors='bare'
@@ -163,73 +219,3 @@ OPTIONS: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Phase, ...]] = {
   ('sfd', (('compare', 'kl'), ('weight', 0.7))): _one(features.sfd_kl, {'weight': 0.7}),
   ('stl', (('unlabelled', 0.6),)): _one(logits.stl, {**STL, 'unlabelled': 0.6}, views=TWO),
 }
-
-
-class Connectors(nn.Module):
-  """A 1×1 convolution for each stage, with BatchNorm or without; nothing where a stage passes."""
-
-  def __init__(self, kind: str, inward: Sequence[int], outward: Sequence[int]):
-    super().__init__()
-    self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
-    for before, after in zip(inward, outward):  # noqa: B905 - a teacher may have more stages
-      passes = kind == 'other widths' and before == after
-      self.convs.append(nn.Identity() if passes else nn.Conv2d(before, after, 1, bias=False))
-      self.norms.append(nn.Identity() if passes or kind == 'bare' else nn.BatchNorm2d(after))
-
-  def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-    return [norm(conv(x)) for x, conv, norm in zip(maps, self.convs, self.norms, strict=True)]
-
-
-class Lesson(nn.Module):
-  """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
-
-  `views` maps a view's name to its images f32[B, C, H, W]; `teaching` has the Outputs of each
-  teacher on each of them. Of the teachers given here, connectors take the first's widths and
-  overhaul its margins. A companion, where the phase has one, trains, too.
-  """
-
-  def __init__(
-    self,
-    phase: Phase,
-    student: nn.Module,
-    teachers: Sequence[nn.Module] = (),
-    companion: nn.Module | None = None,
-  ):
-    super().__init__()
-    self.phase, self.student, self.companion = phase, student, companion
-    self.connectors: Connectors | None = None
-    self.margins: tuple[Tensor, ...] = ()
-    if phase.connectors:
-      self.connectors = Connectors(phase.connectors, student.widths, teachers[0].widths)
-      self.margins = tuple(features.margin(norm) for norm in teachers[0].last_norms())
-
-  def forward(
-    self, views: Mapping[str, Tensor], teaching: Sequence[Views], label: Tensor
-  ) -> Tensor:
-    images, phase = list(views.values()), self.phase
-    if phase.joint and len(images) > 1:
-      whole = self.student(torch.cat(images))
-      student = {view: _part(whole, number, len(images)) for number, view in enumerate(views)}
-    else:
-      student = {view: self.student(image) for view, image in views.items()}
-    shown = Shown(student, teaching, label, margins=self.margins)
-    if self.connectors is not None:
-      maps = student['weak'].features[: len(self.connectors.convs)]
-      shown = shown._replace(connected=self.connectors(maps))
-    if self.companion is not None:
-      shown = shown._replace(companion=self.companion(images[0]))
-    return phase.loss(shown, **phase.weights)
-
-
-def _part(outputs: Outputs, number: int, parts: int) -> Outputs:
-  """Return one view's share of the outputs of several in one batch."""
-
-  def cut(x: Tensor) -> Tensor:
-    return x.chunk(parts)[number]
-
-  return Outputs(
-    cut(outputs.logits),
-    tuple(cut(f) for f in outputs.features),
-    {k: cut(v) for k, v in outputs.layers.items()},
-    cut(outputs.embedding),
-  )

@@ -14,7 +14,8 @@ from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import rendering
 from kd_jax.types import PyTree, Trained
 from kd_jax.verify.beside import OPTIMISER, Start, Trace, drawn, views
-from kd_jax.verify.torch_recipes import Lesson, Phase
+from kd_jax.verify.torch_lesson import Lesson
+from kd_jax.verify.torch_recipes import Phase
 
 
 def trained(
@@ -63,13 +64,14 @@ def _train(
     for module in (student, *teachers):
       module.relu_placement = phase.relu_placement
   lesson = Lesson(phase, student, teachers, companion).double()
-  connectors = [] if lesson.connectors is None else lesson.connectors.convs
-  convs = [conv for conv in connectors if hasattr(conv, 'weight')]
-  if len(convs) != len(kernels):
-    title = f'{phase.name} with {len(convs)} connectors, and {len(kernels)} of kd_jax'
+  own = [] if lesson.connectors is None else lesson.connectors.drawn()
+  if len(own) != len(kernels):
+    title = f'{phase.name} with {len(own)} connectors, and {len(kernels)} of kd_jax'
     return Trace(title, np.zeros(0), {})
-  for conv, kernel in zip(convs, kernels, strict=True):
-    conv.weight.data = torch.as_tensor(kernel.copy()).permute(3, 2, 0, 1).contiguous()
+  for parameter, kernel in zip(own, kernels, strict=True):
+    # a kernel has its outputs last in kd_jax and first in PyTorch
+    outward = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[kernel.ndim]
+    parameter.data = torch.as_tensor(kernel.copy()).permute(outward).contiguous()
   rule = torch.optim.SGD(
     lesson.parameters(), lr=OPTIMISER.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
   )
@@ -83,6 +85,7 @@ def _train(
     images = {view: torch.as_tensor(made[view].copy()).permute(0, 3, 1, 2) for view in phase.views}
     with torch.no_grad():
       shown = [{view: teacher(image) for view, image in images.items()} for teacher in teachers]
+    lesson.epoch, lesson.epochs = number + 1, steps
     value = lesson(images, shown, torch.as_tensor(start.labels[number]).long())
     rule.zero_grad()
     value.backward()

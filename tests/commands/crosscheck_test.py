@@ -197,14 +197,19 @@ def test_one_kind_alone_is_enough(losses, tmp_path, alone, capsys):
   assert (
     'FAIL' not in out and f'{len([name for name in losses if "__grad" in name]) * 2 + 1} of' in out
   )
-  for said in ('released networks', 'training by the released code', 'training beside PyTorch'):
+  for said in (
+    'released networks',
+    "terms of the field's methods",
+    'training by the released code',
+    'training beside PyTorch',
+  ):
     assert f'not covered: {said}' in out
 
 
 def test_a_kind_is_checked_without_the_others(reference_dir, pretrained_dir, tmp_path, monkeypatch):
   """Each kind's own check is called on its file, whatever else lies there."""
   called = []
-  for name in ('losses', 'network', 'trace'):
+  for name in ('losses', 'method_losses', 'network', 'trace'):
     monkeypatch.setattr(
       crosscheck, f'check_{name}', lambda data, *more, name=name: called.append(name) or iter(())
     )
@@ -213,8 +218,19 @@ def test_a_kind_is_checked_without_the_others(reference_dir, pretrained_dir, tmp
     folder.mkdir()
     (folder / f'{name}.npz').symlink_to(f'{reference_dir}/{name}.npz')
     lines = list(crosscheck.check_all(folder, Path(pretrained_dir), ''))
-    assert len(lines) == 2 and all(isinstance(line, Uncovered) for line in lines)
+    assert len(lines) == 3 and all(isinstance(line, Uncovered) for line in lines)
   assert called == ['network', 'losses', 'trace']
+
+
+def test_terms_of_methods_are_checked_whatever_their_file_s_end(goldens, tmp_path, alone, capsys):
+  """A row has the whole name of its array, and says whether it is of a value or of a gradient."""
+  few = without(goldens / 'method_losses.npz', 'crd', 'bank', 'srd', 'mlkd', 'rld', 'cc')
+  np.savez(tmp_path / 'method_losses_of_ten_classes.npz', **few)
+  assert run(tmp_path, 'nowhere', f'--out={tmp_path}/table.json') == 1  # the forms left out
+  out = capsys.readouterr().out
+  assert 'method_losses_of_ten_classes: dist_beta2_gamma0.5_T1, value' in out
+  assert 'dist_beta2_gamma0.5_T1__grad/student_logits, gradient' in out
+  assert [line for line in out.splitlines() if 'FAIL' in line and 'form' not in line] == []
 
 
 def test_nothing_checked_is_a_failure(losses, tmp_path, alone, monkeypatch, capsys):

@@ -129,6 +129,69 @@ class TestAb:
       phases('ab', **changed)
 
 
+class TestFitnet:
+  def test_the_hint_first_then_the_whole_student(self):
+    teacher, hint, student = phases('fitnet')
+    assert named((teacher, hint, student)) == ['teacher', 'hint', 'student']
+    assert (hint.role, hint.epochs, student.epochs) == ('stage', 8, 12)
+    assert student.start == 'hint' and hint.start is None
+    assert hint.optimiser.schedule_options == {'drops': ()}
+    assert student.optimiser == OptimiserSpec()
+
+  def test_a_baseline_draws_as_the_first_phase_does(self):
+    _, baseline, _, _ = phases('fitnet', baseline=True)
+    assert baseline.draws_as == 'hint'
+
+  @pytest.mark.parametrize('name', ['resnet8', 'wrn10_1'])
+  def test_the_hint_trains_up_to_its_stage_and_nothing_beyond(self, name):
+    """A WRN's stage ends with the BatchNorm of the next stage's first block."""
+    spec = STUDENT._replace(name=name)
+    for stage in (1, 2):
+      _, hint, student = phases('fitnet', student=spec, options={'fitnet': {'stage': stage}})
+      params = models.shapes(models.build(spec))['params']
+      trained = {
+        path[:2] if path[0].startswith('stage') else path[:1]
+        for path in leaves(params)
+        if hint.method.trains(('student', *path))
+      }
+      blocks = {part[0] for part in trained}
+      assert 'stem_conv' in blocks and f'stage{stage}_block1' in blocks
+      beyond = {part for part in trained if part[0] > f'stage{stage}_block9'} - {('stem_conv',)}
+      norms = {(f'stage{stage + 1}_block1', 'norm1')} if name == 'wrn10_1' else set()
+      assert beyond - {('stem_norm',)} == norms
+      assert hint.method.trains(('method', 'conv1', 'kernel'))
+      assert all(student.method.trains(('student', *path)) for path in leaves(params))
+
+  @pytest.mark.parametrize('recipe', ['published', 'official'])
+  def test_one_phase_where_the_recipe_says_so(self, recipe):
+    teacher, student = phases('fitnet', recipe=recipe)
+    assert (student.name, student.epochs, student.start) == ('student', 20, None)
+    assert student.settings['plan'] != phases('fitnet')[-1].settings['plan']
+
+  def test_each_phase_needs_an_epoch(self):
+    for changed in ({'epochs': 1}, {'options': {'fitnet': {'hint_share': 1.0}}}):
+      with pytest.raises(ConfigError, match='each phase needs at least one'):
+        phases('fitnet', **changed)
+
+  def test_options_reach_both_phases(self):
+    for chosen in ({'stage': 0}, {'temperature': 0.0}):
+      with pytest.raises(ConfigError, match='fitnet'):
+        phases('fitnet', options={'fitnet': chosen})
+
+  def test_in_a_join_it_is_one_phase(self):
+    teacher, student = phases('kd+fitnet')
+    assert student.epochs == 20
+
+
+def leaves(params, path=()):
+  """The paths of the leaves of nested dicts."""
+  for name, inside in params.items():
+    if isinstance(inside, dict):
+      yield from leaves(inside, (*path, name))
+    else:
+      yield (*path, name)
+
+
 class TestTakd:
   def test_a_chain(self):
     teacher, assistant, student = phases('takd')

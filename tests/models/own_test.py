@@ -7,11 +7,12 @@ import re
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kd_jax import methods, models
-from kd_jax.types import KdJaxError, LogitsOnly, NetworkSpec
+from kd_jax.types import Batch, KdJaxError, LogitsOnly, NetworkSpec
 from tests import own_code, tiny
 
 _number = itertools.count()
@@ -71,7 +72,10 @@ def test_trains_on_several_devices(make, kind, factory):
   assert all(np.isfinite(m['loss'][0]) for m in taken.metrics) and not any(taken.compiled[1:])
 
 
-@pytest.mark.parametrize('method', ['oh', 'rkd', 'sfd', 'pkd', 'kd+0.5*ab'])
+@pytest.mark.parametrize(
+  'method',
+  ['oh', 'rkd', 'sfd', 'pkd', 'kd+0.5*ab', 'attention', 'nst', 'fitnet', 'sp', 'pkt', 'cc'],
+)
 def test_a_method_that_wants_more_than_logits_refuses(make, method):
   """At the latest when its first step is traced."""
   network = make()('bare')
@@ -81,6 +85,20 @@ def test_a_method_that_wants_more_than_logits_refuses(make, method):
   ):
     ready = tiny.ready(methods.make(method), teachers=1, pair=(network, network))
     ready.step(ready.state, ready.frozen, ready.block(0))
+
+
+@pytest.mark.parametrize('method', ['dkd', 'dist', 'ttm', 'wttm', 'nkd', 'rld', 'wsld'])
+def test_a_method_of_logits_asks_for_nothing_else(make, method):
+  network = make()('bare')
+  own = tiny.info(network)
+  made = methods.make(method)
+  inputs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), own.outputs)
+  label = np.zeros(2, np.int32)
+  batch = Batch(jnp.zeros((2, *network.spec.image_shape)), label, label)
+  given = tiny.loss_inputs({'weak': inputs}, ({'weak': inputs},), batch)
+  variables = made.init(tiny.init_inputs(own, tiny.info(network, tiny.variables(network))))
+  terms, _ = made.loss(variables, given)
+  assert all(np.isfinite(value) for value in terms.values())
 
 
 def test_overhaul_needs_norms_and_ab_a_head(make):

@@ -1,0 +1,68 @@
+"""Losses on pairs of feature maps whose widths, heights and numbers of channels may differ."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd_jax.losses.features import attention_map, resize, unit_length
+
+
+def equal_sizes(
+  student: Float[Array, 'B Hs Ws Cs'], teacher: Float[Array, 'B Ht Wt Ct']
+) -> tuple[Float[Array, 'B H W Cs'], Float[Array, 'B H W Ct']]:
+  """Return two maps of one height and width: the larger one averaged down to the smaller."""
+  (height, width), (other_height, other_width) = student.shape[1:3], teacher.shape[1:3]
+  size = min(height, other_height), min(width, other_width)
+
+  def pooled(feature: Array) -> Array:
+    return feature if feature.shape[1:3] == size else resize(feature, size, how='avg_pool')
+
+  return pooled(student), pooled(teacher)
+
+
+def attention_length(
+  student: Float[Array, 'B H W Cs'], teacher: Float[Array, 'B H W Ct']
+) -> Float[Array, ' B']:
+  """Return |Q_s − Q_t| / 2 over the number of places, Q = `attention_map`; no gradient at 0.
+
+  Args:
+    student: after its ReLU.
+    teacher: after its ReLU; the numbers of channels may differ.
+
+  References:
+    Zagoruyko and Komodakis 2017, "Paying More Attention to Attention", equation 2 with p = 2, and
+    its β / 2 over the number of elements. `attention_transfer` is what their code computes.
+  """
+  squared = jnp.square(attention_map(student) - attention_map(teacher))
+  total = squared.sum(-1)
+  apart = total > 0
+  length = jnp.where(apart, jnp.sqrt(jnp.where(apart, total, 1)), 0)
+  return length / 2 / squared.shape[-1]
+
+
+def neuron_selectivity(
+  student: Float[Array, 'B H W Cs'], teacher: Float[Array, 'B H W Ct']
+) -> Float[Array, ' B']:
+  """Return mean k(t, t') + mean k(s, s') − 2 mean k(s, t), k = (a·b)² of channels as unit vectors
+  over the places.
+
+  It is the squared maximum mean discrepancy of the two sets of channels, at least 0. Takes
+  O(B·C²) memory.
+
+  Args:
+    student: after its ReLU.
+    teacher: after its ReLU, of the same height and width.
+
+  References:
+    Huang and Wang 2017, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer",
+    with the polynomial kernel, d = 2 and c = 0.
+  """
+  student, teacher = (
+    unit_length(f.reshape(f.shape[0], -1, f.shape[-1]).swapaxes(1, 2)) for f in (student, teacher)
+  )
+
+  def kernel(one: Array, other: Array) -> Array:
+    return jnp.square(one @ other.swapaxes(1, 2)).mean((1, 2))
+
+  return kernel(teacher, teacher) + kernel(student, student) - 2 * kernel(student, teacher)

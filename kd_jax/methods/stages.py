@@ -1,0 +1,38 @@
+"""How methods that compare the maps of stages bring them together."""
+
+from __future__ import annotations
+
+from kd_jax.losses import maps
+from kd_jax.methods.base import after_relu, pair_stages, paired
+from kd_jax.types import Array, InitInputs, MethodVariables, Outputs
+
+
+def features_alone(inputs: InitInputs) -> MethodVariables:
+  """Return no variables: the `init` of a method that compares embeddings or maps alone, of any
+  number of classes.
+  """
+  return MethodVariables()
+
+
+def stages_alone(inputs: InitInputs) -> MethodVariables:
+  """Return no variables.
+
+  Raises ConfigError where a stage of the student has no counterpart.
+  """
+  student, teacher = inputs.student, inputs.teachers[0]
+  if len(student.outputs.features) != len(teacher.outputs.features):
+    pair_stages(student, teacher)
+  return MethodVariables()
+
+
+def stage_maps(student: Outputs, teacher: Outputs) -> list[tuple[Array, Array]]:
+  """Return the maps of each of the student's stages and of the teacher's that it is compared with,
+  after their ReLU, the larger one averaged down to the size of the smaller.
+
+  Networks with as many stages are paired in order, others by height and width.
+  """
+  order = [(number, number) for number in range(len(student.features))]
+  pairs = order if len(student.features) == len(teacher.features) else paired(student, teacher)
+  return [
+    maps.equal_sizes(*after_relu((student.features[i], teacher.features[j]))) for i, j in pairs
+  ]
