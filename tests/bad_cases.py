@@ -235,7 +235,7 @@ LAUNCH = {
     ('--config.method=ab --config.epochs=1', 'each phase needs at least one'),
     (
       '--config.method=stl --config.batch_size=1 --config.unlabelled_dataset=digits',
-      'take at least 2',
+      'take 2 or more',
     ),
     ('--config.method=kd+takd', 'cannot be part of'),
     ('--config.method=uda+stl', 'cannot be part of'),
@@ -252,7 +252,7 @@ LAUNCH = {
     ),
     (
       '--config.student=wrn10_1 --config.method=oh --config.recipe=published',
-      "'pool' does not apply",
+      "relu_placement 'pool', of the configuration or a recipe, does not apply",
     ),
     ('--config.student=own:bare --config.method=oh', 'asks a network for its features'),
     ('--config.student=own:bare --config.method=ab', "knows it by the name 'head'"),

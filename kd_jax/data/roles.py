@@ -135,7 +135,10 @@ def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
   # Rounded first: a constant channel's is not quite 0.
   deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).round(6)
   if not deviation.all():
-    raise DataError("a colour channel's standard deviation is 0: set mean and std")
+    raise DataError(
+      'a colour channel is the same in every training pixel, so that its standard deviation is 0: '
+      'set mean and std'
+    )
   return tuple(float(v) for v in mean.round(6)), tuple(float(v) for v in deviation)
 
 

@@ -136,6 +136,9 @@ def lower_classes_kl(
   A class that the teacher takes for at least as probable as the label is not taught. 0 where no
   class is left, and for a label of −1.
 
+  Args:
+    temperature: T > 0.
+
   References:
     Sun et al. 2024, "Knowledge Distillation with Refined Logits": its masked correlation.
     Their code subtracts 1000 from the logits of the other classes; here they are left out.

@@ -8,6 +8,7 @@ finished by then.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -356,7 +357,7 @@ def poison(phase: str, at: int) -> None:
         )
       return work.step(states, *given)
 
-    return train(members, frozen, work._replace(step=step), *rest, **more)
+    return train(members, frozen, dataclasses.replace(work, step=step), *rest, **more)
 
   loop.run = run
 
