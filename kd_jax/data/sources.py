@@ -83,13 +83,13 @@ def load(
     FileError: its decoded images cannot be kept.
   """
   if folder := own_folder(name, data_dir=data_dir):
-    side, stored = _sides(image_size, stored_size)
+    taken, stored = _sides(image_size, stored_size)
     found = folders.read(folder, side=stored, cache_dir=cache_dir, test_split=test_split)
     return Dataset(
       name,
       classes=found.classes,
       sha256=folders.fingerprint(found.images.values()),
-      image_size=side if side != stored else 0,
+      image_size=taken if taken != stored else 0,
       notes=found.notes,
       **found.images,
     )

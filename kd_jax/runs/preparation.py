@@ -96,7 +96,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
     return NetworkSpec(
       name=name,
       classes=len(dataset.classes),
-      image_shape=tuple(image_shape),
+      image_shape=image_shape,
       relu_placement=models.relu_placement(name, config.relu_placement),
       mean=tuple(mean),
       std=tuple(std),

@@ -291,7 +291,7 @@ class TestOtherFiles:
     (pets / 'words.txt').write_text('mine')
     config = configuration.resolve(
       configuration.default(
-        dataset=str(pets), test_split='val', validation_examples=4, batch_size=4
+        dataset=str(pets), test_split='val', validation_examples=4, batch_size=8
       )
     )
     printed = []
@@ -306,7 +306,7 @@ class TestOtherFiles:
 
   def test_a_study_prints_it_once_for_all_rows(self, pets):
     rows = tuple(definition.Row(name, {'method': name}, seeds=1) for name in ('kd', 'nokd'))
-    options = {'dataset': str(pets), 'validation_examples': 4, 'batch_size': 4}
+    options = {'dataset': str(pets), 'validation_examples': 4, 'batch_size': 8}
     of_pets = definition.study('pets', question='', protocol='', rows=rows, **options)
     printed = []
     tasks.Plan(definition.resolve(of_pets)).check(printed.append)
