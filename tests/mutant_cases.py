@@ -612,7 +612,7 @@ DATA = [
     (
       'if [entry.name for entry in folders] != [_IMAGES] or _annotations(files):',
       'if [entry.name for entry in folders] != [_IMAGES]:',
-      _LAYOUTS + 'TestTinyImageNet::test_val_tests_if_asked',
+      _LAYOUTS + 'TestTinyImageNet::test_test_images_with_annotations_test',
     ),
     (
       'found.setdefault(names[os.path.basename(file.path)], [])',

@@ -90,6 +90,13 @@ class TestTinyImageNet:
     assert len(data.train.label) == 12 and data.validation is None
     assert levels(data.test) == data.test.label.tolist() == [0, 0, 1, 1, 2, 2]
 
+  def test_test_images_with_annotations_test(self, tiny):
+    (tiny / 'test' / 'test_annotations.txt').write_text(
+      ''.join(f'test_{number}.JPEG\t{name}\n' for number, name in enumerate(WNIDS))
+    )
+    data = load(tiny)
+    assert data.test.label.tolist() == [0, 1, 2] and len(data.train.label) == 12
+
   def test_what_became_of_its_folders_is_told(self, tiny):
     files = ', '.join(['wnids.txt', 'words.txt', f'train/{WNIDS[0]}/{WNIDS[0]}_boxes.txt'])
     passed = f'tiny-imagenet-200: passed over 5 files that are no images: {files} (and 2 more)'
