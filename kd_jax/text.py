@@ -30,6 +30,11 @@ def one_line(message: object, *, at_most: int = 200) -> str:
   return text if len(text) <= at_most else f'{text[: at_most - 1]}…'
 
 
+def printable(line: str) -> str:
+  """Return a line in which what would steer a terminal, or is no UTF-8, is written as an escape."""
+  return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in line)
+
+
 def closest(name: str, choices: Iterable[str]) -> str:
   """Return " Did you mean '…'?" where a choice is close to the name, else nothing."""
   near = difflib.get_close_matches(str(name), list(choices), n=1)

@@ -246,6 +246,12 @@ def splits(*names: str, **changes: Make | None) -> Make:
   )
 
 
+def annotated(lines: str, *, encoding: str = 'utf-8') -> Make:
+  """Training images by class, and three to validate on with a file of annotations."""
+  images = {f'val/images/{number}.png': PNG for number in range(3)}
+  return splits('train', **images, **{'val/val_annotations.txt': data(lines.encode(encoding))})
+
+
 def configuration(body: str) -> Make:
   """A configuration file whose get_config() has this body."""
   return text(f'{HEADER}def get_config():\n{body}\n')
@@ -402,13 +408,17 @@ FILES: dict[str, Make] = {
   'one_class': folder(**{'cat/0.png': PNG, 'cat/1.png': PNG}),
   'class_of_one': photos(**{'dog/1.png': None, 'dog/2.png': None}),
   'class_of_none': photos(**{'bird': folder()}),
-  'with_text': photos(**{'cat/notes.txt': text('mine\n')}),
-  'with_gif': photos(**{'cat/3.gif': data(picture(form='gif', frames=3))}),
+  'with_heic': photos(**{'cat/3.HEIC': text('mine\n')}),
+  'no_suffix': photos(**{'cat/3': PNG}),
   'loose': photos(**{'5.png': PNG}),
   'nested': photos(**{'cat/tabby/0.png': PNG}),
   'text_png': photos(**{'cat/1.png': text('not an image\n')}),
   'zero_png': photos(**{'cat/1.png': data(b'')}),
   'cut_off_png': photos(**{'cat/1.png': part(data(picture(64)), 0.5)}),
+  'cut_off_gif': photos(**{'cat/3.gif': part(data(picture(64, form='gif', frames=3)), 0.2)}),
+  'cut_off_tiff': photos(**{'cat/3.tif': part(data(picture(64, form='tiff')), 0.6)}),
+  'damaged_tiff': photos(**{'cat/3.tif': data(picture(8, form='tiff')[:8] + b'\xff' * 99)}),
+  'deep_tiff': photos(**{'cat/3.tif': data(picture(mode='I;16', form='tiff'))}),
   'cut_off_jpeg': photos(**{'cat/3.jpg': part(data(picture(64, form='jpeg')), 0.4)}),
   'damaged_png': photos(**{'cat/1.png': data(picture(64)[:60] + b'\x00' * 50 + picture(64)[110:])}),
   'deep_png': photos(**{'cat/1.png': data(picture(mode='I;16'))}),
@@ -424,6 +434,14 @@ FILES: dict[str, Make] = {
   'no_utf8_class': photos(**{os.fsdecode(b'v\xf6gel') + '/0.png': PNG}),
   'class_twice': photos(**{'Ü/0.png': PNG, 'U\u0308/0.png': PNG}),
   'no_train': splits('test', 'val'),
+  'annotated': annotated('0.png\tcat\n1.png\tdog\n2.png\tdog\n'),
+  'annotated_more': annotated('0.png\tcat\n1.png\tdog\n2.png\tdog\n9.png\tcat\n'),
+  'annotated_less': annotated('0.png\tcat\n1.png\tdog\n'),
+  'annotated_twice': annotated('0.png\tcat\n1.png\tdog\n2.png\tdog\n1.png\tcat\n'),
+  'annotated_csv': annotated('0.png,cat\n1.png,dog\n2.png,dog\n'),
+  'annotated_utf16': annotated('0.png\tcat\n1.png\tdog\n2.png\tdog\n', encoding='utf-16'),
+  'annotated_other': annotated('0.png\tcat\n1.png\tdog\n2.png\tbird\n'),
+  'two_trains': splits('train', 'TRAIN'),
   'two_validations': splits('train', 'val', 'valid'),
   'test_lacks': splits('train', 'test', **{f'test/dog/{n}.png': None for n in range(3)}),
   'test_has_more': splits('train', 'test', **{'test/bird/0.png': PNG}),

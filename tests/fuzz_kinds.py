@@ -23,6 +23,7 @@ from kd_jax import config as configuration
 from kd_jax import factories, models
 from kd_jax.commands import command_line, config_file
 from kd_jax.commands import run as launch
+from kd_jax.data import layouts
 from kd_jax.files import records, run_records, study_records
 from kd_jax.methods import METHODS, plans
 from kd_jax.pytorch import names as torch_names
@@ -617,12 +618,29 @@ def _read_run(folder: Path, case: Any) -> None:
 HISTORY = (
   b'epoch,train_loss,term/cross_entropy,term/distillation\n1,0.5,0.25,0.25\n2,0.25,0.125,nan\n'
 )
+ANNOTATIONS = b'0.png\tcat\t0\t0\t9\t9\n1.png\tdog\t0\t0\t9\t9\n2.png\tcat\r\n'
+
+
+def _annotate(folder: Path, case: bytes) -> None:
+  for name in ('train/cat/0', 'train/dog/0', 'val/images/0', 'val/images/1', 'val/images/2'):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / f'{name}.png').touch()
+  (folder / 'val' / 'val_annotations.txt').write_bytes(case)
+
+
+def _list(folder: Path, case: bytes) -> None:
+  layout = layouts.find(folder)
+  classes = layouts.classes(folder, layout.splits)
+  validation = layout.splits['validation']
+  assert classes == ('cat', 'dog') and sum(map(len, validation.values())) == 3
+
+
 READ = {'read': _read, 'write': _pth, 'memory': lambda content: 1e6 + 400 * len(content)}
 KINDS = {
   'zip': Kind(ARCHIVES, share=0.14, **READ),
   'stream': Kind(STREAMS, share=0.12, **READ),
   'pickle': Kind(PICKLES, share=0.14, **READ),
-  'instructions': Kind(PROGRAMS, share=0.2, **READ),
+  'instructions': Kind(PROGRAMS, share=0.18, **READ),
   'network': Kind(
     STATES,
     lambda folder, case: torch_names.import_file(folder / 'a.pth', image_shape=(16, 16, 1)),
@@ -644,5 +662,8 @@ KINDS = {
     lambda folder, case: records.read_curves(folder / 'history.csv'),
     0.02,
     lambda folder, case: (folder / 'history.csv').write_bytes(case),
+  ),
+  'annotations': Kind(
+    st.builds(damaged, st.just(ANNOTATIONS), EDITS), _list, 0.02, _annotate, pure=False
   ),
 }

@@ -33,6 +33,7 @@ _SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_tables_test.py::'
 _BANK = 'tests/methods/memory_bank_test.py::'
+_LAYOUTS = 'tests/data/layouts_test.py::'
 _HASHES = 'tests/studies/workers_test.py::test_what_changes_a_phase_changes_its_hash'
 
 
@@ -602,8 +603,55 @@ DATA = [
     ),
     (
       'favoured = np.argsort(class_rank',
-      'favoured = np.argsort(names',
+      'favoured = np.argsort(classes',
       'tests/data/splits_test.py::test_balanced_subset_may_favour_any_class',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/layouts.py',
+    (
+      'if [entry.name for entry in folders] != [_IMAGES] or _annotations(files):',
+      'if [entry.name for entry in folders] != [_IMAGES]:',
+      _LAYOUTS + 'TestTinyImageNet::test_test_images_with_annotations_test',
+    ),
+    (
+      'found.setdefault(names[os.path.basename(file.path)], [])',
+      'found.setdefault([*names.values()][0], [])',
+      _LAYOUTS + 'TestTinyImageNet::test_labels_are_right',
+    ),
+    (
+      "folders['test'] = folders.pop(chosen)",
+      "folders['test'] = folders[chosen]",
+      _LAYOUTS + 'TestSplits::test_val_tests_if_asked',
+    ),
+    (
+      'split = _SPLITS[name.lower()]',
+      'split = _SPLITS[name]',
+      _LAYOUTS + 'TestSplits::test_their_names_may_be_in_any_case',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/folders.py',
+    (
+      'source._replace(label=chosen[split][1])',
+      'source',
+      _LAYOUTS + 'TestTinyImageNet::test_labels_that_change_are_noticed',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/folder_files.py',
+    (
+      'start.startswith(_BEGINNINGS)',
+      'False',
+      _LAYOUTS + 'TestOtherFiles::test_what_begins_like_an_image_is_refused',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/sources.py',
+    (
+      'return side, stored_size or side',
+      'return side, side',
+      _LAYOUTS + 'TestStoredSize::test_images_are_kept_larger_than_networks_take_them',
     ),
   ),
   *_of(
@@ -614,8 +662,8 @@ DATA = [
       'tests/data/roles_test.py::TestUnlabelled::test_what_is_validated_or_tested_on_is_left_out_by_its_pixels',
     ),
     (
-      'balanced_subset(dataset.train.label, kept, train_examples, seed=seed)',
-      'balanced_subset(dataset.train.label, kept, train_examples, seed=0)',
+      'kept, train_examples, seed=seed, names',
+      'kept, train_examples, seed=0, names',
       'tests/data/roles_test.py::TestAssign::test_a_subset_to_train_on_is_balanced_and_drawn_by_the_seed',
     ),
   ),

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from kd_jax.commands import output
 from kd_jax.files import places
+from kd_jax.text import printable
 from kd_jax.train import environment
 
 HELP = ('-h', '--help', '-help', '--helpfull', '--helpshort')
@@ -33,8 +34,7 @@ def complain(command: str, message: str) -> None:
 
   What would steer a terminal is written as an escape, and what is too long is cut in its middle.
   """
-  line = ' '.join(message.split())
-  line = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in line)
+  line = printable(' '.join(message.split()))
   if len(line) > _LONGEST:
     line = f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'
   print(f'{re.sub("^python (-m )?", "", command)}: {line}', file=sys.stderr)

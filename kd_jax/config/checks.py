@@ -17,6 +17,7 @@ from kd_jax.types import ConfigError
 
 AT_LEAST = {
   'image_size': 0,
+  'stored_size': 0,
   'train_examples': 0,
   'validation_examples': 0,
   'eval_examples': 0,
@@ -31,7 +32,7 @@ AT_LEAST = {
   'log_every': 1,
 }
 INFINITE = 2.0**127  # or more, in 32 bits
-AT_MOST = {'image_size': 4096}  # other integers: what 32 bits can count
+AT_MOST = {'image_size': 4096, 'stored_size': 4096}  # other integers: what 32 bits can count
 ONE_OF = {
   'student': models.MODELS,
   'teacher': models.MODELS,

@@ -32,6 +32,14 @@ class Config:
     0,
     "side in pixels to which a folder's images are brought; 0: 32. Other data sets keep their own",
   )
+  stored_size: int = _key(
+    0,
+    "side in pixels at which a folder's images are kept, where it is larger than image_size; 0: "
+    'image_size',
+  )
+  test_split: str = _key(
+    '', 'name of the folder in a folder of images whose images test, such as val; empty: test'
+  )
   data_dir: str = _key(
     '', "where prepared data lies or is put; empty: tensorflow_datasets' own folder"
   )

@@ -4,10 +4,11 @@
   FOLDER/train/cat/1.jpg      or splits above the classes: train, and test and validation
                               (val, valid) as there are
 
-Classes are numbered in the order of their names, by code points, as torchvision's ImageFolder does.
-An image is turned upright as its camera noted. Its middle square is scaled to the side that is
-asked for, averaging over what a pixel covers; an image of that size stays as it is. Images are grey
-where all of them are, else all have three colours. What is transparent lies on white.
+kd_jax.data.layouts has further forms. Classes are numbered in the order of their names, by code
+points, as torchvision's ImageFolder does. An image is turned upright as its camera noted. Its
+middle square is scaled to the side that is asked for, averaging over what a pixel covers; an image
+of that size stays as it is. Images are grey where all of them are, else all have three colours.
+What is transparent lies on white. Of an animation the first picture counts.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ import functools
 import itertools
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import decoded, folder_files, pictures, splits
+from kd_jax.data import decoded, folder_files, layouts, pictures, splits
 from kd_jax.data.folder_files import File
+from kd_jax.data.layouts import Layout
 from kd_jax.files import hashes
-from kd_jax.text import Ticker, one_line
+from kd_jax.text import Ticker, one_line, printable
 from kd_jax.types import DataError, Source
 
 SIDE = 32  # pixels; what the networks of kd_jax.models are made for
-# Of images, too: among unlabelled ones other files may lie.
-_OTHER_SUFFIXES = (
-  *(set(pictures.SUFFIXES) - set(folder_files.SUFFIXES)),
-  *('.jfif', '.jpe', '.heic', '.heif', '.avif', '.jp2', '.jxl'),
-)
 _TEST_SHARE = 5  # where there is no test folder, every fifth image is held out
+_NAMED = 3  # files that a note names
+_PURPOSES = {'train': 'to train on', 'validation': 'to validate on', 'test': 'to test on'}
 Labelled = tuple[list[File], np.ndarray]  # n files; labels i32[n], −1 where there is none
 _GREY = ('1', 'L', 'LA', 'La')  # Pillow's modes
 # A thread takes 32 images at a time.
@@ -40,9 +41,17 @@ _in_threads = functools.partial(decoded.in_threads, threads=min(16, os.cpu_count
 _FORMAT = 2  # to be raised when anything here changes the arrays
 
 
+class Folder(NamedTuple):
+  """What a folder holds."""
+
+  images: dict[str, Source]  # 'train', 'test' and, where the folder has some, 'validation'
+  classes: tuple[str, ...]
+  notes: tuple[str, ...]  # what became of its folders and files, a line each
+
+
 def read(
-  folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = ''
-) -> tuple[dict[str, Source], tuple[str, ...]]:
+  folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = '', test_split: str = ''
+) -> Folder:
   """Read a folder: decoded at the first call, mapped from files in a cache afterwards.
 
   See kd_jax.data.decoded. Where there is no test folder, every class gives the same number of its
@@ -53,25 +62,21 @@ def read(
     folder: as the module describes.
     side: height and width of the images, in pixels.
     cache_dir: where decoded images are kept; empty: the user's cache.
-
-  Returns:
-    The images under 'train', 'test' and, where the folder has some, 'validation'; and the names of
-    the classes.
+    test_split: as in kd_jax.data.layouts.find.
 
   Raises:
+    ConfigError: there is no folder called `test_split`.
     DataError: the folder is not so, or a file is no image or is damaged.
     FileError: the arrays cannot be kept.
   """
   folder_files.check_there(folder)
-  listed = {
-    split: folder_files.class_files(place)
-    for split, place in folder_files.split_folders(folder).items()
-  }
-  names = folder_files.common_classes(folder, listed)
-  chosen = {split: _in_order(names, classes) for split, classes in listed.items()}
+  layout = layouts.find(folder, test_split=test_split)
+  names = layouts.classes(folder, layout.splits)
+  chosen = {split: _in_order(names, classes) for split, classes in layout.splits.items()}
   if 'test' not in chosen:
     chosen |= _held_out(folder, names, *chosen['train'])
-  return _arrays(folder, chosen, side, cache_dir), names
+  images = _arrays(folder, chosen, side, cache_dir)
+  return Folder(images, names, _notes(folder, layout, chosen))
 
 
 def fingerprint(sources: Iterable[Source]) -> str:
@@ -88,9 +93,10 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = 
   folder_files.check_there(folder)
   below = sorted(folder_files.folders_below(folder), key=str)
   everything = [file for place in below for file in folder_files.files_in(place)]
-  if others := [file.path for file in everything if file.path.lower().endswith(_OTHER_SUFFIXES)]:
-    raise folder_files.not_read(others)
-  files = [file for file in everything if file.path.lower().endswith(folder_files.SUFFIXES)]
+  # Other files may lie among unlabelled images.
+  if refused := [f.path for f in everything if f.path.lower().endswith(folder_files.NOT_READ)]:
+    raise folder_files.not_read(refused)
+  files = [file for file in everything if folder_files.is_image(file.path)]
   if not files:
     raise DataError(
       f'no images lie in {folder}: give a folder of images ({", ".join(folder_files.SUFFIXES)})'
@@ -110,9 +116,12 @@ def _held_out(
   folder: pathlib.Path, names: Sequence[str], files: list[File], labels: np.ndarray
 ) -> dict[str, Labelled]:
   counts = np.bincount(labels, minlength=len(names))
-  if counts.min() < 2:
-    scarce = names[int(counts.argmin())]
-    raise DataError(f"the class '{scarce}' in {folder} has one image: it needs two, one to test on")
+  if len(scarce := np.flatnonzero(counts < 2)):
+    raise DataError(
+      f"the class '{names[scarce[0]]}' in {folder} has one image"
+      f'{folder_files.and_more(len(scarce) - 1)}: it needs two, one to train and one to test on; '
+      'add images, remove the class, or make folders train and test above the classes'
+    )
   each = max(1, min(len(labels) // (_TEST_SHARE * len(names)), int(counts.min()) // 2))
   kept, held = splits.hold_out(labels, each * len(names), classes=len(names))
   return {
@@ -147,10 +156,34 @@ def _arrays(
       yield np.stack(images), labels[done : done + len(images)]
       done += len(images)
 
-  return {
-    split: store.mapped_or_decoded(split, len(files), functools.partial(decode, files, labels))
-    for split, (files, labels) in chosen.items()
-  }
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # Pillow's, of what a camera noted beside the pixels
+    mapped = {
+      split: store.mapped_or_decoded(split, len(files), functools.partial(decode, files, labels))
+      for split, (files, labels) in chosen.items()
+    }
+  # The labels are those of now: annotations may change while the images stay.
+  return {split: source._replace(label=chosen[split][1]) for split, source in mapped.items()}
+
+
+def _notes(folder: pathlib.Path, layout: Layout, chosen: Mapping[str, Labelled]) -> tuple[str, ...]:
+  """Return what became of each folder, and which files were passed over."""
+  parts = []
+  for split in (split for split in _PURPOSES if split in chosen):
+    count = f'{len(chosen[split][0]):,}'
+    held = split not in layout.splits
+    place = layout.places.get('train' if held else split)
+    of = f' of {place}/' if place else ''
+    parts.append(f'{count}{" held out" if held else ""}{of} {_PURPOSES[split]}')
+  parts += [f'{name}/ is left out, as {why}' for name, why in layout.left_out.items()]
+  name = folder.resolve().name
+  notes = [f'{name}: images: {", ".join(parts)}']
+  if layout.others:
+    shown = [os.path.relpath(path, folder) for path in layout.others[:_NAMED]]
+    more = folder_files.and_more(len(layout.others) - len(shown))
+    are = 'file that is no image' if len(layout.others) == 1 else 'files that are no images'
+    notes.append(f'{name}: passed over {len(layout.others):,} {are}: {", ".join(shown)}{more}')
+  return tuple(map(printable, notes))
 
 
 def _all_grey(name: str, files: list[File]) -> bool:

@@ -43,11 +43,18 @@ def assign(
     held, validated = np.arange(len(dataset.validation.label), dtype=np.int32), dataset.validation
   elif validation_examples:
     try:
-      kept, held = hold_out(dataset.train.label, validation_examples, classes=len(dataset.classes))
+      kept, held = hold_out(
+        dataset.train.label,
+        validation_examples,
+        classes=len(dataset.classes),
+        names=dataset.classes,
+      )
     except KdJaxError as error:
       raise ConfigError(f'validation_examples: {error}') from error
   if train_examples:
-    kept = balanced_subset(dataset.train.label, kept, train_examples, seed=seed)
+    kept = balanced_subset(
+      dataset.train.label, kept, train_examples, seed=seed, names=dataset.classes
+    )
   everything = np.arange(len(dataset.test.label), dtype=np.int32)
   validation = Split(validated, _some(validated.label, held, eval_examples)) if len(held) else None
   return Roles(
@@ -113,7 +120,7 @@ def described(dataset: Dataset, roles: Roles) -> dict[str, Any]:
         row[role] = count
   return {
     'dataset': dataset.name,
-    'image_shape': list(dataset.train.image.shape[1:]),
+    'image_shape': list(dataset.image_shape),
     'sha256': dataset.sha256,
     'classes': classes,
   }

@@ -30,6 +30,14 @@ class Dataset(NamedTuple):
   validation: Source | None = None  # where the data set brings images for this
   # of the pixels and labels of a folder, which may change from one run to the next
   sha256: str = ''
+  image_size: int = 0  # side of the images that networks take; 0: as they are stored
+  notes: tuple[str, ...] = ()  # how a folder was read, a line each
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height, width and channels of the images that networks take."""
+    height, width, channels = self.train.image.shape[1:]
+    return self.image_size or height, self.image_size or width, channels
 
 
 _OVERVIEW = 'https://www.tensorflow.org/datasets/catalog/overview'
@@ -39,7 +47,14 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 def load(
-  name: str, *, data_dir: str = '', download: bool = True, image_size: int = 0, cache_dir: str = ''
+  name: str,
+  *,
+  data_dir: str = '',
+  download: bool = True,
+  image_size: int = 0,
+  stored_size: int = 0,
+  test_split: str = '',
+  cache_dir: str = '',
 ) -> Dataset:
   """Load a labelled data set.
 
@@ -52,6 +67,9 @@ def load(
     download: whether cifar10, cifar100 and stl10 may be downloaded where they are not prepared.
     image_size: side of a folder's images; 0 is that of kd_jax.data.folders. Other data sets have
       sizes of their own.
+    stored_size: side at which a folder's images are kept, at least image_size; 0: image_size.
+    test_split: the name of the folder in a folder whose images test; empty: test (see
+      kd_jax.data.layouts).
     cache_dir: where decoded images are kept (see kd_jax.data.decoded).
 
   Returns:
@@ -65,10 +83,20 @@ def load(
     FileError: its decoded images cannot be kept.
   """
   if folder := own_folder(name, data_dir=data_dir):
-    images, classes = folders.read(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
-    return Dataset(name, classes=classes, sha256=folders.fingerprint(images.values()), **images)
-  if image_size:
-    raise ConfigError(f"image_size is for folders of images, and '{name}' is none: leave it out")
+    taken, stored = _sides(image_size, stored_size)
+    found = folders.read(folder, side=stored, cache_dir=cache_dir, test_split=test_split)
+    return Dataset(
+      name,
+      classes=found.classes,
+      sha256=folders.fingerprint(found.images.values()),
+      image_size=taken if taken != stored else 0,
+      notes=found.notes,
+      **found.images,
+    )
+  of_folders = {'image_size': image_size, 'stored_size': stored_size, 'test_split': test_split}
+  for key, given in of_folders.items():
+    if given:
+      raise ConfigError(f"{key} is for folders of images, and '{name}' is none: leave it out")
   if side := digits.SIDES.get(name):
     return Dataset(name, *digits.read(side), digits.CLASSES)
   if root := _stl10(name, data_dir):
@@ -77,6 +105,17 @@ def load(
     )
     return Dataset(name, train, test, stl10.CLASSES)
   return _prepared(name, _prepared_folder(name, data_dir, download), cache_dir)
+
+
+def _sides(image_size: int, stored_size: int) -> tuple[int, int]:
+  """Return the side of a folder's images as networks take them, and as they are kept."""
+  side = image_size or folders.SIDE
+  if stored_size and stored_size < side:
+    raise ConfigError(
+      f'stored_size is {stored_size} pixels, and networks take images of {side}: set it to {side} '
+      'or more, or lower image_size'
+    )
+  return side, stored_size or side
 
 
 def _prepared(name: str, folder: pathlib.Path, cache_dir: str) -> Dataset:
@@ -122,6 +161,7 @@ def load_unlabelled(
   data_dir: str = '',
   download: bool = True,
   image_size: int = 0,
+  stored_size: int = 0,
   side: int = 0,
   cache_dir: str = '',
 ) -> Source:
@@ -131,7 +171,7 @@ def load_unlabelled(
 
   Args:
     name: as in `load`, like data_dir and download; the data set need not have labels.
-    image_size: as in `load`; of no concern to other data sets than folders.
+    image_size: as in `load`, like stored_size; of no concern to other data sets than folders.
     side: height and width that are needed, to which STL-10's images are brought as its archive is
       read; 0: as they are.
     cache_dir: as in `load`.
@@ -143,7 +183,8 @@ def load_unlabelled(
     KdJaxError: as in `load`.
   """
   if folder := own_folder(name, data_dir=data_dir):
-    return folders.read_unlabelled(folder, side=image_size or folders.SIDE, cache_dir=cache_dir)
+    _, stored = _sides(image_size, stored_size)
+    return folders.read_unlabelled(folder, side=stored, cache_dir=cache_dir)
   if name in digits.SIDES:
     image = digits.read(digits.SIDES[name])[0].image
   elif root := _stl10(name, data_dir):

@@ -6,6 +6,8 @@ such thing of `Generator.permutation` and its kin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -16,13 +18,16 @@ HOLD_OUT_SEED = 20_190_407
 _SUBSET_STREAM = 1  # keeps balanced_subset(seed=HOLD_OUT_SEED) from repeating the draws of hold_out
 
 
-def hold_out(labels: ArrayLike, count: int, *, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(
+  labels: ArrayLike, count: int, *, classes: int, names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
   """Part `count` examples, balanced over the classes, from the rest.
 
   Args:
     labels: i32[N], in [0, classes).
     count: the number of examples to hold out; the counts of any two classes differ by at most one.
     classes: the number of classes.
+    names: of the classes, for messages; empty: their numbers.
 
   Returns:
     (kept, held): i32[N − count] and i32[count], indices into `labels`, each sorted.
@@ -35,11 +40,13 @@ def hold_out(labels: ArrayLike, count: int, *, classes: int) -> tuple[np.ndarray
   available = np.maximum(np.bincount(labels, minlength=classes) - 1, 0)
   bits = np.random.PCG64(HOLD_OUT_SEED)
   everything = np.arange(len(labels), dtype=np.int32)
-  held = _draw(bits, labels, everything, count, np.arange(classes), available, 'hold out')
+  held = _draw(bits, labels, everything, count, np.arange(classes), available, 'hold out', names)
   return np.setdiff1d(everything, held), held
 
 
-def balanced_subset(labels: ArrayLike, indices: ArrayLike, count: int, *, seed: int) -> np.ndarray:
+def balanced_subset(
+  labels: ArrayLike, indices: ArrayLike, count: int, *, seed: int, names: Sequence[str] = ()
+) -> np.ndarray:
   """Choose `count` of `indices`, balanced over the classes that occur there.
 
   Args:
@@ -47,6 +54,7 @@ def balanced_subset(labels: ArrayLike, indices: ArrayLike, count: int, *, seed: 
     indices: i32[M], distinct, in [0, N): the examples to choose from.
     count: the number of examples to choose; the counts of any two classes differ by at most one.
     seed: ≥ 0; the same seed gives the same subset.
+    names: as in `hold_out`.
 
   Returns:
     i32[count], sorted: a subset of `indices`.
@@ -55,9 +63,9 @@ def balanced_subset(labels: ArrayLike, indices: ArrayLike, count: int, *, seed: 
     ConfigError: `count` is below the number of classes or more than can be balanced.
   """
   labels, indices = np.asarray(labels, np.int64), np.asarray(indices, np.int64)
-  names, available = np.unique(labels[indices], return_counts=True)
+  classes, available = np.unique(labels[indices], return_counts=True)
   bits = np.random.PCG64(np.random.SeedSequence((_SUBSET_STREAM, seed)))
-  return _draw(bits, labels, indices, count, names, available, 'choose')
+  return _draw(bits, labels, indices, count, classes, available, 'choose', names)
 
 
 def _draw(
@@ -65,34 +73,40 @@ def _draw(
   labels: np.ndarray,
   indices: np.ndarray,
   count: int,
-  names: np.ndarray,
+  classes: np.ndarray,
   available: np.ndarray,
   verb: str,
+  names: Sequence[str],
 ) -> np.ndarray:
-  """Draw `count` of `indices`; `available[i]` is how many of class `names[i]` may be drawn."""
-  if count < len(names):
+  """Draw `count` of `indices`; `available[i]` is how many of `classes[i]` may be drawn."""
+  if count < len(classes):
     raise ConfigError(
-      f'cannot {verb} {count} examples of {len(names)} classes: a balanced set has at least one of '
-      f'each class; ask for {len(names)} or more'
+      f'cannot {verb} {count} examples of {len(classes)} classes: a balanced set has at least one '
+      f'of each class; ask for {len(classes)} or more'
     )
-  each, extra = divmod(count, len(names))
+  each, extra = divmod(count, len(classes))
   scarcest = int(available.min())
-  most = len(names) * scarcest + int((available > scarcest).sum())
+  most = len(classes) * scarcest + int((available > scarcest).sum())
   if count > most:
+    scarce = int(classes[available.argmin()])
+    there = np.count_nonzero(labels[indices] == scarce)
+    name = f"'{names[scarce]}'" if names else scarce
+    fewer = f'ask for {most} or fewer, or ' if most >= len(classes) else ''
     raise ConfigError(
-      f'cannot {verb} {count} examples, balanced over {len(names)} classes: at most {most} can be '
-      f'had, as one class has no more than {scarcest} to give; ask for fewer'
+      f'cannot {verb} {count} examples, balanced over {len(classes)} classes: at most {most} can '
+      f'be had, as the class {name} has {there:,} image{"s" if there != 1 else ""}, {scarcest} of '
+      f'them to give; {fewer}add images to it'
     )
   # The whole data set draws, so that an example's rank does not depend on which others there are.
   rank = bits.random_raw(len(labels))[indices]
-  class_rank = bits.random_raw(len(names))
+  class_rank = bits.random_raw(len(classes))
   # A class that has no extra one to give comes last.
   class_rank[available <= each] = np.iinfo(np.uint64).max
   favoured = np.argsort(class_rank, kind='stable')[:extra]
-  quota = np.full(len(names), each)
+  quota = np.full(len(classes), each)
   quota[favoured] += 1
   chosen = []
-  for name, number in zip(names, quota, strict=True):
-    members = np.flatnonzero(labels[indices] == name)
+  for label, number in zip(classes, quota, strict=True):
+    members = np.flatnonzero(labels[indices] == label)
     chosen.append(indices[members[np.argsort(rank[members], kind='stable')[:number]]])
   return np.sort(np.concatenate(chosen)).astype(np.int32)

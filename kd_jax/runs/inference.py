@@ -129,7 +129,7 @@ def _load(of: RunRecords, row: ResultRow, config: Config, dataset: sources.Datas
   Raises KdJaxError where it is gone, or does not fit the data set.
   """
   classes = len(dataset.classes)
-  shape = tuple(dataset.train.image.shape[1:])
+  shape = dataset.image_shape
   if row.method == 'imported':
     expected = NetworkSpec(config.teacher, classes, shape, compute_dtype=config.compute_dtype)
     training = inputs.training(config, dataset)

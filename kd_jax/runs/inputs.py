@@ -32,10 +32,11 @@ def labelled(
 
 def load(config: Config) -> sources.Dataset:
   """Return the data set of a configuration. Raises KdJaxError where it cannot be had."""
-  once = functools.partial(sources.load, config.dataset, **_where(config))
-  return (
-    parallel.on_process_0(once) or once()
-  )  # one process after the other: it may have to be fetched
+  once = functools.partial(
+    sources.load, config.dataset, test_split=config.test_split, **_where(config)
+  )
+  # one process after the other: it may have to be fetched
+  return parallel.on_process_0(once) or once()
 
 
 def training(config: Config, dataset: sources.Dataset) -> Split:
@@ -71,5 +72,5 @@ def _held_out(config: Config) -> int:
 
 def _where(config: Config) -> dict[str, Any]:
   """Return what determines how a data set is had."""
-  keys = ('data_dir', 'download', 'image_size', 'cache_dir')
+  keys = ('data_dir', 'download', 'image_size', 'stored_size', 'cache_dir')
   return {key: getattr(config, key) for key in keys}

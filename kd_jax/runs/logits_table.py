@@ -101,7 +101,7 @@ def of_teacher(path: str | Path, config: Config, *, say: Say = print) -> None:
   # Any method with one teacher does.
   config = dataclasses.replace(config, method='kd', options={}, teacher=name)
   dataset, parts = inputs.labelled(config)
-  spec = NetworkSpec(name, len(dataset.classes), tuple(dataset.train.image.shape[1:]))
+  spec = NetworkSpec(name, len(dataset.classes), dataset.image_shape)
   training = inputs.training(config, dataset)
   loaded = teachers.load(config, spec, classes=dataset.classes, training=training)
   network, variables = loaded['teacher']
@@ -147,7 +147,7 @@ def _write(
     done += len(values)
     ticker.at(done)
   rows = precomputed.write(
-    path, np.concatenate(fingerprints), np.concatenate(computed), dataset.train.image.shape[1:]
+    path, np.concatenate(fingerprints), np.concatenate(computed), dataset.image_shape
   )
   say(f'{path}: {rows:,} pictures.')
 

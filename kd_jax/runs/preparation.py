@@ -32,6 +32,7 @@ class Prepared:
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
   data: Mapping[str, Any]  # as data.json describes it
+  notes: tuple[str, ...] = ()  # how a folder of images was read, a line each
 
 
 def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
@@ -47,7 +48,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   imported = teachers.load(config, plan.teacher, classes=dataset.classes, training=training)
   phases = plans.make(replace(plan, imported=tuple(imported)))
   if any('unlabelled' in phase.shares for phase in phases):
-    source, sha256 = inputs.unlabelled(config, shape=dataset.train.image.shape[1:])
+    source, sha256 = inputs.unlabelled(config, shape=dataset.image_shape)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
     if sha256:
       data['unlabelled_sha256'] = sha256
@@ -68,6 +69,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     phases=phases,
     devices=parallel.make(config.parallel),
     data=data,
+    notes=dataset.notes,
   )
 
 
@@ -82,7 +84,7 @@ def start_devices(config: Config) -> None:
 
 
 def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.PlanInputs:
-  image_shape = dataset.train.image.shape[1:]
+  image_shape = dataset.image_shape
   mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
   if len(mean) != image_shape[-1]:
     raise ConfigError(
@@ -94,7 +96,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
     return NetworkSpec(
       name=name,
       classes=len(dataset.classes),
-      image_shape=tuple(image_shape),
+      image_shape=image_shape,
       relu_placement=models.relu_placement(name, config.relu_placement),
       mean=tuple(mean),
       std=tuple(std),

@@ -59,6 +59,8 @@ def run(
   prepared = prepare(config)
   say = say if parallel.is_process_0() else silent
   check(prepared, say=say)
+  for note in prepared.notes:
+    say(note)
   folder = Path(folder).absolute()
   agree = parallel.agreement()
   claim = workdir.claimed(folder, config.for_json(), data=prepared.data, phases=prepared.phases)

@@ -23,6 +23,8 @@ _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_paddin
 # Likewise, since after the first recorded studies: described where they are not the default.
 _LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix')
 
+# the keys by which a data set is loaded once for all rows
+_NAMES_DATA = ('dataset', 'data_dir', 'image_size', 'stored_size', 'test_split')
 _TOTALS = ('passes', 'flops_alone', 'seconds')  # what a run takes, over its phases
 
 
@@ -75,6 +77,9 @@ class Plan:
         preparation.check(self.tasks(first)[-1].prepared, say=of_row)
       except KdJaxError as error:
         raise type(error)(f"row '{row.name}': {error}") from error
+    for dataset in self._datasets.values():
+      for note in dataset.notes:
+        say(note)
 
   def now(self, folder: Path) -> tuple[list[Planned], bool]:
     """Return what is ready to run, and whether that is all.
@@ -94,7 +99,7 @@ class Plan:
     key = json.dumps(of.config.for_json(), sort_keys=True)
     if key not in self._prepared:
       # Rows share it: each would map its files anew.
-      named = (of.config.dataset, of.config.data_dir, of.config.image_size)
+      named = tuple(getattr(of.config, name) for name in _NAMES_DATA)
       if named not in self._datasets:
         preparation.start_devices(of.config)  # else the images would start them
         self._datasets[named] = inputs.load(of.config)

@@ -174,11 +174,33 @@ class TestPictures:
     assert load(split).train.image.shape[-1] == 3
 
   @pytest.mark.parametrize(
-    ('suffix', 'mode'), [('.jpeg', 'CMYK'), ('.JPG', 'L'), ('.webp', 'RGB'), ('.bmp', 'RGB')]
+    ('suffix', 'mode'),
+    [
+      ('.jpeg', 'CMYK'),
+      ('.JPG', 'L'),
+      ('.webp', 'RGB'),
+      ('.bmp', 'RGB'),
+      ('.gif', 'P'),
+      ('.TIF', 'CMYK'),
+      ('.tiff', 'RGBA'),
+    ],
   )
   def test_of_other_kinds(self, split, suffix, mode):
     fill(split / 'train' / 'cat', 1, suffix=suffix, mode=mode)
     assert len(load(split).train.image) == 8
+
+  @pytest.mark.parametrize('suffix', ['.gif', '.tif'])
+  def test_the_first_of_several_counts(self, split, suffix):
+    first, *others = (Image.new('RGB', (32, 32), name) for name in ('red', 'green', 'blue'))
+    path = split / 'train' / 'cat' / f'000{suffix}'
+    first.save(path, save_all=True, append_images=others)
+    image = load(split).train.image[0 if suffix < '.png' else 1]
+    np.testing.assert_array_equal(image, np.asarray(first))
+
+  def test_tiff_keeps_every_pixel(self, split):
+    (split / 'train' / 'cat' / '000.png').unlink()
+    picture(3).save(split / 'train' / 'cat' / '000.tiff', compression='tiff_lzw')
+    np.testing.assert_array_equal(load(split).train.image[0], np.asarray(picture(3)))
 
 
 class TestNames:
@@ -254,6 +276,43 @@ class TestCache:
     assert names == {'train-image.npy', 'test-image.npy', 'unlabelled-image.npy'}
     assert sorted(split.rglob('*')) == before
 
+  @pytest.mark.parametrize(
+    ('places', 'key', 'sha256'),
+    [
+      (
+        ('cat', 'dog'),
+        '66b6e2d0fd611f04',
+        '9dd2671350e31c67fad1e9d982edbd3477f348029f085097e5ae44789dab02ae',
+      ),
+      (
+        ('train/cat', 'train/dog', 'test/cat', 'test/dog', 'val/cat', 'val/dog'),
+        '75e7d16ef2e3ff7c',
+        'b4cc9be16075350a1f7cb6c9ca452318f292f1a49f1b59197de6d15be9a35d62',
+      ),
+      (
+        ('train/cat', 'train/dog', 'valid/cat', 'valid/dog'),
+        '5e81fb5ac86cc2b4',
+        'dfa4e2962ef986de4af1aa3b19304aba772810079240e60e7a2b1534493ff0d7',
+      ),
+    ],
+    ids=['classes', 'splits', 'train_and_valid'],
+  )
+  def test_keys_and_hashes_stay(self, tmp_path, monkeypatch, places, key, sha256):
+    """As kd_jax 0.2.0 computed them: decoded copies are found again, and runs go on."""
+    for name, place in enumerate(places):
+      (tmp_path / 'pets' / place).mkdir(parents=True)
+      for number in range(4):
+        path = tmp_path / 'pets' / place / f'{number}.bmp'
+        Image.new('RGB', (8, 8), (40 * name, 20 * number, 7)).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    monkeypatch.setattr(
+      decoded.Store,
+      'mapped_or_decoded',
+      functools.partialmethod(decoded.Store.mapped_or_decoded, beside=True),
+    )
+    assert load(tmp_path / 'pets', image_size=8).sha256 == sha256
+    assert [place.name for place in (tmp_path / 'pets' / '.kd_jax').iterdir()] == [key]
+
   @pytest.mark.parametrize('change', ['content', 'time', 'removed', 'added', 'size'])
   def test_changes_are_noticed(self, split, change):
     before, path, options = load(split), split / 'train' / 'cat' / '000.png', {}
@@ -315,11 +374,13 @@ class TestFaults:
 
   def test_one_image_where_some_are_held_out(self, flat):
     fill(flat / 'yak', 1)
-    fails(flat, "the class 'yak' in")
+    fails(flat, f"the class 'yak' in {flat} has one image: it needs two")
+    fill(flat / 'emu', 1)
+    fails(flat, f"the class 'emu' in {flat} has one image (and 1 more): it needs two")
 
   def test_a_file_that_is_no_image(self, flat):
-    (flat / 'cat' / 'notes.txt').write_text('mine')
-    fails(flat, 'notes.txt is no image that kd_jax reads (.png,')
+    (flat / 'cat' / '001.heic').write_text('mine')
+    fails(flat, '001.heic is no image that kd_jax reads (.png,')
 
   def test_files_that_only_seem_to_be_images(self, flat):
     for name in ('dog/100.png', 'owl/100.jpg'):
@@ -374,8 +435,11 @@ class TestFaults:
     fails(flat, "the decoded split 'train' takes 0.0 GB, and")
 
   def test_too_many_validation_images_name_the_key(self, flat):
-    with pytest.raises(ConfigError, match='validation_examples: cannot hold out 5000'):
-      roles.assign(load(flat), validation_examples=5000, train_examples=0, eval_examples=0, seed=0)
+    data, too_many = load(flat), 'validation_examples: cannot hold out 5000'
+    with pytest.raises(ConfigError, match=f"{too_many}.* the class 'owl' has 6 images, 5 of them"):
+      roles.assign(data, validation_examples=5000, train_examples=0, eval_examples=0, seed=0)
+    with pytest.raises(ConfigError, match="cannot choose 50 .* the class 'owl' has 6 images, 6 of"):
+      roles.assign(data, validation_examples=0, train_examples=50, eval_examples=0, seed=0)
 
   def test_a_size_for_data_that_has_its_own(self):
     with pytest.raises(
@@ -412,8 +476,8 @@ class TestUnlabelled:
       sources.load_unlabelled(str(split), image_size=16)
 
   def test_an_image_of_another_kind_is_not_passed_over(self, split):
-    (split / 'scan.TIF').write_bytes(b'II*')
-    with pytest.raises(DataError, match='scan.TIF is no image that kd_jax reads'):
+    (split / 'scan.JP2').write_bytes(b'x')
+    with pytest.raises(DataError, match='scan.JP2 is no image that kd_jax reads'):
       sources.load_unlabelled(str(split), image_size=16)
 
   def test_another_pixel_is_another_fingerprint(self, split):

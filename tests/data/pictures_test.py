@@ -76,7 +76,7 @@ def test_a_picture_is_read_as_a_folder_reads_it(tmp_path):
       Image.fromarray(DRAW.integers(0, 256, (50, 70, 3), np.uint8)).save(
         tmp_path / 'photos' / name / f'{number}.jpg'
       )
-  images, _ = folders.read(tmp_path / 'photos', side=8)
+  images = folders.read(tmp_path / 'photos', side=8).images
   stored = {image.tobytes() for part in images.values() for image in np.asarray(part.image)}
   for path in pictures.paths([tmp_path / 'photos' / 'cat', tmp_path / 'photos' / 'dog']):
     assert pictures.read(path, (8, 8, 3)).tobytes() in stored

@@ -53,8 +53,17 @@ def test_hold_out_refuses_counts_that_cannot_be_balanced(count, message):
 
 
 def test_hold_out_refuses_classes_without_examples():
-  with pytest.raises(KdJaxError, match='one class has no more than 0 to give'):
+  with pytest.raises(KdJaxError, match='the class 10 has 0 images, 0 of them to give; add images'):
     splits.hold_out(LABELS, 22, classes=11)
+
+
+def test_the_smallest_class_is_named():
+  labels = np.repeat([0, 1, 2], (9, 3, 5))
+  names = ('cat', 'dog', 'owl')
+  with pytest.raises(KdJaxError, match="'dog' has 3 images, 2 of them to give; ask for 8 or fewer"):
+    splits.hold_out(labels, 9, classes=3, names=names)
+  with pytest.raises(KdJaxError, match="'owl' has 1 image, 1 of them to give; ask for 5 or fewer"):
+    splits.balanced_subset(labels[:13], np.arange(13), 10, seed=0, names=names)
 
 
 @pytest.mark.parametrize('count', [10, 55, 400])
