@@ -49,6 +49,14 @@ class Context:
   say: Say
   programs: Programs  # that were compiled before; phases that need the same one share it
 
+  @property
+  def stored(self) -> tuple[int, int] | None:
+    """Return height and width of the stored images, where networks see a part of them; else None."""
+    if self.augmentation.size is None:
+      return None
+    height, width = self.parts.train.source.image.shape[1:3]
+    return height, width
+
 
 class Student(NamedTuple):
   """A phase to train in the context of its run.
