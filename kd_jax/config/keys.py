@@ -176,6 +176,7 @@ class Config:
     False, 'bit-identical repeats on a GPU, too, at some cost; on a CPU they are so anyway'
   )
   log_every: int = _key(50, 'steps between two looks at the metrics')
+  wandb: str = _key('', 'project of Weights & Biases that the numbers go to, too; empty: none')
 
   # of each method; config.kd.alpha, …
   options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -247,7 +248,7 @@ def read_options(key: str, text: str) -> dict[str, Any]:
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond
 # rounding.
-FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_every')
+FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_every', 'wandb')
 # the last: several, separated by commas
 PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'cache_dir', 'teacher_checkpoint')
 # what a PyTorch teacher's file does not say

@@ -45,6 +45,8 @@ class Context:
   devices: parallel.Parallel
   classes: tuple[str, ...]
   log_every: int  # steps between two looks at the metrics
+  wandb: str  # a project of Weights & Biases; empty: none
+  settings: Mapping[str, Any]  # the configuration, as sinks show it
   stop: Callable[[], bool]
   say: Say
   programs: Programs  # that were compiled before; phases that need the same one share it
