@@ -133,6 +133,9 @@ class Config:
   teacher_epochs: int = _key(
     0, 'passes of a teacher that is trained first; 0: as many as the student'
   )
+  patience: int = _key(
+    0, 'end a training after so many epochs without a better selecting accuracy; 0: never'
+  )
   batch_size: int = _key(128, 'images in a step, over all devices')
   optimiser: str = _key('sgd', "'sgd', 'adamw', or a factory of optax's form, such as 'optax:lion'")
   learning_rate: float = _key(0.1, "the schedule's highest")

@@ -118,6 +118,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
     teacher_epochs=config.teacher_epochs,
     batch_size=config.batch_size,
     optimiser=config.optimiser_spec(),
+    patience=config.patience,
   )
 
 
