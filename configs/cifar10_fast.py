@@ -1,8 +1,9 @@
-"""A ResNet8 of 78,042 parameters on CIFAR-10 in 30 epochs, without a teacher.
+"""CIFAR-10, a ResNet8 of 78,042 parameters in 30 epochs, without a teacher.
 
-    kd-jax --config=cifar10_fast --workdir=runs/cifar10_fast
+  python launch.py --config=configs/cifar10_fast.py --workdir=runs/cifar10_fast
 
-placeholder
+30 epochs of 45,000 images are 10,530 steps. Expected: not measured yet; a published network of this
+form has 83.2 % on test.
 """
 
 from kd_jax.config import PAPER, default
@@ -12,12 +13,12 @@ def get_config():
   return default(
     **PAPER
     | {
-      'method': 'nokd',
       'student': 'thin_resnet8',
       'epochs': 30,
       'learning_rate': 0.2,
       'schedule': 'cosine',
       'warmup': 0.1,
       'alternating_flip': True,
-    }
+    },
+    method='nokd',
   )
