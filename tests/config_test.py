@@ -144,6 +144,7 @@ class TestResolve:
       {'ema': -0.1},
       {'clip': -1.0},
       {'accumulate': 0},
+      {'patience': -1},
       {'learning_rate_drops': (0.5, 1.0)},
       {'learning_rate_drops': (200,)},
       {'learning_rate_drops': (0.0,)},

@@ -20,6 +20,7 @@ from kd_jax.data import sources
 from kd_jax.deploy import runners
 from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import specs as torch_specs
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import inputs, training
 from kd_jax.train import loop
@@ -169,7 +170,7 @@ def test_ctrl_c_saves_and_stops(tmp_path, monkeypatch):
 
 def test_what_a_pytorch_file_does_not_state(tmp_path):
   spec = NetworkSpec(
-    'thin_resnet8', 4, torch_names.IMAGE_SHAPE, 'stage', (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    'thin_resnet8', 4, torch_specs.IMAGE_SHAPE, 'stage', (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
   )
   variables = tiny.variables(models.build(spec))
   torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(variables, spec))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
   """(tag, step, value) of a folder's files as TensorBoard reads them: in the order of their names,
-  a restart hiding its step and later ones, and what a kill cut short left out."""
+  a restart hiding its step and later ones, and what a kill cut short left out. The page of
+  hyper-parameters is left out, too."""
   from tensorboardX.proto.event_pb2 import Event, SessionLog
 
   found = []
@@ -19,5 +20,9 @@ def points(folder: Path) -> list[tuple[str, int, float]]:
       data = data[16 + length :]
       if event.session_log.status == SessionLog.START:
         found = [point for point in found if point[1] < event.step]
-      found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+      found += [
+        (value.tag, event.step, value.simple_value)
+        for value in event.summary.value
+        if not value.tag.startswith('_hparams_')
+      ]
   return found

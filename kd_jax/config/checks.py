@@ -28,6 +28,7 @@ AT_LEAST = {
   'weight_decay': 0,
   'clip': 0,
   'accumulate': 1,
+  'patience': 0,
   'seed': 0,
   'log_every': 1,
 }

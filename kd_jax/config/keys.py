@@ -133,6 +133,9 @@ class Config:
   teacher_epochs: int = _key(
     0, 'passes of a teacher that is trained first; 0: as many as the student'
   )
+  patience: int = _key(
+    0, 'end a training after so many epochs without a better selecting accuracy; 0: never'
+  )
   batch_size: int = _key(128, 'images in a step, over all devices')
   optimiser: str = _key('sgd', "'sgd', 'adamw', or a factory of optax's form, such as 'optax:lion'")
   learning_rate: float = _key(0.1, "the schedule's highest")
@@ -176,6 +179,7 @@ class Config:
     False, 'bit-identical repeats on a GPU, too, at some cost; on a CPU they are so anyway'
   )
   log_every: int = _key(50, 'steps between two looks at the metrics')
+  wandb: str = _key('', 'project of Weights & Biases that the numbers go to, too; empty: none')
 
   # of each method; config.kd.alpha, …
   options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -247,7 +251,7 @@ def read_options(key: str, text: str) -> dict[str, Any]:
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond
 # rounding.
-FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_every')
+FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_every', 'wandb')
 # the last: several, separated by commas
 PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'cache_dir', 'teacher_checkpoint')
 # what a PyTorch teacher's file does not say

@@ -146,6 +146,12 @@ def to_unit(images: Images) -> Float32[Array, 'B H W C']:
   return images.astype(jnp.float32) / 255
 
 
+def seen(images: Images, size: cropping.Size) -> Float32[Array, 'B h w C']:
+  """Return what a network that takes images of a size sees in evaluation, in [0, 1]: the middle."""
+  larger = images.shape[1] > size[0] or images.shape[2] > size[1]
+  return to_unit(cropping.centre(images, size) if larger else images)
+
+
 def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array], dict[str, Array]]:
   """Return a function (key, images, positions) → {view: images in [0, 1]}, to be compiled.
 
@@ -154,7 +160,7 @@ def preprocess(policies: Mapping[str, Policy]) -> Callable[[Array, Array, Array]
 
   def views(
     key: Key[Array, ''], images: Images, position: Int32[Array, ' B']
-  ) -> dict[str, Float32[Array, 'B H W C']]:
+  ) -> dict[str, Float32[Array, 'B h w C']]:
     made = {}
     for number, (view, policy) in enumerate(policies.items()):
       keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(position)

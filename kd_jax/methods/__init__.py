@@ -167,7 +167,6 @@ METHODS: dict[str, Row] = {
 }
 
 
-@functools.cache
 def row(name: str) -> Row:
   """Return a row of METHODS, or that of a user's own method, 'package.module:factory'.
 
@@ -176,8 +175,11 @@ def row(name: str) -> Row:
   Raises:
     ConfigError: there is no such factory, or one of its options has no default.
   """
-  if not factories.is_own(name, 'method'):
-    return METHODS[name]
+  return _own_row(name) if factories.is_own(name, 'method') else METHODS[name]
+
+
+@functools.cache
+def _own_row(name: str) -> Row:
   made = factories.load(name, 'method', kinds=(Row,))
   made = made if isinstance(made, Row) else Row(made)
   for option in inspect.signature(made.factory).parameters.values():

@@ -24,6 +24,7 @@ class PlanInputs:
   teacher_epochs: int
   batch_size: int
   optimiser: OptimiserSpec
+  patience: int = 0  # as Phase.patience
 
 
 def teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
@@ -74,6 +75,7 @@ def phase(inputs: PlanInputs, *, name: str, role: str, method: str, student: Net
     teachers=(),
     epochs=teacher_epochs or inputs.epochs,
     optimiser=inputs.optimiser,
+    patience=inputs.patience,
     shares={'train': inputs.batch_size},
     settings=methods.settings(
       method, recipe=inputs.recipe, chosen=inputs.options, student=student.name

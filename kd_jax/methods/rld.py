@@ -35,8 +35,8 @@ def rld(
   length.
 
   Args:
-    confidence: α.
-    others: β; 8 on CIFAR, by the pair.
+    confidence: α, the weight of the part that compares how sure both are.
+    others: β, the weight of the other classes; 8 on CIFAR, by the pair.
     temperature: T > 0.
     confidence_temperature: T_a > 0.
     warmup_epochs: E; 0: no warm-up; −1: 20, or a twelfth of the phase where that is less.

@@ -230,7 +230,8 @@ def extras_of(context: Context, phase: Phase) -> step.Extras:
   mix = None
   if context.mixing:
     mix = mixing.mix(context.mixing, classes=phase.student.classes, shares=phase.shares)
-  return step.Extras(turn=pipeline.turned if context.augmentation.alternating else None, mix=mix)
+  turn = pipeline.turned if context.augmentation.alternating else None
+  return step.Extras(turn=turn, mix=mix, stored=context.stored)
 
 
 def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Policy]:

@@ -45,9 +45,19 @@ class Context:
   devices: parallel.Parallel
   classes: tuple[str, ...]
   log_every: int  # steps between two looks at the metrics
+  wandb: str  # a project of Weights & Biases; empty: none
+  settings: Mapping[str, Any]  # the configuration, as sinks show it
   stop: Callable[[], bool]
   say: Say
   programs: Programs  # that were compiled before; phases that need the same one share it
+
+  @property
+  def stored(self) -> tuple[int, int] | None:
+    """Return height and width of the stored images, where networks see a part of them; else None."""
+    if self.augmentation.size is None:
+      return None
+    height, width = self.parts.train.source.image.shape[1:3]
+    return height, width
 
 
 class Student(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Hashable
 
@@ -30,11 +31,15 @@ def evaluator(context: Context, network: Network) -> Evaluate:
   devices = context.devices
   streamed = not context.placed
 
+  height, width, _ = network.spec.image_shape
+  show = functools.partial(pipeline.seen, size=(height, width))
+  stored = context.stored
+
   def compiled_program() -> Callable:
-    one = evaluation.evaluation_step(network, pipeline.to_unit, axis=devices.axis)
+    one = evaluation.evaluation_step(network, show, stored=stored, axis=devices.axis)
     return devices.evaluate(one, streamed)
 
-  key = ('evaluate', identified(network), streamed, devices.axis, devices.devices)
+  key = ('evaluate', identified(network), stored, streamed, devices.axis, devices.devices)
   compiled = context.programs.get(key, compiled_program)
 
   def evaluate(variables: PyTree, part: feed.Split) -> dict[str, float]:
@@ -55,7 +60,9 @@ def predictor(network: Network) -> Callable[[PyTree, Array | np.ndarray], Array]
   """Return the compiled network: variables, u8[B, H, W, C] → f32[B, K]."""
 
   def logits(variables: PyTree, image: Array) -> Array:
-    outputs = network.module.apply(variables, pipeline.to_unit(image), train=False)
+    height, width, _ = network.spec.image_shape
+    shown = pipeline.seen(image, (height, width))
+    outputs = network.module.apply(variables, shown, train=False)
     return outputs.logits.astype(jnp.float32)
 
   return jax.jit(logits)

@@ -187,8 +187,14 @@ def check(
         f'{phase.method_name} shows its teacher {others[0]} images, which a table of logits does '
         f'not hold: {remedy}'
       )
-  for key in ('augment', 'mixup', 'cutmix') if tables else ():
-    if augmentation.more if key == 'augment' else getattr(mixing, key):
+  drawn = {
+    'augment': augmentation.more,
+    'stored_size': augmentation.size,
+    'mixup': mixing.mixup,
+    'cutmix': mixing.cutmix,
+  }
+  for key, value in drawn.items():
+    if tables and value:
       raise ConfigError(
         f'{key} makes pictures that no table of logits can hold: leave it out, or give the teacher '
         'itself'

@@ -10,18 +10,26 @@ from typing import Any
 from kd_jax.files import records
 from kd_jax.runs.progress import Progress
 from kd_jax.runs.tensorboard import TensorBoard
+from kd_jax.runs.weights_and_biases import WeightsAndBiases
 from kd_jax.train import parallel
 from kd_jax.types import Sink
 
 
-def sinks(folder: Path, progress: Progress | None) -> list[Sink]:
+def sinks(
+  folder: Path, progress: Progress | None, *, wandb: str, settings: Mapping[str, Any]
+) -> list[Sink]:
   """Return the places that the numbers of a phase go to.
 
   Args:
     folder: of the run.
     progress: the display, for one of the students that train together.
+    wandb: the project of Weights & Biases; empty: none.
+    settings: the configuration, for those that show it.
   """
-  return [TensorBoard(folder), History(folder), *([progress] if progress else [])]
+  to: list[Sink] = [TensorBoard(folder, settings), History(folder)]
+  if wandb:
+    to.append(WeightsAndBiases(folder, wandb, settings))
+  return [*to, *([progress] if progress else [])]
 
 
 @dataclass

@@ -62,7 +62,9 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     ),
     classes=tuple(dataset.classes),
     parts=parts,
-    augmentation=config.weak(),
+    augmentation=config.weak()._replace(
+      size=dataset.image_shape[:2] if dataset.image_size else None
+    ),
     mixing=config.mixing(),
     imported=imported,
     origins=teachers.origins(config),
@@ -116,6 +118,7 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
     teacher_epochs=config.teacher_epochs,
     batch_size=config.batch_size,
     optimiser=config.optimiser_spec(),
+    patience=config.patience,
   )
 
 

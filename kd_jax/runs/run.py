@@ -96,6 +96,8 @@ def context(
     devices=prepared.devices,
     classes=prepared.classes,
     log_every=config.log_every,
+    wandb=config.wandb,
+    settings=config.to_share(),
     stop=stop,
     say=say,
     programs=programs or Programs(),

@@ -17,12 +17,12 @@ from kd_jax.types import FileError
 class TensorBoard:
   """The sink that writes event files: one scalar for each number of an epoch, against the epoch.
 
-  Its numbers survive the process.
+  The configuration is on its page of hyper-parameters. Its numbers survive the process.
   """
 
-  def __init__(self, folder: Path):
-    """Prepare. `folder` is that of the run."""
-    self._folder = folder
+  def __init__(self, folder: Path, settings: Mapping[str, Any]):
+    """Prepare. `folder` is that of the run, `settings` are its configuration."""
+    self._folder, self._settings = folder, settings
     self._writer: Any = None  # of tensorboardX, once there is something to write
 
   def start(self, phase: str, step: int) -> None:
@@ -57,7 +57,7 @@ class TensorBoard:
       warnings.simplefilter('ignore')
       from tensorboardX.event_file_writer import EventsWriter
       from tensorboardX.proto.event_pb2 import Event, SessionLog
-      from tensorboardX.summary import scalar
+      from tensorboardX.summary import hparams, scalar
 
     self._event, self._scalar = Event, scalar
     self._place.mkdir(parents=True, exist_ok=True)
@@ -67,6 +67,8 @@ class TensorBoard:
     # Not SummaryWriter: its thread dies of a full disk, and its caller then waits forever.
     self._writer = EventsWriter(str(self._place / 'events'), suffix)
     self._put(1, session_log=SessionLog(status=SessionLog.START))
+    for summary in hparams(_flat(self._settings), {'validation_accuracy': 0.0}):
+      self._put(1, summary=summary)
 
   def _put(self, step: int, **content: Any) -> None:
     self._writer.write_event(self._event(wall_time=time.time(), step=step, **content))
@@ -80,3 +82,15 @@ class TensorBoard:
         f"TensorBoard events cannot be written to '{self._place}' ({error.strerror or error}): "
         'free some space, or choose another folder.'
       ) from error
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Return the settings under flat names, such as 'kd.alpha', as numbers, truths and texts."""
+  flat: dict[str, Any] = {}
+  for name, value in settings.items():
+    if isinstance(value, Mapping):
+      inner = _flat(value)
+      flat |= {f'{name}.{key}'.removeprefix('options.'): each for key, each in inner.items()}
+    else:
+      flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
+  return flat

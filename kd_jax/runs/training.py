@@ -94,7 +94,12 @@ def train(
     trainees: list[Trainee] = []
     for student, trainee, network in zip(students, made.trainees, made.predicting, strict=True):
       shown = None if trainees else progress  # the first stands for all on the screen
-      to = sinks(student.context.folder, shown) if parallel.is_process_0() else []
+      own = student.context
+      to = (
+        sinks(own.folder, shown, wandb=own.wandb, settings=own.settings)
+        if parallel.is_process_0()
+        else []
+      )
       monitor = Monitor(to, work.steps_per_epoch, student.context.stop)
       stack.enter_context(contextlib.closing(monitor))
       validate = _validation(context, trainee, network, zoo_rows)

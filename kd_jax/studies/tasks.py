@@ -204,7 +204,7 @@ def tasks(prepared: Prepared) -> tuple[Task, ...]:
   for phase in prepared.phases:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]
     needs = {name: made[name] for name in names if name in made}
-    alone = needs or phase.stop or phase.method.companion
+    alone = needs or phase.stop or phase.patience or phase.method.companion
     shared = None if alone else _teachers_pass(prepared, phase, identities)
     identity = hashed([_data(prepared, phase), described_phase(phase, identities)])
     task = Task(identity, phase, prepared, needs, hashed(shared) if shared else None)
@@ -223,8 +223,9 @@ def described_phase(phase: Phase, identities: Mapping[str, str]) -> dict[str, An
     'teachers': tuple(identities[name] for name in phase.teachers),
     'start': phase.start and identities[phase.start],
   }
-  # What draws as itself is described as it was before there was a choice.
-  return {name: value for name, value in described.items() if (name, value) != ('draws_as', None)}
+  # What later versions brought is described where it is used: phases keep their hashes.
+  plain = {'draws_as': None, 'patience': 0}
+  return {k: value for k, value in described.items() if k not in plain or plain[k] != value}
 
 
 def _teachers_pass(

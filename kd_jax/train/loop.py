@@ -61,7 +61,7 @@ class _Progress:
   best_epoch: int = 0  # from 1
   best_value: float = -1.0
   totals: metrics.Totals = field(default_factory=dict)  # of the epoch so far
-  stopped: bool = False  # as `Phase.stop` asked
+  stopped: bool = False  # as `Phase.stop` or `Phase.patience` asked
 
 
 def run(
@@ -157,8 +157,11 @@ def run(
         bests[number] = _predicting(trainee, states[number], row, work.selected_by)
         progress.best_epoch, progress.best_value = epoch, value
       row['seconds'] = (time.perf_counter() - began) * share
-      if trainee.phase.stop is not None:
-        progress.stopped = bool(trainee.phase.stop(value, row[f'teacher_{work.selected_by}']))
+      phase = trainee.phase
+      if phase.stop is not None:
+        progress.stopped = bool(phase.stop(value, row[f'teacher_{work.selected_by}']))
+      if phase.patience and phase.role != 'stage':  # an earlier part is not chosen by its accuracy
+        progress.stopped |= epoch - progress.best_epoch >= phase.patience
       progress.history = [*progress.history, row]
       progress.totals = {}
       # before saving: an epoch that is not repeated after a kill is in the records

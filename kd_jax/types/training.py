@@ -75,6 +75,8 @@ class Phase:
   start: str | None = None  # an earlier phase whose student this one goes on from
   # the phase whose weights, order and augmentation it draws, too; None: its own
   draws_as: str | None = None
+  # epochs without a better selecting accuracy, after which the phase ends; 0: it does not
+  patience: int = 0
   # (student's, best teacher's selecting accuracy) → True ends the phase
   stop: Callable[[float, float], bool] | None = None
 

@@ -46,7 +46,7 @@ def complete(tmp_path, capsys):
     (['re'], ['report']),
     (['--worke'], ['--workers=']),
     (['run', '--worke'], ['--workers=']),
-    (['--config', '=', 'cifar10_k'], ['cifar10_kd']),
+    (['--config', '=', 'cifar10_ns'], ['cifar10_nst']),
     (['run', '--config', 'paper/d'], ['paper/digits']),
     (['--config.kd.t'], ['--config.kd.temperature=']),
     (['table', '--config.kd.t'], ['--config.kd.temperature=']),

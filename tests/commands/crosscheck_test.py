@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from pathlib import Path
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from kd_jax.commands import main
+from kd_jax.models import norms
 from kd_jax.models.layers import BatchNorm
 from kd_jax.pytorch import names as torch_names
 from kd_jax.types import KdJaxError
@@ -19,8 +19,6 @@ from kd_jax.verify.losses import INPUTS, check_losses
 from kd_jax.verify.networks import check_network
 from kd_jax.verify.numbers import Numbers, Uncovered, difference
 from kd_jax.verify.traces import check_trace
-
-resnet = importlib.import_module('kd_jax.models.resnet')  # the package has a function of this name
 
 
 @pytest.fixture(scope='module')
@@ -164,7 +162,7 @@ def test_wrong_weights_are_noticed(network, monkeypatch, fault):
 
 
 def test_a_wrong_epsilon_is_noticed(network, monkeypatch):
-  monkeypatch.setattr(resnet, 'BatchNorm', functools.partial(BatchNorm, epsilon=1e-3))
+  monkeypatch.setattr(norms, 'BatchNorm', functools.partial(BatchNorm, epsilon=1e-3))
   assert 'logits' in failed(check_network(*network))
 
 
@@ -175,7 +173,7 @@ def test_a_trace_agrees_and_a_wrong_momentum_is_noticed(reference_dir, pretraine
   assert failed(check_trace(numbers, teacher, 'resnet8')) == [
     f'{name}/loss is missing in the file' for name in ('kd', 'rkd')
   ]
-  monkeypatch.setattr(resnet, 'BatchNorm', functools.partial(BatchNorm, momentum=0.99))
+  monkeypatch.setattr(norms, 'BatchNorm', functools.partial(BatchNorm, momentum=0.99))
   assert any('BatchNorm' in what for what in failed(check_trace(numbers, teacher, 'resnet8')))
 
 

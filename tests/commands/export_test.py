@@ -19,6 +19,7 @@ from kd_jax.deploy import classifier, export, formats, runners
 from kd_jax.files import hashes
 from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import specs as torch_specs
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.report.tables import interval
 from kd_jax.runs import network_files, run
@@ -202,7 +203,7 @@ def test_where_files_go(workdir, capsys, monkeypatch, tmp_path):
 
 
 def test_what_a_pytorch_file_does_not_state(tmp_path, capsys):
-  spec = NetworkSpec('thin_resnet8', 4, torch_names.IMAGE_SHAPE)
+  spec = NetworkSpec('thin_resnet8', 4, torch_specs.IMAGE_SHAPE)
   torch_writer.write(
     tmp_path / 'bare.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec)
   )

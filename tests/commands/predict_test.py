@@ -20,6 +20,7 @@ from kd_jax.data import pictures
 from kd_jax.deploy import export, formats, predict, runners
 from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import specs as torch_specs
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import network_files
 from kd_jax.types import NetworkSpec, Trained
@@ -185,7 +186,7 @@ def test_a_card_of_another_file_is_noticed(folder, exported, tmp_path, capsys):
 
 def test_what_a_pytorch_file_does_not_state(folder, tmp_path, capsys):
   spec = NetworkSpec(
-    'thin_resnet8', 4, torch_names.IMAGE_SHAPE, 'stage', (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    'thin_resnet8', 4, torch_specs.IMAGE_SHAPE, 'stage', (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
   )
   variables = tiny.variables(models.build(spec))
   torch_writer.write(tmp_path / 'bare.pth', torch_names.to_torch(variables, spec))

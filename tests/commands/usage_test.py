@@ -32,7 +32,10 @@ def test_every_option_has_a_sentence(method):
 
 
 def test_options_of_one_factory_are_explained_once():
-  assert '  takd.alpha=0.5\n      as kd.alpha' in TEXT and TEXT.count('RepDistiller') == 1
+  assert (
+    '  takd.alpha=0.5\n      as kd.alpha' in TEXT
+    and TEXT.count('The paper uses 0.5; RepDistiller') == 1
+  )
 
 
 def test_a_docstring_s_arguments():

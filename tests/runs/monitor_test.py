@@ -20,6 +20,8 @@ from kd_jax.runs.tensorboard import TensorBoard
 from kd_jax.types import KdJaxError
 from tests import tensorboard
 
+SETTINGS = {'epochs': 3, 'mean': (0.5, 0.4), 'options': {'kd': {'alpha': 0.25}}}
+
 
 class Heard:
   """A sink that keeps what it is given."""
@@ -39,7 +41,7 @@ class Heard:
 
 @contextlib.contextmanager
 def tensorboard_of(folder, *, start=0):
-  with contextlib.closing(TensorBoard(folder)) as sink:
+  with contextlib.closing(TensorBoard(folder, SETTINGS)) as sink:
     sink.start('student', start)
     yield sink
 
@@ -73,8 +75,23 @@ def test_every_sink_gets_steps_and_all_epochs_after_a_start():
 
 def test_the_list_of_sinks(tmp_path):
   progress = Progress(1, 1, stream=io.StringIO())
-  assert progress in monitor.sinks(tmp_path, progress)
-  assert len(monitor.sinks(tmp_path, None)) == len(monitor.sinks(tmp_path, progress)) - 1
+
+  def kinds(shown, wandb=''):
+    made = monitor.sinks(tmp_path, shown, wandb=wandb, settings={})
+    return [type(sink).__name__ for sink in made]
+
+  assert kinds(None) == ['TensorBoard', 'History']
+  assert kinds(progress) == ['TensorBoard', 'History', 'Progress']
+  assert kinds(None, 'mine') == ['TensorBoard', 'History', 'WeightsAndBiases']
+
+
+def test_events_have_the_configuration_as_hyper_parameters(tmp_path):
+  with tensorboard_of(tmp_path) as sink:
+    sink.scalars(10, row(1))
+  (events,) = (tmp_path / 'events' / 'student').iterdir()
+  written = events.read_bytes()
+  for name in (b'_hparams_', b'epochs', b'kd.alpha', b'(0.5, 0.4)', b'validation_accuracy'):
+    assert name in written
 
 
 def test_a_history_is_written_after_each_new_epoch_and_holds_the_old_ones(tmp_path):

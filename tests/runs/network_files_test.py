@@ -10,6 +10,7 @@ from kd_jax import models
 from kd_jax.files import records
 from kd_jax.files.networks import save_network
 from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import specs as torch_specs
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import network_files
 from kd_jax.types import KdJaxError, NetworkSpec
@@ -105,7 +106,7 @@ def test_a_pytorch_file(tmp_path, variables):
 def test_of_a_pytorch_file_that_states_nothing_a_guess_is_told(tmp_path, variables):
   torch_names.export_file(tmp_path / 'x.pth', variables, SPEC)
   assert network_files.find(tmp_path / 'x.pth').assumed == ''
-  spec = models.NetworkSpec('thin_resnet8', 3, torch_names.IMAGE_SHAPE)
+  spec = models.NetworkSpec('thin_resnet8', 3, torch_specs.IMAGE_SHAPE)
   torch_writer.write(
     tmp_path / 'x.pth', torch_names.to_torch(tiny.variables(models.build(spec)), spec)
   )
@@ -123,7 +124,7 @@ def test_of_a_pytorch_file_that_states_nothing_a_guess_is_told(tmp_path, variabl
 
 
 def test_which_weights_of_a_pytorch_file(tmp_path):
-  spec = NetworkSpec('thin_resnet8', 3, torch_names.IMAGE_SHAPE)
+  spec = NetworkSpec('thin_resnet8', 3, torch_specs.IMAGE_SHAPE)
   weights = tiny.variables(models.build(spec))
   raw, ema = (
     torch_names.to_torch(jax.tree.map(lambda leaf, f=f: f * leaf, weights), spec) for f in (1, 2)

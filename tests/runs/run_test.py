@@ -200,7 +200,7 @@ def test_a_saved_epoch_is_in_the_history_whatever_happens_next(whole):
 def test_a_resumed_run_writes_events_of_all_epochs(tmp_path):
   """It begins a file that hides those of earlier sittings, whatever became of them."""
   history = [{'epoch': epoch, 'train_loss': 1 / epoch} for epoch in (1, 2, 3, 4)]
-  to = monitor.sinks(tmp_path, None)
+  to = monitor.sinks(tmp_path, None, wandb='', settings={})
   with contextlib.closing(monitor.Monitor(to, 10, lambda: False)) as own:
     own.start('student', 20)
     own.epoch(history[:3])

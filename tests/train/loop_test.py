@@ -41,7 +41,8 @@ def step(state: TrainState, frozen: Frozen, block: Block):
   }
   params = {'student': {'w': w}, 'method': {}}
   opt_state = {'momentum': state.opt_state['momentum'] * 0.5 + w}
-  return TrainState(step=state.step + 1, params=params, state=changed, opt_state=opt_state), metrics
+  moved = state._replace(step=state.step + 1, params=params, state=changed, opt_state=opt_state)
+  return moved, metrics
 
 
 def first() -> TrainState:
@@ -197,6 +198,57 @@ class TestSelection:
     finished = run(tmp_path, [0.9, 0.1, 0.1])
     chex.assert_trees_all_equal(finished.last, self.after(EPOCHS * PER_EPOCH))
     assert not np.array_equal(finished.best['params']['w'], finished.last['params']['w'])
+
+
+class TestAverage:
+  """Of an average beside the weights, the one that the selecting accuracy prefers predicts."""
+
+  def finished(self, tmp_path, plain, averaged):
+    start = first()._replace(average={'params': {'w': jnp.full(3, 7.0)}, 'batch_stats': {}})
+    made = trainee(plain, start=start)
+    values = iter(averaged)
+
+    def validate(now):
+      return made.validate(now) | {'average_validation_accuracy': next(values)}
+
+    (ended,) = run_all(tmp_path, [replace(made, validate=validate)])
+    return ended
+
+  @pytest.mark.parametrize(
+    ('plain', 'averaged', 'epoch', 'is_average'),
+    [
+      ([0.1, 0.5, 0.3], [0.2, 0.4, 0.9], 3, True),
+      ([0.1, 0.5, 0.3], [0.2, 0.4, 0.4], 2, False),
+      ([0.1, 0.5, 0.3], [0.2, 0.5, 0.5], 2, False),
+    ],
+  )
+  def test_the_better_of_both_in_any_epoch_is_chosen(
+    self, tmp_path, plain, averaged, epoch, is_average
+  ):
+    ended = self.finished(tmp_path, plain, averaged)
+    assert ended.best_epoch == epoch
+    assert bool((ended.best['params']['w'] == 7).all()) == is_average
+    row = ended.history[epoch - 1]
+    assert loop.averages(row, 'validation_accuracy') == is_average
+    assert loop.selecting(row, 'validation_accuracy') == max(plain[epoch - 1], averaged[epoch - 1])
+
+  def test_the_last_is_chosen_likewise(self, tmp_path):
+    assert (self.finished(tmp_path, [0, 0, 0.1], [0, 0, 0.2]).last['params']['w'] == 7).all()
+
+
+class TestPatience:
+  @pytest.mark.parametrize(
+    ('patience', 'epochs'), [(0, 6), (1, 3), (2, 4), (3, 6), (9, 6)], ids=str
+  )
+  def test_ends_so_many_epochs_after_the_best(self, tmp_path, patience, epochs):
+    accuracies = [0.1, 0.5, 0.5, 0.4, 0.6, 0.1]
+    ended = run(tmp_path, accuracies, phase=replace(phase(6), patience=patience))
+    assert len(ended.history) == epochs
+    assert ended.best_epoch == (5 if epochs == 6 else 2)
+
+  def test_an_earlier_part_of_a_training_goes_on(self, tmp_path):
+    early = replace(phase(3), patience=1, role='stage')
+    assert len(run(tmp_path, [0.5, 0.1, 0.1], phase=early).history) == 3
 
 
 class TestRecords:
