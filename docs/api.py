@@ -29,6 +29,7 @@ PARTS = (
   'kd_jax.train.step',
   'kd_jax.train.state',
   'kd_jax.train.optim',
+  'kd_jax.train.schedules',
 )
 TABLES = {'kd_jax.models': 'MODELS', 'kd_jax.methods': 'METHODS'}  # whose rows the page names
 ANNOTATION = r"(\w+)\[(?:Array|np\.ndarray), '([^']*)'\]"  # such as Float[Array, 'B K']

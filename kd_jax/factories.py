@@ -13,7 +13,7 @@ import sys
 import traceback
 from typing import Any
 
-from kd_jax.text import one_line
+from kd_jax.text import closest, one_line
 from kd_jax.types import ConfigError
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
@@ -65,10 +65,11 @@ def load(name: str, what: str, *, kinds: tuple[type, ...] = ()) -> Any:
   except Exception as error:  # the user's code may raise anything
     raise ConfigError(f'the {what} {name} cannot be imported: {located(error)}') from error
   if not hasattr(imported, attribute):
-    own = [n for n, v in vars(imported).items() if inspect.isfunction(v) and v.__module__ == module]
+    public = {n: v for n, v in vars(imported).items() if inspect.isfunction(v) and n[0] != '_'}
+    own = [n for n, v in public.items() if v.__module__ == module]
+    there = f'; its functions are {", ".join(own)}' if own else ''
     raise ConfigError(
-      f"{module} ({imported.__file__}) has no '{attribute}'; its functions are "
-      f'{", ".join(own) or "none"}'
+      f"{module} ({imported.__file__}) has no '{attribute}'{there}.{closest(attribute, public)}"
     )
   made = getattr(imported, attribute)
   if not callable(made) and not isinstance(made, kinds):

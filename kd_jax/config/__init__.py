@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from kd_jax import factories, methods
+from kd_jax import methods
 from kd_jax.config import checks
 from kd_jax.config.checks import is_utf8, shown
 from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config, read_options
@@ -19,7 +19,7 @@ from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
 from kd_jax.data import pipeline
 from kd_jax.methods import METHODS, plans
 from kd_jax.train import optim
-from kd_jax.types import ConfigError, trains_everything
+from kd_jax.types import ConfigError
 
 
 def default(**changed: Any) -> ml_collections.ConfigDict:
@@ -149,7 +149,8 @@ def _check_updates(resolved: Config) -> None:
       for name in of:
         if getattr(resolved, name) != KEYS[name].default:
           raise ConfigError(
-            f"{name} is of {key}={value}, and {key} is '{chosen}': take it out, or see {key}_options"
+            f"{name} is of {key}={value}, and {key} is '{chosen}': take it out; what {chosen} takes "
+            f'is set by {key}_options'
           )
   drops = resolved.learning_rate_drops
   epochs = max(resolved.epochs, resolved.teacher_epochs)
@@ -159,11 +160,14 @@ def _check_updates(resolved: Config) -> None:
       'learning_rate_drops are fractions between 0 and 1, or all of them epochs from 1 to less than '
       f'{epochs}, not {tuple(drops)}'
     )
-  own = factories.is_own(resolved.optimiser, 'optimiser')
-  if own and resolved.weight_decay and 'weight_decay' not in optim.options(resolved.optimiser):
-    raise ConfigError(f'{resolved.optimiser} has no weight decay: set weight_decay=0')
-  spec = resolved.optimiser_spec()
-  optim.optimiser(spec, optim.schedule(spec, 1000, epochs=epochs), trains_everything)
+  if resolved.schedule == 'steps':
+    early = [drop for drop in drops if (drop if fractions else drop / epochs) < resolved.warmup]
+    if early:
+      raise ConfigError(
+        f'learning_rate_drops has {early[0]:.4g}, which lies in the warm-up '
+        f'(warmup={resolved.warmup}): drop later, or warm up for less'
+      )
+  optim.check(resolved.optimiser_spec(), epochs=epochs)
 
 
 _OF_SGD = ('momentum', 'nesterov')

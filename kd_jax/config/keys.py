@@ -6,12 +6,13 @@ import ast
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from kd_jax.data.mixing import Mixing
 from kd_jax.data.pipeline import Weak
+from kd_jax.train import optim
 from kd_jax.types import ConfigError, OptimiserSpec
 
 
@@ -72,9 +73,11 @@ class Config:
   )
   label_smoothing: float = _key(0.0, 'share of a label that is spread over all classes')
   mixup: float = _key(
-    0.0, 'α of the Beta distribution that images and labels are mixed by; 0: none'
+    0.0, 'α of the Beta distribution that images and labels are mixed by, such as 0.2; 0: none'
   )
-  cutmix: float = _key(0.0, 'likewise, of boxes cut from another image; with mixup in turns')
+  cutmix: float = _key(
+    0.0, 'likewise, of boxes cut from another image, such as 1; with mixup in turns'
+  )
 
   student: str = _key(
     'resnet8',
@@ -118,7 +121,7 @@ class Config:
     "a row of kd_jax.methods.METHODS, a join such as 'kd+0.5*oh', or your own, "
     "'package.module:factory'",
   )
-  method_options: str = _key('', "of a method of your own, such as 'weight=0.5'")
+  method_options: str = _key('', "of a method of your own alone, such as 'weight=0.5'")
   recipe: str = _key(
     'written',
     "'written' as in the paper, 'published' as in its code, 'official' as the method's authors do",
@@ -137,7 +140,10 @@ class Config:
     0, 'end a training after so many epochs without a better selecting accuracy; 0: never'
   )
   batch_size: int = _key(128, 'images in a step, over all devices')
-  optimiser: str = _key('sgd', "'sgd', 'adamw', or a factory of optax's form, such as 'optax:lion'")
+  optimiser: str = _key(
+    'sgd',
+    "'sgd', 'adamw', or a factory of optax's form such as 'optax:lion'; but for sgd lower learning_rate",
+  )
   learning_rate: float = _key(0.1, "the schedule's highest")
   momentum: float = _key(0.9, 'of SGD')
   nesterov: bool = _key(True, "whether SGD's momentum is Nesterov's")
@@ -145,23 +151,42 @@ class Config:
     5e-4, 'of SGD added to the gradient before the momentum; of AdamW decoupled from it'
   )
   decay: str = _key('all', "the parameters that decay: 'all', or the 'kernels' of layers alone")
-  optimiser_options: str = _key('', "what else the optimiser takes, such as 'beta2=0.95'")
-  clip: float = _key(0.0, 'the largest norm of a gradient, a longer one is shortened; 0: any')
-  accumulate: int = _key(1, 'steps whose gradients are averaged before the weights change')
+  optimiser_options: str = _key(
+    '',
+    "what else the optimiser takes, such as 'beta2=0.95,epsilon=1e-6'; adamw: beta1, beta2, epsilon; a "
+    'factory: its own arguments',
+  )
+  clip: float = _key(
+    0.0,
+    'the largest norm of the gradient of all trained weights; a longer one is shortened; 0: any',
+  )
+  accumulate: int = _key(
+    1,
+    'steps whose gradients are averaged before the weights change; what is left at the end is dropped',
+  )
   ema: float = _key(
-    0.0, 'how much stays at a step of a moving average of the weights, evaluated, too; 0: none'
+    0.0,
+    'share of a moving average of the weights that stays at each change of them, such as 0.999; the '
+    'better of it and the weights, on the selecting images, is kept; 0: none',
   )
   schedule: str = _key(
     'steps', "of the rate: 'steps', 'cosine', 'linear', 'one_cycle' or 'constant'"
   )
-  warmup: float = _key(0.0, 'share of the steps in which the rate rises to its highest')
+  warmup: float = _key(
+    0.0,
+    'share of the steps, in [0, 1), in which the rate rises to its highest; the schedule begins after it',
+  )
   learning_rate_drops: tuple = _key(
     (1 / 3, 2 / 3),
     "of 'steps': fractions of all steps, or epochs (1 or more), after which the rate is multiplied "
     'by the factor',
   )
   learning_rate_factor: float = _key(0.1, 'see learning_rate_drops')
-  schedule_options: str = _key('', "what else the schedule takes, such as 'final=0.001'")
+  schedule_options: str = _key(
+    '',
+    "what else the schedule takes, such as 'final=0.001'; cosine, linear: final, a rate; one_cycle: "
+    'rise, first, final, shares of the steps and of the rate',
+  )
 
   seed: int = _key(
     0,
@@ -190,19 +215,24 @@ class Config:
     Raises:
       ConfigError: `optimiser_options` or `schedule_options` cannot be read.
     """
-    options: dict[str, Any] = {}
-    if self.optimiser == 'sgd':
-      options |= {'momentum': self.momentum, 'nesterov': self.nesterov}
-    if self.weight_decay or ':' not in self.optimiser:
-      options['weight_decay'] = self.weight_decay
-    drops = {'drops': tuple(self.learning_rate_drops), 'factor': self.learning_rate_factor}
+    taken = optim.options(self.optimiser)
+    if self.weight_decay and 'weight_decay' not in taken:
+      raise ConfigError(
+        f'{self.optimiser} takes no weight_decay, which is {self.weight_decay}: set weight_decay=0'
+      )
+    keys = (
+      ('momentum', 'nesterov', 'weight_decay') if self.optimiser == 'sgd' else ('weight_decay',)
+    )
+    options = {key: getattr(self, key) for key in keys if key in taken}
+    drops = {}
+    if self.schedule == 'steps':
+      drops = {'drops': tuple(self.learning_rate_drops), 'factor': self.learning_rate_factor}
     return OptimiserSpec(
       name=self.optimiser,
       learning_rate=self.learning_rate,
-      options=options | read_options('optimiser_options', self.optimiser_options),
+      options=options | read_options('optimiser_options', self.optimiser_options, keys=options),
       schedule=self.schedule,
-      schedule_options=(drops if self.schedule == 'steps' else {})
-      | read_options('schedule_options', self.schedule_options),
+      schedule_options=drops | read_options('schedule_options', self.schedule_options, keys=drops),
       warmup=self.warmup,
       clip=self.clip or None,
       decay=self.decay,
@@ -231,17 +261,22 @@ class Config:
     return shared | {'teacher_checkpoint': ','.join(files)}
 
 
-def read_options(key: str, text: str) -> dict[str, Any]:
+def read_options(key: str, text: str, *, keys: Collection[str] = ()) -> dict[str, Any]:
   """Return the options of a text such as 'beta2=0.95,epsilon=1e-6': numbers, True, False or names.
 
   Raises:
-    ConfigError: the text has another form; `key` is named.
+    ConfigError: the text has another form, names an option twice, or one of `keys`, which have keys
+      of their own; `key` is named.
   """
   options: dict[str, Any] = {}
   for part in filter(None, (each.strip() for each in text.split(','))):
     name, equals, value = (piece.strip() for piece in part.partition('='))
     if not (name.isidentifier() and equals and value):
-      raise ConfigError(f"{key} is name=value, several joined by commas, not '{text}'")
+      raise ConfigError(f"{key} is name=value, several joined by commas, and has '{part}'")
+    if name in keys:
+      raise ConfigError(f'{key} has {name}, which is a key of its own: see --help')
+    if name in options:
+      raise ConfigError(f'{key} has {name} twice: keep one')
     try:
       options[name] = ast.literal_eval(value)
     except (SyntaxError, ValueError):

@@ -5,6 +5,7 @@ training loop takes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -241,6 +242,12 @@ def policies(augmentation: pipeline.Weak, phase: Phase) -> dict[str, pipeline.Po
     ConfigError: a view names no augmentation, or crops lie outside of the images.
   """
   height, width, _ = phase.student.image_shape
+  for text in (augmentation.more, *phase.method.views.values()):
+    for side in map(int, re.findall(r'cutout:(\d{1,9})(?!\d)', text)):
+      if side > min(height, width):
+        raise ConfigError(
+          f'cutout:{side} is larger than the images, which have {height}×{width} pixels: lower it'
+        )
   if augmentation.crop_padding > min(height, width):
     raise ConfigError(
       f'crop_padding is {augmentation.crop_padding} pixels, and the images have '

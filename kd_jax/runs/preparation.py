@@ -150,6 +150,11 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
         f'{phase.epochs} epochs of {steps} steps each are more steps than 32 bits can count; lower '
         'epochs'
       )
+    if (every := phase.optimiser.accumulate) > phase.epochs * steps:
+      raise ConfigError(
+        f"accumulate={every} is more than the {phase.epochs * steps} steps of the phase '{phase.name}', "
+        'so that its weights would never change: lower it, or train longer'
+      )
     assembly.policies(prepared.augmentation, phase)
     student = networks[phase.name] = models.build(phase.student)
     if phase.method.companion:

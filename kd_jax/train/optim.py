@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from kd_jax import factories
 from kd_jax.text import closest
 from kd_jax.train import schedules
 from kd_jax.train.schedules import SCHEDULES
-from kd_jax.types import Array, ConfigError, OptimiserSpec, Path, PyTree
+from kd_jax.types import Array, ConfigError, OptimiserSpec, Path, PyTree, trains_everything
 
 Mask = Callable[[PyTree], PyTree] | None  # the leaves that weight decay is for; None: all
 
@@ -63,6 +64,10 @@ OPTIMISERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
   made.__name__: made for made in (sgd, adamw)
 }
 DECAYS = ('all', 'kernels')
+# Of the options of rows: from the first number to less than the second.
+_RANGES = dict.fromkeys(('momentum', 'beta1', 'beta2'), (0, 1)) | dict.fromkeys(
+  ('epsilon', 'weight_decay', 'final', 'first', 'factor'), (0, math.inf)
+)
 
 
 def schedule(spec: OptimiserSpec, count: int, *, epochs: int) -> optax.Schedule:
@@ -95,7 +100,7 @@ def optimiser(
   make = _made(spec)
   every = spec.accumulate
   rate = schedule if every == 1 else lambda number: schedule((number + 1) * every - 1)
-  train = make(rate, _decayed(spec.decay), **_options(make, spec.name, spec.options))
+  train = _called(spec, make, rate, _options(make, spec.name, spec.options))
   if spec.clip is not None:
     train = optax.chain(optax.clip_by_global_norm(spec.clip), train)
 
@@ -108,6 +113,41 @@ def optimiser(
   if every > 1:
     made = optax.MultiSteps(made, every).gradient_transformation()
   return optax.GradientTransformation(made.init, _promoting(made.update))
+
+
+def check(spec: OptimiserSpec, *, epochs: int) -> None:
+  """Raise ConfigError where the optimiser or the schedule cannot be made, or fails at a step."""
+  schedule_ = schedule(spec, 1000, epochs=epochs)
+  rule = optimiser(spec, schedule_, trains_everything)
+  params = {'kernel': jax.ShapeDtypeStruct((2, 2), jnp.float32)}
+  try:
+    jax.eval_shape(lambda p: (schedule_(1), rule.update(p, rule.init(p), p)), params)
+  except ConfigError:
+    raise
+  except Exception as error:  # a user's code may raise anything
+    raise ConfigError(
+      f'the optimiser {spec.name} fails at a step ({factories.located(error)}): take one whose update '
+      'needs gradients, state and parameters alone'
+    ) from error
+
+
+def _called(
+  spec: OptimiserSpec, make: Callable, rate: optax.Schedule, options: Mapping[str, Any]
+) -> optax.GradientTransformation:
+  """Return what a factory makes; of a user's own it may be anything."""
+  mask = _decayed(spec.decay)
+  if ':' not in spec.name:
+    return make(rate, mask, **options)
+  try:
+    made = make(rate, mask, **options)
+  except Exception as error:  # a user's code may raise anything
+    raise ConfigError(f'the optimiser {spec.name} fails: {factories.located(error)}') from error
+  if not isinstance(made, optax.GradientTransformation):
+    raise ConfigError(
+      f'the optimiser {spec.name} returns a {type(made).__name__}: an optax.GradientTransformation is '
+      'needed'
+    )
+  return made
 
 
 def averaged(average: PyTree, now: PyTree, step: Array, spec: OptimiserSpec) -> PyTree:
@@ -199,18 +239,40 @@ def _decayed(decay: str) -> Mask:
 
 def _row(table: Mapping[str, Callable], name: str, what: str) -> Callable:
   if name not in table:
-    raise ConfigError(f"unknown {what} '{name}'.{closest(name, table)} Valid: {', '.join(table)}")
+    own = ', or a factory such as optax:lion' if what == 'optimiser' else ''
+    raise ConfigError(
+      f"unknown {what} '{name}'.{closest(name, table)} Valid: {', '.join(table)}{own}"
+    )
   return table[name]
 
 
 def _options(make: Callable, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+  """Return the options of a factory, checked by its defaults: a name, a type, a range."""
   valid = _defaults(make)
-  if unknown := [option for option in options if option not in valid]:
-    raise ConfigError(
-      f"'{unknown[0]}' is no option of {name}.{closest(unknown[0], valid)} Valid: "
-      f'{", ".join(valid) or "none"}'
-    )
+  for option, value in options.items():
+    if option not in valid:
+      known = f'{closest(option, valid)} Valid: {", ".join(valid)}' if valid else ' It has none.'
+      raise ConfigError(f"'{option}' is no option of {name}.{known}")
+    if not _suits(value, valid[option]):
+      raise ConfigError(
+        f'{option} of {name} is such as {valid[option]!r}, a {type(valid[option]).__name__}, not '
+        f'{value!r}'
+      )
+    low, high = _RANGES.get(option, (-math.inf, math.inf))
+    if ':' not in name and isinstance(value, int | float) and not low <= value < high:
+      raise ConfigError(f'{option} of {name} lies in [{low}, {high}), not {value}')
   return dict(options)
+
+
+def _suits(value: Any, default: Any) -> bool:
+  """Return whether a value may stand where a default does."""
+  if isinstance(default, bool) or isinstance(value, bool):
+    return isinstance(value, bool) and isinstance(default, bool | types.NoneType)
+  if isinstance(default, int | float):
+    return isinstance(value, int | float) and math.isfinite(value)
+  if isinstance(default, tuple):
+    return isinstance(value, tuple | list) and all(_suits(each, 1.0) for each in value)
+  return default is None or isinstance(value, type(default))
 
 
 def _defaults(make: Callable) -> dict[str, Any]:

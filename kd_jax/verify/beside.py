@@ -249,7 +249,7 @@ def _train(
 
 def _is_drawn(path: tuple) -> bool:
   """Return whether a parameter of a method is a kernel, or the bias of a dense layer."""
-  norm = path[-2].key.startswith('norm')
+  norm = len(path) > 1 and path[-2].key.startswith('norm')
   return path[-1].key == 'kernel' or (path[-1].key == 'bias' and not norm)
 
 

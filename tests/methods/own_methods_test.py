@@ -48,6 +48,17 @@ def test_the_guides_method_passes_the_checks(own):
   check_method(methods.row(f'{own}:match').factory)
 
 
+def test_the_memory_bank_of_contributing_passes_the_checks(tmp_path, monkeypatch):
+  text = (GUIDE.parents[2] / 'CONTRIBUTING.md').read_text()
+  (example,) = re.findall(r'```python\n("""A memory bank.*?)```', text, re.DOTALL)
+  (tmp_path / 'bank_of_contributing.py').write_text(example)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  factory = methods.row('bank_of_contributing:bank').factory
+  check_method(factory)
+  with pytest.raises(ConfigError, match='keep lies in'):
+    factory(keep=1.0)
+
+
 def test_its_options_are_read_from_its_signature(own):
   name = f'{own}:match'
   made = resolved(method=name, method_options='weight=0.25')

@@ -42,7 +42,8 @@ def test_an_evaluator_of_other_devices_is_another_program():
   variables = models.initialise(jax.random.key(0), network)
   found = [
     evaluation.evaluator(
-      SimpleNamespace(devices=parallel.make(kind), placed={}, programs=programs), network
+      SimpleNamespace(devices=parallel.make(kind), placed={}, programs=programs, stored=None),
+      network,
     )(variables, part())
     for kind in ('jit', 'pmap')
   ]

@@ -118,7 +118,7 @@ class TestOwn:
       (OptimiserSpec(name='optax:sgd', decay='kernels'), 'set decay=all'),
       (OptimiserSpec(decay='matrices'), "decay is 'all' or 'kernels'"),
       (OptimiserSpec(schedule_options={'rise': 0.1}), "'rise' is no option of steps"),
-      (OptimiserSpec(schedule='constant', schedule_options={'final': 0.1}), 'Valid: none'),
+      (OptimiserSpec(schedule='constant', schedule_options={'final': 0.1}), 'It has none'),
       (OptimiserSpec(schedule='one_cycle', schedule_options={'rise': 1.5}), r'in \(0, 1\)'),
     ],
   )
