@@ -119,10 +119,15 @@ def in_threads(
   def work(part: list[_Item]) -> list[_Result]:
     return [function(item) for item in part]
 
-  with ThreadPoolExecutor(threads) as pool:
+  pool = ThreadPoolExecutor(threads)
+  try:
     while round_ := list(itertools.islice(left, threads * chunk)):
       parts = [round_[start : start + chunk] for start in range(0, len(round_), chunk)]
       yield from pool.map(work, parts)
+  finally:
+    # Not waited for: of a generator that was abandoned, the garbage collector comes here, and it may
+    # run in one of these threads.
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_room(what: str, size: int, place: pathlib.Path, key: str) -> None:
