@@ -543,7 +543,7 @@ LAUNCH = {
     ),
     (
       '--config.dataset=black --config.validation_examples=2 --config.batch_size=2',
-      "a colour channel's standard deviation is 0",
+      'so that its standard deviation is 0',
     ),
     ('--config.method=stl --config.unlabelled_dataset=./empty', 'no images lie in empty'),
     (
