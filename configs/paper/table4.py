@@ -6,7 +6,7 @@
 Every teacher here is trained first, at the same budget and seed. WRN28-4 → WRN16-2 is a pair on
 which overhaul is known to help (Heo et al. 2019: 93.26 without, 94.21 with it). Expected: not run
 yet. Time: 60 runs of 200 epochs, some with teachers of 100 times a
-ResNet8's operations: days on one GPU. These rows are configurations, and no result of ours stands
+ResNet8's operations: days on one GPU. These rows are configurations, and no result here stands
 behind them.
 """
 

@@ -7,17 +7,14 @@ downloaded and prepared on demand, every other one is read from where tfds has p
 
 from __future__ import annotations
 
-import difflib
 import os
 import pathlib
-import re
 from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import digits, folders, prepare, stl10, tfds_reader
-from kd_jax.files import places
-from kd_jax.types import ConfigError, DataError, KdJaxError, Source
+from kd_jax.data import digits, folders, prepared, stl10, tfds_reader
+from kd_jax.types import ConfigError, DataError, Source
 
 
 class Dataset(NamedTuple):
@@ -38,12 +35,6 @@ class Dataset(NamedTuple):
     """Height, width and channels of the images that networks take."""
     height, width, channels = self.train.image.shape[1:]
     return self.image_size or height, self.image_size or width, channels
-
-
-_OVERVIEW = 'https://www.tensorflow.org/datasets/catalog/overview'
-_PREPARABLE = (*prepare.PREPARABLE, stl10.NAME)
-_NAME = re.compile(r'(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?')
-_VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 def load(
@@ -104,7 +95,7 @@ def load(
       stl10.read(root, split, download=download, cache_dir=cache_dir) for split in ('train', 'test')
     )
     return Dataset(name, train, test, stl10.CLASSES)
-  return _prepared(name, _prepared_folder(name, data_dir, download), cache_dir)
+  return _prepared(name, prepared.folder(name, data_dir, download), cache_dir)
 
 
 def _sides(image_size: int, stored_size: int) -> tuple[int, int]:
@@ -191,7 +182,7 @@ def load_unlabelled(
     side = side or stl10.SIDE
     return stl10.read(root, 'unlabelled', side=side, download=download, cache_dir=cache_dir)
   else:
-    builder = tfds_reader.open_folder(_prepared_folder(name, data_dir, download))
+    builder = tfds_reader.open_folder(prepared.folder(name, data_dir, download))
     split = 'unlabelled' if 'unlabelled' in builder.info.splits else 'train'
     if split not in builder.info.splits:
       raise DataError(
@@ -211,107 +202,15 @@ def own_folder(name: str, *, data_dir: str = '') -> pathlib.Path | None:
   if name.startswith(('/', './', '../', '~')) or name in ('.', '..'):
     return path
   base = name.split('/')[0]
-  taken = base in digits.SIDES or os.path.isdir(_root(data_dir) / base)
-  if not name or not os.path.isdir(path) or taken or base in _catalogue():
+  taken = base in digits.SIDES or os.path.isdir(prepared.root(data_dir) / base)
+  if not name or not os.path.isdir(path) or taken or base in prepared.catalogue():
     return None
   return path
-
-
-def _catalogue() -> list[str]:
-  """Return the names of tfds's data sets."""
-  import tensorflow_datasets as tfds
-
-  return tfds.list_builders(with_community_datasets=False)
-
-
-def _root(data_dir: str) -> pathlib.Path:
-  """Return tfds's data directory."""
-  where = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  places.check_local('data_dir' if data_dir else 'TFDS_DATA_DIR', where)
-  return pathlib.Path(os.path.expanduser(where)).absolute()
 
 
 def _stl10(name: str, data_dir: str) -> pathlib.Path | None:
   """Return the data directory where `name` is STL-10 and not prepared by tfds, else None."""
   if name != stl10.NAME:
     return None
-  root = _checked_root(data_dir)
-  return root if _find(root / name, '', '') is None else None
-
-
-def _checked_root(data_dir: str) -> pathlib.Path:
-  root = _root(data_dir)
-  if data_dir and not os.path.isdir(root):
-    raise DataError(f'the data directory {root} does not exist: create it, or give another')
-  return root
-
-
-def _prepared_folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
-  """Return the folder of the data set's files, such as …/cifar10/3.0.2, prepared if need be."""
-  root = _checked_root(data_dir)
-  match = _NAME.fullmatch(name)
-  if not match:
-    raise _unknown(name, root)
-  base, config, version = match['base'], match['config'] or '', match['version'] or ''
-  folder = _find(root / base, config, version)
-  if folder is None and base in prepare.PREPARABLE and download and not config and not version:
-    prepare.prepare(base, root)
-    folder = _find(root / base, config, version)
-  if folder is None:
-    raise _not_prepared(name, base, root)
-  return folder
-
-
-def _find(folder: pathlib.Path, config: str, version: str) -> pathlib.Path | None:
-  """Return the version that is asked for, or the highest, under `folder`; None where there is none.
-
-  Without a config the only one is taken.
-  """
-  try:
-    places = [folder / config] if config else [folder, *sorted(_folders(folder))]
-    there = [highest for place in places if (highest := _highest_version(place, version))]
-  except PermissionError as error:
-    raise DataError(f'{error.filename} may not be read: change its permissions') from error
-  if len(there) > 1 and there[0].parent != folder:
-    configs = [path.parent.name for path in there]
-    raise ConfigError(
-      f'several configurations lie in {folder} ({", ".join(configs)}): name one, as in '
-      f"'{folder.name}/{configs[0]}'"
-    )
-  return there[0] if there else None
-
-
-def _highest_version(folder: pathlib.Path, version: str) -> pathlib.Path | None:
-  named = [path for path in _folders(folder) if _VERSION.fullmatch(path.name)]
-  ready = [path for path in named if (path / 'dataset_info.json').exists()]
-  versions = [path for path in ready if version in ('', path.name)]
-  return max(versions, key=lambda path: tuple(map(int, path.name.split('.'))), default=None)
-
-
-def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-  return [path for path in folder.iterdir() if path.is_dir()] if os.path.isdir(folder) else []
-
-
-def _not_prepared(name: str, base: str, root: pathlib.Path) -> KdJaxError:
-  if base in _PREPARABLE:
-    return prepare.not_prepared(name, root)
-  if base in _catalogue():
-    return DataError(
-      f"data set '{name}' is not prepared in {root}, and kd_jax itself prepares only "
-      f'{", ".join(_PREPARABLE[:-1])} and {_PREPARABLE[-1]}: where TensorFlow is installed, run: '
-      f'tfds build {name} --data_dir={root} --file_format=array_record'
-    )
-  if os.path.isdir(root / base):
-    return DataError(
-      f"no prepared version of '{name}' lies in {root / base}: prepare it there with tfds"
-    )
-  return _unknown(name, root)
-
-
-def _unknown(name: str, root: pathlib.Path) -> KdJaxError:
-  names = sorted({*digits.SIDES, *_catalogue(), *(path.name for path in _folders(root))})
-  close = difflib.get_close_matches(name.lower(), names, n=3)
-  hint = f'did you mean {" or ".join(close)}?' if close else f'see {_OVERVIEW}'
-  return ConfigError(
-    f"unknown data set '{name}': no folder, none of tfds, and not prepared in {root}; {hint}"
-  )
+  root = prepared.checked_root(data_dir)
+  return root if prepared.find(root / name, '', '') is None else None

@@ -54,7 +54,7 @@ def test_a_resized_part_is_pillows():
       smooth[starts[0] : starts[0] + sides[0], starts[1] : starts[1] + sides[1]]
     )
     expected = np.asarray(part.resize(size[::-1], Image.Resampling.BILINEAR))
-    inner = (slice(2, -2), slice(2, -2))  # at the edge ours looks beyond the part
+    inner = (slice(2, -2), slice(2, -2))  # at its edge a part is interpolated with what lies beyond
     assert np.abs(np.asarray(made)[inner].astype(int) - expected[inner]).max() <= 2
 
 

@@ -1,4 +1,4 @@
-"""Training of two leaves by PyTorch's optimisers and schedulers: what ours are compared with.
+"""Training of two leaves by PyTorch's optimisers and schedulers: what those of kd_jax are compared with.
 
 Run as a script, it prints tests/goldens/optimisers.json, for checkouts without PyTorch.
 """
