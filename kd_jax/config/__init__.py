@@ -106,8 +106,8 @@ def _own_options(parts: Sequence[str], text: str) -> dict[str, dict[str, Any]]:
   own = [name for name in parts if ':' in name]
   if len(own) != 1:
     raise ConfigError(
-      f'method_options are those of one method of your own, and {len(own)} of {", ".join(parts)} are '
-      'such: those of the others are keys, such as config.kd.alpha'
+      f'method_options are those of one method of your own, and {len(own)} of {", ".join(parts)} '
+      'are such: those of the others are keys, such as config.kd.alpha'
     )
   options = read_options('method_options', text)
   for option, value in options.items():
@@ -149,16 +149,16 @@ def _check_updates(resolved: Config) -> None:
       for name in of:
         if getattr(resolved, name) != KEYS[name].default:
           raise ConfigError(
-            f"{name} is of {key}={value}, and {key} is '{chosen}': take it out; what {chosen} takes "
-            f'is set by {key}_options'
+            f"{name} is of {key}={value}, and {key} is '{chosen}': take it out; what {chosen} "
+            f'takes is set by {key}_options'
           )
   drops = resolved.learning_rate_drops
   epochs = max(resolved.epochs, resolved.teacher_epochs)
   fractions = all(0 < drop < 1 for drop in drops)
   if not fractions and not all(1 <= drop < epochs for drop in drops):
     raise ConfigError(
-      'learning_rate_drops are fractions between 0 and 1, or all of them epochs from 1 to less than '
-      f'{epochs}, not {tuple(drops)}'
+      'learning_rate_drops are fractions between 0 and 1, or all of them epochs from 1 to less '
+      f'than {epochs}, not {tuple(drops)}'
     )
   if resolved.schedule == 'steps':
     early = [drop for drop in drops if (drop if fractions else drop / epochs) < resolved.warmup]

@@ -153,8 +153,8 @@ class Config:
   decay: str = _key('all', "the parameters that decay: 'all', or the 'kernels' of layers alone")
   optimiser_options: str = _key(
     '',
-    "what else the optimiser takes, such as 'beta2=0.95,epsilon=1e-6'; adamw: beta1, beta2, epsilon; a "
-    'factory: its own arguments',
+    "what else the optimiser takes, such as 'beta2=0.95,epsilon=1e-6'; adamw: beta1, beta2, "
+    'epsilon; a factory: its own arguments',
   )
   clip: float = _key(
     0.0,
@@ -166,8 +166,8 @@ class Config:
   )
   ema: float = _key(
     0.0,
-    'share of a moving average of the weights that stays at each change of them, such as 0.999; the '
-    'better of it and the weights, on the selecting images, is kept; 0: none',
+    'share of a moving average of the weights that stays at each change of them, such as 0.999; '
+    'the better of it and the weights, on the selecting images, is kept; 0: none',
   )
   schedule: str = _key(
     'steps', "of the rate: 'steps', 'cosine', 'linear', 'one_cycle' or 'constant'"
@@ -184,8 +184,8 @@ class Config:
   learning_rate_factor: float = _key(0.1, 'see learning_rate_drops')
   schedule_options: str = _key(
     '',
-    "what else the schedule takes, such as 'final=0.001'; cosine, linear: final, a rate; one_cycle: "
-    'rise, first, final, shares of the steps and of the rate',
+    "what else the schedule takes, such as 'final=0.001'; cosine, linear: final, a rate; "
+    'one_cycle: rise, first, final, shares of the steps and of the rate',
   )
 
   seed: int = _key(

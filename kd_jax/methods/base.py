@@ -69,8 +69,8 @@ def check_warmup(option: str, epochs: float) -> None:
   """Raise ConfigError where `warmed` cannot take a number of epochs."""
   if not (0 <= epochs < float('inf') or epochs == -1):
     raise ConfigError(
-      f'{option} is a number of epochs, at least 0, or -1 for 20 of them or a twelfth of the phase, '
-      f'not {epochs}'
+      f'{option} is a number of epochs, at least 0, or -1 for 20 of them or a twelfth of the '
+      f'phase, not {epochs}'
     )
 
 

@@ -36,9 +36,9 @@ def measure(
 
   Returns:
     'test_top5', where there are ten classes or more, 'test_f1' and 'class_accuracies', as ResultRow
-    has them; 'ece': the expected calibration error in [0, 1], 15 bins; 'teacher_agreement': the share of the
-    images for which both predict the same class; 'teacher_kl_t1' and 'teacher_kl_t4': the mean
-    KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
+    has them; 'ece': the expected calibration error in [0, 1], 15 bins; 'teacher_agreement': the
+    share of the images for which both predict the same class; 'teacher_kl_t1' and 'teacher_kl_t4':
+    the mean KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
   """
   predict = functools.partial(evaluation.logits, part=part, say=silent, programs=programs)
   own = predict(student)

@@ -152,8 +152,8 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
       )
     if (every := phase.optimiser.accumulate) > phase.epochs * steps:
       raise ConfigError(
-        f"accumulate={every} is more than the {phase.epochs * steps} steps of the phase '{phase.name}', "
-        'so that its weights would never change: lower it, or train longer'
+        f'accumulate={every} is more than the {phase.epochs * steps} steps of the phase '
+        f"'{phase.name}', so that its weights would never change: lower it, or train longer"
       )
     assembly.policies(prepared.augmentation, phase)
     student = networks[phase.name] = models.build(phase.student)

@@ -126,8 +126,8 @@ def check(spec: OptimiserSpec, *, epochs: int) -> None:
     raise
   except Exception as error:  # a user's code may raise anything
     raise ConfigError(
-      f'the optimiser {spec.name} fails at a step ({factories.located(error)}): take one whose update '
-      'needs gradients, state and parameters alone'
+      f'the optimiser {spec.name} fails at a step ({factories.located(error)}): take one whose '
+      'update needs gradients, state and parameters alone'
     ) from error
 
 
@@ -144,8 +144,8 @@ def _called(
     raise ConfigError(f'the optimiser {spec.name} fails: {factories.located(error)}') from error
   if not isinstance(made, optax.GradientTransformation):
     raise ConfigError(
-      f'the optimiser {spec.name} returns a {type(made).__name__}: an optax.GradientTransformation is '
-      'needed'
+      f'the optimiser {spec.name} returns a {type(made).__name__}: an optax.GradientTransformation '
+      'is needed'
     )
   return made
 
