@@ -14,7 +14,7 @@ def of_bytes(*parts: bytes | np.ndarray) -> str:
   """Return the hash of bytes, or of arrays that lie in one piece, one after the other."""
   digest = hashlib.sha256()
   for part in parts:
-    digest.update(part)
+    digest.update(part.data if isinstance(part, np.ndarray) else part)
   return digest.hexdigest()
 
 

@@ -79,7 +79,7 @@ def find_devices() -> None:
     jax.devices()
   # a bare AssertionError: of a platform whose plugin is not installed
   except (RuntimeError, AssertionError) as error:
-    nothing = f'JAX_PLATFORMS is {jax.config.jax_platforms}, of which nothing is installed'
+    nothing = f'JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS")}, of which nothing is installed'
     reason = one_line(error) if str(error) else nothing
     raise ConfigError(
       f'JAX finds no devices ({reason}): set JAX_PLATFORMS to what this machine has, such as cpu, '
