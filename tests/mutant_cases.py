@@ -172,7 +172,7 @@ METHODS = [
     ),
   ),
   *_of(
-    'kd_jax/methods/__init__.py',
+    'kd_jax/methods/table.py',
     (
       "'normalised': True",
       "'normalised': False",
