@@ -15,9 +15,10 @@ def get_config():
     | {
       'student': 'thin_resnet8',
       'epochs': 30,
-      'learning_rate': 0.2,
+      'learning_rate': 0.4,
       'schedule': 'cosine',
       'warmup': 0.1,
+      'crop_padding': 2,
       'alternating_flip': True,
     },
     method='nokd',
