@@ -48,7 +48,10 @@ def of_student(
   context, phase = student
   evaluate = evaluation.evaluator(context, network)
   fields = _of_training(student, finished)
-  selected, name = finished.history[finished.best_epoch - 1], 'validation_accuracy'
+  selected = finished.history[finished.best_epoch - 1]
+  validation = None  # of a run that selects on the test images
+  if 'validation_accuracy' in selected:
+    validation = loop.selecting(selected, 'validation_accuracy')
   networks = 2 if phase.method.companion else 1
   images = fields['steps'] * sum(phase.shares.values()) * len(phase.method.views) * networks
   return of_network(
@@ -58,7 +61,7 @@ def of_student(
     role=phase.role,
     teachers=[trained.network.spec.name for trained in teachers],
     best_epoch=finished.best_epoch,
-    validation_accuracy=loop.selecting(selected, name) if name in selected else None,
+    validation_accuracy=validation,
     averaged=loop.averages(selected, f'{context.selection}_accuracy') or None,
     test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
