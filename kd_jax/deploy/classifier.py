@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kd_jax import models
 from kd_jax.data import pipeline
 from kd_jax.deploy import export, formats, runners
 from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
 from kd_jax.models import exported, precomputed
+from kd_jax.models.reach import count_deployed
 from kd_jax.runs import network_files
 from kd_jax.train import parallel
 from kd_jax.types import ConfigError, DataError, FileError, KdJaxError, NetworkSpec
@@ -146,7 +146,7 @@ def load(
   return Classifier(
     spec=spec,
     classes=found.classes or _numbered(spec.classes),
-    parameters=models.count_parameters(trained.variables['params']),
+    parameters=count_deployed(trained),
     path=path,
     assumed=found.assumed,
     read_as={'unstated': unstated, 'weights': weights},

@@ -20,6 +20,7 @@ from kd_jax.deploy import card, formats, runners
 from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
 from kd_jax.files import atomic, hashes, records
+from kd_jax.models.reach import count_deployed
 from kd_jax.runs import network_files, workdir
 from kd_jax.runs.network_files import Found
 from kd_jax.train import parallel
@@ -120,7 +121,7 @@ def _sizes(
       {
         'role': each.role,
         'network': each.network,
-        'parameters': each.trained and models.count_parameters(each.trained.variables['params']),
+        'parameters': each.trained and count_deployed(each.trained),
         'bytes': each.program.stat().st_size if each.program else None,
         'latency': list(next(times)) if each.program else [],
       }

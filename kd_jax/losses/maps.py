@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd_jax.losses.features import attention_map, resize, unit_length
+from kd_jax.losses.features import attention_map, flat, mean_squared_error, resize, unit_length
 
 
 def equal_sizes(
@@ -66,3 +66,63 @@ def neuron_selectivity(
     return jnp.square(one @ other.swapaxes(1, 2)).mean((1, 2))
 
   return kernel(teacher, teacher) + kernel(student, student) - 2 * kernel(student, teacher)
+
+
+def nearest(
+  feature: Float[Array, 'B H W C'], size: tuple[int, int]
+) -> Float[Array, 'B {size[0]} {size[1]} C']:
+  """Return a map in another height and width: place i shows place floor(i · H / size[0]), as
+  torch's `interpolate(mode='nearest')`.
+  """
+  for axis, wanted in enumerate(size, 1):
+    length = feature.shape[axis]
+    if wanted % length == 0:  # its gradient is a sum, which is quicker than that of `take`
+      feature = jnp.repeat(feature, wanted // length, axis)
+    else:
+      feature = jnp.take(feature, jnp.arange(wanted) * length // wanted, axis)
+  return feature
+
+
+def hierarchical_context(
+  student: Float[Array, 'B H W C'], teacher: Float[Array, 'B H W C']
+) -> Float[Array, ' B']:
+  """Return the mean over elements of (s − t)² of the maps and of what pooling leaves of them,
+  weighed.
+
+  Both are averaged down to 4×4, 2×2 and 1×1 places, as far as that is smaller than the map. The map
+  itself has weight 1, the first of these ½, the next ¼ and so on, over the sum of all weights.
+
+  Args:
+    student: after the fusion.
+    teacher: of the same shape.
+
+  References:
+    Chen et al. 2021, "Distilling Knowledge via Knowledge Review", section 3.3, with the weights of
+    their code.
+  """
+  apart, weight, total = mean_squared_error(student, teacher), 1.0, 1.0
+  for side in (4, 2, 1):
+    if side < min(student.shape[1:3]):
+      weight /= 2
+      total += weight
+      pooled = (resize(feature, (side, side), how='avg_pool') for feature in (student, teacher))
+      apart = apart + weight * mean_squared_error(*pooled)
+  return apart / total
+
+
+def variational(
+  mean: Float[Array, 'B H W C'], variance: Float[Array, ' C'], teacher: Float[Array, 'B H W C']
+) -> Float[Array, ' B']:
+  """Return the mean over elements of ½ · ((μ − t)² / v + log v): −log N(t; μ, v) but for a constant.
+
+  Args:
+    mean: μ, what the regressor makes of the student's map.
+    variance: v > 0, one a channel.
+    teacher: t, after its ReLU.
+
+  References:
+    Ahn et al. 2019, "Variational Information Distillation for Knowledge Transfer", equations 5 and
+    6. They add up the elements; the mean is RepDistiller's.
+  """
+  variance = variance[None, None, None, :]
+  return flat(jnp.square(mean - teacher) / variance + jnp.log(variance)).mean(-1) / 2

@@ -76,6 +76,10 @@ def parse(text: str) -> tuple[tuple[float, str], ...]:
       )
     if names.count(name) > 1:
       raise ConfigError(f"method '{text}' names {name} twice; give it one weight")
+    if len(names) > 1 and name in METHODS and METHODS[name].alone:
+      raise ConfigError(
+        f"'{name}' cannot be part of '{text}': {METHODS[name].alone}; train it alone"
+      )
   return tuple(parts)
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from kd_jax.losses import features, reduce
 from kd_jax.methods.base import check_connectors, connect, connectors
-from kd_jax.types import ConfigError, Method
+from kd_jax.methods.classifier import check_head, trains_body
+from kd_jax.types import Method
 
 
 def ab(
@@ -44,11 +45,7 @@ def ab(
   check_connectors('ab', connector_weights, teacher_statistics)
 
   def init(inputs):
-    if 'head' not in inputs.student.variables['params']:
-      raise ConfigError(
-        "ab leaves the student's classifier untouched, and knows it by the name 'head', which no "
-        f'part of {inputs.student.network.spec.name} has: name its last layer so'
-      )
+    check_head(inputs.student, 'ab')
     return connectors(inputs, identity=identity, drawn=connector_weights)
 
   def loss(variables, inputs):
@@ -60,9 +57,4 @@ def ab(
     ]
     return {'boundary': weight * reduce.mean(sum(terms), axis=inputs.axis)}, state
 
-  return Method(
-    init=init,
-    loss=loss,
-    trains=lambda path: path[:2] != ('student', 'head'),
-    teacher_statistics=teacher_statistics,
-  )
+  return Method(init=init, loss=loss, trains=trains_body, teacher_statistics=teacher_statistics)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kd_jax.losses import maps
 from kd_jax.methods.base import after_relu, pair_stages, paired
-from kd_jax.types import Array, InitInputs, MethodVariables, Outputs
+from kd_jax.types import Array, InitInputs, LogitsOnly, MethodVariables, Outputs
+
+Pairs = tuple[tuple[int, int], ...]
 
 
 def features_alone(inputs: InitInputs) -> MethodVariables:
@@ -25,14 +27,21 @@ def stages_alone(inputs: InitInputs) -> MethodVariables:
   return MethodVariables()
 
 
-def stage_maps(student: Outputs, teacher: Outputs) -> list[tuple[Array, Array]]:
-  """Return the maps of each of the student's stages and of the teacher's that it is compared with,
-  after their ReLU, the larger one averaged down to the size of the smaller.
+def stage_pairs(student: Outputs | LogitsOnly, teacher: Outputs | LogitsOnly) -> Pairs:
+  """Return (student's stage, teacher's stage) for each of the student's stages.
 
   Networks with as many stages are paired in order, others by height and width.
   """
-  order = [(number, number) for number in range(len(student.features))]
-  pairs = order if len(student.features) == len(teacher.features) else paired(student, teacher)
+  if len(student.features) == len(teacher.features):
+    return tuple((number, number) for number in range(len(student.features)))
+  return paired(student, teacher)
+
+
+def stage_maps(student: Outputs, teacher: Outputs) -> list[tuple[Array, Array]]:
+  """Return the maps of each of the student's stages and of the teacher's that it is compared with,
+  after their ReLU, the larger one averaged down to the size of the smaller; see `stage_pairs`.
+  """
   return [
-    maps.equal_sizes(*after_relu((student.features[i], teacher.features[j]))) for i, j in pairs
+    maps.equal_sizes(*after_relu((student.features[i], teacher.features[j])))
+    for i, j in stage_pairs(student, teacher)
   ]

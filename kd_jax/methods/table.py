@@ -21,14 +21,19 @@ from kd_jax.methods.nst import nst
 from kd_jax.methods.oh import oh
 from kd_jax.methods.pkd import pkd
 from kd_jax.methods.pkt import pkt
+from kd_jax.methods.review import review
 from kd_jax.methods.rkd import rkd
 from kd_jax.methods.rld import rld
 from kd_jax.methods.sfd import sfd, unpaired_before
+from kd_jax.methods.simkd import simkd
 from kd_jax.methods.sp import sp
+from kd_jax.methods.srd import srd
+from kd_jax.methods.srrl import srrl
 from kd_jax.methods.triplet import triplet
 from kd_jax.methods.ttm import ttm, wttm
 from kd_jax.methods.uda import uda, uda_nokd
 from kd_jax.methods.unlabelled import stl, unsupervised
+from kd_jax.methods.vid import vid
 from kd_jax.methods.wsld import wsld
 from kd_jax.types import Method
 
@@ -51,6 +56,7 @@ class Row(NamedTuple):
   older: Mapping[str, Any] = {}
   # what else sets it apart from what older studies ran, by student
   noted: Callable[[str], Mapping[str, Any]] = lambda student: {}
+  alone: str = ''  # why it cannot be part of a join; '': it can
 
 
 _KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}  # RepDistiller
@@ -158,4 +164,11 @@ METHODS: dict[str, Row] = {
   'sp': Row(sp),
   'pkt': Row(pkt),
   'cc': Row(cc),
+  'simkd': Row(
+    simkd, alone="it predicts by the teacher's classifier, which the other losses do not reach"
+  ),
+  'review': Row(review, recipes={'official': _TWENTY}),
+  'vid': Row(vid),
+  'srd': Row(srd),
+  'srrl': Row(srrl),
 }

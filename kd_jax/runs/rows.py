@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kd_jax import models
 from kd_jax.files import packing, results
+from kd_jax.models.reach import count_deployed
 from kd_jax.runs import assembly, evaluation
 from kd_jax.runs.context import Context, Student
 from kd_jax.train import loop
@@ -15,14 +15,12 @@ from kd_jax.types import Network, ResultRow, Trained
 
 def of_network(context: Context, name: str, trained: Trained, **measured: Any) -> dict[str, Any]:
   """Return the row of a network with the `measured` fields of ResultRow; the others are null."""
-  variables = trained.variables
-  params = variables['params'], variables.get('method', {}).get('params', {})
   row = ResultRow(
     name=name,
     student=trained.network.spec.name,
     dataset=context.identity.dataset,
     seed=context.identity.seed,
-    parameters=models.count_parameters(params) or None,
+    parameters=count_deployed(trained) or None,
     selection=context.selection,
     test_examples=len(context.parts.test.index),
     **measured,

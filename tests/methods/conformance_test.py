@@ -34,16 +34,20 @@ TEACHER_OFF = {
   'stl': {'alpha': 0.0, 'consistency': 0.0},
   'dkd': {'target': 0.0, 'others': 0.0},
   'rld': {'confidence': 0.0, 'others': 0.0},
+  'srd': {'weight': 0.0, 'distillation_weight': 0.0},
+  'srrl': {'weight': 0.0, 'distillation_weight': 0.0},
   **{
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')
     + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc')
+    + ('review', 'vid')
   },
 }
 
 
 # Methods that compare features alone: the classes may differ.
 FEATURES_ALONE = {'ab', 'oh', 'attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc'}
+FEATURES_ALONE |= {'review', 'vid'}
 
 # Methods that cannot be turned into cross-entropy by their options.
 EXEMPT = {
@@ -55,6 +59,7 @@ EXEMPT = {
   'ab': 'its first phase has no cross-entropy, and its second is kd',
   'triplet': 'puts another loss in the place of cross-entropy',
   'unsupervised': 'has no labels',
+  'simkd': 'learns from maps alone, without labels',
 }
 
 
@@ -369,7 +374,8 @@ class TestPairs:
 
   def test_stages_that_no_teacher_has_are_refused_in_one_line(self, case):
     teacher, student = (known(name, case.placement) for name in MISMATCHED)
-    if not {'ab', 'oh', 'pkd', 'attention', 'nst'} & {name for _, name in methods.parse(case.name)}:
+    all_stages = {'ab', 'oh', 'pkd', 'attention', 'nst', 'review', 'vid'}
+    if not all_stages & {name for _, name in methods.parse(case.name)}:
       pytest.skip('compares no feature of every stage')
     with pytest.raises(ConfigError, match='features of one size are needed') as error:
       terms(case, teacher, student)

@@ -181,11 +181,12 @@ def test_the_saved_network_predicts_as_the_method_does(whole):
   assert not np.allclose(logits(bare._replace(variables=plain), part), predicted)
 
 
-def test_its_classifier_counts_among_the_parameters(whole):
+def test_the_parameters_are_those_that_it_predicts_by(whole):
+  """Its classifier and its scale count, the one that they replace does not."""
   rows, folder = whole
   params = network_files.find(folder).trained.variables['params']
-  own = sum(leaf.size for leaf in jax.tree.leaves(params))
-  assert rows[0]['parameters'] == own + 4 * 10
+  own, head = (sum(leaf.size for leaf in jax.tree.leaves(p)) for p in (params, params['head']))
+  assert rows[0]['parameters'] == own - head + 4 * 10 + 1
 
 
 def test_a_finished_run_is_read_back_and_its_page_predicts_so(whole):
