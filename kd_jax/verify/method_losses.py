@@ -17,6 +17,7 @@ import numpy as np
 
 from kd_jax.losses import features, logits, maps, similarity, soft_labels
 from kd_jax.types import Array, KdJaxError
+from kd_jax.verify import method_modules
 from kd_jax.verify.numbers import Check, Uncovered, lacks, relative
 
 GRADIENT = '__grad/'
@@ -66,6 +67,9 @@ def check_method_losses(
       form, term, numbers = _term(name)
       met.add(form)
       yield from _check(name, term, numbers, data, arrays, inputs, tolerance)
+    for name in inputs:
+      if (made := method_modules.output(name, arrays)) is not None:
+        yield Check(f'{name}, value', relative(made, data[name]), tolerance)
     yield from (
       lacks(f'a term of the form {form}', tolerance)
       for form, term in TERMS.items()
@@ -139,6 +143,16 @@ def _every_map(names: Iterable[str]) -> list[str]:
 
 def _last_map(names: Iterable[str]) -> list[str]:
   return _every_map(names)[-1:]
+
+
+def _with(needed: str, form: str) -> Callable[[Iterable[str]], list[str]]:
+  """Return what finds the names of a form; none where the name `needed` is not among them."""
+
+  def found(names: Iterable[str]) -> list[str]:
+    names = [*names]
+    return [name for name in names if needed in names and re.fullmatch(form, name)]
+
+  return found
 
 
 def _stages(arrays: Arrays) -> list[tuple[Array, Array]]:
@@ -250,16 +264,25 @@ TERMS: dict[str, Term] = {
   r'attention_transfer_sum_over_stages': Term(_attention, _every_map),
   r'nst_sum_over_stages': Term(_selectivity, _every_map),
   r'similarity_preserving_last_stage': Term(_similarity, _last_map),
+  r'vid_sum_over_stages': Term(
+    method_modules.vid, _with('vid1_kernel1', r'student_feature\d+|vid\d+_\w+')
+  ),
+  r'srd_representation': Term(method_modules.srd, _with('srd_kernel', 'student_embedding')),
+  r'simkd_train_mode': Term(
+    method_modules.simkd,
+    lambda names: _with('simkd_kernel1', '|'.join([r'simkd_kernel\d', *_last_map(names)]))(names),
+  ),
+  r'review_train_mode': Term(
+    method_modules.review,
+    _with('review1_conv1', r'student_(feature\d+|embedding)|review\d+_(conv1|attention_kernel)'),
+  ),
+  r'hierarchical_context': Term(method_modules.hierarchical_context, _with('hcl_a1', r'hcl_a\d+')),
 }
 # Terms that the same files hold and no method of kd_jax has.
 NOT_YET = {
   r'mlkd_(batch|class)_correlation_T[\d.]+': 'multi-level logit distillation',
   r'factor_transfer_last_stage': 'factor transfer',
   r'fsp_sum_over_pairs': 'the flow of solution procedure',
-  r'vid_sum_over_stages': 'variational information distillation',
   r'crd_(first|second)_call': 'contrastive representation distillation',
-  r'srd_representation': 'simple representation distillation',
-  r'simkd_train_mode': 'SimKD',
   r'bank_similarity_tau[\d.]+': 'the similarity to a bank',
-  r'review_train_mode|hierarchical_context': 'ReviewKD',
 }
