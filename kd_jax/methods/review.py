@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from kd_jax.losses import maps, reduce
 from kd_jax.methods.base import after_relu, check_warmup, cross_entropy, warmed
 from kd_jax.methods.stages import stage_pairs, stages_alone
+from kd_jax.models.initial import initialised
 from kd_jax.models.review import Review
 from kd_jax.types import Array, InitInputs, Method, MethodVariables, Outputs
 
@@ -40,7 +41,7 @@ def review(*, weight: float = 1.0, warmup_epochs: float = -1.0) -> Method:
     own, targets = _compared(inputs.student.outputs, inputs.teachers[0].outputs)
     places = [jnp.zeros((1, 1, 1, map_.shape[-1]), map_.dtype) for map_ in own]
     module = _module(own, targets, None)
-    made = module.init(inputs.key, places, [(1, 1)] * len(places), train=False)
+    made = initialised(module, inputs.key, places, [(1, 1)] * len(places))
     return MethodVariables(made['params'], made['batch_stats'])
 
   def loss(variables, inputs):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from kd_jax.losses import features, maps, reduce
 from kd_jax.methods.base import after_relu, check_classes, check_positive
 from kd_jax.methods.classifier import check_head, classifier, trains_body, windows
+from kd_jax.models.initial import initialised
 from kd_jax.models.projector import Projector
 from kd_jax.types import Array, ConfigError, InitInputs, Method, MethodVariables, Outputs
 
@@ -48,7 +49,7 @@ def simkd(*, weight: float = 1.0, factor: int = 2) -> Method:
     width, embedding = target.shape[-1], teacher.outputs.embedding.shape[-1]
     pooled = windows(teacher.network, target.shape, embedding, 'simkd')
     map_ = jnp.zeros((1, 1, 1, own.shape[-1]), own.dtype)
-    made = projector(width, own.dtype).init(inputs.key, map_, train=False)
+    made = initialised(projector(width, own.dtype), inputs.key, map_)
     return MethodVariables(
       params=made['params'],
       state=made['batch_stats'],

@@ -9,6 +9,7 @@ from kd_jax.losses import features, reduce
 from kd_jax.methods.base import check_classes, check_positive, cross_entropy, distillation
 from kd_jax.methods.classifier import classifier
 from kd_jax.models.connectors import Connectors
+from kd_jax.models.initial import initialised
 from kd_jax.types import Array, InitInputs, Method, MethodVariables
 
 
@@ -40,7 +41,7 @@ def srrl(
     teacher, own = inputs.teachers[0], inputs.student.outputs.embedding
     head = classifier(teacher, 'srrl')
     place = jnp.zeros((1, 1, 1, own.shape[-1]), own.dtype)
-    made = connector(teacher.outputs.embedding).init(inputs.key, (place,), train=False)
+    made = initialised(connector(teacher.outputs.embedding), inputs.key, (place,))
     return MethodVariables(made['params'], made['batch_stats'], {'classifier': head})
 
   def loss(variables, inputs):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from kd_jax.losses import maps, reduce
 from kd_jax.methods.base import check_positive, cross_entropy
 from kd_jax.methods.stages import stage_maps, stage_pairs, stages_alone
+from kd_jax.models.initial import initialised
 from kd_jax.models.regressor import LEAST, Regressor
 from kd_jax.types import Array, ConfigError, InitInputs, Method, MethodVariables
 
@@ -44,7 +45,7 @@ def vid(*, weight: float = 1.0, variance: float = 5.0) -> Method:
       own = student.features[i]
       map_ = jnp.zeros((1, 1, 1, own.shape[-1]), own.dtype)
       key = jax.random.fold_in(inputs.key, number)
-      made = regressor(teacher.features[j]).init(key, map_, train=False)
+      made = initialised(regressor(teacher.features[j]), key, map_)
       params[f'stage{number}'] = made['params']
     return MethodVariables(params)
 

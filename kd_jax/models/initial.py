@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -41,3 +43,11 @@ def wide(dtype: DTypeLike) -> jnp.dtype:
   It is float32, or float64 where that is asked for.
   """
   return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
+
+
+def initialised(module: nn.Module, key: Key[Array, ''], *inputs: Any) -> dict[str, Any]:
+  """Return the fresh variables of a module that is called with `inputs` and `train`.
+
+  They are drawn in one program, which leaves out what the module would compute.
+  """
+  return jax.jit(lambda key: module.init(key, *inputs, train=False))(key)

@@ -33,6 +33,10 @@ OTHER_PAIRS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
   ('fitnet', 'written'): (WIDE, PRE_ACTIVATION),
   ('fitnet', 'official'): (FOUR_STAGES,),
   ('pkd', 'published'): (WIDE,),
+  **{(name, 'written'): (WIDE,) for name in ('simkd', 'srd', 'srrl')},
+  ('review', 'written'): (WIDE,),
+  ('review', 'official'): (FOUR_STAGES,),
+  ('vid', 'written'): (WIDE, FOUR_STAGES),
 }
 # Where the paper's networks pool 4×4 windows, the classifier sees another embedding than the global
 # average.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kd_jax.pytorch.rendering import Outputs
 from kd_jax.verify import torch_features as features
 from kd_jax.verify.torch_methods import Shown, Views
+from kd_jax.verify.torch_modules import MODULES
 from kd_jax.verify.torch_recipes import Phase
 
 
@@ -111,6 +112,8 @@ def _connectors(kind: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
     return SecondStage(student.widths[1], teacher.widths[1])
   if kind == 'dense':
     return Dense(student.linear.in_features, teacher.linear.in_features)
+  if kind in MODULES:
+    return MODULES[kind](student, teacher)
   return Connectors(kind, student.widths, teacher.widths)
 
 

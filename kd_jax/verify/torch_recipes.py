@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kd_jax.verify import torch_features as features
 from kd_jax.verify import torch_methods as logits
+from kd_jax.verify import torch_modules as modules
 from kd_jax.verify import torch_similarity as similarity
 from kd_jax.verify import torch_soft_labels as soft_labels
 from kd_jax.verify.torch_methods import Shown
@@ -32,7 +33,7 @@ class Phase(NamedTuple):
   teachers: tuple[str, ...] = ('teacher',)
   # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone;
   # 'second': a convolution and BatchNorm for the second stage; 'dense': a layer of 128 outputs for
-  # the embedding of the student and of the teacher
+  # the embedding of the student and of the teacher; or one of torch_modules.MODULES
   connectors: str = ''
   statistics: str = 'running'  # of the teachers' BatchNorm: 'running' or 'batch'
   relu_placement: str = ''  # of student and teachers in this phase; '': their own
@@ -186,6 +187,22 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('sp', 'written'): _one(similarity.sp, {'weight': 3000.0}),
   ('pkt', 'written'): _one(similarity.pkt, {'weight': 30_000.0}),
   ('cc', 'written'): _one(similarity.cc, {'weight': 0.02}, connectors='dense'),
+  ('simkd', 'written'): _one(modules.simkd, {'weight': 1.0}, connectors='projector'),
+  ('review', 'written'): _one(modules.review, {'weight': 1.0}, connectors='review'),
+  ('review', 'official'): _one(
+    modules.review, {'weight': 1.0, 'warmup': 20.0}, connectors='review'
+  ),
+  ('vid', 'written'): _one(modules.vid, {'weight': 1.0}, connectors='variational'),
+  ('srd', 'written'): _one(
+    modules.srd,
+    {'weight': 1.0, 'distillation': 1.0, 'temperature': 1.0, 'power': 4.0},
+    connectors='projection',
+  ),
+  ('srrl', 'written'): _one(
+    modules.srrl,
+    {'weight': 1.0, 'distillation': 1.0, 'temperature': 4.0},
+    connectors='representation',
+  ),
   ('kd+0.8*dist', 'written'): _one(
     _kd_and_dist,
     {**HINTON, 'share': 0.8, 'weight': 2.0, 'inter': 1.0, 'intra': 1.0, 'of_dist': 4.0},

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_jax.pytorch.rendering import Outputs
 from kd_jax.verify.torch_methods import Shown, cross_entropy
 
 
@@ -17,17 +18,18 @@ def _same_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
   return F.adaptive_avg_pool2d(F.relu(a), size), F.adaptive_avg_pool2d(F.relu(b), size)
 
 
-def _stages(shown: Shown) -> list[tuple[Tensor, Tensor]]:
-  own, teacher = (outputs.features for outputs in shown.pair)
-  if len(own) == len(teacher):
-    return [_same_size(s, t) for s, t in zip(own, teacher, strict=True)]
-  by_size = {t.shape[2:]: t for t in teacher}
+def stages(student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+  """Return the maps of paired stages after their ReLU, in one size."""
+  own, of_teacher = student.features, teacher.features
+  if len(own) == len(of_teacher):
+    return [_same_size(s, t) for s, t in zip(own, of_teacher, strict=True)]
+  by_size = {t.shape[2:]: t for t in of_teacher}
   return [_same_size(s, by_size[s.shape[2:]]) for s in own]
 
 
 def attention(shown: Shown, *, weight: float) -> Tensor:
   return cross_entropy(shown) + weight * sum(
-    F.mse_loss(*map(_places, pair)) for pair in _stages(shown)
+    F.mse_loss(*map(_places, pair)) for pair in stages(*shown.pair)
   )
 
 
@@ -35,7 +37,7 @@ def attention_lengths(shown: Shown, *, weight: float) -> Tensor:
   """Return CE + w/2 · |Q_s − Q_t| over the number of places."""
   lengths = [
     torch.linalg.vector_norm(_places(s) - _places(t), dim=1).mean() / s.shape[2:].numel()
-    for s, t in _stages(shown)
+    for s, t in stages(*shown.pair)
   ]
   return cross_entropy(shown) + weight / 2 * sum(lengths)
 
@@ -51,7 +53,7 @@ def nst(shown: Shown, *, weight: float) -> Tensor:
     return (a[:, :, None] * b[:, None]).sum(-1).square().mean()
 
   total = 0
-  for pair in _stages(shown):
+  for pair in stages(*shown.pair):
     s, t = (F.normalize(feature.flatten(2), dim=2) for feature in pair)
     total = total + kernel(t, t) + kernel(s, s) - 2 * kernel(s, t)
   return cross_entropy(shown) + weight * total

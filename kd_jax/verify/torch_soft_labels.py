@@ -24,7 +24,7 @@ def _standardised(shown: Shown) -> Shown:
   )
 
 
-def _warmed(shown: Shown, warmup: float | None) -> float:
+def warmed(shown: Shown, warmup: float | None) -> float:
   """Return the share of a term that is warmed up over so many epochs; None: 20, or a twelfth."""
   if warmup is None:
     return min(max(shown.epoch / 20, 12 * (shown.epoch - 1) / shown.epochs), 1.0)
@@ -39,7 +39,7 @@ def kd_standardised(shown: Shown, *, alpha: float, temperature: float, weight: f
 
 def dkd_warmed(shown: Shown, *, warmup: float | None = None, **weights: float) -> Tensor:
   hard = cross_entropy(shown)
-  return hard + _warmed(shown, warmup) * (dkd(shown, **weights) - hard)
+  return hard + warmed(shown, warmup) * (dkd(shown, **weights) - hard)
 
 
 def dkd_standardised(shown: Shown, **weights: float) -> Tensor:
@@ -114,7 +114,7 @@ def rld(
       lower.append(divergence(own[below][None], teacher[below][None], temperature))
   count = len(shown.label)
   both = confidence * confidence_temperature**2 * sum(confident) + others * sum(lower)
-  return cross_entropy(shown) + _warmed(shown, warmup) * both / count
+  return cross_entropy(shown) + warmed(shown, warmup) * both / count
 
 
 def rld_standardised(shown: Shown, **weights: float) -> Tensor:
