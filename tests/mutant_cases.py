@@ -29,6 +29,7 @@ _LOGITS, _FEATURES, _RELATIONAL = (
   f'tests/losses/{name}_test.py::' for name in ('logits', 'features', 'relational')
 )
 _FIELD = 'tests/methods/by_hand_field_test.py::'
+_MODULES = 'tests/methods/by_hand_modules_test.py::'
 _SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 'similarity'))
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_tables_test.py::'
@@ -146,6 +147,82 @@ METHODS = [
     'kd_jax/methods/cc.py', ("variables.params[role]['bias'][None, :]", '0.0', _FIELD + 'test_cc')
   ),
   *_of(
+    'kd_jax/methods/simkd.py',
+    (
+      'own, train=False',
+      'own, train=True, mutable=["batch_stats"]',
+      _MODULES + 'test_simkd_predicts_by_the_teachers_classifier_and_running_statistics',
+    ),
+    ('maps.equal_sizes(*after_relu(pair))', 'maps.equal_sizes(*pair)', _MODULES + 'test_simkd'),
+    (
+      'return logits + bias[None, :]',
+      'return logits',
+      'tests/methods/simkd_test.py::test_windows_of_two_by_two_go_to_the_classifier_in_its_order',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/classifier.py',
+    (
+      'predicting.bare(network) is network',
+      'True',
+      'tests/methods/simkd_test.py::test_it_teaches_by_its_predictions_but_lends_no_classifier',
+    ),
+    (
+      'np.allclose(embed(map_), means, atol=0.02)',
+      'embed(map_).shape == means.shape',
+      'tests/methods/simkd_test.py::test_a_classifier_that_sees_something_else_is_refused',
+    ),
+  ),
+  *_of(
+    'kd_jax/models/reach.py',
+    (
+      "('method', 'params'), ('method', 'constants')",
+      "('method', 'params')",
+      'tests/methods/simkd_test.py::test_the_parameters_are_those_of_body_projector_and_classifier',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/review.py',
+    (
+      'own = (*after_relu(own[:-1]), own[-1]',
+      'own = (*own[:-1], own[-1]',
+      _MODULES + 'test_review',
+    ),
+    ('warmed(term, inputs, warmup_epochs)', 'term', _MODULES + 'test_review'),
+  ),
+  *_of(
+    'kd_jax/models/review.py',
+    ('deeper = block(maps', '_ = block(maps', _MODULES + 'test_review'),
+    ('x = share[..., :1] * x + share[..., 1:] * y', 'x = x + y', _MODULES + 'test_review'),
+  ),
+  *_of(
+    'kd_jax/losses/maps.py',
+    ('weight /= 2', 'weight /= 1', _MODULES + 'test_only_windows_smaller_than_the_map_count'),
+    (
+      'jnp.arange(wanted) * length // wanted',
+      'jnp.arange(wanted) % length',
+      _MODULES + 'test_the_nearest_place_is_that_of_torch',
+    ),
+    ('+ jnp.log(variance)', '', _MODULES + 'test_vid'),
+  ),
+  *_of(
+    'kd_jax/losses/similarity.py',
+    (
+      'return jnp.where(apart, 2 * jnp.log(jnp.where(apart, total, 1)), 0)',
+      'return 2 * jnp.log(total)',
+      _MODULES + 'test_equal_embeddings_have_no_distance_and_no_gradient',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/srrl.py',
+    ("+ head['bias'][None, :]", '', _MODULES + 'test_srrl'),
+    ('jax.nn.relu(connected[:, 0, 0])', 'connected[:, 0, 0]', _MODULES + 'test_srrl'),
+  ),
+  *_of(
+    'kd_jax/models/regressor.py',
+    ('relu(x, train=train) if number > 1 else x', 'x', _MODULES + 'test_vid'),
+  ),
+  *_of(
     'kd_jax/methods/unlabelled.py',
     (
       'reduce.mean(agree, mask=without, axis=inputs.axis)',
@@ -248,9 +325,9 @@ METHODS = [
   *_of(
     'kd_jax/methods/ab.py',
     (
-      "path[:2] != ('student', 'head')",
-      "path[:2] != ('student', 'heads')",
-      _HAND + 'test_nothing_but_ab_leaves_a_part_of_the_student_untrained',
+      'trains=trains_body',
+      'trains=lambda path: True',
+      _HAND + 'test_nothing_but_ab_and_simkd_leaves_a_part_of_the_student_untrained',
     ),
   ),
   *_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax.losses import features
@@ -65,19 +66,21 @@ def windows(teacher: Network, last: tuple[int, ...], width: int, method: str) ->
   """
   _, height, breadth, channels = last
   parts = width // channels
-  found = [
+  sizes = [
     (h, parts // h)
     for h in range(1, parts + 1)
     if not parts % h and not height % h and not breadth % (parts // h)
   ]
-  draw = np.random.default_rng(0).normal(size=(1, height, breadth, channels)).astype(np.float32)
   embed = embedding_of(teacher)
-  with jax.ensure_compile_time_eval():  # also where only shapes are asked for
-    for size in found if embed and parts * channels == width else ():
-      means = features.resize(np.maximum(draw, 0), size, how='avg_pool')
-      # more than bfloat16 rounds by, and less than the means of other windows differ by
-      if np.allclose(embed(draw), features.flat(means), atol=0.02):
-        return size
+  if embed is not None and parts * channels == width:
+    draw = np.random.default_rng(0).normal(size=(1, height, breadth, channels))
+    with jax.ensure_compile_time_eval():  # also where only shapes are asked for
+      map_ = jnp.asarray(draw, jnp.float32)
+      for size in sizes:
+        means = features.flat(features.resize(jax.nn.relu(map_), size, how='avg_pool'))
+        # more than bfloat16 rounds by, and less than the means of other windows differ by
+        if np.allclose(embed(map_), means, atol=0.02):
+          return size
   raise ConfigError(
     f"{method} predicts by the teacher's classifier from the means of its last map, after the ReLU, "
     f'and the classifier of {teacher.spec.name} sees something else: take a resnet or wrn as the '

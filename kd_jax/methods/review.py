@@ -9,7 +9,7 @@ from kd_jax.methods.base import after_relu, check_warmup, cross_entropy, warmed
 from kd_jax.methods.stages import stage_pairs, stages_alone
 from kd_jax.models.initial import initialised
 from kd_jax.models.review import Review
-from kd_jax.types import Array, InitInputs, Method, MethodVariables, Outputs
+from kd_jax.types import Array, InitInputs, LogitsOnly, Method, MethodVariables, Outputs
 
 _WIDEST = 512  # channels of the fusion
 Maps = tuple[Array, ...]
@@ -66,7 +66,7 @@ def review(*, weight: float = 1.0, warmup_epochs: float = -1.0) -> Method:
   return Method(init=init, loss=loss)
 
 
-def _compared(student: Outputs, teacher: Outputs) -> tuple[Maps, Maps]:
+def _compared(student: Outputs | LogitsOnly, teacher: Outputs | LogitsOnly) -> tuple[Maps, Maps]:
   """Return the maps of the paired stages and the embedding, from shallow to deep, of both."""
   pairs = stage_pairs(student, teacher)
   own = (*(student.features[i] for i, _ in pairs), student.embedding)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from kd_jax.losses import features, maps, reduce
@@ -80,9 +82,9 @@ def simkd(*, weight: float = 1.0, factor: int = 2) -> Method:
     (own,) = after_relu(outputs.features[-1:])
     places = variables.constants['teacher_map']['places']
     own, _ = maps.equal_sizes(
-      own, jnp.broadcast_to(places[..., None], (len(own), *places.shape, 1))
+      own, jnp.broadcast_to(places[..., None], (own.shape[0], *places.shape, 1))
     )
-    projected = projector(head['kernel'].shape[2], own.dtype).apply(
+    projected: Any = projector(head['kernel'].shape[2], own.dtype).apply(
       {'params': variables.params, 'batch_stats': variables.state}, own, train=False
     )
     return by_windows(projected, head)
@@ -98,6 +100,7 @@ def by_windows(projected: Array, head: dict[str, Array]) -> Array:
     head: 'kernel', f32[h, w, C, K], of h×w windows, and 'bias', f32[K].
   """
   kernel, bias = head['kernel'], head['bias']
-  means = features.resize(projected, kernel.shape[:2], how='avg_pool')
-  logits = features.flat(means) @ kernel.reshape(-1, kernel.shape[-1])
+  height, width, _, classes = kernel.shape
+  means = features.resize(projected, (height, width), how='avg_pool')
+  logits = features.flat(means) @ kernel.reshape(-1, classes)
   return logits + bias[None, :]

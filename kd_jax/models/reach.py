@@ -68,8 +68,9 @@ def embedding_of(network: Network) -> Callable[[Array], Array] | None:
   if embedding not in known:
     return None
   rest = program.replace(invars=[feature], outvars=[embedding], eqns=steps)
-  compute, dtype = jaxpr_as_fun(ClosedJaxpr(rest, whole.consts)), feature.aval.dtype
-  return lambda feature: compute(jnp.asarray(feature, dtype))[0]
+  compute = jaxpr_as_fun(ClosedJaxpr(rest, whole.consts))
+  shown: Any = feature.aval
+  return lambda feature: compute(jnp.asarray(feature, shown.dtype))[0]
 
 
 def _used(

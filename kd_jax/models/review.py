@@ -73,7 +73,7 @@ class Fusion(nn.Module):
 
     x = convolved(map_, self.middle, 1, 1)
     if deeper is not None:
-      y = nearest(deeper, x.shape[1:3])
+      y = nearest(deeper, (x.shape[1], x.shape[2]))
       both = jnp.concatenate([x, y], -1)
       attention = dense(2, fan_in=2 * self.middle, dtype=self.dtype, name='attention')
       share = jax.nn.sigmoid(attention(both))

@@ -31,8 +31,9 @@ def vid(arrays: Arrays) -> Array:
     params = {f'conv{n}': {'kernel': arrays[f'vid{number}_kernel{n}']} for n in (1, 2, 3)}
     params['variance'] = {'log_scale': arrays[f'vid{number}_log_scale']}
     module = Regressor(target.shape[-1], 5.0, str(own.dtype))
-    terms.append(maps.variational(*module.apply({'params': params}, own, train=True), target))
-  return sum(terms).mean()
+    made: Any = module.apply({'params': params}, own, train=True)
+    terms.append(maps.variational(*made, target).mean())
+  return jnp.stack(terms).sum()
 
 
 def srd(arrays: Arrays) -> Array:
@@ -57,7 +58,7 @@ def simkd_logits(arrays: Arrays) -> Array:
 def review(arrays: Arrays) -> Array:
   """Return the sum over maps of the hierarchical context loss of the reviewed map."""
   pairs = zip(reviewed(arrays), _targets(arrays), strict=True)
-  return sum(maps.hierarchical_context(*pair).mean() for pair in pairs)
+  return jnp.stack([maps.hierarchical_context(*pair).mean() for pair in pairs]).sum()
 
 
 def reviewed(arrays: Arrays) -> tuple[Array, ...]:
@@ -90,7 +91,7 @@ def hierarchical_context(arrays: Arrays) -> Array:
   """Return the sum over the pairs of maps of the hierarchical context loss."""
   numbers = _numbers(arrays, r'hcl_a(\d+)')
   pairs = [(arrays[f'hcl_a{n}'], arrays[f'hcl_b{n}']) for n in numbers]
-  return sum(maps.hierarchical_context(*pair).mean() for pair in pairs)
+  return jnp.stack([maps.hierarchical_context(*pair).mean() for pair in pairs]).sum()
 
 
 def output(name: str, arrays: Arrays) -> Array | None:

@@ -14,6 +14,7 @@ from tests import tiny
 
 # with modules and without, with constants and without
 NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd', 'kd+0.8*dist', 'fitnet', 'cc')
+NAMES += ('simkd', 'review', 'srrl')
 
 
 def trainee(network, method, *, optimiser=None, first=None, constants=None) -> Trainee:

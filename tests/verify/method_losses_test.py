@@ -60,6 +60,9 @@ def test_every_term_of_maps_agrees():
     assert failed(lines) == []
     found = ' '.join(line.what for line in lines)
     assert 'nst_sum_over_stages__grad/student_feature1, gradient' in found
+    for term in ('simkd_train_mode', 'review_train_mode', 'vid_sum_over_stages'):
+      assert f'{term}__grad/student_feature3, gradient' in found
+    assert 'simkd_logits, value' in found and 'review_output1, value' in found
     single = check_method_losses(read(file), dtype=np.float32, tolerance=1e-4)
     assert failed(single) == []
 
@@ -97,7 +100,7 @@ def test_what_a_file_lacks_is_named(numbers):
     assert wrong(lost) == [f'{name} is missing in the file']
   forms = [what for what in failed(check_method_losses(few)) if 'form' in what]
   # all but that of the term that is there and those of maps, of which the file has no inputs
-  assert len(forms) == len(TERMS) - 4
+  assert len(forms) == len(TERMS) - 8
 
 
 def test_a_term_without_its_inputs_and_one_of_an_unknown_name_are_errors(numbers):
