@@ -17,7 +17,16 @@ NEED_TORCH = (
   *(f'kd_jax.pytorch.rendering_{name}' for name in ('base', 'mobilenet', 'vit')),
   *(
     f'kd_jax.verify.torch_{name}'
-    for name in ('methods', 'soft_labels', 'features', 'similarity', 'recipes', 'lesson', 'side')
+    for name in (
+      'methods',
+      'soft_labels',
+      'features',
+      'similarity',
+      'recipes',
+      'lesson',
+      'modules',
+      'side',
+    )
   ),
 )
 LOSSES = tuple(

@@ -117,7 +117,16 @@ TORCH_PEERS = (
   *(f'pytorch/rendering_{name}.py' for name in ('base', 'mobilenet', 'vit')),
   *(
     f'verify/torch_{name}.py'
-    for name in ('methods', 'soft_labels', 'features', 'similarity', 'recipes', 'lesson', 'side')
+    for name in (
+      'methods',
+      'soft_labels',
+      'features',
+      'similarity',
+      'recipes',
+      'lesson',
+      'modules',
+      'side',
+    )
   ),
 )
 

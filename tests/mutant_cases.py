@@ -194,15 +194,15 @@ METHODS = [
     'kd_jax/models/review.py',
     ('deeper = block(maps', '_ = block(maps', _MODULES + 'test_review'),
     ('x = share[..., :1] * x + share[..., 1:] * y', 'x = x + y', _MODULES + 'test_review'),
-  ),
-  *_of(
-    'kd_jax/losses/maps.py',
-    ('weight /= 2', 'weight /= 1', _MODULES + 'test_only_windows_smaller_than_the_map_count'),
     (
       'jnp.arange(wanted) * length // wanted',
       'jnp.arange(wanted) % length',
       _MODULES + 'test_the_nearest_place_is_that_of_torch',
     ),
+  ),
+  *_of(
+    'kd_jax/losses/maps.py',
+    ('weight /= 2', 'weight /= 1', _MODULES + 'test_only_windows_smaller_than_the_map_count'),
     ('+ jnp.log(variance)', '', _MODULES + 'test_vid'),
   ),
   *_of(

@@ -68,21 +68,6 @@ def neuron_selectivity(
   return kernel(teacher, teacher) + kernel(student, student) - 2 * kernel(student, teacher)
 
 
-def nearest(
-  feature: Float[Array, 'B H W C'], size: tuple[int, int]
-) -> Float[Array, 'B {size[0]} {size[1]} C']:
-  """Return a map in another height and width: place i shows place floor(i · H / size[0]), as
-  torch's `interpolate(mode='nearest')`.
-  """
-  for axis, wanted in enumerate(size, 1):
-    length = feature.shape[axis]
-    if wanted % length == 0:  # its gradient is a sum, which is quicker than that of `take`
-      feature = jnp.repeat(feature, wanted // length, axis)
-    else:
-      feature = jnp.take(feature, jnp.arange(wanted) * length // wanted, axis)
-  return feature
-
-
 def hierarchical_context(
   student: Float[Array, 'B H W C'], teacher: Float[Array, 'B H W C']
 ) -> Float[Array, ' B']:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd_jax.losses.maps import nearest
 from kd_jax.models.convolution import Convolution
 from kd_jax.models.layers import BatchNorm, dense
 
@@ -80,3 +79,18 @@ class Fusion(nn.Module):
       x = share[..., :1] * x + share[..., 1:] * y
     x = nearest(x, size)
     return convolved(x, self.width, 3, 2), x
+
+
+def nearest(
+  feature: Float[Array, 'B H W C'], size: tuple[int, int]
+) -> Float[Array, 'B {size[0]} {size[1]} C']:
+  """Return a map in another height and width: place i shows place floor(i · H / size[0]), as
+  torch's `interpolate(mode='nearest')`.
+  """
+  for axis, wanted in enumerate(size, 1):
+    length = feature.shape[axis]
+    if wanted % length == 0:  # its gradient is a sum, which is quicker than that of `take`
+      feature = jnp.repeat(feature, wanted // length, axis)
+    else:
+      feature = jnp.take(feature, jnp.arange(wanted) * length // wanted, axis)
+  return feature

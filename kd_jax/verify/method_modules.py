@@ -31,8 +31,8 @@ def vid(arrays: Arrays) -> Array:
     params = {f'conv{n}': {'kernel': arrays[f'vid{number}_kernel{n}']} for n in (1, 2, 3)}
     params['variance'] = {'log_scale': arrays[f'vid{number}_log_scale']}
     module = Regressor(target.shape[-1], 5.0, str(own.dtype))
-    made: Any = module.apply({'params': params}, own, train=True)
-    terms.append(maps.variational(*made, target).mean())
+    mean, variance = module.apply({'params': params}, own, train=True)
+    terms.append(maps.variational(mean, jnp.asarray(variance), target).mean())
   return jnp.stack(terms).sum()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from kd_jax import methods
 from kd_jax.losses import maps, similarity
+from kd_jax.models import review as fusion
 from kd_jax.types import ConfigError
 from tests import tiny
 from tests.methods.by_hand_test import (
@@ -146,7 +147,7 @@ def test_review(recipe):
 @pytest.mark.parametrize('size', [(8, 8), (2, 2), (6, 3), (5, 7), (1, 4)])
 def test_the_nearest_place_is_that_of_torch(size):
   x = np.random.default_rng(0).normal(size=(2, 4, 4, 3))
-  np.testing.assert_array_equal(maps.nearest(jnp.asarray(x), size), nearest(x, size))
+  np.testing.assert_array_equal(fusion.nearest(jnp.asarray(x), size), nearest(x, size))
 
 
 def test_only_windows_smaller_than_the_map_count():
