@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from kd_jax.losses import similarity
-from kd_jax.methods.base import cross_entropy, whole
+from kd_jax.methods.base import check_weights, cross_entropy, whole
 from kd_jax.models.initial import torch_uniform
 from kd_jax.types import ConfigError, InitInputs, Method, MethodVariables
 
@@ -21,6 +21,7 @@ def cc(*, weight: float = 0.02, width: int = 128) -> Method:
     weight: w; RepDistiller's 0.02.
     width: outputs of the dense layers, at least 1.
   """
+  check_weights('cc', weight=weight)
   if width < 1:
     raise ConfigError(f'cc.width is a number of outputs, at least 1, not {width}')
 

@@ -273,7 +273,6 @@ def test_the_whole_term_is_warmed_up_and_the_cross_entropy_is_not(name):
   [
     ('dkd', {'warmup_epochs': -2.0}, 'dkd.warmup_epochs is a number of epochs, at least 0'),
     ('rld', {'warmup_epochs': float('nan')}, 'rld.warmup_epochs is a number of epochs'),
-    ('kd', {'weight': 0.0}, 'kd.weight is a finite number greater than 0, not 0.0'),
     *(
       (name, {option: -1.0}, f'{name}.{option} is a finite number greater than 0')
       for name, option in (
