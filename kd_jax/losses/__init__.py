@@ -4,6 +4,7 @@ The relational ones compare the examples of a batch with one another, and return
 `reduce.mean` makes a term of the others, on one device and on many.
 """
 
+from kd_jax.losses.contrast import noise_contrast
 from kd_jax.losses.features import (
   activation_boundary,
   attention_transfer,
@@ -65,6 +66,7 @@ __all__ = [
   'mean',
   'mean_squared_error',
   'neuron_selectivity',
+  'noise_contrast',
   'normalised_mean_squared_error',
   'other_classes_cross_entropy',
   'other_classes_kl',

@@ -17,6 +17,7 @@ import numpy as np
 
 from kd_jax.losses import features, logits, maps, similarity, soft_labels
 from kd_jax.types import Array, KdJaxError
+from kd_jax.verify import bank_terms
 from kd_jax.verify.numbers import Check, Uncovered, lacks, relative
 
 GRADIENT = '__grad/'
@@ -26,7 +27,7 @@ INPUTS = '|'.join(
     r'labels|(wide_)?(student|teacher)_(logits|embedding|feature\d+)',
     r'cc_(student|teacher)_(kernel|bias)|srd_(kernel|bias)|bank(_kernel|_bias)?|hcl_[ab]\d+',
     r'vid\d+_(kernel\d|log_scale)|simkd_(kernel\d|norm\d_\w+|head_\w+|logits)',
-    r'crd_(index|contrast_index|memory_\w+|normaliser_\w+|(student|teacher)_(kernel|bias))',
+    r'crd_(index|contrast_index|memory_(student|teacher)|(student|teacher)_(kernel|bias))',
     r'review\d+_\w+|review_output\d+',
   )
 )
@@ -63,9 +64,14 @@ def check_method_losses(
       if what := next((NOT_YET[form] for form in NOT_YET if re.fullmatch(form, name)), None):
         yield Uncovered(name, f'kd_jax has no method for {what}')
         continue
+      if result := RESULTS.get(name):
+        yield Check(name, relative(jax.jit(result)(arrays), data[name]), tolerance)
+        continue
       form, term, numbers = _term(name)
       met.add(form)
       yield from _check(name, term, numbers, data, arrays, inputs, tolerance)
+    if 'crd_index' in data:
+      yield from (lacks(name, tolerance) for name in RESULTS if name not in data)
     yield from (
       lacks(f'a term of the form {form}', tolerance)
       for form, term in TERMS.items()
@@ -247,17 +253,19 @@ TERMS: dict[str, Term] = {
   ),
   r'pkt': Term(_pkt, _embedding),
   r'cc': Term(_cc, _embedding),
+  r'crd_first_call': Term(bank_terms.first_call, bank_terms.learns),
   r'attention_transfer_sum_over_stages': Term(_attention, _every_map),
   r'nst_sum_over_stages': Term(_selectivity, _every_map),
   r'similarity_preserving_last_stage': Term(_similarity, _last_map),
 }
+# What the same files hold without gradients: a second call, and what a call leaves behind.
+RESULTS = bank_terms.RESULTS
 # Terms that the same files hold and no method of kd_jax has.
 NOT_YET = {
   r'mlkd_(batch|class)_correlation_T[\d.]+': 'multi-level logit distillation',
   r'factor_transfer_last_stage': 'factor transfer',
   r'fsp_sum_over_pairs': 'the flow of solution procedure',
   r'vid_sum_over_stages': 'variational information distillation',
-  r'crd_(first|second)_call': 'contrastive representation distillation',
   r'srd_representation': 'simple representation distillation',
   r'simkd_train_mode': 'SimKD',
   r'bank_similarity_tau[\d.]+': 'the similarity to a bank',

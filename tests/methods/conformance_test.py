@@ -37,13 +37,13 @@ TEACHER_OFF = {
   **{
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')
-    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc')
+    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd')
   },
 }
 
 
 # Methods that compare features alone: the classes may differ.
-FEATURES_ALONE = {'ab', 'oh', 'attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc'}
+FEATURES_ALONE = {'ab', 'oh', 'attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd'}
 
 # Methods that cannot be turned into cross-entropy by their options.
 EXEMPT = {

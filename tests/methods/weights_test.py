@@ -14,7 +14,7 @@ from kd_jax.types import ConfigError
 WEIGHTS = {
   **dict.fromkeys(
     ('kd', 'ab', 'oh', 'sfd', 'ttm', 'wttm', 'wsld')
-    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc'),
+    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd'),
     'weight',
   ),
   'pkd': 'beta',
