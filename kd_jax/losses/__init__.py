@@ -16,6 +16,7 @@ from kd_jax.losses.features import (
   overhaul_margin,
   overhaul_partial_l2,
 )
+from kd_jax.losses.gram import gram_distance
 from kd_jax.losses.logits import (
   consistency_kl,
   cosine_embedding,
@@ -57,6 +58,7 @@ __all__ = [
   'cosine_embedding',
   'cross_entropy',
   'equal_sizes',
+  'gram_distance',
   'hard_dark_rank',
   'kl_divergence',
   'label_doubt',

@@ -113,7 +113,7 @@ def distillation(
   teachers: Sequence[Outputs],
   inputs: LossInputs,
   *,
-  temperature: float,
+  temperature: float | Array,
   mask: Array | None = None,
 ) -> Array:
   """Return T² · KL(teacher ‖ student) at the temperature, the mean over teachers and over the

@@ -65,8 +65,8 @@ def crd(
       state={
         'student': student,
         'teacher': teacher,
-        'student_normaliser': jnp.zeros((), dtype),  # until the first batch
-        'teacher_normaliser': jnp.zeros((), dtype),
+        'student_mean': jnp.zeros((), dtype),  # until the first batch
+        'teacher_mean': jnp.zeros((), dtype),
       },
       constants=classes._asdict(),
     )
@@ -79,13 +79,13 @@ def crd(
     rows = jnp.concatenate([example[:, None], others], axis=1)
 
     def part(vectors: Array, bank: str) -> tuple[Array, Array]:
-      """Return the contrast of vectors with the other network's bank, and its Z."""
+      """Return the contrast of vectors with the other network's bank, and Z/N."""
       near = contrast.similarities(vectors, state[bank], rows, temperature=temperature)
-      first = images * everywhere(reduce.mean(near.mean(1), mask=counted, axis=inputs.axis))
-      normaliser = state[f'{bank}_normaliser']
-      normaliser = jnp.where(normaliser > 0, normaliser, jax.lax.stop_gradient(first))
-      apart = contrast.noise_contrast(near / normaliser, examples=images)
-      return weight * reduce.mean(apart, mask=counted, axis=inputs.axis), normaliser
+      now = everywhere(reduce.mean(near.mean(1), mask=counted, axis=inputs.axis))
+      first = state[f'{bank}_mean']
+      first = jnp.where(first > 0, first, jax.lax.stop_gradient(now))
+      apart = contrast.noise_contrast(near / (images * first), examples=images)
+      return weight * reduce.mean(apart, mask=counted, axis=inputs.axis), first
 
     def everywhere(mean: Array) -> Array:
       return mean if inputs.axis is None else jax.lax.pmean(mean, inputs.axis)
@@ -94,8 +94,8 @@ def crd(
       fresh = jax.lax.stop_gradient(whole(vectors, inputs.axis))
       return contrast.renewed(state[bank], whole(example, inputs.axis), fresh, keep=keep)
 
-    of_student, teacher_normaliser = part(student, 'teacher')
-    of_teacher, student_normaliser = part(teacher, 'student')
+    of_student, teacher_mean = part(student, 'teacher')
+    of_teacher, student_mean = part(teacher, 'student')
     return {
       'cross_entropy': cross_entropy(inputs.student['weak'], inputs),
       'student_contrast': of_student,
@@ -103,8 +103,8 @@ def crd(
     }, {
       'student': after('student', student),
       'teacher': after('teacher', teacher),
-      'student_normaliser': student_normaliser,
-      'teacher_normaliser': teacher_normaliser,
+      'student_mean': student_mean,
+      'teacher_mean': teacher_mean,
     }
 
   return Method(init=init, loss=loss)

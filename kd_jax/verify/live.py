@@ -28,7 +28,7 @@ OTHER_PAIRS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
   **{(name, 'official'): (PRE_ACTIVATION,) for name in ('ab', 'oh')},
   ('sfd', 'written'): (WIDE, PRE_ACTIVATION, {'student': 'wrn10_1'}),
   ('rkd', 'official'): (WIDE,),
-  **{(name, 'written'): (WIDE,) for name in ('nst', 'sp', 'pkt', 'cc')},
+  **{(name, 'written'): (WIDE,) for name in ('nst', 'sp', 'pkt', 'cc', 'ctkd')},
   ('attention', 'written'): (WIDE, FOUR_STAGES),
   ('fitnet', 'written'): (WIDE, PRE_ACTIVATION),
   ('fitnet', 'official'): (FOUR_STAGES,),

@@ -306,7 +306,8 @@ def test_a_hint_needs_its_stage_in_both_networks():
 
 @pytest.mark.parametrize(
   'name',
-  ['dist', 'ttm', 'wttm', 'nkd', 'wsld', 'rld', 'attention', 'nst', 'fitnet', 'sp', 'pkt', 'cc'],
+  ['dist', 'ttm', 'wttm', 'nkd', 'wsld', 'rld', 'mlld', 'ctkd']
+  + ['attention', 'nst', 'fitnet', 'sp', 'pkt', 'cc'],
 )
 def test_each_joins_kd(name):
   joined, _ = terms(f'kd+0.8*{name}')

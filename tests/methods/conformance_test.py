@@ -34,6 +34,8 @@ TEACHER_OFF = {
   'stl': {'alpha': 0.0, 'consistency': 0.0},
   'dkd': {'target': 0.0, 'others': 0.0},
   'rld': {'confidence': 0.0, 'others': 0.0},
+  'mlld': {'weight': 0.0, 'cross_entropy_weight': 1.0},
+  'ctkd': {'alpha': 0.0},
   **{
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')

@@ -68,11 +68,11 @@ def by_hand(variables, state, *, counted=slice(None)):
   for role, other in (('student', 'teacher'), ('teacher', 'student')):
     bank = np.asarray(state[other])
     near = np.exp((bank[rows] * vectors[role][:, None]).sum(-1) / 0.2)
-    z = float(state[f'{other}_normaliser']) or images * near[counted].mean()
-    x, noise = near / z, K / images
+    mean = float(state[f'{other}_mean']) or near[counted].mean()
+    x, noise = near / (images * mean), K / images
     each = -np.log(x[:, 0] / (x[:, 0] + noise)) - np.log(noise / (x[:, 1:] + noise)).sum(1)
     terms[f'{role}_contrast'] = 0.7 * each[counted].mean()
-    after[f'{other}_normaliser'] = z
+    after[f'{other}_mean'] = mean
     after[role] = np.array(state[role])
     after[role][EXAMPLE] = unit(0.4 * after[role][EXAMPLE] + 0.6 * vectors[role])
   return terms, after
@@ -82,7 +82,7 @@ def test_two_steps_are_those_by_hand():
   """The second with the banks after the first and the normalisers of the first."""
   method, variables = init()
   state = variables.state
-  assert float(state['student_normaliser']) == 0
+  assert float(state['student_mean']) == 0
   for _ in range(2):
     expected, after = by_hand(variables, state)
     found, state = call(method, variables._replace(state=state))

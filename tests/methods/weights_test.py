@@ -24,6 +24,8 @@ WEIGHTS = {
   'dist': 'weight inter intra',
   'nkd': 'weight others',
   'rld': 'confidence others',
+  'mlld': 'weight cross_entropy_weight',
+  'ctkd': 'span',
 }
 NAMED = ('weight', 'beta', 'target', 'others', 'distance', 'angle', 'rank', 'hint', 'consistency')
 
