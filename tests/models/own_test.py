@@ -87,7 +87,9 @@ def test_a_method_that_wants_more_than_logits_refuses(make, method):
     ready.step(ready.state, ready.frozen, ready.block(0))
 
 
-@pytest.mark.parametrize('method', ['dkd', 'dist', 'ttm', 'wttm', 'nkd', 'rld', 'wsld'])
+@pytest.mark.parametrize(
+  'method', ['dkd', 'dist', 'ttm', 'wttm', 'nkd', 'rld', 'wsld', 'mlld', 'ctkd']
+)
 def test_a_method_of_logits_asks_for_nothing_else(make, method):
   network = make()('bare')
   own = tiny.info(network)
