@@ -198,6 +198,13 @@ LAUNCH = {
     ('--config.kd.temperature=0', 'temperature is'),
     ('--config.kd.temperature=nan', 'temperature is'),
     ('--config.method=oh --config.oh.weight=nan', 'oh.weight is a finite number, not nan'),
+    ('--config.method=oh --config.oh.weight=-1', 'oh.weight is a finite weight, at least 0'),
+    ('--config.kd.weight=-1', 'kd.weight is a finite weight, at least 0, not -1.0'),
+    ('--config.method=kd+rkd --config.rkd.hint=-0.5', 'rkd.hint is a finite weight, at least 0'),
+    (
+      '--config.method=fitnet --config.fitnet.last_weight=-1',
+      'fitnet.last_weight is a finite weight, at least 0',
+    ),
     ('--config.method=rkd --config.rkd.distance=inf', 'rkd.distance is a finite number, not inf'),
     (
       '--config.method=ab --config.ab.boundary_share=nan',

@@ -30,6 +30,10 @@ _LOGITS, _FEATURES, _RELATIONAL = (
 )
 _FIELD = 'tests/methods/by_hand_field_test.py::'
 _MODULES = 'tests/methods/by_hand_modules_test.py::'
+_CRD, _NEGATIVES, _LEVELS = (
+  f'tests/methods/{name}_test.py::' for name in ('crd', 'negatives', 'by_hand_levels')
+)
+_CONTRAST = 'tests/losses/contrast_test.py::'
 _SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 'similarity'))
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_tables_test.py::'
@@ -51,6 +55,11 @@ METHODS = [
       _HAND + 'test_mkd_takes_the_mean_over_its_teachers',
     ),
     ('return temperature**2 * reduce.mean', 'return temperature * reduce.mean', _HAND + 'test_kd'),
+    (
+      'for option, value in weights.items():',
+      'for option, value in list(weights.items())[:1]:',
+      'tests/methods/weights_test.py::test_a_weight_below_0_is_refused',
+    ),
     (
       'return (label >= 0).astype(jnp.float32)',
       'return (label >= -1).astype(jnp.float32)',
@@ -144,7 +153,28 @@ METHODS = [
     'kd_jax/methods/sp.py', ('after_relu(o.features)[-1]', 'o.features[-1]', _FIELD + 'test_sp')
   ),
   *_of(
-    'kd_jax/methods/cc.py', ("variables.params[role]['bias'][None, :]", '0.0', _FIELD + 'test_cc')
+    'kd_jax/methods/crd.py',
+    ('images * first)', 'first)', _CRD + 'test_two_steps_are_those_by_hand'),
+    (
+      'jnp.where(first > 0, first,',
+      'jnp.where(first < 0, first,',
+      _CRD + 'test_two_steps_are_those_by_hand',
+    ),
+    (
+      "part(student, 'teacher')",
+      "part(student, 'student')",
+      _CRD + 'test_two_steps_are_those_by_hand',
+    ),
+    (
+      'reduce.mean(apart, mask=counted,',
+      'reduce.mean(apart,',
+      _CRD + 'test_an_image_that_is_not_trained_on_does_not_count',
+    ),
+    (
+      'contrast.renewed(state[bank], whole(example, inputs.axis)',
+      'contrast.renewed(state[bank], (example)',
+      _CRD + 'test_banks_and_normalisers_of_eight_devices_are_those_of_one',
+    ),
   ),
   *_of(
     'kd_jax/methods/simkd.py',
@@ -222,6 +252,59 @@ METHODS = [
     'kd_jax/models/regressor.py',
     ('relu(x, train=train) if number > 1 else x', 'x', _MODULES + 'test_vid'),
   ),
+  *_of(
+    'kd_jax/methods/negatives.py',
+    (
+      'place < of.first[label], place, place + own',
+      'place < of.first[label], place, place',
+      _NEGATIVES + 'test_they_have_other_classes_and_are_all_different',
+    ),
+    (
+      'jnp.arange(count, dtype=jnp.int32) % others',
+      'jnp.minimum(jnp.arange(count, dtype=jnp.int32), others - 1)',
+      _NEGATIVES + 'test_where_there_are_too_few_each_comes_as_often_as_any_other',
+    ),
+    (
+      'jax.random.fold_in(key, number)',
+      'key',
+      _NEGATIVES + 'test_a_draw_depends_on_the_key_and_the_number_and_not_on_the_place',
+    ),
+    (
+      'ROUNDS = 8',
+      'ROUNDS = 2',
+      _NEGATIVES + 'test_each_is_drawn_as_often_as_any_other_and_so_is_each_pair',
+    ),
+  ),
+  *_of(
+    'kd_jax/losses/contrast.py',
+    (
+      '(ratios.shape[1] - 1) / examples',
+      'ratios.shape[1] / examples',
+      _CONTRAST + 'test_contrast_is_that_of_numpy_and_names_its_own_row_first',
+    ),
+    (
+      'bank[of[1]] @ of[0])',
+      'bank[of[1]] @ -of[0])',
+      _CONTRAST + 'test_similarities_and_their_gradients_are_those_of_numpy',
+    ),
+    (
+      'keep * bank[numbers] +',
+      'bank[numbers] +',
+      _CONTRAST + 'test_a_bank_is_renewed_at_the_numbers_alone',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/mlld.py',
+    ('gram_distance(own.T, target.T)', 'gram_distance(own, target)', _LEVELS + 'test_mlld'),
+    ('few_images * kl + of_strong', 'kl + of_strong', _LEVELS + 'test_mlld_as_released'),
+    ('TEMPERATURES[3:])', 'TEMPERATURES[4:])', _LEVELS + 'test_mlld_as_released'),
+  ),
+  *_of(
+    'kd_jax/methods/ctkd.py',
+    ('still - strength', 'still + strength', _LEVELS + 'test_ctkds_temperature_climbs_the_loss'),
+    ('lowest + span', 'span', _LEVELS + 'test_ctkd_begins_at_its_temperature'),
+  ),
+  *_of('kd_jax/methods/dense.py', ("params[role]['bias'][None, :]", '0.0', _FIELD + 'test_cc')),
   *_of(
     'kd_jax/methods/unlabelled.py',
     (

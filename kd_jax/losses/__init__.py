@@ -4,6 +4,7 @@ The relational ones compare the examples of a batch with one another, and return
 `reduce.mean` makes a term of the others, on one device and on many.
 """
 
+from kd_jax.losses.contrast import noise_contrast
 from kd_jax.losses.features import (
   activation_boundary,
   attention_transfer,
@@ -15,6 +16,7 @@ from kd_jax.losses.features import (
   overhaul_margin,
   overhaul_partial_l2,
 )
+from kd_jax.losses.gram import gram_distance
 from kd_jax.losses.logits import (
   consistency_kl,
   cosine_embedding,
@@ -56,6 +58,7 @@ __all__ = [
   'cosine_embedding',
   'cross_entropy',
   'equal_sizes',
+  'gram_distance',
   'hard_dark_rank',
   'kl_divergence',
   'label_doubt',
@@ -65,6 +68,7 @@ __all__ = [
   'mean',
   'mean_squared_error',
   'neuron_selectivity',
+  'noise_contrast',
   'normalised_mean_squared_error',
   'other_classes_cross_entropy',
   'other_classes_kl',

@@ -45,7 +45,7 @@ def kl_divergence(
   student_logits: Float[Array, 'B K'],
   teacher_logits: Float[Array, 'B K'],
   *,
-  temperature: float = 1.0,
+  temperature: float | Array = 1.0,
 ) -> Float[Array, ' B']:
   """Return Σ_c p_t (log p_t − log p_s) with p = softmax(z / T); exactly 0 where both are equal.
 

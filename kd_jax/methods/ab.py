@@ -5,7 +5,7 @@ Boundaries".
 from __future__ import annotations
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import check_connectors, connect, connectors
+from kd_jax.methods.base import check_connectors, check_weights, connect, connectors
 from kd_jax.methods.classifier import check_head, trains_body
 from kd_jax.types import Method
 
@@ -42,6 +42,7 @@ def ab(
     connector_weights: how the connectors begin, 'uniform' or 'normal', as in `oh`.
     teacher_statistics: of the teacher's BatchNorm in phase 1, 'running' or 'batch'.
   """
+  check_weights('ab', weight=weight)
   check_connectors('ab', connector_weights, teacher_statistics)
 
   def init(inputs):

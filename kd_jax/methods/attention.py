@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import features, maps, reduce
-from kd_jax.methods.base import cross_entropy
+from kd_jax.methods.base import check_weights, cross_entropy
 from kd_jax.methods.stages import stage_maps, stages_alone
 from kd_jax.types import Method
 
@@ -20,6 +20,7 @@ def attention(*, weight: float = 1000.0, squared: bool = True) -> Method:
     weight: w, β in the paper.
     squared: whether squares are averaged, as in the code, or lengths, as in the paper.
   """
+  check_weights('attention', weight=weight)
   compare = features.attention_transfer if squared else maps.attention_length
 
   def loss(variables, inputs):

@@ -65,6 +65,16 @@ def check_positive(option: str, value: float) -> None:
     raise ConfigError(f'{option} is a finite number greater than 0, not {value}')
 
 
+def check_weights(method: str, **weights: float) -> None:
+  """Raise ConfigError where a weight of a method's terms, by its option, is not finite or below 0."""
+  for option, value in weights.items():
+    if not 0 <= value < float('inf'):
+      raise ConfigError(
+        f'{method}.{option} is a finite weight, at least 0, not {value}: a term below 0 would teach '
+        'the opposite'
+      )
+
+
 def check_warmup(option: str, epochs: float) -> None:
   """Raise ConfigError where `warmed` cannot take a number of epochs."""
   if not (0 <= epochs < float('inf') or epochs == -1):
@@ -103,7 +113,7 @@ def distillation(
   teachers: Sequence[Outputs],
   inputs: LossInputs,
   *,
-  temperature: float,
+  temperature: float | Array,
   mask: Array | None = None,
 ) -> Array:
   """Return T² · KL(teacher ‖ student) at the temperature, the mean over teachers and over the

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import jax
-
 from kd_jax.losses import similarity
-from kd_jax.methods.base import cross_entropy, whole
-from kd_jax.models.initial import torch_uniform
-from kd_jax.types import ConfigError, InitInputs, Method, MethodVariables
+from kd_jax.methods import dense
+from kd_jax.methods.base import check_weights, cross_entropy, whole
+from kd_jax.types import InitInputs, Method, MethodVariables
 
 
 def cc(*, weight: float = 0.02, width: int = 128) -> Method:
@@ -21,32 +19,16 @@ def cc(*, weight: float = 0.02, width: int = 128) -> Method:
     weight: w; RepDistiller's 0.02.
     width: outputs of the dense layers, at least 1.
   """
-  if width < 1:
-    raise ConfigError(f'cc.width is a number of outputs, at least 1, not {width}')
+  check_weights('cc', weight=weight)
+  dense.check_width('cc.width', width)
 
   def init(inputs: InitInputs) -> MethodVariables:
-    params = {}
-    for number, (role, side) in enumerate(
-      (('student', inputs.student), ('teacher', inputs.teachers[0]))
-    ):
-      embedding = side.outputs.embedding
-      kernel, bias = jax.random.split(jax.random.fold_in(inputs.key, number))
-      own, dtype = embedding.shape[-1], embedding.dtype
-      params[role] = {
-        'kernel': torch_uniform(kernel, (own, width), dtype),
-        'bias': torch_uniform(bias, (width,), dtype, fan_in=own),
-      }
-    return MethodVariables(params=params)
+    return MethodVariables(params=dense.layers(inputs, width))
 
   def loss(variables, inputs):
-    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
-    embedded = (
-      whole(outputs.embedding @ variables.params[role]['kernel'], inputs.axis)
-      + variables.params[role]['bias'][None, :]
-      for role, outputs in (('student', student), ('teacher', teacher))
-    )
+    embedded = (whole(e, inputs.axis) for e in dense.embedded(variables.params, inputs))
     return {
-      'cross_entropy': cross_entropy(student, inputs),
+      'cross_entropy': cross_entropy(inputs.student['weak'], inputs),
       'congruence': weight * similarity.correlation_congruence(*embedded),
     }, variables.state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from kd_jax.losses import reduce, similarity
-from kd_jax.methods.base import check_positive, cross_entropy, no_modules, whole
+from kd_jax.methods.base import check_positive, check_weights, cross_entropy, no_modules, whole
 from kd_jax.types import Method
 
 
@@ -24,6 +24,7 @@ def dist(
     intra: γ, the weight of the examples of a class.
     temperature: τ > 0; the authors' 4 on CIFAR, 1 on ImageNet.
   """
+  check_weights('dist', weight=weight, inter=inter, intra=intra)
   check_positive('dist.temperature', temperature)
 
   def loss(variables, inputs):

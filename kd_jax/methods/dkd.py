@@ -6,6 +6,7 @@ from kd_jax.losses import logits, reduce
 from kd_jax.methods.base import (
   check_positive,
   check_warmup,
+  check_weights,
   cross_entropy,
   labelled,
   no_modules,
@@ -39,6 +40,7 @@ def dkd(
     standardise: whether logits of mean 0 and deviation 1 over the classes are compared, as in `kd`.
       Its authors then multiply α and β by 9 to 18.
   """
+  check_weights('dkd', target=target, others=others)
   check_positive('dkd.temperature', temperature)
   check_warmup('dkd.warmup_epochs', warmup_epochs)
 

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 
 from kd_jax import models
 from kd_jax.losses import features, maps, reduce
-from kd_jax.methods.base import after_relu, check_positive, cross_entropy, distillation, no_modules
+from kd_jax.methods.base import (
+  after_relu,
+  check_positive,
+  check_weights,
+  cross_entropy,
+  distillation,
+  no_modules,
+)
 from kd_jax.models.connectors import Connectors
 from kd_jax.models.reach import reached
 from kd_jax.types import (
@@ -41,7 +48,7 @@ def fitnet(*, weight: float = 100.0, stage: int = 2) -> Method:
     weight: w; RepDistiller's 100.
     stage: which stage of both networks, from 1; 2, the middle of three.
   """
-  _check(stage)
+  _check(weight, stage)
 
   def loss(variables, inputs):
     hint, state = _hint(variables, inputs, stage)
@@ -58,7 +65,7 @@ def hints(student: NetworkSpec, *, weight: float, stage: int) -> Method:
 
   What it does not reach of the student is left as it is.
   """
-  _check(stage)
+  _check(weight, stage)
 
   def loss(variables, inputs):
     hint, state = _hint(variables, inputs, stage)
@@ -76,6 +83,7 @@ def annealed(*, first: float, last: float, temperature: float) -> Method:
   λ goes linearly from `first` to `last` over the phase. There is no T², as in the paper's
   equation 2.
   """
+  check_weights('fitnet', first_weight=first, last_weight=last)
   check_positive('fitnet.temperature', temperature)
 
   def loss(variables, inputs):
@@ -90,7 +98,8 @@ def annealed(*, first: float, last: float, temperature: float) -> Method:
   return Method(init=no_modules, loss=loss)
 
 
-def _check(stage: int) -> None:
+def _check(weight: float, stage: int) -> None:
+  check_weights('fitnet', weight=weight)
   if stage < 1:
     raise ConfigError(f'fitnet.stage is the number of a stage, from 1, not {stage}')
 

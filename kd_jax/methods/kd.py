@@ -7,7 +7,7 @@ from __future__ import annotations
 from kd_jax.methods.base import (
   check_choice,
   check_hinton,
-  check_positive,
+  check_weights,
   cross_entropy,
   distillation,
   no_modules,
@@ -47,7 +47,7 @@ def kd(
     weight: a further factor of the teacher's part, which may have more weight than α allows.
   """
   check_hinton(alpha, temperature)
-  check_positive('kd.weight', weight)
+  check_weights('kd', weight=weight)
   check_choice('kd.reduction', reduction, REDUCTIONS)
 
   def loss(variables, inputs):

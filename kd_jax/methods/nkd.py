@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import reduce, soft_labels
-from kd_jax.methods.base import check_positive, cross_entropy, labelled, no_modules
+from kd_jax.methods.base import check_positive, check_weights, cross_entropy, labelled, no_modules
 from kd_jax.types import Method
 
 
@@ -18,6 +18,7 @@ def nkd(*, weight: float = 1.0, others: float = 3.5, temperature: float = 3.0) -
     others: γ, the weight of the other classes; the authors' 3.5 on CIFAR-100, 1.5 on ImageNet.
     temperature: T > 0 of the other classes; the authors' 3 on CIFAR-100, 1 on ImageNet.
   """
+  check_weights('nkd', weight=weight, others=others)
   check_positive('nkd.temperature', temperature)
 
   def loss(variables, inputs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import maps, reduce
-from kd_jax.methods.base import cross_entropy
+from kd_jax.methods.base import check_weights, cross_entropy
 from kd_jax.methods.stages import stage_maps, stages_alone
 from kd_jax.types import Method
 
@@ -18,6 +18,7 @@ def nst(*, weight: float = 50.0) -> Method:
   Args:
     weight: w; RepDistiller's 50.
   """
+  check_weights('nst', weight=weight)
 
   def loss(variables, inputs):
     student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import check_connectors, connect, connectors, cross_entropy, pair_stages
+from kd_jax.methods.base import (
+  check_connectors,
+  check_weights,
+  connect,
+  connectors,
+  cross_entropy,
+  pair_stages,
+)
 from kd_jax.types import ConfigError, Method
 
 
@@ -30,6 +37,7 @@ def oh(
     connector_weights: how the connectors begin: 'uniform' as PyTorch draws by default, 'normal' as
       the authors, N(0, 2 / (k²·C_out)).
   """
+  check_weights('oh', weight=weight)
   check_connectors('oh', connector_weights, teacher_statistics)
 
   def init(inputs):

@@ -11,6 +11,7 @@ from kd_jax.methods.base import (
   after_relu,
   check_choice,
   check_hinton,
+  check_weights,
   cross_entropy,
   distillation,
   match_channels,
@@ -60,6 +61,7 @@ def pkd(
     last: whether the last stage counts, too.
     relu: whether features are compared after their ReLU.
   """
+  check_weights('pkd', beta=beta)
   check_hinton(alpha, temperature)
   check_choice('pkd.reduction', reduction, REDUCTIONS)
 

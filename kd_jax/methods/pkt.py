@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import similarity
-from kd_jax.methods.base import cross_entropy, whole
+from kd_jax.methods.base import check_weights, cross_entropy, whole
 from kd_jax.methods.stages import features_alone
 from kd_jax.types import Method
 
@@ -18,6 +18,7 @@ def pkt(*, weight: float = 30_000.0) -> Method:
   Args:
     weight: w; RepDistiller's 30,000, which the mean over B² asks for: the paper adds up.
   """
+  check_weights('pkt', weight=weight)
 
   def loss(variables, inputs):
     student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from kd_jax.losses import maps, reduce
-from kd_jax.methods.base import after_relu, check_warmup, cross_entropy, warmed
+from kd_jax.methods.base import after_relu, check_warmup, check_weights, cross_entropy, warmed
 from kd_jax.methods.stages import stage_pairs, stages_alone
 from kd_jax.models.initial import initialised
 from kd_jax.models.review import Review
@@ -34,6 +34,7 @@ def review(*, weight: float = 1.0, warmup_epochs: float = -1.0) -> Method:
     weight: w, by the pair; 1 by default. Sweep it.
     warmup_epochs: E; 0: no warm-up; −1: 20, or a twelfth of the phase where that is less.
   """
+  check_weights('review', weight=weight)
   check_warmup('review.warmup_epochs', warmup_epochs)
 
   def init(inputs: InitInputs) -> MethodVariables:

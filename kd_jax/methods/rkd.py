@@ -11,6 +11,7 @@ from kd_jax.methods.base import (
   after_relu,
   check_choice,
   check_positive,
+  check_weights,
   connect,
   connectors,
   cross_entropy,
@@ -62,6 +63,16 @@ def rkd(
     attention: w_t, attention transfer on the features after the ReLU, summed over the stages.
     hint: w_h, FitNet's mean squared error after a 1×1 convolution, summed over the stages.
   """
+  check_weights(
+    'rkd',
+    distance=distance,
+    angle=angle,
+    cross_entropy_weight=cross_entropy_weight,
+    distillation_weight=distillation_weight,
+    rank=rank,
+    attention=attention,
+    hint=hint,
+  )
   check_choice('rkd.embedding', embedding, EMBEDDINGS)
   check_positive('rkd.temperature', temperature)
 

@@ -6,6 +6,7 @@ from kd_jax.losses import reduce, soft_labels
 from kd_jax.methods.base import (
   check_positive,
   check_warmup,
+  check_weights,
   cross_entropy,
   labelled,
   no_modules,
@@ -42,6 +43,7 @@ def rld(
     warmup_epochs: E; 0: no warm-up; −1: 20, or a twelfth of the phase where that is less.
     standardise: whether logits of mean 0 and deviation 1 over the classes are compared, as in `kd`.
   """
+  check_weights('rld', confidence=confidence, others=others)
   check_positive('rld.temperature', temperature)
   check_positive('rld.confidence_temperature', confidence_temperature)
   check_warmup('rld.warmup_epochs', warmup_epochs)

@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import check_choice, check_classes, cross_entropy, match_channels, whole
+from kd_jax.methods.base import (
+  check_choice,
+  check_classes,
+  check_weights,
+  cross_entropy,
+  match_channels,
+  whole,
+)
 from kd_jax.models.connectors import Enlargers
 from kd_jax.types import Array, ConfigError, Method, MethodVariables, Outputs
 
@@ -60,6 +67,7 @@ def sfd(
       larger ones.
     largest: the published comparison in place of `compare`.
   """
+  check_weights('sfd', weight=weight)
   check_choice('sfd.compare', compare, COMPARISONS)
   check_choice('sfd.resize', resize, RESIZES)
   select(layers, ())

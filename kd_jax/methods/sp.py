@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import features, similarity
-from kd_jax.methods.base import after_relu, cross_entropy, whole
+from kd_jax.methods.base import after_relu, check_weights, cross_entropy, whole
 from kd_jax.methods.stages import features_alone
 from kd_jax.types import Method
 
@@ -17,6 +17,7 @@ def sp(*, weight: float = 3000.0) -> Method:
   Args:
     weight: w, γ in the paper; 3000 there and in RepDistiller.
   """
+  check_weights('sp', weight=weight)
 
   def loss(variables, inputs):
     student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']

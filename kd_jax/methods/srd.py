@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from kd_jax.losses import similarity
-from kd_jax.methods.base import check_classes, check_positive, cross_entropy, distillation, whole
+from kd_jax.methods.base import (
+  check_classes,
+  check_positive,
+  check_weights,
+  cross_entropy,
+  distillation,
+  whole,
+)
 from kd_jax.models.initial import torch_uniform
 from kd_jax.types import InitInputs, Method, MethodVariables
 
@@ -32,6 +39,7 @@ def srd(
     temperature: T of the KL; the authors' 1.
     power: p > 0; the authors' 4.
   """
+  check_weights('srd', weight=weight, distillation_weight=distillation_weight)
   check_positive('srd.temperature', temperature)
   check_positive('srd.power', power)
 

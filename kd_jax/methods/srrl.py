@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import features, reduce
-from kd_jax.methods.base import check_classes, check_positive, cross_entropy, distillation
+from kd_jax.methods.base import (
+  check_classes,
+  check_positive,
+  check_weights,
+  cross_entropy,
+  distillation,
+)
 from kd_jax.methods.classifier import classifier
 from kd_jax.models.connectors import Connectors
 from kd_jax.models.initial import initialised
@@ -31,6 +37,7 @@ def srrl(
     distillation_weight: a, the weight of the KL; 1.
     temperature: T of the KL; 4.
   """
+  check_weights('srrl', weight=weight, distillation_weight=distillation_weight)
   check_positive('srrl.temperature', temperature)
 
   def connector(target: Array, axis: str | None = None) -> Connectors:

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 from kd_jax.methods.ab import ab
 from kd_jax.methods.attention import attention
 from kd_jax.methods.cc import cc
+from kd_jax.methods.crd import crd
+from kd_jax.methods.ctkd import ctkd
 from kd_jax.methods.dist import dist
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.fitnet import fitnet
 from kd_jax.methods.kd import kd
+from kd_jax.methods.mlld import mlld
 from kd_jax.methods.nkd import nkd
 from kd_jax.methods.nokd import nokd
 from kd_jax.methods.nst import nst
@@ -62,6 +65,7 @@ class Row(NamedTuple):
 _KD_OFFICIAL = {'alpha': 0.9, 'temperature': 4.0}  # RepDistiller
 _KD_BEFORE = {'standardise': False, 'weight': 1.0}
 _TWENTY = {'warmup_epochs': 20.0}
+_RELEASED = {'released': True, 'joint': False}
 _ONE_PHASE = {'hint_share': 0.0}
 # of the authors of AB and overhaul
 _HEO = {'teacher_statistics': 'batch', 'connector_weights': 'normal'}
@@ -158,6 +162,8 @@ METHODS: dict[str, Row] = {
   'nkd': Row(nkd),
   'rld': Row(rld, recipes={'official': _TWENTY}),
   'wsld': Row(wsld),
+  'mlld': Row(mlld, recipes={'published': _RELEASED, 'official': _RELEASED}),
+  'ctkd': Row(ctkd),
   'attention': Row(attention),
   'fitnet': Row(fitnet, plan='fitnet', recipes={'published': _ONE_PHASE, 'official': _ONE_PHASE}),
   'nst': Row(nst),
@@ -171,4 +177,5 @@ METHODS: dict[str, Row] = {
   'vid': Row(vid),
   'srd': Row(srd),
   'srrl': Row(srrl),
+  'crd': Row(crd, recipes={'official': {'negatives': 16_384}}),
 }

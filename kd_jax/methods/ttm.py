@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import reduce, soft_labels
-from kd_jax.methods.base import check_positive, cross_entropy, no_modules
+from kd_jax.methods.base import check_positive, check_weights, cross_entropy, no_modules
 from kd_jax.types import Method
 
 
@@ -32,6 +32,7 @@ def wttm(*, weight: float = 4.0, exponent: float = 0.2) -> Method:
 
 
 def _matching(name: str, weight: float, exponent: float, *, weighted: bool) -> Method:
+  check_weights(name, weight=weight)
   check_positive(f'{name}.exponent', exponent)
 
   def loss(variables, inputs):

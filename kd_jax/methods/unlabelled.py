@@ -6,6 +6,7 @@ from kd_jax.losses import logits, reduce
 from kd_jax.methods.base import (
   check_hinton,
   check_positive,
+  check_weights,
   cross_entropy,
   distillation,
   labelled,
@@ -58,6 +59,7 @@ def stl(
     averaged: whether the sum of all terms is divided by 4.
     joint: whether the student sees both views in one batch.
   """
+  check_weights('stl', consistency=consistency, unlabelled=unlabelled)
   check_hinton(alpha, temperature)
   if not (sharpening > 0 and unlabelled_temperature > 0):
     raise ConfigError('stl.sharpening and stl.unlabelled_temperature are greater than 0')

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import maps, reduce
-from kd_jax.methods.base import check_positive, cross_entropy
+from kd_jax.methods.base import check_positive, check_weights, cross_entropy
 from kd_jax.methods.stages import stage_maps, stage_pairs, stages_alone
 from kd_jax.models.initial import initialised
 from kd_jax.models.regressor import LEAST, Regressor
@@ -28,6 +28,7 @@ def vid(*, weight: float = 1.0, variance: float = 5.0) -> Method:
     weight: w; RepDistiller's 1.
     variance: v at first, a number over 1e-5; RepDistiller's 5.
   """
+  check_weights('vid', weight=weight)
   check_positive('vid.variance', variance)
   if variance <= LEAST:
     raise ConfigError(

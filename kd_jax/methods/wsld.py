@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kd_jax.losses import reduce, soft_labels
-from kd_jax.methods.base import check_positive, cross_entropy, labelled, no_modules
+from kd_jax.methods.base import check_positive, check_weights, cross_entropy, labelled, no_modules
 from kd_jax.types import Method
 
 
@@ -18,6 +18,7 @@ def wsld(*, weight: float = 2.25, temperature: float = 4.0) -> Method:
     weight: α; the authors' 2.25 on CIFAR-100, 2.5 on ImageNet.
     temperature: T > 0; the authors' 4 on CIFAR-100, 2 on ImageNet.
   """
+  check_weights('wsld', weight=weight)
   check_positive('wsld.temperature', temperature)
 
   def loss(variables, inputs):

@@ -65,6 +65,20 @@ class Dense(nn.Module):
     return [self.student.bias, self.student.weight, self.teacher.bias, self.teacher.weight]
 
 
+class Temperature(nn.Module):
+  """A number that is trained, 1 at first."""
+
+  def __init__(self):
+    super().__init__()
+    self.theta = nn.Parameter(torch.ones(()))
+
+  def forward(self, student: Outputs, teacher: Outputs) -> list[Tensor]:
+    return [self.theta]
+
+  def drawn(self) -> list[nn.Parameter]:
+    return []
+
+
 class Lesson(nn.Module):
   """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
 
@@ -110,6 +124,8 @@ class Lesson(nn.Module):
 def _connectors(kind: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
   if kind == 'second':
     return SecondStage(student.widths[1], teacher.widths[1])
+  if kind == 'temperature':
+    return Temperature()
   if kind == 'dense':
     return Dense(student.linear.in_features, teacher.linear.in_features)
   if kind in MODULES:

@@ -48,7 +48,7 @@ def cross_entropy(shown: Shown, view: str = 'weak') -> Tensor:
   return F.cross_entropy(shown.student[view].logits, shown.label, ignore_index=-1)
 
 
-def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def divergence(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
   """Return T² · KL(teacher ‖ student), summed over classes, the mean over the batch."""
   log_p, log_q = F.log_softmax(student / temperature, 1), F.log_softmax(teacher / temperature, 1)
   return temperature**2 * F.kl_div(log_p, log_q, reduction='batchmean', log_target=True)

@@ -33,7 +33,8 @@ class Phase(NamedTuple):
   teachers: tuple[str, ...] = ('teacher',)
   # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone;
   # 'second': a convolution and BatchNorm for the second stage; 'dense': a layer of 128 outputs for
-  # the embedding of the student and of the teacher; or one of torch_modules.MODULES
+  # the embedding of the student and of the teacher; 'temperature': a number that begins with 1; or
+  # one of torch_modules.MODULES
   connectors: str = ''
   statistics: str = 'running'  # of the teachers' BatchNorm: 'running' or 'batch'
   relu_placement: str = ''  # of student and teachers in this phase; '': their own
@@ -53,6 +54,7 @@ STL_PUBLISHED = {**HINTON, 'unlabelled_temperature': 1.0, 'share': 0.25}
 ENSEMBLE = {'rank': 0.1, 'rank_scale': 2.0, 'attention': 50.0, 'hint': 3.0}
 DECOUPLED = {'target': 1.0, 'others': 8.0, 'temperature': 4.0}
 REFINED = {'confidence': 1.0, 'others': 8.0, 'temperature': 4.0, 'confidence_temperature': 1.0}
+LEVELS = {'weight': 0.9, 'hard': 0.1}
 CORRELATED = {'weight': 2.0, 'inter': 1.0, 'intra': 1.0}
 TWO = ('weak', 'strong')
 THREE_TEACHERS = ('teacher1', 'teacher2', 'teacher3')
@@ -179,6 +181,12 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('rld', 'written'): _one(soft_labels.rld, REFINED),
   ('rld', 'official'): _one(soft_labels.rld, {**REFINED, 'warmup': 20.0}),
   ('wsld', 'written'): _one(soft_labels.wsld, {'weight': 2.25, 'temperature': 4.0}),
+  ('mlld', 'written'): _one(soft_labels.mlld, LEVELS, views=TWO),
+  ('mlld', 'published'): _one(soft_labels.mlld_released, LEVELS, views=TWO, joint=False),
+  ('mlld', 'official'): _one(soft_labels.mlld_released, LEVELS, views=TWO, joint=False),
+  ('ctkd', 'written'): _one(
+    soft_labels.ctkd, {'alpha': 0.9, 'lowest': 1.0, 'span': 20.0}, connectors='temperature'
+  ),
   ('attention', 'written'): _one(similarity.attention, {'weight': 1000.0}),
   ('fitnet', 'written'): _two_phases(),
   ('fitnet', 'published'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),

@@ -4,6 +4,8 @@ mathematics, as those of kd_jax.verify.torch_methods.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -136,3 +138,59 @@ def annealed(shown: Shown, *, first: float, last: float, temperature: float) -> 
   """Return CE + λ · KL, λ falling linearly over the phase; not multiplied by T²."""
   share = first + (last - first) * (shown.epoch - 1) / shown.epochs
   return cross_entropy(shown) + share * divergence(*shown.logits, temperature) / temperature**2
+
+
+def mlld(shown: Shown, *, weight: float, hard: float) -> Tensor:
+  """Return the sum over both views of c · CE + w · the three levels at five temperatures."""
+  total = 0
+  for view in ('weak', 'strong'):
+    own, teacher = shown.student[view].logits, shown.teachers[0][view].logits
+    levels = sum(_levels(own, teacher, temperature) for temperature in (4, 3, 5, 2, 6))
+    total = total + hard * cross_entropy(shown, view) + weight * levels.sum()
+  return total
+
+
+def mlld_released(shown: Shown, *, weight: float, hard: float) -> Tensor:
+  """Return the released form: shares of the weak view's levels, and the strong view's KL alone."""
+  (own, teacher), strong = shown.logits, shown.student['strong'].logits
+  p = F.softmax(teacher, 1)
+
+  def share(values: Tensor) -> Tensor:
+    return (values <= torch.quantile(values, 0.5)).to(values.dtype).mean()
+
+  images, classes = share(p.amax(1)), share(p.sum(0))
+  levels = sum(_levels(own, teacher, temperature) for temperature in (4, 3, 5, 2, 6))
+  total = (levels * torch.stack([images, images, classes])).sum()
+  for temperature in (4, 3, 5):
+    total = total + divergence(strong, shown.teachers[0]['strong'].logits, temperature)
+  for temperature in (2, 6):
+    total = total + divergence(own, teacher, temperature)
+  return weight * total + hard * (cross_entropy(shown) + cross_entropy(shown, 'strong'))
+
+
+def _levels(own: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+  """Return T² · KL, and the squared distances of the images' and the classes' inner products."""
+  s, t = F.softmax(own / temperature, 1), F.softmax(teacher / temperature, 1)
+  images = torch.linalg.matrix_norm(s @ s.T - t @ t.T).square() / s.shape[0]
+  classes = torch.linalg.matrix_norm(s.T @ s - t.T @ t).square() / s.shape[1]
+  return torch.stack([divergence(own, teacher, temperature), images, classes])
+
+
+class _Reversed(torch.autograd.Function):
+  """A number as it is, whose gradient comes back times −λ."""
+
+  @staticmethod
+  def forward(context, number: Tensor, strength: float) -> Tensor:
+    context.strength = strength
+    return number.clone()
+
+  @staticmethod
+  def backward(context, gradient: Tensor):
+    return -context.strength * gradient, None
+
+
+def ctkd(shown: Shown, *, alpha: float, lowest: float, span: float) -> Tensor:
+  """Return (1 − α) CE + α T² KL at T = a + b σ(θ), which learns to make it larger."""
+  strength = 0.5 - 0.5 * math.cos(math.pi * min(shown.epoch / 10, 1.0))
+  temperature = lowest + span * torch.sigmoid(_Reversed.apply(shown.connected[0], strength))
+  return (1 - alpha) * cross_entropy(shown) + alpha * divergence(*shown.logits, temperature)

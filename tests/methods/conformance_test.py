@@ -36,17 +36,19 @@ TEACHER_OFF = {
   'rld': {'confidence': 0.0, 'others': 0.0},
   'srd': {'weight': 0.0, 'distillation_weight': 0.0},
   'srrl': {'weight': 0.0, 'distillation_weight': 0.0},
+  'mlld': {'weight': 0.0, 'cross_entropy_weight': 1.0},
+  'ctkd': {'alpha': 0.0},
   **{
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')
-    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc')
+    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd')
     + ('review', 'vid')
   },
 }
 
 
 # Methods that compare features alone: the classes may differ.
-FEATURES_ALONE = {'ab', 'oh', 'attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc'}
+FEATURES_ALONE = {'ab', 'oh', 'attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd'}
 FEATURES_ALONE |= {'review', 'vid'}
 
 # Methods that cannot be turned into cross-entropy by their options.

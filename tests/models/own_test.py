@@ -74,7 +74,7 @@ def test_trains_on_several_devices(make, kind, factory):
 
 @pytest.mark.parametrize(
   'method',
-  ['oh', 'rkd', 'sfd', 'pkd', 'kd+0.5*ab', 'attention', 'nst', 'fitnet', 'sp', 'pkt', 'cc']
+  ['oh', 'rkd', 'sfd', 'pkd', 'kd+0.5*ab', 'attention', 'nst', 'fitnet', 'sp', 'pkt', 'cc', 'crd']
   + ['simkd', 'review', 'vid', 'srd', 'srrl'],
 )
 def test_a_method_that_wants_more_than_logits_refuses(make, method):
@@ -88,7 +88,9 @@ def test_a_method_that_wants_more_than_logits_refuses(make, method):
     ready.step(ready.state, ready.frozen, ready.block(0))
 
 
-@pytest.mark.parametrize('method', ['dkd', 'dist', 'ttm', 'wttm', 'nkd', 'rld', 'wsld'])
+@pytest.mark.parametrize(
+  'method', ['dkd', 'dist', 'ttm', 'wttm', 'nkd', 'rld', 'wsld', 'mlld', 'ctkd']
+)
 def test_a_method_of_logits_asks_for_nothing_else(make, method):
   network = make()('bare')
   own = tiny.info(network)

@@ -13,7 +13,7 @@ from kd_jax.types import ConfigError, Phase, Trainee
 from tests import tiny
 
 # with modules and without, with constants and without
-NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd', 'kd+0.8*dist', 'fitnet', 'cc')
+NAMES = ('kd', 'oh', 'sfd', 'rkd', 'kd+0.5*oh', 'dkd', 'kd+0.8*dist', 'fitnet', 'cc', 'crd', 'ctkd')
 NAMES += ('simkd', 'review', 'srrl')
 
 
