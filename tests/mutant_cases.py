@@ -34,6 +34,7 @@ _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('stati
 _TABLES = 'tests/report/study_tables_test.py::'
 _BANK = 'tests/methods/memory_bank_test.py::'
 _LAYOUTS = 'tests/data/layouts_test.py::'
+_STORED = 'tests/runs/stored_size_test.py::'
 _HASHES = 'tests/studies/workers_test.py::test_what_changes_a_phase_changes_its_hash'
 
 
@@ -645,6 +646,18 @@ DATA = [
       'False',
       _LAYOUTS + 'TestOtherFiles::test_what_begins_like_an_image_is_refused',
     ),
+  ),
+  *_of(
+    'kd_jax/data/pictures.py',
+    (
+      'cropping.centre(pixels, (height, width))[0]',
+      'pixels[0][:height, :width]',
+      _STORED + 'test_prediction_sees_the_middle_as_evaluation_does',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/logits_table.py',
+    ('round(more / 2)', '0', _STORED + 'test_a_table_of_logits_holds_every_crop'),
   ),
   *_of(
     'kd_jax/data/sources.py',

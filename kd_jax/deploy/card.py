@@ -26,10 +26,15 @@ from PIL import Image, ImageOps
 {load}
 picture = ImageOps.exif_transpose(Image.open('picture.png')).convert('RGBA')
 picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture).convert('{mode}')
-picture = ImageOps.fit(picture, ({width}, {height}), Image.Resampling.BILINEAR)
+{resizing}
 image = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels}) / 255
 {run}
 print(classes[int(np.argmax(logits))])"""
+_RESIZING = """wide, high = picture.size
+across, down = min(wide, max(1, high * {wide} // {high})), min(high, max(1, wide * {high} // {wide}))
+left, top = (wide - across) // 2, (high - down) // 2
+picture = picture.crop((left, top, left + across, top + down))
+picture = picture.resize(({wide}, {high}), Image.Resampling.BILINEAR)"""
 _LINES = {  # import, load, run
   'stablehlo': (
     'from jax import export',
@@ -145,12 +150,27 @@ def _code(card: Mapping[str, Any]) -> str:
   return _CODE.format(
     runtime=runtime,
     load=load,
+    resizing=resizing(height, width, card.get('stored_size', 0)),
     run=run,
     height=height,
     width=width,
     channels=channels,
     mode='L' if channels == 1 else 'RGB',
   )
+
+
+def resizing(height: int, width: int, stored_size: int) -> str:
+  """Return the lines by which a card's program brings a picture to the network's size, to the bit
+  as kd_jax.data.pictures.read does.
+
+  ImageOps.fit would not: beside its crop it sees pixels outside of it.
+  """
+  wide, high = (stored_size, stored_size) if stored_size else (width, height)
+  lines = _RESIZING.format(wide=wide, high=high)
+  if (wide, high) == (width, height):
+    return lines
+  left, top = round((wide - width) / 2), round((high - height) / 2)
+  return f'{lines}\npicture = picture.crop(({left}, {top}, {left + width}, {top + height}))'
 
 
 def _origin(card: Mapping[str, Any]) -> str:

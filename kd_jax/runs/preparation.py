@@ -62,9 +62,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     ),
     classes=tuple(dataset.classes),
     parts=parts,
-    augmentation=config.weak()._replace(
-      size=dataset.image_shape[:2] if dataset.image_size else None
-    ),
+    augmentation=inputs.augmentation(config, dataset),
     mixing=config.mixing(),
     imported=imported,
     origins=teachers.origins(config),

@@ -142,7 +142,13 @@ def _finish(
 def _write(context: Context, phase: Phase, done: Done) -> None:
   for row in done.rows:
     trained = done.networks[row['name']]
-    info = {'row': row, 'classes': list(context.classes), 'dataset': context.identity.dataset}
+    info: dict[str, Any] = {
+      'row': row,
+      'classes': list(context.classes),
+      'dataset': context.identity.dataset,
+    }
+    if context.stored:
+      info['stored_size'] = context.stored[0]
     info |= network_files.how_it_predicts(trained.network)
     folder = context.folder / 'networks' / row['name']
     save_network(folder, trained.network.spec, trained.variables, info)
