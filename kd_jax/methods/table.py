@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kd_jax.methods.ab import ab
 from kd_jax.methods.attention import attention
 from kd_jax.methods.cc import cc
+from kd_jax.methods.deit import deit
 from kd_jax.methods.dist import dist
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.fitnet import fitnet
@@ -158,4 +159,5 @@ METHODS: dict[str, Row] = {
   'sp': Row(sp),
   'pkt': Row(pkt),
   'cc': Row(cc),
+  'deit': Row(deit, recipes={'official': {'prediction': 'logits'}}),
 }

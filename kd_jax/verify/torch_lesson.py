@@ -64,6 +64,20 @@ class Dense(nn.Module):
     return [self.student.bias, self.student.weight, self.teacher.bias, self.teacher.weight]
 
 
+class Classifier(nn.Module):
+  """A second classifier of the student's embedding."""
+
+  def __init__(self, first: nn.Linear):
+    super().__init__()
+    self.second = nn.Linear(first.in_features, first.out_features)
+
+  def forward(self, student: Outputs, teacher: Outputs) -> list[Tensor]:
+    return [self.second(student.embedding)]
+
+  def drawn(self) -> list[nn.Parameter]:
+    return [self.second.bias, self.second.weight]
+
+
 class Lesson(nn.Module):
   """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
 
@@ -111,6 +125,8 @@ def _connectors(kind: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
     return SecondStage(student.widths[1], teacher.widths[1])
   if kind == 'dense':
     return Dense(student.linear.in_features, teacher.linear.in_features)
+  if kind == 'classifier':
+    return Classifier(student.linear)
   return Connectors(kind, student.widths, teacher.widths)
 
 

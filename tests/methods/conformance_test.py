@@ -37,7 +37,7 @@ TEACHER_OFF = {
   **{
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')
-    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc')
+    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'deit')
   },
 }
 
