@@ -1,4 +1,4 @@
-"""Crops of another size than the image: of pictures that are stored larger than networks see them."""
+"""Crops of another size than the image: of pictures that are stored larger than a network takes."""
 
 from __future__ import annotations
 

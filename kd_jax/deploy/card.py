@@ -31,7 +31,8 @@ image = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels}
 {run}
 print(classes[int(np.argmax(logits))])"""
 _RESIZING = """wide, high = picture.size
-across, down = min(wide, max(1, high * {wide} // {high})), min(high, max(1, wide * {high} // {wide}))
+across = min(wide, max(1, high * {wide} // {high}))
+down = min(high, max(1, wide * {high} // {wide}))
 left, top = (wide - across) // 2, (high - down) // 2
 picture = picture.crop((left, top, left + across, top + down))
 picture = picture.resize(({wide}, {high}), Image.Resampling.BILINEAR)"""
@@ -105,7 +106,8 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
     'training data, and images that were resized, were not tested.',
     f'The file was checked on a CPU with {card["runtime"]}: an older version may not read it, and '
     'accelerators may multiply with fewer digits than float32 has.',
-    'Times are of one machine that may have had other work; they tell networks apart, not machines.',
+    'Times are of one machine that may have had other work; they tell networks apart, not '
+    'machines.',
   ]
 
 

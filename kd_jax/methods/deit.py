@@ -28,8 +28,8 @@ def deit(
   et al. 2021, "LeViT". Images are augmented and mixed before the teacher sees them, so that its
   decision is of what the student sees.
 
-  The student predicts by both classifiers: the paper adds their softmax, its code (`official`) takes
-  the mean of their logits. An export to StableHLO, `predict` and the evaluation have both.
+  The student predicts by both classifiers: the paper adds their softmax, its code (`official`)
+  takes the mean of their logits. An export to StableHLO, `predict` and the evaluation have both.
 
   Args:
     weight: λ, the share of the teacher's part, in [0, 1]; the paper's 0.1 where it is soft.

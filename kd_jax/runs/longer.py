@@ -46,8 +46,8 @@ def phases(prepared: Prepared, before: Mapping[str, Any]) -> tuple[str, ...]:
   for old, new in raised:
     if why := _why_not(prepared, old, new):
       raise ConfigError(
-        f'a run of {lengths["epochs"]} epochs cannot go on to {now["epochs"]}: {why}; choose another '
-        '--workdir, or give the same epochs'
+        f'a run of {lengths["epochs"]} epochs cannot go on to {now["epochs"]}: {why}; choose '
+        'another --workdir, or give the same epochs'
       )
   return tuple(new.name for _, new in raised)
 

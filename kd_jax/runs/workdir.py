@@ -94,7 +94,7 @@ def claimed(
 
 
 def _check_config(folder: Path, config: Mapping[str, Any], longer: Longer) -> Sequence[str]:
-  """Return what `longer` does. Raise FileError where the folder belongs to another configuration."""
+  """Return what `longer` does. Raise FileError where the folder is of another configuration."""
   place = folder / 'config.json'
   if not os.path.exists(place):
     return ()

@@ -116,7 +116,7 @@ def _check(
     yield Check(f'{full}, gradient', relative(gradients[each], data[full]), tolerance)
 
 
-# The terms -----------------------------------------------------------------------------------------
+# The terms ----------------------------------------------------------------------------------------
 
 
 def _pair(arrays: Arrays, what: str) -> tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""A student in a phase of kd_jax.verify.torch_recipes, with what it trains beside itself. Needs torch."""
+"""A student in a phase of kd_jax.verify.torch_recipes, with what it trains beside itself.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
