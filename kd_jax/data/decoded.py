@@ -1,7 +1,7 @@
 """Keep decoded splits as `.npy` files, so that images are decoded once and mapped from then on.
 
 They lie in a cache: the folder `cache_dir`, or kd_jax/decoded in $XDG_CACHE_HOME or ~/.cache. An
-older kd_jax kept them beside the data, and in kd_jax of the user's cache, where they are still read.
+older kd_jax kept them beside the data, and in kd_jax of the user's cache: they are read there, too.
 """
 
 from __future__ import annotations
