@@ -77,7 +77,7 @@ def distill(
       logits (.npz); several paths for a method that takes several; () where it takes none.
     method: a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'.
     workdir: the folder of the run; '': one under runs/ that is named after all that is given.
-    say: takes what happens, a line at a time; progress goes to standard output.
+    say: takes what happens, a line at a time, progress among it; print shows a bar on a terminal.
     keys: of the configuration (`kd-jax run --help` lists them), such as epochs=20; options of the
       method as kd={'temperature': 4.0}.
 

@@ -70,8 +70,8 @@ def check_method(make: Callable[..., Method], *, teachers: int = 1, **options: A
   _check_options(make)
   with jax.enable_x64(True):
     method = make(**options)
-    student, teacher = _network((1, 1)), _network((2, 1))
-    weights = tuple(_drawn(models.shapes(teacher), seed=10 + n) for n in range(teachers))
+    student, teacher = (network(dtype='float64', blocks=blocks) for blocks in ((1, 1), (2, 1)))
+    weights = tuple(drawn(models.shapes(teacher), seed=10 + n) for n in range(teachers))
     own = method.init(
       InitInputs(
         key=jax.random.key(7),
@@ -166,7 +166,8 @@ class _Losses:
     for name in whole:
       assert np.allclose(spread[name].mean(), whole[name], rtol=1e-8, atol=1e-9), (
         f'the term {name} is {whole[name]}, and on two devices {spread[name].mean()}: end in '
-        'reduce.mean(…, axis=inputs.axis), and gather what is compared with kd_jax.methods.base.whole'
+        'reduce.mean(…, axis=inputs.axis), and gather what is compared with '
+        'kd_jax.methods.base.whole'
       )
     for one, both in zip(jax.tree.leaves(state), jax.tree.leaves(states), strict=True):
       assert np.allclose(both, np.stack([one, one]), rtol=1e-8, atol=1e-9), (
@@ -189,13 +190,13 @@ def _check_training(
   weights: tuple[PyTree, ...],
 ) -> None:
   spec = OptimiserSpec(schedule='constant', options={'weight_decay': 0.0, 'momentum': 0.5})
-  rule = _recording(optim.optimiser(spec, optim.schedule(spec, STEPS, epochs=1), method.trains))
+  rule = recording(optim.optimiser(spec, optim.schedule(spec, STEPS, epochs=1), method.trains))
   views = pipeline.preprocess(
     {v: lambda keys, images, by=n: jnp.roll(images, by, 2) for n, v in enumerate(method.views)}
   )
   with jax.numpy_dtype_promotion('standard'):
     taken = jax.jit(step.train_step(student, teachers, method, rule, views))
-  first = state.create(_drawn(models.shapes(student), seed=1), own, rule)
+  first = state.create(drawn(models.shapes(student), seed=1), own, rule)
   frozen = Frozen(
     teachers=weights,
     constants=own.constants,
@@ -241,8 +242,8 @@ def _check_training(
   ), 'a resumed run ends with other bits: keep all that changes in MethodVariables.state'
 
 
-def _recording(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-  """Return the same optimiser, whose state begins with the last gradients."""
+def recording(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+  """Return the same optimiser, whose state begins with the last gradients: `opt_state[0]`."""
 
   def init(params):
     return jax.tree.map(jnp.zeros_like, params), inner.init(params)
@@ -254,24 +255,36 @@ def _recording(inner: optax.GradientTransformation) -> optax.GradientTransformat
   return optax.GradientTransformation(init, update)
 
 
-def _network(blocks: tuple[int, ...]) -> Network:
+def network(
+  *,
+  dtype: str = 'float32',
+  blocks: tuple[int, ...] = (1, 1),
+  widths: tuple[int, ...] = (4, 8),
+  placement: str = 'block',
+) -> Network:
+  """Return a residual network of images of 8×8 pixels and 5 classes that compiles in a second."""
   spec = NetworkSpec(
-    'tiny', CLASSES, (SIDE, SIDE, 3), 'block', (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), 'float64'
+    'tiny', CLASSES, (SIDE, SIDE, 3), placement, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), dtype
   )
-  return Network(spec, *resnet(spec, blocks=blocks, widths=(4, 8), stem_width=4))
+  return Network(spec, *resnet(spec, blocks=blocks, widths=widths, stem_width=4))
 
 
-def _drawn(shapes: PyTree, *, seed: int) -> PyTree:
-  """Return weights drawn by numpy: nothing is compiled."""
+def drawn(shapes: PyTree, *, seed: int = 0) -> PyTree:
+  """Return weights drawn by numpy: nothing is compiled.
+
+  BatchNorm's are away from 0 and 1, so that they count.
+  """
   draw = np.random.default_rng(seed)
 
   def leaf(path, shape):
     name = path[-1].key
     if name == 'kernel':
       value = draw.uniform(-1, 1, shape.shape) / math.sqrt(math.prod(shape.shape[:-1]))
-    else:
+    elif name in ('scale', 'var'):
       value = draw.uniform(0.5, 1.5, shape.shape)
-    return value.astype(shape.dtype)
+    else:
+      value = draw.uniform(-0.5, 0.5, shape.shape)
+    return value.astype(np.float32).astype(shape.dtype)  # the same in float32 and float64
 
   return jax.tree_util.tree_map_with_path(leaf, shapes)
 

@@ -23,7 +23,7 @@ ALLOWED = {
   'measures': (),
   'files': ('types', 'text'),
   'models': ('types', 'text', 'factories', 'files'),
-  'data': ('types', 'text', 'files'),
+  'data': ('types', 'text', 'losses.reduce', 'files'),
   'methods': ('types', 'text', 'factories', 'losses', 'models'),
   'train': ('types', 'text', 'factories', 'losses', 'files'),
   'pytorch': ('types', 'text', 'files', 'models'),

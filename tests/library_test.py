@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -48,7 +50,12 @@ def distill(**more):
 @pytest.fixture(scope='module')
 def result(tmp_path_factory):
   folder = tmp_path_factory.mktemp('library') / 'run'
-  return distill(teacher='thin_resnet14', workdir=folder, kd={'temperature': 4})[0]
+  printed = io.StringIO()
+  with contextlib.redirect_stdout(printed):
+    made, said = distill(teacher='thin_resnet14', workdir=folder, kd={'temperature': 4})
+  assert printed.getvalue() == '', 'say takes progress, too'
+  assert any(line.startswith('student, epoch 1 of 1') for line in said)
+  return made
 
 
 def test_a_result(result, tmp_path):

@@ -39,6 +39,9 @@ _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('stati
 _TABLES = 'tests/report/study_tables_test.py::'
 _BANK = 'tests/methods/memory_bank_test.py::'
 _LAYOUTS = 'tests/data/layouts_test.py::'
+_DEIT = 'tests/methods/deit_test.py::'
+_LONGER = 'tests/runs/longer_test.py::'
+_STORED = 'tests/runs/stored_size_test.py::'
 _HASHES = 'tests/studies/workers_test.py::test_what_changes_a_phase_changes_its_hash'
 
 
@@ -805,6 +808,57 @@ DATA = [
       'False',
       _LAYOUTS + 'TestOtherFiles::test_what_begins_like_an_image_is_refused',
     ),
+  ),
+  *_of(
+    'kd_jax/methods/deit.py',
+    ('teacher.logits.argmax(-1)', 'student.logits.argmax(-1)', _DEIT + 'TestLoss::test_hard'),
+    (
+      'outputs.layers.get(DISTILLATION_TOKEN, outputs.embedding)',
+      'outputs.embedding',
+      _DEIT + 'TestLoss::test_hard',
+    ),
+    ('return (both[0] + both[1]) / 2', 'return both[0]', _DEIT + 'test_predict_and_export_follow'),
+  ),
+  *_of(
+    'kd_jax/models/vit.py',
+    (
+      'x[:, len(own) :]',
+      'x[:, 1:]',
+      _DEIT + 'test_the_token_stands_second_and_is_no_part_of_the_maps',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/longer.py',
+    (
+      'not np.array_equal(one, other)',
+      'len(one) != len(other)',
+      _LONGER + 'test_what_depends_on_the_epochs_is_refused',
+    ),
+    (
+      'in (*other.teachers, other.start)',
+      'in other.teachers[1:]',
+      _LONGER + 'test_what_depends_on_the_epochs_is_refused',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/trial.py',
+    (
+      'return id(traced.invars[-1]) in needed',
+      'return False',
+      _LONGER + 'test_what_depends_on_the_epochs_is_refused',
+    ),
+  ),
+  *_of(
+    'kd_jax/data/pictures.py',
+    (
+      'cropping.centre(pixels, (height, width))[0]',
+      'pixels[0][:height, :width]',
+      _STORED + 'test_prediction_sees_the_middle_as_evaluation_does',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/logits_table.py',
+    ('round(more / 2)', '0', _STORED + 'test_a_table_of_logits_holds_every_crop'),
   ),
   *_of(
     'kd_jax/data/sources.py',

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from kd_jax import methods, models
 from kd_jax.data import pipeline
 from kd_jax.methods import METHODS
-from kd_jax.models.resnet import resnet
+from kd_jax.testing import drawn, network, recording
 from kd_jax.train import optim, parallel, state, step
 from kd_jax.types import (
   Block,
@@ -28,7 +26,6 @@ from kd_jax.types import (
   Method,
   Network,
   NetworkInfo,
-  NetworkSpec,
   OptimiserSpec,
   PyTree,
   Source,
@@ -74,41 +71,8 @@ def cases() -> list[Case]:
   return [*found.values(), Case(JOIN, 'written', 1)]
 
 
-def network(
-  *,
-  dtype: str = 'float32',
-  blocks: tuple[int, ...] = (1, 1),
-  widths: tuple[int, ...] = (4, 8),
-  placement: str = 'block',
-) -> Network:
-  spec = NetworkSpec(
-    'tiny', CLASSES, (SIDE, SIDE, 3), placement, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), dtype
-  )
-  return Network(spec, *resnet(spec, blocks=blocks, widths=widths, stem_width=4))
-
-
 def variables(net: Network, *, seed: int = 0) -> PyTree:
   return drawn(models.shapes(net), seed=seed)
-
-
-def drawn(shapes: PyTree, *, seed: int = 0) -> PyTree:
-  """Weights drawn by numpy: nothing is compiled.
-
-  BatchNorm's are away from 0 and 1, so that they count.
-  """
-  draw = np.random.default_rng(seed)
-
-  def leaf(path, shape):
-    name = path[-1].key
-    if name == 'kernel':
-      value = draw.uniform(-1, 1, shape.shape) / math.sqrt(math.prod(shape.shape[:-1]))
-    elif name in ('scale', 'var'):
-      value = draw.uniform(0.5, 1.5, shape.shape)
-    else:
-      value = draw.uniform(-0.5, 0.5, shape.shape)
-    return value.astype(np.float32).astype(shape.dtype)  # the same in float32 and float64
-
-  return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
 def info(net: Network, weights: PyTree = None) -> NetworkInfo:
@@ -183,19 +147,6 @@ def rolled(views) -> Any:
 def augmented(views) -> Any:
   """Every view by random crops and flips."""
   return pipeline.preprocess({view: pipeline.weak(crop_padding=2, flip=True) for view in views})
-
-
-def recording(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-  """The same optimiser, which keeps the last gradients: `opt_state[0]`."""
-
-  def init(params):
-    return jax.tree.map(jnp.zeros_like, params), inner.init(params)
-
-  def update(gradients, opt_state, params=None):
-    updates, following = inner.update(gradients, opt_state[1], params)
-    return updates, (gradients, following)
-
-  return optax.GradientTransformation(init, update)
 
 
 class Ready(NamedTuple):

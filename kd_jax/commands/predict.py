@@ -18,8 +18,9 @@ _TEXT = """Prints the classes of images and their probabilities.
 RUN_OR_FILE is a workdir (its student), a folder under its networks/, a .pth file,
 a function of jax.export (.jax), or what kd-jax export wrote: a .stablehlo, .onnx or
 .pt2 file, whose .json beside it names the classes. Of an image of another size the
-middle is taken, scaled by Pillow's bilinear filter; colour becomes grey, and grey
-colour, as the network has them. Probabilities are a softmax of the network's
+middle is taken, scaled by Pillow's bilinear filter (to stored_size, where the
+network was trained with it, and cut out); colour becomes grey, and grey colour, as
+the network has them. Probabilities are a softmax of the network's
 outputs, which nothing has calibrated."""
 
 

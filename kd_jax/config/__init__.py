@@ -196,12 +196,17 @@ def stated_of_teacher(config: Config) -> dict[str, Any]:
   }
 
 
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-  """Return 'key: old → new' for every key whose change makes it another run."""
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+  """Return every key whose change makes it another run."""
   # An older kd_jax lacked some keys, and did what their defaults stand for.
   old = Config().for_json() | {**before}
-  names = [n for n in {**old, **now} if n not in FREE and old.get(n) != now.get(n)]
-  return [f'{n}: {old.get(n)} → {now.get(n)}' for n in names]
+  return [name for name in {**old, **now} if name not in FREE and old.get(name) != now.get(name)]
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+  """Return 'key: old → new' for every key whose change makes it another run."""
+  old = Config().for_json() | {**before}
+  return [f'{name}: {old.get(name)} → {now.get(name)}' for name in changes(before, now)]
 
 
 def options_of(method: str) -> dict[str, Any]:

@@ -99,7 +99,8 @@ class Config:
   )
   teacher_guess: str = _key(
     'names',
-    "how what a .pth does not state is guessed: by the 'names' of its weights, or a 'fit' to images",
+    "how what a .pth does not state is guessed: by the 'names' of its weights, or a 'fit' to "
+    'images',
   )
   teacher_weights: str = _key(
     'raw', "of a .pth that holds both: its 'raw' weights, or 'ema', their moving averages"
@@ -142,7 +143,8 @@ class Config:
   batch_size: int = _key(128, 'images in a step, over all devices')
   optimiser: str = _key(
     'sgd',
-    "'sgd', 'adamw', or a factory of optax's form such as 'optax:lion'; but for sgd lower learning_rate",
+    "'sgd', 'adamw', or a factory of optax's form such as 'optax:lion'; but for sgd lower "
+    'learning_rate',
   )
   learning_rate: float = _key(0.1, "the schedule's highest")
   momentum: float = _key(0.9, 'of SGD')
@@ -162,7 +164,8 @@ class Config:
   )
   accumulate: int = _key(
     1,
-    'steps whose gradients are averaged before the weights change; what is left at the end is dropped',
+    'steps whose gradients are averaged before the weights change; what is left at the end is '
+    'dropped',
   )
   ema: float = _key(
     0.0,
@@ -174,7 +177,8 @@ class Config:
   )
   warmup: float = _key(
     0.0,
-    'share of the steps, in [0, 1), in which the rate rises to its highest; the schedule begins after it',
+    'share of the steps, in [0, 1), in which the rate rises to its highest; the schedule begins '
+    'after it',
   )
   learning_rate_drops: tuple = _key(
     (1 / 3, 2 / 3),

@@ -1,19 +1,25 @@
-"""Crops of another size than the image: of pictures that are stored larger than a network sees them."""
+"""Crops of another size than the image: of pictures that are stored larger than a network takes."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from kd_jax.data.augment import Images, Keys, crop
 
 Size = tuple[int, int]  # height, width
 Cropped = UInt8[Array, 'B h w C']
+Pixels = TypeVar('Pixels', jax.Array, np.ndarray)  # u8[B, H, W, C]
 
 
-def centre(images: Images, size: Size) -> Cropped:
-  """Return the middle of each image, as torchvision's CenterCrop of images that are no smaller."""
+def centre(images: Pixels, size: Size) -> Pixels:
+  """Return the middle of each image, u8[B, h, w, C], as torchvision's CenterCrop of images that are
+  no smaller.
+  """
   top, left = (
     round((whole - part) / 2) for whole, part in zip(images.shape[1:3], size, strict=True)
   )

@@ -1,7 +1,7 @@
 """Keep decoded splits as `.npy` files, so that images are decoded once and mapped from then on.
 
 They lie in a cache: the folder `cache_dir`, or kd_jax/decoded in $XDG_CACHE_HOME or ~/.cache. An
-older kd_jax kept them beside the data, and in kd_jax of the user's cache: they are still read there.
+older kd_jax kept them beside the data, and in kd_jax of the user's cache: they are read there, too.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def in_threads(
       parts = [round_[start : start + chunk] for start in range(0, len(round_), chunk)]
       yield from pool.map(work, parts)
   finally:
-    # Not waited for: of a generator that was abandoned, the garbage collector comes here, and it may
-    # run in one of these threads.
+    # Not waited for: of a generator that was abandoned, the garbage collector comes here, and it
+    # may run in one of these threads.
     pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, Key
 
+from kd_jax.losses import reduce
 from kd_jax.types import ConfigError
 
 Views = dict[str, Array]  # f32[B, H, W, C]
@@ -150,8 +151,8 @@ def _partners(shares: tuple[int, ...]) -> np.ndarray:
 
 
 def _rows(partner: Array, position: Array, axis: str | None) -> Array:
-  """Return i32[b], the rows of the gathered batch in which the partners of a device's images lie."""
-  everywhere = _gathered(position, axis)
+  """Return i32[b], the rows of the whole batch in which the partners of a device's images lie."""
+  everywhere = reduce.whole(position, axis)
   row_of = (
     jnp.zeros_like(everywhere)
     .at[everywhere]
@@ -161,8 +162,4 @@ def _rows(partner: Array, position: Array, axis: str | None) -> Array:
 
 
 def _taken(array: Array, rows: Array, axis: str | None) -> Array:
-  return _gathered(array, axis)[rows]
-
-
-def _gathered(array: Array, axis: str | None) -> Array:
-  return array if axis is None else jax.lax.all_gather(array, axis, tiled=True)
+  return reduce.whole(array, axis)[rows]

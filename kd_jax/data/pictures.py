@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax.data import cropping
 from kd_jax.text import one_line
 from kd_jax.types import DataError, KdJaxError
 
@@ -51,13 +52,17 @@ def paths(given: Iterable[str | Path]) -> list[Path]:
   return files
 
 
-def read(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read(
+  path: str | Path, image_shape: tuple[int, int, int], *, stored_size: int = 0
+) -> np.ndarray:
   """Return the pixels of an image file, u8[H, W, C], as those of a folder to train on (see
   `fitted`).
 
   Args:
     path: of any kind that Pillow reads, with 8 bits a channel; of several frames the first counts.
     image_shape: height, width and channels of the network's images.
+    stored_size: side at which a network's own pictures are kept, of which it sees the middle in
+      evaluation; 0: they have the size of its images.
 
   Raises:
     DataError: the file is no image or is damaged, has more than 8 bits a channel, or the network's
@@ -75,7 +80,9 @@ def read(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     with Image.open(path) as file:
       if file.mode.startswith(DEEP):
         raise DataError(f'{path} has more than 8 bits a channel (mode {file.mode}); save it with 8')
-      return fitted(file, (height, width), _MODES[channels]).reshape(image_shape)
+      size = (stored_size, stored_size) if stored_size else (height, width)
+      pixels = fitted(file, size, _MODES[channels]).reshape(1, *size, channels)
+      return cropping.centre(pixels, (height, width))[0]
   except KdJaxError:
     raise
   except Exception as fault:  # Pillow raises nearly any, by the kind of file and of damage

@@ -26,10 +26,16 @@ from PIL import Image, ImageOps
 {load}
 picture = ImageOps.exif_transpose(Image.open('picture.png')).convert('RGBA')
 picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture).convert('{mode}')
-picture = ImageOps.fit(picture, ({width}, {height}), Image.Resampling.BILINEAR)
+{resizing}
 image = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels}) / 255
 {run}
 print(classes[int(np.argmax(logits))])"""
+_RESIZING = """wide, high = picture.size
+across = min(wide, max(1, high * {wide} // {high}))
+down = min(high, max(1, wide * {high} // {wide}))
+left, top = (wide - across) // 2, (high - down) // 2
+picture = picture.crop((left, top, left + across, top + down))
+picture = picture.resize(({wide}, {high}), Image.Resampling.BILINEAR)"""
 _LINES = {  # import, load, run
   'stablehlo': (
     'from jax import export',
@@ -100,7 +106,8 @@ def caveats(card: Mapping[str, Any]) -> list[str]:
     'training data, and images that were resized, were not tested.',
     f'The file was checked on a CPU with {card["runtime"]}: an older version may not read it, and '
     'accelerators may multiply with fewer digits than float32 has.',
-    'Times are of one machine that may have had other work; they tell networks apart, not machines.',
+    'Times are of one machine that may have had other work; they tell networks apart, not '
+    'machines.',
   ]
 
 
@@ -145,12 +152,27 @@ def _code(card: Mapping[str, Any]) -> str:
   return _CODE.format(
     runtime=runtime,
     load=load,
+    resizing=resizing(height, width, card.get('stored_size', 0)),
     run=run,
     height=height,
     width=width,
     channels=channels,
     mode='L' if channels == 1 else 'RGB',
   )
+
+
+def resizing(height: int, width: int, stored_size: int) -> str:
+  """Return the lines by which a card's program brings a picture to the network's size, to the bit
+  as kd_jax.data.pictures.read does.
+
+  ImageOps.fit would not: beside its crop it sees pixels outside of it.
+  """
+  wide, high = (stored_size, stored_size) if stored_size else (width, height)
+  lines = _RESIZING.format(wide=wide, high=high)
+  if (wide, high) == (width, height):
+    return lines
+  left, top = round((wide - width) / 2), round((high - height) / 2)
+  return f'{lines}\npicture = picture.crop(({left}, {top}, {left + width}, {top + height}))'
 
 
 def _origin(card: Mapping[str, Any]) -> str:

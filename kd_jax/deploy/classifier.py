@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_jax.data import pipeline
+from kd_jax.data import pictures, pipeline
 from kd_jax.deploy import export, formats, runners
 from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
 from kd_jax.models import exported, precomputed
@@ -21,6 +21,7 @@ from kd_jax.train import parallel
 from kd_jax.types import ConfigError, DataError, FileError, KdJaxError, NetworkSpec
 
 _BATCH = 256  # images at once
+_LARGEST = 4096  # side of a picture, as the key stored_size
 # files that hold all of their network
 PROGRAMS = {*(suffixes[0] for suffixes in EXPORTS.values()), *JAX_EXPORTS, precomputed.SUFFIX}
 
@@ -38,11 +39,20 @@ class Classifier:
   classes: tuple[str, ...]  # names; '0', '1', … where they are not stated
   parameters: int | None  # how many values are trained; None where a program holds them
   path: Path  # of the file or folder
+  stored_size: int = 0  # of its pictures, as kd_jax.data.pictures.read takes it
   assumed: str = ''  # what had to be guessed of a PyTorch file, as a line for the user
   # how the file was read: kd_jax.runs.network_files.find's `unstated` and `weights`
   read_as: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
   # f32[B, H, W, C] in [0, 1] → f32[B, K], any B
   run: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False)
+
+  def read(self, path: str | Path) -> np.ndarray:
+    """Return the pixels of an image file as the network was evaluated on pictures, u8[H, W, C].
+
+    Raises:
+      DataError: the file is no image that can be read, as kd_jax.data.pictures.read says.
+    """
+    return pictures.read(path, self.spec.image_shape, stored_size=self.stored_size)
 
   def logits(self, images: Any, *, batch: int | None = None) -> np.ndarray:
     """Return logits.
@@ -148,6 +158,7 @@ def load(
     classes=found.classes or _numbered(spec.classes),
     parameters=count_deployed(trained),
     path=path,
+    stored_size=found.stored_size,
     assumed=found.assumed,
     read_as={'unstated': unstated, 'weights': weights},
     run=runners.in_jax(trained).run,
@@ -155,7 +166,7 @@ def load(
 
 
 def _of_program(path: Path) -> Classifier:
-  described = None
+  described: Mapping[str, Any] | None = None
   if path.suffix in (JAX_EXPORTS[0], precomputed.SUFFIX):
     read = precomputed.load if path.suffix == precomputed.SUFFIX else exported.load
     trained = read(path)
@@ -172,7 +183,15 @@ def _of_program(path: Path) -> Classifier:
       f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside it; '
       'export it again'
     )
-  return Classifier(spec=spec, classes=classes, parameters=None, path=path, run=runner.run)
+  stored_size = (described or {}).get('stored_size') or 0
+  if stored_size and not max(spec.image_shape[:2]) <= stored_size <= _LARGEST:
+    raise FileError(
+      f'the note beside {path} has pictures of {stored_size} pixels, which cannot be of a network '
+      f'for images of {spec.image_shape}: export it again'
+    )
+  return Classifier(
+    spec=spec, classes=classes, parameters=None, path=path, stored_size=stored_size, run=runner.run
+  )
 
 
 def _numbered(classes: int) -> tuple[str, ...]:

@@ -167,9 +167,9 @@ def _described(
       'layout': layout,
       'shape': [sides[axis] for axis in layout],
       'range': 'pixels in [0, 1]',
-      'resize': 'turned as the camera noted, what is transparent on white, and of other sizes the '
-      "middle, scaled by Pillow's bilinear filter",
+      'resize': _resized(spec, found.stored_size),
     },
+    'stored_size': found.stored_size,
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row,
     'config': found.config,
@@ -182,6 +182,18 @@ def _described(
     'versions': {'training': found.versions, 'export': versions},
   }
   return described | {'caveats': card.caveats(described)}
+
+
+def _resized(spec: NetworkSpec, stored_size: int) -> str:
+  """Return how a picture becomes what the network takes."""
+  text = (
+    'turned as the camera noted, what is transparent on white, and of other sizes the middle, '
+    "scaled by Pillow's bilinear filter"
+  )
+  if not stored_size:
+    return text
+  height, width, _ = spec.image_shape
+  return f'{text} to {stored_size}×{stored_size}, of which the middle {height}×{width} is cut out'
 
 
 def _accuracies(teachers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd_jax.data import pictures
 from kd_jax.deploy import runners
 from kd_jax.deploy.classifier import Classifier
 from kd_jax.text import Ticker
@@ -34,7 +33,7 @@ def predict(
   ticker = Ticker('images', len(paths), say=say)
   for start in range(0, len(paths), size):
     batch = paths[start : start + size]
-    pixels = np.stack([pictures.read(path, classifier.spec.image_shape) for path in batch])
+    pixels = np.stack([classifier.read(path) for path in batch])
     logits = classifier.logits(pixels, batch=size)  # one size: one compilation
     for path, probabilities in zip(batch, runners.softmax(logits), strict=True):
       order = np.argsort(-probabilities, kind='stable')[:top]

@@ -12,6 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def whole(array: Array, axis: str | None) -> Array:
+  """Return the rows of all devices, [B, …] of the global batch: what is compared over the batch,
+  what a memory bank takes in, and what is mixed.
+  """
+  return array if axis is None else jax.lax.all_gather(array, axis, tiled=True)
+
+
 def mean(
   values: Float[Array, ' B'], *, mask: Float[Array, ' B'] | None = None, axis: str | None = None
 ) -> Float[Array, '']:

@@ -176,7 +176,7 @@ def teacher_cross_entropy(
 def label_doubt(
   student_logits: Float[Array, 'B K'], teacher_logits: Float[Array, 'B K'], labels: Int[Array, ' B']
 ) -> Float[Array, ' B']:
-  """Return 1 − exp(−CE_s / (CE_t + 1e-7)) in [0, 1), CE the cross-entropy of the label; no gradient.
+  """Return 1 − exp(−CE_s / (CE_t + 1e-7)) in [0, 1), CE that of the label, without gradient.
 
   It is near 0 where the student knows the label better than the teacher. 0 for a label of −1.
 

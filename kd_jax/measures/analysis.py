@@ -113,7 +113,7 @@ def among_best(logits: np.ndarray, label: np.ndarray, count: int) -> float:
 
 
 def class_accuracies(counts: np.ndarray) -> list[float | None]:
-  """Return the share of each class's images that are right, of a confusion; None where it has none."""
+  """Return the share of each class's images that are right, of a confusion; None without images."""
   images = counts.sum(1)
   return [
     float(right / n) if n else None for right, n in zip(counts.diagonal(), images, strict=True)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax.losses import logits, reduce, soft_labels
+from kd_jax.losses.reduce import whole as whole
 from kd_jax.models.connectors import DRAWS, Connectors
 from kd_jax.types import (
   Array,
@@ -149,13 +150,6 @@ def warmed(term: Array, inputs: LossInputs, epochs: float) -> Array:
   epoch, progress = (count.astype(term.dtype) for count in (inputs.epoch, inputs.progress))
   share = jnp.maximum(epoch / 20, 12 * progress) if epochs == -1 else epoch / epochs
   return jnp.minimum(share, 1) * term
-
-
-def whole(array: Array, axis: str | None) -> Array:
-  """Return the rows of all devices, [B, …] of the global batch: what a relational loss compares and
-  a memory bank takes in.
-  """
-  return array if axis is None else jax.lax.all_gather(array, axis, tiled=True)
 
 
 def after_relu(features: Sequence[Array]) -> tuple[Array, ...]:

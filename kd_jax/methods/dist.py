@@ -12,7 +12,7 @@ from kd_jax.types import Method
 def dist(
   *, weight: float = 2.0, inter: float = 1.0, intra: float = 1.0, temperature: float = 4.0
 ) -> Method:
-  """L = CE + w · τ² · (β · mean_b [1 − ρ(p_s[b], p_t[b])] + γ · mean_c [1 − ρ(p_s[:, c], p_t[:, c])]).
+  """L = CE + w·τ²·(β · mean_b [1 − ρ(p_s[b], p_t[b])] + γ · mean_c [1 − ρ(p_s[:, c], p_t[:, c])]).
 
   p = softmax(z / τ) and ρ is Pearson's correlation: over the classes of an example, and over the
   examples of a class in the global batch. A correlation asks for the same preferences, not for the

@@ -40,9 +40,10 @@ def fitnet(*, weight: float = 100.0, stage: int = 2) -> Method:
 
   Recipes: `written`, the paper, has two phases (see kd_jax.methods.plans.fitnet): the student's
   part up to that stage learns by the hint alone, then the whole student by CE + λ · KL at T = 3,
-  with λ falling from 4 to 1. `published` and `official` train this sum in one phase, as RepDistiller
-  and the tables of the field do. In a join, such as `kd+fitnet`, the hint is a term beside the
-  others. The paper's equation 3 has half the sum of squares; the mean is that of the codes.
+  with λ falling from 4 to 1. `published` and `official` train this sum in one phase, as
+  RepDistiller and the tables of the field do. In a join, such as `kd+fitnet`, the hint is a term
+  beside the others. The paper's equation 3 has half the sum of squares; the mean is that of the
+  codes.
 
   Args:
     weight: w; RepDistiller's 100.

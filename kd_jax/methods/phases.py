@@ -62,8 +62,8 @@ def student(inputs: PlanInputs, teachers: tuple[str, ...]) -> Phase:
 
 
 def phase(inputs: PlanInputs, *, name: str, role: str, method: str, student: NetworkSpec) -> Phase:
-  """Return a phase without teachers over all epochs of its role, by a method in the run's recipe and
-  options.
+  """Return a phase without teachers over all epochs of its role, by a method in the run's recipe
+  and options.
   """
   teacher_epochs = inputs.teacher_epochs if role == 'teacher' else 0
   return Phase(

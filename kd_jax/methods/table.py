@@ -13,6 +13,7 @@ from kd_jax.methods.attention import attention
 from kd_jax.methods.cc import cc
 from kd_jax.methods.crd import crd
 from kd_jax.methods.ctkd import ctkd
+from kd_jax.methods.deit import deit
 from kd_jax.methods.dist import dist
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.fitnet import fitnet
@@ -178,4 +179,5 @@ METHODS: dict[str, Row] = {
   'srd': Row(srd),
   'srrl': Row(srrl),
   'crd': Row(crd, recipes={'official': {'negatives': 16_384}}),
+  'deit': Row(deit, recipes={'official': {'prediction': 'logits'}}),
 }

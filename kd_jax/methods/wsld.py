@@ -8,7 +8,7 @@ from kd_jax.types import Method
 
 
 def wsld(*, weight: float = 2.25, temperature: float = 4.0) -> Method:
-  """L = CE + α · T² · mean_b w_b · (−Σ_c p_t log p_s), w = 1 − exp(−CE_s / CE_t), over the labelled.
+  """L = CE + α · T² · mean_b w_b · (−Σ_c p_t log p_s), w = 1 − exp(−CE_s / CE_t), of the labelled.
 
   p is the softmax at T, CE the label's cross-entropy at a temperature of 1, and w gets no gradient:
   an example that the student knows better than the teacher is hardly taught. The term is a

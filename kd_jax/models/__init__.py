@@ -77,6 +77,8 @@ MODELS: dict[str, partial] = {
   'mobilenet_v2_imagenet': partial(mobilenet_v2, imagenet=True),
   'vit_tiny': partial(vit, width=192, depth=12, heads=3),
   'vit_small': partial(vit, width=384, depth=12, heads=6),
+  'vit_tiny_distilled': partial(vit, width=192, depth=12, heads=3, distilled=True),
+  'vit_small_distilled': partial(vit, width=384, depth=12, heads=6, distilled=True),
 }
 
 

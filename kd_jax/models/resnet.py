@@ -6,8 +6,8 @@ One module serves four families:
                         over 4×4 windows (32×32 → 2×2)
   thin_resnet8 … 110    the canonical CIFAR ResNet: a stem of 16, global average pooling
   resnet10 … 152        stages of 64 to 512, basic or bottleneck blocks, global average pooling
-  resnet18_imagenet …   the same for images of 64 pixels and more, as torchvision has them: a stem of
-                        7×7 at stride 2 and a 3×3 max pool at stride 2
+  resnet18_imagenet …   the same for images of 64 pixels and more, as torchvision has them: a stem
+                        of 7×7 at stride 2 and a 3×3 max pool at stride 2
 A shortcut is a 1×1 convolution with BatchNorm wherever the shape changes, else the identity. Where
 a row ends in _gn or _ln, GroupNorm or LayerNorm stand where BatchNorm does (see
 kd_jax.models.norms): such a network keeps no statistics.

@@ -24,6 +24,7 @@ from kd_jax.models.norms import LayerNorm
 from kd_jax.types import ConfigError, NetworkSpec, Outputs, Path
 
 POOLINGS = ('token', 'mean')
+DISTILLATION_TOKEN = 'distillation_token'
 _STAGES = 4  # features, evenly over the depth
 _draw = nn.initializers.normal(0.02)
 
@@ -83,7 +84,8 @@ class VisionTransformer(nn.Module):
   """A vision transformer, of images in [0, 1].
 
   Features are the patches' tokens after each quarter of the depth. Layers are patches, which are
-  before the position is added, and block1, block2 and so on. The embedding is the class token after
+  before the position is added, and block1, block2 and so on; with a distillation token its output,
+  too, f32[B, 1, 1, D]. The embedding is the class token after
   the last LayerNorm, or the mean of all tokens there, where there is no class token.
   """
 
@@ -95,6 +97,8 @@ class VisionTransformer(nn.Module):
   pooling: str = 'token'
   dropout: float = 0.0
   stochastic_depth: float = 0.0  # of the last block; it rises from 0 at the first
+  # whether there is a second token beside the class token, for a classifier of a method's own
+  distilled: bool = False
   axis_name: str | None = None  # as every network has it; nothing here crosses devices
 
   @nn.compact
@@ -104,9 +108,10 @@ class VisionTransformer(nn.Module):
     patches = Patches(self.width, self.patch, dtype, name='patches')(image)
     layers, features = {'patches': patches}, []
     tokens = patches.reshape(patches.shape[0], -1, self.width)
-    first = 1 if self.pooling == 'token' else 0
-    if first:
-      token = self.param('class_token', _draw, (1, 1, self.width), wide(dtype))
+    own = ['class_token'] if self.pooling == 'token' else []
+    own += [DISTILLATION_TOKEN] if self.distilled else []
+    for name in reversed(own):
+      token = self.param(name, _draw, (1, 1, self.width), wide(dtype))
       token = jnp.broadcast_to(token.astype(dtype), (tokens.shape[0], 1, self.width))
       tokens = jnp.concatenate([token, tokens], 1)
     position = self.param('position', _draw, (1, *tokens.shape[1:]), wide(dtype))
@@ -116,11 +121,13 @@ class VisionTransformer(nn.Module):
       left_out = self.stochastic_depth * (number - 1) / max(self.depth - 1, 1)
       block = Block(self.heads, self.dropout, left_out, dtype, name=f'block{number}')
       x = block(x, train=train)
-      layers[f'block{number}'] = x[:, first:].reshape(patches.shape)
+      layers[f'block{number}'] = x[:, len(own) :].reshape(patches.shape)
       if number in ends(self.depth):
         features.append(layers[f'block{number}'])
     x = LayerNorm(dtype=dtype, name='final_norm')(x)
-    embedding = x[:, 0] if first else x.mean(1)
+    embedding = x[:, 0] if own else x.mean(1)
+    if self.distilled:
+      layers[DISTILLATION_TOKEN] = x[:, 1][:, None, None]
     logits = linear(self.spec.classes, dtype, 'head')(embedding)
     return outputs(logits, features, layers, embedding, dtype)
 
@@ -135,6 +142,7 @@ def vit(
   pooling: str = 'token',
   dropout: float = 0.0,
   stochastic_depth: float = 0.0,
+  distilled: bool = False,
 ) -> tuple[nn.Module, tuple[Path, ...], tuple[str, ...]]:
   """Return the module, no norms (it has no BatchNorm), and the streams that it draws from.
 
@@ -149,6 +157,8 @@ def vit(
     dropout: of the position's sum and of every dense layer's output but the queries', keys' and
       values', in [0, 1).
     stochastic_depth: how often the last block's branches are left out, in [0, 1).
+    distilled: whether it has a distillation token, as Touvron et al. 2021 have it; beside the class
+      token alone. kd_jax.methods.deit learns by it.
 
   Raises:
     ConfigError: an option is out of its range, or patches do not cover the images.
@@ -168,11 +178,17 @@ def vit(
     raise ConfigError(
       f"the pooling of a vit is {' or '.join(map(repr, POOLINGS))}, not '{pooling}'"
     )
+  if distilled and pooling != 'token':
+    raise ConfigError(
+      f"a distillation token stands beside a class token: take pooling='token', not '{pooling}'"
+    )
   rates = {'dropout': dropout, 'stochastic_depth': stochastic_depth}
   for name, rate in rates.items():
     if not 0 <= rate < 1:
       raise ConfigError(f'{name} of a vit is a share from 0 to less than 1, not {rate}')
-  module = VisionTransformer(spec, patch, width, depth, heads, pooling, dropout, stochastic_depth)
+  module = VisionTransformer(
+    spec, patch, width, depth, heads, pooling, dropout, stochastic_depth, distilled
+  )
   return module, (), tuple(name for name, rate in rates.items() if rate)
 
 

@@ -48,9 +48,11 @@ class Transformer(NamedTuple):
 
   width: int
   depth: int
+  distilled: bool = False  # whether it has a distillation token
 
   def __str__(self) -> str:
-    return f'a vision transformer of {self.depth} blocks with tokens of {self.width} values'
+    token = ' and a distillation token' if self.distilled else ''
+    return f'a vision transformer of {self.depth} blocks with tokens of {self.width} values{token}'
 
 
 class Mobile(NamedTuple):
@@ -94,7 +96,7 @@ def of_row(name: str) -> Signature:
   maker = models.MODELS[name]
   numbers = maker.keywords
   if maker.func is vit:
-    return Transformer(numbers['width'], numbers['depth'])
+    return Transformer(numbers['width'], numbers['depth'], numbers.get('distilled', False))
   if maker.func is mobilenet_v2:
     return Mobile(32, sum(map(len, stages_of(imagenet=True))), 1280)
   if maker.func is wide_resnet:
@@ -110,7 +112,7 @@ def of_state(state: Mapping[str, np.ndarray]) -> Signature:
   """Return the signature of a state dict, also of one that no row has."""
   if (position := state.get('pos_embed')) is not None:
     depth = len({match[1] for match in map(_ENCODER.match, state) if match})
-    return Transformer(_size(position, -1), depth)
+    return Transformer(_size(position, -1), depth, 'dist_token' in state)
   if (stem := state.get('features.0.0.weight')) is not None:
     blocks = len({name.split('.')[1] for name in state if _INVERTED.match(name)})
     head = state.get('linear.weight')

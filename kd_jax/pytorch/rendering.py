@@ -56,7 +56,7 @@ def build(
   """
   wide = re.fullmatch(r'wrn(\d+)_(\d+)', name)
   plain = re.fullmatch(r'(thin_)?resnet(\d+)(?:_(imagenet|gn|ln))?', name)
-  transformer = rendering_vit.WIDTHS_AND_HEADS.get(name)
+  transformer = rendering_vit.WIDTHS_AND_HEADS.get(name.removesuffix(rendering_vit.DISTILLED))
   strides = rendering_mobilenet.STRIDES.get(name)
   placements = RELU_PLACEMENTS if plain else RELU_PLACEMENTS[:1]
   if relu_placement not in placements or not (wide or plain or transformer or strides):
@@ -65,6 +65,7 @@ def build(
   common |= {'mean': mean, 'std': std}
   if transformer:
     tokens, heads = transformer
+    common['distilled'] = name.endswith(rendering_vit.DISTILLED)
     return rendering_vit.VisionTransformer(width=tokens, heads=heads, **common)
   if strides:
     return rendering_mobilenet.MobileNetV2(strides=strides, **common)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kd_jax.pytorch.rendering_base import Normalised, Outputs
 
 WIDTHS_AND_HEADS = {'vit_tiny': (192, 3), 'vit_small': (384, 6)}
+DISTILLED = '_distilled'  # the end of the names of those with a distillation token
 _DEPTH, _STAGES, _EPSILON = 12, 4, 1e-6
 
 
@@ -67,7 +68,7 @@ class PatchEmbedding(nn.Module):
 
 
 class VisionTransformer(Normalised):
-  """A vision transformer with a class token."""
+  """A vision transformer with a class token, and a distillation token where it is `distilled`."""
 
   def __init__(
     self,
@@ -78,12 +79,16 @@ class VisionTransformer(Normalised):
     image_shape: Sequence[int],
     mean: Sequence[float],
     std: Sequence[float],
+    distilled: bool = False,
   ):
     super().__init__(mean, std)
+    self.distilled = distilled
     side = next((side for side in (4, 8) if max(image_shape[:2]) <= 14 * side), 16)
     self.patch_embed = PatchEmbedding(image_shape[2], width, side)
-    tokens = 1 + (image_shape[0] // side) * (image_shape[1] // side)
+    tokens = 1 + distilled + (image_shape[0] // side) * (image_shape[1] // side)
     self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+    if distilled:
+      self.dist_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
     self.pos_embed = nn.Parameter(0.02 * torch.randn(1, tokens, width))
     self.blocks = nn.ModuleList(Block(width, heads) for _ in range(_DEPTH))
     self.norm, self.head = nn.LayerNorm(width, _EPSILON), nn.Linear(width, classes)
@@ -92,11 +97,16 @@ class VisionTransformer(Normalised):
     patches = self.patch_embed(self.normalise(image))
     layers, features = {'patches': patches}, []
     tokens = patches.flatten(2).transpose(1, 2)
-    x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1) + self.pos_embed
+    own = [self.cls_token, *([self.dist_token] if self.distilled else [])]
+    before = [token.expand(tokens.shape[0], -1, -1) for token in own]
+    x = torch.cat([*before, tokens], 1) + self.pos_embed
     for number, block in enumerate(self.blocks, 1):
       x = block(x)
-      layers[f'block{number}'] = x[:, 1:].transpose(1, 2).reshape(patches.shape)
+      layers[f'block{number}'] = x[:, len(own) :].transpose(1, 2).reshape(patches.shape)
       if number % (_DEPTH // _STAGES) == 0:
         features.append(layers[f'block{number}'])
-    embedding = self.norm(x)[:, 0]
+    x = self.norm(x)
+    if self.distilled:
+      layers['distillation_token'] = x[:, 1, :, None, None]
+    embedding = x[:, 0]
     return Outputs(self.head(embedding), tuple(features), layers, embedding)

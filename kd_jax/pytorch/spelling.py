@@ -14,6 +14,7 @@
 |------------------------------------|------------------------------|
 | patches                            | patch_embed.proj             |
 | class_token, position              | cls_token, pos_embed         |
+| distillation_token                 | dist_token                   |
 | block{i}/norm1, norm2              | blocks.{i−1}.norm1, norm2    |
 | block{i}/qkv, projection           | ….attn.qkv, attn.proj        |
 | block{i}/mlp1, mlp2                | ….mlp.fc1, mlp.fc2           |
@@ -48,6 +49,7 @@ _LEAVES = {
   'mean': 'running_mean',
   'var': 'running_var',
   'class_token': 'cls_token',
+  'distillation_token': 'dist_token',
   'position': 'pos_embed',
 }
 _RESIDUAL = {

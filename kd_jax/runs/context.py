@@ -53,7 +53,7 @@ class Context:
 
   @property
   def stored(self) -> tuple[int, int] | None:
-    """Return height and width of the stored images, where networks see a part of them; else None."""
+    """Return the stored images' height and width, where networks see a part of them; else None."""
     if self.augmentation.size is None:
       return None
     height, width = self.parts.train.source.image.shape[1:3]

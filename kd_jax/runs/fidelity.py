@@ -21,7 +21,7 @@ TEMPERATURES = (1, 4)
 
 
 def measure(
-  student: Trained, teachers: Sequence[Trained], part: Split, *, programs: Programs | None = None
+  own: np.ndarray, teachers: Sequence[Trained], part: Split, *, programs: Programs | None = None
 ) -> dict[str, Any]:
   """Return the fields of a student's row beside its accuracies; without teachers, those of its own.
 
@@ -29,7 +29,7 @@ def measure(
   whatever the method used of it. Several count as one network, the mean of their probabilities.
 
   Args:
-    student: the network at its selected epoch.
+    own: f32[n, K], the student's logits at its selected epoch, of `part`.
     teachers: its teachers.
     part: the test images.
     programs: that were compiled before.
@@ -41,7 +41,6 @@ def measure(
     the mean KL(teacher ‖ student) in nats at temperatures 1 and 4, without T².
   """
   predict = functools.partial(evaluation.logits, part=part, say=silent, programs=programs)
-  own = predict(student)
   label = np.asarray(part.source.label)[part.index]
   counts = analysis.confusion(own, label)
   measured: dict[str, Any] = {

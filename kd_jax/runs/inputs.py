@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from kd_jax.config import Config
-from kd_jax.data import folders, roles, sources, stl10
+from kd_jax.data import folders, pipeline, roles, sources, stl10
 from kd_jax.data.feed import Split
 from kd_jax.train import parallel
 from kd_jax.types import Source
@@ -37,6 +37,12 @@ def load(config: Config) -> sources.Dataset:
   )
   # one process after the other: it may have to be fetched
   return parallel.on_process_0(once) or once()
+
+
+def augmentation(config: Config, dataset: sources.Dataset) -> pipeline.Weak:
+  """Return the run's own augmentation of these images."""
+  size = dataset.image_shape[:2] if dataset.image_size else None
+  return config.weak()._replace(size=size)
 
 
 def training(config: Config, dataset: sources.Dataset) -> Split:

@@ -8,9 +8,9 @@ all.
 
   logits_table.write('teacher.npz', logits, dataset='photos', crop_padding=2)
 
-The table holds each training image in every view that crop_padding and flip make of it, 162 at
-their defaults, and the validation and test images as they are. `kd-jax table` writes that of a
-teacher's file.
+The table holds each training image in every view that crop_padding, stored_size and flip make of
+it, 162 at their defaults, and the validation and test images as networks see them. `kd-jax table`
+writes that of a teacher's file.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Shown(NamedTuple):
   # i32[V, 3]: where the crop starts in the padded image, down and right, and whether it is mirrored
   views: np.ndarray
   padding: int
+  size: tuple[int, int]  # height and width of the crop
 
 
 def write(
@@ -130,7 +131,7 @@ def _write(
   say: Say,
 ) -> None:
   classes = len(dataset.classes)
-  shown = shown_to_teachers(pipeline.Weak(config.crop_padding, config.flip), parts)
+  shown = shown_to_teachers(inputs.augmentation(config, dataset), parts)
   total = sum(map(_count, shown))
   ticker = Ticker(f'{path}: computing logits of pictures', total, say=say)
   fingerprints, computed, done = [], [], 0
@@ -187,12 +188,7 @@ def check(
         f'{phase.method_name} shows its teacher {others[0]} images, which a table of logits does '
         f'not hold: {remedy}'
       )
-  drawn = {
-    'augment': augmentation.more,
-    'stored_size': augmentation.size,
-    'mixup': mixing.mixup,
-    'cutmix': mixing.cutmix,
-  }
+  drawn = {'augment': augmentation.more, 'mixup': mixing.mixup, 'cutmix': mixing.cutmix}
   for key, value in drawn.items():
     if tables and value:
       raise ConfigError(
@@ -216,13 +212,14 @@ def check(
 def shown_to_teachers(augmentation: pipeline.Weak, parts: roles.Roles) -> list[Shown]:
   """Return all that a run shows to an imported teacher."""
   padding = augmentation.crop_padding
-  offsets = range(2 * padding + 1)
-  every = np.array(
-    list(itertools.product(offsets, offsets, range(1 + augmentation.flip))), np.int32
-  )
-  plain = np.array([[padding, padding, 0]], np.int32)
+  height, width = parts.train.source.image.shape[1:3]
+  size = augmentation.size or (height, width)
+  room = height - size[0], width - size[1]
+  offsets = [range(more + 2 * padding + 1) for more in room]
+  every = np.array(list(itertools.product(*offsets, range(1 + augmentation.flip))), np.int32)
+  plain = np.array([[*(padding + round(more / 2) for more in room), 0]], np.int32)
   return [
-    Shown(part, views, padding)
+    Shown(part, views, padding, size)
     for part, views in ((parts.train, every), (parts.validation, plain), (parts.test, plain))
     if part is not None
   ]
@@ -239,10 +236,11 @@ def pictures(shown: Shown) -> Iterator[np.ndarray]:
   for start in range(0, len(index), _BATCH):
     images = jnp.asarray(shown.part.source.image[index[start : start + _BATCH]])
     for view in shown.views:
-      yield np.asarray(_in_view(images, view, padding=shown.padding))
+      yield np.asarray(_in_view(images, view, padding=shown.padding, size=shown.size))
 
 
-@functools.partial(jax.jit, static_argnames='padding')
-def _in_view(images: Array, view: Array, *, padding: int) -> Array:
-  moved = augment.crop(images, jnp.broadcast_to(view[:2], (len(images), 2)), padding=padding)
+@functools.partial(jax.jit, static_argnames=('padding', 'size'))
+def _in_view(images: Array, view: Array, *, padding: int, size: tuple[int, int]) -> Array:
+  offsets = jnp.broadcast_to(view[:2], (len(images), 2))
+  moved = augment.crop(images, offsets, padding=padding, size=size)
   return augment.flip(moved, jnp.broadcast_to(view[2] > 0, len(images)))

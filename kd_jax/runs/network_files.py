@@ -23,6 +23,8 @@ from kd_jax.pytorch import contents as torch_contents
 from kd_jax.pytorch import names as torch_names
 from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, PyTree, Trained
 
+_NOTE: shapes.Shape = {'sha256': str, 'classes': [str], 'stored_size': (int, None)}
+
 
 class Found(NamedTuple):
   """A network and its records, which are empty where there are none, as of an imported file."""
@@ -31,6 +33,7 @@ class Found(NamedTuple):
   name: str  # of its folder, such as 'student', or of its file
   place: Path
   classes: tuple[str, ...] = ()  # their names
+  stored_size: int = 0  # of its pictures, as kd_jax.data.pictures.read takes it
   row: Mapping[str, Any] = {}  # of results.json
   config: Mapping[str, Any] = {}  # the run's
   versions: Mapping[str, Any] = {}  # of what trained it
@@ -86,6 +89,7 @@ def find(
     name=place.name,
     place=place,
     classes=tuple(info.get('classes', ())),
+    stored_size=info.get('stored_size', 0),
     row=row,
     config=config,
     versions=versions,
@@ -248,7 +252,7 @@ def described(path: Path) -> Mapping[str, Any] | None:
   if not os.path.exists(beside):
     return None
   note = records.read_object(beside)
-  shapes.check(beside, note, {'sha256': str, 'classes': [str]}, 'export again')
+  shapes.check(beside, note, _NOTE, 'export again')
   if note['sha256'] != hashes.of_file(path):
     raise FileError(
       f'{path} is not the file that {beside.name} beside it describes: it is damaged, or the two '

@@ -29,6 +29,7 @@ class Prepared:
   mixing: Mixing
   imported: Mapping[str, Trained]  # teachers that are there already
   origins: Mapping[str, teachers.Origin]  # of these
+  plan: plans.PlanInputs  # what the phases were made from
   phases: tuple[Phase, ...]
   devices: parallel.Parallel
   data: Mapping[str, Any]  # as data.json describes it
@@ -46,7 +47,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   plan = _plan_inputs(config, dataset, parts)
   training = inputs.training(config, dataset)
   imported = teachers.load(config, plan.teacher, classes=dataset.classes, training=training)
-  phases = plans.make(replace(plan, imported=tuple(imported)))
+  plan = replace(plan, imported=tuple(imported))
+  phases = plans.make(plan)
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = inputs.unlabelled(config, shape=dataset.image_shape)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
@@ -62,12 +64,11 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     ),
     classes=tuple(dataset.classes),
     parts=parts,
-    augmentation=config.weak()._replace(
-      size=dataset.image_shape[:2] if dataset.image_size else None
-    ),
+    augmentation=inputs.augmentation(config, dataset),
     mixing=config.mixing(),
     imported=imported,
     origins=teachers.origins(config),
+    plan=plan,
     phases=phases,
     devices=parallel.make(config.parallel),
     data=data,

@@ -35,6 +35,7 @@ class Progress:
     steps_per_epoch: int,
     *,
     peak: float | None = None,
+    say: Callable[[str], None] = print,
     stream: TextIO | None = None,
     plain_every: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
@@ -46,6 +47,7 @@ class Progress:
       steps_per_epoch: at least 1.
       peak: images a second that the devices would reach at their peak; None where that is not
         known, and not shown.
+      say: is given the plain lines; print: the bar or the lines are on the stream.
       stream: where to show it; None for standard output.
       plain_every: seconds from one plain line to the next within an epoch, at least.
       clock: gives seconds.
@@ -58,7 +60,8 @@ class Progress:
     self._plain_every = plain_every
     self._clock = clock
     self._bar: Any = None  # a bar of rich while it is on the screen
-    self._wants_bar = progress_bar.can_show(self._stream)
+    self._say = None if say is print else say
+    self._wants_bar = self._say is None and progress_bar.can_show(self._stream)
     self._begin('', 0)
 
   def _begin(self, phase: str, step: int) -> None:
@@ -242,6 +245,9 @@ class Progress:
           bar.stop()
 
   def _write(self, text: str) -> None:
+    if self._say is not None:
+      self._say(text)
+      return
     if self._stream is None:  # no standard output, as under pythonw
       return
     encoding = getattr(self._stream, 'encoding', None) or 'utf-8'

@@ -33,6 +33,7 @@ def of_student(
   network: Network,
   finished: loop.Finished,
   *,
+  test_accuracy: float,
   teachers: Sequence[Trained],
   operations: float | None,
 ) -> dict[str, Any]:
@@ -40,8 +41,9 @@ def of_student(
 
   `passes` are those of networks in training over the training images: every view counts, and so
   does a companion. `flops_alone` are the operations, teachers included, without the students that
-  were trained beside it; `operations` are those of one step of one program. (An older kd_jax wrote
-  `flops`, in which students shared the teachers' passes, and a loop counted for one turn.)
+  were trained beside it; `operations` are those of one step of one program. `test_accuracy` is
+  that of the selected epoch. (An older kd_jax wrote `flops`, in which students shared the teachers'
+  passes, and a loop counted for one turn.)
   """
   context, phase = student
   evaluate = evaluation.evaluator(context, network)
@@ -61,7 +63,7 @@ def of_student(
     best_epoch=finished.best_epoch,
     validation_accuracy=validation,
     averaged=loop.averages(selected, f'{context.selection}_accuracy') or None,
-    test_accuracy=evaluate(finished.best, context.parts.test)['accuracy'],
+    test_accuracy=test_accuracy,
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
     passes=images / fields['train_examples'],
     flops_alone=operations and operations * fields['steps'] * context.devices.programs,

@@ -5,6 +5,7 @@ read back, not repeated.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -18,7 +19,7 @@ import numpy as np
 from kd_jax.config import Config
 from kd_jax.data import feed, pictures, roles
 from kd_jax.files import records
-from kd_jax.runs import imported, training, workdir
+from kd_jax.runs import imported, longer, training, workdir
 from kd_jax.runs.context import Context, Say, Student, silent
 from kd_jax.runs.preparation import Prepared, check, prepare
 from kd_jax.train import loop, memory, parallel
@@ -63,7 +64,13 @@ def run(
     say(note)
   folder = Path(folder).absolute()
   agree = parallel.agreement()
-  claim = workdir.claimed(folder, config.for_json(), data=prepared.data, phases=prepared.phases)
+  claim = workdir.claimed(
+    folder,
+    config.for_json(),
+    data=prepared.data,
+    phases=prepared.phases,
+    longer=functools.partial(longer.phases, prepared),
+  )
   with contextlib.ExitStack() as stack:
     parallel.on_process_0(lambda: stack.enter_context(claim))
     stop = stack.enter_context(stopping())

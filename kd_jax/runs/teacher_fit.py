@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import models
-from kd_jax.data import roles
+from kd_jax.data import cropping, roles
 from kd_jax.data.feed import Split
 from kd_jax.files import hashes, packing
 from kd_jax.train import parallel
@@ -72,6 +72,7 @@ def tries(
   """
   spec, fixed = trained.network.spec, tuple(fixed)
   image, label = _some(part)
+  image = cropping.centre(image, spec.image_shape[:2])  # where pictures are stored larger
   asked = repr((packing.fingerprint(trained.variables), spec, fixed, placements))
   key = hashes.of_bytes(asked.encode(), image.tobytes(), label.tobytes())
   if key in _tried:

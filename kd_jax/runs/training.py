@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kd_jax import models
 from kd_jax.files import records
 from kd_jax.files.checkpoints import Checkpoints
 from kd_jax.files.networks import load_network, save_network
+from kd_jax.measures import analysis
 from kd_jax.methods import plans
 from kd_jax.runs import assembly, evaluation, fidelity, network_files, operations, rows, workdir
-from kd_jax.runs.context import Context, Student
+from kd_jax.runs.context import Context, Student, silent
 from kd_jax.runs.monitor import Monitor, sinks
 from kd_jax.runs.progress import Progress
 from kd_jax.train import loop, parallel, state
@@ -87,7 +90,7 @@ def train(
     stack.enter_context(contextlib.closing(made.fed))
 
     def opened() -> tuple[Progress, Checkpoints]:
-      progress = Progress(phase.epochs, work.steps_per_epoch, peak=peak)
+      progress = Progress(phase.epochs, work.steps_per_epoch, peak=peak, say=context.say)
       return progress, stack.enter_context(Checkpoints(checkpoints, report=progress.say))
 
     progress, saved = parallel.on_process_0(opened) or (None, None)
@@ -126,9 +129,16 @@ def _finish(
     ended = ended._replace(best=ended.last, best_epoch=len(ended.history))
   trained = Trained(network, ended.best)
   teachers = [zoo[name] for name in phase.teachers]
-  row = rows.of_student(student, network, ended, teachers=teachers, operations=count)
+  test, programs = context.parts.test, context.programs
+  logits = evaluation.logits(trained, test, say=silent, programs=programs)
+  label = np.asarray(test.source.label)[test.index]
+  # of process 0, since the end of a later phase may depend on it
+  accuracy = parallel.broadcast(lambda: float(analysis.right(logits, label).mean()))
+  row = rows.of_student(
+    student, network, ended, test_accuracy=accuracy, teachers=teachers, operations=count
+  )
   if phase.role != 'stage':
-    row |= fidelity.measure(trained, teachers, context.parts.test, programs=context.programs)
+    row |= fidelity.measure(logits, teachers, test, programs=programs)
   done = Done([row], ended.history, {phase.name: trained})
   if phase.method.companion:
     companion = Trained(phase.method.companion, ended.method)
@@ -142,7 +152,13 @@ def _finish(
 def _write(context: Context, phase: Phase, done: Done) -> None:
   for row in done.rows:
     trained = done.networks[row['name']]
-    info = {'row': row, 'classes': list(context.classes), 'dataset': context.identity.dataset}
+    info: dict[str, Any] = {
+      'row': row,
+      'classes': list(context.classes),
+      'dataset': context.identity.dataset,
+    }
+    if context.stored:
+      info['stored_size'] = context.stored[0]
     info |= network_files.how_it_predicts(trained.network)
     folder = context.folder / 'networks' / row['name']
     save_network(folder, trained.network.spec, trained.variables, info)

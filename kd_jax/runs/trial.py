@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,8 @@ from kd_jax.types import (
   Trained,
 )
 
+_Once = tuple[MethodVariables, dict[str, Array], Array | None]  # its own, the terms, the logits
+
 
 def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: np.ndarray) -> None:
   """Try a method as shapes alone.
@@ -36,36 +38,9 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
   Raises:
     KdJaxError: the networks do not suit the method, or its predictions could not be used.
   """
-  method = phase.method
-  size = sum(phase.shares.values())
-
-  def outputs(network: Network) -> dict[str, Outputs]:
-    shapes = models.output_shapes(network, batch=size)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return dict.fromkeys(method.views, zeros)
-
-  def once(key: Array, variables: tuple[PyTree, ...]) -> tuple[MethodVariables, Array | None]:
-    trained = list(map(Trained, teaching, variables))
-    own = assembly.method_variables(key, method, student, trained, labels)
-    number = jnp.zeros(size, jnp.int32)
-    inputs = LossInputs(
-      student=outputs(student),
-      teachers=tuple(map(outputs, teaching)),
-      batch=Batch(jnp.zeros((size, *student.spec.image_shape)), number, number),
-      step=jnp.zeros((), jnp.int32),
-      epoch=jnp.ones(()),
-      progress=jnp.zeros(()),
-      key=key,
-      axis=None,
-    )
-    method.loss(own, inputs)
-    if method.predict is None:
-      return own, None
-    first = next(iter(method.views))
-    return own, method.predict(own, inputs.student[first])
-
+  once, size = _once(phase, student, teaching, labels)
   shapes = tuple(models.shapes(network) for network in teaching)
-  own, logits = jax.eval_shape(once, jax.random.key(0), shapes)
+  own, _, logits = jax.eval_shape(once, jax.random.key(0), shapes, jnp.zeros(()))
   if logits is None:
     return
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tuple(own))]
@@ -79,3 +54,58 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
       f'{phase.method_name} predicts logits of shape {logits.shape} for {size} images, which must '
       f'be {(size, student.spec.classes)}'
     )
+
+
+def uses_progress(
+  phase: Phase, student: Network, teaching: Sequence[Network], labels: np.ndarray
+) -> bool:
+  """Return whether a phase's loss depends on the share of its steps that is done, so that a longer
+  phase is another one from its first step on.
+
+  Args: as `check` takes them.
+  """
+  once, _ = _once(phase, student, teaching, labels)
+  shapes = tuple(models.shapes(network) for network in teaching)
+  traced = jax.make_jaxpr(lambda *given: once(*given)[1])(jax.random.key(0), shapes, 0.0).jaxpr
+  needed = set(map(id, traced.outvars))
+  for equation in reversed(traced.eqns):
+    if needed & set(map(id, equation.outvars)):
+      needed |= set(map(id, equation.invars))
+  return id(traced.invars[-1]) in needed
+
+
+def _once(
+  phase: Phase, student: Network, teaching: Sequence[Network], labels: np.ndarray
+) -> tuple[Callable[[Array, tuple[PyTree, ...], Array], _Once], int]:
+  """Return a function of a key, the teachers' variables and the progress that initialises a method
+  and computes its loss once, and the number of images.
+  """
+  method = phase.method
+  size = sum(phase.shares.values())
+
+  def outputs(network: Network) -> dict[str, Outputs]:
+    shapes = models.output_shapes(network, batch=size)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return dict.fromkeys(method.views, zeros)
+
+  def once(key: Array, variables: tuple[PyTree, ...], progress: Array) -> _Once:
+    trained = list(map(Trained, teaching, variables))
+    own = assembly.method_variables(key, method, student, trained, labels)
+    number = jnp.zeros(size, jnp.int32)
+    inputs = LossInputs(
+      student=outputs(student),
+      teachers=tuple(map(outputs, teaching)),
+      batch=Batch(jnp.zeros((size, *student.spec.image_shape)), number, number),
+      step=jnp.zeros((), jnp.int32),
+      epoch=jnp.ones(()),
+      progress=progress,
+      key=key,
+      axis=None,
+    )
+    terms, _ = method.loss(own, inputs)
+    if method.predict is None:
+      return own, terms, None
+    first = next(iter(method.views))
+    return own, terms, method.predict(own, inputs.student[first])
+
+  return once, size

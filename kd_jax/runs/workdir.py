@@ -20,7 +20,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,11 @@ import jax
 from kd_jax import __version__
 from kd_jax.config import difference
 from kd_jax.files import locks, places, records, shapes
+from kd_jax.files.folders import faults_of, remove
 from kd_jax.methods import came_later
 from kd_jax.types import FileError, Phase
 
+Longer = Callable[[Mapping[str, Any]], Sequence[str]]
 _METHODS = 'methods.json'
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'tensorflow-datasets')
 
@@ -51,6 +53,7 @@ def claimed(
   *,
   data: Mapping[str, Any] | None = None,
   phases: Sequence[Phase] = (),
+  longer: Longer = lambda before: (),
 ) -> Iterator[Path]:
   """Hold the folder for this process, this configuration, these images and these phases while the
   context lasts.
@@ -62,11 +65,13 @@ def claimed(
     config: the run's, as JSON.
     data: what data.json keeps, with the hashes of images.
     phases: the run's.
+    longer: is given the configuration that the run was begun with, and returns the phases that go
+      on to more epochs than it has. They count as unfinished then.
 
   Raises:
     FileError: another process holds it, it holds another run, or it cannot be written.
   """
-  _check_config(folder, config)
+  raised = _check_config(folder, config, longer)
   if data:
     _check_data(folder, data, unlabelled=config['unlabelled_dataset'])
   _check_methods(folder, phases)
@@ -77,6 +82,9 @@ def claimed(
         f'another process is running in {folder}; wait for it, or choose another --workdir'
       )
     # Before config.json: a run that has that one alone is of an older kd_jax.
+    with faults_of('go on in', folder):
+      for name in raised:
+        remove(folder / 'phases' / name / 'result.json')
     records.write_json(folder / _METHODS, {phase.name: _method(phase) for phase in phases})
     records.write_json(folder / 'config.json', config)
     if data:
@@ -85,16 +93,22 @@ def claimed(
     yield folder
 
 
-def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
-  """Raise FileError where the folder belongs to another configuration."""
+def _check_config(folder: Path, config: Mapping[str, Any], longer: Longer) -> Sequence[str]:
+  """Return what `longer` does. Raise FileError where the folder is of another configuration."""
   place = folder / 'config.json'
   if not os.path.exists(place):
-    return
-  if changed := difference(records.read_object(place), config):
+    return ()
+  before = records.read_object(place)
+  changed = difference(before, config)
+  if not changed:
+    return ()
+  raised = longer(before)
+  if not raised:
     raise FileError(
       f'{folder} holds a run with another configuration ({"; ".join(changed[:5])}); choose another '
       '--workdir, or give the same values to go on with that run'
     )
+  return raised
 
 
 def _check_data(folder: Path, data: Mapping[str, Any], *, unlabelled: str) -> None:

@@ -76,7 +76,9 @@ def gather(
 def count_correct(
   logits: Array, labels: Array, *, mask: Array | np.float32 = _ALL
 ) -> tuple[Array, Array]:
-  """Return how many labelled examples a mask keeps that are classified right, and how many it keeps."""
+  """Return how many of the labelled examples that a mask keeps are classified right, and how many
+  it keeps.
+  """
   counted = jnp.where(labels >= 0, mask, 0)
   right = logits.argmax(-1).astype(labels.dtype) == labels
   return jnp.where(right, counted, 0).sum(), counted.sum()

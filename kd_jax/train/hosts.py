@@ -32,7 +32,7 @@ _CHILD = 'KD_JAX_HOSTS_CHILD'
 # what jax asks for, too
 _SLURM_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_PROCID', 'SLURM_LOCALID')
 _NOISE = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d')  # a line of XLA's own log
-# what a collective, or the service that keeps the processes together, logs where one of them is gone
+# what a collective, or the service that keeps the processes together, logs where one is gone
 _GONE = re.compile(
   r'gloo|nccl|coordination|heartbeat|connection (closed|reset)|UNAVAILABLE|ABORTED|'
   r'DEADLINE_EXCEEDED',

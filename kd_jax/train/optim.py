@@ -1,4 +1,4 @@
-"""Optimisers: a table, a row each, and what a spec adds to its row. Keyword arguments are options."""
+"""Optimisers: a table, a row each, and what a spec adds to it. Keyword arguments are options."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def described(spec: OptimiserSpec) -> dict[str, Any]:
 
 
 def _promoting(update: Callable) -> Callable:
-  """Return optax's function for callers that set a strict promotion of types, which optax breaks."""
+  """Return optax's function for callers that set a strict promotion of types, which it breaks."""
 
   @functools.wraps(update)
   def promoting(*arguments):
@@ -276,7 +276,7 @@ def _suits(value: Any, default: Any) -> bool:
 
 
 def _defaults(make: Callable) -> dict[str, Any]:
-  """Return the options of a factory with their defaults, of another's code those that JSON holds."""
+  """Return the options of a factory with their defaults, of others' code those that JSON holds."""
   parameters = inspect.signature(make).parameters.values()
   return {
     p.name: p.default

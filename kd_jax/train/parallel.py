@@ -107,7 +107,7 @@ def be_deterministic() -> None:
 
 
 def _started() -> bool:
-  """Return whether JAX has looked for devices; False where its private module for this has changed."""
+  """Return whether JAX has looked for devices; False where its private module has changed."""
   try:
     from jax._src import xla_bridge
 

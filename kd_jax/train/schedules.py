@@ -64,7 +64,7 @@ def linear(rate: float, span: Span, *, final: float = 0.0) -> optax.Schedule:
 def one_cycle(
   rate: float, span: Span, *, rise: float = 0.3, first: float = 1 / 25, final: float = 4e-6
 ) -> optax.Schedule:
-  """Return a rate that rises from first · rate for a share of the steps, then falls to final · rate.
+  """Return a rate that rises from first · rate for a share of the steps and falls to final · rate.
 
   Both by half a cosine, as torch's OneCycleLR (`pct_start` is `rise`; torch divides by its numbers:
   25 to begin with, and 10,000 more to end). Source: Smith & Topin 2018, "Super-convergence".

@@ -1,4 +1,7 @@
-"""A student in a phase of kd_jax.verify.torch_recipes, with what it trains beside itself. Needs torch."""
+"""A student in a phase of kd_jax.verify.torch_recipes, with what it trains beside itself.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +82,20 @@ class Temperature(nn.Module):
     return []
 
 
+class Classifier(nn.Module):
+  """A second classifier of the student's embedding."""
+
+  def __init__(self, first: nn.Linear):
+    super().__init__()
+    self.second = nn.Linear(first.in_features, first.out_features)
+
+  def forward(self, student: Outputs, teacher: Outputs) -> list[Tensor]:
+    return [self.second(student.embedding)]
+
+  def drawn(self) -> list[nn.Parameter]:
+    return [self.second.bias, self.second.weight]
+
+
 class Lesson(nn.Module):
   """A student in a phase, with the connectors that it adds: (views, teaching, label) → the loss.
 
@@ -128,6 +145,8 @@ def _connectors(kind: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
     return Temperature()
   if kind == 'dense':
     return Dense(student.linear.in_features, teacher.linear.in_features)
+  if kind == 'classifier':
+    return Classifier(student.linear)
   if kind in MODULES:
     return MODULES[kind](student, teacher)
   return Connectors(kind, student.widths, teacher.widths)

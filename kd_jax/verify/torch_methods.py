@@ -170,3 +170,10 @@ def stl_published(
     for view in ('weak', 'strong')
   )
   return share * (hinton + divergences)
+
+
+def deit(shown: Shown, *, weight: float) -> Tensor:
+  """Return (1 − λ) CE + λ CE(z', argmax z_t) of a second classifier z'."""
+  _, teacher = shown.logits
+  (second,) = shown.connected
+  return (1 - weight) * cross_entropy(shown) + weight * F.cross_entropy(second, teacher.argmax(1))

@@ -33,8 +33,8 @@ class Phase(NamedTuple):
   teachers: tuple[str, ...] = ('teacher',)
   # 'always', 'other widths': a convolution and BatchNorm a stage; 'bare': the convolution alone;
   # 'second': a convolution and BatchNorm for the second stage; 'dense': a layer of 128 outputs for
-  # the embedding of the student and of the teacher; 'temperature': a number that begins with 1; or
-  # one of torch_modules.MODULES
+  # the embedding of the student and of the teacher; 'classifier': a second one of the student;
+  # 'temperature': a number that begins with 1; or one of torch_modules.MODULES
   connectors: str = ''
   statistics: str = 'running'  # of the teachers' BatchNorm: 'running' or 'batch'
   relu_placement: str = ''  # of student and teachers in this phase; '': their own
@@ -211,6 +211,10 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
     {'weight': 1.0, 'distillation': 1.0, 'temperature': 4.0},
     connectors='representation',
   ),
+  **{
+    ('deit', recipe): _one(logits.deit, {'weight': 0.5}, connectors='classifier')
+    for recipe in ('written', 'official')
+  },
   ('kd+0.8*dist', 'written'): _one(
     _kd_and_dist,
     {**HINTON, 'share': 0.8, 'weight': 2.0, 'inter': 1.0, 'intra': 1.0, 'of_dist': 4.0},

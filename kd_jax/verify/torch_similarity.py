@@ -89,5 +89,6 @@ def cc(shown: Shown, *, weight: float) -> Tensor:
   """Return CE + w · the mean product of neighbours' differences, after the dense layers."""
   own, teacher = shown.connected
   apart = (own - teacher).abs()
-  products = [(one * other).sum() for one, other in zip(apart, apart[1:])]  # noqa: B905 - neighbours
+  neighbours = zip(apart, apart[1:])  # noqa: B905 - the last has none
+  products = [(one * other).sum() for one, other in neighbours]
   return cross_entropy(shown) + weight * sum(products) / len(products)

@@ -62,8 +62,8 @@ def dist(shown: Shown, *, weight: float, inter: float, intra: float, temperature
 
 
 def _transformed(shown: Shown, exponent: float) -> tuple[Tensor, Tensor]:
-  """Return KL(q ‖ p_s), q the teacher's probabilities to the power of γ over their sum, and the sum,
-  a value an example.
+  """Return KL(q ‖ p_s), q the teacher's probabilities to the power of γ over their sum, and the
+  sum, a value an example.
   """
   own, teacher = shown.logits
   power = F.softmax(teacher, 1) ** exponent

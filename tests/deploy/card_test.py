@@ -48,11 +48,12 @@ def test_its_program_sees_a_picture_as_training_does(kind, mode, tmp_path, monke
   monkeypatch.chdir(tmp_path)
   shape = (20, 10, channels) if kind == 'turned' else (10, 20, channels)
   known = {'runtime': '', 'load': 'classes = [0]', 'run': 'logits = [1]', 'mode': mode}
-  scope = {}
-  exec(card._CODE.format(**known, height=shape[0], width=shape[1], channels=channels), scope)
-  np.testing.assert_array_equal(
-    scope['image'][0], pictures.read('picture.png', shape) / np.float32(255)
-  )
+  known |= dict(zip(('height', 'width', 'channels'), shape, strict=True))
+  for stored_size in (0, 27):
+    scope = {'resizing': card.resizing(*shape[:2], stored_size)}
+    exec(card._CODE.format(**known, **scope), scope)
+    expected = pictures.read('picture.png', shape, stored_size=stored_size)
+    np.testing.assert_array_equal(scope['image'][0], expected / np.float32(255))
 
 
 @pytest.mark.parametrize(

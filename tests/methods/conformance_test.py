@@ -41,7 +41,7 @@ TEACHER_OFF = {
   **{
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')
-    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd')
+    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd', 'deit')
     + ('review', 'vid')
   },
 }

@@ -71,6 +71,8 @@ PARAMETERS = {
 ROWS_WITHOUT_A_COUNT = {
   'vit_tiny',
   'vit_small',
+  'vit_tiny_distilled',
+  'vit_small_distilled',
   'thin_resnet26',
   'wrn10_2',
   'wrn40_2',

@@ -28,7 +28,15 @@ def images(count: int = 2, side: int = SIDE) -> np.ndarray:
 
 
 # As timm publishes them for vit_tiny_patch16_224 and vit_small_patch16_224, of 1000 classes.
-@pytest.mark.parametrize(('name', 'count'), [('vit_tiny', 5_717_416), ('vit_small', 22_050_664)])
+@pytest.mark.parametrize(
+  ('name', 'count'),
+  [
+    ('vit_tiny', 5_717_416),
+    ('vit_small', 22_050_664),
+    # those of timm's deit_tiny_distilled_patch16_224 without its second classifier
+    ('vit_tiny_distilled', 5_910_800 - 193 * 1000),
+  ],
+)
 def test_parameters_as_published(name, count):
   made = models.build(NetworkSpec(name, 1000, (224, 224, 3)))
   assert models.count_parameters(models.shapes(made)['params']) == count

@@ -124,6 +124,7 @@ def test_kd_by_hand():
     ('mobilenet_v2', 'block', True),
     ('mobilenet_v2_imagenet', 'block', False),
     ('vit_tiny', 'block', True),
+    ('vit_tiny_distilled', 'block', True),
   ],
 )
 def test_equals_kd_jax(name, placement, train):

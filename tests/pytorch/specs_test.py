@@ -80,6 +80,7 @@ def test_no_two_rows_look_alike():
     ('resnet18_gn', 64, 'resnet18_gn'),
     ('resnet18_ln', 32, 'resnet18_gn'),
     ('vit_tiny', 32, 'vit_tiny'),
+    ('vit_tiny_distilled', 32, 'vit_tiny_distilled'),
   ],
 )
 def test_rows_that_look_alike_are_told_apart_by_the_images(name, side, found):

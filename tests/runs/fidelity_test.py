@@ -31,6 +31,10 @@ def network(rows) -> Trained:
   return Trained(Network(NetworkSpec('table', 2, (1, 1, 1)), Table(rows), ()), {})
 
 
+def logits(rows):
+  return np.asarray(rows, np.float32)[PART.index]
+
+
 ONE = np.log([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7], [0.5, 0.5]])
 OTHER = np.log([[0.5, 0.5], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.1, 0.9], [0.5, 0.5]])
 
@@ -41,7 +45,7 @@ def softened(logits, temperature):
 
 
 def test_by_hand():
-  found = fidelity.measure(network(ONE), [network(OTHER)], PART)
+  found = fidelity.measure(logits(ONE), [network(OTHER)], PART)
   assert found['teacher_agreement'] == 3 / 4  # of the images 1 to 4 they differ on 3
   for temperature in (1, 4):
     p, q = softened(OTHER, temperature), softened(ONE, temperature)
@@ -53,7 +57,7 @@ def test_by_hand():
 
 
 def test_several_teachers_count_as_the_mean_of_their_probabilities():
-  found = fidelity.measure(network(ONE), [network(OTHER), network(ONE)], PART)
+  found = fidelity.measure(logits(ONE), [network(OTHER), network(ONE)], PART)
   p = (softened(OTHER, 1) + softened(ONE, 1)) / 2
   assert found['teacher_kl_t1'] == pytest.approx(
     (p * np.log(p / softened(ONE, 1))).sum(-1).mean(), rel=1e-6
@@ -62,11 +66,11 @@ def test_several_teachers_count_as_the_mean_of_their_probabilities():
 
 def test_each_class_by_hand():
   """Predicted are 0, 1, 0, 1 and right 1, 1, 0, 1."""
-  found = fidelity.measure(network(ONE), [], PART)
+  found = fidelity.measure(logits(ONE), [], PART)
   assert found['class_accuracies'] == [1.0, 2 / 3]
   assert found['test_f1'] == pytest.approx((2 / 3 + 4 / 5) / 2)
 
 
 def test_without_a_teacher_there_is_its_own_alone():
   """Of two classes, no five are the most probable ones."""
-  assert set(fidelity.measure(network(ONE), [], PART)) == {'ece', 'test_f1', 'class_accuracies'}
+  assert set(fidelity.measure(logits(ONE), [], PART)) == {'ece', 'test_f1', 'class_accuracies'}

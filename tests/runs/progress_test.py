@@ -273,3 +273,14 @@ def test_a_fault_of_the_caller_is_not_hidden():
   progress.start('student', 0)
   with pytest.raises(ValueError), contextlib.closing(progress):
     progress.scalars(1, {'train_loss': 'not a number', 'images': 1})
+
+
+def test_lines_go_to_say_and_none_to_the_screen():
+  said, stream = [], io.StringIO()
+  progress = Progress(2, 3, say=said.append, stream=stream)
+  progress.start('student', 0)
+  progress.scalars(3, _row(1))
+  progress.say('a line')
+  progress.close()
+  assert stream.getvalue() == '' and said[0].startswith('student: epochs 1 to 2')
+  assert said[1].startswith('student, epoch 1 of 2') and said[2:] == ['a line']
