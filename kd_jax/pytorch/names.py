@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kd_jax import models
-from kd_jax.pytorch import contents
+from kd_jax.pytorch import contents, tensors
 from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.specs import canonical, note_of, spec_from_state, stated_spec
@@ -90,12 +90,13 @@ def import_file(
   kd_jax.pytorch.specs.spec_from_state).
 
   Args:
-    path: a `.pth` or `.pt` file of torch.save, in either format.
+    path: a `.pth` or `.pt` file of torch.save, in either format, or a `.safetensors` file.
     image_shape: height, width, channels of its images; by default what the file states, or what
       `specs.spec_from_state` takes.
     name: the network that it must be, a row of kd_jax.models.MODELS.
     classes: the number of classes that it must have.
     unstated: fields of the spec for a file that does not state them: relu_placement, mean, std.
+      They go before what a config.json beside the file states.
     weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:
@@ -105,8 +106,18 @@ def import_file(
   try:
     spec, state = stated_spec(checkpoint), contents.state(checkpoint, weights=weights)
     if spec is None:
+      beside = tensors.beside(path)
+      image_shape = image_shape or beside.image_shape
       spec = spec_from_state(state, image_shape=image_shape, name=name, classes=classes)
-      spec = spec._replace(**unstated)
+      if beside.classes not in (None, spec.classes):
+        raise FileError(
+          f'it has {spec.classes} classes, and the {tensors.CONFIG} beside it states '
+          f'{beside.classes}; bring the two together that belong together, or remove the latter'
+        )
+      stated = contents.stated_normalisation(checkpoint)
+      if not stated and beside.mean:
+        stated = {'mean': beside.mean, 'std': beside.std}
+      spec = spec._replace(**{**stated, **unstated})
       if len(spec.mean) not in (0, spec.image_shape[2]):
         raise FileError(
           f'{len(spec.mean)} values of mean and std are given, and its images have '
@@ -131,10 +142,16 @@ def facts(path: str | os.PathLike) -> Facts:
     FileError: it cannot be read.
   """
   checkpoint = read(path)
+  normalised = ''
+  if contents.stated_normalisation(checkpoint):
+    normalised = 'its first module'
+  elif tensors.beside(path).mean:
+    normalised = f'the {tensors.CONFIG} beside it'
   return Facts(
     whole=stated_spec(checkpoint) is not None,
     accuracy=contents.stated_accuracy(checkpoint),
     copies=tuple(contents.copies(checkpoint)),
+    normalised=normalised,
   )
 
 

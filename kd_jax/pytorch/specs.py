@@ -28,7 +28,7 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
 
   Args:
     checkpoint: a state dict, or a dictionary that holds one under model_state_dict, state_dict,
-      model or net, with or without DataParallel's prefix `module.`.
+      model, net or the like, with or without prefixes such as DataParallel's `module.`.
 
   Returns:
     The arrays, and whether the checkpoint itself spells them so.
@@ -42,8 +42,7 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
     if isinstance(array, np.ndarray) and isinstance(name, str)
   }
   state.pop('n_averaged', None)
-  while state and all(name.startswith('module.') for name in state):
-    state = {name.removeprefix('module.'): array for name, array in state.items()}
+  state = contents.unprefixed(state)
   state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}
   renamed = {one_spelling(name): array for name, array in state.items()}
   if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):

@@ -159,9 +159,11 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
   """Return what is assumed about a PyTorch checkpoint, as lines for the user."""
   lines = []
   if not stated.whole:
+    open_ones = 'neither how its images were normalised nor where its ReLUs stand'
+    if stated.normalised:
+      open_ones = f'how its images were normalised in {stated.normalised}, not where its ReLUs stand'
     lines.append(
-      f'{path} states neither how its images were normalised nor where its ReLUs stand; taken: '
-      f'{models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
+      f'{path} states {open_ones}; taken: {models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
       f'as in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'
     )
   if chosen := torch_contents.chosen(stated.copies, weights):
