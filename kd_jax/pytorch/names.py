@@ -39,8 +39,9 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   """
   state, _ = canonical(state)
   shapes = flatten_dict(models.shapes(network))
-  names = {path: one_spelling(torch_name(path, network)) for path in shapes}
+  names = {path: one_spelling(torch_name(path, network.spec)) for path in shapes}
   needed = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
+  state = {name: _squeezed(array, needed.get(name, ())) for name, array in state.items()}
   if faults := _differences({name: array.shape for name, array in state.items()}, needed):
     raise FileError(
       f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
@@ -69,7 +70,7 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
       'trained with'
     )
   pooled = _pooled(network)
-  state = {torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
+  state = {torch_name(path, network.spec): _to_torch(leaf, pooled) for path, leaf in flat.items()}
   for name in [name for name in state if name.endswith('running_var')]:
     state[name.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
   return {name: state[name] for name in sorted(state, key=_natural)}
@@ -170,6 +171,13 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
   if len(shape) == 4:
     return (shape[3], shape[2], shape[0], shape[1])
   return shape[::-1] if len(shape) == 2 else shape
+
+
+def _squeezed(array: np.ndarray, needed: tuple[int, ...]) -> np.ndarray:
+  """Return a 1×1 filter as the dense layer that it is, and any array without such last sides."""
+  ones = array.ndim - len(needed)
+  squeezed = ones > 0 and array.shape == (*needed, *(1,) * ones)
+  return array.reshape(needed) if squeezed else array
 
 
 def _pooled(network: Network) -> tuple[int, int, int] | None:

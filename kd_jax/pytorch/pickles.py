@@ -209,10 +209,15 @@ class _Reader:
 def _update(target: dict, flat: list) -> None:
   """Set flat[0]: flat[1], flat[2]: flat[3], …
 
-  Keys are simple values, whose hash does not nest; an entry with another key is forgotten.
+  Keys are simple values, whose hash does not nest; an entry whose key is not read is forgotten.
   """
   if len(flat) % 2:
     raise Unreadable('its pickle gives a dictionary a key without a value')
   for key, value in zip(flat[::2], flat[1::2], strict=True):
-    if type(key) in (str, int, float, bool, type(None)):
-      target[key] = value
+    if isinstance(key, Opaque):
+      continue
+    if type(key) not in (str, int, float, bool, type(None)):
+      raise Unreadable(
+        f'a dictionary in its pickle has a {type(key).__name__} for a key', SAVE_ALONE
+      )
+    target[key] = value

@@ -191,9 +191,11 @@ def _plain(value: Any, arrays: Mapping[str, np.ndarray], *, limit: int) -> dict:
       return kind(walk(item, depth + 1) for item in node)
     if kind in (str, bytes, bool, int, float, type(None)) or isinstance(node, np.generic):
       return node
-    if isinstance(node, Name):
+    if isinstance(node, Name | np.dtype):
       return Opaque(node.name)
-    return node if isinstance(node, Opaque) else Opaque(kind.__name__)
+    if isinstance(node, Opaque):
+      return node
+    raise Unreadable('it holds a bare storage among its values', SAVE_ALONE)
 
   if isinstance(value, Opaque | Name):
     raise Unreadable(

@@ -71,7 +71,7 @@ def check_state(instance: Any, state: Any) -> None:
   """
   of_numbers = isinstance(instance, np.dtype) and type(state) is tuple and len(state) > 1
   versions = type(instance) is dict and type(state) is dict
-  if isinstance(instance, Opaque | Name):
+  if isinstance(instance, Opaque):
     return
   if not versions and not (of_numbers and _is_text(state[1], '<', '|')):
     raise Unreadable('its pickle sets attributes of an object', SAVE_ALONE)
