@@ -17,6 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kd_jax import models
+from kd_jax.models import aliases
 from kd_jax.pytorch import contents, tensors
 from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
@@ -94,16 +95,18 @@ def import_file(
     path: a `.pth` or `.pt` file of torch.save, in either format, or a `.safetensors` file.
     image_shape: height, width, channels of its images; by default what the file states, or what
       `specs.spec_from_state` takes.
-    name: the network that it must be, a row of kd_jax.models.MODELS.
+    name: the network that it must be, a row of kd_jax.models.MODELS, or what public code calls it.
     classes: the number of classes that it must have.
-    unstated: fields of the spec for a file that does not state them: relu_placement, mean, std.
+    unstated: fields of the spec for a file that does not state them: name, relu_placement, mean, std.
       They go before what a config.json beside the file states.
     weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:
     FileError: the file cannot be read, or does not hold that network.
   """
-  checkpoint = read(path)
+  checkpoint, unstated = read(path), dict(unstated)
+  name = unstated.pop('name', None) or name
+  name = aliases.row(name) if name else None
   try:
     spec, state = stated_spec(checkpoint), contents.state(checkpoint, weights=weights)
     if spec is None:

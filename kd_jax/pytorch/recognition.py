@@ -28,6 +28,13 @@ _INVERTED = re.compile(
   r'(features\.[0-9]{1,3}(?=\.conv\.)|blocks\.[0-9]\.[0-9]{1,3}|layers\.[0-9]{1,3}|'
   r'stage[0-9]\.([0-9]{1,3}\.)?)'
 )
+# The names in all networks of kd_jax, by their modules.
+_KNOWN = re.compile(
+  r'((conv[0-9]|bn[0-9]|linear|classifier|pre|norm|patch_embed\.proj|features|block[0-9]|blocks|'
+  r'layers?[0-9]?|stage[0-9]|pos_embed|cls_token)(?=\.|$))'
+  r'(\.([0-9]+|layer|conv[0-9]?|bn[0-9]|convShortcut|shortcut|norm[12]|attn|qkv|proj|mlp|fc[12]|'
+  r'branch[12]|residual))*(\.(weight|bias|running_mean|running_var))?'
+)
 ENDS = ('stem_conv', 'final_conv')
 _ENCODER = re.compile(r'blocks\.([0-9]{1,3})\.')
 
@@ -92,10 +99,27 @@ def recognise(state: Mapping[str, np.ndarray], image_shape: tuple[int, int, int]
   rows = [name for name in models.MODELS if of_row(name) == signature]
   if not rows:
     raise FileError(
-      f'the weights are of no network of kd_jax: {signature}; choose a row of kd_jax.models.MODELS'
+      f'the weights are of no network of kd_jax: {signature}{_strange(state)}; choose a row of '
+      'kd_jax.models.MODELS, or give its logits (kd_jax.tables), its function by jax.export, or an '
+      'own network, package.module:factory'
     )
   larger = f'{rows[0]}_imagenet'
   return larger if larger in rows and min(image_shape[:2]) >= _LARGE else rows[0]
+
+
+def alike(name: str) -> tuple[str, ...]:
+  """Return the other rows whose weights have the same names and shapes as a row's."""
+  signature = of_row(name)
+  return tuple(other for other in models.MODELS if other != name and of_row(other) == signature)
+
+
+def _strange(state: Mapping[str, np.ndarray]) -> str:
+  """Return which entries no network of kd_jax has, by their names, for a message; '' of none."""
+  names = [re.sub(r'[^ -~]', '?', name)[:60] for name in state if not _KNOWN.fullmatch(name)]
+  if not names:
+    return ''
+  more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+  return f'; {", ".join(names[:3])}{more} fit none'
 
 
 def of_row(name: str) -> Signature:
