@@ -58,7 +58,13 @@ _LARGE = {
   'resnet101': _large(3, 4, 23, 3, bottleneck=True),
   'resnet152': _large(3, 8, 36, 3, bottleneck=True),
 }
-_VGG = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+_VGG = {
+  8: (1, 1, 1, 1, 1),
+  11: (1, 1, 2, 2, 2),
+  13: (2, 2, 2, 2, 2),
+  16: (2, 2, 3, 3, 3),
+  19: (2, 2, 4, 4, 4),
+}
 
 
 def _vgg(depth: int, *, pools: int, hidden: tuple[int, ...] = ()) -> partial:
@@ -126,7 +132,9 @@ MODELS: dict[str, partial] = {
     for name, width in {'x0_5': 0.5, 'x0_75': 0.75, 'x1_4': 1.4}.items()
   },
   'mobilenet_v2_half': partial(mobilenet_v2, width=0.5, code='repdistiller'),
-  **{f'mobilenet_v2_{code}': partial(mobilenet_v2, code=code) for code in ('kuangliu', 'weiaicunzai')},
+  **{
+    f'mobilenet_v2_{code}': partial(mobilenet_v2, code=code) for code in ('kuangliu', 'weiaicunzai')
+  },
   'shufflenet_v1': partial(shufflenet, widths=(240, 480, 960), groups=3, stem=1),
   'shufflenet_v2': partial(shufflenet, widths=_SHUFFLE['x1_0'], groups=0, stem=1),
   **{

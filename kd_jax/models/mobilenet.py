@@ -59,9 +59,7 @@ CODES = {
   'small': Code((1, 1, 1, 2, 2, 1, 2, 1)),
   'repdistiller': Code((2, 1, 1, 2, 2, 1, 2, 1), six=False, widens_by_one=True, multiple=1),
   'kuangliu': Code((1, 1, 1, 2, 2, 1, 2, 1), six=False, widens_by_one=True, projects=True),
-  'weiaicunzai': Code(
-    (1, 1, 2, 2, 2, 1, 1, 1), stem=1, around=1, widens_by_one=True, bias=True
-  ),
+  'weiaicunzai': Code((1, 1, 2, 2, 2, 1, 1, 1), stem=1, around=1, widens_by_one=True, bias=True),
 }
 
 
@@ -177,13 +175,7 @@ def mobilenet_v2(
   name = code_of(imagenet=imagenet, code=code)
   stages, (stem, last) = stages_of(name, width=width), ends_of(name, width=width)
   module = MobileNetV2(
-    spec,
-    CODES[name].strides[0],
-    stages,
-    dropout,
-    stem_width=stem,
-    last=last,
-    code=CODES[name],
+    spec, CODES[name].strides[0], stages, dropout, stem_width=stem, last=last, code=CODES[name]
   )
   norms = tuple(
     (f'stage{number}_block{len(blocks)}', 'norm3') for number, blocks in enumerate(stages, 1)

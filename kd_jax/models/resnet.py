@@ -120,14 +120,7 @@ class ResNet(nn.Module):
         last = block == count - 1
         stride = 2 if stage > 0 and block == 0 else 1
         residual = Block(
-          width,
-          stride,
-          self.bottleneck,
-          dtype,
-          self.axis_name,
-          self.norm,
-          self.padded,
-          name=name,
+          width, stride, self.bottleneck, dtype, self.axis_name, self.norm, self.padded, name=name
         )
         x = layers[name] = residual(x, train=train)
         if last:

@@ -146,7 +146,9 @@ def preact_numbers(state: State) -> Numbers | None:
   """Return the numbers of a ResNet with pre-activation; None of another network."""
   if 'bn1.weight' in state or not {'conv1.weight', 'layer1.0.bn1.weight'} <= state.keys():
     return None
-  firsts = [name.split('.') for name in state if re.fullmatch(r'layer[1-4]\.\d+\.conv1\.weight', name)]
+  firsts = [
+    name.split('.') for name in state if re.fullmatch(r'layer[1-4]\.\d+\.conv1\.weight', name)
+  ]
   blocks = tuple(sum(each[0] == f'layer{stage}' for each in firsts) for stage in _STAGES)
   return {'blocks': blocks, 'bottleneck': 'layer1.0.conv3.weight' in state}
 

@@ -79,7 +79,7 @@ def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     values = np.frombuffer(stored, _TYPES[kind])
   else:
     raise Unreadable(
-      f'its array {name[:80]!r} is of type {kind}, which is no weight\'s',
+      f"its array {name[:80]!r} is of type {kind}, which is no weight's",
       'save the network before quantising it',
     )
   return values.reshape(entry['shape'])

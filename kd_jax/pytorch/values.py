@@ -219,8 +219,32 @@ _NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.it
 }
 # Modules of functions that act on the machine, which no checkpoint has a reason to name.
 _ACTING = frozenset(
-  'os posix nt subprocess sys shutil socket pty runpy importlib ctypes code codeop pickle '
-  '_pickle multiprocessing threading signal webbrowser urllib http ftplib smtplib tempfile'.split()
+  [
+    'os',
+    'posix',
+    'nt',
+    'subprocess',
+    'sys',
+    'shutil',
+    'socket',
+    'pty',
+    'runpy',
+    'importlib',
+    'ctypes',
+    'code',
+    'codeop',
+    'pickle',
+    '_pickle',
+    'multiprocessing',
+    'threading',
+    'signal',
+    'webbrowser',
+    'urllib',
+    'http',
+    'ftplib',
+    'smtplib',
+    'tempfile',
+  ]
 )
 _BUILTINS = ('builtins', '__builtin__')
 _TYPES = ('list', 'dict', 'set', 'frozenset', 'tuple', 'int', 'float', 'bool', 'str', 'bytes')
@@ -240,9 +264,7 @@ def named(module: Any, attribute: Any) -> Name:
   shown = f'{module}.{attribute}'[:80]
   acts = attribute not in _TYPES if module in _BUILTINS else module.split('.')[0] in _ACTING
   if acts:
-    raise Unreadable(
-      f'it wants {shown!r}, and running what a file names is not safe', SAVE_ALONE
-    )
+    raise Unreadable(f'it wants {shown!r}, and running what a file names is not safe', SAVE_ALONE)
   return Name(shown)
 
 

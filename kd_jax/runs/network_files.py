@@ -162,7 +162,9 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
   if not stated.whole:
     open_ones = 'neither how its images were normalised nor where its ReLUs stand'
     if stated.normalised:
-      open_ones = f'how its images were normalised in {stated.normalised}, not where its ReLUs stand'
+      open_ones = (
+        f'how its images were normalised in {stated.normalised}, not where its ReLUs stand'
+      )
     lines.append(
       f'{path} states {open_ones}; taken: {models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
       f'as in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kd_jax.types import FileError
+from kd_jax.verify import public_networks
 from kd_jax.verify.losses import check_losses
 from kd_jax.verify.method_losses import check_method_losses
 from kd_jax.verify.networks import check_network, uncovered
 from kd_jax.verify.numbers import Check, Numbers, Uncovered
-from kd_jax.verify import public_networks
 from kd_jax.verify.traces import check_trace
 
 # The kind of a file → its name, and what it checks.

@@ -65,9 +65,7 @@ def is_one(name: str) -> bool:
   return name.partition('_')[0] in {alias.partition('_')[0] for alias in aliases.ALIASES}
 
 
-def check_public_network(
-  data: Mapping[str, np.ndarray], name: str
-) -> Iterator[Check | Uncovered]:
+def check_public_network(data: Mapping[str, np.ndarray], name: str) -> Iterator[Check | Uncovered]:
   """Check a network's parameters and logits."""
   if name not in aliases.ALIASES:
     yield Uncovered('parameters and logits', 'kd_jax has no such network')

@@ -72,7 +72,8 @@ def test_a_tensor_with_attributes_is_the_tensor(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'function', ['posix system', 'subprocess Popen', 'builtins exec', '__builtin__ getattr', 'os.path x']
+  'function',
+  ['posix system', 'subprocess Popen', 'builtins exec', '__builtin__ getattr', 'os.path x'],
 )
 def test_what_acts_on_the_machine_is_refused(tmp_path, function):
   made = call(*function.split(), text('touch hacked'))
@@ -82,7 +83,10 @@ def test_what_acts_on_the_machine_is_refused(tmp_path, function):
 
 
 def test_a_whole_network_is_refused_with_how_to_save_it(tmp_path):
-  for value, reader in ((NAMESPACE, read), (dictionary(net=NAMESPACE), lambda p: canonical(read(p)))):
+  for value, reader in (
+    (NAMESPACE, read),
+    (dictionary(net=NAMESPACE), lambda p: canonical(read(p))),
+  ):
     (tmp_path / 'a.pth').write_bytes(zipped(value, {}))
     with pytest.raises(KdJaxError, match=r"object of 'argparse.Namespace'.*model.state_dict"):
       reader(tmp_path / 'a.pth')

@@ -195,7 +195,7 @@ def test_unknown_architectures():
   many = {
     f'layer{i}.{j}.conv1.weight': np.zeros((1, 1, 1, 1)) for i in range(200) for j in range(3)
   }
-  assert len(error(spec_from_state, many | {'linear.weight': np.zeros((2, 3))})) < 300
+  assert len(error(spec_from_state, many | {'linear.weight': np.zeros((2, 3))})) < 400
 
 
 def test_our_own_note():
