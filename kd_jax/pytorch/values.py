@@ -218,33 +218,10 @@ _NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.it
   for kind, dtype in STORAGES.items()
 }
 # Modules of functions that act on the machine, which no checkpoint has a reason to name.
-_ACTING = frozenset(
-  [
-    'os',
-    'posix',
-    'nt',
-    'subprocess',
-    'sys',
-    'shutil',
-    'socket',
-    'pty',
-    'runpy',
-    'importlib',
-    'ctypes',
-    'code',
-    'codeop',
-    'pickle',
-    '_pickle',
-    'multiprocessing',
-    'threading',
-    'signal',
-    'webbrowser',
-    'urllib',
-    'http',
-    'ftplib',
-    'smtplib',
-    'tempfile',
-  ]
+_ACTING = (
+  *('os', 'posix', 'nt', 'subprocess', 'sys', 'shutil', 'socket', 'pty', 'runpy', 'importlib'),
+  *('ctypes', 'code', 'codeop', 'pickle', '_pickle', 'multiprocessing', 'threading', 'signal'),
+  *('webbrowser', 'urllib', 'http', 'ftplib', 'smtplib', 'tempfile'),
 )
 _BUILTINS = ('builtins', '__builtin__')
 _TYPES = ('list', 'dict', 'set', 'frozenset', 'tuple', 'int', 'float', 'bool', 'str', 'bytes')
