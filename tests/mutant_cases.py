@@ -860,24 +860,21 @@ NETWORKS = [
     ),
   ),
   *(
-    Mutant(name, f'kd_jax/{path}', old, new, f'tests/pytorch/{test}')
-    for name, path, old, new, test in (
+    Mutant(f'kd_jax/{path}', old, new, f'tests/pytorch/{test}')
+    for path, old, new, test in (
       (
-        'what acts on the machine is opaque',
         'pytorch/values.py',
         "_BUILTINS = ('builtins', '__builtin__')",
         '_BUILTINS = ()',
         'opaque_test.py::test_what_acts_on_the_machine_is_refused',
       ),
       (
-        'option A pads after the channels alone',
         'models/resnet.py',
         '(around, around)',
         '(0, 2 * around)',
         'public_networks_test.py::test_logits_of_public_code',
       ),
       (
-        'the config.json goes before what is given',
         'pytorch/names.py',
         '{**stated, **unstated}',
         '{**unstated, **stated}',

@@ -224,8 +224,10 @@ _ACTING = (
   *('webbrowser', 'urllib', 'http', 'ftplib', 'smtplib', 'tempfile'),
 )
 _BUILTINS = ('builtins', '__builtin__')
-_TYPES = ('list', 'dict', 'set', 'frozenset', 'tuple', 'int', 'float', 'bool', 'str', 'bytes')
-_TYPES += ('object', 'complex', 'slice', 'range', 'bytearray', 'long', 'unicode')
+_TYPES = (
+  *('list', 'dict', 'set', 'frozenset', 'tuple', 'int', 'float', 'bool', 'str', 'bytes', 'object'),
+  *('complex', 'slice', 'range', 'bytearray', 'long', 'unicode'),
+)
 
 
 def named(module: Any, attribute: Any) -> Name:
