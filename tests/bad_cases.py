@@ -586,10 +586,7 @@ LAUNCH = {
     ),
     ('--config.teacher_checkpoint=script.pth', "it wants '__torch__.Net'"),
     ('--config.teacher_checkpoint=arrays.pth', 'it is a zip file without one data.pkl'),
-    (
-      '--config.teacher_checkpoint=safetensors.pth',
-      'it is a file of safetensors, which kd_jax does not read',
-    ),
+    ('--config.teacher_checkpoint=safetensors.pth', 'there is no state dict of one network'),
     (
       '--config.teacher_checkpoint=good.pth --config.teacher_weights=ema',
       'holds no moving averages (EMA)',

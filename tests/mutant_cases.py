@@ -1073,6 +1073,29 @@ NETWORKS = [
       'tests/pytorch/specs_test.py::test_rows_that_look_alike_are_told_apart_by_the_images',
     ),
   ),
+  *(
+    Mutant(f'kd_jax/{path}', old, new, f'tests/pytorch/{test}')
+    for path, old, new, test in (
+      (
+        'pytorch/values.py',
+        "_BUILTINS = ('builtins', '__builtin__')",
+        '_BUILTINS = ()',
+        'opaque_test.py::test_what_acts_on_the_machine_is_refused',
+      ),
+      (
+        'models/resnet.py',
+        '(around, around)',
+        '(0, 2 * around)',
+        'public_networks_test.py::test_logits_of_public_code',
+      ),
+      (
+        'pytorch/names.py',
+        '{**stated, **unstated}',
+        '{**unstated, **stated}',
+        'tensors_test.py::test_its_normalisation_is_taken_but_a_given_one_goes_before',
+      ),
+    )
+  ),
 ]
 
 MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS]

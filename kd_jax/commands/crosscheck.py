@@ -17,6 +17,8 @@ Each file of the reference folder is read by its name; one kind is enough:
   losses.npz                        inputs, value and gradient of each loss
   trace_<teacher>_to_<student>.npz  steps of training from given weights, the
                                     teacher in <teacher>_cifar10.pth
+  <source>_<network>.npz            a network of public code: names and
+                                    shapes, logits, number of parameters
 
 Where torch is installed, every recipe of every method also trains beside a PyTorch
 rendering of it. The last lines name what was compared with nothing. The exit code

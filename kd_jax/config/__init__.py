@@ -18,6 +18,7 @@ from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config, 
 from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
 from kd_jax.data import pipeline
 from kd_jax.methods import METHODS, plans
+from kd_jax.models import aliases
 from kd_jax.train import optim
 from kd_jax.types import ConfigError
 
@@ -82,6 +83,9 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
     for option, value in set_ones.items():
       checks.known(option, options_of(name), f'option of {name}')
       checks.check_type(f'{name}.{option}', value, options_of(name)[option])
+  for name in ('student', 'teacher'):  # what public code calls them
+    if isinstance(given.get(name), str):
+      given[name] = aliases.row(given[name])
   for name, value in given.items():
     checks.check(name, value)
   method = given.get('method', KEYS['method'].default)

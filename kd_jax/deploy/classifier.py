@@ -13,8 +13,8 @@ import numpy as np
 
 from kd_jax.data import pictures, pipeline
 from kd_jax.deploy import export, formats, runners
-from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
-from kd_jax.models import exported, precomputed
+from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS, PYTORCH
+from kd_jax.models import aliases, exported, precomputed
 from kd_jax.models.reach import count_deployed
 from kd_jax.runs import network_files
 from kd_jax.train import parallel
@@ -132,7 +132,8 @@ def load(
   Args:
     path: what kd_jax.runs.network_files.find takes, a program that kd-jax export wrote, a function
       of jax.export (.jax), or a table of logits (.npz).
-    network: the name that it must have, a row of kd_jax.models.MODELS; empty: any.
+    network: the name that it must have, a row of kd_jax.models.MODELS, or what public code calls it
+      (kd_jax.models.aliases), which also chooses between networks of the same weights; empty: any.
     unstated, weights: of a PyTorch checkpoint, as kd_jax.runs.network_files.find takes them.
 
   Raises:
@@ -148,10 +149,13 @@ def load(
         'leave it out'
       )
     return _of_program(path)
+  row = aliases.row(network)
+  if row and path.suffix in PYTORCH and os.path.isfile(path):
+    unstated = {**unstated, 'name': row}
   found = network_files.find(path, unstated=unstated, weights=weights)
   trained = network_files.float32(found.trained)
   spec = trained.network.spec
-  if network and network != spec.name:
+  if row and row != spec.name:
     raise ConfigError(f'{path} is a {spec.name}, not {network}: give its own name, or none')
   return Classifier(
     spec=spec,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-# Weights that torch.save wrote.
-PYTORCH = ('.pth', '.pt', '.th', '.tar', '.bin', '.ckpt')
+# Weights under PyTorch's names: those that torch.save wrote, and safetensors.
+PYTORCH = ('.pth', '.pt', '.th', '.tar', '.bin', '.ckpt', '.safetensors')
 # Weights that kd_jax knows but does not read; the reader of PyTorch files names the way out.
-UNREAD = ('.safetensors', '.msgpack')
+UNREAD = ('.msgpack',)
 # Programs that an export writes: the format, and the suffixes of its files, the program's first.
 EXPORTS = {'stablehlo': ('.stablehlo',), 'torch': ('.pt2', '.pth'), 'onnx': ('.onnx',)}
 # Functions that jax.export wrote, which may be teachers.

@@ -16,7 +16,10 @@ from jaxtyping import Array, Key
 from kd_jax import factories
 from kd_jax.models import custom, predicting
 from kd_jax.models.mobilenet import mobilenet_v2
+from kd_jax.models.preact_resnet import preact_resnet
 from kd_jax.models.resnet import resnet, smallest_side
+from kd_jax.models.shufflenet import shufflenet
+from kd_jax.models.vgg import vgg
 from kd_jax.models.vit import vit
 from kd_jax.models.wide_resnet import wide_resnet
 from kd_jax.types import (
@@ -55,6 +58,26 @@ _LARGE = {
   'resnet101': _large(3, 4, 23, 3, bottleneck=True),
   'resnet152': _large(3, 8, 36, 3, bottleneck=True),
 }
+_VGG = {
+  8: (1, 1, 1, 1, 1),
+  11: (1, 1, 2, 2, 2),
+  13: (2, 2, 2, 2, 2),
+  16: (2, 2, 3, 3, 3),
+  19: (2, 2, 4, 4, 4),
+}
+
+
+def _vgg(depth: int, *, pools: int, hidden: tuple[int, ...] = ()) -> partial:
+  widths = tuple((w,) * n for w, n in zip((64, 128, 256, 512, 512), _VGG[depth], strict=True))
+  return partial(vgg, widths=widths, pools=pools, hidden=hidden)
+
+
+_SHUFFLE = {
+  'x0_5': (48, 96, 192, 1024),
+  'x1_0': (116, 232, 464, 1024),
+  'x1_5': (176, 352, 704, 1024),
+  'x2_0': (244, 488, 976, 2048),
+}
 MODELS: dict[str, partial] = {
   **_PAPER,
   **{
@@ -79,6 +102,47 @@ MODELS: dict[str, partial] = {
   'vit_small': partial(vit, width=384, depth=12, heads=6),
   'vit_tiny_distilled': partial(vit, width=192, depth=12, heads=3, distilled=True),
   'vit_small_distilled': partial(vit, width=384, depth=12, heads=6, distilled=True),
+  'vit_base': partial(vit, width=768, depth=12, heads=12),
+  # As public PyTorch code has them: see kd_jax.models.aliases.
+  **{
+    f'resnet{d}x4': partial(
+      resnet, blocks=((d - 2) // 6,) * 3, widths=(64, 128, 256), stem_width=32
+    )
+    for d in (8, 32)
+  },
+  **{
+    f'thin_resnet{d}_a': partial(_cifar(d, stem_width=16, pool=None), padded=True)
+    for d in (20, 32, 44, 56, 110)
+  },
+  **{f'resnet{d}_pool': partial(_LARGE[f'resnet{d}'], stem_pool=True) for d in (18, 34, 50)},
+  **{
+    name.replace('resnet', 'preact_resnet'): partial(
+      preact_resnet, **{k: maker.keywords[k] for k in ('blocks', 'bottleneck')}
+    )
+    for name, maker in _LARGE.items()
+  },
+  **{f'vgg{d}': _vgg(d, pools=3) for d in _VGG},
+  **{f'vgg{d}_bn': _vgg(d, pools=5) for d in _VGG if d > 8},
+  **{
+    f'vgg{d}_bn_{hidden}': _vgg(d, pools=5, hidden=(hidden, hidden))
+    for hidden in (512, 4096)
+    for d in _VGG
+    if d > 8
+  },
+  **{
+    f'mobilenet_v2_{name}': partial(mobilenet_v2, width=width)
+    for name, width in {'x0_5': 0.5, 'x0_75': 0.75, 'x1_4': 1.4}.items()
+  },
+  'mobilenet_v2_half': partial(mobilenet_v2, width=0.5, code='repdistiller'),
+  **{
+    f'mobilenet_v2_{code}': partial(mobilenet_v2, code=code) for code in ('kuangliu', 'weiaicunzai')
+  },
+  'shufflenet_v1': partial(shufflenet, widths=(240, 480, 960), groups=3, stem=1),
+  'shufflenet_v2': partial(shufflenet, widths=_SHUFFLE['x1_0'], groups=0, stem=1),
+  **{
+    f'shufflenet_v2_{name}': partial(shufflenet, widths=widths, groups=0, stem=3)
+    for name, widths in _SHUFFLE.items()
+  },
 }
 
 

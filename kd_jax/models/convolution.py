@@ -9,6 +9,7 @@ to 100. On accelerators both are ordinary matrix products.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -21,10 +22,10 @@ _FEW = 64  # values in a window up to which a weight gradient is taken from the 
 
 
 class Convolution(nn.Module):
-  """A square convolution without bias, padded as PyTorch's `padding=kernel // 2`.
+  """A square convolution, padded as PyTorch's `padding=kernel // 2`.
 
   So it is padded also where the stride is 2. `drawn` is a function (key, shape, dtype) → the
-  initial kernel.
+  initial kernel. It has a bias where that is asked for.
   """
 
   width: int
@@ -32,6 +33,7 @@ class Convolution(nn.Module):
   stride: int = 1
   dtype: str = 'float32'
   drawn: Callable[..., Array] = torch_uniform
+  bias: bool = False
 
   @nn.compact
   def __call__(
@@ -41,10 +43,21 @@ class Convolution(nn.Module):
     kernel = self.param('kernel', self.drawn, shape, wide(self.dtype)).astype(self.dtype)
     x = x.astype(self.dtype)
     if self.kernel == 1:
-      return pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
-    if self.stride == 1 and self.kernel**2 * x.shape[-1] <= _FEW:
-      return narrow(x, kernel)
-    return windowed(x, kernel, stride=self.stride)
+      y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
+    elif self.stride == 1 and self.kernel**2 * x.shape[-1] <= _FEW:
+      y = narrow(x, kernel)
+    else:
+      y = windowed(x, kernel, stride=self.stride)
+    return with_bias(self, y, fan_in=self.kernel**2 * x.shape[-1]) if self.bias else y
+
+
+def with_bias(module: nn.Module, y: Float[Array, 'B H W O'], *, fan_in: int) -> Array:
+  """Return y + bias, a trained value a channel of the module that calls; PyTorch draws it from
+  ±1/√fan_in.
+  """
+  drawn = partial(torch_uniform, fan_in=fan_in)
+  bias = module.param('bias', drawn, y.shape[-1:], wide(y.dtype)).astype(y.dtype)
+  return y + bias.reshape(1, 1, 1, -1)
 
 
 def windowed(

@@ -8,15 +8,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd_jax.models.convolution import with_bias
 from kd_jax.models.initial import torch_uniform, wide
 
 
 class Depthwise(nn.Module):
-  """A convolution of each channel by a filter of its own, without bias, padded by half a filter."""
+  """A convolution of each channel by a filter of its own, padded by half a filter."""
 
   kernel: int
   stride: int
   dtype: str
+  bias: bool = False
 
   @nn.compact
   def __call__(
@@ -24,7 +26,8 @@ class Depthwise(nn.Module):
   ) -> Float[Array, 'B -(-H//{self.stride}) -(-W//{self.stride}) C']:
     shape = (self.kernel, self.kernel, 1, x.shape[-1])
     kernel = self.param('kernel', torch_uniform, shape, wide(self.dtype)).astype(self.dtype)
-    return depthwise(x.astype(self.dtype), kernel, stride=self.stride)
+    y = depthwise(x.astype(self.dtype), kernel, stride=self.stride)
+    return with_bias(self, y, fan_in=self.kernel**2) if self.bias else y
 
 
 def depthwise(

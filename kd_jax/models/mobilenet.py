@@ -3,11 +3,18 @@
 mobilenet_v2            for small images: the stem and the table's second row have a stride of 1, so
                         that 32×32 becomes 4×4, as in huyvnphan's PyTorch_CIFAR10
 mobilenet_v2_imagenet   the paper's strides, as torchvision has them: 224×224 becomes 7×7
-Both have the same weights. A network of the table has no dropout, which torchvision's has at 0.2
+Both have the same weights. Rows that end in x0_5 and the like are narrower or wider, as chenyaofo's
+code. Other public code has networks of its own under this name, of which CODES holds the differences:
+  mobilenet_v2_half         of half the width, as Tian et al. 2020 (RepDistiller) have it
+  mobilenet_v2_kuangliu     as kuangliu's pytorch-cifar
+  mobilenet_v2_weiaicunzai  as weiaicunzai's pytorch-cifar100
+A network of the table has no dropout, which torchvision's has at 0.2
 before its classifier; a factory of one's own may ask for it, as kd_jax.models.vit shows.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,6 +41,28 @@ _ROWS_OF_STAGES = ((0, 1), (2,), (3, 4), (5, 6))
 _STEM, _LAST = 32, 1280  # channels
 
 
+class Code(NamedTuple):
+  """How public code differs from another, in its strides and its parts."""
+
+  strides: tuple[int, ...]  # of the stem, and of the first block of each row of Table 2
+  stem: int = 3  # side of the stem's filters
+  around: int = 0  # pixels of zeros around the image, beside half a filter
+  six: bool = True  # ReLUs end at 6
+  widens_by_one: bool = False  # the first block has its 1×1 convolution, which widens nothing
+  projects: bool = False  # where channels change at stride 1, a shortcut has 1×1 and BatchNorm
+  bias: bool = False  # of convolutions
+  multiple: int = 8  # to which a narrower width is rounded
+
+
+CODES = {
+  'torchvision': Code((2, 1, 2, 2, 2, 1, 2, 1)),
+  'small': Code((1, 1, 1, 2, 2, 1, 2, 1)),
+  'repdistiller': Code((2, 1, 1, 2, 2, 1, 2, 1), six=False, widens_by_one=True, multiple=1),
+  'kuangliu': Code((1, 1, 1, 2, 2, 1, 2, 1), six=False, widens_by_one=True, projects=True),
+  'weiaicunzai': Code((1, 1, 2, 2, 2, 1, 1, 1), stem=1, around=1, widens_by_one=True, bias=True),
+}
+
+
 class InvertedResidual(nn.Module):
   """A 1×1 convolution that widens, a depthwise one, and a 1×1 that narrows, without a last ReLU.
 
@@ -45,6 +74,7 @@ class InvertedResidual(nn.Module):
   stride: int
   dtype: str
   axis_name: str | None
+  code: Code = CODES['torchvision']
 
   @nn.compact
   def __call__(
@@ -53,15 +83,21 @@ class InvertedResidual(nn.Module):
     def norm(y: Array, name: str) -> Array:
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
+    activate, bias = relu6 if self.code.six else relu, self.code.bias
+
+    def conv(y: Array, width: int, name: str) -> Array:
+      return Convolution(width, 1, 1, self.dtype, bias=bias, name=name)(y)
+
     inward, y = x.shape[-1], x
-    if self.expansion > 1:
-      wide = self.expansion * inward
-      y = Convolution(wide, 1, 1, self.dtype, name='conv1')(y)
-      y = relu6(norm(y, 'norm1'), train=train)
-    y = Depthwise(3, self.stride, self.dtype, name='conv2')(y)
-    y = relu6(norm(y, 'norm2'), train=train)
-    y = norm(Convolution(self.width, 1, 1, self.dtype, name='conv3')(y), 'norm3')
-    return x + y if self.stride == 1 and inward == self.width else y
+    if self.expansion > 1 or self.code.widens_by_one:
+      y = conv(y, self.expansion * inward, 'conv1')
+      y = activate(norm(y, 'norm1'), train=train)
+    y = Depthwise(3, self.stride, self.dtype, bias, name='conv2')(y)
+    y = activate(norm(y, 'norm2'), train=train)
+    y = norm(conv(y, self.width, 'conv3'), 'norm3')
+    if self.code.projects and self.stride == 1 and inward != self.width:
+      x = norm(conv(x, self.width, 'shortcut_conv'), 'shortcut_norm')
+    return x + y if self.stride == 1 and x.shape[-1] == self.width else y
 
 
 class MobileNetV2(nn.Module):
@@ -76,6 +112,9 @@ class MobileNetV2(nn.Module):
   stages: tuple[Blocks, ...]
   dropout: float = 0.0  # before the classifier
   axis_name: str | None = None
+  stem_width: int = _STEM
+  last: int = _LAST
+  code: Code = CODES['torchvision']
 
   @nn.compact
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
@@ -86,25 +125,38 @@ class MobileNetV2(nn.Module):
 
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
     layers, features = {}, []
-    x = layers['stem_conv'] = Convolution(_STEM, 3, self.stem_stride, dtype, name='stem_conv')(x)
+    activate, bias, around = relu6 if self.code.six else relu, self.code.bias, self.code.around
+    if around:
+      x = jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
+    stem = Convolution(
+      self.stem_width, self.code.stem, self.stem_stride, dtype, bias=bias, name='stem_conv'
+    )
+    x = layers['stem_conv'] = stem(x)
     x = layers['stem_norm'] = norm(x, 'stem_norm')
-    x = relu6(x, train=train)
+    x = activate(x, train=train)
     for stage, blocks in enumerate(self.stages, 1):
       for number, (expansion, width, stride) in enumerate(blocks, 1):
         name = f'stage{stage}_block{number}'
-        block = InvertedResidual(expansion, width, stride, dtype, self.axis_name, name=name)
+        block = InvertedResidual(
+          expansion, width, stride, dtype, self.axis_name, self.code, name=name
+        )
         x = layers[name] = block(x, train=train)
       features.append(x)
-    x = Convolution(_LAST, 1, 1, dtype, name='final_conv')(x)
+    x = Convolution(self.last, 1, 1, dtype, bias=bias, name='final_conv')(x)
     x = layers['final_norm'] = norm(x, 'final_norm')
-    embedding = relu6(x, train=train).mean((1, 2))
+    embedding = activate(x, train=train).mean((1, 2))
     embedding = nn.Dropout(self.dropout)(embedding, deterministic=not train)
-    logits = dense(self.spec.classes, fan_in=_LAST, dtype=dtype, name='head')(embedding)
+    logits = dense(self.spec.classes, fan_in=self.last, dtype=dtype, name='head')(embedding)
     return outputs(logits, features, layers, embedding, dtype)
 
 
 def mobilenet_v2(
-  spec: NetworkSpec, *, imagenet: bool = False, dropout: float = 0.0
+  spec: NetworkSpec,
+  *,
+  imagenet: bool = False,
+  dropout: float = 0.0,
+  width: float = 1.0,
+  code: str = '',
 ) -> tuple[nn.Module, tuple[Path, ...], tuple[str, ...]]:
   """Return the module, the norms of its Network, and the streams that it draws from.
 
@@ -112,29 +164,53 @@ def mobilenet_v2(
     spec: of the network.
     imagenet: the paper's strides, for images of 64 pixels and more.
     dropout: before the classifier, in [0, 1).
+    width: by which channels are multiplied.
+    code: a row of CODES; '': torchvision's, at the strides that `imagenet` means.
 
   Raises:
     ConfigError: dropout is out of its range.
   """
   if not 0 <= dropout < 1:
     raise ConfigError(f'dropout of a mobilenet_v2 is a share from 0 to less than 1, not {dropout}')
-  stages = stages_of(imagenet=imagenet)
-  module = MobileNetV2(spec, 2 if imagenet else 1, stages, dropout)
+  name = code_of(imagenet=imagenet, code=code)
+  stages, (stem, last) = stages_of(name, width=width), ends_of(name, width=width)
+  module = MobileNetV2(
+    spec, CODES[name].strides[0], stages, dropout, stem_width=stem, last=last, code=CODES[name]
+  )
   norms = tuple(
     (f'stage{number}_block{len(blocks)}', 'norm3') for number, blocks in enumerate(stages, 1)
   )
   return module, norms, ('dropout',) if dropout else ()
 
 
-def stages_of(*, imagenet: bool) -> tuple[Blocks, ...]:
-  """Return the blocks of each stage, at the paper's strides or at those for small images."""
+def code_of(*, imagenet: bool = False, code: str = '') -> str:
+  """Return the row of CODES that a network of these options has."""
+  return code or ('torchvision' if imagenet else 'small')
+
+
+def stages_of(code: str, *, width: float = 1.0) -> tuple[Blocks, ...]:
+  """Return the blocks of each stage, at the strides and with the channels of a row of CODES."""
 
   def blocks(row: int) -> Blocks:
-    expansion, width, count, stride = _ROWS[row]
-    first = 1 if row == 1 and not imagenet else stride
-    return tuple((expansion, width, first if number == 0 else 1) for number in range(count))
+    expansion, channels, count, _ = _ROWS[row]
+    channels, first = _rounded(channels * width, code), CODES[code].strides[1 + row]
+    return tuple((expansion, channels, first if number == 0 else 1) for number in range(count))
 
   return tuple(tuple(b for row in rows for b in blocks(row)) for rows in _ROWS_OF_STAGES)
+
+
+def ends_of(code: str, *, width: float = 1.0) -> tuple[int, int]:
+  """Return the channels of the stem and of the last convolution, which is never narrower."""
+  return _rounded(_STEM * width, code), _rounded(_LAST * max(width, 1.0), code)
+
+
+def _rounded(channels: float, code: str) -> int:
+  """Return the nearest multiple of a code's, at least 90 % of the channels."""
+  multiple = CODES[code].multiple
+  if multiple == 1:
+    return int(channels)
+  nearest = max(multiple, int(channels + multiple / 2) // multiple * multiple)
+  return nearest if nearest >= 0.9 * channels else nearest + multiple
 
 
 def relu6(x: Float[Array, '*shape'], *, train: bool) -> Float[Array, '*shape']:

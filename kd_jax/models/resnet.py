@@ -1,13 +1,19 @@
 """Residual networks for small images: He et al. 2016, "Deep Residual Learning", with the stems and
 widths of METHODS' tables.
 
-One module serves four families:
+One module serves these families:
   resnet8 … resnet56    the paper's: a stem of 64 filters, stages of 16, 32, 64, average pooling
                         over 4×4 windows (32×32 → 2×2)
   thin_resnet8 … 110    the canonical CIFAR ResNet: a stem of 16, global average pooling
   resnet10 … 152        stages of 64 to 512, basic or bottleneck blocks, global average pooling
   resnet18_imagenet …   the same for images of 64 pixels and more, as torchvision has them: a stem
                         of 7×7 at stride 2 and a 3×3 max pool at stride 2
+  resnet8x4, 32x4       four times as wide: a stem of 32, stages of 64, 128, 256, global average
+                        pooling, as Tian et al. 2020 (RepDistiller) have them
+  thin_resnet20_a …     option A of the paper: a shortcut has no weights, takes every second pixel
+                        and puts zeros before and after the channels, as akamaster's code
+  resnet18_pool …       stages of 64 to 512 after a 3×3 stem and a 3×3 max pool at stride 2, as
+                        huyvnphan's PyTorch_CIFAR10
 A shortcut is a 1×1 convolution with BatchNorm wherever the shape changes, else the identity. Where
 a row ends in _gn or _ln, GroupNorm or LayerNorm stand where BatchNorm does (see
 kd_jax.models.norms): such a network keeps no statistics.
@@ -25,6 +31,7 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import Convolution
@@ -42,6 +49,7 @@ class Block(nn.Module):
   dtype: str
   axis_name: str | None
   norm: str = 'batch'
+  padded: bool = False  # a shortcut is option A
 
   @nn.compact
   def __call__(
@@ -64,7 +72,11 @@ class Block(nn.Module):
       out_width = self.width
       y = relu(norm(conv(x, self.width, 3, self.stride, 'conv1'), 'norm1'), train=train)
       y = norm(conv(y, self.width, 3, 1, 'conv2'), 'norm2')
-    if self.stride != 1 or x.shape[-1] != out_width:
+    if self.padded:
+      around = (out_width - x.shape[-1]) // 2
+      x = x[:, :: self.stride, :: self.stride]
+      x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (around, around)))
+    elif self.stride != 1 or x.shape[-1] != out_width:
       x = norm(conv(x, out_width, 1, self.stride, 'shortcut_conv'), 'shortcut_norm')
     return x + y
 
@@ -84,6 +96,8 @@ class ResNet(nn.Module):
   imagenet_stem: bool = False
   norm: str = 'batch'  # of kd_jax.models.norms.NORMS
   axis_name: str | None = None
+  stem_pool: bool = False
+  padded: bool = False
 
   @nn.compact
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
@@ -98,7 +112,7 @@ class ResNet(nn.Module):
     )
     if placement != 'pool':
       x = relu(x, train=train)
-    if self.imagenet_stem:
+    if self.imagenet_stem or self.stem_pool:
       x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
       for block in range(count):
@@ -106,7 +120,7 @@ class ResNet(nn.Module):
         last = block == count - 1
         stride = 2 if stage > 0 and block == 0 else 1
         residual = Block(
-          width, stride, self.bottleneck, dtype, self.axis_name, self.norm, name=name
+          width, stride, self.bottleneck, dtype, self.axis_name, self.norm, self.padded, name=name
         )
         x = layers[name] = residual(x, train=train)
         if last:
@@ -134,9 +148,22 @@ def resnet(
   pool: int | None = None,
   imagenet_stem: bool = False,
   norm: str = 'batch',
+  stem_pool: bool = False,
+  padded: bool = False,
 ) -> tuple[nn.Module, tuple[Path, ...]]:
   """Return the module of a row of the table, and the norms of its Network."""
-  module = ResNet(spec, blocks, widths, stem_width, bottleneck, pool, imagenet_stem, norm)
+  module = ResNet(
+    spec,
+    blocks,
+    widths,
+    stem_width,
+    bottleneck,
+    pool,
+    imagenet_stem,
+    norm,
+    stem_pool=stem_pool,
+    padded=padded,
+  )
   if norm != 'batch':
     return module, ()
   last = 'norm3' if bottleneck else 'norm2'

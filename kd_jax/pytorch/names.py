@@ -17,7 +17,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kd_jax import models
-from kd_jax.pytorch import contents
+from kd_jax.models import aliases
+from kd_jax.pytorch import contents, tensors
 from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.specs import canonical, note_of, spec_from_state, stated_spec
@@ -39,8 +40,9 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   """
   state, _ = canonical(state)
   shapes = flatten_dict(models.shapes(network))
-  names = {path: one_spelling(torch_name(path, network)) for path in shapes}
+  names = {path: one_spelling(torch_name(path, network.spec)) for path in shapes}
   needed = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
+  state = {name: _squeezed(array, needed.get(name, ())) for name, array in state.items()}
   if faults := _differences({name: array.shape for name, array in state.items()}, needed):
     raise FileError(
       f'the weights do not fit {_describe(network.spec)}: {faults}; ask for the network that they '
@@ -69,7 +71,7 @@ def to_torch(variables: PyTree, spec: NetworkSpec) -> dict[str, np.ndarray]:
       'trained with'
     )
   pooled = _pooled(network)
-  state = {torch_name(path, network): _to_torch(leaf, pooled) for path, leaf in flat.items()}
+  state = {torch_name(path, network.spec): _to_torch(leaf, pooled) for path, leaf in flat.items()}
   for name in [name for name in state if name.endswith('running_var')]:
     state[name.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
   return {name: state[name] for name in sorted(state, key=_natural)}
@@ -90,23 +92,36 @@ def import_file(
   kd_jax.pytorch.specs.spec_from_state).
 
   Args:
-    path: a `.pth` or `.pt` file of torch.save, in either format.
+    path: a `.pth` or `.pt` file of torch.save, in either format, or a `.safetensors` file.
     image_shape: height, width, channels of its images; by default what the file states, or what
       `specs.spec_from_state` takes.
-    name: the network that it must be, a row of kd_jax.models.MODELS.
+    name: the network that it must be, a row of kd_jax.models.MODELS, or what public code calls it.
     classes: the number of classes that it must have.
-    unstated: fields of the spec for a file that does not state them: relu_placement, mean, std.
+    unstated: fields of the spec for a file that does not state them: name, relu_placement, mean, std.
+      They go before what a config.json beside the file states.
     weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:
     FileError: the file cannot be read, or does not hold that network.
   """
-  checkpoint = read(path)
+  checkpoint, unstated = read(path), dict(unstated)
+  name = unstated.pop('name', None) or name
+  name = aliases.row(name) if name else None
   try:
     spec, state = stated_spec(checkpoint), contents.state(checkpoint, weights=weights)
     if spec is None:
+      beside = tensors.beside(path)
+      image_shape = image_shape or beside.image_shape
       spec = spec_from_state(state, image_shape=image_shape, name=name, classes=classes)
-      spec = spec._replace(**unstated)
+      if beside.classes not in (None, spec.classes):
+        raise FileError(
+          f'it has {spec.classes} classes, and the {tensors.CONFIG} beside it states '
+          f'{beside.classes}; bring the two together that belong together, or remove the latter'
+        )
+      stated = contents.stated_normalisation(checkpoint)
+      if not stated and beside.mean:
+        stated = {'mean': beside.mean, 'std': beside.std}
+      spec = spec._replace(**{**stated, **unstated})
       if len(spec.mean) not in (0, spec.image_shape[2]):
         raise FileError(
           f'{len(spec.mean)} values of mean and std are given, and its images have '
@@ -131,10 +146,16 @@ def facts(path: str | os.PathLike) -> Facts:
     FileError: it cannot be read.
   """
   checkpoint = read(path)
+  normalised = ''
+  if contents.stated_normalisation(checkpoint):
+    normalised = 'its first module'
+  elif tensors.beside(path).mean:
+    normalised = f'the {tensors.CONFIG} beside it'
   return Facts(
     whole=stated_spec(checkpoint) is not None,
     accuracy=contents.stated_accuracy(checkpoint),
     copies=tuple(contents.copies(checkpoint)),
+    normalised=normalised,
   )
 
 
@@ -153,6 +174,13 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
   if len(shape) == 4:
     return (shape[3], shape[2], shape[0], shape[1])
   return shape[::-1] if len(shape) == 2 else shape
+
+
+def _squeezed(array: np.ndarray, needed: tuple[int, ...]) -> np.ndarray:
+  """Return a 1×1 filter as the dense layer that it is, and any array without such last sides."""
+  ones = array.ndim - len(needed)
+  squeezed = ones > 0 and array.shape == (*needed, *(1,) * ones)
+  return array.reshape(needed) if squeezed else array
 
 
 def _pooled(network: Network) -> tuple[int, int, int] | None:

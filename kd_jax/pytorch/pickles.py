@@ -1,8 +1,8 @@
 """Run the pickle in a PyTorch checkpoint as data: import no name, and call nothing of the file.
 
 Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as
-a file asks. This machine has only the opcodes that torch.save writes and the few names of
-kd_jax.pytorch.values, which answers those with its own functions. Time and memory are bounded by
+a file asks. This machine has only the opcodes that torch.save writes. The few names that weights
+need are answered by functions of kd_jax.pytorch.values; what any other makes is an Opaque. Time and memory are bounded by
 the number of instructions, so nothing here may copy what the memo can repeat.
 """
 
@@ -12,7 +12,16 @@ import pickle
 import struct
 from typing import Any
 
-from kd_jax.pytorch.values import SAVE_ALONE, Name, Storage, Unreadable, check_state, named, stored
+from kd_jax.pytorch.values import (
+  SAVE_ALONE,
+  Opaque,
+  Storage,
+  Unreadable,
+  called,
+  check_state,
+  named,
+  stored,
+)
 
 # A ResNet152 with its optimiser takes 60,000. It bounds the memory at some 100 MB.
 _MAX_OPCODES = 500_000
@@ -30,8 +39,8 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
   """Run the pickle at data[start:].
 
   Returns:
-    The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor (and
-    whatever a hostile file leaves: Name, Storage, numpy.dtype; containers that contain themselves);
+    The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor,
+    Opaque (and whatever a hostile file leaves: Name, Storage, numpy.dtype; containers that contain themselves);
     the position after the pickle; every storage that it names, by key.
   """
   reader = _Reader(data, start)
@@ -53,6 +62,8 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
     return items
 
   def top(kind: type) -> Any:
+    if stack and isinstance(stack[-1], Opaque):
+      return kind()  # what is added to it is forgotten
     if not stack or type(stack[-1]) is not kind:
       raise Unreadable(f'its pickle adds to what is no {kind.__name__}')
     return stack[-1]
@@ -134,11 +145,20 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
         stack.append(named(module, attribute))
       case pickle.REDUCE:
         arguments, function = pop(), pop()
-        if not isinstance(function, Name) or function.call is None:
-          raise Unreadable('its pickle calls what is no function')
-        if type(arguments) is not tuple or len(arguments) not in function.arities:
-          raise Unreadable('its pickle calls a function with wrong arguments')
-        stack.append(function.call(*arguments))
+        stack.append(called(function, arguments))
+      case pickle.NEWOBJ | pickle.NEWOBJ_EX:
+        if opcode == pickle.NEWOBJ_EX:
+          pop()
+        arguments, function = pop(), pop()
+        stack.append(called(function, arguments))
+      case pickle.EMPTY_SET:
+        stack.append(Opaque('set'))
+      case pickle.FROZENSET:
+        pop_to_mark()
+        stack.append(Opaque('frozenset'))
+      case pickle.ADDITEMS:
+        pop_to_mark()
+        top(set)
       case pickle.BUILD:
         state = pop()
         check_state(stack[-1] if stack else None, state)
@@ -187,10 +207,15 @@ class _Reader:
 
 
 def _update(target: dict, flat: list) -> None:
-  """Set flat[0]: flat[1], flat[2]: flat[3], … Keys are simple values, whose hash does not nest."""
+  """Set flat[0]: flat[1], flat[2]: flat[3], …
+
+  Keys are simple values, whose hash does not nest; an entry whose key is not read is forgotten.
+  """
   if len(flat) % 2:
     raise Unreadable('its pickle gives a dictionary a key without a value')
   for key, value in zip(flat[::2], flat[1::2], strict=True):
+    if isinstance(key, Opaque):
+      continue
     if type(key) not in (str, int, float, bool, type(None)):
       raise Unreadable(
         f'a dictionary in its pickle has a {type(key).__name__} for a key', SAVE_ALONE

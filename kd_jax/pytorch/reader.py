@@ -1,8 +1,9 @@
-"""Read PyTorch checkpoints, `.pth` or `.pt`, without PyTorch, and run nothing that they hold.
+"""Read PyTorch checkpoints, `.pth`, `.pt` or `.safetensors`, without PyTorch, and run nothing that
+they hold.
 
 Both containers of torch.save are read: the zip file of PyTorch ≥ 1.6, and the older stream of
 pickles (magic number, protocol, system, object, keys of the storages) that the storages follow as
-raw bytes.
+raw bytes. kd_jax.pytorch.tensors reads safetensors.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax.pytorch import tensors
 from kd_jax.pytorch.pickles import run
-from kd_jax.pytorch.values import SAVE_ALONE, Storage, Tensor, Unreadable
+from kd_jax.pytorch.values import SAVE_ALONE, Name, Opaque, Storage, Tensor, Unreadable
 from kd_jax.types import FileError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -36,13 +38,13 @@ def read(path: str | os.PathLike) -> dict:
 
   Returns:
     Nested dicts, lists, tuples and plain values, with a numpy array for each tensor, of its own
-    type; bfloat16, which numpy has not, becomes float32. Tensors that share a storage share it
-    here. Memory is at most some four times the file's size, and 100 MB for what a hostile file
-    makes of its pickle.
+    type; bfloat16, which numpy has not, becomes float32. Objects of other classes, such as
+    arguments, are Opaque. Tensors that share a storage share it here. Memory is at most some four
+    times the file's size, and 100 MB for what a hostile file makes of its pickle.
 
   Raises:
-    FileError: the file is missing, damaged or none of torch.save's, holds anything but data, or is
-      no dictionary.
+    FileError: the file is missing, damaged or none of torch.save's, names what acts on the machine,
+      or is no dictionary.
   """
   try:
     if not os.path.isfile(path):
@@ -53,6 +55,8 @@ def read(path: str | os.PathLike) -> dict:
       return _read_zip(data)
     if data[:1] == b'\x80':
       return _read_stream(data)
+    if tensors.is_one(str(path), data):
+      return tensors.read(data)
     raise _of_another_kind(str(path), data)
   except Unreadable as fault:
     raise FileError(f'{str(path)!r} cannot be read as a PyTorch checkpoint: {fault}') from None
@@ -66,13 +70,6 @@ def _of_another_kind(path: str, data: bytes) -> Unreadable:
   """Return what a file is instead, and how its network is had nevertheless."""
   if not data:
     return Unreadable('it is empty')
-  header = int.from_bytes(data[:8], 'little')
-  if path.endswith('.safetensors') or (data[8:9] == b'{' and 2 <= header <= len(data) - 8):
-    return Unreadable(
-      'it is a file of safetensors, which kd_jax does not read',
-      'in PyTorch, save its state dict: torch.save(safetensors.torch.load_file(path), '
-      "'network.pth')",
-    )
   map_of_texts = b'\x81' <= data[:1] <= b'\x8f' and b'\xa1' <= data[1:2] <= b'\xbf'
   if path.endswith('.msgpack') or map_of_texts:
     return Unreadable(
@@ -194,8 +191,18 @@ def _plain(value: Any, arrays: Mapping[str, np.ndarray], *, limit: int) -> dict:
       return kind(walk(item, depth + 1) for item in node)
     if kind in (str, bytes, bool, int, float, type(None)) or isinstance(node, np.generic):
       return node
-    raise Unreadable('it holds a class or a bare storage among its values', SAVE_ALONE)
+    if isinstance(node, Name | np.dtype):
+      return Opaque(node.name)
+    if isinstance(node, Opaque):
+      return node
+    raise Unreadable('it holds a bare storage among its values', SAVE_ALONE)
 
+  if isinstance(value, Opaque | Name):
+    raise Unreadable(
+      f'it holds an object of {value.name!r}, not its weights alone, and running what a file names '
+      'is not safe',
+      SAVE_ALONE,
+    )
   if type(value) is not dict:
     raise Unreadable('it holds no dictionary', SAVE_ALONE)
   return walk(value, 0)

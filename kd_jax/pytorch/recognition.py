@@ -14,14 +14,28 @@ from typing import NamedTuple
 import numpy as np
 
 from kd_jax import models
-from kd_jax.models.mobilenet import mobilenet_v2, stages_of
+from kd_jax.models.mobilenet import code_of, ends_of, mobilenet_v2, stages_of
 from kd_jax.models.vit import vit
 from kd_jax.models.wide_resnet import wide_resnet
+from kd_jax.pytorch import families
+from kd_jax.pytorch.families import Numbers
+from kd_jax.pytorch.spelling_mobilenet import MARKS, mobilenet_name
 from kd_jax.types import FileError
 
 _LARGE = 64  # pixels a side, from which on networks of ImageNet are meant
 _BLOCK = re.compile(r'layer([0-9]{1,3})\.(layer\.)?([0-9]{1,3})\.')
-_INVERTED = re.compile(r'features\.[0-9]{1,3}\.conv\.')
+_INVERTED = re.compile(
+  r'(features\.[0-9]{1,3}(?=\.conv\.)|blocks\.[0-9]\.[0-9]{1,3}|layers\.[0-9]{1,3}|'
+  r'stage[0-9]\.([0-9]{1,3}\.)?)'
+)
+# The names in all networks of kd_jax, by their modules.
+_KNOWN = re.compile(
+  r'((conv[0-9]|bn[0-9]|linear|classifier|pre|norm|patch_embed\.proj|features|block[0-9]|blocks|'
+  r'layers?[0-9]?|stage[0-9]|pos_embed|cls_token)(?=\.|$))'
+  r'(\.([0-9]+|layer|conv[0-9]?|bn[0-9]|convShortcut|shortcut|norm[12]|attn|qkv|proj|mlp|fc[12]|'
+  r'branch[12]|residual))*(\.(weight|bias|running_mean|running_var))?'
+)
+ENDS = ('stem_conv', 'final_conv')
 _ENCODER = re.compile(r'blocks\.([0-9]{1,3})\.')
 
 
@@ -35,6 +49,7 @@ class Residual(NamedTuple):
   bottleneck: bool
   side: int = 3  # of the stem's filters
   statistics: bool = True  # as BatchNorm has them
+  projected: bool = True  # whether shortcuts have weights
 
   def __str__(self) -> str:
     return (
@@ -61,6 +76,7 @@ class Mobile(NamedTuple):
   stem: int  # filters
   blocks: int
   embedding: int
+  code: str = 'torchvision'  # of kd_jax.models.mobilenet.CODES
 
   def __str__(self) -> str:
     return (
@@ -69,7 +85,7 @@ class Mobile(NamedTuple):
     )
 
 
-Signature = Residual | Transformer | Mobile
+Signature = Residual | Transformer | Mobile | Numbers
 
 
 def recognise(state: Mapping[str, np.ndarray], image_shape: tuple[int, int, int]) -> str:
@@ -85,10 +101,27 @@ def recognise(state: Mapping[str, np.ndarray], image_shape: tuple[int, int, int]
   rows = [name for name in models.MODELS if of_row(name) == signature]
   if not rows:
     raise FileError(
-      f'the weights are of no network of kd_jax: {signature}; choose a row of kd_jax.models.MODELS'
+      f'the weights are of no network of kd_jax: {signature}{_strange(state)}; choose a row of '
+      'kd_jax.models.MODELS, or give its logits (kd_jax.tables), its function by jax.export, or an '
+      'own network, package.module:factory'
     )
   larger = f'{rows[0]}_imagenet'
   return larger if larger in rows and min(image_shape[:2]) >= _LARGE else rows[0]
+
+
+def alike(name: str) -> tuple[str, ...]:
+  """Return the other rows whose weights have the same names and shapes as a row's."""
+  signature = of_row(name)
+  return tuple(other for other in models.MODELS if other != name and of_row(other) == signature)
+
+
+def _strange(state: Mapping[str, np.ndarray]) -> str:
+  """Return which entries no network of kd_jax has, by their names, for a message; '' of none."""
+  names = [re.sub(r'[^ -~]', '?', name)[:60] for name in state if not _KNOWN.fullmatch(name)]
+  if not names:
+    return ''
+  more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+  return f'; {", ".join(names[:3])}{more} fit none'
 
 
 def of_row(name: str) -> Signature:
@@ -98,14 +131,20 @@ def of_row(name: str) -> Signature:
   if maker.func is vit:
     return Transformer(numbers['width'], numbers['depth'], numbers.get('distilled', False))
   if maker.func is mobilenet_v2:
-    return Mobile(32, sum(map(len, stages_of(imagenet=True))), 1280)
+    code = code_of(imagenet=numbers.get('imagenet', False), code=numbers.get('code', ''))
+    stem, last = ends_of(code, width=numbers.get('width', 1.0))
+    code = 'torchvision' if code == 'small' else code  # they differ in strides alone
+    return Mobile(stem, sum(map(len, stages_of(code))), last, code)
+  if family := families.of_row(name):
+    return family.signature(numbers)
   if maker.func is wide_resnet:
     widths = tuple(width * numbers['factor'] for width in (16, 32, 64))
     return Residual(True, 16, ((numbers['depth'] - 4) // 6,) * 3, widths, False)
   stem, blocks, widths = (numbers[name] for name in ('stem_width', 'blocks', 'widths'))
   side = 7 if numbers.get('imagenet_stem') else 3
   statistics = numbers.get('norm', 'batch') == 'batch'
-  return Residual(False, stem, blocks, widths, numbers.get('bottleneck', False), side, statistics)
+  bottleneck, projected = numbers.get('bottleneck', False), not numbers.get('padded', False)
+  return Residual(False, stem, blocks, widths, bottleneck, side, statistics, projected)
 
 
 def of_state(state: Mapping[str, np.ndarray]) -> Signature:
@@ -113,10 +152,13 @@ def of_state(state: Mapping[str, np.ndarray]) -> Signature:
   if (position := state.get('pos_embed')) is not None:
     depth = len({match[1] for match in map(_ENCODER.match, state) if match})
     return Transformer(_size(position, -1), depth, 'dist_token' in state)
-  if (stem := state.get('features.0.0.weight')) is not None:
-    blocks = len({name.split('.')[1] for name in state if _INVERTED.match(name)})
-    head = state.get('linear.weight')
-    return Mobile(_size(stem, 0), blocks, _size(head, -1))
+  code = next((code for code, mark in MARKS.items() if mark in state), '')
+  if code:
+    stem, last = (state.get(f'{mobilenet_name((part,), {"code": code})}.weight') for part in ENDS)
+    blocks = len({match[0] for match in map(_INVERTED.match, state) if match})
+    return Mobile(_size(stem, 0), blocks, _size(last, 0), code)
+  if (numbers := families.of_state(state)) is not None:
+    return numbers
   return _residual(state)
 
 
@@ -145,6 +187,7 @@ def _residual(state: Mapping[str, np.ndarray]) -> Residual:
     'layer1.0.conv3.weight' in state,
     side,
     any(name.endswith('.running_mean') for name in state),
+    pre_activation or not stages or any('.shortcut.' in name for name in state),
   )
 
 

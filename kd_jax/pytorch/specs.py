@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 
 from kd_jax import models
-from kd_jax.pytorch import contents, recognition
-from kd_jax.pytorch.spelling import one_spelling
+from kd_jax.models import aliases
+from kd_jax.models.resnet import resnet
+from kd_jax.models.wide_resnet import wide_resnet
+from kd_jax.pytorch import contents, dialects, recognition
+from kd_jax.pytorch.spelling import one_spelling, torch_name
+from kd_jax.pytorch.values import SAVE_ALONE, Opaque
 from kd_jax.types import ConfigError, FileError, NetworkSpec
 
 NOTE = 'kd_jax_network'  # the entry of an exported checkpoint that states its NetworkSpec, as JSON
 IMAGE_SHAPE = (32, 32, 3)
+_HEAD = ('params', 'head', 'kernel')
 
 # What the published code normalises CIFAR-10 with; the second is the mean of per-image deviations.
 _PUBLISHED_MEAN, _PUBLISHED_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -28,7 +33,7 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
 
   Args:
     checkpoint: a state dict, or a dictionary that holds one under model_state_dict, state_dict,
-      model or net, with or without DataParallel's prefix `module.`.
+      model, net or the like, with or without prefixes such as DataParallel's `module.`.
 
   Returns:
     The arrays, and whether the checkpoint itself spells them so.
@@ -42,11 +47,17 @@ def canonical(checkpoint: Mapping) -> tuple[dict[str, np.ndarray], bool]:
     if isinstance(array, np.ndarray) and isinstance(name, str)
   }
   state.pop('n_averaged', None)
-  while state and all(name.startswith('module.') for name in state):
-    state = {name.removeprefix('module.'): array for name, array in state.items()}
+  state = contents.unprefixed(state)
   state = {name: array for name, array in state.items() if not name.endswith('num_batches_tracked')}
-  renamed = {one_spelling(name): array for name, array in state.items()}
+  names = dialects.usual(state)
+  renamed = {one_spelling(names[name]): array for name, array in state.items()}
   if not any(name.endswith('.weight') for name in state) or len(renamed) != len(state):
+    objects = [value.name for value in checkpoint.values() if isinstance(value, Opaque)]
+    if objects and not state:
+      raise FileError(
+        f'it holds an object of {objects[0]!r} where its weights should be, and running what a '
+        f'file names is not safe; {SAVE_ALONE}'
+      )
     raise FileError(
       'there is no state dict of one network: it needs arrays named ….weight, each once; save '
       "{'model_state_dict': model.state_dict()}"
@@ -74,23 +85,29 @@ def spec_from_state(
     FileError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
   """
   state, published = canonical(state)
-  head = state.get('linear.weight')
-  if head is None or head.ndim != 2 or not head.size:
-    raise FileError(
-      'the weights have no classifier: a dense layer named linear or fc is needed; save the whole '
-      'network, not its body alone'
-    )
   image_shape = image_shape or recognition.image_shape(state) or IMAGE_SHAPE
   if name is None:
     name = recognition.recognise(state, image_shape)
-  elif name not in models.MODELS:
+  elif (name := aliases.row(name)) not in models.MODELS:
     raise FileError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
+  head = state.get(one_spelling(torch_name(_HEAD, NetworkSpec(name, 1, image_shape))))
+  if head is None or head.ndim not in (2, 4) or not head.size:
+    others = [each for each, array in state.items() if array.ndim == 2 and 'blocks.' not in each]
+    raise FileError(
+      f'the weights have no classifier where {name} has one: a dense layer named linear or fc is '
+      'needed; '
+      + (
+        f'there is {", ".join(others[:3])}: rename it, or write its logits by kd_jax.tables'
+        if others
+        else 'save the whole network, not its body alone'
+      )
+    )
   if classes is None:
     classes = head.shape[0]
   spec = NetworkSpec(name, classes, image_shape)
   if published and models.MODELS[name].keywords.get('pool'):
     spec = spec._replace(relu_placement='stage')
-  if published and spec.image_shape == IMAGE_SHAPE:
+  if published and models.MODELS[name].func in (resnet, wide_resnet) and image_shape == IMAGE_SHAPE:
     spec = spec._replace(mean=_PUBLISHED_MEAN, std=_PUBLISHED_STD)
   return spec
 

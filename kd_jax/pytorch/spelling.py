@@ -20,14 +20,7 @@
 | block{i}/mlp1, mlp2                | ….mlp.fc1, mlp.fc2           |
 | final_norm, head                   | norm, head                   |
 
-| MobileNetV2                        | torchvision                  |
-|------------------------------------|------------------------------|
-| stem_conv, stem_norm               | features.0.0, features.0.1   |
-| the i-th block/conv2, norm2        | features.{i}.conv.1.0, 1.1   |
-| final_conv, final_norm             | features.18.0, features.18.1 |
-| head                               | classifier.1                 |
-A block's part that has no ReLU6 after it is counted one by one: conv3, norm3 are conv.2, conv.3. In
-the first block, which does not widen, all numbers are less by one.
+kd_jax.pytorch.spelling_mobilenet and kd_jax.pytorch.families have the names of further families.
 """
 
 from __future__ import annotations
@@ -37,10 +30,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from kd_jax import models
-from kd_jax.models.mobilenet import mobilenet_v2, stages_of
+from kd_jax.models.mobilenet import mobilenet_v2
 from kd_jax.models.vit import vit
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.types import Network, Path
+from kd_jax.pytorch import families
+from kd_jax.pytorch.spelling_mobilenet import mobilenet_name
+from kd_jax.types import NetworkSpec, Path
 
 _LEAVES = {
   'kernel': 'weight',
@@ -76,22 +71,6 @@ _TRANSFORMER = {
   'mlp2': 'mlp.fc2',
   'final_norm': 'norm',
 }
-_MOBILE = {
-  'stem_conv': 'features.0.0',
-  'stem_norm': 'features.0.1',
-  'final_conv': 'features.18.0',
-  'final_norm': 'features.18.1',
-  'head': 'classifier.1',
-}
-# The number of convolutions before it, and its place after the last of them.
-_IN_BLOCK = {
-  'conv1': (0, '.0'),
-  'norm1': (0, '.1'),
-  'conv2': (1, '.0'),
-  'norm2': (1, '.1'),
-  'conv3': (2, ''),
-  'norm3': (3, ''),
-}
 # The classifier has one name while names are compared, and a shortcut, too.
 _SPELLINGS = (
   (re.compile(r'^(fc|head|classifier\.1)\.'), 'linear.'),
@@ -100,16 +79,18 @@ _SPELLINGS = (
 )
 
 
-def torch_name(path: Path, network: Network) -> str:
+def torch_name(path: Path, spec: NetworkSpec) -> str:
   """Return the name in the code of the network's family.
 
   Args:
     path: of a leaf, from 'params' or 'batch_stats' on.
-    network: of a row of kd_jax.models.MODELS.
+    spec: of a row of kd_jax.models.MODELS.
   """
-  maker = models.MODELS[network.spec.name]
+  maker = models.MODELS[spec.name]
   if maker.func is mobilenet_v2:
-    return f'{_mobile(*path[1:-1])}.{_LEAVES[path[-1]]}'
+    return f'{mobilenet_name(path[1:-1], maker.keywords)}.{_LEAVES[path[-1]]}'
+  if family := families.of_row(spec.name):
+    return f'{family.name(path[1:-1], maker.keywords)}.{_LEAVES[path[-1]]}'
   module: Callable[[str], str]
   if maker.func is vit:
     module = _transformer
@@ -141,13 +122,3 @@ def _wide(module: str) -> str:
 def _transformer(module: str) -> str:
   block = re.fullmatch(r'block([0-9]+)', module)
   return f'blocks.{int(block[1]) - 1}' if block else _TRANSFORMER.get(module, module)
-
-
-def _mobile(module: str, part: str = '') -> str:
-  block = re.fullmatch(r'stage([0-9]+)_block([0-9]+)', module)
-  if not block:
-    return _MOBILE[module]
-  earlier = stages_of(imagenet=True)[: int(block[1]) - 1]
-  number = sum(map(len, earlier)) + int(block[2])
-  before, after = _IN_BLOCK[part]
-  return f'features.{number}.conv.{before if number > 1 else before - 1}{after}'

@@ -24,11 +24,25 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Name:
-  """What stands on the stack for a class or function that a file names."""
+  """What stands on the stack for a class or function that a file names.
 
+  Without `call` and `dtype` it is one that is not read: a call of it gives an Opaque.
+  """
+
+  name: str
   call: Callable[..., Any] | None = None
   arities: tuple[int, ...] = ()  # how many arguments `call` takes
   dtype: str | None = None  # of a storage class
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque:
+  """Stands for an object of a class that is not read, such as arguments beside the weights.
+
+  Nothing of the class is looked up or run; what the file would put into the object is forgotten.
+  """
+
+  name: str  # of its class
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +71,8 @@ def check_state(instance: Any, state: Any) -> None:
   """
   of_numbers = isinstance(instance, np.dtype) and type(state) is tuple and len(state) > 1
   versions = type(instance) is dict and type(state) is dict
+  if isinstance(instance, Opaque):
+    return
   if not versions and not (of_numbers and _is_text(state[1], '<', '|')):
     raise Unreadable('its pickle sets attributes of an object', SAVE_ALONE)
 
@@ -109,12 +125,18 @@ def _parameter(data: Any, *unused: Any) -> Tensor:
   return data
 
 
-def _ordered_dict() -> dict:
+def _ordered_dict(*factory: Any) -> dict:
   """Return an empty dictionary.
 
-  Python 2 passed the items; that form is not read, since the memo could repeat them without end.
+  Python 2 passed the items; that form is not read, since the memo could repeat them without end. A
+  defaultdict passes what makes its values, which a file that is read needs not.
   """
   return {}
+
+
+def _typed(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+  """Return torch._tensor._rebuild_from_type_v2: a tensor with attributes, which are forgotten."""
+  return called(function, arguments)
 
 
 def _size(sides: Any) -> tuple[int, ...]:
@@ -126,23 +148,25 @@ def _size(sides: Any) -> tuple[int, ...]:
 _SCALARS = {'f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'b1'}
 
 
-def _dtype(code: Any, *unused: Any) -> np.dtype:
+def _dtype(code: Any, *unused: Any) -> np.dtype | Opaque:
   if type(code) is not str or code not in _SCALARS:
-    raise Unreadable('its pickle holds a numpy type that is no number', SAVE_ALONE)
+    return Opaque('numpy.dtype')
   return np.dtype(code).newbyteorder('<')
 
 
-def _scalar(dtype: Any, value: Any) -> np.generic:
+def _scalar(dtype: Any, value: Any) -> np.generic | Opaque:
+  if isinstance(dtype, Opaque):
+    return dtype
   if not isinstance(dtype, np.dtype) or type(value) is not bytes or len(value) != dtype.itemsize:
     raise Unreadable('its pickle describes a numpy number wrongly')
   return np.frombuffer(value, dtype).astype(dtype.newbyteorder('='))[0]
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
-  """Return the bytes of one number, as protocol 2 writes bytes."""
+def _encode(text: Any, encoding: Any) -> bytes | Opaque:
+  """Return the bytes of one number, as protocol 2 writes bytes; more of them are not read."""
   short = type(text) is str and len(text) <= 8 and all(ord(letter) < 256 for letter in text)
   if not short or not _is_text(encoding, 'latin1'):
-    raise Unreadable('its pickle holds bytes that are no number', SAVE_ALONE)
+    return Opaque('bytes')
   return text.encode('latin1')
 
 
@@ -164,10 +188,13 @@ def _is_text(value: Any, *allowed: str) -> bool:
 
 _CALLS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {  # functions, with their arities
   'collections OrderedDict': (_ordered_dict, (0,)),
+  'collections defaultdict': (_ordered_dict, (0, 1)),
   'torch Size': (_size, (1,)),
   'torch._utils _rebuild_tensor': (_tensor, (4,)),
   'torch._utils _rebuild_tensor_v2': (_tensor, (6, 7)),
   'torch._utils _rebuild_parameter': (_parameter, (3,)),
+  'torch._utils _rebuild_parameter_with_state': (_parameter, (4,)),
+  'torch._tensor _rebuild_from_type_v2': (_typed, (4,)),
   'numpy dtype': (_dtype, (3,)),
   'numpy.core.multiarray scalar': (_scalar, (2,)),
   'numpy._core.multiarray scalar': (_scalar, (2,)),
@@ -185,25 +212,49 @@ STORAGES = {
   'Byte': 'uint8',
   'Bool': 'bool',
 }
-_NAMES = {name: Name(call, arities) for name, (call, arities) in _CALLS.items()} | {
-  f'{module} {kind}Storage': Name(dtype=dtype)
+_NAMES = {name: Name(name, call, arities) for name, (call, arities) in _CALLS.items()} | {
+  f'{module} {kind}Storage': Name(f'{module}.{kind}Storage', dtype=dtype)
   for module in ('torch', 'torch.cuda')
   for kind, dtype in STORAGES.items()
 }
+# Modules of functions that act on the machine, which no checkpoint has a reason to name.
+_ACTING = (
+  *('os', 'posix', 'nt', 'subprocess', 'sys', 'shutil', 'socket', 'pty', 'runpy', 'importlib'),
+  *('ctypes', 'code', 'codeop', 'pickle', '_pickle', 'multiprocessing', 'threading', 'signal'),
+  *('webbrowser', 'urllib', 'http', 'ftplib', 'smtplib', 'tempfile'),
+)
+_BUILTINS = ('builtins', '__builtin__')
+_TYPES = (
+  *('list', 'dict', 'set', 'frozenset', 'tuple', 'int', 'float', 'bool', 'str', 'bytes', 'object'),
+  *('complex', 'slice', 'range', 'bytearray', 'long', 'unicode'),
+)
 
 
 def named(module: Any, attribute: Any) -> Name:
-  """Return the class or function of a state dict that a file names.
+  """Return the class or function that a file names, without looking it up.
 
   Raises:
-    Unreadable: it is another.
+    Unreadable: it acts on the machine, so that the file is none that PyTorch wrote by itself.
   """
   if type(module) is not str or type(attribute) is not str:
     raise Unreadable('its pickle names a class wrongly')
-  name = _NAMES.get(f'{module} {attribute}')
-  if name is None:
-    raise Unreadable(
-      f'it wants {f"{module}.{attribute}"[:80]!r}, and running what a file names is not safe',
-      SAVE_ALONE,
-    )
-  return name
+  if name := _NAMES.get(f'{module} {attribute}'):
+    return name
+  shown = f'{module}.{attribute}'[:80]
+  acts = attribute not in _TYPES if module in _BUILTINS else module.split('.')[0] in _ACTING
+  if acts:
+    raise Unreadable(f'it wants {shown!r}, and running what a file names is not safe', SAVE_ALONE)
+  return Name(shown)
+
+
+def called(function: Any, arguments: Any) -> Any:
+  """Return what a call stands for: of a function that is not read, an Opaque."""
+  if isinstance(function, Opaque):
+    return function
+  if not isinstance(function, Name) or function.dtype is not None:
+    raise Unreadable('its pickle calls what is no function')
+  if function.call is None:
+    return Opaque(function.name)
+  if type(arguments) is not tuple or len(arguments) not in function.arities:
+    raise Unreadable('its pickle calls a function with wrong arguments')
+  return function.call(*arguments)

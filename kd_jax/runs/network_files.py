@@ -21,6 +21,7 @@ from kd_jax.files.networks import is_network, load_network
 from kd_jax.models import predicting
 from kd_jax.pytorch import contents as torch_contents
 from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import recognition
 from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, PyTree, Trained
 
 _NOTE: shapes.Shape = {'sha256': str, 'classes': [str], 'stored_size': (int, None)}
@@ -145,9 +146,9 @@ def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
       f'{path} is no network; give a workdir, a folder under its networks/, or a .pth file'
     )
   stated = torch_names.facts(path)
-  if stated.whole and unstated:
+  if stated.whole and unstated.keys() - {'name'}:
     raise ConfigError(
-      f'{next(iter(unstated))} is for a PyTorch checkpoint that does not state it, and {path} '
+      f'{min(unstated.keys() - {"name"})} is for a PyTorch checkpoint that does not state it, and {path} '
       'does: leave it out'
     )
   spec, variables = torch_names.import_file(path, unstated=unstated, weights=weights)
@@ -163,11 +164,20 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
   """Return what is assumed about a PyTorch checkpoint, as lines for the user."""
   lines = []
   if not stated.whole:
+    open_ones = 'neither how its images were normalised nor where its ReLUs stand'
+    if stated.normalised:
+      open_ones = (
+        f'how its images were normalised in {stated.normalised}, not where its ReLUs stand'
+      )
     lines.append(
-      f'{path} states neither how its images were normalised nor where its ReLUs stand; taken: '
-      f'{models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
+      f'{path} states {open_ones}; taken: {models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
       f'as in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'
     )
+    if others := recognition.alike(spec.name):
+      lines.append(
+        f'Its weights have the names and shapes of {", ".join((spec.name, *others))}, which differ '
+        "in strides or a pool. load_network's network= and --config.teacher= choose."
+      )
   if chosen := torch_contents.chosen(stated.copies, weights):
     lines.append(f'{path}: {chosen}; --weights=raw and --weights=ema choose.')
   return '\n'.join(lines)

@@ -100,8 +100,11 @@ def _open_of(spec: NetworkSpec, origin: Origin, facts: Facts) -> str:
   how = 'guessed by the names of its weights'
   if origin.guess == 'fit':
     how = 'fitted to training images'
+  open_ones = 'how its images were normalised nor where its ReLUs stand'
+  if facts.normalised:
+    open_ones = f'where its ReLUs stand, but its normalisation in {facts.normalised}'
   parts = [
-    f'{origin.place.name} does not state how its images were normalised nor where its ReLUs stand '
+    f'{origin.place.name} does not state {open_ones} '
     f'({how}, where no key says it), nor its {UNSTATED} (taken as in {spec.name} of kd_jax)'
   ]
   if facts.accuracy is not None:

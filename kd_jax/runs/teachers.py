@@ -93,7 +93,10 @@ def load(
   if config.teacher_guess == 'fit':
     if training is None:
       raise ValueError("teacher_guess 'fit' needs training images")
-    loaded |= {name: teacher_fit.fitted(loaded[name], training, fixed=fields) for name in open_ones}
+    for name in open_ones:
+      file = of_files[name]
+      fixed = (*fields, 'mean') if file and file.normalised else fields
+      loaded[name] = teacher_fit.fitted(loaded[name], training, fixed=fixed)
   return loaded
 
 

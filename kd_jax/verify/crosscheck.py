@@ -7,6 +7,8 @@ method_losses.npz                   inputs, and the value and gradients of each 
 method_losses<more>.npz             likewise, of other shapes
 trace_<teacher>_to_<student>.npz    steps of training from given weights, the teacher in
                                     <teacher>_cifar10.pth
+<source>_<network>.npz              names and shapes of a network of public code, its logits and
+                                    number of parameters, such as kuangliu_VGG16
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kd_jax.types import FileError
+from kd_jax.verify import public_networks
 from kd_jax.verify.losses import check_losses
 from kd_jax.verify.method_losses import check_method_losses
 from kd_jax.verify.networks import check_network, uncovered
@@ -42,12 +45,16 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
     raise FileError(f'{reference} holds no .npz file; name the folder of reference numbers')
   covered = set()
   for file in files:
+    if public_networks.is_one(file.stem):
+      for line in public_networks.check_public_network(Numbers(file), file.stem):
+        yield line._replace(what=f'{file.stem}: {line.what}')
+      continue
     kind = file.stem.partition('_')[0]
     match = re.fullmatch(KINDS[kind][0], file.stem) if kind in KINDS else None
     if match is None:
       raise FileError(
         f'{file} is of no known kind; names are logits_<checkpoint>, losses, method_losses, '
-        'trace_<teacher>_to_<student>'
+        'trace_<teacher>_to_<student>, <source>_<network>'
       )
     covered.add(kind)
     for line in _check_file(kind, match, Numbers(file), pretrained, data_dir):

@@ -105,7 +105,7 @@ def test_a_file_of_both(tmp_path):
     _, found = torch_names.import_file(path, weights=kind)
     jax.tree.map(lambda x, y, f=factor: np.testing.assert_array_equal(x, f * y), found, weights)
   torch_names.export_file(path, weights, spec)
-  assert torch_names.facts(path) == (True, None, ('raw',))
+  assert torch_names.facts(path) == (True, None, ('raw',), '')
 
 
 def test_values_for_each_channel(tmp_path):

@@ -65,8 +65,8 @@ def test_the_published_layout(name, placement):
 def test_no_two_rows_look_alike():
   """Recognising is a search for the one row with the state's signature: it needs them to differ."""
   rows = {name: of_row(name) for name in models.MODELS}
-  # GroupNorm and LayerNorm have the same weights, and two rows differ in their strides alone
-  alike = {name for name in rows if name.endswith('_ln')} | {'mobilenet_v2_imagenet'}
+  # GroupNorm and LayerNorm have the same weights, and some differ in strides or a pool alone
+  alike = {name for name in rows if name.endswith(('_ln', '_pool'))} | {'mobilenet_v2_imagenet'}
   assert len({rows[name] for name in rows.keys() - alike}) == len(rows) - len(alike)
 
 
@@ -104,8 +104,8 @@ def test_networks_of_other_sizes_are_named():
   assert 'a vision transformer of 11 blocks with tokens of 192' in error(spec_from_state, one_less)
   no_size = vision | {'pos_embed': np.zeros(())}
   assert 'tokens of 0 values' in error(spec_from_state, no_size)
-  half = mobile | {'features.0.0.weight': np.zeros((16, 3, 3, 3))}
-  assert 'a MobileNet with a stem of 16 filters, 17 blocks' in error(spec_from_state, half)
+  other = mobile | {'features.0.0.weight': np.zeros((12, 3, 3, 3))}
+  assert 'a MobileNet with a stem of 12 filters, 17 blocks' in error(spec_from_state, other)
 
 
 @pytest.mark.parametrize('name', ['resnet8', 'resnet18', 'thin_resnet8'])
@@ -196,7 +196,7 @@ def test_unknown_architectures():
   many = {
     f'layer{i}.{j}.conv1.weight': np.zeros((1, 1, 1, 1)) for i in range(200) for j in range(3)
   }
-  assert len(error(spec_from_state, many | {'linear.weight': np.zeros((2, 3))})) < 300
+  assert len(error(spec_from_state, many | {'linear.weight': np.zeros((2, 3))})) < 400
 
 
 def test_our_own_note():

@@ -1,0 +1,67 @@
+"""What a family of networks is called in public PyTorch code, and what its weights show of it.
+
+A family that has an entry here is named and recognised by it; kd_jax.pytorch.spelling and
+kd_jax.pytorch.recognition have the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kd_jax import models
+from kd_jax.models.preact_resnet import preact_resnet
+from kd_jax.models.shufflenet import shufflenet
+from kd_jax.models.vgg import vgg
+from kd_jax.pytorch import spelling_small as small
+
+
+class Numbers(NamedTuple):
+  """A family and the keyword arguments of its maker that weights show, as a signature."""
+
+  title: str
+  values: tuple[tuple[str, Any], ...]
+
+  def __str__(self) -> str:
+    shown = ', '.join(f'{name} {value}' for name, value in self.values)
+    return f'a {self.title} of {shown}'[:200]
+
+
+class Family(NamedTuple):
+  """The names of a family, and how it is told."""
+
+  title: str
+  # modules of a path, such as ('stage1_block1', 'conv'), and the maker's keyword arguments → name
+  name: Callable[[tuple[str, ...], Mapping[str, Any]], str]
+  # a state dict → those of the maker's keyword arguments that it shows; None of another family
+  numbers: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any] | None]
+  defaults: Mapping[str, Any] = {}  # of the arguments that rows may leave out
+
+  def signature(self, numbers: Mapping[str, Any]) -> Numbers:
+    return Numbers(self.title, tuple(sorted({**self.defaults, **numbers}.items())))
+
+
+FAMILIES: dict[Callable, Family] = {
+  vgg: Family('VGG', small.vgg_name, small.vgg_numbers, {'hidden': ()}),
+  shufflenet: Family(
+    'ShuffleNet', small.shufflenet_name, small.shufflenet_numbers, {'groups': 0, 'stem': 1}
+  ),
+  preact_resnet: Family(
+    'ResNet with pre-activation', small.preact_name, small.preact_numbers, {'bottleneck': False}
+  ),
+}
+
+
+def of_row(name: str) -> Family | None:
+  """Return the family of a row of kd_jax.models.MODELS; None where it has no entry here."""
+  return FAMILIES.get(models.MODELS[name].func)
+
+
+def of_state(state: Mapping[str, np.ndarray]) -> Numbers | None:
+  """Return the signature of a state dict; None where no family here has it."""
+  for family in FAMILIES.values():
+    if (numbers := family.numbers(state)) is not None:
+      return family.signature(numbers)
+  return None
