@@ -109,8 +109,8 @@ def load_network(
   """Return a trained network: anything that may be a teacher, or that `export` wrote.
 
   Args:
-    path: a workdir (its student), a network's folder, a .pth or .safetensors of PyTorch, a function of
-      jax.export (.jax), a table of logits (.npz), or a .stablehlo, .onnx or .pt2 file.
+    path: a workdir (its student), a network's folder, a .pth or .safetensors of PyTorch, a function
+      of jax.export (.jax), a table of logits (.npz), or a .stablehlo, .onnx or .pt2 file.
     network: the name that the file has to hold, a row of kd_jax.models.MODELS or what public code
       calls it, such as 'huyvnphan_mobilenet_v2', where files of several look alike; None: any.
     mean: normalisation of a .pth that does not state it, a value a channel for pixels in [0, 1].

@@ -1038,8 +1038,8 @@ NETWORKS = [
   *_of(
     'kd_jax/models/mobilenet.py',
     (
-      '1 if row == 1 and not imagenet else stride',
-      'stride',
+      'CODES[code].strides[1 + row]',
+      'CODES[code].strides[row]',
       _MOBILE + 'test_features_are_the_last_maps_of_a_size',
     ),
     ('jnp.minimum(relu(x, train=train), 6.0)', 'relu(x, train=train)', _MOBILE + 'test_relu6'),

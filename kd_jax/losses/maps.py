@@ -98,7 +98,8 @@ def hierarchical_context(
 def variational(
   mean: Float[Array, 'B H W C'], variance: Float[Array, ' C'], teacher: Float[Array, 'B H W C']
 ) -> Float[Array, ' B']:
-  """Return the mean over elements of ½ · ((μ − t)² / v + log v): −log N(t; μ, v) but for a constant.
+  """Return the mean over elements of ½ · ((μ − t)² / v + log v): −log N(t; μ, v) but for a
+  constant.
 
   Args:
     mean: μ, what the regressor makes of the student's map.

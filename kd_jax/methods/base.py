@@ -67,12 +67,12 @@ def check_positive(option: str, value: float) -> None:
 
 
 def check_weights(method: str, **weights: float) -> None:
-  """Raise ConfigError where a weight of a method's terms, by its option, is not finite or below 0."""
+  """Raise ConfigError where a weight of a method's terms is below 0 or not finite."""
   for option, value in weights.items():
     if not 0 <= value < float('inf'):
       raise ConfigError(
-        f'{method}.{option} is a finite weight, at least 0, not {value}: a term below 0 would teach '
-        'the opposite'
+        f'{method}.{option} is a finite weight, at least 0, not {value}: a term below 0 would '
+        'teach the opposite'
       )
 
 

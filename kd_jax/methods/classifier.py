@@ -82,7 +82,7 @@ def windows(teacher: Network, last: tuple[int, ...], width: int, method: str) ->
         if np.allclose(embed(map_), means, atol=0.02):
           return size
   raise ConfigError(
-    f"{method} predicts by the teacher's classifier from the means of its last map, after the ReLU, "
-    f'and the classifier of {teacher.spec.name} sees something else: take a resnet or wrn as the '
-    'teacher, and images that its pooling divides into equal windows'
+    f"{method} predicts by the teacher's classifier from the means of its last map, after the "
+    f'ReLU, and the classifier of {teacher.spec.name} sees something else: take a resnet or wrn as '
+    'the teacher, and images that its pooling divides into equal windows'
   )

@@ -24,10 +24,10 @@ def crd(
 
   v is an embedding after a dense layer of `width` outputs, of length 1; the layers of student and
   teacher are trained. The banks M_s and M_t hold such a vector for each image. The contrast is
-  −log x₀/(x₀ + P) − Σ_k log P/(x_k + P), x = exp(v · M[row] / τ) / Z, where row 0 is the image's own
-  and the others are those of k images of other classes, P = k/N of N images. Z is N · mean exp(…) of
-  the first batch, and stays. After the loss a row of the batch becomes normalise(m · row +
-  (1 − m) · v). Banks and Z are saved with every checkpoint.
+  −log x₀/(x₀ + P) − Σ_k log P/(x_k + P), x = exp(v · M[row] / τ) / Z, where row 0 is the image's
+  own and the others are those of k images of other classes, P = k/N of N images. Z is N · mean
+  exp(…) of the first batch, and stays. After the loss a row of the batch becomes normalise(m · row
+  + (1 − m) · v). Banks and Z are saved with every checkpoint.
 
   The authors' CRD + KD, CE + 0.8 · CRD + KL at T = 4, is `crd+kd` with kd.alpha = 1 and
   kd.temperature = 4: the configuration cifar10_crd_kd.
@@ -37,8 +37,8 @@ def crd(
 
   Args:
     weight: w; the authors' 0.8.
-    negatives: k, images of other classes that an image is compared with; where there are fewer, they
-      come several times.
+    negatives: k, images of other classes that an image is compared with; where there are fewer,
+      they come several times.
     temperature: τ > 0, by which similarities are divided.
     keep: m, how much of a bank's row stays when its image comes, in [0, 1).
     width: outputs of the dense layers, at least 1.

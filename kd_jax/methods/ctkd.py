@@ -26,7 +26,8 @@ def ctkd(
 ) -> Method:
   """L = (1 − α) · CE + α · T² · KL(p_t ‖ p_s), p = softmax(z / T), T = a + b · σ(θ) learnt.
 
-  θ is one number for all images. It learns to make the loss larger, so that the student's task grows
+  θ is one number for all images. It learns to make the loss larger, so that the student's task
+  grows
   harder: its gradient is multiplied by −½(1 − cos(π · min(e / E, 1))), e the epoch from 1.
 
   Args:

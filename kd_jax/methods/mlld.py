@@ -25,13 +25,13 @@ def mlld(
   """L = Σ over views of [c · CE + w · Σ_T (T² · KL + |G_t − G_s|² / B + |C_t − C_s|² / K)].
 
   The views are the weak one and a strongly augmented one, T is 4, 3, 5, 2 and 6, P the
-  probabilities f32[B, K] at T of the global batch, G = P·Pᵀ and C = Pᵀ·P: the levels are an image, the
-  batch, and the classes.
+  probabilities f32[B, K] at T of the global batch, G = P·Pᵀ and C = Pᵀ·P: the levels are an image,
+  the batch, and the classes.
 
   Recipes: `published` and `official` are the released code. Of the weak view, KL and |G|² are
   multiplied by the share of images whose teacher is at most as sure as the median, |C|² by that of
-  classes that are at most as probable as the median: about a half each, and none is left out. The KL
-  of the strong view takes the weak one at T = 2 and 6. G and C of the strong view are not added.
+  classes that are at most as probable as the median: about a half each, and none is left out. The
+  KL of the strong view takes the weak one at T = 2 and 6. G and C of the strong view are not added.
   The student sees one view after the other. The authors train for 480 epochs at a rate of 0.025.
 
   Args:

@@ -4,7 +4,8 @@ mobilenet_v2            for small images: the stem and the table's second row ha
                         that 32×32 becomes 4×4, as in huyvnphan's PyTorch_CIFAR10
 mobilenet_v2_imagenet   the paper's strides, as torchvision has them: 224×224 becomes 7×7
 Both have the same weights. Rows that end in x0_5 and the like are narrower or wider, as chenyaofo's
-code. Other public code has networks of its own under this name, of which CODES holds the differences:
+code. Other public code has networks of its own under this name, of which CODES holds the
+differences:
   mobilenet_v2_half         of half the width, as Tian et al. 2020 (RepDistiller) have it
   mobilenet_v2_kuangliu     as kuangliu's pytorch-cifar
   mobilenet_v2_weiaicunzai  as weiaicunzai's pytorch-cifar100

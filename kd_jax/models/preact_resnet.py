@@ -1,5 +1,5 @@
-"""Residual networks with pre-activation for small images: He et al. 2016, "Identity Mappings in Deep
-Residual Networks", as kuangliu's pytorch-cifar has them.
+"""Residual networks with pre-activation for small images: He et al. 2016, "Identity Mappings in
+Deep Residual Networks", as kuangliu's pytorch-cifar has them.
 
 BatchNorm and ReLU stand before each convolution. A 3×3 stem has neither, and nothing stands between
 the last block's sum and the pooling, other than in the paper.
@@ -59,8 +59,8 @@ class PreActivationBlock(nn.Module):
 class PreActResNet(nn.Module):
   """A residual network with pre-activation, of images in [0, 1].
 
-  A stage's feature is the input of the first ReLU after it, as in kd_jax.models.wide_resnet; that of
-  the last stage is its sum. Layers are stem_conv and each block's sum.
+  A stage's feature is the input of the first ReLU after it, as in kd_jax.models.wide_resnet; that
+  of the last stage is its sum. Layers are stem_conv and each block's sum.
   """
 
   spec: NetworkSpec

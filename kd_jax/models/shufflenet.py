@@ -78,7 +78,8 @@ class BlockV1(nn.Module):
 
 
 class BlockV2(nn.Module):
-  """Half of the channels as they are, half through 1×1, depthwise 3×3 and 1×1 convolutions, shuffled.
+  """Half of the channels as they are, half through 1×1, depthwise 3×3 and 1×1 convolutions,
+  shuffled.
 
   At stride 2 both halves are made from the whole input, the first by depthwise 3×3 and 1×1.
   """

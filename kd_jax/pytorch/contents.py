@@ -124,7 +124,9 @@ def chosen(copies: Iterable[str], weights: str) -> str:
 
 
 def _first(checkpoint: Mapping, names: Iterable[str], depth: int = _DEPTH) -> Mapping | None:
-  """Return the first dictionary under one of the names, or the state dict in it, if it is deeper."""
+  """Return the first dictionary under one of the names, or the state dict in it, if it is
+  deeper.
+  """
   names = tuple(names)
   found = [value for value in map(checkpoint.get, names) if isinstance(value, Mapping)]
   if not found:

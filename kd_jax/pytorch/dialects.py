@@ -1,4 +1,5 @@
-"""Public code that has a network of kd_jax under names of its own, which are read as the usual ones.
+"""Public code that has a network of kd_jax under names of its own, which are read as the usual
+ones.
 
 | code         | network                | read as                                              |
 |--------------|------------------------|------------------------------------------------------|

@@ -97,8 +97,8 @@ def import_file(
       `specs.spec_from_state` takes.
     name: the network that it must be, a row of kd_jax.models.MODELS, or what public code calls it.
     classes: the number of classes that it must have.
-    unstated: fields of the spec for a file that does not state them: name, relu_placement, mean, std.
-      They go before what a config.json beside the file states.
+    unstated: fields of the spec for a file that does not state them: name, relu_placement, mean,
+      std. They go before what a config.json beside the file states.
     weights: 'raw' or 'ema', their moving averages, where the file holds both.
 
   Raises:

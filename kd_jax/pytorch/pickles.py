@@ -2,8 +2,8 @@
 
 Python's own unpickler looks names up and calls them, sets attributes, and grows its memo as far as
 a file asks. This machine has only the opcodes that torch.save writes. The few names that weights
-need are answered by functions of kd_jax.pytorch.values; what any other makes is an Opaque. Time and memory are bounded by
-the number of instructions, so nothing here may copy what the memo can repeat.
+need are answered by functions of kd_jax.pytorch.values; what any other makes is an Opaque. Time and
+memory are bounded by the number of instructions, so nothing here may copy what the memo can repeat.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
 
   Returns:
     The object, of dict, list, tuple, str, bytes, bool, int, float, None, numpy scalars, Tensor,
-    Opaque (and whatever a hostile file leaves: Name, Storage, numpy.dtype; containers that contain themselves);
-    the position after the pickle; every storage that it names, by key.
+    Opaque (and whatever a hostile file leaves: Name, Storage, numpy.dtype; containers that contain
+    themselves); the position after the pickle; every storage that it names, by key.
   """
   reader = _Reader(data, start)
   stack: list[Any] = []

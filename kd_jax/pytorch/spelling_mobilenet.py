@@ -1,15 +1,15 @@
 """PyTorch's names for MobileNetV2, which public code calls otherwise.
 
-|                       | torchvision        | RepDistiller   | kuangliu      | weiaicunzai         |
-|-----------------------|--------------------|----------------|---------------|---------------------|
-| stem_conv, stem_norm  | features.0.0, 0.1  | conv1.0, 1.1   | conv1, bn1    | pre.0, pre.1        |
-| the i-th block        | features.{i}.conv. | blocks.{row}.  | layers.{i−1}. | stage{row}.{n}.     |
-|                       |                    | {n}.conv.      |               | residual.           |
-| …/conv1, norm1        | 0.0, 0.1           | 0, 1           | conv1, bn1    | 0, 1                |
-| …/conv2, norm2        | 1.0, 1.1           | 3, 4           | conv2, bn2    | 3, 4                |
-| …/conv3, norm3        | 2, 3               | 6, 7           | conv3, bn3    | 6, 7                |
-| final_conv, _norm     | features.18.0, 1   | conv2.0, 2.1   | conv2, bn2    | conv1.0, conv1.1    |
-| head                  | classifier.1       | classifier.0   | linear        | conv2, a 1×1 filter |
+|                      | torchvision        | RepDistiller  | kuangliu      | weiaicunzai         |
+|----------------------|--------------------|---------------|---------------|---------------------|
+| stem_conv, stem_norm | features.0.0, 0.1  | conv1.0, 1.1  | conv1, bn1    | pre.0, pre.1        |
+| the i-th block       | features.{i}.conv. | blocks.{row}. | layers.{i−1}. | stage{row}.{n}.     |
+|                      |                    | {n}.conv.     |               | residual.           |
+| …/conv1, norm1       | 0.0, 0.1           | 0, 1          | conv1, bn1    | 0, 1                |
+| …/conv2, norm2       | 1.0, 1.1           | 3, 4          | conv2, bn2    | 3, 4                |
+| …/conv3, norm3       | 2, 3               | 6, 7          | conv3, bn3    | 6, 7                |
+| final_conv, _norm    | features.18.0, 1   | conv2.0, 2.1  | conv2, bn2    | conv1.0, conv1.1    |
+| head                 | classifier.1       | classifier.0  | linear        | conv2, a 1×1 filter |
 A row is one of the paper's Table 2, n the block's number in it. In torchvision's first block, which
 does not widen, the places are less by one. Rows of one block have no number in weiaicunzai's.
 """

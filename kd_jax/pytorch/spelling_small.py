@@ -91,7 +91,8 @@ def shufflenet_name(modules: tuple[str, ...], numbers: Numbers) -> str:
   stage, number = block
   if three:
     return f'stage{stage + 1}.{number - 1}.{_BRANCHES[modules[1]]}'
-  kind, place = re.fullmatch(r'(?:left_)?(conv|norm)([0-9])', modules[1]).groups()  # type: ignore[union-attr]
+  layer = modules[1].removeprefix('left_')  # such as conv2
+  kind, place = layer[:-1], layer[-1]
   beside = not numbers['groups'] and number == 1 and not modules[1].startswith('left_')
   return f'layer{stage}.{number - 1}.{_KINDS[kind]}{int(place) + (2 if beside else 0)}'
 

@@ -148,8 +148,8 @@ def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
   stated = torch_names.facts(path)
   if stated.whole and unstated.keys() - {'name'}:
     raise ConfigError(
-      f'{min(unstated.keys() - {"name"})} is for a PyTorch checkpoint that does not state it, and {path} '
-      'does: leave it out'
+      f'{min(unstated.keys() - {"name"})} is for a PyTorch checkpoint that does not state it, and '
+      f'{path} does: leave it out'
     )
   spec, variables = torch_names.import_file(path, unstated=unstated, weights=weights)
   return Found(
@@ -170,8 +170,9 @@ def _assumed(path: Path, spec: NetworkSpec, stated: torch_contents.Facts, weight
         f'how its images were normalised in {stated.normalised}, not where its ReLUs stand'
       )
     lines.append(
-      f'{path} states {open_ones}; taken: {models.assumed(spec)}. Nor does it state its {torch_contents.UNSTATED}, which are taken '
-      f'as in {spec.name} of kd_jax. --mean, --std and --relu_placement change the first two.'
+      f'{path} states {open_ones}; taken: {models.assumed(spec)}. Nor does it state its '
+      f'{torch_contents.UNSTATED}, which are taken as in {spec.name} of kd_jax. --mean, --std and '
+      '--relu_placement change the first two.'
     )
     if others := recognition.alike(spec.name):
       lines.append(

@@ -1,5 +1,5 @@
-"""The terms of methods as functions of the arrays of a file, for kd_jax.verify.method_losses: the table
-of them, and of what the same files hold that no method has.
+"""The terms of methods as functions of the arrays of a file, for kd_jax.verify.method_losses: the
+table of them, and of what the same files hold that no method has.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checks of networks of public PyTorch code, with weights that are a function of name and shape.
 
-A file holds `state`, each entry's name and shape as 'conv1.weight 16x3x3x3', `image` f32[4, S, S, 3]
-in [0, 1], what the code computes for it, `logits` f64[4, K], and the number of `parameters`.
+A file holds `state`, each entry's name and shape as 'conv1.weight 16x3x3x3', `image` f32[4, S, S,
+3] in [0, 1], what the code computes for it, `logits` f64[4, K], and the number of `parameters`.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ class Variational(nn.Module):
   def __init__(self, student: nn.Module, teacher: nn.Module):
     super().__init__()
     self.convs, self.scales = nn.ModuleList(), nn.ParameterList()
-    for before, after in zip(student.widths, teacher.widths):  # noqa: B905 - a teacher may have more
+    # a teacher may have more
+    for before, after in zip(student.widths, teacher.widths):  # noqa: B905
       widths = ((before, after), (after, after), (after, after))
       self.convs.append(nn.ModuleList(nn.Conv2d(*pair, 1, bias=False) for pair in widths))
       first = math.log(math.exp(5 - 1e-5) - 1)
