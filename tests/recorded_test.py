@@ -31,6 +31,7 @@ def definition(data_dir: str = ''):
   return study.resolve(config)
 
 
+@pytest.mark.system
 def test_every_row_finds_its_phases(data_dir, pretrained_dir, monkeypatch):
   """A run of each row, by the hashes of its phases."""
   monkeypatch.setenv('KD_JAX_PRETRAINED', pretrained_dir)

@@ -252,6 +252,7 @@ def seen(case: tiny.Case) -> Seen:
 @pytest.mark.usefixtures('float64')
 @every_case(CASES)
 class TestLoss:
+  @pytest.mark.system
   def test_the_order_of_a_batch_does_not_count(self, case):
     if case.name == 'cc':
       pytest.skip('compares neighbours in the batch')
@@ -277,6 +278,7 @@ class TestLoss:
     assert 0 < shares[0] <= 1
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures('float64')
 @pytest.mark.parametrize('name', TEACHER_OFF)
 def test_without_its_teacher_a_method_is_cross_entropy_bit_for_bit(name):

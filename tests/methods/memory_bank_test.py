@@ -46,6 +46,7 @@ def alone() -> tiny.Taken:
   return steps('jit', 1)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize('kind', ['jit', 'pmap'])
 def test_eight_devices_end_where_one_ends(alone, kind):
   spread = steps(kind, 8)
@@ -122,6 +123,7 @@ def bank(folder) -> dict[str, np.ndarray]:
   return network_files.find(folder).trained.variables['method']['state']
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
   'changed',
   [

@@ -48,6 +48,7 @@ def test_the_guides_method_passes_the_checks(own):
   check_method(methods.row(f'{own}:match').factory)
 
 
+@pytest.mark.system
 def test_the_memory_bank_of_contributing_passes_the_checks(tmp_path, monkeypatch):
   text = (GUIDE.parents[2] / 'CONTRIBUTING.md').read_text()
   (example,) = re.findall(r'```python\n("""A memory bank.*?)```', text, re.DOTALL)
@@ -101,6 +102,7 @@ def test_what_cannot_be_is_one_line(own, keys, words):
   assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.system
 def test_it_trains(own, tmp_path):
   config = resolved(
     dataset='digits',

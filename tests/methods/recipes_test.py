@@ -113,6 +113,7 @@ def first_step(phase, labels: np.ndarray) -> tuple[float, float, float]:
   return float(metrics['loss'][0]), *lengths
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
   ('method', 'recipe', 'phase'), NUMBERS, ids=['-'.join(key) for key in NUMBERS]
 )

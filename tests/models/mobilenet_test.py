@@ -136,6 +136,7 @@ def test_dropout_is_before_the_classifier_and_in_training_alone():
   chex.assert_trees_all_close(dropped[dropped > 0], 2 * whole[dropped > 0], rtol=1e-5)
 
 
+@pytest.mark.system
 def test_one_device_or_two_train_alike():
   """By overhaul, which asks for the norms."""
   pair = network(dtype='float64'), network(dtype='float64', blocks=2)

@@ -76,6 +76,7 @@ class TestResidualNetworks:
       alone = network.module.apply(variables, image[:1], train=train).logits
       np.testing.assert_allclose(together[:1], alone, rtol=1e-5, atol=1e-6)
 
+  @pytest.mark.system
   def test_one_device_or_two_train_alike(self, norm):
     pair = residual(norm, dtype='float64'), residual(norm, dtype='float64', blocks=(2, 1))
     taken = []

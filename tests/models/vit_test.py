@@ -219,6 +219,7 @@ def steps(made: Network, *, kind='jit', devices=1, method='kd', dtype='float32')
     return tiny.take(ready)
 
 
+@pytest.mark.system
 def test_one_device_or_two_train_alike():
   made = network(dtype='float64')
   one, two = (
@@ -230,6 +231,7 @@ def test_one_device_or_two_train_alike():
   assert all(bool(leaf.any()) for leaf in jax.tree.leaves(one.gradients['student']))
 
 
+@pytest.mark.system
 def test_dropout_is_the_same_on_any_number_of_devices_of_one_program():
   made = network(dropout=0.2, stochastic_depth=0.2)
   one, four = (steps(made, devices=devices) for devices in (1, 4))
