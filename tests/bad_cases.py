@@ -584,7 +584,7 @@ LAUNCH = {
       '--config.teacher_checkpoint=module.pth',
       "it wants '__main__.MyNet', and running what a file names is not safe",
     ),
-    ('--config.teacher_checkpoint=script.pth', "it wants '__torch__.Net'"),
+    ('--config.teacher_checkpoint=script.pth', "it holds an object of '__torch__.Net'"),
     ('--config.teacher_checkpoint=arrays.pth', 'it is a zip file without one data.pkl'),
     ('--config.teacher_checkpoint=safetensors.pth', 'there is no state dict of one network'),
     (

@@ -188,7 +188,7 @@ def test_what_a_pytorch_file_does_not_state(tmp_path):
     ({'mean': (0.5,)}, 'mean and std go together'),
     ({'mean': (0.5,), 'std': (0,)}, 'std holds 0'),
     ({'relu_placement': 'nowhere'}, 'relu_placement is one of'),
-    ({'network': 'thin_resnet14'}, 'is a thin_resnet8, not thin_resnet14'),
+    ({'network': 'thin_resnet14'}, 'the weights do not fit thin_resnet14'),
   ):
     with pytest.raises(kd_jax.KdJaxError, match=said):
       kd_jax.load_network(tmp_path / 'bare.pth', **wrong)

@@ -258,9 +258,10 @@ def test_a_nokd_student_is_its_baseline_bit_for_bit(tmp_path):
 
 def test_another_configuration_in_the_same_folder_is_refused(whole):
   before = {path: path.read_bytes() for path in whole.folder.rglob('*') if path.is_file()}
-  with pytest.raises(
-    KdJaxError, match=re.escape('holds a run with another configuration (epochs: 2 → 3)')
-  ):
+  said = 'holds a run with another configuration (learning_rate: 0.1 → 0.2)'
+  with pytest.raises(KdJaxError, match=re.escape(said)):
+    run(config(method='kd', baseline=True, learning_rate=0.2), whole.folder)
+  with pytest.raises(KdJaxError, match='a run of 2 epochs cannot go on to 3: its phase teacher'):
     run(config(method='kd', baseline=True, epochs=3), whole.folder)
   assert before == {path: path.read_bytes() for path in whole.folder.rglob('*') if path.is_file()}
 

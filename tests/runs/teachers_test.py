@@ -153,7 +153,7 @@ class TestOfAFileOfRawAndAveragedWeights:
       'teacher2': (path, 'names', 'raw'),
     }
     assert teachers.origins(config()) == {}
-    assert teachers.facts(path) == (False, 0.935, ('raw', 'ema'))
+    assert teachers.facts(path) == (False, 0.935, ('raw', 'ema'), '')
     assert teachers.facts(workdir) is None
 
   def test_there_have_to_be_some(self, workdir, tmp_path, variables):
