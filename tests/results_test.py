@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kd_jax.files import study_records
+from kd_jax.files import results, study_records
+from kd_jax.measures import statistics
 from kd_jax.report import comparisons, study_tables, tables
 from tests import forks
 
@@ -46,3 +47,20 @@ def test_the_accuracies_are_those_of_the_report():
 def test_the_page_is_the_current_one():
   page = (ROOT / 'results' / 'methods' / 'report' / 'table.md').read_text(encoding='utf-8')
   assert tables.markdown(study_tables.results(FOLDER)) in page
+
+
+def test_the_fast_students_table_is_that_of_its_records():
+  rows = [
+    row
+    for file in sorted((ROOT / 'results' / 'fast').glob('seed*.json'))
+    for row in results.read(file, remedy='restore it')
+  ]
+  text = (ROOT / 'docs' / 'measurements' / 'training_runs.md').read_text(encoding='utf-8')
+  for row in rows:
+    shares = (row.validation_accuracy, row.test_accuracy, row.test_accuracy_last)
+    cells = [f'{100 * share:.2f}' for share in shares]
+    assert f'| {row.seed} | {" | ".join(cells)} | {row.best_epoch} |' in text
+  mean = statistics.mean([100 * row.test_accuracy for row in rows])
+  assert mean.n == 3 and f'Test: {mean.value:.2f} ± {mean.half_width:.2f} %' in text
+  config = (ROOT / 'configs' / 'cifar10_fast.py').read_text(encoding='utf-8')
+  assert f'{mean.value:.2f} ± {mean.half_width:.2f} %' in config
