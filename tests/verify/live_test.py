@@ -62,7 +62,7 @@ def mutants(phase):
       phase._replace(statistics='batch' if phase.statistics == 'running' else 'running'),
     )
     yield 'relu_placement', phase._replace(relu_placement='' if phase.relu_placement else 'pool')
-  if phase.connectors:
+  if phase.connectors not in ('', 'temperature'):  # a number has no other form
     yield (
       'connectors',
       phase._replace(connectors='always' if phase.connectors == 'other widths' else 'other widths'),
