@@ -78,7 +78,7 @@ CHOICES: Mapping[str, tuple[dict[str, Any], ...]] = {
   ),
   'augment': (
     {},
-    {'augment': 'cutout:4', 'alternating_flip': True},
+    {'augment': 'cutout:4', 'flip': True, 'alternating_flip': True},
     {'augment': 'resized_crop:30'},
     {'augment': 'randaugment:1:5', 'crop_padding': 0},
   ),
