@@ -11,24 +11,9 @@ import pytest
 
 import kd_jax
 from kd_jax.methods import METHODS
+from tests.layering_test import TORCH_PEERS
 
-NEED_TORCH = (
-  'kd_jax.pytorch.rendering',
-  *(f'kd_jax.pytorch.rendering_{name}' for name in ('base', 'mobilenet', 'vit')),
-  *(
-    f'kd_jax.verify.torch_{name}'
-    for name in (
-      'methods',
-      'soft_labels',
-      'features',
-      'similarity',
-      'recipes',
-      'lesson',
-      'modules',
-      'side',
-    )
-  ),
-)
+NEED_TORCH = tuple(f'kd_jax.{path.removesuffix(".py").replace("/", ".")}' for path in TORCH_PEERS)
 LOSSES = tuple(
   f'kd_jax.losses.{name}'
   for name in ('logits', 'soft_labels', 'features', 'maps', 'relational', 'similarity')

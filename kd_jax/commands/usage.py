@@ -50,7 +50,7 @@ def description(program: str) -> str:
 
 
 def keys() -> str:
-  """Return every key with its default and meaning, grouped; options of methods under theirs."""
+  """Return every key with its default and meaning, grouped; options under their method."""
   groups: dict[str, list[str]] = {name: [] for name in _GROUPS.values()}
   group = ''
   for name, field in config.KEYS.items():

@@ -18,9 +18,11 @@ _WIDTHS = (64, 128, 256, 512)
 
 
 class PreActivationBlock(nn.Module):
-  """BatchNorm, ReLU, convolution, two or three times; and the first BatchNorm's output.
+  """BatchNorm, ReLU, convolution, two or three times; and the first BatchNorm's output, before its
+  ReLU.
 
-  Where the shape changes, the 1×1 shortcut takes the activated input; elsewhere the input itself.
+  Where the shape changes, the 1×1 shortcut takes the activated input, as in the code of He et al.
+  and of Zagoruyko & Komodakis; elsewhere the input itself.
   """
 
   width: int

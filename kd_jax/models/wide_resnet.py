@@ -10,38 +10,8 @@ from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import Convolution
 from kd_jax.models.layers import BatchNorm, dense, normalise, outputs, relu
+from kd_jax.models.preact_resnet import PreActivationBlock
 from kd_jax.types import NetworkSpec, Outputs, Path
-
-
-class PreActivationBlock(nn.Module):
-  """BatchNorm, ReLU, convolution, twice; and the first BatchNorm's output, before its ReLU.
-
-  Where the width changes, the 1×1 shortcut takes the activated input, as in the authors' code;
-  elsewhere the input itself.
-  """
-
-  width: int
-  stride: int
-  dtype: str
-  axis_name: str | None
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, 'B H W C'], *, train: bool
-  ) -> tuple[Float[Array, 'B _ _ {self.width}'], Float[Array, 'B H W C']]:
-    def norm(y: Array, name: str) -> Array:
-      return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
-
-    def conv(y: Array, kernel: int, stride: int, name: str) -> Array:
-      return Convolution(self.width, kernel, stride, self.dtype, name=name)(y)
-
-    entry = norm(x, 'norm1')
-    activated = relu(entry, train=train)
-    y = conv(activated, 3, self.stride, 'conv1')
-    y = conv(relu(norm(y, 'norm2'), train=train), 3, 1, 'conv2')
-    if x.shape[-1] != self.width:
-      x = conv(activated, 1, self.stride, 'shortcut_conv')
-    return x + y, entry
 
 
 class WideResNet(nn.Module):
@@ -67,7 +37,9 @@ class WideResNet(nn.Module):
       for block in range((self.depth - 4) // 6):
         name = f'stage{stage + 1}_block{block + 1}'
         stride = 2 if stage > 0 and block == 0 else 1
-        residual = PreActivationBlock(width * self.factor, stride, dtype, self.axis_name, name=name)
+        residual = PreActivationBlock(
+          width * self.factor, stride, False, dtype, self.axis_name, name=name
+        )
         x, entry = residual(x, train=train)
         layers[name] = x
         if stage > 0 and block == 0:

@@ -30,7 +30,7 @@ class Numbers(NamedTuple):
 
 
 class Family(NamedTuple):
-  """The names of a family, and how it is told."""
+  """The names of a family, and what it is recognised by."""
 
   title: str
   # modules of a path, such as ('stage1_block1', 'conv'), and the maker's keyword arguments → name

@@ -49,12 +49,12 @@ def test_the_guides_method_passes_the_checks(own):
 
 
 @pytest.mark.system
-def test_the_memory_bank_of_contributing_passes_the_checks(tmp_path, monkeypatch):
-  text = (GUIDE.parents[2] / 'CONTRIBUTING.md').read_text()
+def test_the_memory_bank_of_its_guide_passes_the_checks(tmp_path, monkeypatch):
+  text = (GUIDE.parent / 'memory_bank.md').read_text()
   (example,) = re.findall(r'```python\n("""A memory bank.*?)```', text, re.DOTALL)
-  (tmp_path / 'bank_of_contributing.py').write_text(example)
+  (tmp_path / 'bank_of_the_guide.py').write_text(example)
   monkeypatch.syspath_prepend(str(tmp_path))
-  factory = methods.row('bank_of_contributing:bank').factory
+  factory = methods.row('bank_of_the_guide:bank').factory
   check_method(factory)
   with pytest.raises(ConfigError, match='keep lies in'):
     factory(keep=1.0)

@@ -4,7 +4,6 @@ of name and shape.
 
 from __future__ import annotations
 
-import zlib
 from functools import partial
 
 import jax
@@ -15,6 +14,7 @@ from kd_jax import models
 from kd_jax.pytorch.names import to_flax, to_torch
 from kd_jax.pytorch.specs import spec_from_state
 from kd_jax.types import KdJaxError
+from kd_jax.verify.public_networks import weight
 
 NETWORKS = {
   'timm_vit_tiny_patch16_224': 'vit_tiny',
@@ -28,23 +28,6 @@ NETWORKS = {
 }
 # Their names are those of another network here.
 ALIKE = ('timm_deit_tiny_patch16_224', 'timm_resnet18', 'timm_resnet50')
-
-
-def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-  """What tests/goldens/README.md states."""
-  if name.endswith('num_batches_tracked'):
-    return np.zeros(shape, np.int64)
-  draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
-  leaf = name.rsplit('.', 1)[-1]
-  if leaf == 'running_var':
-    value = 1 + 0.2 * abs(draw)
-  elif leaf in ('running_mean', 'bias', 'cls_token', 'pos_embed'):
-    value = 0.1 * draw
-  elif len(shape) == 1:
-    value = 0.5 + 0.1 * draw
-  else:
-    value = draw * np.sqrt(2 / np.prod(shape[1:]))
-  return value.astype(np.float32)
 
 
 class Golden:
