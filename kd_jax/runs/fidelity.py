@@ -43,13 +43,14 @@ def measure(
   predict = functools.partial(evaluation.logits, part=part, say=silent, programs=programs)
   label = np.asarray(part.source.label)[part.index]
   counts = analysis.confusion(own, label)
-  measured: dict[str, Any] = {
+  measured: dict[str, Any] = {}
+  if len(counts) >= 10:
+    measured['test_top5'] = analysis.among_best(own, label, 5)
+  measured |= {
     'test_f1': analysis.macro_f1(counts),
     'class_accuracies': analysis.class_accuracies(counts),
     'ece': analysis.reliability(own, label).ece,
   }
-  if len(counts) >= 10:
-    measured['test_top5'] = analysis.among_best(own, label, 5)
   if not teachers:
     return measured
   other = analysis.mean_of([predict(teacher) for teacher in teachers])

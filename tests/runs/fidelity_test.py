@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kd_jax.data.feed import Split
 from kd_jax.runs import fidelity
-from kd_jax.types import LogitsOnly, Network, NetworkSpec, Source, Trained
+from kd_jax.types import LogitsOnly, Network, NetworkSpec, ResultRow, Source, Trained
 
 IMAGES = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
 PART = Split(
@@ -74,3 +76,10 @@ def test_each_class_by_hand():
 def test_without_a_teacher_there_is_its_own_alone():
   """Of two classes, no five are the most probable ones."""
   assert set(fidelity.measure(logits(ONE), [], PART)) == {'ece', 'test_f1', 'class_accuracies'}
+
+
+def test_the_fields_stand_in_the_order_of_a_row():
+  wide = np.concatenate([ONE, np.full((6, 8), -9.0)], 1)
+  found = list(fidelity.measure(logits(wide), [network(wide)], PART))
+  names = [field.name for field in dataclasses.fields(ResultRow)]
+  assert 'test_top5' in found and found == sorted(found, key=names.index)
