@@ -23,7 +23,8 @@ def counted(name: str, batch: int) -> tuple[float, float]:
 
   spec = NetworkSpec('resnet8', 10, (32, 32, 3))
   student, teacher = models.build(spec), models.build(spec._replace(name='resnet26'))
-  method, key = methods.make(name), jax.eval_shape(lambda: jax.random.key(0))
+  method = methods.make(name)
+  key = jax.eval_shape(lambda: jax.random.key(0))
   teachers = (teacher,) * methods.teachers(name)[0]
   rule = optim.optimiser(OptimiserSpec(), lambda step: 0.1, method.trains)
   views = {
@@ -54,7 +55,8 @@ def counted(name: str, batch: int) -> tuple[float, float]:
   stored: Any = jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8)
   labels: Any = jax.ShapeDtypeStruct((50_000,), jnp.int32)
   block = Block(sources=(Source(stored, labels),), index=chosen, example=chosen, position=chosen)
-  compiled, given = jax.jit(made, donate_argnums=0), (now, frozen, block)
+  compiled = jax.jit(made, donate_argnums=0)
+  given = (now, frozen, block)
   costs = compiled.lower(*given).compile().cost_analysis() or {}
   return peaks.operations(compiled, *given) or 0.0, costs['bytes accessed']
 

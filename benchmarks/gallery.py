@@ -70,7 +70,8 @@ def operations(image: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
     amounts = [levels.LINEAR[name](level, sign, *image.shape[:2]) for sign, level in COLUMNS]
     expected = [pillow_peer.perform(name, amount, image) for amount in amounts]
     differs = [np.abs(one.astype(int) - other) for one, other in zip(own, expected, strict=True)]
-    most, count = max(d.max() for d in differs), sum((d > 0).sum() for d in differs)
+    most = max(d.max() for d in differs)
+    count = sum((d > 0).sum() for d in differs)
     print(f'{name:12} {count:5} of {own.size} values differ, by {most} at most')
     shown = [np.minimum(128 * d, 255).astype(np.uint8) for d in differs]
     rows += [(f'{name}: kd_jax', list(own)), ('Pillow', expected), (f'differ: {count}', shown)]
@@ -89,7 +90,8 @@ def samples(image: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
     'autoaugment': policies.autoaugment(),
     'uda': policies.uda(),
   }
-  keys, images = jax.random.split(jax.random.key(0), len(COLUMNS)), np.stack([image] * len(COLUMNS))
+  keys = jax.random.split(jax.random.key(0), len(COLUMNS))
+  images = np.stack([image] * len(COLUMNS))
   return [(name, list(np.asarray(jax.jit(policy)(keys, images)))) for name, policy in shown.items()]
 
 

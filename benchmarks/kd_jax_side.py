@@ -105,7 +105,9 @@ def prepare(
   work = made.work
   firsts = tuple(trainee.first for trainee in made.trainees)
   now = work.place(jax.tree.map(np.array, jax.device_get(firsts)))
-  frozen, done, passed = work.place(made.frozen), 0, 0
+  frozen = work.place(made.frozen)
+  done = 0
+  passed = 0
 
   def steps(count: int) -> float:
     nonlocal now, done

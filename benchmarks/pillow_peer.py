@@ -29,7 +29,8 @@ def perform(
   op: str, amount: float, image: np.ndarray, *, fill: int | tuple[int, int, int] = 0
 ) -> np.ndarray:
   """Perform one operation of kd_jax.data.geometry or .colour on an image, u8[H, W, 1 or 3]."""
-  opened, nearest = to_pillow(image), Image.Resampling.NEAREST
+  opened = to_pillow(image)
+  nearest = Image.Resampling.NEAREST
   filler = (fill,) * 3 if isinstance(fill, int) and image.shape[-1] == 3 else fill
   if op in _AFFINE:
     done = opened.transform(

@@ -63,7 +63,8 @@ def draw(rows: Mapping[str, Any], file: Path) -> bool:
     return False
   from matplotlib.figure import Figure
 
-  lines, columns = -(-len(drawn) // 2), min(len(drawn), 2)
+  lines = -(-len(drawn) // 2)
+  columns = min(len(drawn), 2)
   figure = Figure(figsize=(4.6 * columns, 3.4 * lines), dpi=130, layout='constrained')
   for place, (panel, points_of) in enumerate(drawn, 1):
     axis = figure.add_subplot(lines, columns, place)

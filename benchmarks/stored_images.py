@@ -89,7 +89,8 @@ def photographs(place: Path) -> list[Path]:
   """Write JPEG files of smooth noise, and return their paths."""
   from PIL import Image
 
-  draw, paths = np.random.default_rng(0), []
+  draw = np.random.default_rng(0)
+  paths = []
   for number in range(PHOTOGRAPHS):
     coarse = Image.fromarray(draw.integers(0, 256, (HIGH // 8, WIDE // 8, 3), np.uint8))
     path = place / f'{number}.jpg'
@@ -116,7 +117,8 @@ def decoding(paths: list[Path]) -> list[Round]:
 
 def stored(path: Path) -> Path:
   """Write an array of random images, as kd_jax.data.decoded keeps them."""
-  shape, draw = (FLAGS.images, FLAGS.side, FLAGS.side, 3), np.random.default_rng(0)
+  shape = (FLAGS.images, FLAGS.side, FLAGS.side, 3)
+  draw = np.random.default_rng(0)
   array = np.lib.format.open_memmap(path, 'w+', np.uint8, shape)
   for start in range(0, FLAGS.images, 500):
     part = array[start : start + 500]
@@ -141,7 +143,8 @@ def feeding(path: Path, streamed: bool, augmented: bool, dropped: bool) -> list[
   from kd_jax.train import parallel, step
   from kd_jax.types import Source
 
-  devices, size = parallel.make('jit'), (FLAGS.side, FLAGS.side)
+  devices = parallel.make('jit')
+  size = (FLAGS.side, FLAGS.side)
   views = pipeline.preprocess({'weak': pipeline.weak(crop_padding=4, flip=True)})
   position = devices.split(pipeline.positions((FLAGS.batch,)))
 

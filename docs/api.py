@@ -68,7 +68,8 @@ def section(name: str, shown: set[int]) -> str:
   """A module: what it is for, and a line for each public class and function that was not shown
   before.
   """
-  module, lines = importlib.import_module(name), []
+  module = importlib.import_module(name)
+  lines = []
   if name in TABLES:
     lines.append(f'- `{TABLES[name]}`: the table of {", ".join(getattr(module, TABLES[name]))}')
   for own, value in members(name, shown).items():

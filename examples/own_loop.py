@@ -14,7 +14,8 @@ spec = NetworkSpec('thin_resnet14', classes=10, image_shape=(16, 16, 1), mean=(0
 
 
 def fit(key, name, teacher=None):  # returns a network and its variables, as a teacher is given
-  network, steps = models.build(spec._replace(name=name)), len(label) // BATCH
+  network = models.build(spec._replace(name=name))
+  steps = len(label) // BATCH
   optimiser = optax.adamw(optax.cosine_decay_schedule(3e-3, EPOCHS * steps))
 
   def loss(params, stats, x, y):  # a network normalises by itself, and returns every feature

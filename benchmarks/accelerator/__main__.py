@@ -70,16 +70,15 @@ def main(argv: list[str]) -> None:
   set_accelerator_flags()
   if len(argv) > 1:
     sys.exit(f"benchmarks.accelerator takes flags alone, and '{argv[1]}' is none; see --help")
-  began, out = time.monotonic(), Path(FLAGS.out).absolute()
+  began = time.monotonic()
+  out = Path(FLAGS.out).absolute()
   until, measured = (
     began + 60 * minutes for minutes in (FLAGS.minutes, min(FLAGS.minutes, FLAGS.measuring))
   )
   chosen = plan.rehearsal() if FLAGS.rehearse else plan.full(FLAGS.pretrained, FLAGS.data_dir)
-  record, base = (
-    Record(out),
-    environment(out)
-    | ({'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''} if FLAGS.rehearse else {}),
-  )
+  record = Record(out)
+  on_the_cpu = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''} if FLAGS.rehearse else {}
+  base = environment(out) | on_the_cpu
   signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(130))
   places = {
     'reference': FLAGS.reference,

@@ -15,10 +15,8 @@ from benchmarks.accelerator.record import Record
 
 FALLBACK = 4  # processes, where their number could not be measured
 WORTH = 1.05  # times as fast as the simpler way, for what is not the simplest to be chosen
-PLAIN, WAYS = (
-  'kd, float32, batch 128',
-  {'no CUDA graphs': NO_GRAPHS, 'loops in CUDA graphs': LOOP_GRAPHS},
-)
+PLAIN = 'kd, float32, batch 128'
+WAYS = {'no CUDA graphs': NO_GRAPHS, 'loops in CUDA graphs': LOOP_GRAPHS}
 
 
 class Fastest(NamedTuple):
@@ -38,7 +36,9 @@ def fastest(record: Record) -> Fastest:
   """Return how many processes, under what, were fastest: fewer and simpler where more is not
   clearly faster.
   """
-  timed, best, speed = record.of('step'), Fastest(), 0.0
+  timed = record.of('step')
+  best = Fastest()
+  speed = 0.0
   plain = timed.get(PLAIN, {}).get('images_per_second')
   ways = {
     timed.get(f'{PLAIN}, {name}', {}).get('images_per_second', 0): flags
@@ -55,10 +55,8 @@ def fastest(record: Record) -> Fastest:
       if (
         line['name'].endswith('MPS') == served and line.get('images_per_second', 0) > WORTH * speed
       ):
-        best, speed = (
-          best._replace(processes=line['processes'], mps=served),
-          line['images_per_second'],
-        )
+        best = best._replace(processes=line['processes'], mps=served)
+        speed = line['images_per_second']
   return best
 
 

@@ -26,7 +26,8 @@ def prepare(
 
   jobs.wait_for(after)
 
-  lines, folder = [], Path(reference)
+  lines = []
+  folder = Path(reference)
   if not folder.is_dir() or not list(folder.glob('*.npz')):
     return {'missing': f'{reference or "the reference folder"} holds no reference numbers'}, {}
   for file in sorted(folder.glob('*.npz')):

@@ -31,7 +31,8 @@ def prepare(threads: int, data_dir: str) -> jobs.Prepared:
   import jax
   import jax.numpy as jnp
 
-  devices, versions = jax.devices(), {}
+  devices = jax.devices()
+  versions = {}
   for name in PACKAGES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       versions[name] = importlib.metadata.version(name)

@@ -88,7 +88,8 @@ def repack(folder: Path, out: Path) -> None:
   for path in folder.iterdir():
     if path.suffix in ('.json', '.txt'):
       shutil.copyfile(path, out / path.name)
-  builder, raw = tfds.builder_from_directory(folder), tfds.decode.DeserializeMethod.RAW_BYTES
+  builder = tfds.builder_from_directory(folder)
+  raw = tfds.decode.DeserializeMethod.RAW_BYTES
   for name, info in builder.info.splits.items():
     (file,) = info.filenames
     source = builder.as_data_source(name, deserialize_method=raw, file_format='array_record')

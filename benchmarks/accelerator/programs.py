@@ -110,12 +110,11 @@ def build(program: Program, after: str = '') -> Built:
   from kd_jax.train import loop, parallel, state, step
   from kd_jax.types import Source, Trained
 
-  began, random, per_epoch = (
-    time.perf_counter(),
-    np.random.default_rng(0),
-    program.examples // program.batch,
-  )
-  count, channels = min(program.steps, per_epoch), program.image_shape[-1]
+  began = time.perf_counter()
+  random = np.random.default_rng(0)
+  per_epoch = program.examples // program.batch
+  count = min(program.steps, per_epoch)
+  channels = program.image_shape[-1]
 
   def images(number: int) -> Source:
     return Source(
@@ -170,11 +169,9 @@ def build(program: Program, after: str = '') -> Built:
     if program.precision
     else contextlib.nullcontext
   )
-  now, placed, done = (
-    work.place(jax.tree.map(np.array, jax.device_get(firsts))),
-    work.place(frozen),
-    0,
-  )
+  now = work.place(jax.tree.map(np.array, jax.device_get(firsts)))
+  placed = work.place(frozen)
+  done = 0
   repeats = REPEATED if count == 1 else 1
 
   def call() -> None:
@@ -188,7 +185,8 @@ def build(program: Program, after: str = '') -> Built:
     jax.block_until_ready(now)
 
   def epoch() -> dict[str, float]:
-    evaluate, began = evaluation.evaluator(context, made.predicting[0]), time.perf_counter()
+    evaluate = evaluation.evaluator(context, made.predicting[0])
+    began = time.perf_counter()
     validation = context.parts.validation
     assert validation is not None
     with (

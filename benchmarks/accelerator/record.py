@@ -20,7 +20,8 @@ class Record:
 
   def __init__(self, out: Path):
     out.mkdir(parents=True, exist_ok=True)
-    self._out, self._file = out, out / RESULTS
+    self._out = out
+    self._file = out / RESULTS
     self.lines: list[dict[str, Any]] = []
     if self._file.exists():
       for text in self._file.read_text().splitlines():

@@ -32,7 +32,9 @@ def prepare(
   chosen.update(**changes, deterministic=True)
   prepared = preparation.prepare(config.resolve(chosen))
   prepared = replace(prepared, devices=parallel.make('jit', devices=1, steps=steps))
-  asked, phase, place = 0, prepared.phases[-1], Path(folder)
+  asked = 0
+  phase = prepared.phases[-1]
+  place = Path(folder)
 
   def stop() -> bool:
     nonlocal asked

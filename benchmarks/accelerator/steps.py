@@ -41,7 +41,9 @@ class Measuring:
     places: Mapping[str, str],
     until: float,
   ):
-    self._record, self._plan, self._base = record, plan, dict(base)
+    self._record = record
+    self._plan = plan
+    self._base = dict(base)
     self._out, self._places, self._until = out, places, until
     self._stack = contextlib.ExitStack()
     self._tuned = out / 'tuned'  # a file: the first programs are compiled
@@ -153,7 +155,8 @@ class Measuring:
   def _start_stopped(self) -> dict[str, Job]:
     if self._record.has('resumed', 'deterministic'):
       return {}
-    place, self._changes = self._out / 'resumed', self._plan.resumed
+    place = self._out / 'resumed'
+    self._changes = self._plan.resumed
     if not Path(self._changes.get('teacher_checkpoint', '/')).exists():
       self._changes = {
         name: value for name, value in self._changes.items() if name != 'teacher_checkpoint'
@@ -227,7 +230,8 @@ class Measuring:
 
   def seeds(self, *, mps: bool) -> None:
     """Time several processes that train at the same time, with MPS and without."""
-    program, most = self._plan.shared, max(self._plan.processes)
+    program = self._plan.shared
+    most = max(self._plan.processes)
     for served in (False, True) if mps else (False,):
       names = {
         count: f'{count} processes{" under MPS" if served else ""}'
@@ -261,7 +265,8 @@ class Measuring:
     return peaks.of(self._record.of('machine')['machine'].get('device', ''))
 
   def _roofline(self) -> None:
-    file, peak = self._out / 'roofline.json', self._peak()
+    file = self._out / 'roofline.json'
+    peak = self._peak()
     for method, counted in (json.loads(file.read_text()) if file.exists() and peak else {}).items():
       if not self._record.has('roofline', method):
         seconds, by = bound(counted['flops'], counted['bytes'], peak)

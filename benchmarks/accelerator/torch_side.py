@@ -34,7 +34,8 @@ def prepare(threads: int, peers: Sequence[Sequence[Any]], after: str) -> jobs.Pr
   """Builds and compiles the steps one after the other and takes each once, once the file `after` is
   there.
   """
-  listed, built = [Peer(*values) for values in peers], {}
+  listed = [Peer(*values) for values in peers]
+  built = {}
   try:
     import torch
   except ImportError as fault:

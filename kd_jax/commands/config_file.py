@@ -48,7 +48,8 @@ def parse(
       near = text.closest(flag, (other.lstrip('-') for other in other_flags))
       raise ConfigError(f"Unknown command line flag '{flag}'.{near or _key_of(flag, value)}")
   path = _file('quickstart' if name is None else name)
-  argv, values = [command, f'--config={path}', *arguments], flags.FlagValues()
+  argv = [command, f'--config={path}', *arguments]
+  values = flags.FlagValues()
   logging.set_verbosity(logging.ERROR)  # what ml_collections warns of is refused below
   try:
     config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)

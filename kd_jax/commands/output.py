@@ -51,7 +51,8 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
   """Return what replaces a character and where to go on, as an error handler of codecs."""
   if not isinstance(error, UnicodeEncodeError):
     raise error
-  character, following = error.object[error.start], error.start + 1
+  character = error.object[error.start]
+  following = error.start + 1
   if '\udc80' <= character <= '\udcff':  # a byte of a file's name, as os.fsdecode gives it
     return bytes([ord(character) - 0xDC00]), following
   return _PLAIN.get(character) or _escaped(character), following

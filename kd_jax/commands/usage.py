@@ -58,7 +58,8 @@ def keys() -> str:
     groups[group].append(_entry(name, field.default, field.metadata['help']))
   first: dict[Callable, str] = {}  # methods that share a factory: its options are explained once
   for method, row in METHODS.items():
-    meanings, same = explained(method), first.setdefault(row.factory, method)
+    meanings = explained(method)
+    same = first.setdefault(row.factory, method)
     for option, default in config.options_of(method).items():
       elsewhere = same != method and option in methods.options(method)
       meaning = f'as {same}.{option}' if elsewhere else meanings[option]

@@ -151,7 +151,8 @@ def _arrays(
     return 1 if _all_grey(store.name, everything) else 3
 
   def decode(files: list[File], labels: np.ndarray) -> Iterator[decoded.Block]:
-    shape, done = (side, side, channels()), 0
+    shape = (side, side, channels())
+    done = 0
     for images in _in_threads(lambda file: pictures.read(file.path, shape), files):
       yield np.stack(images), labels[done : done + len(images)]
       done += len(images)
@@ -192,8 +193,10 @@ def _all_grey(name: str, files: list[File]) -> bool:
   Raises:
     DataError: a file is no image.
   """
-  ticker, done = Ticker(f'{name}: looking at files', len(files)), 0
-  grey, faults = True, []
+  ticker = Ticker(f'{name}: looking at files', len(files))
+  done = 0
+  grey = True
+  faults = []
   for modes in _in_threads(_pillow_mode, files):
     faults += [mode for mode in modes if isinstance(mode, DataError)]
     grey = grey and all(mode in _GREY for mode in modes)

@@ -218,7 +218,8 @@ def _read_annotations(path: pathlib.Path) -> dict[str, str]:
       raise DataError(
         f'line {number} of {path} is not the name of a file, a tab and its class: mend it'
       )
-    file, name = fields[0], unicodedata.normalize('NFC', fields[1].strip())
+    file = fields[0]
+    name = unicodedata.normalize('NFC', fields[1].strip())
     if names.setdefault(file, name) != name:
       raise DataError(f"{path} gives {file} two classes, '{names[file]}' and '{name}': keep one")
   return names

@@ -45,7 +45,9 @@ def folder(name: str, data_dir: str, download: bool) -> pathlib.Path:
   match = _NAME.fullmatch(name)
   if not match:
     raise _unknown(name, place)
-  base, config, version = match['base'], match['config'] or '', match['version'] or ''
+  base = match['base']
+  config = match['config'] or ''
+  version = match['version'] or ''
   found = find(place / base, config, version)
   if found is None and base in prepare.PREPARABLE and download and not config and not version:
     prepare.prepare(base, place)

@@ -38,9 +38,11 @@ def assign(
     ConfigError: there are not enough images.
   """
   kept = np.arange(len(dataset.train.label), dtype=np.int32)
-  held, validated = np.zeros(0, np.int32), dataset.train
+  held = np.zeros(0, np.int32)
+  validated = dataset.train
   if validation_examples and dataset.validation is not None:
-    held, validated = np.arange(len(dataset.validation.label), dtype=np.int32), dataset.validation
+    held = np.arange(len(dataset.validation.label), dtype=np.int32)
+    validated = dataset.validation
   elif validation_examples:
     try:
       kept, held = hold_out(
@@ -132,7 +134,9 @@ def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
   The deviation is the true one, not a mean of per-image ones.
   """
   channels = split.source.image.shape[-1]
-  total, squares, count = np.zeros(channels), np.zeros(channels), 0
+  total = np.zeros(channels)
+  squares = np.zeros(channels)
+  count = 0
   for start in range(0, len(split.index), 1000):
     pixels = split.source.image[split.index[start : start + 1000]].reshape(-1, channels) / 255
     total += pixels.sum(0)

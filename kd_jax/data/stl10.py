@@ -75,7 +75,8 @@ def _blocks(
   root: pathlib.Path, path: pathlib.Path, split: str, side: int
 ) -> Iterator[decoded.Block]:
   """Yield the images of a split with their labels, a chunk at a time."""
-  count, done = COUNTS[split], 0
+  count = COUNTS[split]
+  done = 0
   with prepare.explained(NAME, root):
     labels = np.full(count, -1, np.int32) if split == 'unlabelled' else _labels(path, split)
     for pixels in _chunks(path, f'{_FILES[split]}_X.bin', _CHUNK * _BYTES, size=count * _BYTES):

@@ -232,7 +232,8 @@ def _crc32c_table() -> tuple[int, ...]:
 
 def _masked_crc32c(data: bytes) -> int:
   """Return CRC-32C (Castagnoli), rotated and offset as TFRECORD stores it."""
-  table, crc = _crc32c_table(), 0xFFFFFFFF
+  table = _crc32c_table()
+  crc = 0xFFFFFFFF
   for byte in data:
     crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
   crc ^= 0xFFFFFFFF

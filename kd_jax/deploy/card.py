@@ -186,7 +186,8 @@ def _origin(card: Mapping[str, Any]) -> str:
 def _facts(card: Mapping[str, Any]) -> list[list[str]]:
   """Return rows of two cells; what the records lack is left out."""
   row, config = card['training'], card['config']
-  images, between = row.get('test_examples'), ''
+  images = row.get('test_examples')
+  between = ''
   if images:
     wilson = interval(row['test_accuracy'], images, decimals=2)
     between = f' ({wilson}, 95 % interval by the choice of the images)'

@@ -152,7 +152,9 @@ def _described(
 ) -> dict[str, Any]:
   """Return the card's content, as its JSON file has it."""
   program, *also = files
-  spec, layout, runtime = found.trained.network.spec, FORMATS[name].layout, _runtime(name)
+  spec = found.trained.network.spec
+  layout = FORMATS[name].layout
+  runtime = _runtime(name)
   sides = dict(zip('NHWC', ('batch', *spec.image_shape), strict=True))
   described = {
     'file': program.name,

@@ -26,7 +26,8 @@ class Runner(NamedTuple):
 
 def in_jax(trained: Trained) -> Runner:
   """Return a network as it is, compiled by JAX."""
-  network, variables = trained.network, jax.device_put(trained.variables)
+  network = trained.network
+  variables = jax.device_put(trained.variables)
 
   @jax.jit
   def logits(variables: PyTree, image: Array) -> Array:
@@ -60,7 +61,8 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
   scale = max(1, np.abs(expected).max())
   differences: dict[str, list[float]] = {'probabilities': [], 'logits': []}
   for batch in (1, IMAGES):
-    logits, right = runner.run(image[:batch]), expected[:batch]
+    logits = runner.run(image[:batch])
+    right = expected[:batch]
     if logits.shape != right.shape:
       raise FileError(
         f'{batch} images give an array of shape {logits.shape}, where the Flax network gives '

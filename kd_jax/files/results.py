@@ -26,7 +26,8 @@ def read(path: str | Path, *, required: tuple[str, ...] = (), remedy: str) -> li
   Raises:
     FileError: the file is damaged.
   """
-  rows, shape = records.read_results(path), shapes.of(ResultRow, required=required)
+  rows = records.read_results(path)
+  shape = shapes.of(ResultRow, required=required)
   shapes.check(path, rows, [{name: shape[name] for name in _NAMES}], remedy)
   return from_json(rows)
 

@@ -85,7 +85,9 @@ def hierarchical_context(
     Chen et al. 2021, "Distilling Knowledge via Knowledge Review", section 3.3, with the weights of
     their code.
   """
-  apart, weight, total = mean_squared_error(student, teacher), 1.0, 1.0
+  apart = mean_squared_error(student, teacher)
+  weight = 1.0
+  total = 1.0
   for side in (4, 2, 1):
     if side < min(student.shape[1:3]):
       weight /= 2

@@ -39,7 +39,8 @@ def mean(values: Sequence[float]) -> Mean:
   """Return the mean of values. Raise ValueError where there are none."""
   if not values:
     raise ValueError('a mean needs values')
-  centre, n = math.fsum(values) / len(values), len(values)
+  centre = math.fsum(values) / len(values)
+  n = len(values)
   if n < 2:
     return Mean(centre, None, n)
   return Mean(centre, _quantile(n - 1) * _deviation(values) / math.sqrt(n), n)
@@ -62,10 +63,13 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
   paired = len(gaps) >= 2
   freedom: float
   if paired:
-    value, n, freedom = math.fsum(gaps) / len(gaps), len(gaps), len(gaps) - 1
+    value = math.fsum(gaps) / len(gaps)
+    n = len(gaps)
+    freedom = len(gaps) - 1
     error = _deviation(gaps) / math.sqrt(n)
   else:
-    value, n = mean(one).value - mean(other).value, min(len(one), len(other))
+    value = mean(one).value - mean(other).value
+    n = min(len(one), len(other))
     if n < 2:
       return Difference(gaps[0] if gaps else value, None, None, n, bool(gaps))
     parts = [(_deviation(values) ** 2 / len(values), len(values) - 1) for values in (one, other)]
@@ -123,7 +127,8 @@ def on_same_images(first: Sequence[bool], second: Sequence[bool]) -> Difference:
 
   alone = sum(a and not b for a, b in zip(first, second, strict=True))
   other = sum(b and not a for a, b in zip(first, second, strict=True))
-  n, value = len(first), (alone - other) / len(first)
+  n = len(first)
+  value = (alone - other) / len(first)
   error = math.sqrt(max(0.0, (alone + other) / n - value**2) / n)
   p = float(stats.binomtest(alone, alone + other).pvalue) if alone + other else 1.0
   return Difference(value, _normal_quantile(CONFIDENCE) * error, p, n, True)

@@ -218,7 +218,8 @@ def connectors(
   """Return fresh variables of a connector from each stage of the student to the first teacher's;
   see `connect`.
   """
-  teacher, maps = inputs.teachers[0], inputs.student.outputs.features
+  teacher = inputs.teachers[0]
+  maps = inputs.student.outputs.features
   pairs = pair_stages(inputs.student, teacher)
   widths = tuple(teacher.outputs.features[stage].shape[-1] for _, stage in pairs)
   module = _connector_module(maps, widths, None, identity, normalised).clone(drawn=drawn)

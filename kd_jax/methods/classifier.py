@@ -40,7 +40,8 @@ def classifier(teacher: NetworkInfo, method: str) -> dict[str, Array]:
   network, variables, outputs = teacher
   layer = variables['params'].get(HEAD, {})
   shapes = {name: getattr(leaf, 'shape', None) for name, leaf in layer.items()}
-  width, classes = outputs.embedding.shape[-1], network.spec.classes
+  width = outputs.embedding.shape[-1]
+  classes = network.spec.classes
   if shapes == {'kernel': (width, classes), 'bias': (classes,)} and (
     predicting.bare(network) is network
   ):

@@ -53,7 +53,8 @@ def crd(
 
   def init(inputs: InitInputs) -> MethodVariables:
     params = dense.layers(inputs, width)
-    dtype, shape = params['student']['bias'].dtype, (len(inputs.labels), width)
+    dtype = params['student']['bias'].dtype
+    shape = (len(inputs.labels), width)
     bound = (3 / width) ** 0.5
     student, teacher = (
       jax.random.uniform(jax.random.fold_in(inputs.key, 2 + n), shape, dtype, -bound, bound)
@@ -72,8 +73,11 @@ def crd(
     )
 
   def loss(variables: MethodVariables, inputs: LossInputs):
-    classes, state, example = Classes(**variables.constants), variables.state, inputs.batch.example
-    images, counted = len(classes.order), labelled(classes.label[example])
+    classes = Classes(**variables.constants)
+    state = variables.state
+    example = inputs.batch.example
+    images = len(classes.order)
+    counted = labelled(classes.label[example])
     student, teacher = map(features.unit_length, dense.embedded(variables.params, inputs))
     others = draw(inputs.key, example, classes, negatives)
     rows = jnp.concatenate([example[:, None], others], axis=1)

@@ -23,7 +23,8 @@ def layers(inputs: InitInputs, width: int) -> PyTree:
   for number, (role, side) in enumerate(sides):
     embedding = side.outputs.embedding
     kernel, bias = jax.random.split(jax.random.fold_in(inputs.key, number))
-    own, dtype = embedding.shape[-1], embedding.dtype
+    own = embedding.shape[-1]
+    dtype = embedding.dtype
     params[role] = {
       'kernel': torch_uniform(kernel, (own, width), dtype),
       'bias': torch_uniform(bias, (width,), dtype, fan_in=own),

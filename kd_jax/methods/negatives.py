@@ -62,7 +62,8 @@ def draw(key: Array, example: Array, of: Classes, count: int) -> Array:
 
   def one(number: Array) -> Array:
     label = jnp.maximum(of.label[number], 0)
-    others, own = of.others[label], len(of.order) - of.others[label]
+    others = of.others[label]
+    own = len(of.order) - of.others[label]
     rounds = jax.random.bits(jax.random.fold_in(key, number), (ROUNDS,), 'uint32')
     place = _shuffled(jnp.arange(count, dtype=jnp.int32) % others, others, rounds)
     return of.order[jnp.where(place < of.first[label], place, place + own)]
@@ -90,7 +91,8 @@ def _shuffled(place: Array, below: Array, rounds: Array) -> Array:
     left, right = place // base, place % base
     for key in rounds:
       moved = left + _digit(right.astype(jnp.uint32) + key, base)
-      left, right = right, jnp.where(moved < base, moved, moved - base)
+      left = right
+      right = jnp.where(moved < base, moved, moved - base)
     return left * base + right
 
   def follow(place: Array) -> Array:

@@ -41,7 +41,8 @@ def oh(
   check_connectors('oh', connector_weights, teacher_statistics)
 
   def init(inputs):
-    teacher, margins = inputs.teachers[0], []
+    teacher = inputs.teachers[0]
+    margins = []
     pairs = pair_stages(inputs.student, teacher)
     if not teacher.network.norms:
       raise ConfigError(
@@ -58,7 +59,8 @@ def oh(
 
   def loss(variables, inputs):
     connected, targets, state = connect(variables, inputs)
-    weights, margins = features.stage_weights(len(connected)), variables.constants['margins']
+    weights = features.stage_weights(len(connected))
+    margins = variables.constants['margins']
     terms = [
       w * features.overhaul_partial_l2(s, t, m)
       for w, s, t, m in zip(weights, connected, targets, margins, strict=True)

@@ -54,9 +54,11 @@ def baseline(inputs: PlanInputs, *, draws_as: str = 'student') -> tuple[Phase, .
 
 def student(inputs: PlanInputs, teachers: tuple[str, ...]) -> Phase:
   """Return the student's phase. Where the recipe moves the ReLUs, it does so in both networks."""
-  spec, changes = inputs.student, {}
+  spec = inputs.student
+  changes = {}
   if placement := methods.relu_placement(inputs.method, inputs.recipe):
-    spec, changes = spec._replace(relu_placement=placement), {'relu_placement': placement}
+    spec = spec._replace(relu_placement=placement)
+    changes = {'relu_placement': placement}
   made = phase(inputs, name='student', role='student', method=inputs.method, student=spec)
   return replace(made, teachers=teachers, teacher_changes=changes)
 

@@ -88,9 +88,12 @@ def rkd(
     return whole(features.unit_length(vectors) if normalised else vectors, axis)
 
   def loss(variables, inputs):
-    student, teacher, axis = inputs.student['weak'], inputs.teachers[0]['weak'], inputs.axis
+    student = inputs.student['weak']
+    teacher = inputs.teachers[0]['weak']
+    axis = inputs.axis
     embeddings = embed(student, axis), embed(teacher, axis)
-    every, state = jnp.ones(len(embeddings[0]), jnp.float32), variables.state
+    every = jnp.ones(len(embeddings[0]), jnp.float32)
+    state = variables.state
     terms = {'cross_entropy': cross_entropy_weight * cross_entropy(student, inputs)}
     divergence = distillation(student, [teacher], inputs, temperature=temperature)
     terms['distillation'] = distillation_weight * divergence

@@ -105,7 +105,8 @@ def sfd(
   def loss(variables, inputs):
     student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
     pairs = pair_layers(student, teacher)
-    module, maps = enlargers(student, teacher, pairs), student.layers
+    module = enlargers(student, teacher, pairs)
+    maps = student.layers
     if module.shapes:
       maps = maps | module.apply({'params': variables.params}, maps)
     how = 'max_pool' if resize == 'transposed_convolution' else resize

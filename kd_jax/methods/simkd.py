@@ -44,7 +44,8 @@ def simkd(*, weight: float = 1.0, factor: int = 2) -> Method:
 
   def init(inputs: InitInputs) -> MethodVariables:
     check_classes(inputs)
-    student, teacher = inputs.student, inputs.teachers[0]
+    student = inputs.student
+    teacher = inputs.teachers[0]
     check_head(student, 'simkd')
     head = classifier(teacher, 'simkd')
     own, target = student.outputs.features[-1], teacher.outputs.features[-1]

@@ -45,7 +45,8 @@ def srrl(
 
   def init(inputs: InitInputs) -> MethodVariables:
     check_classes(inputs)
-    teacher, own = inputs.teachers[0], inputs.student.outputs.embedding
+    teacher = inputs.teachers[0]
+    own = inputs.student.outputs.embedding
     head = classifier(teacher, 'srrl')
     place = jnp.zeros((1, 1, 1, own.shape[-1]), own.dtype)
     made = initialised(connector(teacher.outputs.embedding), inputs.key, (place,))
@@ -59,7 +60,8 @@ def srrl(
       train=True,
       mutable=['batch_stats'],
     )
-    represented, head = jax.nn.relu(connected[:, 0, 0]), variables.constants['classifier']
+    represented = jax.nn.relu(connected[:, 0, 0])
+    head = variables.constants['classifier']
     regressed = represented @ head['kernel'] + head['bias'][None, :]
     pairs = {
       'representation': (represented, teacher.embedding),

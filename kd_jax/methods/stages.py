@@ -21,7 +21,8 @@ def stages_alone(inputs: InitInputs) -> MethodVariables:
 
   Raises ConfigError where a stage of the student has no counterpart.
   """
-  student, teacher = inputs.student, inputs.teachers[0]
+  student = inputs.student
+  teacher = inputs.teachers[0]
   if len(student.outputs.features) != len(teacher.outputs.features):
     pair_stages(student, teacher)
   return MethodVariables()

@@ -36,7 +36,8 @@ def _matching(name: str, weight: float, exponent: float, *, weighted: bool) -> M
   check_positive(f'{name}.exponent', exponent)
 
   def loss(variables, inputs):
-    student, teacher = inputs.student['weak'], inputs.teachers[0]['weak'].logits
+    student = inputs.student['weak']
+    teacher = inputs.teachers[0]['weak'].logits
     apart = soft_labels.transformed_kl(student.logits, teacher, exponent=exponent)
     if weighted:
       apart = soft_labels.power_sum(teacher, exponent=exponent) * apart

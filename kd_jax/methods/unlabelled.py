@@ -66,7 +66,8 @@ def stl(
 
   def loss(variables, inputs):
     student, label = inputs.student, inputs.batch.label
-    with_label, without = labelled(label), 1 - labelled(label)
+    with_label = labelled(label)
+    without = 1 - labelled(label)
 
     def divergence(view, mask, temperature):
       teachers = [teacher[view] for teacher in inputs.teachers]

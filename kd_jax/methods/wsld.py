@@ -23,7 +23,8 @@ def wsld(*, weight: float = 2.25, temperature: float = 4.0) -> Method:
 
   def loss(variables, inputs):
     student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
-    given, label = (student.logits, teacher.logits), inputs.batch.label
+    given = (student.logits, teacher.logits)
+    label = inputs.batch.label
     soft = soft_labels.teacher_cross_entropy(*given, temperature=temperature)
     weighted = soft_labels.label_doubt(*given, label) * soft
     mean = reduce.mean(weighted, mask=labelled(label), axis=inputs.axis)

@@ -83,7 +83,8 @@ def _check_module(module: Any) -> None:
 def _check_outputs(network: Network) -> tuple[PyTree, Outputs | LogitsOnly]:
   """Try the module as shapes: fresh variables, then both modes. Return parameters and outputs."""
   spec, module = network.spec, network.module
-  key, image = jax.random.key(0), jax.ShapeDtypeStruct((_BATCH, *spec.image_shape), jnp.float32)
+  key = jax.random.key(0)
+  image = jax.ShapeDtypeStruct((_BATCH, *spec.image_shape), jnp.float32)
   first = functools.partial(module.init, train=False)
   variables = _tried('fails when its weights are drawn', jax.eval_shape, first, key, image)
   if others := set(variables) - set(_COLLECTIONS):

@@ -54,7 +54,8 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, '*B C'], *, train: bool) -> Float[Array, '*B C']:
-    width, kept = x.shape[-1], wide(self.dtype)
+    width = x.shape[-1]
+    kept = wide(self.dtype)
     scale = self.param('scale', nn.initializers.ones, (width,), kept)
     bias = self.param('bias', nn.initializers.zeros, (width,), kept)
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (width,), kept)
@@ -92,11 +93,13 @@ def moments(
   Returns:
     Mean, variance, and the number of values behind each.
   """
-  axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+  axes = tuple(range(x.ndim - 1))
+  count = x.size // x.shape[-1]
   centre = jax.lax.stop_gradient(x[0].mean(axes[:-1]))
   moved = x - centre.reshape((1,) * len(axes) + (-1,))
   shift, square = moved.mean(axes), jnp.square(moved).mean(axes)
-  mean, var = centre + shift, jnp.maximum(square - jnp.square(shift), 0)
+  mean = centre + shift
+  var = jnp.maximum(square - jnp.square(shift), 0)
   if axis_name is not None:
     means, variances = jax.lax.all_gather((mean, var), axis_name)
     mean = means.mean(0)

@@ -84,12 +84,14 @@ class InvertedResidual(nn.Module):
     def norm(y: Array, name: str) -> Array:
       return BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
-    activate, bias = relu6 if self.code.six else relu, self.code.bias
+    activate = relu6 if self.code.six else relu
+    bias = self.code.bias
 
     def conv(y: Array, width: int, name: str) -> Array:
       return Convolution(width, 1, 1, self.dtype, bias=bias, name=name)(y)
 
-    inward, y = x.shape[-1], x
+    inward = x.shape[-1]
+    y = x
     if self.expansion > 1 or self.code.widens_by_one:
       y = conv(y, self.expansion * inward, 'conv1')
       y = activate(norm(y, 'norm1'), train=train)
@@ -125,8 +127,11 @@ class MobileNetV2(nn.Module):
       return BatchNorm(dtype=dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
-    layers, features = {}, []
-    activate, bias, around = relu6 if self.code.six else relu, self.code.bias, self.code.around
+    layers = {}
+    features = []
+    activate = relu6 if self.code.six else relu
+    bias = self.code.bias
+    around = self.code.around
     if around:
       x = jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
     stem = Convolution(
@@ -194,7 +199,8 @@ def stages_of(code: str, *, width: float = 1.0) -> tuple[Blocks, ...]:
 
   def blocks(row: int) -> Blocks:
     expansion, channels, count, _ = _ROWS[row]
-    channels, first = _rounded(channels * width, code), CODES[code].strides[1 + row]
+    channels = _rounded(channels * width, code)
+    first = CODES[code].strides[1 + row]
     return tuple((expansion, channels, first if number == 0 else 1) for number in range(count))
 
   return tuple(tuple(b for row in rows for b in blocks(row)) for rows in _ROWS_OF_STAGES)

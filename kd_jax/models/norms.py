@@ -83,7 +83,8 @@ def standardised(
 
 def scaled(module: nn.Module, x: Float[Array, '*B C']) -> Float[Array, '*B C']:
   """Return x · scale + bias, trained values a channel of the module that calls."""
-  width, shape = x.shape[-1], (1,) * (x.ndim - 1) + x.shape[-1:]
+  width = x.shape[-1]
+  shape = (1,) * (x.ndim - 1) + x.shape[-1:]
   scale = module.param('scale', nn.initializers.ones, (width,), x.dtype)
   bias = module.param('bias', nn.initializers.zeros, (width,), x.dtype)
   return x * scale.reshape(shape) + bias.reshape(shape)

@@ -74,7 +74,8 @@ class PreActResNet(nn.Module):
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
     dtype = self.spec.compute_dtype
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
-    layers, features = {}, []
+    layers = {}
+    features = []
     x = layers['stem_conv'] = Convolution(64, kernel=3, dtype=dtype, name='stem_conv')(x)
     for stage, (count, width) in enumerate(zip(self.blocks, _WIDTHS, strict=True), 1):
       for block in range(1, count + 1):

@@ -143,9 +143,11 @@ def load(
       f'{path} holds other arrays than a table of precomputed logits does: write it with '
       'kd_jax.tables.write'
     )
-  shape, logits = tuple(fields.pop('image_shape').tolist()), fields['logits']
+  shape = tuple(fields.pop('image_shape').tolist())
+  logits = fields['logits']
   rows, many = logits.shape
-  image_shape, classes = tuple(image_shape or shape), classes or many
+  image_shape = tuple(image_shape or shape)
+  classes = classes or many
   if (shape, many) != (image_shape, classes) or len(shape) != 3:
     raise FileError(
       f'{path} is for images of {shape} and {many} classes, and this run has {image_shape} and '

@@ -59,7 +59,8 @@ def embedding_of(network: Network) -> Callable[[Array], Array] | None:
   # A network that computes in bfloat16 shows its feature in float32, and goes on without that.
   while feature in makers and makers[feature].primitive.name == 'convert_element_type':
     (feature,) = makers[feature].invars
-  known, steps = {feature, *program.constvars}, []
+  known = {feature, *program.constvars}
+  steps = []
   for step in program.eqns:
     taken = {value for value in step.invars if not isinstance(value, Literal)}
     if taken and taken <= known:

@@ -103,7 +103,8 @@ class ResNet(nn.Module):
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
     dtype, placement = self.spec.compute_dtype, self.spec.relu_placement
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
-    layers, features = {}, []
+    layers = {}
+    features = []
     side, stride = (7, 2) if self.imagenet_stem else (3, 1)
     stem = Convolution(self.stem_width, side, stride, dtype, name='stem_conv')
     x = layers['stem_conv'] = stem(x)

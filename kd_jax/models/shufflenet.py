@@ -103,7 +103,8 @@ class BlockV2(nn.Module):
       first, y = x[..., :half], x[..., half:]
     else:
       first = norm(Depthwise(3, 2, self.dtype, name='left_conv1')(x), 'left_norm1')
-      first, y = norm(conv(first, 'left_conv2'), 'left_norm2'), x
+      first = norm(conv(first, 'left_conv2'), 'left_norm2')
+      y = x
     y = relu(norm(conv(y, 'conv1'), 'norm1'), train=train)
     y = norm(Depthwise(3, self.stride, self.dtype, name='conv2')(y), 'norm2')
     y = norm(conv(y, 'conv3'), 'norm3')
@@ -129,13 +130,15 @@ class ShuffleNet(nn.Module):
       return BatchNorm(dtype=dtype, axis_name=self.axis_name, name=name)(y, train=train)
 
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
-    layers, features = {}, []
+    layers = {}
+    features = []
     x = layers['stem_conv'] = Convolution(_STEM, self.stem, dtype=dtype, name='stem_conv')(x)
     x = layers['stem_norm'] = norm(x, 'stem_norm')
     x = relu(x, train=train)
     for stage, (count, width) in enumerate(zip(_BLOCKS, self.widths[:3], strict=True), 1):
       for number in range(1, count + 1):
-        name, stride = f'stage{stage}_block{number}', 2 if number == 1 else 1
+        name = f'stage{stage}_block{number}'
+        stride = 2 if number == 1 else 1
         block: nn.Module
         if self.groups:
           own = width - x.shape[-1] if number == 1 else width  # the input stands beside it

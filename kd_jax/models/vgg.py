@@ -51,7 +51,8 @@ class VGG(nn.Module):
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
     dtype = self.spec.compute_dtype
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
-    layers, features = {}, []
+    layers = {}
+    features = []
     for stage, widths in enumerate(self.widths, 1):
       for number, width in enumerate(widths, 1):
         name = f'stage{stage}_block{number}'

@@ -106,7 +106,8 @@ class VisionTransformer(nn.Module):
     dtype = self.spec.compute_dtype
     image = normalise(image, self.spec.mean, self.spec.std, dtype)
     patches = Patches(self.width, self.patch, dtype, name='patches')(image)
-    layers, features = {'patches': patches}, []
+    layers = {'patches': patches}
+    features = []
     tokens = patches.reshape(patches.shape[0], -1, self.width)
     own = ['class_token'] if self.pooling == 'token' else []
     own += [DISTILLATION_TOKEN] if self.distilled else []

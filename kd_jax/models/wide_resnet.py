@@ -31,7 +31,8 @@ class WideResNet(nn.Module):
   def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Outputs:
     dtype = self.spec.compute_dtype
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
-    layers, features = {}, []
+    layers = {}
+    features = []
     x = layers['stem_conv'] = Convolution(16, kernel=3, dtype=dtype, name='stem_conv')(x)
     for stage, width in enumerate((16, 32, 64)):
       for block in range((self.depth - 4) // 6):

@@ -108,7 +108,8 @@ def import_file(
   name = unstated.pop('name', None) or name
   name = aliases.row(name) if name else None
   try:
-    spec, state = stated_spec(checkpoint), contents.state(checkpoint, weights=weights)
+    spec = stated_spec(checkpoint)
+    state = contents.state(checkpoint, weights=weights)
     if spec is None:
       beside = tensors.beside(path)
       image_shape = image_shape or beside.image_shape

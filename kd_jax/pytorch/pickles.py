@@ -58,7 +58,8 @@ def run(data: bytes, start: int) -> tuple[Any, int, dict[str, Storage]]:
     nonlocal stack
     if not marks:
       raise Unreadable('its pickle closes a group that it has not opened')
-    items, stack = stack, marks.pop()
+    items = stack
+    stack = marks.pop()
     return items
 
   def top(kind: type) -> Any:
@@ -185,7 +186,8 @@ class _Reader:
     end = self.position + count
     if end > len(self.data):
       raise Unreadable('it is cut off in its pickle')
-    taken, self.position = self.data[self.position : end], end
+    taken = self.data[self.position : end]
+    self.position = end
     return taken
 
   def number(self, code: str) -> Any:

@@ -146,7 +146,8 @@ def _read_stream(data: bytes) -> dict:
     raise Unreadable('its list of storages is not what its tensors name')
   arrays = {}
   for key in keys:
-    storage, start = storages[key], position + 8
+    storage = storages[key]
+    start = position + 8
     position = start + storage.size * _itemsize(storage)
     if position > len(data):
       raise Unreadable('it is cut off in its values')

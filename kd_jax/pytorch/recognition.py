@@ -143,7 +143,8 @@ def of_row(name: str) -> Signature:
   stem, blocks, widths = (numbers[name] for name in ('stem_width', 'blocks', 'widths'))
   side = 7 if numbers.get('imagenet_stem') else 3
   statistics = numbers.get('norm', 'batch') == 'batch'
-  bottleneck, projected = numbers.get('bottleneck', False), not numbers.get('padded', False)
+  bottleneck = numbers.get('bottleneck', False)
+  projected = not numbers.get('padded', False)
   return Residual(False, stem, blocks, widths, bottleneck, side, statistics, projected)
 
 

@@ -80,13 +80,15 @@ def build(
     'norm': {'gn': group_norm, 'ln': layer_norm}.get(plain[3], nn.BatchNorm2d),
   }
   if not thin and depth in LARGE:
-    widths, bottleneck = (64, 128, 256, 512), depth >= 50
+    widths = (64, 128, 256, 512)
+    bottleneck = depth >= 50
     return ResNet(blocks=LARGE[depth], widths=widths, bottleneck=bottleneck, pool=None, **common)
   if depth % 6 != 2:
     raise ValueError(
       f"there is no network '{name}': three stages of basic blocks have a depth of 6 n + 2"
     )
-  blocks, pool = ((depth - 2) // 6,) * 3, None if thin else 4
+  blocks = ((depth - 2) // 6,) * 3
+  pool = None if thin else 4
   return ResNet(blocks=blocks, widths=(16, 32, 64), bottleneck=False, pool=pool, **common)
 
 
@@ -117,12 +119,17 @@ class Block(nn.Module):
     self.bottleneck, self.shortcut_name = bottleneck, shortcut
     self.outward = 4 * width if bottleneck else width
     if bottleneck:
-      self.conv1, self.bn1 = conv(inward, width, 1), norm(width)
-      self.conv2, self.bn2 = conv(width, width, 3, stride), norm(width)
-      self.conv3, self.bn3 = conv(width, self.outward, 1), norm(self.outward)
+      self.conv1 = conv(inward, width, 1)
+      self.bn1 = norm(width)
+      self.conv2 = conv(width, width, 3, stride)
+      self.bn2 = norm(width)
+      self.conv3 = conv(width, self.outward, 1)
+      self.bn3 = norm(self.outward)
     else:
-      self.conv1, self.bn1 = conv(inward, width, 3, stride), norm(width)
-      self.conv2, self.bn2 = conv(width, width, 3), norm(width)
+      self.conv1 = conv(inward, width, 3, stride)
+      self.bn1 = norm(width)
+      self.conv2 = conv(width, width, 3)
+      self.bn2 = norm(width)
     parts: list[nn.Module] = []
     if stride != 1 or inward != self.outward:
       parts = [conv(inward, self.outward, 1, stride), norm(self.outward)]
@@ -157,10 +164,13 @@ class ResNet(Normalised):
     super().__init__(mean, std)
     self.relu_placement, self.pool, self.imagenet_stem = relu_placement, pool, imagenet_stem
     side, first = (7, 2) if imagenet_stem else (3, 1)
-    self.conv1, self.bn1 = conv(image_shape[2], stem_width, side, first), norm(stem_width)
+    self.conv1 = conv(image_shape[2], stem_width, side, first)
+    self.bn1 = norm(stem_width)
     shortcut, self.head = ('downsample', 'fc') if imagenet_stem else ('shortcut', 'linear')
     height, width = image_shape[:2]
-    inward, self.stages, self.widths = stem_width, [], []
+    inward = stem_width
+    self.stages = []
+    self.widths = []
     for stage, (count, filters) in enumerate(zip(blocks, widths, strict=True), 1):
       made = []
       for number in range(count):
@@ -168,7 +178,9 @@ class ResNet(Normalised):
         made.append(
           Block(inward, filters, stride, bottleneck=bottleneck, norm=norm, shortcut=shortcut)
         )
-        inward, height, width = made[-1].outward, -(-height // stride), -(-width // stride)
+        inward = made[-1].outward
+        height = -(-height // stride)
+        width = -(-width // stride)
       self.add_module(f'layer{stage}', nn.Sequential(*made))
       self.stages.append(f'layer{stage}')
       self.widths.append(inward)
@@ -181,7 +193,8 @@ class ResNet(Normalised):
     return [block.bn3 if block.bottleneck else block.bn2 for block in blocks]
 
   def forward(self, image: Tensor) -> Outputs:
-    layers, features = {}, []
+    layers = {}
+    features = []
     x = layers['stem_conv'] = self.conv1(self.normalise(image))
     x = layers['stem_norm'] = self.bn1(x)
     if self.relu_placement != 'pool':
@@ -206,8 +219,10 @@ class PreActivationBlock(nn.Module):
 
   def __init__(self, inward: int, width: int, stride: int):
     super().__init__()
-    self.bn1, self.conv1 = nn.BatchNorm2d(inward), conv(inward, width, 3, stride)
-    self.bn2, self.conv2 = nn.BatchNorm2d(width), conv(width, width, 3)
+    self.bn1 = nn.BatchNorm2d(inward)
+    self.conv1 = conv(inward, width, 3, stride)
+    self.bn2 = nn.BatchNorm2d(width)
+    self.conv2 = conv(width, width, 3)
     self.convShortcut = conv(inward, width, 1, stride) if inward != width else None
 
   def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +254,8 @@ class WideResNet(Normalised):
     std: Sequence[float],
   ):
     super().__init__(mean, std)
-    self.conv1, inward = conv(image_shape[2], 16, 3), 16
+    self.conv1 = conv(image_shape[2], 16, 3)
+    inward = 16
     self.widths = [16 * factor, 32 * factor, 64 * factor]
     for stage, width in enumerate(self.widths, 1):
       blocks = []
@@ -255,7 +271,8 @@ class WideResNet(Normalised):
     return [self.layer2.layer[0].bn1, self.layer3.layer[0].bn1, self.bn1]
 
   def forward(self, image: Tensor) -> Outputs:
-    layers, features = {}, []
+    layers = {}
+    features = []
     x = layers['stem_conv'] = self.conv1(self.normalise(image))
     for stage in (1, 2, 3):
       for number, block in enumerate(getattr(self, f'layer{stage}').layer, 1):

@@ -39,7 +39,8 @@ class InvertedResidual(nn.Module):
 
   def __init__(self, inward: int, expansion: int, outward: int, stride: int):
     super().__init__()
-    wide, self.adds = expansion * inward, stride == 1 and inward == outward
+    wide = expansion * inward
+    self.adds = stride == 1 and inward == outward
     first = [_activated(inward, wide, 1)] if expansion > 1 else []
     depthwise = _activated(wide, wide, 3, stride, groups=wide)
     self.conv = nn.Sequential(*first, depthwise, conv(wide, outward, 1), nn.BatchNorm2d(outward))

@@ -48,8 +48,10 @@ class Block(nn.Module):
 
   def __init__(self, width: int, heads: int):
     super().__init__()
-    self.norm1, self.attn = nn.LayerNorm(width, _EPSILON), Attention(width, heads)
-    self.norm2, self.mlp = nn.LayerNorm(width, _EPSILON), Perceptron(width)
+    self.norm1 = nn.LayerNorm(width, _EPSILON)
+    self.attn = Attention(width, heads)
+    self.norm2 = nn.LayerNorm(width, _EPSILON)
+    self.mlp = Perceptron(width)
 
   def forward(self, x: Tensor) -> Tensor:
     x = x + self.attn(self.norm1(x))
@@ -95,7 +97,8 @@ class VisionTransformer(Normalised):
 
   def forward(self, image: Tensor) -> Outputs:
     patches = self.patch_embed(self.normalise(image))
-    layers, features = {'patches': patches}, []
+    layers = {'patches': patches}
+    features = []
     tokens = patches.flatten(2).transpose(1, 2)
     own = [self.cls_token, *([self.dist_token] if self.distilled else [])]
     before = [token.expand(tokens.shape[0], -1, -1) for token in own]

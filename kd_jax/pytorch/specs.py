@@ -126,7 +126,8 @@ def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:
     spec = spec._replace(
       image_shape=(height, width, channels), mean=tuple(spec.mean), std=tuple(spec.std)
     )
-    sizes, pixels = (spec.classes, height, width, channels), spec.mean + spec.std
+    sizes = (spec.classes, height, width, channels)
+    pixels = spec.mean + spec.std
     sound = (
       spec.name in models.MODELS
       and spec.relu_placement in models.RELU_PLACEMENTS

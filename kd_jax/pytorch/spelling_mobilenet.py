@@ -56,7 +56,8 @@ def mobilenet_name(modules: tuple[str, ...], numbers: Mapping[str, Any]) -> str:
     return _OUTSIDE[code][_PLACES.index(modules[0])]
   earlier = stages_of('torchvision')[: block[0] - 1]
   place = sum(map(len, earlier)) + block[1]  # from 1
-  row, number = 0, place - 1
+  row = 0
+  number = place - 1
   while number >= _BLOCKS_OF_ROWS[row]:
     row, number = row + 1, number - _BLOCKS_OF_ROWS[row]
   if modules[1].startswith('shortcut'):  # kuangliu's alone

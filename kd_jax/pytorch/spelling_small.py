@@ -40,7 +40,8 @@ def block_of(module: str) -> tuple[int, int] | None:
 
 def vgg_name(modules: tuple[str, ...], numbers: Numbers) -> str:
   """Return the name of a module of a VGG."""
-  widths, hidden = numbers['widths'], numbers.get('hidden', ())
+  widths = numbers['widths']
+  hidden = numbers.get('hidden', ())
   block = block_of(modules[0])
   if block is None:
     if not hidden:

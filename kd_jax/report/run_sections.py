@@ -65,7 +65,8 @@ def _agreement(of: Subject) -> Table:
     if not first or not second:
       continue
     pair = analysis.agreement(of.test.logits[first], of.test.logits[second], of.test.label)
-    difference, apart = pair.difference, pair.n - pair.equal
+    difference = pair.difference
+    apart = pair.n - pair.equal
     line = {
       'first and second': f'{first} and {second}',
       'equal predictions %': share(pair.equal, pair.n),
@@ -120,7 +121,8 @@ def _temperature(value: float | None) -> str:
 
 def _classes(of: Subject) -> Table:
   """Return a line a class, with the accuracy of each network."""
-  label, size = of.test.label, len(of.classes)
+  label = of.test.label
+  size = len(of.classes)
   count = np.bincount(label, minlength=size)
   right = {
     name: np.bincount(label, weights=analysis.right(logits, label), minlength=size)

@@ -56,7 +56,8 @@ def findings(study: StudyRecords) -> list[str]:
   """Return a sentence on each comparison."""
   lines = []
   for c in comparisons.of(study):
-    size, half = abs(c.difference.value), c.difference.half_width
+    size = abs(c.difference.value)
+    half = c.difference.half_width
     side = 'above' if c.difference.value >= 0 else 'below'
     interval = ''
     if half is not None:

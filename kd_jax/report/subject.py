@@ -29,7 +29,8 @@ class Subject(NamedTuple):
 
 def subject(run: RunRecords, predictions: Predictions) -> Subject:
   """Return the networks of a run whose predictions are there."""
-  test, validation = predictions.splits['test'], predictions.splits.get('validation')
+  test = predictions.splits['test']
+  validation = predictions.splits.get('validation')
   roles = {row.name: row.role for row in run.networks if row.name in test.logits}
   teachers = run.teachers if all(name in roles for name in run.teachers) else []
   teacher = teachers[0] if teachers else None

@@ -44,7 +44,8 @@ def row(context: Context, name: str, trained: Trained, origin: teachers.Origin) 
   if network_before:
     return before
   started = time.perf_counter()
-  parts, evaluate = context.parts, evaluation.evaluator(context, trained.network)
+  parts = context.parts
+  evaluate = evaluation.evaluator(context, trained.network)
   validation = None
   if parts.validation:
     validation = evaluate(trained.variables, parts.validation)['accuracy']

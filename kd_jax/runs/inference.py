@@ -68,7 +68,8 @@ def predict(
   same_images = stored_splits.keys() == splits.keys() and all(
     split.same_images(stored_splits[name]) for name, split in splits.items()
   )
-  networks, lacking = {}, []
+  networks = {}
+  lacking = []
   for row in of.networks:
     name = row.name
     if same_images and name in reusable:

@@ -134,7 +134,9 @@ def _write(
   shown = shown_to_teachers(inputs.augmentation(config, dataset), parts)
   total = sum(map(_count, shown))
   ticker = Ticker(f'{path}: computing logits of pictures', total, say=say)
-  fingerprints, computed, done = [], [], 0
+  fingerprints = []
+  computed = []
+  done = 0
   for images in itertools.chain.from_iterable(map(pictures, shown)):
     values = np.asarray(logits(images), np.float32)
     if values.shape != (len(images), classes) or not np.isfinite(values).all():

@@ -82,7 +82,8 @@ def find(
     run = place.parents[1]
     rows = records.read_results(run / 'results.json')
     if run.parent.name == 'phases':
-      config, versions = _config_of_phase(run), _read(run.parents[1] / 'versions.json')
+      config = _config_of_phase(run)
+      versions = _read(run.parents[1] / 'versions.json')
     else:
       config, versions = _read(run / 'config.json'), _read(run / 'versions.json')
   return Found(
@@ -234,7 +235,8 @@ def _networks_of_rows(study: Path) -> str:
   """
   places: dict[str, str] = {}
   for run in _runs(study):
-    row, histories = str(run.get('row')), list(run['histories'].values())
+    row = str(run.get('row'))
+    histories = list(run['histories'].values())
     if run.get('finished') and histories and row not in places:
       phase = '/'.join(Path(histories[-1]).parts[:2])  # the student's
       places[row] = f'{study / phase} ({row}, seed {run.get("seed")})'

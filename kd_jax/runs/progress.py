@@ -239,7 +239,9 @@ class Progress:
       yield
     # A ValueError: the stream is closed, or lacks a character.
     except (OSError, ValueError):
-      bar, self._bar, self._wants_bar = self._bar, None, False
+      bar = self._bar
+      self._bar = None
+      self._wants_bar = False
       if bar is not None:
         with contextlib.suppress(OSError, ValueError):
           bar.stop()

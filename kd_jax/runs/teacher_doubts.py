@@ -74,7 +74,8 @@ def remarks(
     return
   yield _open_of(spec, origin, facts)
   ways = teacher_fit.tries(trained, parts.train, placements=little or below)
-  taken, best = ways[0], teacher_fit.best(ways)
+  taken = ways[0]
+  best = teacher_fit.best(ways)
   images = len(taken.right)
   tried = f'Tried on {images} training images, it is right on {taken.accuracy:.1%} as it is taken'
   if best is not taken:

@@ -70,7 +70,8 @@ def tries(
     fixed: fields of its spec, mean or relu_placement, that stay as they are.
     placements: whether other places of the ReLUs are tried, too.
   """
-  spec, fixed = trained.network.spec, tuple(fixed)
+  spec = trained.network.spec
+  fixed = tuple(fixed)
   image, label = _some(part)
   image = cropping.centre(image, spec.image_shape[:2])  # where pictures are stored larger
   asked = repr((packing.fingerprint(trained.variables), spec, fixed, placements))

@@ -46,7 +46,8 @@ class TensorBoard:
 
   def close(self) -> None:
     if self._writer is not None:
-      writer, self._writer = self._writer, None
+      writer = self._writer
+      self._writer = None
       with self._refusals():
         writer.close()
 

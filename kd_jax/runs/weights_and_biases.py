@@ -72,7 +72,8 @@ class WeightsAndBiases:
 
   def close(self) -> None:
     if self._run is not None:
-      run, self._run = self._run, None
+      run = self._run
+      self._run = None
       run.finish()
 
 

@@ -31,7 +31,8 @@ _counted: dict[NetworkSpec, float] = {}
 
 def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   """Check every row, then print what a study would run and how long it takes; train nothing."""
-  folder, plan = Path(folder).absolute(), Plan(study)
+  folder = Path(folder).absolute()
+  plan = Plan(study)
   plan.check(say)
   planned, _ = plan.now(folder)
   for row in study.definition.rows:
@@ -131,7 +132,8 @@ def timed_rate(left: Sequence[Task]) -> float:
   """Return operations a second of a few plain steps of the first student, on random images."""
   if not left:
     return 1.0
-  phase, method = left[0].phase, nokd()
+  phase = left[0].phase
+  method = nokd()
   network = models.build(phase.student)
   size = sum(phase.shares.values())
   optimiser = optim.optimiser(phase.optimiser, lambda count: 0.1, method.trains)
@@ -147,7 +149,8 @@ def timed_rate(left: Sequence[Task]) -> float:
     example=(number,),
     position=(number,),
   )
-  steps, key = np.int32(_STEPS), jax.random.key(0)
+  steps = np.int32(_STEPS)
+  key = jax.random.key(0)
   frozen = Frozen(teachers=(), constants={}, key=key, epoch_steps=steps, phase_steps=steps)
   current, _ = jax.block_until_ready(compiled(current, frozen, block))
   start = time.perf_counter()

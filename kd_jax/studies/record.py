@@ -43,7 +43,8 @@ def _row(row: Row, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _run(planned: Planned, folder: Path, *, finished: bool) -> dict[str, Any]:
-  run, histories = planned.run, {}
+  run = planned.run
+  histories = {}
   if finished:
     for task in planned.tasks:
       if not is_root_teacher(task.phase):

@@ -66,7 +66,9 @@ def work(
     kd_jax.train.loop.Interrupted: Ctrl-C or SIGTERM; everything is saved.
   """
   workdir.check(folder)
-  folder, plan, programs = Path(folder).absolute(), Plan(study), Programs()
+  folder = Path(folder).absolute()
+  plan = Plan(study)
+  programs = Programs()
   failed: dict[str, str] = {}  # identity → message
   apart: set[str] = set()
   plan.check(say)

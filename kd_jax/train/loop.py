@@ -81,12 +81,14 @@ def run(
   """
   monitors = [t.monitor for t in trainees if t.monitor is not None]
   validates = [t.validate for t in trainees if t.validate is not None]
-  per_epoch, end = work.steps_per_epoch, trainees[0].phase.epochs * work.steps_per_epoch
+  per_epoch = work.steps_per_epoch
+  end = trainees[0].phase.epochs * work.steps_per_epoch
   # each trainee's count, as they would one after the other
   images, share = work.images_per_step * len(trainees), 1 / len(trainees)
   states = tuple(trainee.first for trainee in trainees)
   bests = [_predicting(*pair, {}, work.selected_by) for pair in zip(trainees, states, strict=True)]
-  progresses, spent = [_Progress() for _ in trainees], 0.0
+  progresses = [_Progress() for _ in trainees]
+  spent = 0.0
 
   def trees() -> dict[str, PyTree]:
     return {'states': tuple(map(stored, states)), 'bests': bests}
@@ -96,7 +98,8 @@ def run(
 
   newest = parallel.broadcast(restore)
   if newest is not None:
-    states, bests = tuple(map(restored, newest.trees['states'])), newest.trees['bests']
+    states = tuple(map(restored, newest.trees['states']))
+    bests = newest.trees['bests']
     progresses = [_Progress(**member) for member in newest.meta['members']]
     spent = newest.meta['seconds']
   # The step gives its input's buffers up: start from a copy, since the first state shares weights
@@ -126,7 +129,8 @@ def run(
     pending: list[Any] = []
     looked = clocked = at
     # The first call of a sitting is not timed: it may have been compiled.
-    clock, timed = time.perf_counter(), at > start
+    clock = time.perf_counter()
+    timed = at > start
     while at < epoch * per_epoch:
       count = min(work.steps_per_call, epoch * per_epoch - at)
       states, measured = work.step(states, frozen, work.feed(at, count))
@@ -140,9 +144,12 @@ def run(
           progress.totals = metrics.add(progress.totals, [step[number] for step in fetched])
           metrics.check_finite(progress.totals, at)
           monitor.step(at, metrics.counted(progress.totals), images * (at - looked))
-        pending, looked = [], at
+        pending = []
+        looked = at
         if not timed:
-          clock, clocked, timed = time.perf_counter(), at, True
+          clock = time.perf_counter()
+          clocked = at
+          timed = True
       if stop and at < epoch * per_epoch:
         save(last=True)
         raise Interrupted
@@ -195,7 +202,8 @@ def averages(row: Mapping[str, Any], name: str) -> bool:
 
 def _predicting(trainee: Trainee, state: TrainState, row: Row, name: str) -> PyTree:
   """Return what predicts after an epoch with this row: the average where it was the better one."""
-  method, averaged = trainee.phase.method, averages(row, name)
+  method = trainee.phase.method
+  averaged = averages(row, name)
   return _on_the_host(predicting_variables(state, method, trainee.constants, averaged=averaged))
 
 

@@ -109,7 +109,8 @@ def population_step(
   Raises:
     ConfigError: the methods differ in their views, or in the statistics of their teachers.
   """
-  method, size = trainees[0].phase.method, trainees[0].network.spec.image_shape[:2]
+  method = trainees[0].phase.method
+  size = trainees[0].network.spec.image_shape[:2]
   shared = [(t.phase.method.views, t.phase.method.teacher_statistics) for t in trainees]
   if any(other != shared[0] for other in shared):
     raise ConfigError(
@@ -164,7 +165,8 @@ def _preparing(
     key = jax.random.fold_in(frozen.key, step)
     pixels, label = gather(block.sources, block.index, extras.stored or size)
     position, example = jnp.concatenate(block.position), jnp.concatenate(block.example)
-    epoch, target = (step // frozen.epoch_steps + 1).astype(jnp.float32), None
+    epoch = (step // frozen.epoch_steps + 1).astype(jnp.float32)
+    target = None
     if extras.turn is not None:
       pixels = extras.turn(pixels, example, epoch)
     views = preprocess(keys.stream(key, keys.AUGMENT), pixels, position)

@@ -43,7 +43,8 @@ def memory_after(role: str) -> Callable[[Arrays], Array]:
 
 def learns(names: Iterable[str]) -> list[str]:
   """Return the inputs that the contrast has a gradient for; none where the file has no bank."""
-  names, form = list(names), r'student_embedding|crd_(student|teacher)_(kernel|bias)'
+  names = list(names)
+  form = r'student_embedding|crd_(student|teacher)_(kernel|bias)'
   return [name for name in names if re.fullmatch(form, name) and 'crd_index' in names]
 
 

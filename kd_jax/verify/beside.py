@@ -256,10 +256,12 @@ def _is_drawn(path: tuple) -> bool:
 @functools.cache
 def drawn(role: str, stated: NetworkSpec) -> Trained:
   """Draw every weight and statistic of a network, so that no term is at a special point."""
-  network, rng = models.build(stated), np.random.default_rng([ord(letter) for letter in role])
+  network = models.build(stated)
+  rng = np.random.default_rng([ord(letter) for letter in role])
 
   def draw(path: tuple, leaf: Any) -> np.ndarray:
-    name, noise = path[-1].key, rng.standard_normal(leaf.shape)
+    name = path[-1].key
+    noise = rng.standard_normal(leaf.shape)
     if name in ('scale', 'var'):
       return 1 + 0.2 * np.tanh(noise)
     if name in ('bias', 'mean'):

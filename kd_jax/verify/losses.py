@@ -37,7 +37,8 @@ def check_losses(data: Mapping[str, np.ndarray]) -> Iterator[Check]:
   with jax.enable_x64(True):
     wide = {name: np.float64 if data[name].dtype.kind == 'f' else np.int32 for name in INPUTS}
     inputs = {name: jnp.asarray(data[name], dtype) for name, dtype in wide.items()}
-    losses, covered = _losses(inputs), set()
+    losses = _losses(inputs)
+    covered = set()
     given = [name for name in data if name not in (*INPUTS, MARGIN)]
     for name in dict.fromkeys(name.removesuffix(GRADIENT) for name in given):
       pattern, function, student = _loss(name, losses)
@@ -90,7 +91,8 @@ def _losses(inputs: Mapping[str, Array]) -> Losses:
     return logits.kl_divergence(z, teacher, temperature=float(temperature))
 
   def hinton(z: Array, alpha: str, temperature: str) -> Array:
-    share, hard = float(alpha), logits.cross_entropy(z, labels).mean()
+    share = float(alpha)
+    hard = logits.cross_entropy(z, labels).mean()
     return (1 - share) * hard + share * float(temperature) ** 2 * kl(z, temperature).mean()
 
   def dark_rank(z: Array, alpha: str, beta: str, length: str) -> Array:

@@ -45,7 +45,8 @@ def check_network(data: Mapping[str, np.ndarray], path: Path, data_dir: str) -> 
     elif complete:
       yield lacks(name, TOLERANCE)
   if 'embedding' in data:
-    few, channels = len(data['embedding']), outputs.features[-1].shape[-1]
+    few = len(data['embedding'])
+    channels = outputs.features[-1].shape[-1]
     pixels = outputs.embedding[:few].reshape(few, -1, channels)
     embedding = pixels.transpose(0, 2, 1).reshape(few, -1)  # PyTorch flattens channels first
     yield Check('embedding', difference(embedding, data['embedding']), TOLERANCE)

@@ -70,7 +70,8 @@ def check_public_network(data: Mapping[str, np.ndarray], name: str) -> Iterator[
   if name not in aliases.ALIASES:
     yield Uncovered('parameters and logits', 'kd_jax has no such network')
     return
-  state, image = state_of(data['state']), data['image']
+  state = state_of(data['state'])
+  image = data['image']
   spec = specs.spec_from_state(state, image_shape=image.shape[1:], name=name)
   spec = spec._replace(mean=(), std=(), relu_placement='block')
   network = models.build(spec)

@@ -53,7 +53,8 @@ def oh(shown: Shown, *, weight: float) -> Tensor:
 
 def margin(norm: nn.BatchNorm2d) -> Tensor:
   """Return E[x | x < 0] of a normal distribution, for each channel of a BatchNorm: [C]."""
-  deviation, mean = norm.weight.detach().abs(), norm.bias.detach()
+  deviation = norm.weight.detach().abs()
+  mean = norm.bias.detach()
   density = torch.exp(-((mean / deviation) ** 2) / 2) / math.sqrt(2 * math.pi)
   negative = torch.special.ndtr(-mean / deviation)
   return torch.where(negative > 0.001, mean - deviation * density / negative, -3 * deviation)
@@ -108,7 +109,8 @@ def _layers(own: Outputs, teacher: Outputs) -> dict[str, str]:
   for name in own.layers:
     block = re.fullmatch(r'stage(\d+)_block(\d+)', name)
     if block:
-      stage, number = block[1], int(block[2])
+      stage = block[1]
+      number = int(block[2])
       few, many = count(own.layers, stage), count(teacher.layers, stage)
       pairs[name] = f'stage{stage}_block{math.ceil(number * many / few)}'
     elif name in teacher.layers:

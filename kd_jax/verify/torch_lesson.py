@@ -42,11 +42,13 @@ class SecondStage(nn.Module):
 
   def __init__(self, inward: int, outward: int):
     super().__init__()
-    self.conv, self.norm = nn.Conv2d(inward, outward, 1, bias=False), nn.BatchNorm2d(outward)
+    self.conv = nn.Conv2d(inward, outward, 1, bias=False)
+    self.norm = nn.BatchNorm2d(outward)
 
   def forward(self, student: Outputs, teacher: Outputs) -> list[Tensor]:
     """Pool the map first where it is larger than the teacher's."""
-    own, size = torch.relu(student.features[1]), teacher.features[1].shape[2:]
+    own = torch.relu(student.features[1])
+    size = teacher.features[1].shape[2:]
     smaller = [min(pair) for pair in zip(own.shape[2:], size, strict=True)]
     return [self.norm(self.conv(nn.functional.adaptive_avg_pool2d(own, smaller)))]
 
@@ -123,7 +125,8 @@ class Lesson(nn.Module):
   def forward(
     self, views: Mapping[str, Tensor], teaching: Sequence[Views], label: Tensor
   ) -> Tensor:
-    images, phase = list(views.values()), self.phase
+    images = list(views.values())
+    phase = self.phase
     if phase.joint and len(images) > 1:
       whole = self.student(torch.cat(images))
       student = {view: _part(whole, number, len(images)) for number, view in enumerate(views)}

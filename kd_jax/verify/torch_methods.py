@@ -150,7 +150,8 @@ def stl(
 ) -> Tensor:
   """Return UDA's loss of the labelled half, and of the other its consistency and KL at T = 1."""
   labelled, rest = _part(shown, shown.label >= 0), _part(shown, shown.label < 0)
-  weak, strong = rest.student['weak'].logits.detach(), rest.student['strong'].logits
+  weak = rest.student['weak'].logits.detach()
+  strong = rest.student['strong'].logits
   target = F.softmax(weak / sharpening, 1)
   apart = F.kl_div(F.log_softmax(strong, 1), target, reduction='none').sum(1)
   sure = (F.softmax(weak, 1).amax(1) > confidence).to(apart.dtype)

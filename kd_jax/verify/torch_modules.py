@@ -57,7 +57,8 @@ class Reviewed(nn.Module):
   def forward(self, student: Outputs, teacher: Outputs) -> list[Tensor]:
     own = [*map(F.relu, student.features), student.embedding[:, :, None, None]]
     sizes = [f.shape[2:] for f in teacher.features[: len(own) - 1]] + [(1, 1)]
-    made, before = [], None
+    made = []
+    before = None
     for number in range(len(own) - 1, -1, -1):
       x = self.inward[number](own[number])
       if before is not None:

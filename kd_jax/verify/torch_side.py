@@ -30,7 +30,8 @@ def trained(
   networks = {name: render(drawn(name, start.networks[name])) for name in sorted(used)}
   if alter is not None:
     alter(networks['student'])
-  kernels, threads = [*connectors, *[()] * len(phases)], torch.get_num_threads()
+  kernels = [*connectors, *[()] * len(phases)]
+  threads = torch.get_num_threads()
   torch.set_num_threads(1)  # on networks this small, threads wait for each other most of the time
   try:
     return tuple(
@@ -85,7 +86,8 @@ def _train(
     images = {view: torch.as_tensor(made[view].copy()).permute(0, 3, 1, 2) for view in phase.views}
     with torch.no_grad():
       shown = [{view: teacher(image) for view, image in images.items()} for teacher in teachers]
-    lesson.epoch, lesson.epochs = number + 1, steps
+    lesson.epoch = number + 1
+    lesson.epochs = steps
     value = lesson(images, shown, torch.as_tensor(start.labels[number]).long())
     rule.zero_grad()
     value.backward()
