@@ -993,6 +993,20 @@ _PUBLIC = 'tests/pytorch/networks_test.py::test_gives_the_logits_of_public_code_
 
 NETWORKS = [
   *_of(
+    'kd_jax/models/variables.py',
+    (
+      'return jax.tree.map(lambda leaf: leaf, found)',
+      'return found',
+      'tests/models/variables_test.py::test_what_a_caller_changes_stays_with_it',
+    ),
+    (
+      '*rest, jnp.result_type(float))',
+      '*rest, None)',
+      'tests/models/variables_test.py::'
+      'test_another_batch_and_wider_numbers_have_shapes_of_their_own',
+    ),
+  ),
+  *_of(
     'kd_jax/models/vit.py',
     ('nn.gelu(y, approximate=False)', 'nn.gelu(y)', _PUBLIC),
     ('query.shape[-1] ** -0.5', 'query.shape[-1] ** -1.0', _VIT + 'test_attention_by_hand'),

@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Key
 
 from kd_jax import factories
 from kd_jax.models import custom, predicting
@@ -19,20 +17,15 @@ from kd_jax.models.mobilenet import mobilenet_v2
 from kd_jax.models.preact_resnet import preact_resnet
 from kd_jax.models.resnet import resnet, smallest_side
 from kd_jax.models.shufflenet import shufflenet
+from kd_jax.models.variables import count_parameters as count_parameters
+from kd_jax.models.variables import info as info
+from kd_jax.models.variables import initialise as initialise
+from kd_jax.models.variables import output_shapes as output_shapes
+from kd_jax.models.variables import shapes as shapes
 from kd_jax.models.vgg import vgg
 from kd_jax.models.vit import vit
 from kd_jax.models.wide_resnet import wide_resnet
-from kd_jax.types import (
-  ConfigError,
-  FileError,
-  LogitsOnly,
-  Network,
-  NetworkInfo,
-  NetworkSpec,
-  Outputs,
-  PyTree,
-  Trained,
-)
+from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, PyTree, Trained
 
 RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
 COMPUTE_DTYPES = ('float32', 'bfloat16', 'float64')
@@ -251,39 +244,3 @@ def changed(network: Network, changes: Mapping[str, Any]) -> Network:
       'another recipe'
     )
   return predicting.like(build(network.spec._replace(**changes)), network)
-
-
-def initialise(key: Key[Array, ''], network: Network) -> PyTree:
-  """Return fresh weights {'params', 'batch_stats'}, drawn as PyTorch draws them by default.
-
-  An own network draws its own way.
-  """
-  height, width, channels = network.spec.image_shape
-  image = jnp.zeros((1, height, width, channels))
-  return {'batch_stats': {}, **jax.jit(partial(network.module.init, train=False))(key, image)}
-
-
-def shapes(network: Network) -> PyTree:
-  """Return the shapes of what `initialise` returns, jax.ShapeDtypeStruct; compute nothing."""
-  return jax.eval_shape(partial(initialise, network=predicting.bare(network)), jax.random.key(0))
-
-
-def output_shapes(network: Network, *, batch: int = 2) -> Outputs | LogitsOnly:
-  """Return the shapes of the outputs of a batch, jax.ShapeDtypeStruct; compute nothing."""
-  image = jax.ShapeDtypeStruct((batch, *network.spec.image_shape), jnp.float32)
-  module = predicting.bare(network).module
-  return jax.eval_shape(partial(module.apply, train=False), shapes(network), image)
-
-
-def info(network: Network, *, variables: PyTree = None) -> NetworkInfo:
-  """Return what a method may use of a network; of one without variables, their shapes."""
-  variables = shapes(network) if variables is None else variables
-  return NetworkInfo(network, variables, output_shapes(network))
-
-
-def count_parameters(params: PyTree) -> int:
-  """Return the number of trained values, as the literature counts them.
-
-  BatchNorm's scale and bias count, its statistics do not.
-  """
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
