@@ -1,11 +1,12 @@
-"""Every recipe of this folder for two epochs of 10,000 images of CIFAR-10, ResNet26 → ResNet8 and
+"""Every recipe of configs/ for two epochs of 10,000 images of CIFAR-10, ResNet26 → ResNet8 and
 WRN16-1 → WRN10-1, as a study: does each train with real teachers on real images?
 
-  python launch.py --config=configs/every_recipe.py --workdir=runs/every_recipe --workers=2
+  python launch.py --config=configs/field/every_recipe.py --workdir=runs/every_recipe --workers=2
+  python -m kd_jax.report runs/every_recipe
 
 A row is a file cifar10_*.py, with what that file changes. The published networks are looked for in
 the folder that KD_JAX_PRETRAINED names (default: pretrained/), the unlabelled images where tfds has
-them. Two epochs rank nothing: results/every_recipe has the table. Time: see there.
+them. Two epochs rank nothing. Expected: see results/every_recipe. Time: some 2 h of one CPU core.
 """
 
 import runpy
@@ -23,7 +24,7 @@ OWN = ('epochs', 'unlabelled_dataset')
 def get_config():
   recipes = {
     path.stem.removeprefix('cifar10_'): _changes(path)
-    for path in sorted(Path(__file__).parent.glob('cifar10_*.py'))
+    for path in sorted(Path(__file__).parents[1].glob('cifar10_*.py'))
   }
   wide = taught_by('wrn16_1') | {'student': 'wrn10_1'}
   rows = [Row(name, changes, RESNETS, seeds=1) for name, changes in recipes.items()]
