@@ -320,8 +320,28 @@ LAUNCH = {
     ),
     ('--config.teacher_checkpoint=network', 'is a thin_resnet8, and this run needs thin_resnet14'),
     (
-      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=digits32',
-      'for images of (16, 16, 1)',
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 '
+      '--config.teacher_image_size=16',
+      'teacher_image_size is for a file of weights alone',
+    ),
+    (
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8,thin_resnet14',
+      "teacher names 2 networks (thin_resnet8, thin_resnet14), and 'kd' learns from 1",
+    ),
+    ('--config.teacher=resnet26,resnet_26', "unknown teacher 'resnet_26'. Did you mean"),
+    (
+      '--config.method=mkd --config.teacher=resnet8,resnet20',
+      "teacher names 2 networks (resnet8, resnet20), and 'mkd' learns from 3 here",
+    ),
+    (
+      '--config.teacher_checkpoint=network --config.teacher_image_size=(-1,)',
+      'teacher_image_size holds numbers of pixels, from 0 to 4096',
+    ),
+    ('--config.teacher_image_size=224', 'there is no teacher_checkpoint that it could be of'),
+    (
+      '--config.method=mkd --config.teacher_checkpoint=network,network '
+      '--config.teacher=thin_resnet8 --config.teacher_weights=raw,raw,ema',
+      'teacher_weights has values for 3 teachers, and teacher_checkpoint names 2',
     ),
     (
       '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=greys '
@@ -658,7 +678,10 @@ LAUNCH = {
       '--config.teacher_checkpoint=two_arguments.jax',
       'two_arguments.jax maps float32[3], float32[3]',
     ),
-    ('--config.teacher_checkpoint=other_images.jax', 'and this run needs images [b, 16, 16, 1]'),
+    (
+      '--config.teacher_checkpoint=other_images.jax',
+      'takes images of 3 channels, and these have 1',
+    ),
     ('--config.teacher_checkpoint=other_classes.jax', 'logits [b, 10]'),
     ('--config.teacher_checkpoint=four_at_a_time.jax', 'is for 4 images at a time'),
     (
@@ -826,7 +849,7 @@ OTHERS = {
     (f'{OF_DIGITS} --teacher=nosuch.pth', 'nosuch.pth does not exist'),
     (f'{OF_DIGITS} --teacher=empty', 'holds no finished network'),
     (f'{OF_DIGITS} --teacher=text.pth', 'cannot be read as a PyTorch checkpoint'),
-    (f'{OF_DIGITS} --teacher=other_images.jax', 'and this run needs images [b, 16, 16, 1]'),
+    (f'{OF_DIGITS} --teacher=other_images.jax', 'takes images of 3 channels, and these have 1'),
     (f'{OF_DIGITS} --teacher=s3://bucket/t.pth', '--teacher=s3://bucket/t.pth is a URL'),
     (f'{OF_DIGITS} --tacher=network', "Unknown command line flag 'tacher'. Did you mean 'teacher'"),
     (f'{OF_DIGITS} --teacher=network --config.epoch=3', "unknown configuration key 'epoch'"),

@@ -271,6 +271,9 @@ def main() -> int:
   prepare()
   from tests.bad_cases import CASES
 
+  kinds = {case.kind for case in CASES}
+  if arguments.kind and arguments.kind not in kinds:
+    parser.error(f'--kind is one of {", ".join(sorted(kinds))}, not {arguments.kind}')
   cases = [case for case in CASES if arguments.kind in ('', case.kind)]
   if arguments.sample:
     cases = random.Random(arguments.seed).sample(cases, min(arguments.sample, len(cases)))

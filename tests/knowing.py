@@ -9,22 +9,29 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.data.feed import Split
+from kd_jax.models import predicting
 from kd_jax.types import NetworkSpec, PyTree, Source
 from tests import tiny
 
 
-def knowing(spec: NetworkSpec, *, images: int = 200, seed: int = 0) -> tuple[PyTree, Split]:
+def knowing(
+  spec: NetworkSpec,
+  *,
+  images: int = 200,
+  seed: int = 0,
+  image_shape: tuple[int, int, int] | None = None,
+) -> tuple[PyTree, Split]:
   """Return weights, and images whose labels are what the network with these weights answers, sure
   of itself.
   """
   draw = np.random.default_rng(seed)
-  height, width, channels = spec.image_shape
+  height, width, channels = image_shape or spec.image_shape
   colour = draw.uniform(40, 215, (images, 1, 1, channels))
   spread = draw.uniform(5, 80, (images, 1, 1, 1))
   image = np.clip(
     colour + spread * draw.standard_normal((images, height, width, channels)), 0, 255
   ).astype(np.uint8)
-  network = models.build(spec)
+  network = predicting.adapted(models.build(spec), (height, width, channels))
   variables = tiny.variables(network, seed=seed)
 
   compiled = jax.jit(

@@ -991,7 +991,35 @@ _VIT, _MOBILE, _NORMS, _BRIDGE = (
 )
 _PUBLIC = 'tests/pytorch/networks_test.py::test_gives_the_logits_of_public_code_and_its_names_back'
 
+_ADAPTED = 'tests/runs/adapted_teachers_test.py::'
+
 NETWORKS = [
+  *_of(
+    'kd_jax/models/predicting.py',
+    (
+      'outputs.logits[:, list(self.order)]',
+      'outputs.logits',
+      _ADAPTED + 'test_each_sees_its_own_pictures',
+    ),
+    (
+      "*self.size, image.shape[-1]), 'bilinear')",
+      "*self.size, image.shape[-1]), 'nearest')",
+      _ADAPTED + 'test_each_sees_its_own_pictures',
+    ),
+    (
+      'return adapted(network, other.spec.image_shape,',
+      'return adapted(network, network.spec.image_shape,',
+      _ADAPTED + 'test_a_network_of_another_spec_is_adapted_likewise',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/classifier.py',
+    (
+      'leaf[..., list(around.order)]',
+      'leaf',
+      _ADAPTED + 'test_of_a_method_that_takes_the_classifier_it_is_in_the_runs_order',
+    ),
+  ),
   *_of(
     'kd_jax/models/variables.py',
     (

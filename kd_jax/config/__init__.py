@@ -12,7 +12,7 @@ import ml_collections
 from ml_collections import config_dict
 
 from kd_jax import methods
-from kd_jax.config import checks
+from kd_jax.config import checks, each_teacher
 from kd_jax.config.checks import is_utf8, shown
 from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config, read_options
 from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
@@ -85,7 +85,7 @@ def resolve(config: ml_collections.ConfigDict) -> Config:
       checks.check_type(f'{name}.{option}', value, options_of(name)[option])
   for name in ('student', 'teacher'):  # what public code calls them
     if isinstance(given.get(name), str):
-      given[name] = aliases.row(given[name])
+      given[name] = ','.join(map(aliases.row, each_teacher.parts(given[name]))) or given[name]
   for name, value in given.items():
     checks.check(name, value)
   method = given.get('method', KEYS['method'].default)

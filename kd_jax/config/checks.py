@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kd_jax import factories, models
+from kd_jax.config import each_teacher
 from kd_jax.config.keys import KEYS, PATHS
 from kd_jax.data import mixing
 from kd_jax.files import places
@@ -96,8 +97,11 @@ def _is_finite(value: Any) -> bool:
 def check(name: str, value: Any) -> None:
   """Raise ConfigError where a key's value has the wrong type or lies outside its range."""
   check_type(name, value, KEYS[name].default)
-  if name in ONE_OF and not (name in ('student', 'teacher') and factories.is_own(value, 'network')):
-    known(value, ONE_OF[name], name)
+  if name in ONE_OF:
+    several = name in each_teacher.JOINED and each_teacher.parts(value)
+    for one in several or [value]:
+      if not (name in ('student', 'teacher') and factories.is_own(one, 'network')):
+        known(one, ONE_OF[name], name)
   if name == 'optimiser' and not factories.is_own(value, 'optimiser'):
     known(value, optim.OPTIMISERS, name)
   if value < AT_LEAST.get(name, value):
@@ -112,6 +116,9 @@ def check(name: str, value: Any) -> None:
     mixing.check(name, value)
   if isinstance(KEYS[name].default, tuple) and not all(_is_finite(v) for v in value):
     raise ConfigError(f'{name} holds finite numbers, not {given(value)}')
+  most = AT_MOST['image_size']
+  if name == 'teacher_image_size' and not all(isinstance(v, int) and 0 <= v <= most for v in value):
+    raise ConfigError(f'{name} holds numbers of pixels, from 0 to {most}, not {given(value)}')
 
 
 def given(value: Any) -> str:

@@ -83,7 +83,7 @@ class Config:
     'resnet8',
     "network to train, a row of kd_jax.models.MODELS, or your own, 'package.module:factory'",
   )
-  teacher: str = _key('resnet26', 'network to learn from, as student')
+  teacher: str = _key('resnet26', 'network to learn from, as student; of several, one or each')
   teacher_checkpoint: str = _key(
     '',
     'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first',
@@ -94,6 +94,7 @@ class Config:
     'guessed',
   )
   teacher_std: tuple = _key((), 'as teacher_mean')
+  teacher_image_size: tuple = _key((), 'side of the images that a .pth takes; empty: as in the run')
   teacher_relu_placement: str = _key(
     'auto', "as relu_placement, of a .pth as teacher_mean is; 'auto': guessed, too"
   )
@@ -295,5 +296,5 @@ FREE = ('data_dir', 'cache_dir', 'download', 'data_placement', 'parallel', 'log_
 PATHS = ('dataset', 'unlabelled_dataset', 'data_dir', 'cache_dir', 'teacher_checkpoint')
 # what a PyTorch teacher's file does not say
 OF_A_SPEC = ('teacher_mean', 'teacher_std', 'teacher_relu_placement')
-OF_A_FILE = (*OF_A_SPEC, 'teacher_guess', 'teacher_weights')  # what goes for such a file alone
+OF_A_FILE = (*OF_A_SPEC, 'teacher_image_size', 'teacher_guess', 'teacher_weights')
 KEYS = {f.name: f for f in dataclasses.fields(Config) if f.name != 'options'}

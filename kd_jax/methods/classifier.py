@@ -45,6 +45,9 @@ def classifier(teacher: NetworkInfo, method: str) -> dict[str, Array]:
   if shapes == {'kernel': (width, classes), 'bias': (classes,)} and (
     predicting.bare(network) is network
   ):
+    around = predicting.adaptation(network)
+    if around and around.order:
+      return {name: leaf[..., list(around.order)] for name, leaf in layer.items()}
     return dict(layer)
   raise ConfigError(
     f"{method} takes the teacher's classifier, a dense layer called '{HEAD}' on its embedding, and "

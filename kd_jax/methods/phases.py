@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kd_jax import methods
-from kd_jax.types import NetworkSpec, OptimiserSpec, Phase
+from kd_jax.types import ConfigError, NetworkSpec, OptimiserSpec, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class PlanInputs:
   recipe: str
   options: methods.Options  # of each part of the method
   student: NetworkSpec
-  teacher: NetworkSpec
+  teacher: NetworkSpec  # the first, or each
   relu_placement: str  # that is configured; other networks of the run have it where they can
   imported: tuple[str, ...]  # names of the teachers that are there already
   baseline: bool
@@ -25,16 +25,27 @@ class PlanInputs:
   batch_size: int
   optimiser: OptimiserSpec
   patience: int = 0  # as Phase.patience
+  more_teachers: tuple[NetworkSpec, ...] = ()  # the second, and so on, where they differ
 
 
 def teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
-  """Return phases for the teachers that are not there yet, and the names of all."""
+  """Return phases for the teachers that are not there yet, and the names of all.
+
+  Raises:
+    ConfigError: the configuration names more networks than one, and not as many as there are.
+  """
+  specs = (inputs.teacher, *inputs.more_teachers)
+  if inputs.more_teachers and len(specs) != count:
+    raise ConfigError(
+      f'teacher names {len(specs)} networks ({", ".join(spec.name for spec in specs)}), and '
+      f"'{inputs.method}' learns from {count} here: name one, or as many as there are teachers"
+    )
   if inputs.imported:
     return (), inputs.imported
   names = [f'teacher{number}' for number in range(1, count + 1)] if count > 1 else ['teacher']
   phases = [
-    phase(inputs, name=name, role='teacher', method='nokd', student=inputs.teacher)
-    for name in names
+    phase(inputs, name=name, role='teacher', method='nokd', student=spec)
+    for name, spec in zip(names, specs if len(specs) > 1 else specs * count, strict=True)
   ]
   return tuple(phases), tuple(names)
 

@@ -148,8 +148,8 @@ def takd(inputs: PlanInputs, *, assistants: str = 'resnet20') -> tuple[Phase, ..
 
 
 def mkd(inputs: PlanInputs, *, teachers: int = 3) -> tuple[Phase, ...]:
-  """Return several teachers of one architecture, which differ in their seeds; those that are not
-  there are trained.
+  """Return several teachers, of one architecture, which differ in their seeds, or of one each;
+  those that are not there are trained.
 
   Args:
     teachers: how many teachers there are.

@@ -243,4 +243,10 @@ def changed(network: Network, changes: Mapping[str, Any]) -> Network:
       f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
       'another recipe'
     )
-  return predicting.like(build(network.spec._replace(**changes)), network)
+  return rebuilt(network, network.spec._replace(**changes))
+
+
+def rebuilt(network: Network, spec: NetworkSpec) -> Network:
+  """Return a network of another spec that sees and predicts as one does."""
+  seen = spec._replace(image_shape=predicting.seen_shape(network))
+  return predicting.like(build(seen), network)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kd_jax import models
 from kd_jax.files import packing, records
+from kd_jax.models import predicting
 from kd_jax.runs import evaluation, rows, teacher_doubts, teachers
 from kd_jax.runs.context import Context
 from kd_jax.train import parallel
@@ -58,6 +59,8 @@ def row(context: Context, name: str, trained: Trained, origin: teachers.Origin) 
     f'{name}: {spec.name} from {origin.place} has {test:.2%} on the test images'
     f'{taken and f", with {taken}"}.'
   )
+  for line in predicting.words(trained.network):
+    context.say(f'{name}: {line}.')
   for line in teacher_doubts.remarks(
     trained,
     test,

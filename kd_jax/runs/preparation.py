@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kd_jax import models
-from kd_jax.config import Config
+from kd_jax.config import Config, each_teacher
 from kd_jax.data import pipeline, roles, sources
 from kd_jax.data.mixing import Mixing
 from kd_jax.methods import plans
@@ -106,12 +106,14 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
       compute_dtype=config.compute_dtype,
     )
 
+  first, *more = each_teacher.parts(config.teacher)
   return plans.PlanInputs(
     method=config.method,
     recipe=config.recipe,
     options=config.options,
     student=spec(config.student),
-    teacher=spec(config.teacher),
+    teacher=spec(first),
+    more_teachers=tuple(map(spec, more)),
     relu_placement=config.relu_placement,
     imported=(),
     baseline=config.baseline,

@@ -22,8 +22,9 @@ from kd_jax import models
 from kd_jax.data import cropping, roles
 from kd_jax.data.feed import Split
 from kd_jax.files import hashes, packing
+from kd_jax.models import predicting
 from kd_jax.train import parallel
-from kd_jax.types import KdJaxError, NetworkSpec, PyTree, Trained
+from kd_jax.types import KdJaxError, Network, NetworkSpec, PyTree, Trained
 
 IMAGES = 256  # on which they are tried, at most
 _BATCH = 64
@@ -74,7 +75,8 @@ def tries(
   fixed = tuple(fixed)
   image, label = _some(part)
   image = cropping.centre(image, spec.image_shape[:2])  # where pictures are stored larger
-  asked = repr((packing.fingerprint(trained.variables), spec, fixed, placements))
+  seen = predicting.seen_shape(trained.network)
+  asked = repr((packing.fingerprint(trained.variables), spec, seen, fixed, placements))
   key = hashes.of_bytes(asked.encode(), image.tobytes(), label.tobytes())
   if key in _tried:
     return _tried[key]
@@ -84,7 +86,8 @@ def tries(
     places = _places(spec)
   ways = []
   for place in places:
-    apply = _logits(spec._replace(relu_placement=place, mean=(), std=()))
+    unnormalised = spec._replace(relu_placement=place, mean=(), std=())
+    apply = _logits(models.rebuilt(trained.network, unnormalised))
     for mean, std in normalisations:
       way = spec._replace(relu_placement=place, mean=mean, std=std)
       ways.append(_one(way, apply, trained.variables, image, label))
@@ -111,7 +114,7 @@ def fitted(trained: Trained, part: Split, *, fixed: Iterable[str]) -> Trained:
   """
   # of one process, so that all agree
   chosen = parallel.broadcast(lambda: best(tries(trained, part, fixed=fixed)).spec)
-  return Trained(models.build(chosen), trained.variables)
+  return Trained(models.rebuilt(trained.network, chosen), trained.variables)
 
 
 def _some(part: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -151,11 +154,11 @@ def _places(spec: NetworkSpec) -> list[str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _logits(spec: NetworkSpec) -> Callable[[PyTree, Any], Any]:
+def _logits(network: Network) -> Callable[[PyTree, Any], Any]:
   """Return the compiled network, which takes images that are normalised already: one program serves
   all normalisations.
   """
-  module = models.build(spec).module
+  module = network.module
   return jax.jit(
     lambda variables, image: module.apply(variables, image, train=False).logits.astype(jnp.float32)
   )

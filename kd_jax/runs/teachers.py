@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax import methods, models
-from kd_jax.config import OF_A_SPEC, Config, stated_of_teacher
+from kd_jax.config import Config, each_teacher, stated_of_teacher
 from kd_jax.data.feed import Split
 from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
 from kd_jax.files.networks import load_network
-from kd_jax.models import exported, precomputed
+from kd_jax.models import exported, precomputed, predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch.contents import Facts
 from kd_jax.runs import network_files, teacher_fit
-from kd_jax.types import ConfigError, FileError, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, Trained
 
 # programs of other runtimes
 _NO_TEACHERS = {suffixes[0] for suffixes in EXPORTS.values()} - set(JAX_EXPORTS)
@@ -43,14 +43,15 @@ def load(
 
   Nothing is returned where the key is empty or the method learns from no teacher. A file has its
   own normalisation and ReLU placement. A `.pth` that does not state them has those of the
-  configuration; where these are not set, either, they are guessed by `teacher_guess`.
+  configuration; where these are not set, either, they are guessed by `teacher_guess`. Images of the
+  run are resized on the device, bilinearly, for a network of another size.
 
   Args:
     config: the run's. `teacher_checkpoint` may name several files, separated by commas.
-    expected: what a teacher of this run is: architecture, classes and image shape must agree with
-      the file's. Of a function or a table, classes and image shape must.
-    classes: the names of the run's classes. A network that has the same names in another order,
-      capitals aside, is refused.
+    expected: what a teacher of this run is: classes, channels and, but for its name, which the
+      configuration has, architecture must agree with the file's. Of a table, the image shape must.
+    classes: the names of the run's classes. Where a network has the same names in another order,
+      capitals aside, its logits are put into the run's.
     training: training images, for teacher_guess 'fit'.
 
   Raises:
@@ -61,30 +62,22 @@ def load(
   if not places:
     return {}
   stated = stated_of_teacher(config)
-  channels = expected.image_shape[2]
-  if 'teacher_mean' in stated and len(config.teacher_mean) != channels:
-    raise ConfigError(
-      f'teacher_mean and teacher_std have {len(config.teacher_mean)} values, and images of '
-      f'{config.dataset} have {channels} channels'
-    )
+  given = dict(zip(places, each_teacher.of(config, expected.image_shape[2]), strict=True))
   for place in places.values():
     _check_exists(place)
   of_files = {name: facts(place) for name, place in places.items()}
   averaged = [name for name, file in of_files.items() if file and 'ema' in file.copies]
-  if config.teacher_weights == 'ema' and not averaged:
+  if 'ema' in each_teacher.parts(config.teacher_weights) and not averaged:
     raise ConfigError(
       f"teacher_weights is 'ema', and teacher_checkpoint {config.teacher_checkpoint} holds no "
       'moving averages (EMA) of weights: take it out'
     )
-  fields = {
-    key.removeprefix('teacher_'): value for key, value in stated.items() if key in OF_A_SPEC
-  }
   loaded = {}
   for name, place in places.items():
-    weights = config.teacher_weights if name in averaged else 'raw'
-    loaded[name] = _one(place, expected, classes, fields, weights)
+    of_file = given[name]._replace(weights=given[name].weights if name in averaged else 'raw')
+    loaded[name] = _one(place, expected._replace(name=of_file.network), classes, of_file)
   open_ones = [name for name, file in of_files.items() if file and not file.whole]
-  of_specs = [key for key in stated if key != 'teacher_weights']
+  of_specs = [key for key in stated if key not in ('teacher_weights', 'teacher_image_size')]
   if of_specs and not open_ones:
     raise ConfigError(
       f'{of_specs[0]} is for a .pth that does not state it, and teacher_checkpoint '
@@ -95,6 +88,7 @@ def load(
       raise ValueError("teacher_guess 'fit' needs training images")
     for name in open_ones:
       file = of_files[name]
+      fields = tuple(given[name].spec)
       fixed = (*fields, 'mean') if file and file.normalised else fields
       loaded[name] = teacher_fit.fitted(loaded[name], training, fixed=fixed)
   return loaded
@@ -106,7 +100,7 @@ def origins(config: Config) -> dict[str, Origin]:
   Raises:
     ConfigError: there are more than the method takes.
   """
-  paths = [part.strip() for part in config.teacher_checkpoint.split(',') if part.strip()]
+  paths = each_teacher.parts(config.teacher_checkpoint)
   _, most = methods.teachers(config.method)
   if not most:
     return {}
@@ -119,13 +113,16 @@ def origins(config: Config) -> dict[str, Origin]:
     names = ['teacher']
   else:
     names = [f'teacher{number}' for number in range(1, len(paths) + 1)]
+  weights = each_teacher.parts(config.teacher_weights)
+  if len(weights) != len(paths):  # one for all
+    weights = weights[:1] * len(paths)
   return {
     name: Origin(
       place=network_files.folder_of(Path(os.path.expanduser(path))),
       guess=config.teacher_guess,
-      weights=config.teacher_weights,
+      weights=of_file,
     )
-    for name, path in zip(names, paths, strict=True)
+    for name, path, of_file in zip(names, paths, weights, strict=True)
   }
 
 
@@ -152,36 +149,41 @@ def _check_exists(path: Path) -> None:
 
 
 def _one(
-  path: Path,
-  expected: NetworkSpec,
-  classes: Sequence[str],
-  unstated: Mapping[str, Any],
-  weights: str,
+  path: Path, expected: NetworkSpec, classes: Sequence[str], of_file: each_teacher.OfTeacher
 ) -> Trained:
-  """Return the network of a file or folder that exists."""
+  """Return the network of a file or folder that exists, for the run's images and classes."""
   info: Mapping[str, Any] = {}
+  order: tuple[int, ...] = ()
+  program = path.suffix in JAX_EXPORTS
+  states_size = path.is_dir() or program or path.suffix == precomputed.SUFFIX
+  if of_file.image_size and states_size:
+    raise ConfigError(
+      f'teacher_image_size is for a file of weights alone, and {path} states its own: leave it out'
+    )
+  if path.suffix == precomputed.SUFFIX:
+    return precomputed.load(path, image_shape=expected.image_shape, classes=expected.classes)
   if path.is_dir():
     spec, variables, info = load_network(network_files.locate(path))
-    _check_order(path, info.get('classes', []), classes)
-  elif path.suffix in JAX_EXPORTS:
+    order = _order(info.get('classes', []), classes)
+  elif program:
     if path.suffix == JAX_EXPORTS[1]:
-      _check_order(path, _names_beside(path), classes)
-    return exported.load(path, image_shape=expected.image_shape, classes=expected.classes)
-  elif path.suffix == precomputed.SUFFIX:
-    return precomputed.load(path, image_shape=expected.image_shape, classes=expected.classes)
+      order = _order(_names_beside(path), classes)
+    network, variables = exported.load(path, classes=expected.classes)
+    return Trained(_adapted(path, network, expected, order), variables)
   else:
+    channels = expected.image_shape[2]
+    side = of_file.image_size
     spec, variables = torch_names.import_file(
       path,
-      image_shape=expected.image_shape,
+      image_shape=(side, side, channels) if side else expected.image_shape,
       name=expected.name,
       classes=expected.classes,
-      unstated=unstated,
-      weights=weights,
+      unstated=of_file.spec,
+      weights=of_file.weights,
     )
   for what, here, there in (
     ('a ', expected.name, spec.name),
     ('for classes: ', expected.classes, spec.classes),
-    ('for images of ', expected.image_shape, tuple(spec.image_shape)),
   ):
     if here != there:
       raise FileError(
@@ -189,7 +191,18 @@ def _one(
         f'{_others(path)}choose another file, or set teacher or dataset to match'
       )
   spec = spec._replace(compute_dtype=expected.compute_dtype)
-  return network_files.assembled(*models.with_weights(spec, variables, path), info)
+  network, variables = network_files.assembled(*models.with_weights(spec, variables, path), info)
+  return Trained(_adapted(path, network, expected, order), variables)
+
+
+def _adapted(
+  path: Path, network: Network, expected: NetworkSpec, order: tuple[int, ...]
+) -> Network:
+  """Return the network for the run's images and classes."""
+  try:
+    return predicting.adapted(network, expected.image_shape, order=order)
+  except ConfigError as error:
+    raise FileError(f'teacher_checkpoint {path}: {error}; choose another file') from None
 
 
 def _others(path: Path) -> str:
@@ -208,12 +221,14 @@ def _names_beside(path: Path) -> list[str]:
   return [] if names == [str(number) for number in range(len(names))] else names
 
 
-def _check_order(path: Path, there: Sequence[str], here: Sequence[str]) -> None:
-  """Raise FileError where a teacher numbers the run's classes otherwise, capitals aside."""
+def _order(there: Sequence[str], here: Sequence[str]) -> tuple[int, ...]:
+  """Return where each of the run's classes stands among a teacher's, capitals aside; () where they
+  stand there in this order, or have other names.
+  """
   for spelt in (str, str.casefold):
     numbered, expected = list(map(spelt, there)), list(map(spelt, here))
-    if numbered != expected and sorted(numbered) == sorted(expected):
-      raise FileError(
-        f'teacher_checkpoint {path} numbers the classes in another order ({", ".join(there[:5])}…) '
-        f'than this run ({", ".join(here[:5])}…); train a teacher on this data'
-      )
+    if numbered == expected:
+      return ()
+    if sorted(numbered) == sorted(expected) and len(set(numbered)) == len(numbered):
+      return tuple(map(numbered.index, expected))
+  return ()

@@ -16,7 +16,7 @@ from kd_jax import models
 from kd_jax.data import pipeline
 from kd_jax.files import records
 from kd_jax.methods.nokd import nokd
-from kd_jax.models.predicting import bare
+from kd_jax.models.predicting import bare, seen_shape
 from kd_jax.runs import assembly, workdir
 from kd_jax.runs.context import Say
 from kd_jax.studies.definition import Study
@@ -26,7 +26,7 @@ from kd_jax.train import optim, peaks, state, step
 from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, PyTree, Source
 
 _STEPS = 3  # that are timed
-_counted: dict[NetworkSpec, float] = {}
+_counted: dict[tuple[NetworkSpec, tuple[int, int, int]], float] = {}
 
 
 def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
@@ -93,7 +93,8 @@ def forward(network: Network) -> float:
 
   XLA counts them once for each spec. It cannot look into an exported function, which has 0.
   """
-  if network.spec not in _counted:
+  key = (network.spec, seen_shape(network))
+  if key not in _counted:
     module = bare(network).module
 
     def logits(variables: PyTree, image: jax.Array) -> jax.Array:
@@ -101,8 +102,8 @@ def forward(network: Network) -> float:
 
     image = jax.ShapeDtypeStruct((1, *network.spec.image_shape), jnp.float32)
     counted = peaks.operations(jax.jit(logits), models.shapes(network), image)
-    _counted[network.spec] = counted or 0.0
-  return _counted[network.spec]
+    _counted[key] = counted or 0.0
+  return _counted[key]
 
 
 def measured_rate(

@@ -12,12 +12,13 @@ from kd_jax.config import KEYS
 from kd_jax.data.sources import Dataset
 from kd_jax.files import hashes, packing, records
 from kd_jax.methods import plans
+from kd_jax.models import predicting
 from kd_jax.runs import inputs, preparation
 from kd_jax.runs.context import Say
 from kd_jax.runs.preparation import Prepared
 from kd_jax.studies.definition import Run, Study, runs
 from kd_jax.train import optim
-from kd_jax.types import KdJaxError, Phase
+from kd_jax.types import KdJaxError, Phase, Trained
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
 # Likewise, since after the first recorded studies: described where they are not the default.
@@ -194,12 +195,17 @@ def is_root_teacher(phase: Phase) -> bool:
   return phase.role == 'teacher' and not phase.teachers
 
 
+def _of_imported(trained: Trained) -> str:
+  network = trained.network
+  around = predicting.adaptation(network)
+  # an older kd_jax adapted none
+  how = [around.size, around.order] if around else []
+  return hashed([network.spec._asdict(), packing.fingerprint(trained.variables), *how])
+
+
 def tasks(prepared: Prepared) -> tuple[Task, ...]:
   """Return the phases of a run under their hashes."""
-  identities = {
-    name: hashed([trained.network.spec._asdict(), packing.fingerprint(trained.variables)])
-    for name, trained in prepared.imported.items()
-  }
+  identities = {name: _of_imported(trained) for name, trained in prepared.imported.items()}
   made: dict[str, Task] = {}
   for phase in prepared.phases:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]

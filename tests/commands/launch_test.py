@@ -106,7 +106,6 @@ def test_a_batch_that_the_devices_cannot_share(command, here):
   'spec',
   [
     NetworkSpec('thin_resnet14', 7, (16, 16, 1)),
-    NetworkSpec('thin_resnet14', 10, (32, 32, 1)),
     NetworkSpec('thin_resnet8', 10, (16, 16, 1)),
   ],
 )

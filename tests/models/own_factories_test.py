@@ -105,16 +105,6 @@ def test_whose_code_has_changed_is_none(place, own):
   )
 
 
-def test_that_numbers_the_classes_otherwise_is_none(place, own):
-  spec, variables, info = load_network(place / 'own' / 'networks' / 'student')
-  save_network(place / 'reversed', spec, variables, info | {'classes': info['classes'][::-1]})
-  fails(
-    'numbers the classes in another order (9, 8, 7, 6, 5…) than this run (0, 1, 2, 3, 4…)',
-    place / 'x',
-    teacher_checkpoint='reversed',
-  )
-
-
 @pytest.fixture(scope='module')
 def variables(place, own):
   return load_network(place / 'own' / 'networks' / 'student')[1]
@@ -195,11 +185,7 @@ class TestExported:
     ('options', 'said'),
     [
       ({'shape': '32, 16, 16, 1'}, 'is for 32 images at a time: export it for any number'),
-      (
-        {'shape': 'b, 32, 16, 1'},
-        'maps float32[b,32,16,1] → float32[b,10], and this run needs images [b, 16, 16, 1] of '
-        'float32',
-      ),
+      ({'shape': 'b, 32, 16, 1'}, 'takes images of 32×16, and these, of 16×16, have other'),
       ({'dtype': jnp.float16}, 'maps float16['),
       ({'platforms': ['tpu']}, 'was exported for tpu, and this machine computes on cpu'),
     ],

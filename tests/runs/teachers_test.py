@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.files.networks import save_network
+from kd_jax.models import predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.runs import teachers
@@ -106,10 +106,14 @@ class TestOfAFileThatStatesNothing:
 
   def test_a_value_a_channel(self, path):
     with pytest.raises(
-      KdJaxError,
-      match='teacher_mean and teacher_std have 3 values, and images of digits have 1 channels',
+      KdJaxError, match='teacher_mean has values for 3 teachers, and teacher_checkpoint names 1'
     ):
       teachers.load(config(path, teacher_mean=(0.3,) * 3, teacher_std=(0.4,) * 3), WANTED)
+    with pytest.raises(
+      KdJaxError, match='teacher_mean has 2 values, and the images have 3 channels'
+    ):
+      colour = WANTED._replace(image_shape=(16, 16, 3))
+      teachers.load(config(path, teacher_mean=(0.3,) * 2, teacher_std=(0.4,) * 2), colour)
 
   def test_others_state_it_themselves(self, workdir, tmp_path, variables):
     given = {'teacher_mean': (0.3,), 'teacher_std': (0.4,)}
@@ -219,7 +223,7 @@ def test_a_workdir_s_other_networks_are_named(workdir):
     KdJaxError,
     match='a workdir means its student, and .*networks/student, .*networks/teacher are there by name;',
   ):
-    teachers.load(config(workdir), WANTED._replace(name='thin_resnet14'))
+    teachers.load(config(workdir, teacher='thin_resnet14'), WANTED)
 
 
 def test_several_teachers(workdir, variables):
@@ -239,11 +243,10 @@ def test_more_than_the_method_takes(workdir):
 @pytest.mark.parametrize(
   ('changed', 'said'),
   [
-    ({'name': 'thin_resnet14'}, 'is a thin_resnet8, and this run needs thin_resnet14'),
     ({'classes': 7}, 'is for classes: 10, and this run needs 7'),
     (
-      {'image_shape': (32, 32, 1)},
-      r'is for images of \(16, 16, 1\), and this run needs \(32, 32, 1\)',
+      {'image_shape': (16, 16, 3)},
+      'takes images of 1 channels, and these have 3; choose another file',
     ),
   ],
 )
@@ -252,31 +255,48 @@ def test_another_network_than_the_run_needs(workdir, changed, said):
     teachers.load(config(workdir), WANTED._replace(**changed))
 
 
+def test_another_architecture_than_the_run_needs(workdir):
+  with pytest.raises(KdJaxError, match='is a thin_resnet8, and this run needs thin_resnet14'):
+    teachers.load(config(workdir, teacher='thin_resnet14'), WANTED)
+
+
 def test_another_network_in_a_pytorch_file(tmp_path, variables):
   torch_names.export_file(tmp_path / 'network.pth', variables, SPEC)
   with pytest.raises(
     KdJaxError, match='cannot be imported: it holds .*thin_resnet8.* not thin_resnet14'
   ):
-    teachers.load(config(tmp_path / 'network.pth'), WANTED._replace(name='thin_resnet14'))
+    teachers.load(config(tmp_path / 'network.pth', teacher='thin_resnet14'), WANTED)
 
 
 @pytest.mark.parametrize(
-  ('known', 'refused'), [('AB', False), ('ba', True), ('Ba', True), ('bc', False), ('', False)]
+  ('known', 'order'), [('AB', ()), ('ba', (1, 0)), ('Ba', (1, 0)), ('bc', ()), ('', ())]
 )
-def test_the_same_classes_in_another_order(tmp_path, variables, known, refused):
-  save_network(tmp_path / 'teacher', SPEC, variables, {'classes': list(known)})
+def test_the_same_classes_in_another_order(tmp_path, variables, known, order):
+  two = SPEC._replace(classes=2)
+  save_network(tmp_path / 'teacher', two, tiny.variables(models.build(two)), {'classes': [*known]})
+  network, _ = teachers.load(
+    config(tmp_path / 'teacher'), WANTED._replace(classes=2), classes=['a', 'b']
+  )['teacher']
+  around = predicting.adaptation(network)
+  assert (around.order if around else ()) == order
+
+
+def test_a_programs_classes_in_another_order(tmp_path):
   program = tmp_path / 'teacher.stablehlo'
-  program.write_bytes(b'none')
-  described = {'classes': list(known), 'sha256': hashlib.sha256(b'none').hexdigest()}
+  with jax.enable_x64(False):
+    function = jax.export.export(jax.jit(lambda image: image[:, 0, :2, 0]))(
+      jax.ShapeDtypeStruct(jax.export.symbolic_shape('b, 16, 16, 1'), np.float32)
+    )
+  program.write_bytes(function.serialize())
+  sha256 = hashlib.sha256(program.read_bytes()).hexdigest()
+  described = {'classes': ['b', 'a'], 'sha256': sha256}
   program.with_name('teacher.stablehlo.json').write_text(json.dumps(described))
-  no_program = pytest.raises(KdJaxError, match='cannot be read')
-  for path, otherwise in ((tmp_path / 'teacher', contextlib.nullcontext()), (program, no_program)):
-    with (
-      pytest.raises(KdJaxError, match='numbers the classes in another order')
-      if refused
-      else otherwise
-    ):
-      teachers.load(config(path), WANTED, classes=['a', 'b'])
+  network, weights = teachers.load(config(program), WANTED._replace(classes=2), classes=['a', 'b'])[
+    'teacher'
+  ]
+  image = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
+  logits = network.module.apply(weights, image, train=False).logits
+  np.testing.assert_array_equal(logits, image[:, 0, 1::-1, 0])
 
 
 def test_classes_that_differ_in_capitals_alone(tmp_path, variables):
@@ -287,8 +307,8 @@ def test_classes_that_differ_in_capitals_alone(tmp_path, variables):
   assert teachers.load(given, wanted, classes=list('aAbB')) and teachers.load(
     given, wanted, classes=list('cdef')
   )
-  with pytest.raises(KdJaxError, match='numbers the classes in another order'):
-    teachers.load(given, wanted, classes=list('AabB'))
+  network, _ = teachers.load(given, wanted, classes=list('AabB'))['teacher']
+  assert predicting.adaptation(network).order == (1, 0, 2, 3)
 
 
 def test_a_program_that_is_not_the_described_one(tmp_path):
@@ -322,9 +342,9 @@ def test_a_published_network(pretrained_dir):
   """It brings the ReLU placement and normalisation that it was trained with."""
   wanted = NetworkSpec('resnet8', 10, (32, 32, 3), 'block', (0.5,) * 3, (0.5,) * 3)
   path = Path(pretrained_dir) / 'resnet8_cifar10.pth'
-  spec = teachers.load(config(path), wanted)['teacher'].network.spec
+  spec = teachers.load(config(path, teacher='resnet8'), wanted)['teacher'].network.spec
   assert spec == wanted._replace(
     relu_placement='stage', mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)
   )
   with pytest.raises(KdJaxError, match='resnet8_cifar10.pth.* cannot be imported'):
-    teachers.load(config(path), wanted._replace(name='resnet26'))
+    teachers.load(config(path, teacher='resnet26'), wanted)
