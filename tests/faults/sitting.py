@@ -325,7 +325,9 @@ def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
   for name in ('curves.png', 'comparison.png'):
     yield name, (folder / name).read_bytes()
   yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
-  for phase in PHASES:
+  for phase in sorted(path.parent.name for path in folder.glob('phases/*/result.json')):
+    if not (folder / 'networks' / phase).exists():  # a teacher that was there before
+      continue
     spec, variables, info = load_network(folder / 'networks' / phase)
     arrays = {
       jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
