@@ -1138,6 +1138,59 @@ NETWORKS = [
       ),
     )
   ),
+  *(
+    Mutant(f'kd_jax/{path}', old, new, f'tests/{test}')
+    for path, old, new, test in (
+      (
+        'models/inverted.py',
+        'starts = starts[1:]',
+        'pass',
+        'models/families_test.py::test_a_stage_ends_where_the_map_does',
+      ),
+      (
+        'models/inverted.py',
+        'if numbers.expanded != x.shape[-1]:',
+        'if True:',
+        'models/families_test.py::test_a_block_widens_and_adds_where_its_shapes_say',
+      ),
+      (
+        'models/convnext.py',
+        'approximate=False',
+        'approximate=True',
+        'models/families_test.py::test_a_convnext_block_by_hand',
+      ),
+      (
+        'models/mobilenet_v3.py',
+        "'timm': Code(1e-5, 0.9, True)",
+        "'timm': Code(1e-3, 0.9, True)",
+        'models/families_test.py::test_the_two_codes_of_mobilenet_v3_differ_in_batch_norm',
+      ),
+      (
+        'models/efficientnet.py',
+        "squeeze='silu'",
+        "squeeze='relu'",
+        'pytorch/families_test.py::test_logits_of_public_code_and_its_names_back',
+      ),
+      (
+        'models/patches.py',
+        'image[:, : rows * side, : columns * side]',
+        'image[:, -rows * side :, : columns * side]',
+        'models/families_test.py::test_what_is_left_of_an_image_counts_for_nothing',
+      ),
+      (
+        'pytorch/spelling_inverted.py',
+        "{'norm2': 'bn1', 'conv3': 'conv_pw', 'norm3': 'bn2'}",
+        "{'norm2': 'bn2', 'conv3': 'conv_pw', 'norm3': 'bn1'}",
+        'pytorch/families_test.py::test_torchvisions_efficientnet_is_read_as_timms',
+      ),
+      (
+        'pytorch/specs.py',
+        'recognition.of_row(found) != recognition.of_row(name)',
+        'False',
+        'pytorch/families_test.py::test_another_network_than_asked_for_is_called_by_its_name',
+      ),
+    )
+  ),
 ]
 
 MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS]

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from kd_jax import factories
-from kd_jax.models import custom, predicting
+from kd_jax.models import convnext, custom, efficientnet, mobilenet_v3, predicting
 from kd_jax.models.mobilenet import mobilenet_v2
 from kd_jax.models.preact_resnet import preact_resnet
 from kd_jax.models.resnet import resnet, smallest_side
@@ -136,6 +136,9 @@ MODELS: dict[str, partial] = {
     f'shufflenet_v2_{name}': partial(shufflenet, widths=widths, groups=0, stem=3)
     for name, widths in _SHUFFLE.items()
   },
+  **convnext.ROWS,
+  **mobilenet_v3.ROWS,
+  **efficientnet.ROWS,
 }
 
 

@@ -11,6 +11,8 @@ _DEPTHS = (18, 34, 50, 101, 152)
 _THIN = (8, 14, 20, 32, 44, 56, 110)
 _WIDE = ('16_1', '16_2', '16_4', '40_1', '40_2', '28_2', '28_4', '28_10')
 _VGG = (11, 13, 16, 19)
+_SMALL_CONVNEXT = ('atto', 'femto', 'pico', 'nano')
+_SIZES = ('small', 'large')  # of MobileNetV3
 
 
 def _of(source: str, **rows: str) -> dict[str, str]:
@@ -53,6 +55,19 @@ ALIASES: dict[str, str] = {
     for name, row in {f'resnet{d}': f'resnet{d}_imagenet' for d in _DEPTHS}.items()
   },
   **_of('torchvision', mobilenet_v2='mobilenet_v2_imagenet', vit_b_16='vit_base'),
+  **{
+    f'{source}_convnext_{size}': f'convnext_{size}'
+    for source in ('torchvision', 'timm')
+    for size in ('tiny', 'small', 'base', 'large')
+  },
+  **_of('timm', **{f'convnext_{size}': f'convnext_{size}' for size in _SMALL_CONVNEXT}),
+  **_of('torchvision', **{f'mobilenet_v3_{size}': f'mobilenet_v3_{size}' for size in _SIZES}),
+  **_of('timm', **{f'mobilenetv3_{size}_100': f'mobilenet_v3_{size}_timm' for size in _SIZES}),
+  **{
+    f'{source}_efficientnet_b{number}': f'efficientnet_b{number}'
+    for source in ('torchvision', 'timm')
+    for number in range(5)
+  },
   **{
     f'timm_{kind}_{size}_patch16_224': f'vit_{size}'
     for kind in ('vit', 'deit')

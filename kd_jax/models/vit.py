@@ -11,40 +11,21 @@ A network of the table has no dropout and no stochastic depth. A factory of one'
 
 from __future__ import annotations
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd_jax.models.initial import torch_uniform, wide
+from kd_jax.models.initial import wide
 from kd_jax.models.layers import normalise, outputs
 from kd_jax.models.norms import LayerNorm
+from kd_jax.models.patches import Patches
 from kd_jax.types import ConfigError, NetworkSpec, Outputs, Path
 
 POOLINGS = ('token', 'mean')
 DISTILLATION_TOKEN = 'distillation_token'
 _STAGES = 4  # features, evenly over the depth
 _draw = nn.initializers.normal(0.02)
-
-
-class Patches(nn.Module):
-  """The convolution that embeds patches, as a product: its stride is its side."""
-
-  width: int
-  side: int
-  dtype: str
-
-  @nn.compact
-  def __call__(self, image: Float[Array, 'B H W C']) -> Float[Array, 'B h w {self.width}']:
-    (batch, height, width, channels), side = image.shape, self.side
-    shape = (side, side, channels, self.width)
-    bias_init = partial(torch_uniform, fan_in=side**2 * channels)
-    kernel = self.param('kernel', torch_uniform, shape, wide(self.dtype)).astype(self.dtype)
-    bias = self.param('bias', bias_init, (self.width,), wide(self.dtype)).astype(self.dtype)
-    cut = image.reshape(batch, height // side, side, width // side, side, channels)
-    return jnp.einsum('bhiwjc,ijcd->bhwd', cut, kernel) + bias.reshape(1, 1, 1, -1)
 
 
 class Block(nn.Module):

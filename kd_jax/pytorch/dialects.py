@@ -7,6 +7,10 @@ ones.
 |              |                        | layer1.0.conv1, conv1.0 is conv1                     |
 | torchvision  | vision transformers    | timm's: encoder.layers.encoder_layer_0.ln_1 is        |
 |              |                        | blocks.0.norm1                                       |
+| torchvision  | ConvNeXt, EfficientNet | timm's: features.1.0.block.0 is                       |
+|              |                        | stages.0.blocks.0.conv_dw, or blocks.0.0.conv_dw     |
+| ConvNeXt's   | ConvNeXt               | timm's: stages.0.0.dwconv is stages.0.blocks.0.conv_dw |
+| authors      |                        |                                                      |
 """
 
 from __future__ import annotations
@@ -49,6 +53,53 @@ DIALECTS = (
     (r'^conv_proj\.', 'patch_embed.proj.'),
     (r'^class_token$', 'cls_token'),
     (r'^encoder\.pos_embedding$', 'pos_embed'),
+  ),
+  _dialect(
+    r'features\.1\.0\.layer_scale',
+    (r'^features\.0\.', 'stem.'),
+    *((rf'^features\.{2 * i}\.', f'stages.{i}.downsample.') for i in (1, 2, 3)),
+    *((rf'^features\.{2 * i + 1}\.', f'stages.{i}.blocks.') for i in (0, 1, 2, 3)),
+    (r'\.block\.0\.', '.conv_dw.'),
+    (r'\.block\.2\.', '.norm.'),
+    (r'\.block\.3\.', '.mlp.fc1.'),
+    (r'\.block\.5\.', '.mlp.fc2.'),
+    (r'\.layer_scale$', '.gamma'),
+    (r'^classifier\.0\.', 'head.norm.'),
+    (r'^classifier\.2\.', 'head.fc.'),
+  ),
+  _dialect(
+    r'stages\.0\.0\.dwconv\.weight',
+    (r'^downsample_layers\.0\.', 'stem.'),
+    *((rf'^downsample_layers\.{i}\.', f'stages.{i}.downsample.') for i in (1, 2, 3)),
+    (r'^stages\.(\d)\.(\d+)\.', r'stages.\1.blocks.\2.'),
+    (r'\.dwconv\.', '.conv_dw.'),
+    (r'\.pwconv(\d)\.', r'.mlp.fc\1.'),
+    (r'^norm\.', 'head.norm.'),
+    (r'^head\.(weight|bias)$', r'head.fc.\1'),
+  ),
+  _dialect(
+    r'features\.1\.0\.block\.1\.fc1\.weight',
+    (r'^features\.0\.0\.', 'conv_stem.'),
+    (r'^features\.0\.1\.', 'bn1.'),
+    (r'^features\.8\.0\.', 'conv_head.'),
+    (r'^features\.8\.1\.', 'bn2.'),
+    *((rf'^features\.{row + 1}\.(\d+)\.block\.', rf'blocks.{row}.\1.') for row in range(7)),
+    *(
+      (rf'^blocks\.0\.(\d+)\.{old}\.', rf'blocks.0.\1.{new}.')
+      for old, new in (
+        *((r'0\.0', 'conv_dw'), (r'0\.1', 'bn1'), (r'1\.fc1', 'se.conv_reduce')),
+        *((r'1\.fc2', 'se.conv_expand'), (r'2\.0', 'conv_pw'), (r'2\.1', 'bn2')),
+      )
+    ),
+    *(
+      (rf'^(blocks\.[1-6]\.\d+)\.{old}\.', rf'\1.{new}.')
+      for old, new in (
+        *((r'0\.0', 'conv_pw'), (r'0\.1', 'bn1'), (r'1\.0', 'conv_dw'), (r'1\.1', 'bn2')),
+        *((r'2\.fc1', 'se.conv_reduce'), (r'2\.fc2', 'se.conv_expand')),
+        *((r'3\.0', 'conv_pwl'), (r'3\.1', 'bn3')),
+      )
+    ),
+    (r'^classifier\.1\.', 'classifier.'),
   ),
 )
 

@@ -12,10 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd_jax import models
+from kd_jax.models.convnext import convnext
+from kd_jax.models.efficientnet import efficientnet
+from kd_jax.models.mobilenet_v3 import mobilenet_v3
 from kd_jax.models.preact_resnet import preact_resnet
 from kd_jax.models.shufflenet import shufflenet
 from kd_jax.models.vgg import vgg
+from kd_jax.pytorch import spelling_inverted as inverted
 from kd_jax.pytorch import spelling_small as small
+from kd_jax.pytorch.spelling_convnext import convnext_name, convnext_numbers
 
 
 class Numbers(NamedTuple):
@@ -26,7 +31,8 @@ class Numbers(NamedTuple):
 
   def __str__(self) -> str:
     shown = ', '.join(f'{name} {value}' for name, value in self.values)
-    return f'a {self.title} of {shown}'[:200]
+    article = 'an' if self.title[0] in 'AEIOU' else 'a'
+    return f'{article} {self.title} of {shown}'[:200]
 
 
 class Family(NamedTuple):
@@ -51,6 +57,14 @@ FAMILIES: dict[Callable, Family] = {
   preact_resnet: Family(
     'ResNet with pre-activation', small.preact_name, small.preact_numbers, {'bottleneck': False}
   ),
+  convnext: Family('ConvNeXt', convnext_name, convnext_numbers, {'filters': False}),
+  mobilenet_v3: Family(
+    'MobileNetV3',
+    inverted.mobilenet_v3_name,
+    inverted.mobilenet_v3_numbers,
+    {'code': 'torchvision'},
+  ),
+  efficientnet: Family('EfficientNet', inverted.efficientnet_name, inverted.efficientnet_numbers),
 }
 
 

@@ -31,9 +31,10 @@ _INVERTED = re.compile(
 # The names in all networks of kd_jax, by their modules.
 _KNOWN = re.compile(
   r'((conv[0-9]|bn[0-9]|linear|classifier|pre|norm|patch_embed\.proj|features|block[0-9]|blocks|'
-  r'layers?[0-9]?|stage[0-9]|pos_embed|cls_token)(?=\.|$))'
-  r'(\.([0-9]+|layer|conv[0-9]?|bn[0-9]|convShortcut|shortcut|norm[12]|attn|qkv|proj|mlp|fc[12]|'
-  r'branch[12]|residual))*(\.(weight|bias|running_mean|running_var))?'
+  r'layers?[0-9]?|stages?[0-9]?|stem|conv_stem|conv_head|pos_embed|cls_token)(?=\.|$))'
+  r'(\.([0-9]+|layer|conv[0-9]?|bn[0-9]|convShortcut|shortcut|norm[12]?|attn|qkv|proj|mlp|fc[12]?|'
+  r'branch[12]|residual|blocks?|conv_(dw|pwl?|reduce|expand)|se))*'
+  r'(\.(weight|bias|gamma|running_mean|running_var))?'
 )
 ENDS = ('stem_conv', 'final_conv')
 _ENCODER = re.compile(r'blocks\.([0-9]{1,3})\.')

@@ -78,11 +78,13 @@ def spec_from_state(
   code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
   where its ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get
   `block` and pixels as they are. Without an `image_shape` it is that of a vision transformer's
-  positions and patches, and else 32×32×3. A `name` or `classes` that is given goes into the spec
-  unchecked: kd_jax.pytorch.names.to_flax reports weights that do not fit.
+  positions and patches, and else 32×32×3. A `name` that is given may be any that the weights look
+  like. `classes` goes into the spec unchecked: kd_jax.pytorch.names.to_flax reports weights that do
+  not fit.
 
   Raises:
-    FileError: no row of kd_jax.models.MODELS has this architecture, or there is no row `name`.
+    FileError: no row of kd_jax.models.MODELS has this architecture, there is no row `name`, or the
+      weights are those of another row.
   """
   state, published = canonical(state)
   image_shape = image_shape or recognition.image_shape(state) or IMAGE_SHAPE
@@ -90,6 +92,8 @@ def spec_from_state(
     name = recognition.recognise(state, image_shape)
   elif (name := aliases.row(name)) not in models.MODELS:
     raise FileError(f'there is no network {name!r}; the names are {", ".join(models.MODELS)}')
+  else:
+    _check_kind(state, name, image_shape)
   head = state.get(one_spelling(torch_name(_HEAD, NetworkSpec(name, 1, image_shape))))
   if head is None or head.ndim not in (2, 4) or not head.size:
     others = [each for each, array in state.items() if array.ndim == 2 and 'blocks.' not in each]
@@ -110,6 +114,20 @@ def spec_from_state(
   if published and models.MODELS[name].func in (resnet, wide_resnet) and image_shape == IMAGE_SHAPE:
     spec = spec._replace(mean=_PUBLISHED_MEAN, std=_PUBLISHED_STD)
   return spec
+
+
+def _check_kind(
+  state: Mapping[str, np.ndarray], name: str, image_shape: tuple[int, int, int]
+) -> None:
+  """Raise FileError where weights are those of another row than `name`."""
+  try:
+    found = recognition.recognise(state, image_shape)
+  except FileError:  # of no row: what differs from the one that is asked for is more to go by
+    return
+  if recognition.of_row(found) != recognition.of_row(name):
+    raise FileError(
+      f'the weights do not fit {name}: they are of {found}; ask for that network, or name none'
+    )
 
 
 def stated_spec(checkpoint: Mapping) -> NetworkSpec | None:

@@ -46,6 +46,7 @@ _LEAVES = {
   'class_token': 'cls_token',
   'distillation_token': 'dist_token',
   'position': 'pos_embed',
+  'layer_scale': 'gamma',
 }
 _RESIDUAL = {
   'stem_conv': 'conv1',

@@ -40,7 +40,7 @@ _FIRST = ('', '', '0.0', '0.1', '1', '2')  # of torchvision's first block
 _BLOCKS_OF_ROWS = (1, 2, 3, 4, 3, 3, 1)
 # An entry that only one code has.
 MARKS = {
-  'torchvision': 'features.0.0.weight',
+  'torchvision': 'features.1.conv.0.0.weight',
   'repdistiller': 'blocks.0.0.conv.0.weight',
   'kuangliu': 'layers.0.conv1.weight',
   'weiaicunzai': 'stage1.residual.0.weight',

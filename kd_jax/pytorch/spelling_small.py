@@ -118,18 +118,22 @@ _KINDS = {'conv': 'conv', 'norm': 'bn'}
 def shufflenet_numbers(state: State) -> Numbers | None:
   """Return the numbers of a ShuffleNet; None of another network."""
   three = 'stage2.0.branch2.0.weight' in state
-  stem = _shape(state, 'conv1.0.weight' if three else 'conv1.weight', 4)
-  first = _shape(state, 'layer1.0.conv2.weight', 4)
+  stem = shape_of(state, 'conv1.0.weight' if three else 'conv1.weight', 4)
+  first = shape_of(state, 'layer1.0.conv2.weight', 4)
   if not three and not (stem[0] == 24 and stem[2] == 1 and first[1]):
     return None
   if three:
-    ends = [2 * _shape(state, f'stage{i}.0.branch2.5.weight', 4)[0] for i in (2, 3, 4)]
-    return {'widths': (*ends, _shape(state, 'conv5.0.weight', 4)[0]), 'groups': 0, 'stem': stem[2]}
+    ends = [2 * shape_of(state, f'stage{i}.0.branch2.5.weight', 4)[0] for i in (2, 3, 4)]
+    return {
+      'widths': (*ends, shape_of(state, 'conv5.0.weight', 4)[0]),
+      'groups': 0,
+      'stem': stem[2],
+    }
   if 'layer1.0.conv5.weight' in state:
-    ends = [2 * _shape(state, f'layer{i}.0.conv5.weight', 4)[0] for i in (1, 2, 3)]
-    return {'widths': (*ends, _shape(state, 'conv2.weight', 4)[0]), 'groups': 0, 'stem': 1}
-  ends = [_shape(state, f'layer{i}.1.conv3.weight', 4)[0] for i in (1, 2, 3)]
-  later = _shape(state, 'layer2.0.conv1.weight', 4)[1]
+    ends = [2 * shape_of(state, f'layer{i}.0.conv5.weight', 4)[0] for i in (1, 2, 3)]
+    return {'widths': (*ends, shape_of(state, 'conv2.weight', 4)[0]), 'groups': 0, 'stem': 1}
+  ends = [shape_of(state, f'layer{i}.1.conv3.weight', 4)[0] for i in (1, 2, 3)]
+  later = shape_of(state, 'layer2.0.conv1.weight', 4)[1]
   groups = ends[0] // later if later else 0
   return {'widths': tuple(ends), 'groups': groups, 'stem': 1}
 
@@ -155,7 +159,7 @@ def preact_numbers(state: State) -> Numbers | None:
   return {'blocks': blocks, 'bottleneck': 'layer1.0.conv3.weight' in state}
 
 
-def _shape(state: State, name: str, ndim: int) -> tuple[int, ...]:
+def shape_of(state: State, name: str, ndim: int) -> tuple[int, ...]:
   """Return the shape of an array; zeros where there is none, or it has other dimensions."""
   array = state.get(name)
   return array.shape if array is not None and array.ndim == ndim else (0,) * ndim

@@ -173,7 +173,12 @@ def test_no_state_dict(contents):
 
 
 def test_given_names_and_classes():
-  assert spec_from_state(state_of('resnet8'), name='resnet20', classes=3)[:2] == ('resnet20', 3)
+  assert spec_from_state(state_of('resnet18'), name='resnet18_pool', classes=3)[:2] == (
+    'resnet18_pool',
+    3,
+  )
+  other = error(spec_from_state, state_of('resnet8'), name='resnet20')
+  assert 'do not fit resnet20: they are of resnet8; ask for that network' in other
   assert "no network 'resnet9'" in error(spec_from_state, state_of('resnet8'), name='resnet9')
 
 
