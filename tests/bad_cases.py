@@ -828,7 +828,7 @@ OTHERS = {
     ('other.stablehlo image.png', 'is not the file that other.stablehlo.json beside it describes'),
   ],
   'crosschecks': [
-    ('', 'the following arguments are required: --reference, --pretrained'),
+    ('', 'the following arguments are required: --reference'),
     ('--reference=nosuch --pretrained=empty', 'nosuch holds no .npz file'),
     (
       '--reference=s3://bucket/numbers --pretrained=empty',

@@ -1181,13 +1181,25 @@ NETWORKS = [
         'pytorch/spelling_inverted.py',
         "{'norm2': 'bn1', 'conv3': 'conv_pw', 'norm3': 'bn2'}",
         "{'norm2': 'bn2', 'conv3': 'conv_pw', 'norm3': 'bn1'}",
-        'pytorch/families_test.py::test_torchvisions_efficientnet_is_read_as_timms',
+        'pytorch/families_test.py::test_logits_of_public_code_and_its_names_back',
       ),
       (
         'pytorch/specs.py',
         'recognition.of_row(found) != recognition.of_row(name)',
         'False',
         'pytorch/families_test.py::test_another_network_than_asked_for_is_called_by_its_name',
+      ),
+      (
+        'pytorch/second_head.py',
+        "found[f'{_NAME}.weight'].T",
+        "found[f'{_NAME}.weight'][::-1].T",
+        'pytorch/second_head_test.py::test_a_distilled_file_predicts_by_both_classifiers',
+      ),
+      (
+        'runs/teacher_fit.py',
+        'apply = _logits(predicting.like(plain, trained.network))',
+        'apply = _logits(plain)',
+        'pytorch/second_head_test.py::test_the_usual_normalisations_are_tried_with_both_classifiers',
       ),
     )
   ),

@@ -29,9 +29,9 @@ def parser() -> Parser:
   """Return the arguments of the command."""
   made = Parser(prog('crosscheck'), _TEXT)
   reference = 'folder of .npz files with reference numbers'
-  pretrained = 'folder of the PyTorch checkpoints that they were made with'
-  for flag, meaning in (('--reference', reference), ('--pretrained', pretrained)):
-    made.add_argument(flag, required=True, type=Path, metavar='DIR', help=meaning)
+  made.add_argument('--reference', required=True, type=Path, metavar='DIR', help=reference)
+  pretrained = 'folder of the PyTorch checkpoints that logits and traces were made with'
+  made.add_argument('--pretrained', type=Path, metavar='DIR', help=pretrained)
   data = 'prepared tensorflow_datasets data, with cifar10'
   made.add_argument('--data_dir', default='', metavar='DIR', help=data)
   made.add_argument('--out', type=Path, metavar='FILE', help='a JSON file for the table')

@@ -96,6 +96,7 @@ MODELS: dict[str, partial] = {
   'vit_tiny_distilled': partial(vit, width=192, depth=12, heads=3, distilled=True),
   'vit_small_distilled': partial(vit, width=384, depth=12, heads=6, distilled=True),
   'vit_base': partial(vit, width=768, depth=12, heads=12),
+  'vit_base_distilled': partial(vit, width=768, depth=12, heads=12, distilled=True),
   # As public PyTorch code has them: see kd_jax.models.aliases.
   **{
     f'resnet{d}x4': partial(

@@ -73,6 +73,10 @@ ALIASES: dict[str, str] = {
     for kind in ('vit', 'deit')
     for size in ('tiny', 'small', 'base')
   },
+  **{
+    f'timm_deit_{size}_distilled_patch16_224': f'vit_{size}_distilled'
+    for size in ('tiny', 'small', 'base')
+  },
 }
 
 

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kd_jax import models
 from kd_jax.models import aliases
-from kd_jax.pytorch import contents, tensors
+from kd_jax.pytorch import contents, second_head, tensors
 from kd_jax.pytorch.contents import Facts
 from kd_jax.pytorch.reader import read
 from kd_jax.pytorch.specs import canonical, note_of, spec_from_state, stated_spec
@@ -32,13 +32,14 @@ _NAMED = 3  # how many differences of a kind a message names
 def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyTree:
   """Return the weights of a PyTorch state dict as {'params', 'batch_stats'} of numpy arrays.
 
-  The state dict may be bare, wrapped or prefixed.
+  The state dict may be bare, wrapped or prefixed. A second classifier is under 'method' (see
+  kd_jax.pytorch.second_head).
 
   Raises:
     FileError: the weights are of another architecture, number of classes or image size, no floats,
       or not finite.
   """
-  state, _ = canonical(state)
+  state, second = second_head.split(canonical(state)[0], network)
   shapes = flatten_dict(models.shapes(network))
   names = {path: one_spelling(torch_name(path, network.spec)) for path in shapes}
   needed = {names[path]: _torch_shape(shape.shape) for path, shape in shapes.items()}
@@ -51,6 +52,9 @@ def to_flax(state: Mapping, network: Network, *, dtype: Any = np.float32) -> PyT
   pooled = _pooled(network)
   arrays = {path: _converted(name, state[name], dtype) for path, name in names.items()}
   made = unflatten_dict({path: _from_torch(array, pooled) for path, array in arrays.items()})
+  if second:
+    converted = {leaf: _converted(f'head_dist {leaf}', second[leaf], dtype) for leaf in second}
+    made |= second_head.as_method(converted)
   return {'batch_stats': {}, **made}
 
 

@@ -21,7 +21,7 @@ from kd_jax.files.networks import is_network, load_network
 from kd_jax.models import predicting
 from kd_jax.pytorch import contents as torch_contents
 from kd_jax.pytorch import names as torch_names
-from kd_jax.pytorch import recognition
+from kd_jax.pytorch import recognition, second_head
 from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, PyTree, Trained
 
 _NOTE: shapes.Shape = {'sha256': str, 'classes': [str], 'stored_size': (int, None)}
@@ -154,7 +154,7 @@ def _of_pytorch(path: Path, unstated: Mapping[str, Any], weights: str) -> Found:
     )
   spec, variables = torch_names.import_file(path, unstated=unstated, weights=weights)
   return Found(
-    trained=Trained(models.build(spec), variables),
+    trained=assembled(models.build(spec), variables, second_head.prediction(variables)),
     name=path.stem,
     place=path,
     assumed=_assumed(path, spec, stated, weights),

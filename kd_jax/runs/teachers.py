@@ -16,6 +16,7 @@ from kd_jax.files.kinds import EXPORTS, JAX_EXPORTS
 from kd_jax.files.networks import load_network
 from kd_jax.models import exported, precomputed, predicting
 from kd_jax.pytorch import names as torch_names
+from kd_jax.pytorch import second_head
 from kd_jax.pytorch.contents import Facts
 from kd_jax.runs import network_files, teacher_fit
 from kd_jax.types import ConfigError, FileError, Network, NetworkSpec, Trained
@@ -181,6 +182,7 @@ def _one(
       unstated=of_file.spec,
       weights=of_file.weights,
     )
+    info = second_head.prediction(variables)
   for what, here, there in (
     ('a ', expected.name, spec.name),
     ('for classes: ', expected.classes, spec.classes),

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kd_jax.types import FileError
+from kd_jax.types import ConfigError, FileError
 from kd_jax.verify import public_networks
 from kd_jax.verify.losses import check_losses
 from kd_jax.verify.method_losses import check_method_losses
@@ -34,10 +34,13 @@ KINDS = {
 }
 
 
-def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Check | Uncovered]:
+def check_all(
+  reference: Path, pretrained: Path | None, data_dir: str
+) -> Iterator[Check | Uncovered]:
   """Check every file in the reference folder, and name the kinds of which it has none.
 
   Raises:
+    ConfigError: a file was made with a checkpoint, and no folder of these is named.
     FileError: there is nothing to check, or a file is of no such kind, or is missing.
   """
   files = sorted(reference.glob('*.npz'))
@@ -66,12 +69,16 @@ def check_all(reference: Path, pretrained: Path, data_dir: str) -> Iterator[Chec
 
 
 def _check_file(
-  kind: str, match: re.Match, data: Numbers, pretrained: Path, data_dir: str
+  kind: str, match: re.Match, data: Numbers, pretrained: Path | None, data_dir: str
 ) -> Iterator[Check | Uncovered]:
   if kind == 'losses':
     yield from check_losses(data)
   elif kind == 'method':
     yield from check_method_losses(data)
+  elif pretrained is None:
+    raise ConfigError(
+      f'{match[0]}.npz was made with a PyTorch checkpoint: name the folder of that by --pretrained'
+    )
   elif kind == 'trace':
     yield from check_trace(data, pretrained / f'{match[1]}_cifar10.pth', match[2])
   else:

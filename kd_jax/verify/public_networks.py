@@ -16,7 +16,9 @@ import numpy as np
 
 from kd_jax import models
 from kd_jax.models import aliases
-from kd_jax.pytorch import names, specs
+from kd_jax.models.reach import count_deployed
+from kd_jax.pytorch import names, second_head, specs
+from kd_jax.runs import network_files
 from kd_jax.types import FileError
 from kd_jax.verify.numbers import Check, Uncovered, relative
 
@@ -76,8 +78,8 @@ def check_public_network(data: Mapping[str, np.ndarray], name: str) -> Iterator[
   spec = spec._replace(mean=(), std=(), relu_placement='block')
   network = models.build(spec)
   variables = names.to_flax(state, network)
-  found = models.count_parameters(variables['params'])
-  yield Check('parameters', abs(found - int(data['parameters'])), 0)
-  apply = jax.jit(partial(network.module.apply, train=False))
+  trained = network_files.assembled(network, variables, second_head.prediction(variables))
+  yield Check('parameters', abs(count_deployed(trained) - int(data['parameters'])), 0)
+  apply = jax.jit(partial(trained.network.module.apply, train=False))
   logits = apply(variables, image).logits
   yield Check('logits, relative', relative(logits, data['logits']), TOLERANCE)
