@@ -1,6 +1,6 @@
 """Bad input as data: a kind, a command as one types it, and words of what it says.
 
-Its files are in bad_files.py. No tests here.
+Its files are in bad_files.py and bad_networks.py. No tests here.
 """
 
 from __future__ import annotations
@@ -602,7 +602,7 @@ LAUNCH = {
     ),
     (
       '--config.teacher_checkpoint=module.pth',
-      "it wants '__main__.MyNet', and running what a file names is not safe",
+      "it holds an object of '__main__.MyNet', not its weights alone, and running what a file",
     ),
     ('--config.teacher_checkpoint=script.pth', "it holds an object of '__torch__.Net'"),
     ('--config.teacher_checkpoint=arrays.pth', 'it is a zip file without one data.pkl'),
@@ -623,7 +623,10 @@ LAUNCH = {
     ),
     ('--config.teacher_checkpoint=nothing.pth', 'there is no state dict'),
     ('--config.teacher_checkpoint=of_nobody.pth', 'the weights have no classifier'),
-    ('--config.teacher_checkpoint=no_head.pth', 'the weights have no classifier'),
+    (
+      '--config.teacher=thin_resnet8 --config.teacher_checkpoint=no_head.pth',
+      'the weights have no classifier',
+    ),
     ('--config.teacher_checkpoint=good.pth', 'good.pth'),
     (
       '--config.teacher=thin_resnet8 --config.teacher_checkpoint=lacks.pth',
@@ -654,6 +657,10 @@ LAUNCH = {
     (
       '--config.teacher_checkpoint=huge_note.pth',
       "its entry 'kd_jax_network' describes no network",
+    ),
+    (
+      '--config.teacher=resnet18 --config.teacher_checkpoint=mobilenet.pth',
+      'do not fit resnet18: they are of mobilenet_v3_small_timm; ask for that network',
     ),
     ('--config.teacher_checkpoint=folder.pth', 'holds no finished network'),
     ('--config.teacher_checkpoint=locked.pth', "'locked.pth' cannot be read: Permission denied"),
@@ -795,6 +802,29 @@ OTHERS = {
     ('network_config', 'config.json'),
     ('network_versions', 'versions.json'),
   ],
+  'networks': [
+    ('short.safetensors', 'its header of safetensors is damaged or cut off'),
+    ('no_json.safetensors', 'its header of safetensors is damaged, or does not fit'),
+    ('long.safetensors', 'its header of safetensors is damaged or cut off'),
+    ('beyond.safetensors', 'its header of safetensors is damaged, or does not fit'),
+    ('quantised.safetensors', "is of type F8_E4M3, which is no weight's; save the network before"),
+    ('of_kd_jax.safetensors', 'it is a network that kd_jax saved; give its folder'),
+    ('no_weights.safetensors', 'there is no state dict of one network'),
+    ('config_text_beside/model.safetensors', 'config.json, beside the weights, cannot be read'),
+    ('config_list_beside/model.safetensors', 'it is no JSON object; download it again'),
+    ('config_of_0_classes/model.safetensors', 'states its classes as 0, which no network has'),
+    ('config_of_7_classes/model.safetensors', 'the config.json beside it states 7; bring the two'),
+    ('config_without_spread/model.safetensors', 'states mean (0.5,) and std (0.0,)'),
+    ('config_of_no_size/model.safetensors', 'states the size of its images as [1, -16, 16]'),
+    ('images_text_beside/model.safetensors', 'preprocessor_config.json, beside the weights'),
+    ('second_convnext.pth', 'a ConvNeXt of blocks (2, 2, 6, 2), filters True, version 2'),
+    ('convnext_body.pth', 'the weights have no classifier where convnext_atto has one'),
+    ('short_convnext.pth', 'a ConvNeXt of blocks (2, 2, 6), filters True'),
+    ('wide_mobilenet.pth', 'a MobileNetV3 of code timm, size other'),
+    ('no_stem.pth', 'missing conv_stem.weight'),
+    ('flat_stem.pth', 'of another shape conv_stem.weight [] for [16, 3, 3, 3]'),
+    ('arguments.pth', "an object of 'argparse.Namespace' where its weights should be"),
+  ],
   'predictions': [
     ('', 'the following arguments are required'),
     ('nosuch image.png', 'nosuch does not exist or may not be read; give a workdir'),
@@ -840,6 +870,7 @@ OTHERS = {
     ('--reference=pickled_numbers --pretrained=empty', 'losses.npz'),
     ('--reference=lacking_numbers --pretrained=empty', "the losses' file lacks student_logits"),
     ('--reference=lacking_network --pretrained=empty', 'there is no file of that name'),
+    ('--reference=lacking_network', 'name the folder of that by --pretrained'),
   ],
   'tables': [
     ('', 'the following arguments are required: --out'),
@@ -874,6 +905,7 @@ OTHERS = {
 COMMANDS = {
   'reports': 'kd-jax report',
   'exports': 'kd-jax export',
+  'networks': 'kd-jax export',
   'predictions': 'kd-jax predict',
   'crosschecks': 'kd-jax crosscheck',
   'tables': 'kd-jax table',

@@ -75,7 +75,7 @@ def prepare() -> None:
 
 def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
   """Runs cases in `folder`, which is empty, one after the other."""
-  from tests import bad_files
+  from tests import bad_files, bad_networks
 
   stock = folder / 'stock'
   stock.mkdir()
@@ -87,21 +87,21 @@ def judge(cases: Sequence, folder: Path) -> Iterator[Judged]:
     place = folder / str(number)
     (place / 'here').mkdir(parents=True)
     for name in files(case.command):
-      bad_files.FILES[name](place / 'here' / name, stock)
+      bad_networks.MAKERS[name](place / 'here' / name, stock)
     outcome = given(case.command, place)
     yield Judged(case, outcome, fault(case, outcome))
     _remove(place)
 
 
 def files(command: str) -> list[str]:
-  """The names in bad_files.FILES that a command speaks of; of a module without .py, and with them
-  the card beside a file.
+  """The names in MAKERS that a command speaks of; of a module without .py, and with them the card
+  beside a file.
   """
-  from tests.bad_files import FILES
+  from tests.bad_networks import MAKERS
 
   spoken = {part.removeprefix('./').split('/')[0] for part in re.split(r'[\s=,:]+', command)}
   return [
-    name for name in FILES if {name, name.removesuffix('.py'), name.removesuffix('.json')} & spoken
+    name for name in MAKERS if {name, name.removesuffix('.py'), name.removesuffix('.json')} & spoken
   ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import bad_cases, bad_files, bad_input
+from tests import bad_cases, bad_input, bad_networks
 from tests.bad_cases import CASES, Case
 from tests.bad_input import Outcome
 
@@ -44,7 +44,9 @@ def test_there_are_many_of_every_kind():
 
 
 def test_every_file_is_spoken_of():
-  assert set(bad_files.FILES) == {name for case in CASES for name in bad_input.files(case.command)}
+  assert set(bad_networks.MAKERS) == {
+    name for case in CASES for name in bad_input.files(case.command)
+  }
 
 
 @pytest.mark.parametrize(
