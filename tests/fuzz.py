@@ -18,6 +18,10 @@ the first case that is not so, after hypothesis has made it small.
   stored        config.json of a run
   study, run    their records, with one or two values replaced, read and laid out as tables
   history       history.csv, its bytes damaged
+  annotations   the list of a Tiny ImageNet's validation images
+  safetensors   a file of safetensors, its bytes damaged
+  beside        the config.json beside one
+  families      state dicts of networks for pictures, with arrays lost, renamed or of other shapes
 """
 
 from __future__ import annotations
@@ -48,7 +52,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kd_jax.commands import command_line  # noqa: E402
 from kd_jax.types import KdJaxError  # noqa: E402
 from tests import bad_input  # noqa: E402
-from tests.fuzz_kinds import KINDS, Kind  # noqa: E402
+from tests.fuzz_kinds import Kind  # noqa: E402
+from tests.fuzz_networks import KINDS  # noqa: E402
 
 CHUNK = 500  # cases that hypothesis draws at a time
 SLOWEST = 30.0  # seconds for a case; the machine may have other work

@@ -309,10 +309,9 @@ STATES = st.fixed_dictionaries(
 )
 
 
-def _write_state(folder: Path, case: dict) -> None:
-  if not hasattr(_write_state, 'state'):
-    _write_state.state = _state()
-  state = dict(_write_state.state)
+def edited(state: dict[str, np.ndarray], case: dict) -> dict[str, np.ndarray]:
+  """Arrays of which some are of another shape or type, of another name, or lost."""
+  state = dict(state)
   names = list(state)
   for number, shape, kind in case['reshaped']:
     state[names[number % len(names)]] = np.full(
@@ -323,6 +322,13 @@ def _write_state(folder: Path, case: dict) -> None:
       state[name] = state.pop(old)
   for number in case['lost']:
     state.pop(names[number % len(names)], None)
+  return state
+
+
+def _write_state(folder: Path, case: dict) -> None:
+  if not hasattr(_write_state, 'state'):
+    _write_state.state = _state()
+  state = edited(_write_state.state, case)
   note = case['note']
   notes = (
     {} if note is None else {'kd_jax_network': note if isinstance(note, str) else json.dumps(note)}
