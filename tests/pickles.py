@@ -8,8 +8,13 @@ import io
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
+import pytest
+
+from kd_jax.pytorch.reader import read
+from kd_jax.types import KdJaxError
 
 MAGIC = 0x1950A86A20F9469CFC6C
 SYSTEM = {
@@ -124,3 +129,18 @@ def saved(entries: dict) -> bytes:
     return tensor(storage(key, array.size), array.shape, strides)
 
   return zipped(value(entries), storages)
+
+
+VALUES = np.arange(6, dtype=np.float32)
+SIX = VALUES.tobytes()
+PLAIN = dictionary(w=tensor(storage('0', 6), (2, 3), (3, 1)), epoch=integer(7))
+
+
+def refused(path: Path, content: bytes) -> str:
+  """The line with which a file of this content is refused."""
+  path.write_bytes(content)
+  with pytest.raises(KdJaxError) as caught:
+    read(path)
+  message = str(caught.value)
+  assert len(message.splitlines()) == 1 and str(path) in message
+  return message
