@@ -14,7 +14,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_jax.pytorch import rendering_mobilenet, rendering_vit
+from kd_jax.pytorch import (
+  rendering_convnext,
+  rendering_mobilenet,
+  rendering_mobilenet_v3,
+  rendering_vit,
+)
 from kd_jax.pytorch.rendering_base import Normalised, Outputs, conv
 
 RELU_PLACEMENTS = ('block', 'stage', 'stem', 'pool')
@@ -58,11 +63,15 @@ def build(
   plain = re.fullmatch(r'(thin_)?resnet(\d+)(?:_(imagenet|gn|ln))?', name)
   transformer = rendering_vit.WIDTHS_AND_HEADS.get(name.removesuffix(rendering_vit.DISTILLED))
   strides = rendering_mobilenet.STRIDES.get(name)
+  pictures = (rendering_convnext.NETWORKS | rendering_mobilenet_v3.NETWORKS).get(name)
   placements = RELU_PLACEMENTS if plain else RELU_PLACEMENTS[:1]
-  if relu_placement not in placements or not (wide or plain or transformer or strides):
+  known = wide or plain or transformer or strides or pictures
+  if relu_placement not in placements or not known:
     raise ValueError(f"there is no network '{name}' with relu_placement '{relu_placement}'")
   common: dict[str, Any] = {'classes': classes, 'image_shape': image_shape}
   common |= {'mean': mean, 'std': std}
+  if pictures:
+    return pictures(**common)
   if transformer:
     tokens, heads = transformer
     common['distilled'] = name.endswith(rendering_vit.DISTILLED)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kd_jax.pytorch.rendering_base import Normalised, Outputs
 
-WIDTHS_AND_HEADS = {'vit_tiny': (192, 3), 'vit_small': (384, 6)}
+WIDTHS_AND_HEADS = {'vit_tiny': (192, 3), 'vit_small': (384, 6), 'vit_base': (768, 12)}
 DISTILLED = '_distilled'  # the end of the names of those with a distillation token
 _DEPTH, _STAGES, _EPSILON = 12, 4, 1e-6
 

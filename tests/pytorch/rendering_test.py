@@ -128,20 +128,26 @@ def test_kd_by_hand():
   ],
 )
 def test_equals_kd_jax(name, placement, train):
-  """Every output, and the running statistics that a training batch leaves behind."""
+  check_equals_kd_jax(name, placement=placement, train=train)
+
+
+def check_equals_kd_jax(name: str, *, placement: str = 'block', train: bool, side: int = 16):
+  """Compare every output, and the running statistics that a training batch leaves behind."""
   jax = pytest.importorskip('jax')
   from kd_jax import models
   from kd_jax.pytorch.names import to_flax, to_torch
   from kd_jax.types import NetworkSpec
 
-  theirs = small(name, relu_placement=placement, mean=MEAN, std=STD).double().train(train)
+  shape = (side, side, 3)
+  theirs = small(name, relu_placement=placement, mean=MEAN, std=STD, image_shape=shape)
+  theirs = theirs.double().train(train)
   with jax.enable_x64(True):
-    spec = NetworkSpec(name, 7, (16, 16, 3), placement, MEAN, STD, 'float64')
+    spec = NetworkSpec(name, 7, shape, placement, MEAN, STD, 'float64')
     network = models.build(spec)
     variables = to_flax(
       {key: value.numpy() for key, value in theirs.state_dict().items()}, network, dtype=np.float64
     )
-    image = np.random.default_rng(0).random((4, 16, 16, 3))
+    image = np.random.default_rng(0).random((4, *shape))
     with torch.no_grad():
       wanted = theirs(torch.from_numpy(image).permute(0, 3, 1, 2))
     apply = jax.jit(network.module.apply, static_argnames=('train', 'mutable'))
