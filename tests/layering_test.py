@@ -114,7 +114,10 @@ HEAVY = (
 # PyTorch code, imported only where torch is.
 TORCH_PEERS = (
   'pytorch/rendering.py',
-  *(f'pytorch/rendering_{name}.py' for name in ('base', 'mobilenet', 'vit')),
+  *(
+    f'pytorch/rendering_{name}.py'
+    for name in ('base', 'convnext', 'inverted', 'mobilenet', 'mobilenet_v3', 'vit')
+  ),
   *(
     f'verify/torch_{name}.py'
     for name in (

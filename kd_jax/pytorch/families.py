@@ -44,6 +44,8 @@ class Family(NamedTuple):
   # a state dict → those of the maker's keyword arguments that it shows; None of another family
   numbers: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any] | None]
   defaults: Mapping[str, Any] = {}  # of the arguments that rows may leave out
+  # of a family for pictures: names of its first filters, which show the channels of an image
+  stems: tuple[str, ...] = ()
 
   def signature(self, numbers: Mapping[str, Any]) -> Numbers:
     return Numbers(self.title, tuple(sorted({**self.defaults, **numbers}.items())))
@@ -57,15 +59,26 @@ FAMILIES: dict[Callable, Family] = {
   preact_resnet: Family(
     'ResNet with pre-activation', small.preact_name, small.preact_numbers, {'bottleneck': False}
   ),
-  convnext: Family('ConvNeXt', convnext_name, convnext_numbers, {'filters': False}),
+  convnext: Family(
+    'ConvNeXt', convnext_name, convnext_numbers, {'filters': False}, ('stem.0.weight',)
+  ),
   mobilenet_v3: Family(
     'MobileNetV3',
     inverted.mobilenet_v3_name,
     inverted.mobilenet_v3_numbers,
     {'code': 'torchvision'},
+    ('conv_stem.weight', 'features.0.0.weight'),
   ),
-  efficientnet: Family('EfficientNet', inverted.efficientnet_name, inverted.efficientnet_numbers),
+  efficientnet: Family(
+    'EfficientNet',
+    inverted.efficientnet_name,
+    inverted.efficientnet_numbers,
+    stems=('conv_stem.weight',),
+  ),
 }
+
+
+PICTURE = 224  # side in pixels of the images that families for pictures are published for
 
 
 def of_row(name: str) -> Family | None:
@@ -78,4 +91,16 @@ def of_state(state: Mapping[str, np.ndarray]) -> Numbers | None:
   for family in FAMILIES.values():
     if (numbers := family.numbers(state)) is not None:
       return family.signature(numbers)
+  return None
+
+
+def image_shape(state: Mapping[str, np.ndarray]) -> tuple[int, int, int] | None:
+  """Return the images that the network of a state dict is published for; None where it is of no
+  family for pictures.
+  """
+  for family in FAMILIES.values():
+    if family.stems and family.numbers(state) is not None:
+      kernel = next((state[name] for name in family.stems if name in state), None)
+      if kernel is not None and kernel.ndim == 4 and kernel.size:
+        return (PICTURE, PICTURE, kernel.shape[1])
   return None

@@ -194,13 +194,14 @@ def _residual(state: Mapping[str, np.ndarray]) -> Residual:
 
 
 def image_shape(state: Mapping[str, np.ndarray]) -> tuple[int, int, int] | None:
-  """Return the shape of the images of a vision transformer, the square that its positions fill.
+  """Return the shape of the images of a vision transformer, the square that its positions fill; of
+  a family for pictures the shape that it is published for.
 
   Return None of another network, whose weights do not show it.
   """
   position, patches = state.get('pos_embed'), state.get('patch_embed.proj.weight')
   if position is None or patches is None or position.ndim != 3 or patches.ndim != 4:
-    return None
+    return families.image_shape(state)
   side = math.isqrt(position.shape[1]) * patches.shape[2]
   return (side, side, patches.shape[1])
 

@@ -78,9 +78,9 @@ def spec_from_state(
   code's spelling (shortcut, linear) are taken to be its networks: its ReLU placement `stage`
   where its ResNets of three stages have it, and for 32×32×3 images its normalisation. Others get
   `block` and pixels as they are. Without an `image_shape` it is that of a vision transformer's
-  positions and patches, and else 32×32×3. A `name` that is given may be any that the weights look
-  like. `classes` goes into the spec unchecked: kd_jax.pytorch.names.to_flax reports weights that do
-  not fit.
+  positions and patches, of the families for pictures 224×224, and else 32×32×3. A `name` that is
+  given may be any that the weights look like. `classes` goes into the spec unchecked:
+  kd_jax.pytorch.names.to_flax reports weights that do not fit.
 
   Raises:
     FileError: no row of kd_jax.models.MODELS has this architecture, there is no row `name`, or the

@@ -205,6 +205,16 @@ def test_kin_that_kd_jax_has_not_are_named(goldens):
 
 
 @pytest.mark.parametrize('name', SMALL)
+def test_images_are_of_the_size_that_it_is_published_for(name, goldens):
+  state = state_of(read(goldens, name)[0])
+  assert spec_from_state(state).image_shape == (224, 224, 3)
+  assert spec_from_state(state, image_shape=(64, 64, 3)).image_shape == (64, 64, 3)
+  stem = next(entry for entry in ('stem.0.weight', 'conv_stem.weight') if entry in state)
+  grey = state | {stem: state[stem][:, :1]}
+  assert spec_from_state(grey).image_shape == (224, 224, 1)
+
+
+@pytest.mark.parametrize('name', SMALL)
 def test_arrays_of_no_sides_are_refused_in_one_line(name, goldens):
   state = state_of(read(goldens, name)[0])
   for entry in ('stem.0.weight', 'conv_stem.weight', 'blocks.0.0.conv_dw.weight'):
