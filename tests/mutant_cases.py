@@ -1190,6 +1190,18 @@ NETWORKS = [
         'pytorch/families_test.py::test_another_network_than_asked_for_is_called_by_its_name',
       ),
       (
+        'models/shufflenet.py',
+        'stride = 2 if self.imagenet else 1',
+        'stride = 1',
+        'models/families_test.py::test_shufflenet_at_the_strides_of_torchvision',
+      ),
+      (
+        'pytorch/dialects.py',
+        'enumerate((1, 2, 3, 4, 3, 3, 1))',
+        'enumerate((1, 2, 3, 3, 4, 3, 1))',
+        'pytorch/families_test.py::test_timms_mobilenet_v2_is_read_as_torchvisions',
+      ),
+      (
         'pytorch/second_head.py',
         "found[f'{_NAME}.weight'].T",
         "found[f'{_NAME}.weight'][::-1].T",

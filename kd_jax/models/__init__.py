@@ -134,7 +134,10 @@ MODELS: dict[str, partial] = {
   'shufflenet_v1': partial(shufflenet, widths=(240, 480, 960), groups=3, stem=1),
   'shufflenet_v2': partial(shufflenet, widths=_SHUFFLE['x1_0'], groups=0, stem=1),
   **{
-    f'shufflenet_v2_{name}': partial(shufflenet, widths=widths, groups=0, stem=3)
+    f'shufflenet_v2_{name}{ending}': partial(
+      shufflenet, widths=widths, groups=0, stem=3, imagenet=bool(ending)
+    )
+    for ending in ('', '_imagenet')
     for name, widths in _SHUFFLE.items()
   },
   **convnext.ROWS,

@@ -55,6 +55,11 @@ ALIASES: dict[str, str] = {
     for name, row in {f'resnet{d}': f'resnet{d}_imagenet' for d in _DEPTHS}.items()
   },
   **_of('torchvision', mobilenet_v2='mobilenet_v2_imagenet', vit_b_16='vit_base'),
+  **_of('timm', mobilenetv2_100='mobilenet_v2_imagenet'),
+  **{
+    f'torchvision_shufflenet_v2_{x}': f'shufflenet_v2_{x}_imagenet'
+    for x in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
+  },
   **{
     f'{source}_convnext_{size}': f'convnext_{size}'
     for source in ('torchvision', 'timm')

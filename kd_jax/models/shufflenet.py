@@ -4,6 +4,8 @@ shufflenet_v1            groups of 3, stages of 240, 480 and 960, after a 1×1 s
                          al. 2020 (RepDistiller) have it for small images
 shufflenet_v2            stages of 116, 232 and 464 after such a stem, from the same code
 shufflenet_v2_x0_5 …     a 3×3 stem at stride 1, as chenyaofo's code
+shufflenet_v2_x0_5_imagenet …  the same weights for images of 64 pixels and more, as torchvision
+                         has them: a stem at stride 2, then a 3×3 max pool at stride 2
 Each stage begins at stride 2. A block ends before its last ReLU.
 """
 
@@ -120,6 +122,7 @@ class ShuffleNet(nn.Module):
   widths: tuple[int, ...]  # of the stages, and of v2's last convolution
   groups: int  # of v1; 0: v2
   stem: int  # side of its filters
+  imagenet: bool = False
   axis_name: str | None = None
 
   @nn.compact
@@ -132,9 +135,12 @@ class ShuffleNet(nn.Module):
     x = normalise(image, self.spec.mean, self.spec.std, dtype)
     layers = {}
     features = []
-    x = layers['stem_conv'] = Convolution(_STEM, self.stem, dtype=dtype, name='stem_conv')(x)
+    stride = 2 if self.imagenet else 1
+    x = layers['stem_conv'] = Convolution(_STEM, self.stem, stride, dtype, name='stem_conv')(x)
     x = layers['stem_norm'] = norm(x, 'stem_norm')
     x = relu(x, train=train)
+    if self.imagenet:
+      x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for stage, (count, width) in enumerate(zip(_BLOCKS, self.widths[:3], strict=True), 1):
       for number in range(1, count + 1):
         name = f'stage{stage}_block{number}'
@@ -159,7 +165,12 @@ class ShuffleNet(nn.Module):
 
 
 def shufflenet(
-  spec: NetworkSpec, *, widths: tuple[int, ...], groups: int = 0, stem: int = 1
+  spec: NetworkSpec,
+  *,
+  widths: tuple[int, ...],
+  groups: int = 0,
+  stem: int = 1,
+  imagenet: bool = False,
 ) -> tuple[nn.Module, tuple[()]]:
   """Return the module of a row, and no norms: a BatchNorm covers a part of a feature alone.
 
@@ -168,5 +179,6 @@ def shufflenet(
     widths: of the three stages, and of v2's last convolution.
     groups: of v1's 1×1 convolutions; 0: v2.
     stem: side of the stem's filters.
+    imagenet: a stem at stride 2 and a max pool after it, for images of 64 pixels and more.
   """
-  return ShuffleNet(spec, widths, groups, stem), ()
+  return ShuffleNet(spec, widths, groups, stem, imagenet), ()

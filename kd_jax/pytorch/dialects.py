@@ -9,6 +9,8 @@ ones.
 |              |                        | blocks.0.norm1                                       |
 | torchvision  | ConvNeXt, EfficientNet | timm's: features.1.0.block.0 is                       |
 |              |                        | stages.0.blocks.0.conv_dw, or blocks.0.0.conv_dw     |
+| timm         | MobileNetV2            | torchvision's: blocks.0.0.conv_dw is                  |
+|              |                        | features.1.conv.0.0                                   |
 | ConvNeXt's   | ConvNeXt               | timm's: stages.0.0.dwconv is stages.0.blocks.0.conv_dw |
 | authors      |                        |                                                      |
 """
@@ -16,19 +18,37 @@ ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
 class Dialect(NamedTuple):
-  """A pattern that one name of the code fits and no name of other code, and what is replaced."""
+  """A pattern that one name of the code fits, one that none does, and what is replaced."""
 
   mark: re.Pattern
+  without: re.Pattern
   rules: tuple[tuple[re.Pattern, str], ...]
 
 
-def _dialect(mark: str, *rules: tuple[str, str]) -> Dialect:
-  return Dialect(re.compile(mark), tuple((re.compile(old), new) for old, new in rules))
+def _dialect(mark: str, *rules: tuple[str, str], without: str = '(?!)') -> Dialect:
+  replaced = tuple((re.compile(old), new) for old, new in rules)
+  return Dialect(re.compile(mark), re.compile(without), replaced)
+
+
+def _mobilenet_v2() -> Iterator[tuple[str, str]]:
+  """Yield what is replaced in timm's names of a MobileNetV2, for torchvision's."""
+  yield from ((r'^conv_stem\.', 'features.0.0.'), (r'^bn1\.', 'features.0.1.'))
+  yield from ((r'^conv_head\.', 'features.18.0.'), (r'^bn2\.', 'features.18.1.'))
+  yield (r'^classifier\.(?=weight|bias)', 'classifier.1.')
+  place = 0
+  for row, count in enumerate((1, 2, 3, 4, 3, 3, 1)):
+    parts = ('0.0', '0.1', '1', '2') if row == 0 else ('0.0', '0.1', '1.0', '1.1', '2', '3')
+    first = ('conv_dw', 'bn1', 'conv_pw', 'bn2')
+    theirs = first if row == 0 else ('conv_pw', 'bn1', 'conv_dw', 'bn2', 'conv_pwl', 'bn3')
+    for number in range(count):
+      place += 1
+      for old, new in zip(theirs, parts, strict=True):
+        yield (rf'^blocks\.{row}\.{number}\.{old}\.', f'features.{place}.conv.{new}.')
 
 
 DIALECTS = (
@@ -101,6 +121,11 @@ DIALECTS = (
     ),
     (r'^classifier\.1\.', 'classifier.'),
   ),
+  _dialect(
+    r'blocks\.6\.0\.conv_pwl\.weight',
+    *_mobilenet_v2(),
+    without=r'.*\.se\..*|conv_head\.bias|blocks\.7\..*',
+  ),
 )
 
 
@@ -109,7 +134,7 @@ def usual(names: Iterable[str]) -> dict[str, str]:
   names = list(names)
   renamed = {name: name for name in names}
   for dialect in DIALECTS:
-    if any(map(dialect.mark.fullmatch, names)):
+    if any(map(dialect.mark.fullmatch, names)) and not any(map(dialect.without.fullmatch, names)):
       for pattern, new in dialect.rules:
         renamed = {name: pattern.sub(new, now) for name, now in renamed.items()}
   return renamed

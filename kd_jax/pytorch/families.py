@@ -48,7 +48,9 @@ class Family(NamedTuple):
   stems: tuple[str, ...] = ()
 
   def signature(self, numbers: Mapping[str, Any]) -> Numbers:
-    return Numbers(self.title, tuple(sorted({**self.defaults, **numbers}.items())))
+    # strides are not seen in weights
+    shown = {k: v for k, v in {**self.defaults, **numbers}.items() if k != 'imagenet'}
+    return Numbers(self.title, tuple(sorted(shown.items())))
 
 
 FAMILIES: dict[Callable, Family] = {

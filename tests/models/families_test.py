@@ -89,6 +89,15 @@ def test_features_are_the_last_maps_of_a_size(name, side, sides, widths, embeddi
   assert len(made.norms) == (0 if name.startswith('convnext') else 4)
 
 
+@pytest.mark.parametrize(('size', 'parameters'), [('x0_5', 1_366_792), ('x1_0', 2_278_604)])
+def test_shufflenet_at_the_strides_of_torchvision(size, parameters):
+  made, small = (network(f'shufflenet_v2_{size}{ending}', 224) for ending in ('_imagenet', ''))
+  assert models.count_parameters(models.shapes(made)['params']) == parameters
+  assert [feature.shape[1] for feature in models.output_shapes(made).features] == [28, 14, 7]
+  assert models.output_shapes(made).layers['stem_conv'].shape[1] == 112
+  assert models.output_shapes(small).layers['stem_conv'].shape[1] == 224
+
+
 def test_images_too_small_to_be_halved_are_refused_in_one_line():
   with pytest.raises(KdJaxError, match='convnext_atto needs images of at least 32×32') as caught:
     network('convnext_atto', 31)

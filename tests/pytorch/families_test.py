@@ -182,6 +182,34 @@ def test_the_authors_convnext_is_read_as_timms():
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def test_timms_mobilenet_v2_is_read_as_torchvisions():
+  ours = state_for('mobilenet_v2_imagenet')
+  counts = (1, 2, 3, 4, 3, 3, 1)
+  rows = [(row, number) for row, count in enumerate(counts) for number in range(count)]
+  theirs = {}
+  for name, array in ours.items():
+    block = re.fullmatch(r'features\.(\d+)\.conv\.([\d.]+)\.(\w+)', name)
+    if block is None:
+      for old, new in {
+        **{r'features\.0\.0': 'conv_stem', r'features\.0\.1': 'bn1'},
+        **{r'features\.18\.0': 'conv_head', r'features\.18\.1': 'bn2'},
+        r'classifier\.1': 'classifier',
+      }.items():
+        name = re.sub(rf'^{old}\.', f'{new}.', name)
+    else:
+      (row, number), part = rows[int(block[1]) - 1], block[2]
+      parts = ['0.0', '0.1', '1.0', '1.1', '2', '3'] if row else ['0.0', '0.1', '1', '2']
+      names = ['conv_pw', 'bn1', 'conv_dw', 'bn2', 'conv_pwl', 'bn3']
+      names = names if row else ['conv_dw', 'bn1', 'conv_pw', 'bn2']
+      name = f'blocks.{row}.{number}.{names[parts.index(part)]}.{block[3]}'
+    theirs[name] = array
+  assert 'blocks.6.0.conv_pwl.weight' in theirs and len(theirs) == len(ours)
+  spec = spec_from_state(theirs, image_shape=(64, 64, 3))
+  assert spec.name == aliases.row('timm_mobilenetv2_100') == 'mobilenet_v2_imagenet'
+  one, other = (to_flax(state, models.build(spec)) for state in (theirs, ours))
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 def refused(call, *args, **kwargs) -> str:
   with pytest.raises(KdJaxError) as caught:
     call(*args, **kwargs)
