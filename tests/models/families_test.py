@@ -69,10 +69,15 @@ def test_parameters_as_published(name):
   ('name', 'side', 'sides', 'widths', 'embedding'),
   [
     ('convnext_atto', 224, (56, 28, 14, 7), (40, 80, 160, 320), 320),
-    ('convnext_atto', 99, (24, 12, 6, 3), (40, 80, 160, 320), 320),
     ('mobilenet_v3_small', 224, (56, 28, 14, 7), (16, 24, 48, 96), 1024),
-    ('mobilenet_v3_large', 65, (17, 9, 5, 3), (24, 40, 112, 160), 1280),
-    ('efficientnet_b0', 224, (56, 28, 14, 7), (24, 40, 112, 320), 1280),
+    *(
+      pytest.param(*case, marks=pytest.mark.system)
+      for case in (
+        ('convnext_atto', 99, (24, 12, 6, 3), (40, 80, 160, 320), 320),
+        ('mobilenet_v3_large', 65, (17, 9, 5, 3), (24, 40, 112, 160), 1280),
+        ('efficientnet_b0', 224, (56, 28, 14, 7), (24, 40, 112, 320), 1280),
+      )
+    ),
   ],
 )
 def test_features_are_the_last_maps_of_a_size(name, side, sides, widths, embedding):
@@ -89,7 +94,10 @@ def test_features_are_the_last_maps_of_a_size(name, side, sides, widths, embeddi
   assert len(made.norms) == (0 if name.startswith('convnext') else 4)
 
 
-@pytest.mark.parametrize(('size', 'parameters'), [('x0_5', 1_366_792), ('x1_0', 2_278_604)])
+@pytest.mark.parametrize(
+  ('size', 'parameters'),
+  [('x0_5', 1_366_792), pytest.param('x1_0', 2_278_604, marks=pytest.mark.system)],
+)
 def test_shufflenet_at_the_strides_of_torchvision(size, parameters):
   made, small = (network(f'shufflenet_v2_{size}{ending}', 224) for ending in ('_imagenet', ''))
   assert models.count_parameters(models.shapes(made)['params']) == parameters
