@@ -1209,8 +1209,8 @@ NETWORKS = [
       ),
       (
         'runs/teacher_fit.py',
-        'apply = _logits(predicting.like(plain, trained.network))',
-        'apply = _logits(plain)',
+        '_logits(models.rebuilt(trained.network, unnormalised))',
+        '_logits(models.build(unnormalised))',
         'pytorch/second_head_test.py::test_the_usual_normalisations_are_tried_with_both_classifiers',
       ),
     )

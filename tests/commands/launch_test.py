@@ -104,10 +104,7 @@ def test_a_batch_that_the_devices_cannot_share(command, here):
 
 @pytest.mark.parametrize(
   'spec',
-  [
-    NetworkSpec('thin_resnet14', 7, (16, 16, 1)),
-    NetworkSpec('thin_resnet8', 10, (16, 16, 1)),
-  ],
+  [NetworkSpec('thin_resnet14', 7, (16, 16, 1)), NetworkSpec('thin_resnet8', 10, (16, 16, 1))],
 )
 def test_an_own_network_that_does_not_fit(command, here, spec):
   save_network(here / 'network', spec, tiny.variables(models.build(spec)), {})
