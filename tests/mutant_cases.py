@@ -1140,4 +1140,28 @@ NETWORKS = [
   ),
 ]
 
-MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS]
+STUDIES = [
+  *_of(
+    'kd_jax/studies/cifar100.py',
+    (
+      "'learning_rate_drops': (150 / 240, 180 / 240, 210 / 240)",
+      "'learning_rate_drops': (160 / 240, 180 / 240, 210 / 240)",
+      'tests/studies/cifar100_test.py::test_the_rate_falls_after_150_180_and_210_epochs',
+    ),
+    (
+      'list(PAIRS).index(pair)',
+      'list(PAIRS).index(pair) - 1',
+      'tests/studies/cifar100_test.py::test_published_numbers',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/rows.py',
+    (
+      "best = max(loop.selecting(epoch, 'test_accuracy')",
+      "best = max(loop.selecting(epoch, 'validation_accuracy')",
+      'tests/runs/every_epoch_test.py::test_the_best_is_that_of_the_history',
+    ),
+  ),
+]
+
+MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS, *STUDIES]

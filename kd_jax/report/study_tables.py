@@ -48,6 +48,7 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
       '± 95 %': number(half, '.2f'),
       'n': str(len(test)),
       'last epoch %': _mean(accuracies(runs, field='test_accuracy_last').values(), '.2f'),
+      'best on test %': _mean(accuracies(runs, field='test_accuracy_best').values(), '.2f'),
       'validation %': _mean(accuracies(runs, field='validation_accuracy').values(), '.2f'),
       'selected on': ', '.join(selections) or MISSING,
       'epochs': MISSING if epochs is None else str(epochs),
@@ -58,6 +59,8 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
     }
     lines.append(line)
   idle = [] if times else ['seconds']
+  if all(line['best on test %'] == MISSING for line in lines):  # few studies test every epoch
+    idle.append('best on test %')
   if not any(line['note'] for line in lines):
     idle.append('note')
   return Table.of(lines, groups=list(study.groups().values())).without(idle)

@@ -22,7 +22,7 @@ from kd_jax.types import KdJaxError, Phase, Trained
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
 # Likewise, since after the first recorded studies: described where they are not the default.
-_LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix')
+_LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix', 'test_every_epoch')
 
 # the keys by which a data set is loaded once for all rows
 _NAMES_DATA = ('dataset', 'data_dir', 'image_size', 'stored_size', 'test_split')
