@@ -24,6 +24,7 @@ _MEASURED = (  # field, heading, form
   ('validation_accuracy', 'validation %', '%'),
   ('test_accuracy', 'test %', '%'),
   ('test_accuracy_last', 'last epoch %', '%'),
+  ('test_accuracy_best', 'best on test %', '%'),
   ('images_per_second', 'images/s', ',.0f'),
   ('seconds', 'seconds', ',.0f'),
 )
@@ -124,6 +125,19 @@ def sweeps(study: StudyRecords) -> Table:
   return Table.of(lines)
 
 
+def seeds(study: StudyRecords) -> Table:
+  """Return a line for each finished run that is reported, in full digits: for other programs."""
+  lines = []
+  for name, rows in study.results.items():
+    for row in rows:
+      line = {'row': name, 'seed': number(row.seed, 'd')}
+      for field, heading, form in (*_MEASURED, ('passes', 'student epochs', '.1f')):
+        value = getattr(row, field)
+        line[heading] = percent(value, form='.4f') if form == '%' else number(value, form)
+      lines.append(line)
+  return Table.of(lines)
+
+
 def runs(study: StudyRecords, name: str) -> Table:
   """Return a line for each run of a row, those of its sweep last."""
   lines = []
@@ -144,7 +158,9 @@ def runs(study: StudyRecords, name: str) -> Table:
       line[heading] = percent(value) if form == '%' else number(value, form)
     line[''] = '' if run['finished'] else 'not finished'
     lines.append(line)
-  return Table.of(lines)
+  made = Table.of(lines)
+  empty = [name for name in ('setting', 'best on test %') if {*made.column(name)} <= {'', MISSING}]
+  return made.without(empty)
 
 
 def _all(runs: Iterable[ResultRow], field: str) -> list[float]:
