@@ -1162,6 +1162,46 @@ STUDIES = [
       'tests/runs/every_epoch_test.py::test_the_best_is_that_of_the_history',
     ),
   ),
+  *_of(
+    'kd_jax/report/ranges.py',
+    (
+      'if _length(shortest) > _SHRUNK * _length(kept)',
+      'if _length(shortest) > _length(kept)',
+      'tests/report/study_curves_test.py::test_an_axis_is_cut_where_that_halves_it',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/study_curves.py',
+    (
+      'if value > points[known][1]',
+      'if value < points[known][1]',
+      'tests/report/study_curves_test.py::test_named_is_the_best_of_each_compute',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/answer.py',
+    (
+      'str(escape(' + "' '.join(text.split())))",
+      'str((' + "' '.join(text.split())))",
+      'tests/report/answer_test.py::test_its_markup',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/tables.py',
+    (
+      'and heading not in kept and len(cells) == 1',
+      'and len(cells) == 1',
+      'tests/report/tables_out_test.py::test_columns_of_one_content_are_folded',
+    ),
+  ),
+  *_of(
+    'kd_jax/config/idle.py',
+    (
+      'part is None or part.plan in _UNLABELLED',
+      'part is not None and part.plan in _UNLABELLED',
+      'tests/config_idle_test.py::test_a_method_of_another_version_or_of_one_s_own_may_use_all',
+    ),
+  ),
 ]
 
 MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS, *STUDIES]

@@ -21,8 +21,8 @@ _OF = {
 def idle(config: Mapping[str, Any]) -> frozenset[str]:
   """Return the keys that a recorded configuration does not use, such as a teacher of `nokd`.
 
-  A method that METHODS lacks, such as the user's own, is taken to use all that one may. A key that the configuration lacks
-  has its default.
+  A method that METHODS lacks, such as the user's own, is taken to use all that one may. A key that
+  the configuration lacks has its default.
   """
   given = {name: field.default for name, field in KEYS.items()} | dict(config)
   names = (part.rpartition('*')[2].strip() for part in str(given['method']).split('+'))

@@ -96,7 +96,7 @@ def compute(study: StudyRecords) -> str:
   """Return the rows' test accuracy against their compute in epochs of a student, drawn.
 
   '' where all took as much. Named are the best row at each compute and the reference. A row far
-  below all others is a number with an arrow.
+  from all others is a number with an arrow.
   """
   points: dict[str, tuple[float, float]] = {}
   for name, rows in study.results.items():
@@ -113,10 +113,15 @@ def compute(study: StudyRecords) -> str:
       axes.scatter(passes, test, s=34, color=colour_of(study, name), alpha=0.8, linewidths=0)
     if limits := ranges.cut((test, test) for _, test in points.values()):
       axes.set_ylim(limits)
+      low, high = limits
       for passes, test in points.values():
-        if test < limits[0]:
-          axes.text(passes, limits[0], f'▾ {test:.1f}', ha='center', va='bottom', fontsize=8.5)
-    for name in dict.fromkeys([*best_of_each(points), *filter(points.get, [reference(study)])]):
+        look: dict[str, Any] = {'ha': 'center', 'fontsize': 8.5}
+        if test < low:
+          axes.text(passes, low, f'▾ {test:.1f}', va='bottom', **look)
+        if test > high:
+          axes.text(passes, high, f'▴ {test:.1f}', va='top', **look)
+    named = [*best_of_each(points), *(name for name in points if name == reference(study))]
+    for name in dict.fromkeys(named):
       axes.annotate(
         wrapped(name, 24),
         points[name],
