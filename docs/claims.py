@@ -54,7 +54,7 @@ def page() -> str:
   most = max(_share(run['config']) for s in studies.values() for run in _finished(s))
   parts = [INTRODUCTION.format(most=_most(most))]
   for section in sections:
-    parts += [f'## {section["title"]}\n', _command(section['full'])]
+    parts += [f'## {section["title"]}\n', _command(section['full'], section.get('rows', []))]
     lines = [line for claim in section['claim'] for line in _lines(claim, studies)]
     parts.append(tables.markdown(tables.Table.of(lines, words=_WORDS)))
   return '\n'.join(parts)
@@ -142,17 +142,20 @@ def _images(config: Mapping[str, Any]) -> int:
   return min(config['train_examples'] or kept, kept)
 
 
-def _command(full: str) -> str:
+def _command(full: str, only: list[str]) -> str:
   """Return the sentence on what would repeat a section at the paper's budget."""
-  made = definition.resolve(runpy.run_path(str(ROOT / 'configs' / f'{full}.py'))['get_config']())
-  finals = [run for row in made.definition.rows for run in made.finals(row, _first(row))]
-  phases = {
-    phase.identity: phase for run in (*made.sweeps, *finals) for phase in _phases(run.config)
-  }
+  config = runpy.run_path(str(ROOT / 'configs' / f'{full}.py'))['get_config']()
+  made = definition.resolve(config, only=only)
+  rows = [row for row in made.definition.rows if made.runs_row(row.name)]
+  finals = [run for row in rows for run in made.finals(row, _first(row))]
+  sweeps = [run for run in made.sweeps if made.runs_row(run.row)]
+  phases = {phase.identity: phase for run in (*sweeps, *finals) for phase in _phases(run.config)}
   hours = sum(phase.operations for phase in phases.values()) / H200 / 3600
   return (
-    f'At the paper’s budget: {len(finals)} runs, about {hours:,.0f} hours.\n\n```\n'
-    f'python launch.py --config={full} --workdir=runs/{full.rpartition("/")[2]}\n```\n'
+    f'At the paper’s budget: {len(finals)} runs, about {hours:.1f} hours.\n\n```\n'
+    f'python launch.py --config={full} --workdir=runs/{full.rpartition("/")[2]}'
+    + (f" \\\n    --rows='{'; '.join(only)}'" if only else '')
+    + '\n```\n'
   )
 
 

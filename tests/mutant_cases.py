@@ -1163,6 +1163,38 @@ STUDIES = [
     ),
   ),
   *_of(
+    'kd_jax/studies/workers.py',
+    (
+      "whole = {p.run.row for p in planned if p.run.kind == 'final'} == {*study.only}",
+      'whole = False',
+      'tests/studies/rows_test.py::test_a_row_is_run_alone_and_the_others_later',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/definition.py',
+    (
+      'itertools.product(*row.sweep.values())',
+      'zip(*row.sweep.values())',
+      'tests/studies/definition_test.py::TestSweep::test_of_several_keys_every_combination_is_tried',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/comparisons.py',
+    (
+      'statistics.holm([d.p if d and d.n >= FEWEST else None for d in differences])',
+      '[d.p if d and d.n >= FEWEST else None for d in differences]',
+      'tests/report/planted_test.py::test_of_many_comparisons_any_is_in_at_most_five_of_a_hundred_studies',
+    ),
+  ),
+  *_of(
+    'kd_jax/commands/sweeping.py',
+    (
+      'if row.name in rows else row',
+      'if row.name not in rows else row',
+      'tests/commands/sweeping_test.py::test_rows_of_a_study_sweep',
+    ),
+  ),
+  *_of(
     'kd_jax/report/ranges.py',
     (
       'if _length(shortest) > _SHRUNK * _length(kept)',

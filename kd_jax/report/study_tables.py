@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from kd_jax.files.study_records import StudyRecords, accuracies
@@ -110,16 +111,17 @@ def sweeps(study: StudyRecords) -> Table:
   """Return a line a value that was tried."""
   lines = []
   for row in study.about['rows']:
-    settings = [(key, value) for key, values in (row['sweep'] or {}).items() for value in values]
-    for key, value in settings:
-      runs = [run for run in study.sweeps[row['name']] if run.setting == {key: value}]
+    swept = row['sweep'] or {}
+    for values in itertools.product(*swept.values()) if swept else ():
+      setting = dict(zip(swept, values, strict=True))
+      runs = [run for run in study.sweeps[row['name']] if run.setting == setting]
       line = {
         'row': row['name'],
-        'value': f'{key} = {shown(value)}',
+        'value': ', '.join(f'{key} = {shown(value)}' for key, value in setting.items()),
         'validation %': _mean(accuracies(runs, field='validation_accuracy').values(), '.2f'),
         'test %': _mean(accuracies(runs).values(), '.2f'),
         'n': str(len(runs)),
-        '': 'chosen' if row['chosen'] == {key: value} else '',
+        '': 'chosen' if row['chosen'] == setting else '',
       }
       lines.append(line)
   return Table.of(lines)

@@ -62,12 +62,14 @@ class Plan:
     self._datasets: dict[tuple[Any, ...], Dataset] = {}
 
   def check(self, say: Say) -> None:
-    """Try each row's first run as shapes alone.
+    """Try the first run of each row that is run as shapes alone.
 
     Raises:
       KdJaxError: a row cannot be run; it names the row.
     """
     for row in self._study.definition.rows:
+      if not self._study.runs_row(row.name):
+        continue
       swept = [each for each in self._study.sweeps if each.row == row.name]
       first, *_ = swept or self._study.finals(row, {})
 
