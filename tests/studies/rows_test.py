@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import jax
+import numpy as np
 import pytest
 
+from kd_jax import models
 from kd_jax.files import records, study_records
+from kd_jax.files.networks import save_network
 from kd_jax.report import study_tables
 from kd_jax.studies import definition, estimate, workers
 from kd_jax.studies.definition import Row
-from kd_jax.types import ConfigError
+from kd_jax.types import ConfigError, NetworkSpec
 
 SMALL = {
   'dataset': 'digits',
@@ -30,9 +34,19 @@ ROWS = (
 )
 
 
-def study(*only, together=1):
-  made = definition.study('A', question='', protocol='', rows=ROWS, together=together, **SMALL)
+def study(*only, **more):
+  made = definition.study('A', question='', protocol='', rows=ROWS, **SMALL | more)
   return definition.resolve(made, only=only)
+
+
+@pytest.fixture(scope='module')
+def teacher(tmp_path_factory):
+  """The folder of a network: of rows that share one, some train in one program."""
+  folder = tmp_path_factory.mktemp('teacher') / 'network'
+  spec = NetworkSpec('thin_resnet8', 10, (16, 16, 1), 'block', (0.3,), (0.4,))
+  shapes = models.shapes(models.build(spec))
+  save_network(folder, spec, jax.tree.map(lambda s: np.ones(s.shape, s.dtype), shapes), {})
+  return str(folder)
 
 
 @pytest.fixture
@@ -72,18 +86,19 @@ def runs(folder, kind='final'):
 
 
 @pytest.mark.parametrize('together', [1, 4])
-def test_a_row_is_run_alone_and_the_others_later(tmp_path, trained, together):
-  work(tmp_path, study('KD', together=together))
+def test_a_row_is_run_alone_and_the_others_later(tmp_path, trained, teacher, together):
+  more = {'together': together, 'teacher_checkpoint': teacher}
+  work(tmp_path, study('KD', **more))
   assert runs(tmp_path) == {'NOKD': 0, 'KD': 1, 'AT, weak': 0}
   assert runs(tmp_path, 'sweep') == {'NOKD': 0, 'KD': 4, 'AT, weak': 0}
   assert not study_records.read(tmp_path).about['complete']
   assert {task.prepared.config.method for task in trained} == {'kd'}
   first = len(trained)
-  work(tmp_path, study(together=together))  # nothing of KD is repeated
+  work(tmp_path, study(**more))  # nothing of KD is repeated
   assert runs(tmp_path) == {'NOKD': 2, 'KD': 1, 'AT, weak': 1}
   assert {task.prepared.config.method for task in trained[first:]} == {'nokd', 'attention'}
   assert study_records.read(tmp_path).about['complete']
-  work(tmp_path, study('NOKD', together=together))  # and the records keep what is there
+  work(tmp_path, study('NOKD', **more))  # and the records keep what is there
   assert runs(tmp_path) == {'NOKD': 2, 'KD': 1, 'AT, weak': 1}
 
 
