@@ -27,7 +27,8 @@ def page(study: StudyRecords) -> str:
   """Return the whole page. Raise FileError where a history is lost or damaged."""
   written = answer.read(study.path)
   findings = {decided: study_notes.findings(study, decided=decided) for decided in (True, False)}
-  results, alike = study_tables.results(study).folded(kept=_KEPT)
+  results, waiting = study_tables.results(study).parted('n', '0')
+  results, alike = results.folded(kept=_KEPT)
   compared = study_tables.comparisons(study)
   fidelity = study_tables.fidelity(study)
   sweeps = study_tables.sweeps(study)
@@ -53,7 +54,8 @@ def page(study: StudyRecords) -> str:
     undecided=findings[False],
     limits=study.about.get('limits'),
     results=results,
-    alike=alike,
+    alike={name: value for name, value in alike.items() if value not in ('', MISSING)},
+    waiting=waiting,
     accuracies=study_figures.accuracies(study),
     compute=study_curves.compute(study),
     reference=study_figures.reference(study),

@@ -73,6 +73,20 @@ class Table(NamedTuple):
     lines = [[line[place] for place in places] for line in self.lines]
     return self._replace(headings=[self.headings[place] for place in places], lines=lines)
 
+  def parted(self, heading: str, cell: str) -> tuple[Table, list[str]]:
+    """Return the table without the lines that have this cell, and what these lines are about.
+
+    All stay where none else would.
+    """
+    cells = self.column(heading)
+    kept = [number for number, each in enumerate(cells) if each != cell]
+    if not kept:
+      return self, []
+    groups = [self.groups[number] for number in kept] if self.groups else self.groups
+    left_out = [line[0] for line, each in zip(self.lines, cells, strict=True) if each == cell]
+    lines = [self.lines[number] for number in kept]
+    return self._replace(lines=lines, groups=groups), left_out
+
   def without(self, headings: Iterable[str]) -> Table:
     """Return the table without some columns."""
     return self.columns([p for p, name in enumerate(self.headings) if name not in headings])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from kd_jax.report import study_tables, tables
+from kd_jax.report import study_page, study_tables, tables
 from kd_jax.report.tables import Table
 from tests.report.study_page_test import made
 
@@ -34,6 +34,22 @@ def test_columns_of_one_content_are_folded():
   assert short.lines == [['a', '3', '1'], ['b', '3', '2']]
   one = Table(['row', 'n'], [['a', '3']])
   assert one.folded() == (one, {}) and Table.of([]).folded() == (Table.of([]), {})
+
+
+def test_lines_without_a_run_are_parted():
+  lines = [['a', '3'], ['b', '0'], ['c', '2'], ['d', '0']]
+  table = Table(['row', 'n'], lines, groups=['x', 'x', 'y', 'y'])
+  short, waiting = table.parted('n', '0')
+  assert (short.lines, short.groups, waiting) == ([['a', '3'], ['c', '2']], ['x', 'y'], ['b', 'd'])
+  none = Table(['row', 'n'], [['b', '0']])
+  assert none.parted('n', '0') == (none, []) and Table.of([]).parted('n', '0')[1] == []
+
+
+def test_the_page_names_rows_without_a_run_below_its_table(tmp_path):
+  study = made(tmp_path, rows=('NOKD', 'a', 'b'))
+  study = study._replace(results=study.results | {'b': []})
+  text = study_page.page(study)
+  assert '<p>No run yet: b.</p>' in text and 'No run yet' not in study_page.page(made(tmp_path))
 
 
 def test_each_seed_s_numbers_are_a_line_in_full_digits(tmp_path):
