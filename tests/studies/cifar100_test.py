@@ -119,7 +119,7 @@ def test_a_hundredth_of_the_epochs_makes_the_table(tmp_path):
     scale=0.01,
     seeds=1,
   )
-  kept = ('NOKD', 'KD', 'AB')
+  kept = ('NOKD', 'KD')
   of = config.study
   with config.unlocked():
     config.study = of._replace(
