@@ -303,7 +303,7 @@ FILES: dict[str, Make] = {
     f"{STUDY}validation_examples=40, rows=[Row('A', {{'batch_size': 9999}})])"
   ),
   'sweep_of_two.py': configuration(
-    f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': (.5,), 'epochs': (1,)}})])"
+    f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': (.5,), 'epochs': ()}})])"
   ),
   'sweep_of_none.py': configuration(f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': ()}})])"),
   'sweep_late.py': configuration(f"{STUDY}rows=[Row('A', sweep={{'kd.alpha': (.5, 7.0)}})])"),

@@ -54,7 +54,7 @@ ALLOWED = {
     'config',
     '__version__',
   ),
-  'report': ('types', 'text', 'measures', 'files', 'data.pictures'),
+  'report': ('types', 'text', 'measures', 'files', 'data.pictures', 'config.idle'),
   'studies': ('types', 'text', 'models', 'files', 'data', 'methods', 'train', 'config', 'runs'),
   'verify': (
     'types',

@@ -1217,4 +1217,100 @@ NETWORKS = [
   ),
 ]
 
-MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS]
+STUDIES = [
+  *_of(
+    'kd_jax/studies/cifar100.py',
+    (
+      "'learning_rate_drops': (150 / 240, 180 / 240, 210 / 240)",
+      "'learning_rate_drops': (160 / 240, 180 / 240, 210 / 240)",
+      'tests/studies/cifar100_test.py::test_the_rate_falls_after_150_180_and_210_epochs',
+    ),
+    (
+      'list(PAIRS).index(pair)',
+      'list(PAIRS).index(pair) - 1',
+      'tests/studies/cifar100_test.py::test_published_numbers',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/rows.py',
+    (
+      "best = max(loop.selecting(epoch, 'test_accuracy')",
+      "best = max(loop.selecting(epoch, 'validation_accuracy')",
+      'tests/runs/every_epoch_test.py::test_the_best_is_that_of_the_history',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/workers.py',
+    (
+      "whole = {p.run.row for p in planned if p.run.kind == 'final'} == {*study.only}",
+      'whole = False',
+      'tests/studies/rows_test.py::test_a_row_is_run_alone_and_the_others_later',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/definition.py',
+    (
+      'itertools.product(*row.sweep.values())',
+      'zip(*row.sweep.values())',
+      'tests/studies/definition_test.py::TestSweep::test_of_several_keys_every_combination_is_tried',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/comparisons.py',
+    (
+      'statistics.holm([d.p if d and d.n >= FEWEST else None for d in differences])',
+      '[d.p if d and d.n >= FEWEST else None for d in differences]',
+      'tests/report/planted_test.py::test_of_many_comparisons_any_is_in_at_most_five_of_a_hundred_studies',
+    ),
+  ),
+  *_of(
+    'kd_jax/commands/sweeping.py',
+    (
+      'if row.name in rows else row',
+      'if row.name not in rows else row',
+      'tests/commands/sweeping_test.py::test_rows_of_a_study_sweep',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/ranges.py',
+    (
+      'if _length(shortest) > _SHRUNK * _length(kept)',
+      'if _length(shortest) > _length(kept)',
+      'tests/report/study_curves_test.py::test_an_axis_is_cut_where_that_halves_it',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/study_curves.py',
+    (
+      'if value > points[known][1]',
+      'if value < points[known][1]',
+      'tests/report/study_curves_test.py::test_named_is_the_best_of_each_compute',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/answer.py',
+    (
+      'str(escape(' + "' '.join(text.split())))",
+      'str((' + "' '.join(text.split())))",
+      'tests/report/answer_test.py::test_its_markup',
+    ),
+  ),
+  *_of(
+    'kd_jax/report/tables.py',
+    (
+      'and heading not in kept and len(cells) == 1',
+      'and len(cells) == 1',
+      'tests/report/tables_out_test.py::test_columns_of_one_content_are_folded',
+    ),
+  ),
+  *_of(
+    'kd_jax/config/idle.py',
+    (
+      'part is None or part.plan in _UNLABELLED',
+      'part is not None and part.plan in _UNLABELLED',
+      'tests/config_idle_test.py::test_a_method_of_another_version_or_of_one_s_own_may_use_all',
+    ),
+  ),
+]
+
+MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS, *STUDIES]

@@ -11,10 +11,13 @@ from kd_jax.commands.command_line import Parser, prog
 _TEXT = """Makes the page of a finished run, or the tables and the page of a study, finished
 or not.
 
-FOLDER (default: DIR/report) gets index.html, which needs no other file, and of a
-study table.md, table.csv, and the figures accuracies.svg and differences.svg. The
-page of a run shows what its networks predict on its validation and test images.
-That is computed once, and kept in DIR/predictions.npz; nothing is downloaded."""
+FOLDER (default: DIR/report) gets index.html, which needs no other file. Of a
+study it gets the tables, too (table.md, and as .csv and .tex the results as
+`table`, the comparisons, and each seed's numbers), and the figures
+accuracies.svg and differences.svg; a text DIR/answer.md opens its page. The
+page of a run shows what its networks predict on its validation and test
+images. That is computed once, and kept in DIR/predictions.npz; nothing is
+downloaded."""
 
 
 def parser() -> Parser:
@@ -71,7 +74,14 @@ def of_study(path: Path, out: Path) -> None:
   results = study_tables.results(study)
   text = '\n'.join(map(tables.markdown, (results, *study_tables.further(study))))
   page = study_page.page(study)
-  written = {'table.md': text, 'table.csv': tables.csv(results), 'index.html': page}
+  written = {'table.md': text, 'index.html': page}
+  numbers = {
+    'table': results,
+    'comparisons': study_tables.comparisons(study),
+    'seeds': study_tables.seeds(study),
+  }
+  for name, table in numbers.items():
+    written |= {f'{name}.csv': tables.csv(table), f'{name}.tex': tables.latex(table)}
   for figure in (study_figures.accuracies, study_figures.differences):
     if drawn := figure(study):
       written[f'{figure.__name__}.svg'] = svg.alone(drawn)
@@ -86,7 +96,8 @@ def of_study(path: Path, out: Path) -> None:
   for line in study_notes.warnings(study):
     print(f'Note: {line}')
   print(
-    f'The page is {out / "index.html"}; table.md, table.csv and the figures as .svg lie beside it.'
+    f'The page is {out / "index.html"}; the tables as .md, .csv and .tex and the figures as .svg '
+    'lie beside it.'
   )
 
 

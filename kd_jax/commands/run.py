@@ -33,6 +33,13 @@ def parser() -> Parser:
   made.add_argument('--workdir', default='', metavar='DIR', help=workdir)
   workers = 'of a study: processes that work on it, each on its share of the cores (default: 1)'
   made.add_argument('--workers', type=at_least(1), default=1, metavar='N', help=workers)
+  rows = "of a study: run these rows alone, divided by ';'; the records keep the others"
+  made.add_argument('--rows', default='', metavar='NAME;…', help=rows)
+  sweep = (
+    'try these values on validation, and run the best; several --sweep: every combination. Of a '
+    'single run it makes a study; of a study it is of --rows'
+  )
+  made.add_argument('--sweep', action='append', default=[], metavar='KEY=VALUE,…', help=sweep)
   jobs = 'of a study: submit N workers to Slurm'
   made.add_argument('--slurm_workers', type=at_least(0), default=0, metavar='N', help=jobs)
   slurm = "submitit's parameters for them, such as timeout_min=240,slurm_partition=gpu"
@@ -63,13 +70,17 @@ def main(arguments: list[str]) -> int:
   own = parser()
   given, rest = own.parse_known_args(arguments)
   from kd_jax import config as configuration
-  from kd_jax.commands import config_file
+  from kd_jax.commands import config_file, sweeping
   from kd_jax.files import places
   from kd_jax.studies import definition
   from kd_jax.train import parallel
   from kd_jax.train.loop import Interrupted
 
   chosen, name = config_file.parse(given.config, rest, command=own.prog, other_flags=own.flags())
+  rows = [row.strip() for row in given.rows.split(';') if row.strip()]
+  if given.sweep and not definition.is_study(chosen):
+    name += '_sweep'  # in the folder of the single run it could not lie
+  chosen = sweeping.configured(chosen, sweeping.parse(given.sweep), rows)
   workdir = os.path.expanduser(given.workdir) or str(Path('runs') / name)
   if not configuration.is_utf8(workdir):
     own.error(f'--workdir holds bytes that are no UTF-8, {workdir!r}: give it another name')
@@ -82,8 +93,8 @@ def main(arguments: list[str]) -> int:
           'is shared by all who work in its --workdir: start the same command on each machine '
           'without them'
         )
-      return many(definition.resolve(chosen), workdir, given, arguments)
-    for flag in ('slurm_workers', 'dry_run', 'workers'):
+      return many(definition.resolve(chosen, only=rows), workdir, given, arguments)
+    for flag in ('slurm_workers', 'dry_run', 'workers', 'rows'):
       if getattr(given, flag) != own.get_default(flag):
         own.error(
           f'--{flag} is for studies, such as --config=paper/digits, and --config is a single run'

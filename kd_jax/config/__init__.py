@@ -14,7 +14,8 @@ from ml_collections import config_dict
 from kd_jax import methods
 from kd_jax.config import checks, each_teacher
 from kd_jax.config.checks import is_utf8, shown
-from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config, read_options
+from kd_jax.config.keys import FREE, KEYS, OF_A_FILE, OF_A_SPEC, PATHS, Config
+from kd_jax.config.options import read_options
 from kd_jax.config.paper import PAPER, PUBLISHED, taught_by
 from kd_jax.data import pipeline
 from kd_jax.methods import METHODS, plans

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kd_jax.config.options import read_options
 from kd_jax.data.mixing import Mixing
 from kd_jax.data.pipeline import Weak
 from kd_jax.train import optim
@@ -202,6 +202,11 @@ class Config:
     'validation',
     "images that choose the best epoch; 'test' repeats the paper and holds nothing out",
   )
+  test_every_epoch: bool = _key(
+    False,
+    'test after each epoch, too, so that the results have the best epoch on the test images, which '
+    'selects nothing',
+  )
   parallel: str = _key(
     'jit', "'jit' or 'pmap': how a step is spread over the devices; the results agree"
   )
@@ -264,29 +269,6 @@ class Config:
       shared['dataset'] = Path(self.dataset).name
     files = (Path(path.strip()).name for path in self.teacher_checkpoint.split(','))
     return shared | {'teacher_checkpoint': ','.join(files)}
-
-
-def read_options(key: str, text: str, *, keys: Collection[str] = ()) -> dict[str, Any]:
-  """Return the options of a text such as 'beta2=0.95,epsilon=1e-6': numbers, True, False or names.
-
-  Raises:
-    ConfigError: the text has another form, names an option twice, or one of `keys`, which have keys
-      of their own; `key` is named.
-  """
-  options: dict[str, Any] = {}
-  for part in filter(None, (each.strip() for each in text.split(','))):
-    name, equals, value = (piece.strip() for piece in part.partition('='))
-    if not (name.isidentifier() and equals and value):
-      raise ConfigError(f"{key} is name=value, several joined by commas, and has '{part}'")
-    if name in keys:
-      raise ConfigError(f'{key} has {name}, which is a key of its own: see --help')
-    if name in options:
-      raise ConfigError(f'{key} has {name} twice: keep one')
-    try:
-      options[name] = ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-      options[name] = value
-  return options
 
 
 # A finished or interrupted run may go on with other values of these: they change no result beyond

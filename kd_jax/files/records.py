@@ -63,7 +63,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
   Raises:
     FileError: the file is missing or damaged.
   """
-  lines = csv.reader(io.StringIO(_read_text(path), newline=''), strict=True)
+  lines = csv.reader(io.StringIO(read_text(path), newline=''), strict=True)
   history = []
   try:
     columns = next(lines, [])
@@ -121,7 +121,7 @@ def read_json(path: str | Path) -> Any:
     Damaged: it is damaged, or holds NaN, which is not JSON.
   """
   try:
-    return json.loads(_read_text(path), parse_constant=_refuse_constant)
+    return json.loads(read_text(path), parse_constant=_refuse_constant)
   except (ValueError, RecursionError) as error:
     raise Damaged(f"The file '{path}' is not valid JSON ({error}): {_REMEDY}") from error
 
@@ -183,7 +183,13 @@ def update_results(path: str | Path, rows: Sequence[Row]) -> list[dict[str, Any]
   return results
 
 
-def _read_text(path: str | Path) -> str:
+def read_text(path: str | Path) -> str:
+  """Read a file of UTF-8.
+
+  Raises:
+    FileError: it is missing.
+    Damaged: it is no text.
+  """
   try:
     return Path(path).read_bytes().decode()
   except OSError as error:

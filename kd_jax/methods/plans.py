@@ -59,7 +59,8 @@ def ab(
     temperature: T of Hinton's loss.
     scaled: whether the KL is multiplied by T², as in `kd`.
   """
-  first = boundary_epochs or round(boundary_share * inputs.epochs)
+  shared = round(boundary_share * inputs.epochs)
+  first = boundary_epochs or (max(1, shared) if boundary_share else 0)
   second = inputs.epochs if boundary_added else inputs.epochs - first
   if first < 1 or second < 1:
     raise ConfigError(

@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kd_jax.files import records, study_records
+from kd_jax.files import study_records
 from kd_jax.files.study_records import StudyRecords
 from kd_jax.measures import statistics
-from kd_jax.report import colours, comparisons, figures, svg
+from kd_jax.report import colours, comparisons, figures, ranges, svg
 
 # A verdict has a shape, too, for readers who see no colours.
 _VERDICTS = {
@@ -17,7 +17,6 @@ _VERDICTS = {
   'lower': ('<', colours.VERMILION, colours.VERMILION),
   comparisons.UNDECIDED: ('o', colours.GREY, 'none'),
 }
-_MOST_POINTS = 100  # of a curve
 _LINE, _LABEL = 0.27, 34  # inches, characters
 
 
@@ -36,17 +35,22 @@ def accuracies(study: StudyRecords) -> str:
 
   def point(axes: Any, place: float, name: str) -> None:
     mean, half, count = statistics.mean(values[name])
-    colour = _colour_of(study, name)
+    colour = colour_of(study, name)
     axes.scatter(values[name], [place] * count, s=14, color=colour, alpha=0.55, linewidths=0)
     axes.errorbar(mean, place, xerr=half, fmt='o', markersize=5, color=colour, capsize=3)
 
   first = reference(study)
   if first is None:
     return ''
-  line = statistics.mean(values[first]).value, _colour_of(study, first)
+  line = statistics.mean(values[first]).value, colour_of(study, first)
   headings = study.groups()
   under = {name: headings[name] for name in values}
-  return _listed('accuracies', under, point, line, 'test accuracy, %')
+  spans = {}
+  for name, of_row in values.items():
+    mean, half, _ = statistics.mean(of_row)
+    reach = half or 0.0
+    spans[name] = min(*of_row, mean - reach), mean, max(*of_row, mean + reach)
+  return _listed('accuracies', under, point, line, 'test accuracy, %', spans)
 
 
 def differences(study: StudyRecords) -> str:
@@ -64,55 +68,17 @@ def differences(study: StudyRecords) -> str:
   headings = study.groups()
   under = {label: headings[c.first] for label, c in compared.items()}
   unit = 'difference of test accuracies, points'
-  return _listed('differences', under, point, (0.0, colours.GREY), unit)
+  spans = {}
+  for label, c in compared.items():
+    value, half = c.difference.value, c.difference.half_width or 0.0
+    spans[label] = value - half, value, value + half
+  return _listed('differences', under, point, (0.0, colours.GREY), unit, spans)
 
 
-def curves(study: StudyRecords) -> str:
-  """Return the selecting accuracy by epoch, drawn, a panel a row beside the reference's mean."""
-  series = {name: values for name in study.results if (values := _series(study, name))}
-  name_of_line = reference(study)
-
-  def draw(figure: Any) -> None:
-    panels = figures.small_panels(figure, len(series))
-    for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=True):
-      colour = _colour_of(study, name)
-      if name_of_line in series:
-        x, _, y, _ = series[name_of_line]
-        axes.plot(x, y, color=_colour_of(study, name_of_line), linestyle=':', linewidth=1.4)
-      axes.fill_between(epochs, low, high, color=colour, alpha=0.25, linewidth=0)
-      axes.plot(epochs, mean, color=colour, linewidth=1.4)
-      axes.set_title(_wrapped(name, 30), fontsize=9, loc='left')
-      axes.grid(color=colours.GRID)
-    figure.supxlabel('epoch', fontsize=10)
-    figure.supylabel('accuracy, %', fontsize=10)
-
-  if not series:
-    return ''
-  return svg.drawn('curves', draw, 0.6 + 1.6 * figures.lines(len(series)))
-
-
-def _colour_of(study: StudyRecords, name: str) -> str:
+def colour_of(study: StudyRecords, name: str) -> str:
   """Return the colour of a baseline for a row by cross-entropy alone, else that of a student."""
   methods = {run['config'].get('method') for run in study.about['runs'] if run['row'] == name}
   return colours.BASELINE if methods == {'nokd'} else colours.STUDENT
-
-
-def _series(study: StudyRecords, name: str) -> tuple[list[float], ...] | None:
-  """Return epochs, and the lowest, mean and highest accuracy, %, in a row's runs' last phases."""
-  runs = []
-  for run in study.about['runs']:
-    if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
-      rows = records.read_curves(study.path / list(run['histories'].values())[-1])
-      field = f'{run["config"].get("selection", "validation")}_accuracy'
-      runs.append({row['epoch']: 100 * row[field] for row in rows if field in row})
-  epochs = sorted(set.intersection(*map(set, runs))) if runs else []
-  if not epochs:
-    return None
-  count = min(len(epochs), _MOST_POINTS)  # the first and the last epoch are always among them
-  epochs = [epochs[round(place * (len(epochs) - 1) / max(1, count - 1))] for place in range(count)]
-  at = [[run[epoch] for run in runs] for epoch in epochs]
-  means = [sum(values) / len(values) for values in at]
-  return epochs, [min(values) for values in at], means, [max(values) for values in at]
 
 
 def _listed(
@@ -121,6 +87,7 @@ def _listed(
   point: Callable[[Any, float, str], None],
   line: tuple[float, str],
   unit: str,
+  spans: Mapping[str, tuple[float, float, float]],
 ) -> str:
   """Draw a line a label from top to bottom, under headings where these change.
 
@@ -130,6 +97,8 @@ def _listed(
     point: draws on the axes, at a height, what a label stands for.
     line: where an upright line is drawn, and its colour.
     unit: of the axis.
+    spans: label → lowest value, mean and highest value that are drawn. Of a label far from all
+      others the mean stands at the end of the axis, with an arrow.
   """
   places: dict[str, float] = {}
   ticks = []  # height, text, whether it is a heading
@@ -139,7 +108,7 @@ def _listed(
       ticks.append((height, figures.shortened(heading), True))
       height += 1
     last = heading
-    text = _wrapped(label, _LABEL)
+    text = wrapped(label, _LABEL)
     height += 0.5 * text.count('\n')
     places[label] = height
     ticks.append((height, text, False))
@@ -150,6 +119,10 @@ def _listed(
     axes.axvline(line[0], color=line[1], linewidth=1, linestyle=':')
     for label, place in places.items():
       point(axes, place, label)
+    if limits := ranges.cut((low, high) for low, _, high in spans.values()):
+      axes.set_xlim(limits)
+      for label, (_, mean, _) in spans.items():
+        _outside(axes, places[label], mean, limits)
     axes.set_yticks([where for where, _, _ in ticks], [text for _, text, _ in ticks])
     for tick, (_, _, heading) in zip(axes.get_yticklabels(), ticks, strict=True):
       tick.set_fontweight('bold' if heading else 'normal')
@@ -161,7 +134,19 @@ def _listed(
   return svg.drawn(ident, draw, 0.8 + _LINE * height)
 
 
-def _wrapped(text: str, width: int) -> str:
+def _outside(axes: Any, place: float, value: float, limits: tuple[float, float]) -> None:
+  """Write a value that lies outside of an axis at the end where it would stand."""
+  low, high = limits
+  if low <= value <= high:
+    return
+  end, text, side = (
+    (low, f'◂ {value:.1f}', 'left') if value < low else (high, f'{value:.1f} ▸', 'right')
+  )
+  axes.text(end, place, text, ha=side, va='center', fontsize=9)
+
+
+def wrapped(text: str, width: int) -> str:
+  """Return a text in up to three lines of so many characters."""
   lines = textwrap.wrap(text, width)
   if len(lines) > 3:
     lines = [*lines[:2], lines[2][: width - 1] + '…']

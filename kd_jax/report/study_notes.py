@@ -52,10 +52,12 @@ def warnings(study: StudyRecords) -> list[str]:
   return lines
 
 
-def findings(study: StudyRecords) -> list[str]:
-  """Return a sentence on each comparison."""
+def findings(study: StudyRecords, *, decided: bool | None = None) -> list[str]:
+  """Return a sentence on each comparison, or on those alone that are decided, or undecided."""
   lines = []
   for c in comparisons.of(study):
+    if decided is not None and decided == (c.verdict == comparisons.UNDECIDED):
+      continue
     size = abs(c.difference.value)
     half = c.difference.half_width
     side = 'above' if c.difference.value >= 0 else 'below'

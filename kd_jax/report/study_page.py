@@ -5,42 +5,77 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kd_jax.config.idle import idle
 from kd_jax.files.study_records import StudyRecords
-from kd_jax.report import comparisons, pages, study_figures, study_notes, study_tables
+from kd_jax.report import (
+  answer,
+  comparisons,
+  pages,
+  study_curves,
+  study_figures,
+  study_notes,
+  study_tables,
+)
 from kd_jax.report.settings import flat, pairs, shown
 from kd_jax.text import MISSING
 
 _ABSENT = object()
+_KEPT = ('test %', '± 95 %', 'n')  # columns that stay where all rows have the same
 
 
 def page(study: StudyRecords) -> str:
   """Return the whole page. Raise FileError where a history is lost or damaged."""
-  limits = study.about.get('limits')
+  written = answer.read(study.path)
+  findings = {decided: study_notes.findings(study, decided=decided) for decided in (True, False)}
+  results, waiting = study_tables.results(study).parted('n', '0')
+  results, alike = results.folded(kept=_KEPT)
+  compared = study_tables.comparisons(study)
+  fidelity = study_tables.fidelity(study)
+  sweeps = study_tables.sweeps(study)
+  curves = study_curves.curves(study)
+  sections = {
+    'What the comparisons show': any(findings.values()) and not written,
+    'Results': True,
+    'Comparisons': compared.lines,
+    'Nearness to the teacher': fidelity.lines,
+    'Values that were tried': sweeps.lines,
+    'Curves': curves,
+    'Protocol': True,
+    'Every run': True,
+  }
   return pages.render(
     'study.html',
     title=study.about['title'],
     warnings=study_notes.warnings(study),
     study=study.about,
-    results=study_tables.results(study),
+    answer=written and answer.html(written),
+    headings=[heading for heading, shown in sections.items() if shown],
+    decided=findings[True],
+    undecided=findings[False],
+    limits=study.about.get('limits'),
+    results=results,
+    alike={name: value for name, value in alike.items() if value not in ('', MISSING)},
+    waiting=waiting,
     accuracies=study_figures.accuracies(study),
+    compute=study_curves.compute(study),
     reference=study_figures.reference(study),
-    comparisons=study_tables.comparisons(study),
+    comparisons=compared,
     fewest=comparisons.FEWEST,
     differences=study_figures.differences(study),
-    limits=limits and ' '.join([*study_notes.findings(study), limits]),
-    fidelity=study_tables.fidelity(study),
-    sweeps=study_tables.sweeps(study),
-    curves=study_figures.curves(study),
+    fidelity=fidelity,
+    sweeps=sweeps,
+    overlaid=study_curves.overlaid(study),
+    curves=curves,
     rows=list(_rows(study)),
   )
 
 
 def _rows(study: StudyRecords) -> Iterator[dict[str, Any]]:
   """Yield what the page shows of each row's runs and of their configuration."""
-  shared = _agreed([flat(run['config']) for run in study.about['runs']])
+  shared = _agreed([_used(run['config']) for run in study.about['runs']])
   for row in study.about['rows']:
     runs = [run for run in study.about['runs'] if run['row'] == row['name']]
-    configs = [flat(run['config']) for run in runs]
+    configs = [_used(run['config']) for run in runs]
     values = _agreed(configs)
     keys = dict.fromkeys(key for config in configs for key in config)
     for key in keys.keys() - values.keys():
@@ -55,6 +90,12 @@ def _rows(study: StudyRecords) -> Iterator[dict[str, Any]]:
       'differing': pairs({key: values[key] for key in keys if key not in shared}),
       'configuration': pairs({key: values[key] for key in keys}),
     }
+
+
+def _used(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Return the keys of a configuration that the run uses, flat."""
+  unused = idle(config) if 'method' in config else ()
+  return {key: value for key, value in flat(config).items() if key not in unused}
 
 
 def _agreed(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

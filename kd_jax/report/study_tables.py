@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from kd_jax.files.study_records import StudyRecords, accuracies
@@ -24,6 +25,7 @@ _MEASURED = (  # field, heading, form
   ('validation_accuracy', 'validation %', '%'),
   ('test_accuracy', 'test %', '%'),
   ('test_accuracy_last', 'last epoch %', '%'),
+  ('test_accuracy_best', 'best on test %', '%'),
   ('images_per_second', 'images/s', ',.0f'),
   ('seconds', 'seconds', ',.0f'),
 )
@@ -48,6 +50,7 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
       '± 95 %': number(half, '.2f'),
       'n': str(len(test)),
       'last epoch %': _mean(accuracies(runs, field='test_accuracy_last').values(), '.2f'),
+      'best on test %': _mean(accuracies(runs, field='test_accuracy_best').values(), '.2f'),
       'validation %': _mean(accuracies(runs, field='validation_accuracy').values(), '.2f'),
       'selected on': ', '.join(selections) or MISSING,
       'epochs': MISSING if epochs is None else str(epochs),
@@ -58,6 +61,8 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
     }
     lines.append(line)
   idle = [] if times else ['seconds']
+  if all(line['best on test %'] == MISSING for line in lines):  # few studies test every epoch
+    idle.append('best on test %')
   if not any(line['note'] for line in lines):
     idle.append('note')
   return Table.of(lines, groups=list(study.groups().values())).without(idle)
@@ -106,17 +111,31 @@ def sweeps(study: StudyRecords) -> Table:
   """Return a line a value that was tried."""
   lines = []
   for row in study.about['rows']:
-    settings = [(key, value) for key, values in (row['sweep'] or {}).items() for value in values]
-    for key, value in settings:
-      runs = [run for run in study.sweeps[row['name']] if run.setting == {key: value}]
+    swept = row['sweep'] or {}
+    for values in itertools.product(*swept.values()) if swept else ():
+      setting = dict(zip(swept, values, strict=True))
+      runs = [run for run in study.sweeps[row['name']] if run.setting == setting]
       line = {
         'row': row['name'],
-        'value': f'{key} = {shown(value)}',
+        'value': ', '.join(f'{key} = {shown(value)}' for key, value in setting.items()),
         'validation %': _mean(accuracies(runs, field='validation_accuracy').values(), '.2f'),
         'test %': _mean(accuracies(runs).values(), '.2f'),
         'n': str(len(runs)),
-        '': 'chosen' if row['chosen'] == {key: value} else '',
+        '': 'chosen' if row['chosen'] == setting else '',
       }
+      lines.append(line)
+  return Table.of(lines)
+
+
+def seeds(study: StudyRecords) -> Table:
+  """Return a line for each finished run that is reported, in full digits: for other programs."""
+  lines = []
+  for name, rows in study.results.items():
+    for row in rows:
+      line = {'row': name, 'seed': number(row.seed, 'd')}
+      for field, heading, form in (*_MEASURED, ('passes', 'student epochs', '.1f')):
+        value = getattr(row, field)
+        line[heading] = percent(value, form='.4f') if form == '%' else number(value, form)
       lines.append(line)
   return Table.of(lines)
 
@@ -141,7 +160,9 @@ def runs(study: StudyRecords, name: str) -> Table:
       line[heading] = percent(value) if form == '%' else number(value, form)
     line[''] = '' if run['finished'] else 'not finished'
     lines.append(line)
-  return Table.of(lines)
+  made = Table.of(lines)
+  empty = [name for name in ('setting', 'best on test %') if {*made.column(name)} <= {'', MISSING}]
+  return made.without(empty)
 
 
 def _all(runs: Iterable[ResultRow], field: str) -> list[float]:

@@ -14,6 +14,23 @@ from kd_jax.measures import statistics
 from kd_jax.text import MISSING
 
 _UNLIMITED = 10_000  # characters
+_TEX = {
+  **{sign: f'\\{sign}' for sign in '&%$#_{}'},
+  '\\': r'\textbackslash{}',
+  '~': r'\textasciitilde{}',
+  '^': r'\textasciicircum{}',
+  '<': '$<$',
+  '>': '$>$',
+  '−': '$-$',
+  '±': r'$\pm$',
+  '→': r'$\rightarrow$',
+  '×': r'$\times$',
+  'α': r'$\alpha$',
+  'β': r'$\beta$',
+  'γ': r'$\gamma$',
+  '–': '--',
+  '⚠': '!',
+}
 _NUMBER = re.compile(rf'[*≤≥]? ?[-+]?[\d.,]+(e[-+]?\d+)?|< \.001|(\d[\d.]* [dhms] ?)+|{MISSING}|')
 
 
@@ -46,14 +63,45 @@ class Table(NamedTuple):
     """Return whether a column stands to the left in the terminal and in Markdown."""
     return not column or self.headings[column] in self.words
 
+  def column(self, heading: str) -> list[str]:
+    """Return the cells under a heading, [] where there is none."""
+    places = [place for place, name in enumerate(self.headings) if name == heading]
+    return [line[place] for place in places for line in self.lines]
+
   def columns(self, places: Sequence[int]) -> Table:
     """Return the table of these columns."""
     lines = [[line[place] for place in places] for line in self.lines]
     return self._replace(headings=[self.headings[place] for place in places], lines=lines)
 
+  def parted(self, heading: str, cell: str) -> tuple[Table, list[str]]:
+    """Return the table without the lines that have this cell, and what these lines are about.
+
+    All stay where none else would.
+    """
+    cells = self.column(heading)
+    kept = [number for number, each in enumerate(cells) if each != cell]
+    if not kept:
+      return self, []
+    groups = [self.groups[number] for number in kept] if self.groups else self.groups
+    left_out = [line[0] for line, each in zip(self.lines, cells, strict=True) if each == cell]
+    lines = [self.lines[number] for number in kept]
+    return self._replace(lines=lines, groups=groups), left_out
+
   def without(self, headings: Iterable[str]) -> Table:
     """Return the table without some columns."""
     return self.columns([p for p, name in enumerate(self.headings) if name not in headings])
+
+  def folded(self, *, kept: Sequence[str] = ()) -> tuple[Table, dict[str, str]]:
+    """Return the table without columns that have one content, and what that is by heading.
+
+    The first column stays, and those that are `kept`; so does a table of one line.
+    """
+    constant: dict[str, str] = {}
+    for place, heading in enumerate(self.headings):
+      cells = {line[place] for line in self.lines}
+      if place and heading not in kept and len(cells) == 1 and len(self.lines) > 1:
+        constant[heading] = cells.pop()
+    return self.without(constant), constant
 
 
 def terminal(table: Table, *, width: int | None = None, spare: Sequence[str] = ()) -> str:
@@ -105,6 +153,27 @@ def csv(table: Table) -> str:
     lines = [[first, *line] for first, line in zip(['group', *table.groups], lines, strict=True)]
   csv_files.writer(out, lineterminator='\n').writerows(lines)
   return out.getvalue()
+
+
+def latex(table: Table) -> str:
+  """Return a table as LaTeX's tabular, with the rules of the package booktabs."""
+  columns = range(len(table.headings))
+  sides = ''.join('l' if table.left(column) else 'r' for column in columns)
+  lines = [rf'\begin{{tabular}}{{{sides}}}', r'\toprule', _cells(table.headings), r'\midrule']
+  for number, line in enumerate(table.lines):
+    if heading := table.group(number):
+      lines.append(rf'\multicolumn{{{len(columns)}}}{{l}}{{\textbf{{{_tex(heading)}}}}} \\')
+    lines.append(_cells(line))
+  return '\n'.join([*lines, r'\bottomrule', r'\end{tabular}', ''])
+
+
+def _cells(line: Sequence[str]) -> str:
+  return rf'{" & ".join(map(_tex, line))} \\'
+
+
+def _tex(text: str) -> str:
+  """Return a text with no command of its own; signs that fonts may lack are commands."""
+  return ''.join(_TEX.get(sign, sign) for sign in text.replace('\n', ' '))
 
 
 def number(value: float | None, form: str) -> str:

@@ -40,6 +40,7 @@ class Context:
   augmentation: pipeline.Weak
   mixing: Mixing
   selection: str  # the images that choose the best epoch: 'validation' or 'test'
+  test_every_epoch: bool  # whether test images are evaluated after each epoch, and select nothing
   # id of a stored source → the same on the devices; empty where images stream from the host
   placed: Mapping[int, Source]
   devices: parallel.Parallel

@@ -53,6 +53,9 @@ def of_student(
   if 'validation_accuracy' in selected:
     validation = loop.selecting(selected, 'validation_accuracy')
   networks = 2 if phase.method.companion else 1
+  best = None
+  if context.test_every_epoch:
+    best = max(loop.selecting(epoch, 'test_accuracy') for epoch in finished.history)
   images = fields['steps'] * sum(phase.shares.values()) * len(phase.method.views) * networks
   return of_network(
     context,
@@ -65,6 +68,7 @@ def of_student(
     averaged=loop.averages(selected, f'{context.selection}_accuracy') or None,
     test_accuracy=test_accuracy,
     test_accuracy_last=evaluate(finished.last, context.parts.test)['accuracy'],
+    test_accuracy_best=best,
     passes=images / fields['train_examples'],
     flops_alone=operations and operations * fields['steps'] * context.devices.programs,
     images_per_second=finished.images_per_second,

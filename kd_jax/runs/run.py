@@ -99,6 +99,7 @@ def context(
     augmentation=prepared.augmentation,
     mixing=prepared.mixing,
     selection=config.selection,
+    test_every_epoch=config.test_every_epoch,
     placed=_place(prepared.parts, prepared.devices, config.data_placement),
     devices=prepared.devices,
     classes=prepared.classes,

@@ -176,19 +176,26 @@ def _validation(
   the phase's end depends on it.
   """
   phase, selection = trainee.phase, context.selection
-  part = context.parts.validation if selection == 'validation' else context.parts.test
+  test = context.parts.test
+  part = context.parts.validation if selection == 'validation' else test
   assert part is not None  # images that select are held out
+  looked_at = [(selection, part)]
+  if context.test_every_epoch and selection != 'test':
+    looked_at.append(('test', test))
   evaluate = evaluation.evaluator(context, network)
   evaluate_companion = None
   if phase.method.companion:
     evaluate_companion = evaluation.evaluator(context, phase.method.companion)
 
   def validate(now: TrainState) -> dict[str, float]:
-    variables = state.predicting_variables(now, phase.method, trainee.constants)
-    measured = _named(selection, evaluate(variables, part))
-    if now.average is not None:
-      average = state.predicting_variables(now, phase.method, trainee.constants, averaged=True)
-      measured |= _named(f'average_{selection}', evaluate(average, part))
+    measured: dict[str, float] = {}
+    for averaged in (False, True) if now.average is not None else (False,):
+      variables = state.predicting_variables(
+        now, phase.method, trainee.constants, averaged=averaged
+      )
+      for name, images in looked_at:
+        prefix = f'average_{name}' if averaged else name
+        measured |= _named(prefix, evaluate(variables, images))
     if evaluate_companion:
       beside = evaluate_companion(state.method_variables(now), part)
       measured |= _named(f'teacher_{selection}', beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ class Row(NamedTuple):
   changes: Mapping[str, Any] = {}
   group: str = ''  # the heading under which it stands; groups run in the order in which they appear
   seeds: int = 3
-  # one key → values; the one with the best mean validation accuracy is run at the row's seeds
+  # key → values; the one with the best mean validation accuracy is run at the row's seeds; of
+  # several keys every combination is tried
   sweep: Mapping[str, tuple] = {}
   paper: float | None = None  # the paper's test accuracy in %, where it reports this row
   note: str = ''
@@ -50,7 +52,7 @@ class Run(NamedTuple):
   row: str
   seed: int
   kind: str  # 'final' or 'sweep'
-  setting: Mapping[str, Any]  # the value of the swept key, where there is one
+  setting: Mapping[str, Any]  # the value of each swept key
   config: Config
 
 
@@ -62,6 +64,11 @@ class Study(NamedTuple):
   together: int  # students that share a teacher's pass, at most
   sweeps: tuple[Run, ...]
   finals: Callable[[Row, Mapping[str, Any]], tuple[Run, ...]]  # of a row, at a setting
+  only: tuple[str, ...] = ()  # rows that are run; (): all. The others stay in the records
+
+  def runs_row(self, name: str) -> bool:
+    """Return whether a row is among those that are run."""
+    return not self.only or name in self.only
 
 
 def study(
@@ -107,14 +114,23 @@ def is_study(config: Any) -> bool:
   return 'study' in config and isinstance(config.study, Definition)
 
 
-def resolve(config: Any) -> Study:
+def resolve(config: Any, *, only: Sequence[str] = ()) -> Study:
   """Return the study, with every row checked.
+
+  Args:
+    config: as `study` returns it.
+    only: names of the rows that are run; (): all.
 
   Raises:
     ConfigError: a key or a row is wrong; the message names the row.
   """
   definition = config.study
   _check(config)
+  names = [row.name for row in definition.rows]
+  for name in only:
+    if name not in names:
+      near = closest(name, names)
+      raise ConfigError(f"the study has no row '{name}'.{near} Its rows: {'; '.join(names)}")
   for row in definition.rows:
     _check_row(config, row)
 
@@ -132,7 +148,9 @@ def resolve(config: Any) -> Study:
 
   seeds = range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1))
   swept = [runs(row, 'sweep', seeds, _settings(row)) for row in definition.rows if row.sweep]
-  return Study(definition, float(config.scale), config.together, sum(swept, ()), finals)
+  return Study(
+    definition, float(config.scale), config.together, sum(swept, ()), finals, tuple(only)
+  )
 
 
 def chosen(
@@ -182,7 +200,8 @@ def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[R
 
 
 def _settings(row: Row) -> list[Mapping[str, Any]]:
-  return [{key: value} for key, values in row.sweep.items() for value in values] or [{}]
+  grid = itertools.product(*row.sweep.values())
+  return [dict(zip(row.sweep, values, strict=True)) for values in grid]
 
 
 def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Config:
@@ -233,8 +252,6 @@ def _check(config: Any) -> None:
 def _check_row(config: Any, row: Row) -> None:
   """Raise ConfigError where a row is wrong."""
   swept = ', '.join(row.sweep)
-  if len(row.sweep) > 1:
-    raise ConfigError(f"row '{row.name}' sweeps {swept}; a row sweeps one key")
   if not all(row.sweep.values()):
     raise ConfigError(f"row '{row.name}' sweeps {swept} over no values; give it some")
   if row.sweep and _config(config, row, 0, {}).selection == 'test':

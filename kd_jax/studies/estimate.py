@@ -35,17 +35,19 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   plan = Plan(study)
   plan.check(say)
   planned, _ = plan.now(folder)
-  for row in study.definition.rows:
+  chosen = [row for row in study.definition.rows if study.runs_row(row.name)]
+  planned = [p for p in planned if study.runs_row(p.run.row)]
+  for row in chosen:
     # Its sweep has not chosen: each value takes as long.
     if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):
-      ((key, values),) = row.sweep.items()
-      planned += [Planned(r, plan.tasks(r)) for r in study.finals(row, {key: values[0]})]
+      first = {key: values[0] for key, values in row.sweep.items()}
+      planned += [Planned(r, plan.tasks(r)) for r in study.finals(row, first)]
   together = groups(study, planned, (), whole=True)
   sharing = {task.identity: len(group) for group in together for task in group}
   finished: dict[str, Task] = {}
   left: dict[str, Task] = {}
   rows = []
-  for row in study.definition.rows:
+  for row in chosen:
     of_row = [p for p in planned if p.run.row == row.name]
     own: dict[str, Task] = {}
     for task in (task for p in of_row for task in p.tasks):

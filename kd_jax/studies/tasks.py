@@ -22,7 +22,7 @@ from kd_jax.types import KdJaxError, Phase, Trained
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
 # Likewise, since after the first recorded studies: described where they are not the default.
-_LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix')
+_LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix', 'test_every_epoch')
 
 # the keys by which a data set is loaded once for all rows
 _NAMES_DATA = ('dataset', 'data_dir', 'image_size', 'stored_size', 'test_split')
@@ -62,12 +62,14 @@ class Plan:
     self._datasets: dict[tuple[Any, ...], Dataset] = {}
 
   def check(self, say: Say) -> None:
-    """Try each row's first run as shapes alone.
+    """Try the first run of each row that is run as shapes alone.
 
     Raises:
       KdJaxError: a row cannot be run; it names the row.
     """
     for row in self._study.definition.rows:
+      if not self._study.runs_row(row.name):
+        continue
       swept = [each for each in self._study.sweeps if each.row == row.name]
       first, *_ = swept or self._study.finals(row, {})
 

@@ -75,6 +75,9 @@ def work(
   with run.stopping() as stop:
     while True:
       planned, whole = plan.now(folder)
+      if study.only:
+        planned = [p for p in planned if study.runs_row(p.run.row)]
+        whole = {p.run.row for p in planned if p.run.kind == 'final'} == {*study.only}
       # Of tasks that rows share, the first row's.
       runs = {task.identity: p.run for p in reversed(planned) for task in p.tasks}
       done = {task.identity for p in planned for task in p.tasks if task.result(folder).exists()}

@@ -39,6 +39,7 @@ class ResultRow:
   seconds: float | None = None
   # The fields from here on are left out of the file where they are None.
   test_examples: int | None = None
+  test_accuracy_best: Share | None = None  # of the best epoch on the test images: optimistic
   averaged: bool | None = None  # True: the average of the weights predicts; it was the better one
   best_sha256: str | None = None  # of the weights at the selected epoch
   last_sha256: str | None = None

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kd_jax.files import records, study_records
-from kd_jax.report import settings, study_figures, study_page
+from kd_jax.report import settings, study_curves, study_figures, study_page
 from kd_jax.types import KdJaxError
 from tests import forks, pages
 
@@ -111,7 +111,7 @@ def figures(text):
 
 def test_figures_are_xml_take_their_colours_from_the_page_and_share_no_id(tmp_path):
   text = study_page.page(made(tmp_path))
-  assert len(figures(text)) == 3 and text.count('aria-label=') == 3
+  assert len(figures(text)) == 4 and text.count('aria-label=') == 5  # and the sections
   for figure in figures(text):
     root = ElementTree.fromstring(figure[figure.index('<svg') :])
     colours = re.findall('#[0-9a-f]{6}', ' '.join(node.get('style', '') for node in root.iter()))
@@ -128,14 +128,14 @@ def test_nothing_is_fetched_and_every_name_is_text(tmp_path):
 
 
 def test_a_curve_has_at_most_a_hundred_points_and_keeps_its_ends(tmp_path):
-  epochs, low, mean, high = study_figures._series(made(tmp_path, epochs=199), 'NOKD')
+  epochs, low, mean, high = study_curves._series(made(tmp_path, epochs=199), 'NOKD')
   assert len(epochs) == len(set(epochs)) == 100 and (epochs[0], epochs[-1]) == (1, 199)
   assert all(a <= b <= c for a, b, c in zip(low, mean, high, strict=True))
   assert mean[-1] == pytest.approx(60.3, abs=0.2)
 
 
 @pytest.mark.parametrize(
-  ('field', 'drawn'), [('test_accuracy', 3), ('validation_accuracy', 3), ('train_accuracy', 2)]
+  ('field', 'drawn'), [('test_accuracy', 4), ('validation_accuracy', 4), ('train_accuracy', 2)]
 )
 def test_curves_are_of_what_selects(tmp_path, field, drawn):
   folder = made(
@@ -160,7 +160,8 @@ def test_a_lost_history_is_one_line_and_leaves_no_report(tmp_path):
 
 
 def test_a_rows_configuration_first_shows_what_differs(tmp_path):
-  row = study_page.page(made(tmp_path, config={'batch_size': 128})).split('<details>')
+  page = study_page.page(made(tmp_path, config={'batch_size': 128}))
+  row = page[page.index('<h2 id="every-run"') :].split('<details>')
   differing, everything = row[1].split('<h2>')[-1], row[2]
   assert 'm0.alpha' in differing and '0; 1 (by run)' in differing and 'batch_size' not in differing
   assert 'batch_size' in everything and 'm1.alpha' not in everything
@@ -171,7 +172,7 @@ def test_a_rows_configuration_first_shows_what_differs(tmp_path):
 
 
 def test_one_seed_and_no_results_have_pages(tmp_path):
-  assert len(figures(study_page.page(made(tmp_path / 'one', seeds=1)))) == 3
+  assert len(figures(study_page.page(made(tmp_path / 'one', seeds=1)))) == 4
   none = made(tmp_path / 'none', results=False)
   assert study_figures.accuracies(none) == study_figures.differences(
     none
@@ -183,7 +184,7 @@ def test_one_seed_and_no_results_have_pages(tmp_path):
       for name, rows in folder.results.items()
     }
   )
-  assert len(figures(study_page.page(folder))) == 1  # the curves
+  assert len(figures(study_page.page(folder))) == 2  # the curves
 
 
 def test_thirty_rows_of_eight_seeds_stay_below_two_megabytes(tmp_path):
@@ -216,7 +217,7 @@ def test_the_command_writes_the_same_bytes_whatever_the_users_matplotlib_is_set_
   assert written[0] == written[1] and set(written[0]) == {
     'index.html',
     'table.md',
-    'table.csv',
+    *(f'{name}.{kind}' for name in ('table', 'comparisons', 'seeds') for kind in ('csv', 'tex')),
     'accuracies.svg',
     'differences.svg',
   }

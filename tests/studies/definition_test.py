@@ -134,6 +134,21 @@ class TestSweep:
       (seed, {'kd.alpha': alpha}, {'alpha': alpha}) for seed in range(3)
     ]
 
+  def test_of_several_keys_every_combination_is_tried(self):
+    row = Row('KD', sweep={'kd.alpha': (0.1, 0.5), 'kd.temperature': (2.0, 4.0, 8.0)}, seeds=2)
+    of = resolved(row)
+    tried = [dict(run.setting) for run in of.sweeps]
+    assert tried == [
+      {'kd.alpha': alpha, 'kd.temperature': temperature}
+      for alpha in (0.1, 0.5)
+      for temperature in (2.0, 4.0, 8.0)
+    ]
+    best = {'kd.alpha': 0.1, 'kd.temperature': 8.0}
+    found, whole = studies.runs(of, lambda run: 0.9 if run.setting == best else 0.5)
+    finals = [run for run in found if run.kind == 'final']
+    assert whole and [run.setting for run in finals] == [best, best]
+    assert finals[0].config.options == {'kd': {'alpha': 0.1, 'temperature': 8.0}}
+
   def test_sweeps_come_before_the_final_runs_of_their_group(self):
     found, _ = studies.runs(resolved(), lambda run: 0.5)
     kinds = [r.kind for r in found]
@@ -157,7 +172,11 @@ class TestSweep:
       {},
       "row 'x': kd.alpha is set, but the method is 'nokd'",
     ),
-    ((Row('x', sweep={'kd.alpha': (0.1,), 'kd.temperature': (1.0,)}),), {}, 'a row sweeps one key'),
+    (
+      (Row('x', sweep={'kd.alpha': (0.1,), 'kd.temperature': ()}),),
+      {},
+      'sweeps kd.alpha, kd.temperature over no values',
+    ),
     (
       (Row('x', {'selection': 'test'}, sweep={'kd.alpha': (0.1, 0.5)}),),
       {},

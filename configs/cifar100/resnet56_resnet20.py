@@ -1,0 +1,18 @@
+"""ResNet56 → ResNet20 on CIFAR-100, fifteen rows by the protocol that the papers share.
+
+  python launch.py --config=configs/cifar100/resnet56_resnet20.py --workdir=runs/resnet56_resnet20
+  python -m kd_jax.report runs/resnet56_resnet20
+
+The teacher is trained first. --config.teacher_checkpoint=…/resnet56_vanilla/ckpt_epoch_240.pth takes
+RepDistiller's instead, which saw all 50,000 images; with it go
+--config.teacher_mean='(0.5071, 0.4867, 0.4408)' --config.teacher_std='(0.2675, 0.2565, 0.2761)'.
+Expected: the published numbers stand beside each row; no result here stands behind them yet. Time:
+45 runs of 240 epochs are work for a GPU (`--dry_run` says what they take here);
+--config.scale=0.01 --config.seeds=1 shows on a CPU that all is well.
+"""
+
+from kd_jax.studies import cifar100
+
+
+def get_config():
+  return cifar100.of_pair('resnet56_resnet20')

@@ -1,0 +1,213 @@
+"""Writes docs/claims.md, what the paper claims beside what runs of kd_jax show of it, from
+docs/claims.toml and results/: `python docs/claims.py`.
+"""
+
+from __future__ import annotations
+
+import runpy
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kd_jax import models
+from kd_jax.config import Config
+from kd_jax.files import study_records
+from kd_jax.files.study_records import StudyRecords
+from kd_jax.measures import statistics
+from kd_jax.methods import plans
+from kd_jax.report import comparisons, tables
+from kd_jax.studies import definition, estimate
+from kd_jax.types import NetworkSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / 'docs' / 'claims.md'
+FULL = 200 * 50_000  # images that a student of the paper passes
+IMAGES = {'cifar10': (50_000, 10), 'cifar100': (50_000, 100)}  # to train on, classes
+# operations/s of KD, ResNet26 → ResNet8, batch 128: 31.19 GFLOP in 2.00 ms, which is measured
+H200 = 31.19e9 / 2.00e-3
+INTRODUCTION = """# What the paper claims, and what stands behind it here
+
+The claims of Ruffy & Chahal 2019, "The State of Knowledge Distillation for Classification",
+[arXiv:1912.10850](https://arxiv.org/abs/1912.10850), in the sense of its words, and what runs of kd_jax show of each. `python
+docs/claims.py` writes this page from the records under `results/`; [results](../results/README.md) has the studies whole, and
+[recipes](recipes.md#what-the-released-code-computes) what its released code computes.
+
+- **ours**: a row less the row that it is compared with, in points of test accuracy, or the row's own accuracy, with the 95 %
+  interval over n seeds by Student's t. The epoch is chosen on validation images; the paper's was chosen on the test images, at one
+  seed. Where a line names no claim, no source that kd_jax holds quotes one: it names what the table compares.
+- **p, Holm**: corrected within the family of comparisons that its study wrote down before the runs.
+- **stands behind it**: the runs, and how many of the images that a student of the paper passes (200 epochs of 50,000) ours has
+  passed. {most}
+- **Hours** are for one NVIDIA H200 at the operations a second that KD reached there (15.6 TFLOP/s, n = 1,
+  [measured](measurements/accelerators.md)): an estimate, for one process, with every seed and sweep of the configuration.
+"""
+
+
+def page() -> str:
+  """Return the text of docs/claims.md. Raise ValueError where a claim names what is not there."""
+  with (ROOT / 'docs' / 'claims.toml').open('rb') as file:
+    sections = tomllib.load(file)['section']
+  claims = [claim for section in sections for claim in section['claim']]
+  names = {name for claim in claims for name, *_ in claim['evidence']}
+  studies = {name: study_records.read(ROOT / 'results' / name) for name in sorted(names)}
+  most = max(_share(run['config']) for s in studies.values() for run in _finished(s))
+  parts = [INTRODUCTION.format(most=_most(most))]
+  for section in sections:
+    parts += [f'## {section["title"]}\n', _command(section['full'], section.get('rows', []))]
+    lines = [line for claim in section['claim'] for line in _lines(claim, studies)]
+    parts.append(tables.markdown(tables.Table.of(lines, words=_WORDS)))
+  return '\n'.join(parts)
+
+
+# what stands to the left in its column
+_WORDS = ('the paper', 'here', 'verdict', 'stands behind it')
+
+
+def _lines(claim: Mapping[str, Any], studies: Mapping[str, StudyRecords]) -> Iterator[dict]:
+  """Yield a line for each piece of evidence; one that states that there is none."""
+  first = {'claim': claim['says'], 'the paper': claim['paper']}
+  if not claim['evidence']:
+    yield first | dict.fromkeys(_CELLS, tables.MISSING) | {'stands behind it': 'no run'}
+  for named in claim['evidence']:
+    yield first | _evidence(studies, *named)
+    first = dict.fromkeys(first, '')
+
+
+_CELLS = ('here', 'ours', 'n', 'p, Holm', 'verdict', 'stands behind it')
+
+
+def _evidence(
+  studies: Mapping[str, StudyRecords], name: str, row: str, other: str | None = None
+) -> dict[str, str]:
+  """Return the cells of a comparison that a study wrote down, or of a row of it."""
+  study = studies[name]
+  pairs = [tuple(pair) for pair in study.about['comparisons']]
+  if row not in study.results or (other and (row, other) not in pairs):
+    raise ValueError(f'the study {name} has no {row}' + (f' − {other}' if other else ''))
+  label = f'{row} − {other}' if other else row
+  cells = dict.fromkeys(_CELLS, tables.MISSING)
+  cells |= {'here': label, 'stands behind it': f'not run yet, in {name}'}
+  if other is None:
+    values = list(study_records.accuracies(study.results[row]).values())
+    if not values:
+      return cells
+    mean = statistics.mean(values)
+    cells |= {'ours': f'{_interval(mean.value, mean.half_width)} %', 'n': str(mean.n)}
+  else:
+    compared = {(c.first, c.second): c for c in comparisons.of(study)}
+    if (row, other) not in compared:
+      return cells
+    c = compared[row, other]
+    value, half, _, n, _ = c.difference
+    p = tables.p_value(c.adjusted)
+    cells |= {'ours': _interval(value, half, sign='+'), 'n': str(n), 'p, Holm': p}
+    cells |= {'verdict': c.verdict}
+  return cells | {'stands behind it': _budget(study, row)}
+
+
+def _interval(value: float, half: float | None, *, sign: str = '') -> str:
+  return f'{value:{sign}.2f}' + ('' if half is None else f' ± {half:.2f}')
+
+
+def _budget(study: StudyRecords, row: str) -> str:
+  """Return '12 epochs of 45,000 images: 5.4 %, in methods'."""
+  (config, *_) = (run['config'] for run in study.finals(row))
+  images = _images(config)
+  text = f'{config["epochs"]} epochs of {images:,} images: {100 * _share(config):.2g} %'
+  return f'{text}, in {study.path.name}'
+
+
+def _share(config: Mapping[str, Any]) -> float:
+  """Return how many of the paper's images a student has passed: 1 is all of them."""
+  return config['epochs'] * _images(config) / FULL
+
+
+def _finished(study: StudyRecords) -> Iterator[Mapping[str, Any]]:
+  return (run for run in study.about['runs'] if run['kind'] == 'final' and run['finished'])
+
+
+def _most(share: float) -> str:
+  """Return the sentence on the run that comes nearest to the paper's budget."""
+  text = f'The most so far is {100 * share:.2g} %'
+  if share >= 0.9:  # 45,000 of 50,000 images
+    return f'{text}.'
+  return f'{text}: **no line here confirms or refutes the paper at its own budget.**'
+
+
+def _images(config: Mapping[str, Any]) -> int:
+  """Return how many images a run trains on."""
+  everything, _ = IMAGES[config['dataset']]
+  kept = everything - (config['validation_examples'] if config['selection'] != 'test' else 0)
+  return min(config['train_examples'] or kept, kept)
+
+
+def _command(full: str, only: list[str]) -> str:
+  """Return the sentence on what would repeat a section at the paper's budget."""
+  config = runpy.run_path(str(ROOT / 'configs' / f'{full}.py'))['get_config']()
+  made = definition.resolve(config, only=only)
+  rows = [row for row in made.definition.rows if made.runs_row(row.name)]
+  finals = [run for row in rows for run in made.finals(row, _first(row))]
+  sweeps = [run for run in made.sweeps if made.runs_row(run.row)]
+  phases = {phase.identity: phase for run in (*sweeps, *finals) for phase in _phases(run.config)}
+  hours = sum(phase.operations for phase in phases.values()) / H200 / 3600
+  return (
+    f'At the paper’s budget: {len(finals)} runs, about {hours:.1f} hours.\n\n```\n'
+    f'python launch.py --config={full} --workdir=runs/{full.rpartition("/")[2]}'
+    + (f" \\\n    --rows='{'; '.join(only)}'" if only else '')
+    + '\n```\n'
+  )
+
+
+def _first(row: definition.Row) -> Mapping[str, Any]:
+  return {key: values[0] for key, values in row.sweep.items()}
+
+
+class _Cost(NamedTuple):
+  """A phase of a run."""
+
+  identity: tuple[Any, ...]  # what tells it from others
+  operations: float
+
+
+def _phases(config: Config) -> Iterator[_Cost]:
+  """Yield the phases of a run; a root teacher is the same for all runs of its seed."""
+  _, classes = IMAGES[config.dataset]
+
+  def spec(name: str) -> NetworkSpec:
+    placement = models.relu_placement(name, config.relu_placement)
+    return NetworkSpec(name, classes, (32, 32, 3), placement)
+
+  imported = ('teacher',) if config.teacher_checkpoint else ()
+  made = plans.make(
+    plans.PlanInputs(
+      method=config.method,
+      recipe=config.recipe,
+      options=config.options,
+      student=spec(config.student),
+      teacher=spec(config.teacher),
+      relu_placement=config.relu_placement,
+      imported=imported,
+      baseline=config.baseline,
+      epochs=config.epochs,
+      teacher_epochs=config.teacher_epochs,
+      batch_size=config.batch_size,
+      optimiser=config.optimiser_spec(),
+    )
+  )
+  networks = dict.fromkeys(imported, spec(config.teacher)) | {p.name: p.student for p in made}
+  steps = _images(vars(config)) // config.batch_size
+  for phase in made:
+    images = steps * phase.epochs * sum(phase.shares.values()) * len(phase.method.views)
+    passes = sum(_forward(networks[name]) for name in phase.teachers if name in networks)
+    root = phase.role == 'teacher' and not phase.teachers
+    identity = (config.seed, phase.student, phase.epochs, phase.name, '' if root else id(config))
+    yield _Cost(identity, (3 * _forward(phase.student) + passes) * images)
+
+
+def _forward(spec: NetworkSpec) -> float:
+  return estimate.forward(models.build(spec))
+
+
+if __name__ == '__main__':
+  FILE.write_text(page(), encoding='utf-8')

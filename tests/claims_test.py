@@ -1,0 +1,80 @@
+"""docs/claims.md is what docs/claims.py makes of docs/claims.toml and of results/."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from kd_jax.files import study_records
+from kd_jax.measures import statistics
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / 'docs' / 'claims.md').read_text(encoding='utf-8')
+
+
+@pytest.fixture(scope='module')
+def claims():
+  spec = importlib.util.spec_from_file_location('docs_claims', ROOT / 'docs' / 'claims.py')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture(scope='module')
+def studies():
+  return {'methods': study_records.read(ROOT / 'results' / 'methods')}
+
+
+def test_it_is_current(claims):
+  assert claims.page() == TEXT, 'docs/claims.md is not what results/ say: python docs/claims.py'
+
+
+def test_every_table_and_the_failures_are_there():
+  headings = [line[3:] for line in TEXT.splitlines() if line.startswith('## ')]
+  assert [text[:7] for text in headings if text.startswith('Table')] == [
+    f'Table {number}' for number in (1, 2, 3, 4)
+  ]
+  assert headings[0].startswith('Feature distillation') and headings[-1] == 'What failed'
+  assert TEXT.count('At the paper’s budget') == len(headings)
+
+
+def test_a_comparison_is_that_of_the_study(claims, studies):
+  cells = claims._evidence(studies, 'methods', 'OH, written', 'KD')
+  pairs = [
+    study_records.accuracies(studies['methods'].results[name]) for name in ('OH, written', 'KD')
+  ]
+  found = statistics.difference(*pairs)
+  assert cells['ours'] == f'{found.value:+.2f} ± {found.half_width:.2f}'
+  assert cells['n'] == str(found.n) and cells['stands behind it'].startswith('12 epochs of 45,000')
+
+
+def test_another_result_makes_another_line(claims, studies, monkeypatch):
+  before = claims._evidence(studies, 'methods', 'KD', 'NOKD')
+  study = studies['methods']
+  fewer = study._replace(results=study.results | {'KD': study.results['KD'][:3]})
+  after = claims._evidence({'methods': fewer}, 'methods', 'KD', 'NOKD')
+  assert (before['n'], after['n']) == (str(len(study.results['KD'])), '3')
+  assert before['ours'] != after['ours']
+
+
+def test_what_is_not_run_has_no_number(claims, studies):
+  study = studies['methods']
+  none = {'methods': study._replace(results=study.results | {'KD': []})}
+  for other in ('NOKD', None):
+    cells = claims._evidence(none, 'methods', 'KD', other)
+    assert cells['ours'] == '–' and cells['stands behind it'] == 'not run yet, in methods'
+
+
+@pytest.mark.parametrize('named', [('KDD',), ('KDD', 'NOKD'), ('NOKD', 'KD')])
+def test_a_row_or_a_comparison_that_no_study_has_is_refused(claims, studies, named):
+  with pytest.raises(ValueError, match='the study methods has no'):
+    claims._evidence(studies, 'methods', *named)
+
+
+def test_the_budget_is_in_the_paper_s_images(claims):
+  config = {'dataset': 'cifar10', 'epochs': 200, 'train_examples': 0, 'validation_examples': 5000}
+  assert claims._share(config | {'selection': 'validation'}) == 0.9
+  assert claims._share(config | {'selection': 'test'}) == 1
+  assert 'no line here confirms' in claims._most(0.89) and 'no line' not in claims._most(0.9)
