@@ -16,6 +16,7 @@ COMMANDS = {
   'export': 'write a network as a file for other programs, with a model card',
   'predict': 'classify image files',
   'table': "write a table of a teacher's logits, a teacher for later runs",
+  'embed': 'distil a student from a table of embeddings, without labels',
   'crosscheck': 'check networks, losses and training against PyTorch',
   'completion': "print a script that completes these commands' words in a shell",
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kd_jax.commands.command_line import Parser, prog
+from pathlib import Path
+
+from kd_jax.commands.command_line import Parser, at_least, prog
 
 _TEXT = """Writes a table of a teacher's logits, for runs to look up.
 
@@ -25,6 +27,13 @@ def parser() -> Parser:
   )
   made.add_argument('--teacher', default='', metavar='PATH', help=teacher)
   made.add_argument('--out', required=True, metavar='FILE', help='the table, a .npz')
+  embeddings = 'write the embeddings of the images of unlabelled_dataset, not logits'
+  made.add_argument('--embeddings', action='store_true', help=embeddings)
+  views = (
+    'of embeddings: of so many views of each picture, drawn by crop_padding, flip and augment '
+    '(default: of the picture as it is)'
+  )
+  made.add_argument('--views', type=at_least(0), default=0, metavar='N', help=views)
   made.epilog = '--config.KEY=VALUE changes a key, as of kd-jax run, whose help lists them.'
   return made
 
@@ -35,7 +44,7 @@ def main(arguments: list[str]) -> int:
   given, rest = own.parse_known_args(arguments)
   from kd_jax import config as configuration
   from kd_jax.commands import config_file
-  from kd_jax.runs import logits_table, preparation
+  from kd_jax.runs import embeddings, logits_table, preparation
   from kd_jax.studies import definition
 
   if given.teacher:
@@ -46,7 +55,13 @@ def main(arguments: list[str]) -> int:
   config = configuration.resolve(chosen)
   if not config.teacher_checkpoint or ',' in config.teacher_checkpoint:
     own.error('a table is of one teacher: name its file with --teacher')
+  if given.views and not given.embeddings:
+    own.error('--views is of a table of --embeddings; one of logits has every view: leave it out')
   preparation.start_devices(config)
+  if given.embeddings:
+    embeddings.of_teacher(Path(given.out), config, views=given.views, seed=config.seed)
+    print(f'Students learn from it with kd-jax embed --table={given.out}')
+    return 0
   logits_table.of_teacher(given.out, config)
   print(f'Runs look it up with --config.teacher_checkpoint={given.out}')
   return 0

@@ -90,6 +90,19 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = 
 
   Otherwise as `read`.
   """
+  files = _unlabelled(folder)
+  chosen = {'unlabelled': (files, np.full(len(files), -1, np.int32))}
+  return _arrays(folder, chosen, side, cache_dir)['unlabelled']
+
+
+def names_unlabelled(folder: pathlib.Path) -> tuple[str, ...]:
+  """Return the path of each image of `read_unlabelled`, below the folder and with slashes."""
+  relative = (pathlib.Path(os.path.relpath(file.path, folder)) for file in _unlabelled(folder))
+  return tuple(path.as_posix() for path in relative)
+
+
+def _unlabelled(folder: pathlib.Path) -> list[File]:
+  """Return the files of all images at whatever depth."""
   folder_files.check_there(folder)
   below = sorted(folder_files.folders_below(folder), key=str)
   everything = [file for place in below for file in folder_files.files_in(place)]
@@ -101,8 +114,7 @@ def read_unlabelled(folder: pathlib.Path, *, side: int = SIDE, cache_dir: str = 
     raise DataError(
       f'no images lie in {folder}: give a folder of images ({", ".join(folder_files.SUFFIXES)})'
     )
-  chosen = {'unlabelled': (files, np.full(len(files), -1, np.int32))}
-  return _arrays(folder, chosen, side, cache_dir)['unlabelled']
+  return files
 
 
 def _in_order(names: Sequence[str], classes: Mapping[str, list[File]]) -> Labelled:

@@ -1,6 +1,7 @@
-"""A loss that tells an example's own row of a memory bank from those of others, and such a bank.
+"""Losses that compare examples with the rows of a bank of embeddings, and how a bank is renewed.
 
-A bank f32[N, D] has a row for each image of the data set, by the image's number.
+A bank f32[N, D] has a row for each image of the data set, by the image's number; that of
+`bank_similarity` may have any rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd_jax.losses.features import unit_length
+from kd_jax.losses.logits import kl_divergence
 
 _TOGETHER = 8  # examples whose rows are gathered at a time
 
@@ -58,6 +60,30 @@ def noise_contrast(ratios: Float[Array, 'B R'], *, examples: int) -> Float[Array
   noise = (ratios.shape[1] - 1) / examples
   own, others = ratios[:, 0], ratios[:, 1:]
   return -jnp.log(own / (own + noise + 1e-7)) - jnp.log(noise / (others + noise + 1e-7)).sum(1)
+
+
+def bank_similarity(
+  student: Float[Array, 'B D'],
+  teacher: Float[Array, 'B D'],
+  bank: Float[Array, 'N D'],
+  *,
+  temperature: float,
+) -> Float[Array, ' B']:
+  """Return KL(softmax(t̂ · M̂ᵀ / τ) ‖ softmax(ŝ · M̂ᵀ / τ)), x̂ = x / |x|: to which rows of the bank
+  an example is near is to be the same for both. At least 0.
+
+  Args:
+    student: s, brought to the teacher's width.
+    teacher: t.
+    bank: M, embeddings of the teacher, of the batch itself or of other images.
+    temperature: τ > 0.
+
+  References:
+    Fang et al. 2021, "SEED: Self-supervised Distillation for Visual Representation", where
+    it is a cross-entropy: that differs by the entropy of the teacher, which has no gradient.
+  """
+  own, other = (unit_length(vectors) @ unit_length(bank).T for vectors in (student, teacher))
+  return kl_divergence(own, other, temperature=temperature)
 
 
 def renewed(

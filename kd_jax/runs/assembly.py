@@ -219,6 +219,7 @@ def _program(
     per_epoch,
     context.augmentation,
     context.mixing,
+    context.turn,
     bool(context.placed),
     devices.axis,
     devices.devices,
@@ -231,7 +232,7 @@ def extras_of(context: Context, phase: Phase) -> step.Extras:
   mix = None
   if context.mixing:
     mix = mixing.mix(context.mixing, classes=phase.student.classes, shares=phase.shares)
-  turn = pipeline.turned if context.augmentation.alternating else None
+  turn = context.turn or (pipeline.turned if context.augmentation.alternating else None)
   return step.Extras(turn=turn, mix=mix, stored=context.stored)
 
 

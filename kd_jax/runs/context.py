@@ -11,7 +11,7 @@ from kd_jax.data import pipeline, roles
 from kd_jax.data.mixing import Mixing
 from kd_jax.train import parallel
 from kd_jax.train.programs import Programs
-from kd_jax.types import Phase, Source
+from kd_jax.types import Array, Phase, Source
 
 Say = Callable[[str], None]
 
@@ -51,6 +51,8 @@ class Context:
   stop: Callable[[], bool]
   say: Say
   programs: Programs  # that were compiled before; phases that need the same one share it
+  # (images, their numbers, epoch) → images, before the views of a batch are made
+  turn: Callable[..., Array] | None = None
 
   @property
   def stored(self) -> tuple[int, int] | None:

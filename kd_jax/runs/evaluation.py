@@ -56,16 +56,20 @@ def evaluator(context: Context, network: Network) -> Evaluate:
   return evaluate
 
 
-def predictor(network: Network) -> Callable[[PyTree, Array | np.ndarray], Array]:
-  """Return the compiled network: variables, u8[B, H, W, C] → f32[B, K]."""
+def predictor(
+  network: Network, what: str = 'logits'
+) -> Callable[[PyTree, Array | np.ndarray], Array]:
+  """Return the compiled network: variables, u8[B, H, W, C] → its logits f32[B, K], or `what` else
+  Outputs has, such as 'embedding'.
+  """
 
-  def logits(variables: PyTree, image: Array) -> Array:
+  def computed(variables: PyTree, image: Array) -> Array:
     height, width, _ = network.spec.image_shape
     shown = pipeline.seen(image, (height, width))
     outputs = network.module.apply(variables, shown, train=False)
-    return outputs.logits.astype(jnp.float32)
+    return getattr(outputs, what).astype(jnp.float32)
 
-  return jax.jit(logits)
+  return jax.jit(computed)
 
 
 def logits(
@@ -85,13 +89,31 @@ def logits(
     say: is given progress every few seconds.
     programs: that were compiled before; none: this one is compiled for this call.
   """
+  return _of_all('logits', trained, part, f'predicting {name}', say, programs)
+
+
+def embeddings(
+  trained: Trained,
+  part: feed.Split,
+  *,
+  name: str = '',
+  say: Say = print,
+  programs: Programs | None = None,
+) -> np.ndarray:
+  """Return f32[n, D]: what a network's classifier sees of images. Arguments: as of `logits`."""
+  return _of_all('embedding', trained, part, f'embedding {name}', say, programs)
+
+
+def _of_all(
+  what: str, trained: Trained, part: feed.Split, task: str, say: Say, programs: Programs | None
+) -> np.ndarray:
   network = trained.network  # a program that is kept must not keep the weights, too
-  key = ('logits', identified(network))
-  apply = (programs or Programs()).get(key, lambda: predictor(network))
+  key = (what, identified(network))
+  apply = (programs or Programs()).get(key, lambda: predictor(network, what))
   variables = jax.device_put(trained.variables)
   batches: list[np.ndarray] = []
   count = len(part.index)
-  ticker = Ticker(f'predicting {name}', count, say=say)
+  ticker = Ticker(task, count, say=say)
   for (source,), _, _ in feed.evaluation(
     part, BATCH, placed=None, own=lambda tree: tree, split=jax.device_put
   ):
