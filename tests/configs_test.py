@@ -31,6 +31,8 @@ def command_is_there(path: Path, text: str) -> bool:
   """The command that runs the file; the quick start is what runs without flags."""
   if path == QUICK_START:
     return 'python launch.py' in text
+  if path.stem == 'embedding':  # of another command
+    return 'kd-jax embed --table=FILE' in text
   return f'python launch.py --config={path.relative_to(ROOT)}' in text
 
 

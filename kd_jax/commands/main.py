@@ -17,6 +17,7 @@ COMMANDS = {
   'predict': 'classify image files',
   'table': "write a table of a teacher's logits, a teacher for later runs",
   'embed': 'distil a student from a table of embeddings, without labels',
+  'probe': 'measure what features are worth on labelled images',
   'crosscheck': 'check networks, losses and training against PyTorch',
   'completion': "print a script that completes these commands' words in a shell",
 }

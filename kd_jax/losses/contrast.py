@@ -69,8 +69,8 @@ def bank_similarity(
   *,
   temperature: float,
 ) -> Float[Array, ' B']:
-  """Return KL(softmax(t̂ · M̂ᵀ / τ) ‖ softmax(ŝ · M̂ᵀ / τ)), x̂ = x / |x|: to which rows of the bank
-  an example is near is to be the same for both. At least 0.
+  """Return KL(softmax(t̂ · M̂ᵀ / τ) ‖ softmax(ŝ · M̂ᵀ / τ)), x̂ = x / |x|: to which rows of the
+  bank an example is near is to be the same for both. At least 0.
 
   Args:
     student: s, brought to the teacher's width.

@@ -10,7 +10,7 @@ _BLOCK = 1024  # queries that are compared with all rows at a time
 def nearest(
   queries: np.ndarray, rows: np.ndarray, k: int, *, same: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Return the k rows of the highest cosine for each query, in no order: their numbers i64[Q, k] and
+  """Return the k rows of the highest cosine for each query, in no order: numbers i64[Q, k] and
   cosines f32[Q, k].
 
   Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ _DISTANCE, _ANGLE = 25.0, 50.0  # of RKD's two terms
 class Row(NamedTuple):
   """What a table has of a picture in the place of a teacher's outputs."""
 
-  embedding: Array  # f32[B, D]
+  embedding: Array | jax.ShapeDtypeStruct  # f32[B, D]
 
   def __getattr__(self, name: str) -> NoReturn:
     if name in ('logits', 'features', 'layers'):
@@ -140,16 +140,18 @@ def from_table(method: Method, table: AnyArray, *, name: str) -> Method:
   (first, *_) = method.views
 
   def init(inputs: InitInputs) -> MethodVariables:
-    spec = NetworkSpec(name, 0, inputs.student.network.spec.image_shape)
-    row = Row(jax.ShapeDtypeStruct((2, width), inputs.student.outputs.embedding.dtype))
+    own = inputs.student.network.spec
+    spec = NetworkSpec(name, own.classes, own.image_shape)
+    dtype = inputs.student.outputs.embedding.dtype
+    row: Any = Row(jax.ShapeDtypeStruct((2, width), dtype))
     teacher = NetworkInfo(Network(spec, None, ()), {'table': {'embedding': table}}, row)
-    own = method.init(inputs._replace(teachers=(teacher,)))
-    return own._replace(constants={'own': own.constants, 'table': table})
+    made = method.init(inputs._replace(teachers=(teacher,)))
+    return made._replace(constants={'own': made.constants, 'table': table})
 
   def loss(variables: MethodVariables, inputs: LossInputs):
     view = view_number(inputs.batch.example, inputs.epoch, views)
     rows = jnp.asarray(variables.constants['table'])[inputs.batch.example, view]
-    row = Row(rows.astype(inputs.student[first].embedding.dtype))
+    row: Any = Row(rows.astype(inputs.student[first].embedding.dtype))
     own = variables._replace(constants=variables.constants['own'])
     return method.loss(own, inputs._replace(teachers=({first: row},)))
 
@@ -163,8 +165,8 @@ def from_table(method: Method, table: AnyArray, *, name: str) -> Method:
 
 
 def view_number(example: Array, epoch: Array, views: int) -> Array:
-  """Return i32[B], the view in which an epoch shows each image: all in turn, from one that is a hash
-  of the image's number.
+  """Return i32[B], the view in which an epoch shows each image: all in turn, from one that is a
+  hash of the image's number.
   """
   first = (example.astype(jnp.uint32) * jnp.uint32(2654435761)) >> 16
   return ((first + epoch.astype(jnp.uint32)) % views).astype(jnp.int32)

@@ -90,6 +90,8 @@ def distil(config: Config, folder: str | os.PathLike, *, say: Say = print) -> di
   prepared = _prepared(config, lesson)
   (phase,) = prepared.phases
   student = models.build(phase.student)
+  parallel.check_shares(prepared.devices, phase.shares.values())
+  assembly.steps_per_epoch(prepared.parts, phase)
   assembly.policies(prepared.augmentation, phase)
   trial.check(phase, student, (), assembly.training_labels(prepared.parts, phase))
   folder = Path(folder).absolute()
@@ -220,7 +222,8 @@ def _check_table(folder: Path, data: Any) -> None:
   before = records.read_object(place) if os.path.exists(place) else data
   if before.get('table_sha256') != data['table_sha256']:
     raise FileError(
-      f'the run in {folder} was begun with another table: choose another --workdir, or bring it back'
+      f'the run in {folder} was begun with another table: choose another --workdir, or bring the '
+      'table back'
     )
 
 
@@ -263,7 +266,7 @@ def _train(student: Student, lesson: Lesson) -> dict[str, Any]:
       last_sha256=packing.fingerprint(ended.last),
     )
   )
-  info = {'row': row, 'classes': [], 'dataset': shared.identity.dataset}
+  info: dict[str, Any] = {'row': row, 'classes': [], 'dataset': shared.identity.dataset}
   if shared.stored:
     info['stored_size'] = shared.stored[0]
   save_network(shared.folder / 'networks' / phase.name, network.spec, ended.best, info)

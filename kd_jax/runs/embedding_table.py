@@ -4,7 +4,7 @@ A name is a picture's path below its folder, with slashes, or its file's name al
 or without; of a prepared data set it is the picture's number. These files are read:
 
   .npz          kd_jax's own, as `write` makes it, or any with the arrays `name` and `embedding`
-  .csv          a picture a line: its name, then its numbers; a first line of titles is passed over
+  .csv          a picture a line: its name, then its numbers; titles are passed over
   .pth, .pt     a dictionary of torch.save, from names to vectors, or of 'name' and 'embedding'
   .safetensors  a vector under each name
 
@@ -178,9 +178,11 @@ def _of_csv(path: Path) -> tuple[list[str], list[list[float]]]:
           ) from None
         if vectors and len(vector) != len(vectors[0]):
           raise FileError(
-            f'{path} has {len(vector)} numbers on line {lines.line_num} and {len(vectors[0])} before '
-            f'it: {_REMEDY}'
+            f'{path} has {len(vector)} numbers on line {lines.line_num} and {len(vectors[0])} '
+            f'before it: {_REMEDY}'
           )
+        if not names and vector and vector == [*range(len(vector))]:  # titles that count
+          continue
         names.append(cells[0])
         vectors.append(vector)
   except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -217,6 +219,8 @@ def _of_npz(path: Path) -> EmbeddingTable:
 
 def _of_mapping(path: Path, given: Mapping[str, Any]) -> tuple[Sequence[Any], Any]:
   """Return names and vectors of a mapping from names to vectors, or of one that holds both."""
+  while len(given) == 1 and isinstance(inside := next(iter(given.values())), Mapping):
+    given = inside
   for names in _NAMES:
     for vectors in _VECTORS:
       if names in given and vectors in given:

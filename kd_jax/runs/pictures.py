@@ -29,7 +29,7 @@ class Pictures(NamedTuple):
 
 
 def read(config: Config) -> Pictures:
-  """Return the images that `unlabelled_dataset` names. Raises KdJaxError where they cannot be had."""
+  """Return the images that `unlabelled_dataset` names. Raises KdJaxError where there are none."""
   source, sha256 = inputs.unlabelled(config)
   folder = sources.own_folder(config.unlabelled_dataset, data_dir=config.data_dir)
   if folder:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from kd_jax.losses import features, maps, similarity
+from kd_jax.losses import contrast, features, maps, similarity
 from kd_jax.methods.simkd import by_windows
 from kd_jax.models.projector import Projector
 from kd_jax.models.regressor import Regressor
@@ -40,6 +40,13 @@ def srd(arrays: Arrays) -> Array:
   """Return the distance of the embeddings; a bias of the projection changes nothing."""
   projected = arrays['student_embedding'] @ arrays['srd_kernel'] + arrays['srd_bias'][None]
   return similarity.standardised_distance(projected, arrays['teacher_embedding'])
+
+
+def bank_similarity(arrays: Arrays, temperature: float) -> Array:
+  """Return the KL of the similarities to a bank, of the projected embedding."""
+  projected = arrays['student_embedding'] @ arrays['bank_kernel'] + arrays['bank_bias'][None]
+  teacher, bank = arrays['teacher_embedding'], arrays['bank']
+  return contrast.bank_similarity(projected, teacher, bank, temperature=temperature).mean()
 
 
 def simkd(arrays: Arrays) -> Array:

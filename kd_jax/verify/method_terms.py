@@ -193,6 +193,9 @@ TERMS: dict[str, Term] = {
     method_modules.review,
     _with('review1_conv1', r'student_(feature\d+|embedding)|review\d+_(conv1|attention_kernel)'),
   ),
+  rf'bank_similarity_tau{_NUMBER}': Term(
+    method_modules.bank_similarity, _with('bank', 'student_embedding')
+  ),
   r'hierarchical_context': Term(method_modules.hierarchical_context, _with('hcl_a1', r'hcl_a\d+')),
 }
 # What the same files hold without gradients: a second call, and what a call leaves behind.
@@ -201,5 +204,4 @@ RESULTS = bank_terms.RESULTS
 NOT_YET = {
   r'factor_transfer_last_stage': 'factor transfer',
   r'fsp_sum_over_pairs': 'the flow of solution procedure',
-  r'bank_similarity_tau[\d.]+': 'the similarity to a bank',
 }

@@ -79,3 +79,31 @@ def test_a_bank_is_renewed_at_the_numbers_alone(float64):
   np.testing.assert_allclose(after[numbers], unit(0.2 * bank[numbers] + 0.8 * vectors), rtol=1e-12)
   others = np.setdiff1d(np.arange(N), numbers)
   np.testing.assert_array_equal(after[others], bank[others])
+
+
+def of_bank(student, teacher, bank):
+  return contrast.bank_similarity(student, teacher, bank, temperature=TEMPERATURE)
+
+
+def test_bank_similarity_is_that_of_numpy(float64):
+  draw = np.random.default_rng(3)
+  student, teacher, bank = (draw.normal(size=(rows, D)) for rows in (B, B, N))
+
+  def probabilities(vectors):
+    scores = np.exp(unit(vectors) @ unit(bank).T / TEMPERATURE)
+    return scores / scores.sum(1, keepdims=True)
+
+  p_t, p_s = probabilities(teacher), probabilities(student)
+  expected = (p_t * np.log(p_t / p_s)).sum(1)
+  found = of_bank(student, teacher, bank)
+  np.testing.assert_allclose(found, expected, rtol=1e-10)
+  # lengths do not count, and neither does the order of the rows
+  np.testing.assert_allclose(of_bank(3 * student, 2 * teacher, bank[::-1]), expected, rtol=1e-10)
+
+
+def test_bank_similarity_is_0_where_both_are_equal_and_finite_at_0():
+  draw = np.random.default_rng(4)
+  teacher, bank = (draw.normal(size=(rows, D)).astype(np.float32) for rows in (B, N))
+  assert (np.asarray(of_bank(teacher, teacher, bank)) == 0).all()
+  value, gradient = jax.value_and_grad(lambda s: of_bank(s, teacher, bank).sum())(0 * teacher)
+  assert np.isfinite(value) and value > 0 and np.isfinite(gradient).all()

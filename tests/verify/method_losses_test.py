@@ -49,7 +49,7 @@ def test_every_term_agrees(numbers, dtype, tolerance):
   lines = list(check_method_losses(numbers, dtype=dtype, tolerance=tolerance))
   assert failed(lines) == []
   checks = [line.what for line in lines if isinstance(line, Check)]
-  assert len(checks) == len(set(checks)) == 59
+  assert len(checks) == len(set(checks)) == 61
   assert 'dkd_alpha1_beta8_T4, value' in checks
   assert 'dkd_alpha1_beta8_T4__grad/student_logits, gradient' in checks
 
