@@ -86,7 +86,8 @@ class Config:
   teacher: str = _key('resnet26', 'network to learn from, as student; of several, one or each')
   teacher_checkpoint: str = _key(
     '',
-    'workdir, network folder, .pth of PyTorch or .jax of jax.export; empty: train a teacher first',
+    'workdir, network folder, .pth of PyTorch, .jax of jax.export, .onnx, .pt2 or a table (.npz); '
+    'empty: train a teacher first',
   )
   teacher_mean: tuple = _key(
     (),

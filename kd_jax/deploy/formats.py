@@ -28,6 +28,7 @@ import numpy as np
 
 from kd_jax.deploy.runners import Runner
 from kd_jax.files.kinds import EXPORTS
+from kd_jax.models import programs
 from kd_jax.models.predicting import Predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.text import one_line
@@ -86,9 +87,7 @@ def load(path: Path, *, spec: NetworkSpec | None = None, threads: int | None = N
       match path.suffix:
         case '.stablehlo':
           return _load_stablehlo(path)
-        case '.onnx':
-          return _load_onnx(path, threads)
-        case '.pt2':
+        case '.onnx' | '.pt2':
           return _load_program(path, threads)
         case _:
           return _load_state(path, spec, threads)
@@ -222,12 +221,11 @@ def _running(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndar
 
 
 def _load_program(path: Path, threads: int | None) -> Runner:
-  import torch
-
-  program = torch.export.load(path)
-  given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
-  channels, height, width = given.meta['val'].shape[1:]
-  return Runner(_running(program.module(), threads), (int(height), int(width), int(channels)))
+  """Return a program of another runtime. Raise FileError where it takes a fixed number of images."""
+  program = programs.load(path, threads=threads)
+  if program.batch is not None:
+    raise FileError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
+  return Runner(lambda image: program.run(image)['logits'], program.image_shape)
 
 
 def _load_state(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:
@@ -236,29 +234,6 @@ def _load_state(path: Path, spec: NetworkSpec | None, threads: int | None) -> Ru
   assert spec is not None, 'a state dict is loaded into the network of its spec'
   state = torch.load(path, weights_only=True, map_location='cpu')['model_state_dict']
   return Runner(_running(_in_pytorch(spec, state), threads), spec.image_shape)
-
-
-def _load_onnx(path: Path, threads: int | None) -> Runner:
-  import onnxruntime
-
-  options = onnxruntime.SessionOptions()
-  options.intra_op_num_threads = threads or 0
-  session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-  images, *others = session.get_inputs()
-  fixed = [type(side) is int for side in images.shape]
-  rank = len(session.get_outputs()[0].shape or ())  # 0 where it is left open
-  if (
-    others
-    or (images.type, fixed) != ('tensor(float)', [False, True, True, True])
-    or rank not in (0, 2)
-  ):
-    raise FileError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
-  _, channels, height, width = images.shape
-
-  def run(image: np.ndarray) -> np.ndarray:
-    return session.run(None, {images.name: _channels_first(image)})[0]
-
-  return Runner(run, (height, width, channels))
 
 
 def _channels_first(image: np.ndarray) -> np.ndarray:

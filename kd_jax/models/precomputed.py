@@ -4,6 +4,7 @@ The file is a .npz of
   fingerprint  u32[M, 2], `fingerprint` of each picture as the teacher would be shown it, crop and
     flip done, sorted
   logits       f32[M, K]
+  embedding    f16[M, D], what the teacher's classifier saw; may be left out
   image_shape  i64[3], height, width, channels of the pictures
 An example has a picture for each view of it; kd_jax.tables makes them all.
 """
@@ -11,6 +12,7 @@ An example has a picture for each view of it; kd_jax.tables makes them all.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import flax.linen as nn
 import jax
@@ -19,11 +21,26 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt32
 
 from kd_jax.files import atomic, hashes
-from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
+from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Outputs, Trained
 
 SUFFIX = '.npz'
 # type, dimensions
 _FIELDS = {'fingerprint': (np.uint32, 2), 'logits': (np.float32, 2), 'image_shape': (np.int64, 1)}
+
+
+class Tabled(NamedTuple):
+  """What a table has of pictures, where it has more than their logits."""
+
+  logits: Array  # f32[B, K]
+  embedding: Array  # f32[B, D]
+
+  def __getattr__(self, name: str) -> NoReturn:
+    if name in Outputs._fields:
+      raise ConfigError(
+        f'the method asks its teacher for its {name}, and a table has logits and embeddings: take a '
+        'method that compares these, such as kd or pkt, or give the teacher itself'
+      )
+    raise AttributeError(name)
 
 
 class Table(nn.Module):
@@ -31,10 +48,11 @@ class Table(nn.Module):
 
   rows: int
   classes: int
+  width: int = 0  # of the embeddings; 0: there are none
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> LogitsOnly:
+  def __call__(self, image: Float[Array, 'B H W C'], *, train: bool) -> Any:
     if train:
       raise ConfigError(
         'precomputed logits are as they were computed, and cannot depend on the statistics of a '
@@ -46,7 +64,13 @@ class Table(nn.Module):
     pictures = fingerprint(jnp.round(image * 255).astype(jnp.uint8))
     place = _search(rows.value, pictures)
     there = (rows.value[place] == pictures).all(-1, keepdims=True)
-    return LogitsOnly(jnp.where(there, logits.value[place], jnp.nan))
+    found = jnp.where(there, logits.value[place], jnp.nan)
+    if not self.width:
+      return LogitsOnly(found)
+    shape = (self.rows, self.width)
+    embeddings = self.variable('table', 'embedding', jnp.zeros, shape, jnp.float16)
+    own = embeddings.value[place].astype(jnp.float32)
+    return Tabled(found, jnp.where(there, own, jnp.nan))
 
 
 @jax.jit
@@ -95,7 +119,11 @@ def lacking(trained: Trained, pictures: np.ndarray | Array) -> np.ndarray:
 
 
 def write(
-  path: Path, fingerprints: np.ndarray, logits: np.ndarray, image_shape: tuple[int, ...]
+  path: Path,
+  fingerprints: np.ndarray,
+  logits: np.ndarray,
+  image_shape: tuple[int, ...],
+  embeddings: np.ndarray | None = None,
 ) -> int:
   """Write a table, whole or not at all, and return the number of its rows.
 
@@ -105,6 +133,9 @@ def write(
     FileError: the file cannot be written.
   """
   _, first = np.unique(words(fingerprints), return_index=True)
+  more: dict[str, Any] = {}
+  if embeddings is not None:
+    more['embedding'] = embeddings[first].astype(np.float16)
   try:
     with atomic.opened(path) as file:
       np.savez(
@@ -112,6 +143,7 @@ def write(
         fingerprint=fingerprints[first].astype(np.uint32),
         logits=logits[first].astype(np.float32),
         image_shape=np.array(image_shape, np.int64),
+        **more,
       )
   except OSError as error:
     raise FileError(
@@ -132,6 +164,7 @@ def load(
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
       fields = {name: stored[name] for name in _FIELDS}
+      embedding = stored['embedding'] if 'embedding' in stored.files else None
   # Another kind of file makes NumPy, zipfile and zlib raise many things.
   except Exception as error:
     raise FileError(
@@ -153,18 +186,28 @@ def load(
       f'{path} is for images of {shape} and {many} classes, and this run has {image_shape} and '
       f'{classes}: compute it for this data'
     )
-  if not _whole(**fields):
+  if not _whole(**fields, embedding=embedding):
     raise FileError(
       f'{path} is damaged: its rows are missing, not in order, or not finite; write it anew with '
       'kd_jax.tables.write'
     )
   spec = NetworkSpec(f'{path.name}@{hashes.of_file(path)[:12]}', many, shape)
+  width = 0
+  if embedding is not None:
+    fields['embedding'] = embedding
+    width = embedding.shape[1]
   variables = {'params': {}, 'batch_stats': {}, 'table': fields}
-  return Trained(Network(spec, Table(rows, many), ()), variables)
+  return Trained(Network(spec, Table(rows, many, width), ()), variables)
 
 
-def _whole(fingerprint: np.ndarray, logits: np.ndarray) -> bool:
-  """Return whether a table has rows, sorted, and their logits are finite."""
+def _whole(fingerprint: np.ndarray, logits: np.ndarray, embedding: np.ndarray | None) -> bool:
+  """Return whether a table has rows, sorted, and what they hold is finite."""
+  if embedding is not None and (
+    (embedding.dtype, embedding.ndim, len(embedding)) != (np.float16, 2, len(logits))
+    or not embedding.shape[1]
+    or not np.isfinite(embedding).all()
+  ):
+    return False
   if not len(logits) or fingerprint.shape != (len(logits), 2) or not np.isfinite(logits).all():
     return False
   order = words(fingerprint)

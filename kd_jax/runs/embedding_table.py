@@ -4,8 +4,8 @@ A name is a picture's path below its folder, with slashes, or its file's name al
 or without; of a prepared data set it is the picture's number. These files are read:
 
   .npz          kd_jax's own, as `write` makes it, or any with the arrays `name` and `embedding`
-  .csv          a picture a line: its name, then its numbers; titles are passed over
-  .pth, .pt     a dictionary of torch.save, from names to vectors, or of 'name' and 'embedding'
+  .csv          a picture a line: its name, then its numbers; titles are left out
+  .pth, .pt     a dictionary of torch.save: names to vectors, or with name and embedding
   .safetensors  a vector under each name
 
 kd_jax's own holds

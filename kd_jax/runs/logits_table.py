@@ -20,7 +20,7 @@ import errno
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +34,8 @@ from kd_jax.data import augment, pipeline, roles, sources
 from kd_jax.data.feed import Split
 from kd_jax.data.mixing import Mixing
 from kd_jax.files.kinds import JAX_EXPORTS
-from kd_jax.models import precomputed
-from kd_jax.runs import evaluation, inputs, network_files, teachers
+from kd_jax.models import precomputed, programs
+from kd_jax.runs import embedding_table, evaluation, inputs, network_files, teachers
 from kd_jax.runs.context import Say
 from kd_jax.text import Ticker
 from kd_jax.types import Array, ConfigError, DataError, FileError, NetworkSpec, Phase, Trained
@@ -65,7 +65,8 @@ def write(
 
   Args:
     path: the file, a .npz.
-    logits: the teacher, u8[b, H, W, C] → f32[b, K], at most 256 images at a time.
+    logits: the teacher, u8[b, H, W, C] → f32[b, K], at most 256 images at a time; or a pair of that
+      and embeddings [b, D], which are kept in float16, for methods that compare them.
     say: is given progress every few seconds.
     keys: of the configuration, as `kd_jax.config.default` takes them: dataset, crop_padding, flip,
       validation_examples and so on.
@@ -96,6 +97,10 @@ def of_teacher(path: str | Path, config: Config, *, say: Say = print) -> None:
   path = Path(path)
   _check_place(path)
   checkpoint = Path(os.path.expanduser(config.teacher_checkpoint))
+  if checkpoint.suffix in programs.SUFFIXES:
+    dataset, parts = inputs.labelled(config)
+    _write(path, config, dataset, parts, of_program(checkpoint, dataset), say)
+    return
   name = config.teacher
   if os.path.exists(checkpoint) and checkpoint.suffix not in (*JAX_EXPORTS, precomputed.SUFFIX):
     name = network_files.find(checkpoint).trained.network.spec.name
@@ -108,6 +113,28 @@ def of_teacher(path: str | Path, config: Config, *, say: Say = print) -> None:
   network, variables = loaded['teacher']
   apply = functools.partial(evaluation.predictor(network), jax.device_put(variables))
   _write(path, config, dataset, parts, apply, say)
+
+
+def of_program(path: Path, dataset: sources.Dataset) -> Callable[[np.ndarray], Any]:
+  """Return a program of another runtime as `write` takes it.
+
+  Raises:
+    KdJaxError: there is no such program, or it is for other images.
+  """
+  if not path.is_file():
+    raise FileError(f'teacher_checkpoint {path} does not exist or is no file: check the path')
+  program = programs.load(path)
+  if program.image_shape != tuple(dataset.image_shape):
+    raise FileError(
+      f'teacher_checkpoint {path} is for images of {program.image_shape}, and this run has '
+      f'{tuple(dataset.image_shape)}: set image_size, or export it for these'
+    )
+
+  def outputs(images: np.ndarray) -> Any:
+    found = program.run(images.astype(np.float32) / 255)
+    return (found['logits'], found['embedding']) if 'embedding' in found else found['logits']
+
+  return outputs
 
 
 def _check_place(path: Path) -> None:
@@ -136,9 +163,19 @@ def _write(
   ticker = Ticker(f'{path}: computing logits of pictures', total, say=say)
   fingerprints = []
   computed = []
+  embeddings = []
   done = 0
   for images in itertools.chain.from_iterable(map(pictures, shown)):
-    values = np.asarray(logits(images), np.float32)
+    given = logits(images)
+    if isinstance(given, tuple):
+      given, embedding = given
+      embeddings.append(embedding_table.half(embedding, 'the teacher'))
+      if embeddings[-1].ndim != 2 or len(embeddings[-1]) != len(images):
+        raise DataError(
+          f'the teacher gave embeddings {[*embeddings[-1].shape]} for {len(images)} pictures: they '
+          'have to be [b, D]'
+        )
+    values = np.asarray(given, np.float32)
     if values.shape != (len(images), classes) or not np.isfinite(values).all():
       raise DataError(
         f'the function returned {values.shape} for {len(images)} pictures, or numbers that are not '
@@ -150,7 +187,11 @@ def _write(
     done += len(values)
     ticker.at(done)
   rows = precomputed.write(
-    path, np.concatenate(fingerprints), np.concatenate(computed), dataset.image_shape
+    path,
+    np.concatenate(fingerprints),
+    np.concatenate(computed),
+    dataset.image_shape,
+    np.concatenate(embeddings) if embeddings else None,
   )
   say(f'{path}: {rows:,} pictures.')
 
@@ -176,6 +217,27 @@ def check(
     for name, trained in imported.items()
     if isinstance(trained.network.module, precomputed.Table)
   }
+  check_countable(tables, phases, augmentation, mixing)
+  for trained in tables.values():
+    for shown in shown_to_teachers(augmentation, parts):
+      missing = sum(
+        int(precomputed.lacking(trained, precomputed.fingerprint(images)).sum())
+        for images in pictures(shown)
+      )
+      if missing:
+        raise FileError(
+          f'{trained.network.spec.name} lacks {missing:,} of the {_count(shown):,} pictures of '
+          f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew '
+          'with the same dataset, crop_padding, flip and numbers of examples'
+        )
+
+
+def check_countable(
+  tables: Collection[str], phases: Sequence[Phase], augmentation: pipeline.Weak, mixing: Mixing
+) -> None:
+  """Raise ConfigError where a phase shows a teacher that is a table, by its name, pictures without
+  number.
+  """
   remedy = 'give the teacher itself, or choose a method such as kd'
   for phase in phases:
     if not set(tables) & set(phase.teachers):
@@ -197,18 +259,6 @@ def check(
         f'{key} makes pictures that no table of logits can hold: leave it out, or give the teacher '
         'itself'
       )
-  for trained in tables.values():
-    for shown in shown_to_teachers(augmentation, parts):
-      missing = sum(
-        int(precomputed.lacking(trained, precomputed.fingerprint(images)).sum())
-        for images in pictures(shown)
-      )
-      if missing:
-        raise FileError(
-          f'{trained.network.spec.name} lacks {missing:,} of the {_count(shown):,} pictures of '
-          f'{len(shown.part.index):,} images that this run shows to its teacher: compute it anew '
-          'with the same dataset, crop_padding, flip and numbers of examples'
-        )
 
 
 def shown_to_teachers(augmentation: pipeline.Weak, parts: roles.Roles) -> list[Shown]:

@@ -11,7 +11,7 @@ from kd_jax.config import Config, each_teacher
 from kd_jax.data import pipeline, roles, sources
 from kd_jax.data.mixing import Mixing
 from kd_jax.methods import plans
-from kd_jax.runs import assembly, inputs, logits_table, teachers, trial
+from kd_jax.runs import assembly, inputs, logits_table, run_once, teachers, trial
 from kd_jax.runs.context import Identity, Say
 from kd_jax.train import parallel
 from kd_jax.types import ConfigError, NetworkSpec, Phase, Trained
@@ -46,7 +46,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   data = roles.described(dataset, parts)
   plan = _plan_inputs(config, dataset, parts)
   training = inputs.training(config, dataset)
-  imported = teachers.load(config, plan.teacher, classes=dataset.classes, training=training)
+  named = run_once.tabled(config, dataset, parts, plan)
+  imported = teachers.load(named, plan.teacher, classes=dataset.classes, training=training)
   plan = replace(plan, imported=tuple(imported))
   phases = plans.make(plan)
   if any('unlabelled' in phase.shares for phase in phases):
@@ -67,7 +68,7 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     augmentation=inputs.augmentation(config, dataset),
     mixing=config.mixing(),
     imported=imported,
-    origins=teachers.origins(config),
+    origins=teachers.origins(named),
     plan=plan,
     phases=phases,
     devices=parallel.make(config.parallel),

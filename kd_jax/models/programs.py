@@ -1,0 +1,144 @@
+"""Programs of other runtimes, .onnx and .pt2, as functions of images.
+
+A program takes images f32[B, C, H, W] in [0, 1], normalises them by itself, and gives logits f32[B,
+K]: its output called 'logits', or else its first. It may give an embedding f32[B, D], too: its
+output called 'embedding', or else its second. In PyTorch the outputs are a tensor, a tuple, or a
+mapping. B is any number, or one that the program states; images are filled up to it then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kd_jax.text import one_line
+from kd_jax.types import ConfigError, FileError
+
+SUFFIXES = {'.onnx': 'onnxruntime', '.pt2': 'torch'}  # and the package that runs it
+OUTPUTS = ('logits', 'embedding')
+
+
+class Program(NamedTuple):
+  """A program that is ready to run."""
+
+  run: Callable[[np.ndarray], dict[str, np.ndarray]]  # f32[B, H, W, C] → 'logits', 'embedding'
+  image_shape: tuple[int, int, int]  # height, width, channels
+  batch: int | None  # images that it takes at a time; None: any number
+
+
+def load(path: Path, *, threads: int | None = None) -> Program:
+  """Return a program, ready to run.
+
+  Args:
+    path: with one of SUFFIXES.
+    threads: of a CPU; the runtime's own choice where None.
+
+  Raises:
+    ConfigError: the runtime is not installed.
+    FileError: the file is no such program.
+  """
+  package = SUFFIXES[path.suffix]
+  try:
+    importlib.import_module(package)
+  except ImportError:
+    raise ConfigError(
+      f'{path} needs {package} to be run once, which is not installed: pip install {package}, or '
+      'make its table where it is, by kd-jax table'
+    ) from None
+  try:
+    return (_onnx if path.suffix == '.onnx' else _torch)(path, threads)
+  except FileError:
+    raise
+  # Each runtime has its own kinds, for a file that is damaged or of a newer version.
+  except Exception as fault:
+    raise FileError(
+      f'{path} cannot be read by {package} ({one_line(fault)}): export it again'
+    ) from fault
+
+
+def _onnx(path: Path, threads: int | None) -> Program:
+  import onnxruntime
+
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = threads or 0
+  options.log_severity_level = 3
+  session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+  images, *others = session.get_inputs()
+  fixed = [type(side) is int for side in images.shape]
+  ranks = [len(output.shape or ()) for output in session.get_outputs()]  # 0: it is left open
+  if others or images.type != 'tensor(float)' or fixed[1:] != [True] * 3 or ranks[0] not in (0, 2):
+    raise _no_function(path)
+  batch, channels, height, width = images.shape
+  names = [output.name for output in session.get_outputs()]
+
+  def run(image: np.ndarray) -> dict[str, np.ndarray]:
+    return _named(path, names, session.run(None, {images.name: image}))
+
+  limit = batch if fixed[0] else None
+  return Program(_whole(run, limit), (height, width, channels), limit)
+
+
+def _torch(path: Path, threads: int | None) -> Program:
+  import torch
+
+  if threads:
+    torch.set_num_threads(threads)
+  program = torch.export.load(path)
+  given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
+  shape = given.meta['val'].shape
+  if len(shape) != 4 or given.meta['val'].dtype != torch.float32:
+    raise _no_function(path)
+  batch, channels, height, width = shape
+  module = program.module()
+
+  def run(image: np.ndarray) -> dict[str, np.ndarray]:
+    with torch.inference_mode():
+      given = module(torch.from_numpy(image))
+    outputs = dict(given) if isinstance(given, Mapping) else {}
+    values = [*outputs.values()] or (list(given) if isinstance(given, tuple | list) else [given])
+    return _named(path, [*outputs], [value.numpy() for value in values])
+
+  limit = batch if type(batch) is int else None
+  return Program(_whole(run, limit), (int(height), int(width), int(channels)), limit)
+
+
+def _whole(
+  run: Callable[[np.ndarray], dict[str, np.ndarray]], batch: int | None
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+  """Return a function of any number of images f32[B, H, W, C]."""
+
+  def of_any(image: np.ndarray) -> dict[str, np.ndarray]:
+    first = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+    if batch is None or len(image) == batch:
+      return run(first)
+    parts = []
+    for start in range(0, len(first), batch):
+      part = first[start : start + batch]
+      filled = np.concatenate([part, np.repeat(part[:1], batch - len(part), axis=0)])
+      parts.append({name: value[: len(part)] for name, value in run(filled).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+  return of_any
+
+
+def _named(path: Path, names: Sequence[str], values: Iterable[Any]) -> dict[str, np.ndarray]:
+  """Return a program's outputs under the names that kd_jax has for them."""
+  given = [np.asarray(value) for value in values]
+  if any(name in names for name in OUTPUTS):
+    found = {n: v for n, v in zip(names, given, strict=True) if n in OUTPUTS}
+  else:
+    found = dict(zip(OUTPUTS, given, strict=False))
+  if 'logits' not in found:
+    raise FileError(f"{path} has an output 'embedding' and none called 'logits': export both")
+  return {name: value for name, value in found.items() if name == 'logits' or value.ndim == 2}
+
+
+def _no_function(path: Path) -> FileError:
+  return FileError(
+    f'{path} is no function of images float32[B, C, H, W], of a fixed height and width, to logits '
+    '[B, K]: export it so'
+  )
