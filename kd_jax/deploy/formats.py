@@ -222,7 +222,7 @@ def _running(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndar
 
 def _load_program(path: Path, threads: int | None) -> Runner:
   """Return a program of another runtime. Raise FileError where it takes a fixed number of images."""
-  program = programs.load(path, threads=threads)
+  program = programs.opened(path, threads=threads)
   if program.batch is not None:
     raise FileError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
   return Runner(lambda image: program.run(image)['logits'], program.image_shape)

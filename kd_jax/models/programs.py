@@ -50,14 +50,17 @@ def load(path: Path, *, threads: int | None = None) -> Program:
       'make its table where it is, by kd-jax table'
     ) from None
   try:
-    return (_onnx if path.suffix == '.onnx' else _torch)(path, threads)
-  except FileError:
-    raise
+    return opened(path, threads=threads)
   # Each runtime has its own kinds, for a file that is damaged or of a newer version.
   except Exception as fault:
     raise FileError(
       f'{path} cannot be read by {package} ({one_line(fault)}): export it again'
     ) from fault
+
+
+def opened(path: Path, *, threads: int | None = None) -> Program:
+  """Return what `load` does, with the runtime's own exceptions."""
+  return (_onnx if path.suffix == '.onnx' else _torch)(path, threads)
 
 
 def _onnx(path: Path, threads: int | None) -> Program:
@@ -71,7 +74,7 @@ def _onnx(path: Path, threads: int | None) -> Program:
   fixed = [type(side) is int for side in images.shape]
   ranks = [len(output.shape or ()) for output in session.get_outputs()]  # 0: it is left open
   if others or images.type != 'tensor(float)' or fixed[1:] != [True] * 3 or ranks[0] not in (0, 2):
-    raise _no_function(path)
+    raise _no_function()
   batch, channels, height, width = images.shape
   names = [output.name for output in session.get_outputs()]
 
@@ -91,7 +94,7 @@ def _torch(path: Path, threads: int | None) -> Program:
   given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
   shape = given.meta['val'].shape
   if len(shape) != 4 or given.meta['val'].dtype != torch.float32:
-    raise _no_function(path)
+    raise _no_function()
   batch, channels, height, width = shape
   module = program.module()
 
@@ -137,8 +140,7 @@ def _named(path: Path, names: Sequence[str], values: Iterable[Any]) -> dict[str,
   return {name: value for name, value in found.items() if name == 'logits' or value.ndim == 2}
 
 
-def _no_function(path: Path) -> FileError:
+def _no_function() -> FileError:
   return FileError(
-    f'{path} is no function of images float32[B, C, H, W], of a fixed height and width, to logits '
-    '[B, K]: export it so'
+    'it is no function of images float32[B, C, H, W], of a fixed height and width, to logits [B, K]'
   )
