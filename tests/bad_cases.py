@@ -9,6 +9,8 @@ import os
 import re
 from typing import NamedTuple
 
+from tests import bad_tables
+
 LONG = 'x' * 5000
 BYTES = os.fsdecode(b'\xff\xfe')
 
@@ -937,6 +939,12 @@ def launched(arguments: str) -> str:
 
 
 CASES = [
+  *(Case('teachers', launched(arguments), said) for arguments, said in bad_tables.LAUNCH),
+  *(
+    Case(kind, f'{bad_tables.COMMANDS[kind]} {arguments}'.strip(), said)
+    for kind, cases in bad_tables.OTHERS.items()
+    for arguments, said in cases
+  ),
   *(
     Case(kind, launched(arguments), said)
     for kind, cases in LAUNCH.items()

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from kd_jax.pytorch import writer as torch_writer
-from tests import own_code, pickles
+from tests import bad_tables, own_code, pickles
 
 Make = Callable[[Path, Path], None]  # (where to, the stock: see `stock`)
 HEADER = 'import ml_collections\n\nfrom kd_jax.config import default\nfrom kd_jax.study import Row, study\n\n\n'
@@ -264,6 +264,7 @@ def own(*changes: tuple[str, str], more: str = '') -> Make:
 
 TOUCH = pickles.call('os', 'system', pickles.text('touch hacked'))
 FILES: dict[str, Make] = {
+  **bad_tables.FILES,
   # configuration files
   'syntax.py': text('def get_config(:\n'),
   'nothing.py': text('x = 1\n'),

@@ -32,7 +32,7 @@ from typing import NamedTuple
 from tests import forks
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHERS = ('report', 'export', 'predict', 'table', 'crosscheck', 'completion')
+OTHERS = ('report', 'export', 'predict', 'table', 'embed', 'probe', 'crosscheck', 'completion')
 TRAINED = 99  # the exit code of a fork that was to train
 LONGEST = 1200  # characters of a line
 PATIENCE = 300  # seconds for a case

@@ -22,6 +22,7 @@ the first case that is not so, after hypothesis has made it small.
   safetensors   a file of safetensors, its bytes damaged
   beside        the config.json beside one
   families      state dicts of networks for pictures, with arrays lost, renamed or of other shapes
+  embeddings    tables of embeddings, .npz, .csv and .safetensors, their bytes damaged
 """
 
 from __future__ import annotations

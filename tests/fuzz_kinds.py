@@ -18,6 +18,7 @@ import hypothesis
 import ml_collections
 import numpy as np
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from kd_jax import config as configuration
 from kd_jax import factories, models
@@ -30,6 +31,7 @@ from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import reader as torch_reader
 from kd_jax.pytorch import writer as torch_writer
 from kd_jax.report import run_table, study_notes, study_tables, tables
+from kd_jax.runs import embedding_table
 from kd_jax.types import KdJaxError, NetworkSpec
 from tests.pickles import call, dictionary, group, integer, storage, streamed, tensor, text, zipped
 
@@ -641,12 +643,38 @@ def _list(folder: Path, case: bytes) -> None:
   assert classes == ('cat', 'dog') and sum(map(len, validation.values())) == 3
 
 
+def _tables_of_embeddings() -> dict[str, bytes]:
+  """A good table of each kind, by its name."""
+  rows = {f'{number}.png': np.full(3, number, np.float32) for number in range(4)}
+  out = io.BytesIO()
+  drawn = json.dumps({'seed': 1, 'crop_padding': 2, 'flip': True, 'augment': ''})
+  np.savez(
+    out,
+    name=np.array([*rows]),
+    embedding=np.zeros((4, 2, 3), np.float16),
+    fingerprint=np.zeros((4, 2), np.uint32),
+    views=np.array(drawn),
+  )
+  lines = ''.join(f'{name},{",".join(map(str, row))}\n' for name, row in rows.items())
+  return {'a.npz': out.getvalue(), 'a.csv': lines.encode(), 'a.safetensors': save(rows)}
+
+
+def _read_embeddings(folder: Path, case: tuple[str, bytes]) -> None:
+  table = embedding_table.read(folder / case[0])
+  assert len(table.names) == len(table.embedding) and table.embedding.ndim == 3
+
+
+EMBEDDINGS = st.builds(
+  lambda pair, edits: (pair[0], damaged(pair[1], edits)),
+  st.sampled_from([*_tables_of_embeddings().items()]),
+  EDITS,
+)
 READ = {'read': _read, 'write': _pth, 'memory': lambda content: 1e6 + 400 * len(content)}
 KINDS = {
   'zip': Kind(ARCHIVES, share=0.14, **READ),
   'stream': Kind(STREAMS, share=0.12, **READ),
   'pickle': Kind(PICKLES, share=0.14, **READ),
-  'instructions': Kind(PROGRAMS, share=0.18, **READ),
+  'instructions': Kind(PROGRAMS, share=0.16, **READ),
   'network': Kind(
     STATES,
     lambda folder, case: torch_names.import_file(folder / 'a.pth', image_shape=(16, 16, 1)),
@@ -668,6 +696,13 @@ KINDS = {
     lambda folder, case: records.read_curves(folder / 'history.csv'),
     0.02,
     lambda folder, case: (folder / 'history.csv').write_bytes(case),
+  ),
+  'embeddings': Kind(
+    EMBEDDINGS,
+    _read_embeddings,
+    0.02,
+    lambda folder, case: (folder / case[0]).write_bytes(case[1]),
+    pure=False,
   ),
   'annotations': Kind(
     st.builds(damaged, st.just(ANNOTATIONS), EDITS), _list, 0.02, _annotate, pure=False

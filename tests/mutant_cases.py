@@ -1313,4 +1313,86 @@ STUDIES = [
   ),
 ]
 
-MUTANTS = [*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS, *SELECTION_AND_HASHES, *NETWORKS, *STUDIES]
+_EMBEDDED = 'tests/runs/embedded_test.py::'
+_TABLE = 'tests/runs/embedding_table_test.py::'
+_ONCE = 'tests/runs/run_once_test.py::'
+EMBEDDINGS = [
+  Mutant(
+    'kd_jax/losses/contrast.py',
+    'unit_length(vectors) @ unit_length(bank).T for',
+    'vectors @ unit_length(bank).T for',
+    _CONTRAST + 'test_bank_similarity_is_that_of_numpy',
+  ),
+  *_of(
+    'kd_jax/methods/embedding.py',
+    (
+      'return ((first + epoch.astype(jnp.uint32)) % views)',
+      'return ((first + epoch.astype(jnp.uint32)) * 0)',
+      'tests/methods/embedding_test.py::test_views_of_a_table_are_drawn_by_the_table_and_come_in_turn',
+    ),
+    (
+      "'none' if views > 1 else method.views[first]",
+      'method.views[first]',
+      'tests/methods/embedding_test.py::test_views_of_a_table_are_drawn_by_the_table_and_come_in_turn',
+    ),
+    (
+      'loss=loss, trains=trains_body',
+      'loss=loss',
+      _EMBEDDED + 'test_the_classifier_stays_and_the_rest_learns',
+    ),
+  ),
+  *_of(
+    'kd_jax/runs/embedding_table.py',
+    (
+      'for spell in (_whole, _file, _stem):',
+      'for spell in (_stem,):',
+      _TABLE + 'test_names_are_matched',
+    ),
+    (
+      'if counts.max() > 1:',
+      'if counts.max() > 2:',
+      _TABLE + 'test_pictures_without_a_row_of_their_own_are_refused',
+    ),
+  ),
+  Mutant(
+    'kd_jax/runs/embedded.py',
+    "if before.get('table_sha256') != data['table_sha256']:",
+    'if False:',
+    _EMBEDDED + 'test_another_table_is_refused_in_a_folder_that_was_begun',
+  ),
+  Mutant(
+    'kd_jax/data/seeded.py',
+    'jax.random.fold_in(jax.random.fold_in(key, example), view)',
+    'jax.random.fold_in(key, example)',
+    'tests/data/seeded_test.py::test_a_view_follows_from_the_seed_the_images_number_and_its_own',
+  ),
+  Mutant(
+    'kd_jax/measures/neighbours.py',
+    'near[own, start + own] = -np.inf',
+    'near[own, own] = -np.inf',
+    'tests/measures/neighbours_test.py::test_none_is_its_own_neighbour',
+  ),
+  Mutant(
+    'kd_jax/measures/probes.py',
+    'intercept - scaled @ mean',
+    'intercept',
+    'tests/measures/probes_test.py::test_what_is_linear_is_found_and_is_a_dense_layer_of_the_features_themselves',
+  ),
+  Mutant(
+    'kd_jax/models/programs.py',
+    'value[: len(part)]',
+    'value',
+    'tests/models/programs_test.py::test_outputs_have_their_names_whatever_the_batch',
+  ),
+  Mutant(
+    'kd_jax/runs/run_once.py',
+    'key = [hashes.of_file(path), ',
+    'key = [',
+    _ONCE + 'test_it_is_run_once_and_its_table_has_logits_and_embeddings',
+  ),
+]
+
+MUTANTS = [
+  *(*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS),
+  *(*SELECTION_AND_HASHES, *NETWORKS, *STUDIES, *EMBEDDINGS),
+]
