@@ -70,7 +70,8 @@ def of_teacher(
   halves = embedding_table.half(np.concatenate(rows), config.teacher_checkpoint)
   table = EmbeddingTable(seen.names, halves, np.concatenate(prints), drawn)
   embedding_table.write(path, table)
-  say(f'{path}: {count:,} pictures in {views or 1} views, {halves.shape[-1]} values each.')
+  shown_in = f'{views} views' if views else 'one view'
+  say(f'{path}: {count:,} pictures in {shown_in}, {halves.shape[-1]} values each.')
 
 
 def drawn_by(seed: int, augmentation: pipeline.Weak) -> dict[str, Any]:
