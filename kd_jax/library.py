@@ -74,7 +74,8 @@ def distill(
     data: a folder with a sub-folder a class, 'digits', or a data set of tensorflow_datasets.
     teacher: a network's name, which is trained first, or the path of a trained one, which may be a
       workdir, a network's folder, a .pth of PyTorch, a function of jax.export (.jax), a program
-      of another runtime (.onnx, .pt2) or a table of logits (.npz); several paths for a method that takes several; () where it takes none.
+      of another runtime (.onnx, .pt2) or a table of logits (.npz); several
+      paths for a method that takes several; () where it takes none.
     method: a row of kd_jax.methods.METHODS, or a join of rows such as 'kd+0.5*oh'.
     workdir: the folder of the run; '': one under runs/ that is named after all that is given.
     say: takes what happens, a line at a time, progress among it; print shows a bar on a terminal.

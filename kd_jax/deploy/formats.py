@@ -221,7 +221,7 @@ def _running(module: Any, threads: int | None) -> Callable[[np.ndarray], np.ndar
 
 
 def _load_program(path: Path, threads: int | None) -> Runner:
-  """Return a program of another runtime. Raise FileError where it takes a fixed number of images."""
+  """Return a program of another runtime. Raise FileError where its batch is fixed."""
   program = programs.opened(path, threads=threads)
   if program.batch is not None:
     raise FileError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')

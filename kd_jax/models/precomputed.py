@@ -37,8 +37,8 @@ class Tabled(NamedTuple):
   def __getattr__(self, name: str) -> NoReturn:
     if name in Outputs._fields:
       raise ConfigError(
-        f'the method asks its teacher for its {name}, and a table has logits and embeddings: take a '
-        'method that compares these, such as kd or pkt, or give the teacher itself'
+        f'the method asks its teacher for its {name}, and a table has logits and embeddings: take '
+        'a method that compares these, such as kd or pkt, or give the teacher itself'
       )
     raise AttributeError(name)
 

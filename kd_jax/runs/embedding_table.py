@@ -12,8 +12,8 @@ kd_jax's own holds
   name         U[N]
   embedding    f16[N, V, D]
   fingerprint  u32[N, 2], of each picture, by which another one is noticed
-  views        JSON: the seed and the augmentation that the views are drawn by; '' where they are the
-    pictures as they are
+  views        JSON: the seed and the augmentation that the views are drawn by; '' where they are
+    the pictures as they are
 """
 
 from __future__ import annotations

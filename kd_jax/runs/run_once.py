@@ -31,8 +31,8 @@ _OF_PICTURES = (
 def tabled(
   config: Config, dataset: sources.Dataset, parts: roles.Roles, plan: plans.PlanInputs
 ) -> Config:
-  """Return the configuration with a table in the place of each program in `teacher_checkpoint`; made
-  now, where the cache has none.
+  """Return the configuration with a table in the place of each program in `teacher_checkpoint`;
+  made now, where the cache has none.
 
   Args:
     config: of the run.
