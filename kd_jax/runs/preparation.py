@@ -47,7 +47,8 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   plan = _plan_inputs(config, dataset, parts)
   training = inputs.training(config, dataset)
   imported = teachers.load(config, plan.teacher, classes=dataset.classes, training=training)
-  plan = replace(plan, imported=tuple(imported))
+  specs = {name: trained.network.spec for name, trained in imported.items()}
+  plan = replace(plan, imported=tuple(imported), imported_specs=specs)
   phases = plans.make(plan)
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = inputs.unlabelled(config, shape=dataset.image_shape)
