@@ -132,9 +132,7 @@ def variational(
   return flat(jnp.square(mean - teacher) / variance + jnp.log(variance)).mean(-1) / 2
 
 
-def flow(
-  bottom: Float[Array, 'B H W C'], top: Float[Array, 'B h w D']
-) -> Float[Array, 'B C D']:
+def flow(bottom: Float[Array, 'B H W C'], top: Float[Array, 'B h w D']) -> Float[Array, 'B C D']:
   """Return G, the mean over places of the products of a map's channels with those of a later one.
 
   The larger map is averaged down to the size of the smaller.

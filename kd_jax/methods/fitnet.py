@@ -39,8 +39,8 @@ def fitnet(*, weight: float = 100.0, stage: int = 2) -> Method:
 
   Recipes: `written`, the paper, has two phases (see kd_jax.methods.plans.fitnet): the student's
   part up to that stage learns by the hint alone, then the whole student by CE + λ · KL at T = 3,
-  with λ falling from 4 to 1. These are the numbers of its authors' code (adri-romsor/FitNets),
-  whose λ falls from epoch 5 to epoch 400 of 500. `published` and `official` train this sum in one phase, as
+  with λ falling from 4 to 1. The numbers are those of its authors' code (adri-romsor/FitNets),
+  where λ falls from epoch 5 to 400. `published` and `official` train this sum in one phase, as
   RepDistiller and the tables of the field do. In a join, such as `kd+fitnet`, the hint is a term
   beside the others. The paper's equation 3 has half the sum of squares; the mean is that of the
   codes.

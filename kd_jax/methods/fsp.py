@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from kd_jax.losses import maps, reduce
 from kd_jax.methods.base import after_relu, check_weights, cross_entropy
@@ -98,15 +99,14 @@ def _apart(inputs: LossInputs) -> Array:
   """Return the sum over consecutive maps of the mean squared difference of G."""
   student, teacher = inputs.student['weak'], inputs.teachers[0]['weak']
   own, target = after_relu(student.features), after_relu(teacher.features)
-  stems = _stem(student), _stem(teacher)
-  if all(stem is not None for stem in stems) and stems[0].shape[-1] == stems[1].shape[-1]:
-    own, target = (stems[0], *own), (stems[1], *target)
-  return sum(
-    reduce.mean(
-      maps.flow_distance((own[n], own[n + 1]), (target[n], target[n + 1])), axis=inputs.axis
-    )
+  stem, other = _stem(student), _stem(teacher)
+  if stem is not None and other is not None and stem.shape[-1] == other.shape[-1]:
+    own, target = (stem, *own), (other, *target)
+  apart = [
+    maps.flow_distance((own[n], own[n + 1]), (target[n], target[n + 1]))
     for n in range(len(own) - 1)
-  )
+  ]
+  return reduce.mean(jnp.stack(apart).sum(0), axis=inputs.axis)
 
 
 def _stem(outputs: Outputs | LogitsOnly) -> Array | None:

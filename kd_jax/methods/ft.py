@@ -4,6 +4,8 @@ Transfer".
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -136,14 +138,12 @@ def _translator(inputs: InitInputs, share: float) -> PyTree:
   return initialised(_stack(own, few, None), inputs.key, own)
 
 
-def _apart(
-  variables: MethodVariables, encoder: PyTree, inputs: LossInputs
-) -> tuple[Array, PyTree]:
+def _apart(variables: MethodVariables, encoder: PyTree, inputs: LossInputs) -> tuple[Array, PyTree]:
   """Return the mean distance of the factors, and the translator's statistics."""
   pair = (outputs['weak'].features[-1] for outputs in (inputs.student, inputs.teachers[0]))
   own, target = after_relu(tuple(pair))
   widths = tuple(encoder[name]['kernel'].shape[-1] for name in sorted(encoder))
-  paraphrased = Stack(widths, dtype=str(target.dtype)).apply(
+  paraphrased: Any = Stack(widths, dtype=str(target.dtype)).apply(
     {'params': encoder}, target, train=False
   )
   translated, changed = _stack(own, widths[-1], inputs.axis).apply(
@@ -159,5 +159,6 @@ def _apart(
 def _reconstruction(params: PyTree, inputs: LossInputs, share: float) -> Array:
   """Return the mean squared error of the teacher's last map through the paraphraser."""
   (target,) = after_relu(inputs.teachers[0]['weak'].features[-1:])
+  again: Any
   _, again = factors.paraphraser(target, share).apply({'params': params}, target, train=True)
   return reduce.mean(features.mean_squared_error(again, target), axis=inputs.axis)

@@ -91,10 +91,7 @@ def ft(
     optimiser=at_one_rate(replace(inputs.optimiser, learning_rate=rate)),
   )
   last = replace(
-    student,
-    method=transfer(**own),
-    teachers=(companion_name('paraphraser'),),
-    start='paraphraser',
+    student, method=transfer(**own), teachers=(companion_name('paraphraser'),), start='paraphraser'
   )
   return (*before, *phases.baseline(inputs, draws_as='paraphraser'), paraphraser, last)
 

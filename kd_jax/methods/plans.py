@@ -15,9 +15,9 @@ from kd_jax.methods import phases
 from kd_jax.methods.dual import side_by_side
 from kd_jax.methods.fitnet import annealed, hints
 from kd_jax.methods.kd import kd
+from kd_jax.methods.phased import fsp, ft
 from kd_jax.methods.phases import PlanInputs
 from kd_jax.methods.phases import companion_name as companion_name
-from kd_jax.methods.phased import fsp, ft
 from kd_jax.types import ConfigError, Phase
 
 _ROUNDING = 1e-9  # less than one image is of any set: in floats 0.57 − 0.55 is less than 0.02
@@ -264,8 +264,8 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
   if not others:
     chosen = methods.chosen_options(name, inputs.recipe, inputs.options, among=options(name))
     return tuple(_noted(inputs, phase) for phase in of(name)(inputs, **chosen))
-  # AB's boundaries, FitNet's hint, FSP's flow and FT's factor are terms like any other beside a loss
-  # that reaches the classifier.
+  # AB's boundaries, FitNet's hint, FSP's flow and FT's factor are terms like any other beside a
+  # loss that reaches the classifier.
   for _, name in methods.parse(inputs.method):
     if of(name) not in (single, with_teacher, ab, fitnet, fsp, ft):
       raise ConfigError(

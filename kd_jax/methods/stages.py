@@ -8,15 +8,7 @@ from kd_jax import models
 from kd_jax.losses import maps
 from kd_jax.methods.base import after_relu, pair_stages, paired
 from kd_jax.models.reach import reached
-from kd_jax.types import (
-  Array,
-  InitInputs,
-  LogitsOnly,
-  MethodVariables,
-  NetworkSpec,
-  Outputs,
-  Path,
-)
+from kd_jax.types import Array, InitInputs, LogitsOnly, MethodVariables, NetworkSpec, Outputs, Path
 
 Pairs = tuple[tuple[int, int], ...]
 

@@ -216,6 +216,4 @@ TERMS: dict[str, Term] = {
 # What the same files hold without gradients: a second call, and what a call leaves behind.
 RESULTS = bank_terms.RESULTS
 # Terms that the same files hold and no method of kd_jax has.
-NOT_YET = {
-  r'bank_similarity_tau[\d.]+': 'the similarity to a bank',
-}
+NOT_YET = {r'bank_similarity_tau[\d.]+': 'the similarity to a bank'}

@@ -102,6 +102,16 @@ def _two_phases() -> tuple[Phase, ...]:
   )
 
 
+def _flow_first(rest: Callable[[int], int]) -> tuple[Phase, ...]:
+  """Return FSP's: the flow for an eighth of the epochs, then CE alone."""
+  first = Phase('flow', similarity.flow, {'weight': 1.0}, drops=(), epochs=_eighth)
+  return first, Phase('student', logits.nokd, teachers=(), epochs=rest)
+
+
+def _eighth(whole: int) -> int:
+  return max(round(whole / 8), 1)
+
+
 def _boundary(**more: Any) -> Phase:
   return Phase('boundary', features.boundary, BOUNDARY, **more)
 
@@ -191,6 +201,8 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('fitnet', 'written'): _two_phases(),
   ('fitnet', 'published'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),
   ('fitnet', 'official'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),
+  ('fsp', 'written'): _flow_first(lambda whole: whole - _eighth(whole)),
+  ('fsp', 'official'): _flow_first(lambda whole: whole),
   ('nst', 'written'): _one(similarity.nst, {'weight': 50.0}),
   ('sp', 'written'): _one(similarity.sp, {'weight': 3000.0}),
   ('pkt', 'written'): _one(similarity.pkt, {'weight': 30_000.0}),
@@ -240,6 +252,10 @@ OPTIONS: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Phase, ...]] = {
   ),
   ('rld', (('standardise', True),)): _one(soft_labels.rld_standardised, REFINED),
   ('attention', (('squared', False),)): _one(similarity.attention_lengths, {'weight': 1000.0}),
+  ('fsp', (('flow_share', 0.0), ('weight', 2.0))): _one(similarity.fsp, {'weight': 2.0}),
+  ('ft', (('paraphraser_share', 0.0),)): _one(
+    modules.ft, {'weight': 200.0, 'power': 1.0}, connectors='factors'
+  ),
   ('kd', (('alpha', 1.0),)): _one(logits.unsupervised, {'temperature': 5.0}),
   ('rkd', tuple(ENSEMBLE.items())): _one(
     features.rkd_ensemble, {**HINTON, **RELATIONS, **ENSEMBLE}, connectors='bare'
