@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_jax.pytorch.rendering import Outputs
+from kd_jax.verify.torch_bank import Banks
 from kd_jax.verify.torch_methods import Shown, cross_entropy, divergence
 from kd_jax.verify.torch_similarity import stages
 from kd_jax.verify.torch_soft_labels import warmed
@@ -176,6 +177,7 @@ def _leaky(*widths: int, normalised: bool = False, transposed: bool = False) -> 
 
 
 MODULES = {
+  'banks': Banks,
   'factors': Factors,
   'projector': Projector,
   'review': Reviewed,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from kd_jax.verify import torch_bank as bank
 from kd_jax.verify import torch_features as features
 from kd_jax.verify import torch_methods as logits
 from kd_jax.verify import torch_modules as modules
@@ -223,6 +224,12 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
     {'weight': 1.0, 'distillation': 1.0, 'temperature': 4.0},
     connectors='representation',
   ),
+  **{
+    ('crd', recipe): _one(
+      bank.crd, {'weight': 0.8, 'temperature': 0.07, 'keep': 0.5}, connectors='banks'
+    )
+    for recipe in ('written', 'official')
+  },
   **{
     ('deit', recipe): _one(logits.deit, {'weight': 0.5}, connectors='classifier')
     for recipe in ('written', 'official')

@@ -64,6 +64,8 @@ def test_every_term_of_maps_agrees():
     for term in ('simkd_train_mode', 'review_train_mode', 'vid_sum_over_stages'):
       assert f'{term}__grad/student_feature3, gradient' in found
     assert 'simkd_logits, value' in found and 'review_output1, value' in found
+    assert 'fsp_sum_over_pairs__grad/wide_student_feature1, gradient' in found
+    assert 'factor_transfer_last_stage__grad/student_feature3, gradient' in found
     single = check_method_losses(read(file), dtype=np.float32, tolerance=1e-4)
     assert failed(single) == []
 
@@ -101,7 +103,7 @@ def test_what_a_file_lacks_is_named(numbers):
     assert wrong(lost) == [f'{name} is missing in the file']
   forms = [what for what in failed(check_method_losses(few)) if 'form' in what]
   # all but that of the term that is there and those of maps, of which the file has no inputs
-  assert len(forms) == len(TERMS) - 8
+  assert len(forms) == len(TERMS) - 10
 
 
 def test_a_term_without_its_inputs_and_one_of_an_unknown_name_are_errors(numbers):
