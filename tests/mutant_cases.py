@@ -150,6 +150,10 @@ METHODS = [
     ),
   ),
   *_of(
+    'kd_jax/methods/review.py',
+    ('min(widest, own', 'min(512, own', _MODULES + 'test_a_narrower_review'),
+  ),
+  *_of(
     'kd_jax/methods/fsp.py',
     ('(stem, *own), (other, *target)', 'own, target', _PHASED + 'test_fsp'),
     (

@@ -178,7 +178,7 @@ METHODS: dict[str, Row] = {
   'simkd': Row(
     simkd, alone="it predicts by the teacher's classifier, which the other losses do not reach"
   ),
-  'review': Row(review, recipes={'official': _TWENTY}),
+  'review': Row(review, recipes={'official': _TWENTY}, older={'width': 512}),
   'vid': Row(vid),
   'srd': Row(srd),
   'srrl': Row(srrl),
