@@ -78,14 +78,14 @@ def prepare(
     devices=parallel.make('jit', devices=1),
   )
   names = [p.name for p in prepared.phases]
-  place = names.index(row.phase) if row.phase else -1
-  phase = prepared.phases[place]
+  number = names.index(row.phase) if row.phase else len(names) - 1
+  phase = prepared.phases[number]
   # The phases before it would train its teacher; whether one is trained makes no difference to the
   # time.
-  before = {p.name: models.build(p.student) for p in prepared.phases[:place]}
+  before = {p.name: models.build(p.student) for p in prepared.phases[:number]}
   before |= {
     plans.companion_name(p.name): p.method.companion
-    for p in prepared.phases[:place]
+    for p in prepared.phases[:number]
     if p.method.companion
   }
   zoo = {

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import methods, models
@@ -262,7 +263,7 @@ def _banks(own: MethodVariables, phase: Phase, key: Array, start: Start) -> list
   for step in range(phase.epochs):
     example = np.arange(step * size, (step + 1) * size, dtype=np.int32)
     chance = keys.stream(jax.random.fold_in(key, step), keys.LOSS)
-    others = np.asarray(draw(chance, example, classes, count))
+    others = np.asarray(draw(chance, jnp.asarray(example), classes, count))
     rows.append(np.concatenate([example[:, None], others], 1))
   banks = [np.asarray(own.state[name]) for name in ('student', 'teacher')]
   return [*banks, np.stack(rows).astype(np.int64)]
