@@ -117,10 +117,10 @@ def page(figures: Mapping[str, Any]) -> str:
       f'| `{name}` | {statistics.median(ratios):.2f} | {min(ratios):.2f}, {max(ratios):.2f} | '
       f'{peak / 1e9:.2f} | {(peak - base) / 1e9:+.2f} |'
     )
-  text += [
-    '',
-    *(f'`{name}` has no line: {why}.' for name, why in LEFT_OUT.items() if name != BESIDE),
-  ]
+  reasons = {name: why for name, why in LEFT_OUT.items() if name != BESIDE}
+  text += ['', *(f'`{name}` has no line: {why}.' for name, why in reasons.items())]
+  if later := [titled(*each) for each in rows() if titled(*each) not in lines]:
+    text += ['', f'Not timed yet: {", ".join(f"`{name}`" for name in later)}.']
   return '\n'.join(text) + '\n'
 
 

@@ -62,6 +62,7 @@ def test_the_page_has_ratios_of_blocks_and_the_machine():
   page = methods.page(figures)
   assert '| `kd` | 1 | – | 1.50 | – |' in page
   assert '| `dkd` | 2.00 | 2.00, 3.00 | 2.00 | +0.50 |' in page
+  assert 'Not timed yet: `nokd`, ' in page and '`dkd`' not in page.split('Not timed yet')[1]
   assert 'ABC, 2 cores, jax 0.12' in page and 'The load average was 6.5 to 8.0' in page
   assert all(f'`{name}` has no line' in page for name in methods.LEFT_OUT if name != methods.BESIDE)
 
