@@ -93,7 +93,12 @@ def stopped(folder, method, patch, *, phase: str):
 
 
 @pytest.mark.parametrize(
-  ('method', 'phase'), [('crd', 'student'), ('ft', 'paraphraser'), ('ft', 'student')]
+  ('method', 'phase'),
+  [
+    ('crd', 'student'),
+    pytest.param('ft', 'paraphraser', marks=pytest.mark.system),
+    pytest.param('ft', 'student', marks=pytest.mark.system),
+  ],
 )
 def test_stopped_and_resumed_it_ends_with_the_same_bits(
   tmp_path, whole, monkeypatch, method, phase
@@ -105,6 +110,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(
     assert resumed[-1][name] == rows[-1][name]
 
 
+@pytest.mark.system
 def test_a_bank_that_a_checkpoint_forgets_shows(tmp_path, whole, monkeypatch):
   """The failing side of the test before: the last weights are others where a bank begins anew."""
 
@@ -118,7 +124,7 @@ def test_a_bank_that_a_checkpoint_forgets_shows(tmp_path, whole, monkeypatch):
   assert resumed[-1]['last_sha256'] != whole('crd')[0][-1]['last_sha256']
 
 
-@pytest.mark.parametrize('method', ['crd', 'ft'])
+@pytest.mark.parametrize('method', ['crd', pytest.param('ft', marks=pytest.mark.system)])
 def test_streamed_images_end_with_the_same_weights(tmp_path, whole, method):
   """A streamed block has no index: a bank's rows come from the numbers beside it."""
   rows, folder = whole(method)
