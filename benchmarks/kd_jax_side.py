@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,7 @@ def prepare(
   from kd_jax import config, models
   from kd_jax.data import feed, pipeline, sources
   from kd_jax.files import checkpoints
+  from kd_jax.methods import plans
   from kd_jax.models import precomputed
   from kd_jax.runs import assembly, evaluation, logits_table, preparation, run
   from kd_jax.runs.context import Student
@@ -64,6 +66,7 @@ def prepare(
   stated = config.default(**config.PAPER)
   stated.update(
     method=row.method,
+    recipe=row.recipe,
     student=row.student,
     teacher=row.teacher,
     batch_size=row.batch,
@@ -74,12 +77,19 @@ def prepare(
     preparation.prepare(config.resolve(stated), dataset=dataset),
     devices=parallel.make('jit', devices=1),
   )
-  phase = prepared.phases[-1]
+  names = [p.name for p in prepared.phases]
+  number = names.index(row.phase) if row.phase else len(names) - 1
+  phase = prepared.phases[number]
   # The phases before it would train its teacher; whether one is trained makes no difference to the
   # time.
+  before = {p.name: models.build(p.student) for p in prepared.phases[:number]}
+  before |= {
+    plans.companion_name(p.name): p.method.companion
+    for p in prepared.phases[:number]
+    if p.method.companion
+  }
   zoo = {
-    p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net))
-    for p in prepared.phases[:-1]
+    name: Trained(net, models.initialise(jax.random.key(1), net)) for name, net in before.items()
   }
   if row.looked_up:
     with tempfile.TemporaryDirectory(prefix='kd_jax-benchmark-') as place:
@@ -189,7 +199,16 @@ def prepare(
     'cores': len(os.sched_getaffinity(0)),
     'shares': list(shares),
   }
-  return facts, {'whole': lambda count: shared(timed(whole, count), row.students), **shares}
+  return facts, {
+    'whole': lambda count: shared(timed(whole, count), row.students),
+    'peak': peak,
+    **shares,
+  }
+
+
+def peak() -> dict[str, float]:
+  """Return the most memory that this process has had."""
+  return {'bytes': 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
 def shared(figures: dict[str, float], students: int) -> dict[str, float]:

@@ -46,6 +46,8 @@ class Row(NamedTuple):
   looked_up: bool = False
   students: int = 1  # of kd_jax, in one program; times are a student's share, and peers train one
   sides: tuple[str, ...] = tuple(SIDES)
+  recipe: str = 'written'  # of the method
+  phase: str = ''  # of its plan; '': the last
 
 
 class Start(NamedTuple):

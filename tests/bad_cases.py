@@ -322,6 +322,11 @@ LAUNCH = {
     ),
     ('--config.teacher_checkpoint=network', 'is a thin_resnet8, and this run needs thin_resnet14'),
     (
+      '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 --config.dataset=digits32 '
+      '--config.method=ft',
+      'ft trains beside its teacher and saves it anew',
+    ),
+    (
       '--config.teacher_checkpoint=network --config.teacher=thin_resnet8 '
       '--config.teacher_image_size=16',
       'teacher_image_size is for a file of weights alone',

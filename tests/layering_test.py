@@ -121,6 +121,7 @@ TORCH_PEERS = (
   *(
     f'verify/torch_{name}.py'
     for name in (
+      'bank',
       'methods',
       'soft_labels',
       'features',

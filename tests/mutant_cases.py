@@ -33,6 +33,7 @@ _MODULES = 'tests/methods/by_hand_modules_test.py::'
 _CRD, _NEGATIVES, _LEVELS = (
   f'tests/methods/{name}_test.py::' for name in ('crd', 'negatives', 'by_hand_levels')
 )
+_PHASED = 'tests/methods/phased_test.py::'
 _CONTRAST = 'tests/losses/contrast_test.py::'
 _SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 'similarity'))
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
@@ -142,10 +143,71 @@ METHODS = [
       _FIELD + 'test_fitnet',
     ),
     (
-      'path[1:] in _up_to(student, stage)',
+      'path[1:] in up_to_stage(student, stage)',
       'True',
       'tests/methods/plans_test.py::TestFitnet::'
       'test_the_hint_trains_up_to_its_stage_and_nothing_beyond',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/review.py',
+    ('min(widest, own', 'min(512, own', _MODULES + 'test_a_narrower_review'),
+  ),
+  *_of(
+    'kd_jax/methods/fsp.py',
+    ('(stem, *own), (other, *target)', 'own, target', _PHASED + 'test_fsp'),
+    (
+      "jax.nn.relu(outputs.layers['stem_norm'])",
+      "outputs.layers['stem_norm']",
+      _PHASED + 'test_fsp',
+    ),
+    ('if own != target:', 'if False:', _PHASED + 'test_other_widths_are_refused_in_one_line'),
+    (
+      'path[1:] in up_to_stage(student, 0)',
+      'True',
+      _PHASED + 'TestFspsPhases::test_the_flow_trains_all_but_the_classifier',
+    ),
+  ),
+  *_of(
+    'kd_jax/methods/ft.py',
+    (
+      "jax.lax.stop_gradient(variables.params[PARAPHRASER]['encoder'])",
+      "variables.params[PARAPHRASER]['encoder']",
+      _PHASED + 'test_the_student_does_not_reach_the_paraphraser',
+    ),
+    (
+      "{**info.variables['params'], PARAPHRASER: made['params']}",
+      "{PARAPHRASER: made['params']}",
+      'tests/methods/resume_test.py::test_the_teacher_of_ft_is_saved_with_its_paraphraser',
+    ),
+    (
+      "path[:2] == ('method', PARAPHRASER)",
+      "path[0] == 'method'",
+      _PHASED + 'test_the_first_phase_trains_the_paraphraser_alone',
+    ),
+    ('normalised=True, dtype', 'normalised=False, dtype', _PHASED + 'test_ft_in_one_phase'),
+  ),
+  *_of(
+    'kd_jax/models/factors.py',
+    ('nn.leaky_relu(x, 0.1)', 'nn.relu(x)', _PHASED + 'test_ft_in_one_phase'),
+    ('max(int(width * share), 1)', 'int(width * share)', _PHASED + 'test_a_factor_has_a_channel'),
+  ),
+  *_of(
+    'kd_jax/methods/phased.py',
+    (
+      'rest = inputs.epochs if flow_added else',
+      'rest =',
+      _PHASED + 'TestFspsPhases::test_official_adds_its_epochs',
+    ),
+    (
+      'inputs.imported_specs.get(teachers[0], inputs.teacher)',
+      'inputs.teacher',
+      _PHASED + 'TestFtsPhases::test_an_imported_teacher_keeps_its_own_network',
+    ),
+    (
+      'paraphraser_rate * inputs.optimiser.learning_rate',
+      'inputs.optimiser.learning_rate',
+      _PHASED + 'TestFtsPhases::test_the_paraphraser_first_then_the_student_for_all_epochs',
     ),
   ),
   *_of(
@@ -237,6 +299,12 @@ METHODS = [
     'kd_jax/losses/maps.py',
     ('weight /= 2', 'weight /= 1', _MODULES + 'test_only_windows_smaller_than_the_map_count'),
     ('+ jnp.log(variance)', '', _MODULES + 'test_vid'),
+    ('bottom, top) / places', 'bottom, top)', _PHASED + 'test_fsp'),
+    (
+      'attention_map(teacher)).mean(-1)',
+      'attention_map(teacher)).sum(-1)',
+      _PHASED + 'test_ft_in_one_phase',
+    ),
   ),
   *_of(
     'kd_jax/losses/similarity.py',

@@ -41,6 +41,22 @@ def attention_length(
   return length / 2 / squared.shape[-1]
 
 
+def factor_distance(
+  student: Float[Array, 'B H W Cs'], teacher: Float[Array, 'B H W Ct']
+) -> Float[Array, ' B']:
+  """Return the mean over places of |Q_s − Q_t|, Q = `attention_map`.
+
+  Args:
+    student: its factor, what the translator makes of its map.
+    teacher: its factor, what the paraphraser makes of its map, of the same height and width.
+
+  References:
+    Kim et al. 2018, "Paraphrasing Complex Network", equation 3 with p = 1. They bring the whole
+    factor to length 1; the mean of squares over channels first is RepDistiller's.
+  """
+  return jnp.abs(attention_map(student) - attention_map(teacher)).mean(-1)
+
+
 def neuron_selectivity(
   student: Float[Array, 'B H W Cs'], teacher: Float[Array, 'B H W Ct']
 ) -> Float[Array, ' B']:
@@ -114,3 +130,34 @@ def variational(
   """
   variance = variance[None, None, None, :]
   return flat(jnp.square(mean - teacher) / variance + jnp.log(variance)).mean(-1) / 2
+
+
+def flow(bottom: Float[Array, 'B H W C'], top: Float[Array, 'B h w D']) -> Float[Array, 'B C D']:
+  """Return G, the mean over places of the products of a map's channels with those of a later one.
+
+  The larger map is averaged down to the size of the smaller.
+
+  References:
+    Yim et al. 2017, "A Gift from Knowledge Distillation", equation 1: the flow of the solution
+    procedure.
+  """
+  bottom, top = equal_sizes(bottom, top)
+  places = bottom.shape[1] * bottom.shape[2]
+  return jnp.einsum('bhwc,bhwd->bcd', bottom, top) / places
+
+
+def flow_distance(
+  student: tuple[Float[Array, 'B _ _ C'], Float[Array, 'B _ _ D']],
+  teacher: tuple[Float[Array, 'B _ _ C'], Float[Array, 'B _ _ D']],
+) -> Float[Array, ' B']:
+  """Return the mean over elements of (G_s − G_t)², G = `flow` of two consecutive maps.
+
+  Args:
+    student: the two maps, after their ReLU.
+    teacher: the two maps of the same widths, after their ReLU; heights and widths may differ.
+
+  References:
+    Yim et al. 2017, "A Gift from Knowledge Distillation", equation 2, which adds up the elements;
+    the mean is RepDistiller's.
+  """
+  return mean_squared_error(flow(*student), flow(*teacher))

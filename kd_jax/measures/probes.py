@@ -29,9 +29,9 @@ class Linear(NamedTuple):
 def linear(
   features: np.ndarray,
   labels: np.ndarray,
-  validation: tuple[np.ndarray, np.ndarray] | None = None,
   *,
   classes: int,
+  validation: tuple[np.ndarray, np.ndarray] | None = None,
   strengths: Sequence[float] = STRENGTHS,
   steps: int = 200,
 ) -> Linear:

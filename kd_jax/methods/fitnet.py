@@ -7,7 +7,6 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from kd_jax import models
 from kd_jax.losses import features, maps, reduce
 from kd_jax.methods.base import (
   after_relu,
@@ -17,8 +16,8 @@ from kd_jax.methods.base import (
   distillation,
   no_modules,
 )
+from kd_jax.methods.stages import up_to_stage
 from kd_jax.models.connectors import Connectors
-from kd_jax.models.reach import reached
 from kd_jax.types import (
   Array,
   ConfigError,
@@ -40,7 +39,8 @@ def fitnet(*, weight: float = 100.0, stage: int = 2) -> Method:
 
   Recipes: `written`, the paper, has two phases (see kd_jax.methods.plans.fitnet): the student's
   part up to that stage learns by the hint alone, then the whole student by CE + λ · KL at T = 3,
-  with λ falling from 4 to 1. `published` and `official` train this sum in one phase, as
+  with λ falling from 4 to 1. The numbers are those of its authors' code (adri-romsor/FitNets),
+  where λ falls from epoch 5 to 400. `published` and `official` train this sum in one phase, as
   RepDistiller and the tables of the field do. In a join, such as `kd+fitnet`, the hint is a term
   beside the others. The paper's equation 3 has half the sum of squares; the mean is that of the
   codes.
@@ -73,7 +73,7 @@ def hints(student: NetworkSpec, *, weight: float, stage: int) -> Method:
     return {'hint': weight * hint}, state
 
   def trains(path: Path) -> bool:
-    return path[0] == 'method' or path[1:] in _up_to(student, stage)
+    return path[0] == 'method' or path[1:] in up_to_stage(student, stage)
 
   return Method(init=functools.partial(_init, stage=stage), loss=loss, trains=trains)
 
@@ -136,9 +136,3 @@ def _hint(variables: MethodVariables, inputs: LossInputs, stage: int) -> tuple[A
   )
   error = features.mean_squared_error(jax.nn.relu(regressed), target)
   return reduce.mean(error, axis=inputs.axis), changed['batch_stats']
-
-
-@functools.cache
-def _up_to(student: NetworkSpec, stage: int) -> frozenset[Path]:
-  """Return the paths of the parameters that the map of a stage depends on."""
-  return reached(models.build(student), lambda outputs: outputs.features[stage - 1])

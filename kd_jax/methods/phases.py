@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from kd_jax import methods
 from kd_jax.types import ConfigError, NetworkSpec, OptimiserSpec, Phase
@@ -26,6 +27,8 @@ class PlanInputs:
   optimiser: OptimiserSpec
   patience: int = 0  # as Phase.patience
   more_teachers: tuple[NetworkSpec, ...] = ()  # the second, and so on, where they differ
+  # of imported teachers, by name; those that are not named are as `teacher`
+  imported_specs: Mapping[str, NetworkSpec] = field(default_factory=dict)
 
 
 def teachers(inputs: PlanInputs, count: int) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
@@ -94,3 +97,15 @@ def phase(inputs: PlanInputs, *, name: str, role: str, method: str, student: Net
       method, recipe=inputs.recipe, chosen=inputs.options, student=student.name
     ),
   )
+
+
+def at_one_rate(optimiser: OptimiserSpec) -> OptimiserSpec:
+  """Return the optimiser with its highest rate for all steps after a warm-up."""
+  if optimiser.schedule == 'steps':  # as recorded studies have it
+    return replace(optimiser, schedule_options={**optimiser.schedule_options, 'drops': ()})
+  return replace(optimiser, schedule='constant', schedule_options={})
+
+
+def companion_name(phase: str) -> str:
+  """Return what the network is called that a phase trains beside its student."""
+  return f'{phase}_teacher'

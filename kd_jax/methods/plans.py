@@ -15,8 +15,10 @@ from kd_jax.methods import phases
 from kd_jax.methods.dual import side_by_side
 from kd_jax.methods.fitnet import annealed, hints
 from kd_jax.methods.kd import kd
+from kd_jax.methods.phased import fsp, ft
 from kd_jax.methods.phases import PlanInputs
-from kd_jax.types import ConfigError, OptimiserSpec, Phase
+from kd_jax.methods.phases import companion_name as companion_name
+from kd_jax.types import ConfigError, Phase
 
 _ROUNDING = 1e-9  # less than one image is of any set: in floats 0.57 − 0.55 is less than 0.02
 
@@ -69,7 +71,7 @@ def ab(
     )
   before, teachers = phases.teachers(inputs, 1)
   student = phases.student(inputs, teachers)
-  rule = inputs.optimiser if boundary_drops else _at_one_rate(inputs.optimiser)
+  rule = inputs.optimiser if boundary_drops else phases.at_one_rate(inputs.optimiser)
   boundary = replace(student, name='boundary', role='stage', epochs=first, optimiser=rule)
   hinton = replace(
     student,
@@ -94,8 +96,9 @@ def fitnet(
   fresh optimiser; or, without a share, both the hint and CE in one phase.
 
   Args:
-    hint_share: the share of the epochs that the first phase has, of which the paper says nothing;
-      0: one phase.
+    hint_share: the share of the epochs that the first phase has; 0: one phase. The paper says
+      nothing of it, and its code ends the phase where the hint of images held out stays for 100
+      epochs.
     first_weight: λ at the start of the second phase.
     last_weight: λ at its end.
     temperature: T of its KL.
@@ -111,7 +114,7 @@ def fitnet(
   before, teachers = phases.teachers(inputs, 1)
   student = phases.student(inputs, teachers)
   made = {option: student.settings['fitnet'][option] for option in methods.options('fitnet')}
-  rule = _at_one_rate(inputs.optimiser)
+  rule = phases.at_one_rate(inputs.optimiser)
   hint = replace(student, name='hint', role='stage', epochs=first, optimiser=rule)
   rest = replace(
     student,
@@ -219,23 +222,11 @@ def dual(
     teachers=(),
     settings={'companion': inputs.teacher._asdict(), 'lead': lead},
     epochs=first,
-    optimiser=_at_one_rate(inputs.optimiser),
+    optimiser=phases.at_one_rate(inputs.optimiser),
     stop=ahead,
   )
   alone = replace(student, epochs=inputs.epochs - first, start='side_by_side', stop=_met)
   return (*phases.baseline(inputs, draws_as='side_by_side'), together, alone)
-
-
-def companion_name(phase: str) -> str:
-  """Return what the network is called that a phase trains beside its student."""
-  return f'{phase}_teacher'
-
-
-def _at_one_rate(optimiser: OptimiserSpec) -> OptimiserSpec:
-  """Return the optimiser with its highest rate for all steps after a warm-up."""
-  if optimiser.schedule == 'steps':  # as recorded studies have it
-    return replace(optimiser, schedule_options={**optimiser.schedule_options, 'drops': ()})
-  return replace(optimiser, schedule='constant', schedule_options={})
 
 
 def _met(student: float, teacher: float) -> bool:
@@ -250,7 +241,7 @@ def _on(inputs: PlanInputs, shares: Mapping[str, int]) -> tuple[Phase, ...]:
 Plan = Callable[..., tuple[Phase, ...]]
 PLANS: dict[str, Plan] = {
   plan.__name__: plan
-  for plan in (single, with_teacher, ab, fitnet, takd, mkd, stl, unsupervised, dual)
+  for plan in (single, with_teacher, ab, fitnet, fsp, ft, takd, mkd, stl, unsupervised, dual)
 }
 
 
@@ -273,10 +264,10 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
   if not others:
     chosen = methods.chosen_options(name, inputs.recipe, inputs.options, among=options(name))
     return tuple(_noted(inputs, phase) for phase in of(name)(inputs, **chosen))
-  # AB's boundaries and FitNet's hint are terms like any other beside a loss that reaches the
-  # classifier.
+  # AB's boundaries, FitNet's hint, FSP's flow and FT's factor are terms like any other beside a
+  # loss that reaches the classifier.
   for _, name in methods.parse(inputs.method):
-    if of(name) not in (single, with_teacher, ab, fitnet):
+    if of(name) not in (single, with_teacher, ab, fitnet, fsp, ft):
       raise ConfigError(
         f"'{name}' trains in several phases, or on other data, and cannot be part of "
         f"'{inputs.method}'"

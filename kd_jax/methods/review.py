@@ -9,13 +9,20 @@ from kd_jax.methods.base import after_relu, check_warmup, check_weights, cross_e
 from kd_jax.methods.stages import stage_pairs, stages_alone
 from kd_jax.models.initial import initialised
 from kd_jax.models.review import Review
-from kd_jax.types import Array, InitInputs, LogitsOnly, Method, MethodVariables, Outputs
+from kd_jax.types import (
+  Array,
+  ConfigError,
+  InitInputs,
+  LogitsOnly,
+  Method,
+  MethodVariables,
+  Outputs,
+)
 
-_WIDEST = 512  # channels of the fusion
 Maps = tuple[Array, ...]
 
 
-def review(*, weight: float = 1.0, warmup_epochs: float = -1.0) -> Method:
+def review(*, weight: float = 1.0, warmup_epochs: float = -1.0, width: int = 512) -> Method:
   """L = CE + w · min(e / E, 1) · Σ_i C(R_i(F_s), F_t,i), over the stages i and the embedding.
 
   The student's maps after their ReLU, and its embedding as a map of one place, are fused from the
@@ -33,15 +40,19 @@ def review(*, weight: float = 1.0, warmup_epochs: float = -1.0) -> Method:
   Args:
     weight: w, by the pair; 1 by default. Sweep it.
     warmup_epochs: E; 0: no warm-up; −1: 20, or a twelfth of the phase where that is less.
+    width: the most channels of the fusion, which has as many as the embedding has values where
+      these are fewer; the authors' 512.
   """
   check_weights('review', weight=weight)
   check_warmup('review.warmup_epochs', warmup_epochs)
+  if width < 1:
+    raise ConfigError(f'review.width is a number of channels, at least 1, not {width}')
 
   def init(inputs: InitInputs) -> MethodVariables:
     stages_alone(inputs)
     own, targets = _compared(inputs.student.outputs, inputs.teachers[0].outputs)
     places = [jnp.zeros((1, 1, 1, map_.shape[-1]), map_.dtype) for map_ in own]
-    module = _module(own, targets, None)
+    module = _module(own, targets, width, None)
     made = initialised(module, inputs.key, places, [(1, 1)] * len(places))
     return MethodVariables(made['params'], made['batch_stats'])
 
@@ -50,7 +61,7 @@ def review(*, weight: float = 1.0, warmup_epochs: float = -1.0) -> Method:
     own, targets = _compared(student, teacher)
     own = (*after_relu(own[:-1]), own[-1][:, None, None, :])
     targets = (*targets[:-1], targets[-1][:, None, None, :])
-    reviewed, changed = _module(own, targets, inputs.axis).apply(
+    reviewed, changed = _module(own, targets, width, inputs.axis).apply(
       {'params': variables.params, 'batch_stats': variables.state},
       own,
       [target.shape[1:3] for target in targets],
@@ -74,6 +85,6 @@ def _compared(student: Outputs | LogitsOnly, teacher: Outputs | LogitsOnly) -> t
   return own, (*(teacher.features[j] for _, j in pairs), teacher.embedding)
 
 
-def _module(own: Maps, targets: Maps, axis: str | None) -> Review:
+def _module(own: Maps, targets: Maps, widest: int, axis: str | None) -> Review:
   widths = tuple(target.shape[-1] for target in targets)
-  return Review(widths, min(_WIDEST, own[-1].shape[-1]), str(own[0].dtype), axis)
+  return Review(widths, min(widest, own[-1].shape[-1]), str(own[0].dtype), axis)

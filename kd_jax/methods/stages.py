@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
+from kd_jax import models
 from kd_jax.losses import maps
 from kd_jax.methods.base import after_relu, pair_stages, paired
-from kd_jax.types import Array, InitInputs, LogitsOnly, MethodVariables, Outputs
+from kd_jax.models.reach import reached
+from kd_jax.types import Array, InitInputs, LogitsOnly, MethodVariables, NetworkSpec, Outputs, Path
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -46,3 +50,9 @@ def stage_maps(student: Outputs, teacher: Outputs) -> list[tuple[Array, Array]]:
     maps.equal_sizes(*after_relu((student.features[i], teacher.features[j])))
     for i, j in stage_pairs(student, teacher)
   ]
+
+
+@functools.cache
+def up_to_stage(student: NetworkSpec, stage: int) -> frozenset[Path]:
+  """Return the paths of the parameters that the map of a stage depends on; stage 0 is the last."""
+  return reached(models.build(student), lambda outputs: outputs.features[stage - 1])

@@ -17,6 +17,8 @@ from kd_jax.methods.deit import deit
 from kd_jax.methods.dist import dist
 from kd_jax.methods.dkd import dkd
 from kd_jax.methods.fitnet import fitnet
+from kd_jax.methods.fsp import fsp
+from kd_jax.methods.ft import ft
 from kd_jax.methods.kd import kd
 from kd_jax.methods.mlld import mlld
 from kd_jax.methods.nkd import nkd
@@ -167,6 +169,8 @@ METHODS: dict[str, Row] = {
   'ctkd': Row(ctkd),
   'attention': Row(attention),
   'fitnet': Row(fitnet, plan='fitnet', recipes={'published': _ONE_PHASE, 'official': _ONE_PHASE}),
+  'fsp': Row(fsp, plan='fsp', recipes={'official': {'flow_added': True}}),
+  'ft': Row(ft, plan='ft'),
   'nst': Row(nst),
   'sp': Row(sp),
   'pkt': Row(pkt),
@@ -174,7 +178,7 @@ METHODS: dict[str, Row] = {
   'simkd': Row(
     simkd, alone="it predicts by the teacher's classifier, which the other losses do not reach"
   ),
-  'review': Row(review, recipes={'official': _TWENTY}),
+  'review': Row(review, recipes={'official': _TWENTY}, older={'width': 512}),
   'vid': Row(vid),
   'srd': Row(srd),
   'srrl': Row(srrl),

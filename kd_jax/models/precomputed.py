@@ -123,6 +123,7 @@ def write(
   fingerprints: np.ndarray,
   logits: np.ndarray,
   image_shape: tuple[int, ...],
+  *,
   embeddings: np.ndarray | None = None,
 ) -> int:
   """Write a table, whole or not at all, and return the number of its rows.

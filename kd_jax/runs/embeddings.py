@@ -53,7 +53,7 @@ def of_teacher(
   drawn = drawn_by(seed, seen.augmentation) if views else {}
   show = shown(drawn, seen.augmentation)
   apply = functools.partial(
-    evaluation.predictor(trained.network, 'embedding'), jax.device_put(trained.variables)
+    evaluation.predictor(trained.network, what='embedding'), jax.device_put(trained.variables)
   )
   count = len(seen.source.label)
   ticker = Ticker(f'{path}: embedding pictures', count, say=say)

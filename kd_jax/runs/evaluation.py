@@ -57,7 +57,7 @@ def evaluator(context: Context, network: Network) -> Evaluate:
 
 
 def predictor(
-  network: Network, what: str = 'logits'
+  network: Network, *, what: str = 'logits'
 ) -> Callable[[PyTree, Array | np.ndarray], Array]:
   """Return the compiled network: variables, u8[B, H, W, C] → its logits f32[B, K], or `what` else
   Outputs has, such as 'embedding'.
@@ -109,7 +109,7 @@ def _of_all(
 ) -> np.ndarray:
   network = trained.network  # a program that is kept must not keep the weights, too
   key = (what, identified(network))
-  apply = (programs or Programs()).get(key, lambda: predictor(network, what))
+  apply = (programs or Programs()).get(key, lambda: predictor(network, what=what))
   variables = jax.device_put(trained.variables)
   batches: list[np.ndarray] = []
   count = len(part.index)

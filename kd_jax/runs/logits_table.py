@@ -191,7 +191,7 @@ def _write(
     np.concatenate(fingerprints),
     np.concatenate(computed),
     dataset.image_shape,
-    np.concatenate(embeddings) if embeddings else None,
+    embeddings=np.concatenate(embeddings) if embeddings else None,
   )
   say(f'{path}: {rows:,} pictures.')
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from kd_jax.config import Config, each_teacher
 from kd_jax.data import pipeline, roles, sources
 from kd_jax.data.mixing import Mixing
 from kd_jax.methods import plans
+from kd_jax.models import predicting
 from kd_jax.runs import assembly, inputs, logits_table, run_once, teachers, trial
 from kd_jax.runs.context import Identity, Say
 from kd_jax.train import parallel
@@ -48,8 +49,10 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
   training = inputs.training(config, dataset)
   named = run_once.tabled(config, dataset, parts, plan)
   imported = teachers.load(named, plan.teacher, classes=dataset.classes, training=training)
-  plan = replace(plan, imported=tuple(imported))
+  specs = {name: trained.network.spec for name, trained in imported.items()}
+  plan = replace(plan, imported=tuple(imported), imported_specs=specs)
   phases = plans.make(plan)
+  _check_companions(config, phases, imported)
   if any('unlabelled' in phase.shares for phase in phases):
     source, sha256 = inputs.unlabelled(config, shape=dataset.image_shape)
     parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
@@ -75,6 +78,18 @@ def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepar
     data=data,
     notes=dataset.notes,
   )
+
+
+def _check_companions(
+  config: Config, phases: Sequence[Phase], imported: Mapping[str, Trained]
+) -> None:
+  """Raise ConfigError where a network that a phase saves anew takes other images than the run's."""
+  adapted = any(predicting.adaptation(trained.network) for trained in imported.values())
+  if adapted and any(phase.method.companion for phase in phases):
+    raise ConfigError(
+      f'{config.method} trains beside its teacher and saves it anew, and that takes images of '
+      'another size, or numbers the classes otherwise: train a teacher on this data'
+    )
 
 
 def start_devices(config: Config) -> None:

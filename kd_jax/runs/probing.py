@@ -95,7 +95,7 @@ def _probed(name: str, trained: Trained, parts: roles.Roles, dataset: Any, say: 
 
   train, test = of(parts.train), of(parts.test)
   validation = of(parts.validation) if parts.validation else None
-  classifier = probes.linear(*train, validation, classes=len(dataset.classes))
+  classifier = probes.linear(*train, classes=len(dataset.classes), validation=validation)
   itself = None
   if spec.classes == len(dataset.classes) and name != 'random':
     itself = analysis.right(evaluation.logits(trained, parts.test, say=say), test[1])

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import methods, models
 from kd_jax.methods import plans
-from kd_jax.train import optim, state
+from kd_jax.methods.negatives import Classes, draw
+from kd_jax.train import keys, optim, state
 from kd_jax.types import (
+  Array,
   Frozen,
   InitInputs,
   MethodVariables,
@@ -64,7 +67,7 @@ class Trace(NamedTuple):
   name: str
   losses: np.ndarray
   trained: Mapping[str, PyTree]
-  connectors: tuple[np.ndarray, ...] = ()  # what kd_jax's side drew
+  connectors: tuple[np.ndarray, ...] = ()  # what kd_jax's side drew, a bank and its rows among it
 
 
 class Curves(NamedTuple):
@@ -218,11 +221,14 @@ def _train(
     )
   )
   kernels: list[np.ndarray] = []
+  key = jax.random.key(0)
   if method.companion is not None:
     own = MethodVariables(beside['params'], beside['batch_stats'])
   else:
     leaves = jax.tree_util.tree_leaves_with_path(own.params)
     kernels = [np.asarray(leaf) for path, leaf in leaves if _is_drawn(path)]
+  if phase.method_name == 'crd':
+    kernels += _banks(own, phase, key, start)
   schedule = optim.schedule(phase.optimiser, phase.epochs, epochs=phase.epochs)
   rule = optim.optimiser(phase.optimiser, schedule, method.trains)
   losses, states = replay(
@@ -233,7 +239,7 @@ def _train(
     frozen=Frozen(
       teachers=tuple(t.variables for t in teachers),
       constants=own.constants,
-      key=jax.random.key(0),
+      key=key,
       epoch_steps=np.int32(1),
       phase_steps=np.int32(phase.epochs),
     ),
@@ -245,6 +251,22 @@ def _train(
   if method.companion is not None:
     after[COMPANION] = state.method_variables(states[-1])
   return Trace(phase.name, losses, after, tuple(kernels))
+
+
+def _banks(own: MethodVariables, phase: Phase, key: Array, start: Start) -> list[np.ndarray]:
+  """Return the rows that CRD's banks begin with, and i64[steps, B, 1 + k], the numbers of each
+  step's examples before those of their negatives.
+  """
+  classes, count = Classes(**own.constants), phase.settings['crd']['negatives']
+  size = start.labels.shape[1]
+  rows = []
+  for step in range(phase.epochs):
+    example = np.arange(step * size, (step + 1) * size, dtype=np.int32)
+    chance = keys.stream(jax.random.fold_in(key, step), keys.LOSS)
+    others = np.asarray(draw(chance, jnp.asarray(example), classes, count))
+    rows.append(np.concatenate([example[:, None], others], 1))
+  banks = [np.asarray(own.state[name]) for name in ('student', 'teacher')]
+  return [*banks, np.stack(rows).astype(np.int64)]
 
 
 def _is_drawn(path: tuple) -> bool:

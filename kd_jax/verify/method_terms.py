@@ -156,6 +156,22 @@ def _selectivity(arrays: Arrays) -> Array:
   return _summed(maps.neuron_selectivity, arrays)
 
 
+def _factors(arrays: Arrays) -> Array:
+  return maps.factor_distance(*maps.equal_sizes(*_stages(arrays)[-1])).mean()
+
+
+def _wide_maps(names: Iterable[str]) -> list[str]:
+  return sorted(name for name in names if re.fullmatch(r'wide_student_feature\d+', name))
+
+
+def _flow(arrays: Arrays) -> Array:
+  """Return the sum over consecutive maps, the student's of the teacher's widths."""
+  own = [arrays[name] for name in _wide_maps(arrays)]
+  target = [teacher for _, teacher in _stages(arrays)]
+  pairs = zip(own, own[1:], target, target[1:], strict=False)
+  return jnp.stack([maps.flow_distance((a, b), (c, d)).mean() for a, b, c, d in pairs]).sum()
+
+
 def _similarity(arrays: Arrays) -> Array:
   student, teacher = (features.flat(feature) for feature in _stages(arrays)[-1])
   return similarity.similarity_preserving(student, teacher)
@@ -181,6 +197,8 @@ TERMS: dict[str, Term] = {
   r'attention_transfer_sum_over_stages': Term(_attention, _every_map),
   r'nst_sum_over_stages': Term(_selectivity, _every_map),
   r'similarity_preserving_last_stage': Term(_similarity, _last_map),
+  r'fsp_sum_over_pairs': Term(_flow, _wide_maps),
+  r'factor_transfer_last_stage': Term(_factors, _last_map),
   r'vid_sum_over_stages': Term(
     method_modules.vid, _with('vid1_kernel1', r'student_feature\d+|vid\d+_\w+')
   ),
@@ -200,8 +218,3 @@ TERMS: dict[str, Term] = {
 }
 # What the same files hold without gradients: a second call, and what a call leaves behind.
 RESULTS = bank_terms.RESULTS
-# Terms that the same files hold and no method of kd_jax has.
-NOT_YET = {
-  r'factor_transfer_last_stage': 'factor transfer',
-  r'fsp_sum_over_pairs': 'the flow of solution procedure',
-}

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_jax.pytorch.rendering import Outputs
+from kd_jax.verify.torch_bank import Banks
 from kd_jax.verify.torch_methods import Shown, cross_entropy, divergence
 from kd_jax.verify.torch_similarity import stages
 from kd_jax.verify.torch_soft_labels import warmed
@@ -134,7 +135,50 @@ class Represented(nn.Module):
     return [self.layer[0].weight]
 
 
+class Factors(nn.Module):
+  """Factor transfer's translator and paraphraser; the student does not reach the second."""
+
+  def __init__(self, student: nn.Module, teacher: nn.Module):
+    super().__init__()
+    own, width = student.widths[-1], teacher.widths[-1]
+    few = width // 2
+    self.translator = _leaky(own, own, few, few, normalised=True)
+    self.encoder = _leaky(width, width, few, few)
+    self.decoder = _leaky(few, few, width, width, transposed=True)
+
+  def forward(self, student: Outputs, teacher: Outputs) -> list[Tensor]:
+    own, target = (F.relu(outputs.features[-1]) for outputs in (student, teacher))
+    factor = self.encoder(target)
+    return [self.translator(own), factor.detach(), self.decoder(factor), target]
+
+  def drawn(self) -> list[nn.Parameter]:
+    parts = (self.decoder, self.encoder, self.translator)
+    layers = [layer for part in parts for layer in part if isinstance(layer, nn.Conv2d)]
+    return [leaf for layer in layers for leaf in (layer.bias, layer.weight)]
+
+
+class Transposed(nn.Conv2d):
+  """A convolution written as a transposed one of stride 1, as in the authors' decoder."""
+
+  def forward(self, x: Tensor) -> Tensor:
+    turned = self.weight.flip(2, 3).transpose(0, 1)
+    return F.conv_transpose2d(x, turned, self.bias, padding=1)
+
+
+def _leaky(*widths: int, normalised: bool = False, transposed: bool = False) -> nn.Sequential:
+  kind = Transposed if transposed else nn.Conv2d
+  steps: list[nn.Module] = []
+  for inward, outward in zip(widths, widths[1:]):  # noqa: B905 - the last has none
+    steps.append(kind(inward, outward, 3, padding=1))
+    if normalised:
+      steps.append(nn.BatchNorm2d(outward))
+    steps.append(nn.LeakyReLU(0.1))
+  return nn.Sequential(*steps)
+
+
 MODULES = {
+  'banks': Banks,
+  'factors': Factors,
   'projector': Projector,
   'review': Reviewed,
   'variational': Variational,
@@ -186,3 +230,13 @@ def srrl(shown: Shown, *, weight: float, distillation: float, temperature: float
   errors = F.mse_loss(own, teacher.embedding) + F.mse_loss(regressed, teacher.logits)
   soft = divergence(*shown.logits, temperature)
   return cross_entropy(shown) + weight * errors + distillation * soft
+
+
+def ft(shown: Shown, *, weight: float, power: float = 1.0) -> Tensor:
+  """Return CE + w · the mean distance of the factors' maps + the error of the reconstruction."""
+  own, factor, again, target = shown.connected
+  size = [min(pair) for pair in zip(own.shape[2:], factor.shape[2:], strict=True)]
+  maps = (F.adaptive_avg_pool2d(x, size).square().mean(1).flatten(1) for x in (own, factor))
+  one, other = (F.normalize(places) for places in maps)
+  apart = (one - other).abs().pow(power).mean()
+  return cross_entropy(shown) + weight * apart + F.mse_loss(again, target)

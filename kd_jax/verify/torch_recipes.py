@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from kd_jax.verify import torch_bank as bank
 from kd_jax.verify import torch_features as features
 from kd_jax.verify import torch_methods as logits
 from kd_jax.verify import torch_modules as modules
@@ -100,6 +101,16 @@ def _two_phases() -> tuple[Phase, ...]:
       'student', soft_labels.annealed, weights, epochs=lambda whole: whole - round(0.4 * whole)
     ),
   )
+
+
+def _flow_first(rest: Callable[[int], int]) -> tuple[Phase, ...]:
+  """Return FSP's: the flow for an eighth of the epochs, then CE alone."""
+  first = Phase('flow', similarity.flow, {'weight': 1.0}, drops=(), epochs=_eighth)
+  return first, Phase('student', logits.nokd, teachers=(), epochs=rest)
+
+
+def _eighth(whole: int) -> int:
+  return max(round(whole / 8), 1)
 
 
 def _boundary(**more: Any) -> Phase:
@@ -191,6 +202,8 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
   ('fitnet', 'written'): _two_phases(),
   ('fitnet', 'published'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),
   ('fitnet', 'official'): _one(similarity.fitnet, {'weight': 100.0}, connectors='second'),
+  ('fsp', 'written'): _flow_first(lambda whole: whole - _eighth(whole)),
+  ('fsp', 'official'): _flow_first(lambda whole: whole),
   ('nst', 'written'): _one(similarity.nst, {'weight': 50.0}),
   ('sp', 'written'): _one(similarity.sp, {'weight': 3000.0}),
   ('pkt', 'written'): _one(similarity.pkt, {'weight': 30_000.0}),
@@ -211,6 +224,12 @@ RECIPES: dict[tuple[str, str], tuple[Phase, ...]] = {
     {'weight': 1.0, 'distillation': 1.0, 'temperature': 4.0},
     connectors='representation',
   ),
+  **{
+    ('crd', recipe): _one(
+      bank.crd, {'weight': 0.8, 'temperature': 0.07, 'keep': 0.5}, connectors='banks'
+    )
+    for recipe in ('written', 'official')
+  },
   **{
     ('deit', recipe): _one(logits.deit, {'weight': 0.5}, connectors='classifier')
     for recipe in ('written', 'official')
@@ -240,6 +259,10 @@ OPTIONS: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Phase, ...]] = {
   ),
   ('rld', (('standardise', True),)): _one(soft_labels.rld_standardised, REFINED),
   ('attention', (('squared', False),)): _one(similarity.attention_lengths, {'weight': 1000.0}),
+  ('fsp', (('flow_share', 0.0), ('weight', 2.0))): _one(similarity.fsp, {'weight': 2.0}),
+  ('ft', (('paraphraser_share', 0.0),)): _one(
+    modules.ft, {'weight': 200.0, 'power': 1.0}, connectors='factors'
+  ),
   ('kd', (('alpha', 1.0),)): _one(logits.unsupervised, {'temperature': 5.0}),
   ('rkd', tuple(ENSEMBLE.items())): _one(
     features.rkd_ensemble, {**HINTON, **RELATIONS, **ENSEMBLE}, connectors='bare'

@@ -71,7 +71,7 @@ def _train(
     return Trace(title, np.zeros(0), {})
   for parameter, kernel in zip(own, kernels, strict=True):
     # a kernel has its outputs last in kd_jax and first in PyTorch
-    outward = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[kernel.ndim]
+    outward = {4: (3, 2, 0, 1), 3: (0, 1, 2), 2: (1, 0), 1: (0,)}[kernel.ndim]
     parameter.data = torch.as_tensor(kernel.copy()).permute(outward).contiguous()
   rule = torch.optim.SGD(
     lesson.parameters(), lr=OPTIMISER.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4

@@ -92,3 +92,27 @@ def cc(shown: Shown, *, weight: float) -> Tensor:
   neighbours = zip(apart, apart[1:])  # noqa: B905 - the last has none
   products = [(one * other).sum() for one, other in neighbours]
   return cross_entropy(shown) + weight * sum(products) / len(products)
+
+
+def flow(shown: Shown, *, weight: float) -> Tensor:
+  """Return w · Σ over consecutive maps of the mean squared difference of their products."""
+  return weight * sum(F.mse_loss(s, t) for s, t in zip(*map(_flows, shown.pair), strict=True))
+
+
+def fsp(shown: Shown, *, weight: float) -> Tensor:
+  return cross_entropy(shown) + flow(shown, weight=weight)
+
+
+def _flows(outputs: Outputs) -> list[Tensor]:
+  """Return the mean over places of the products of channels, from the stem's map on."""
+  stem = outputs.layers.get('stem_norm')
+  found = list(outputs.features)
+  # that of a network without a BatchNorm there has no ReLU
+  first = outputs.layers['stem_conv'] if stem is None else F.relu(stem)
+  made = []
+  for top in found:
+    size = [min(pair) for pair in zip(first.shape[2:], top.shape[2:], strict=True)]
+    bottom, upper = (F.adaptive_avg_pool2d(x, size).flatten(2) for x in (first, F.relu(top)))
+    made.append(bottom @ upper.mT / bottom.shape[2])
+    first = F.relu(top)
+  return made

@@ -40,10 +40,14 @@ def test_validation_images_choose_the_penalty():
     ).mean()
     for c in (1e-6, 1.0)
   }
-  made = probes.linear(features, labels, (features, labels), classes=4, strengths=(1e-6, 1.0))
+  made = probes.linear(
+    features, labels, classes=4, validation=(features, labels), strengths=(1e-6, 1.0)
+  )
   assert made.strength == max(tried, key=tried.get)
   turned = (features, made.classified(features) * 0)  # validation that wants the first class alone
-  assert probes.linear(features, labels, turned, classes=4, strengths=(1.0,)).strength == 1.0
+  assert (
+    probes.linear(features, labels, classes=4, validation=turned, strengths=(1.0,)).strength == 1.0
+  )
 
 
 def test_a_class_without_examples_is_never_chosen():

@@ -144,6 +144,16 @@ def test_review(recipe):
   assert weighed['review'] == pytest.approx(5 * total, rel=1e-6)
 
 
+def test_a_narrower_review():
+  found, variables = terms('review', width=3, warmup_epochs=0.0)
+  assert variables.params['map1']['conv1']['kernel'].shape[-1] == 3
+  own = [relu(f) for f in OWN_WEAK.features] + [OWN_WEAK.embedding[:, None, None]]
+  targets = [*TAUGHT_WEAK.features, TAUGHT_WEAK.embedding[:, None, None]]
+  made = reviewed(variables.params, own, [t.shape[1:3] for t in targets])
+  total = sum(context(s, t) for s, t in zip(made, targets, strict=True))
+  check(found, cross_entropy=ce(OWN_WEAK), review=total)
+
+
 @pytest.mark.parametrize('size', [(8, 8), (2, 2), (6, 3), (5, 7), (1, 4)])
 def test_the_nearest_place_is_that_of_torch(size):
   x = np.random.default_rng(0).normal(size=(2, 4, 4, 3))
@@ -242,6 +252,7 @@ def test_simkd_joins_nothing(name):
     ('simkd', {'factor': 0}, 'simkd.factor is a whole number, at least 1, not 0'),
     ('simkd', {'weight': 0.0}, 'simkd.weight is a finite number greater than 0'),
     ('review', {'warmup_epochs': -2.0}, 'review.warmup_epochs is a number of epochs'),
+    ('review', {'width': 0}, 'review.width is a number of channels, at least 1, not 0'),
     ('vid', {'variance': 1e-5}, 'vid.variance is more than 1e-05'),
     ('vid', {'variance': -1.0}, 'vid.variance is a finite number greater than 0'),
     ('srd', {'power': 0.0}, 'srd.power is a finite number greater than 0'),

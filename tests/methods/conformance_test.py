@@ -42,14 +42,14 @@ TEACHER_OFF = {
     name: {'weight': 0.0}
     for name in ('dist', 'ttm', 'wttm', 'nkd', 'wsld')
     + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd', 'deit')
-    + ('review', 'vid')
+    + ('review', 'vid', 'fsp')
   },
 }
 
 
 # Methods that compare features alone: the classes may differ.
 FEATURES_ALONE = {'ab', 'oh', 'attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd'}
-FEATURES_ALONE |= {'review', 'vid'}
+FEATURES_ALONE |= {'review', 'vid', 'fsp', 'ft'}
 
 # Methods that cannot be turned into cross-entropy by their options.
 EXEMPT = {
@@ -62,6 +62,7 @@ EXEMPT = {
   'triplet': 'puts another loss in the place of cross-entropy',
   'unsupervised': 'has no labels',
   'simkd': 'learns from maps alone, without labels',
+  'ft': 'its paraphraser learns beside the student; phased_test.py has the gradient without it',
 }
 
 
@@ -373,6 +374,8 @@ def terms(case: tiny.Case, teacher: NetworkInfo, student: NetworkInfo):
 class TestPairs:
   @pytest.mark.parametrize('pair', PAIRS, ids='-'.join)
   def test_a_pair_of_any_families_works(self, case, pair):
+    if case.name == 'fsp' and pair != PAPER:
+      pytest.skip('takes networks of equal widths; phased_test.py has its refusal')
     found = terms(case, *(known(name, case.placement) for name in pair))
     assert found and {term.shape for term in found.values()} == {()}
 

@@ -138,8 +138,9 @@ def test_every_recipe_with_a_method_of_its_own_has_its_numbers():
     ('uda_nokd', 'published'),  # the released code has none
     # two numbers of Hinton's loss
     *((name, 'official') for name in ('kd', 'takd', 'mkd', 'dual')),
-    # a warm-up; and one phase in the place of two: tests/verify holds their terms
+    # a warm-up; one phase in the place of two, or more epochs: tests/verify holds their terms
     *((name, 'official') for name in ('dkd', 'rld', 'fitnet', 'crd', 'deit', 'review', 'mlld')),
+    ('fsp', 'official'),
     *((name, 'published') for name in ('fitnet', 'mlld')),
   }
 

@@ -14,7 +14,8 @@ from kd_jax.types import ConfigError
 WEIGHTS = {
   **dict.fromkeys(
     ('kd', 'ab', 'oh', 'sfd', 'ttm', 'wttm', 'wsld')
-    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd', 'review', 'vid'),
+    + ('attention', 'fitnet', 'nst', 'sp', 'pkt', 'cc', 'crd', 'review', 'vid')
+    + ('fsp', 'ft'),
     'weight',
   ),
   'pkd': 'beta',

@@ -75,7 +75,7 @@ def test_trains_on_several_devices(make, kind, factory):
 @pytest.mark.parametrize(
   'method',
   ['oh', 'rkd', 'sfd', 'pkd', 'kd+0.5*ab', 'attention', 'nst', 'fitnet', 'sp', 'pkt', 'cc', 'crd']
-  + ['simkd', 'review', 'vid', 'srd', 'srrl'],
+  + ['simkd', 'review', 'vid', 'srd', 'srrl', 'fsp', 'ft'],
 )
 def test_a_method_that_wants_more_than_logits_refuses(make, method):
   """At the latest when its first step is traced."""

@@ -98,7 +98,7 @@ def test_a_step_is_shown_the_very_views_that_the_table_has(place):
   teacher, _ = trained(place / 'teacher')
   turn = embeddings.turning(table.views, seen.augmentation, 3)
   example = jnp.arange(MANY, dtype=jnp.int32)
-  apply = evaluation.predictor(teacher.network, 'embedding')
+  apply = evaluation.predictor(teacher.network, what='embedding')
   shown = []
   for epoch in (1.0, 2.0):
     images = turn(jnp.asarray(seen.source.image), example, jnp.float32(epoch))
