@@ -63,7 +63,7 @@ def prepare(
     images(row.classes),
     tuple(map(str, range(row.classes))),
   )
-  stated = config.default(**config.PAPER)
+  stated = config.default(**config.PAPER, **row.options)
   stated.update(
     method=row.method,
     recipe=row.recipe,

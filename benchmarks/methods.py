@@ -49,24 +49,30 @@ LEFT_OUT = {
   'unsupervised': "its step is kd's without labels",
 }
 RECIPES = {'crd': ('written', 'official')}  # where a recipe costs more
+# what a line is of beside the method as it is: its configuration narrows the fusion
+OPTIONS = {'review': ('', 'review.width=64')}
 
 
-def rows() -> list[tuple[str, str, str]]:
-  """Return (method, recipe, phase) of every line; the phase '' is the last."""
+def rows() -> list[tuple[str, str, str, str]]:
+  """Return (method, recipe, phase, option) of every line; the phase '' is the last, the option '' is
+  none.
+  """
   from kd_jax.methods import METHODS
 
   return [
-    (name, recipe, phase)
+    (name, recipe, phase, option)
     for name in METHODS
     if name not in LEFT_OUT
     for recipe in RECIPES.get(name, ('written',))
     for phase in PHASES.get(name, ('',))
+    for option in OPTIONS.get(name, ('',))
   ]
 
 
-def titled(method: str, recipe: str, phase: str) -> str:
+def titled(method: str, recipe: str, phase: str, option: str) -> str:
   """Return the name of a line."""
-  return method + (f', {recipe}' if recipe != 'written' else '') + (f', {phase}' if phase else '')
+  rest = (recipe if recipe != 'written' else '', phase, option)
+  return ', '.join([method, *filter(None, rest)])
 
 
 def measure(one: Worker, beside: Worker, *, blocks: int, steps: int) -> dict[str, Any]:
@@ -81,9 +87,11 @@ def measure(one: Worker, beside: Worker, *, blocks: int, steps: int) -> dict[str
   return found | {'peak_bytes': one.ask(measure='peak')['bytes']}
 
 
-def started(method: str, recipe: str = 'written', phase: str = '') -> Worker:
+def started(method: str, recipe: str = 'written', phase: str = '', option: str = '') -> Worker:
   """Return the worker of a method, which prepares."""
-  row = Row('methods', method=method, recipe=recipe, phase=phase)
+  name, _, value = option.partition('=')
+  options = {name: int(value)} if name else {}
+  row = Row('methods', method=method, recipe=recipe, phase=phase, options=options)
   job = {'row': row, 'threads': len(os.sched_getaffinity(0))}
   return Worker(sys.executable, 'benchmarks.kd_jax_side', job, CPU_ONLY | LAUNCHED)
 
@@ -132,7 +140,7 @@ def main(argv: list[str]) -> None:
   figures = json.loads(out.read_text()) if out.exists() else {}
   figures = {'machine': machine(), 'steps': FLAGS.steps, 'beside': {}, 'rows': {}} | figures
   chosen = [each for each in rows() if not FLAGS.methods or each[0] in FLAGS.methods]
-  if lost := set(FLAGS.methods) - {method for method, _, _ in rows()}:
+  if lost := set(FLAGS.methods) - {method for method, *_ in rows()}:
     sys.exit(f'{", ".join(sorted(lost))}: no line of the table; see --help')
   todo = [each for each in chosen if titled(*each) not in figures['rows']]
   with contextlib.ExitStack() as stack:

@@ -48,6 +48,7 @@ class Row(NamedTuple):
   sides: tuple[str, ...] = tuple(SIDES)
   recipe: str = 'written'  # of the method
   phase: str = ''  # of its plan; '': the last
+  options: Mapping[str, Any] = {}  # of kd_jax, such as {'review.width': 64}
 
 
 class Start(NamedTuple):

@@ -47,7 +47,7 @@ OF_THE_FIELD = {
   'SP': ({'method': 'sp'}, 69.67),
   'PKT': ({'method': 'pkt'}, 70.34),
   'CRD': ({'method': 'crd'}, 71.16),
-  'ReviewKD': ({'method': 'review'}, 71.89),
+  'ReviewKD': ({'method': 'review', 'review.width': 64}, 71.89),
   'SimKD': ({'method': 'simkd'}, None),
   'VID': ({'method': 'vid'}, 70.38),
   'SRD': ({'method': 'srd'}, None),

@@ -123,7 +123,7 @@ def _of_all(
 
 
 def identified(network: Network) -> Hashable:
-  """Return what a network's program follows from: its spec and how it predicts.
+  """Return what a network's program follows from: its spec, how it predicts and is adapted.
 
   Of a function or a table, which no spec builds, it is the network itself.
   """
@@ -131,4 +131,5 @@ def identified(network: Network) -> Hashable:
   if not models.is_known(spec.name):
     return network
   made = module.made if isinstance(module, predicting.Predicting) else ''
-  return json.dumps(spec._asdict()), made
+  around = predicting.adaptation(network)
+  return json.dumps(spec._asdict()), made, around and (around.size, around.order)

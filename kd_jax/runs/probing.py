@@ -98,7 +98,7 @@ def _probed(name: str, trained: Trained, parts: roles.Roles, dataset: Any, say: 
   classifier = probes.linear(*train, classes=len(dataset.classes), validation=validation)
   itself = None
   if spec.classes == len(dataset.classes) and name != 'random':
-    itself = analysis.right(evaluation.logits(trained, parts.test, say=say), test[1])
+    itself = analysis.right(evaluation.logits(trained, parts.test, name=name, say=say), test[1])
   return Probed(
     name=name,
     network=spec.name,

@@ -14,7 +14,7 @@ from kd_jax.methods import classifier, plans
 from kd_jax.models import predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
-from kd_jax.runs import teacher_fit, teachers
+from kd_jax.runs import evaluation, teacher_fit, teachers
 from kd_jax.types import ConfigError, KdJaxError, NetworkSpec, Trained
 from tests import tiny
 from tests.knowing import knowing
@@ -193,3 +193,14 @@ def test_teachers_of_one_architecture_each_are_trained(files):
   trained, student = plans.make(inputs)
   assert (trained.name, trained.student.name) == ('teacher2', 'thin_resnet14')
   assert student.teachers == ('teacher1', 'teacher2') and methods.teachers('mkd')[1] > 2
+
+
+def test_no_other_network_s_program_is_taken_for_it():
+  network = models.build(SMALL._replace(image_shape=RUN))
+  others = (
+    predicting.adapted(models.build(SMALL), RUN),
+    predicting.adapted(models.build(SMALL._replace(image_shape=(32, 32, 3))), RUN),
+    predicting.adapted(network, RUN, order=(1, 2, 0)),
+  )
+  assert len({each.spec for each in (network, *others)}) == 1
+  assert len({evaluation.identified(each) for each in (network, *others)}) == 4
