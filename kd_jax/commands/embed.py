@@ -9,7 +9,8 @@ from kd_jax.commands.command_line import Parser, prog
 
 _TEXT = """Distils a student from a table of embeddings, on pictures without labels.
 
-  kd-jax embed --table=dino.csv --config.unlabelled_dataset=photos --workdir=runs/dino
+  kd-jax embed --table=dino.csv --config.unlabelled_dataset=photos \\
+      --workdir=runs/dino
   kd-jax probe runs/dino --config=cifar10_nokd
 
 The table has a row for each picture, by its path below the folder: a .csv of names
