@@ -40,7 +40,7 @@ OF_THE_FIELD = {
   'DKD': ({'method': 'dkd'}, 71.97),
   'DIST': ({'method': 'dist'}, 71.75),
   'WTTM': ({'method': 'wttm'}, 71.92),
-  'TTM': ({'method': 'ttm'}, None),
+  'TTM': ({'method': 'ttm', 'clip': 2.0}, None),
   'NKD': ({'method': 'nkd'}, None),
   'AT': ({'method': 'attention'}, 70.55),
   'FitNet': ({'method': 'fitnet'}, None),
