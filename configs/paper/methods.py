@@ -41,7 +41,7 @@ OF_THE_FIELD = {
   'DIST': ({'method': 'dist'}, 71.75),
   'WTTM': ({'method': 'wttm'}, 71.92),
   'TTM': ({'method': 'ttm', 'clip': 2.0}, None),
-  'NKD': ({'method': 'nkd'}, None),
+  'NKD': ({'method': 'nkd', 'learning_rate': 0.02}, None),
   'AT': ({'method': 'attention'}, 70.55),
   'FitNet': ({'method': 'fitnet'}, None),
   'SP': ({'method': 'sp'}, 69.67),
