@@ -177,20 +177,21 @@ def _of_program(path: Path) -> Classifier:
     spec = trained.network.spec
     runner = runners.in_jax(trained)
   else:
-    described = network_files.described(path)
+    note = network_files.described(path)
     runner = formats.load(path)
+    described = note or runner.facts
     given = runner.run(np.zeros((1, *runner.image_shape), np.float32))
     spec = NetworkSpec(path.name, given.shape[-1], runner.image_shape)
   classes = tuple(described['classes']) if described else _numbered(spec.classes)
   if len(classes) != spec.classes:
     raise FileError(
-      f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside it; '
+      f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside or in it; '
       'export it again'
     )
   stored_size = (described or {}).get('stored_size') or 0
   if stored_size and not max(spec.image_shape[:2]) <= stored_size <= _LARGEST:
     raise FileError(
-      f'the note beside {path} has pictures of {stored_size} pixels, which cannot be of a network '
+      f'the note of {path} has pictures of {stored_size} pixels, which cannot be of a network '
       f'for images of {spec.image_shape}: export it again'
     )
   return Classifier(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from kd_jax import models
-from kd_jax.deploy import card, formats, runners
+from kd_jax.deploy import card, formats, onnx_files, runners
 from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
 from kd_jax.files import atomic, hashes, records
@@ -81,6 +81,8 @@ def export(
     say(f'Writing {spec.name} from {found.place} as {name} …')
     files = formats.write(trained, name, draft / found.name)
     program = files[0]
+    if name == 'onnx':
+      onnx_files.describe(program, _facts(spec, classes, found.stored_size))
     versions = workdir.versions()
     threads = versions['threads']
     reference = runners.in_jax(trained)
@@ -153,9 +155,7 @@ def _described(
   """Return the card's content, as its JSON file has it."""
   program, *also = files
   spec = found.trained.network.spec
-  layout = FORMATS[name].layout
   runtime = _runtime(name)
-  sides = dict(zip('NHWC', ('batch', *spec.image_shape), strict=True))
   described = {
     'file': program.name,
     'format': name,
@@ -164,13 +164,7 @@ def _described(
     'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
     'network': spec._asdict(),
     'classes': classes,
-    'input': {
-      'dtype': 'float32',
-      'layout': layout,
-      'shape': [sides[axis] for axis in layout],
-      'range': 'pixels in [0, 1]',
-      'resize': _resized(spec, found.stored_size),
-    },
+    'input': _input(spec, FORMATS[name].layout, found.stored_size),
     'stored_size': found.stored_size,
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row,
@@ -184,6 +178,27 @@ def _described(
     'versions': {'training': found.versions, 'export': versions},
   }
   return described | {'caveats': card.caveats(described)}
+
+
+def _facts(spec: NetworkSpec, classes: tuple[str, ...], stored_size: int) -> dict[str, Any]:
+  """Return what an .onnx file states of itself."""
+  return {
+    'classes': classes,
+    'input': _input(spec, 'NCHW', stored_size),
+    'stored_size': stored_size,
+  }
+
+
+def _input(spec: NetworkSpec, layout: str, stored_size: int) -> dict[str, Any]:
+  """Return what a program takes: type, layout ('NHWC' or 'NCHW'), shape and range of images."""
+  sides = dict(zip('NHWC', ('batch', *spec.image_shape), strict=True))
+  return {
+    'dtype': 'float32',
+    'layout': layout,
+    'shape': [sides[axis] for axis in layout],
+    'range': 'pixels in [0, 1]',
+    'resize': _resized(spec, stored_size),
+  }
 
 
 def _resized(spec: NetworkSpec, stored_size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ class Runner(NamedTuple):
 
   run: Callable[[np.ndarray], np.ndarray]  # f32[B, H, W, C] in [0, 1] → logits f32[B, K]
   image_shape: tuple[int, int, int]  # height, width, channels
+  facts: Mapping[str, Any] | None = None  # 'classes' and 'stored_size', where the file states them
 
 
 def in_jax(trained: Trained) -> Runner:
