@@ -89,17 +89,20 @@ class Classifier:
     """Return the number of each image's most probable class, i64[B]; `classes` has their names."""
     return self.logits(images).argmax(-1)
 
-  def export(self, name: str, *, out: str | Path = '', say: Callable[[str], None] = print) -> Path:
+  def export(
+    self, name: str, *, out: str | Path = '', int8: bool = False, say: Callable[[str], None] = print
+  ) -> Path:
     """Write the network for other programs, with a model card, and return the program's path.
 
     Args:
       name: 'stablehlo', 'torch' or 'onnx'.
       out: a folder; empty: `export` in the network's own, or in this one where it is a file.
+      int8: with 'onnx', also write NAME.int8.onnx, with weights of 8 bits.
       say: is given lines for the user.
     """
     if name not in formats.FORMATS:
       raise ConfigError(f"'{name}' is no format; there are {', '.join(formats.FORMATS)}")
-    return export.export(self.path, name, out=out, say=say, **self.read_as)
+    return export.export(self.path, name, out=out, int8=int8, say=say, **self.read_as)
 
   def _checked(self, images: np.ndarray) -> np.ndarray:
     if images.shape[1:] != tuple(self.spec.image_shape) or images.ndim != 4:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from kd_jax import models
-from kd_jax.deploy import card, formats, onnx_files, runners
+from kd_jax.deploy import card, formats, onnx_files, quantised, runners
 from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
 from kd_jax.files import atomic, hashes, records
@@ -45,6 +45,8 @@ def export(
   classes: tuple[str, ...] = (),
   unstated: Mapping[str, Any] = MappingProxyType({}),
   weights: str = 'raw',
+  int8: bool = False,
+  data_dir: str = '',
   say: Callable[[str], None] = print,
 ) -> Path:
   """Export the network that `run` means, and return the path of its program.
@@ -56,6 +58,8 @@ def export(
       where `run` is a file.
     classes: names of the classes; empty: as the network was saved with, or numbers.
     unstated, weights: of a PyTorch checkpoint, as kd_jax.runs.network_files.find takes them.
+    int8: with 'onnx', also write NAME.int8.onnx, and state its accuracy on the run's test images.
+    data_dir: for int8: where the data set lies, if it is no longer where the run read it.
     say: is given lines for the user.
 
   Raises:
@@ -63,6 +67,10 @@ def export(
       folder cannot be written, or the file does not compute what the network computes. No file is
       left behind then.
   """
+  if int8 and name != 'onnx':
+    raise ConfigError(f'--int8 is a form of --format=onnx, and the format is {name}: leave it out')
+  if data_dir and not int8:
+    raise ConfigError('--data_dir is for the accuracy of --int8: give both, or leave it out')
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   parallel.find_devices()
   found = network_files.find(run, unstated=unstated, weights=weights)
@@ -92,8 +100,14 @@ def export(
       f"{check['probabilities']:.1e} from the Flax network's, its logits by "
       f'{check["logits"]:.1e} of the largest (limit {check["tolerance"]:.0e}).'
     )
-    sizes = _sizes(found, trained, name, program, threads, say)
+    small = quantised.write(program) if int8 else None
+    sizes = _sizes(found, trained, name, program, small, threads, say)
     described = _described(found, name, files, classes, check, sizes, versions)
+    if small:
+      described['int8'] = quantised.described(
+        small, program, found, data_dir=data_dir, threads=threads
+      )
+      say(described['int8']['text'])
     records.write_json(draft / f'{program.name}.json', described)
     atomic.write_bytes(draft / f'{program.name}.md', card.render(described).encode())
     say('\n' + card.size_table(sizes) + '\n' + described['timing'])
@@ -108,10 +122,19 @@ def _checked(path: Path, spec: NetworkSpec, reference: Runner, threads: int) -> 
 
 
 def _sizes(
-  found: Found, trained: Trained, name: str, program: Path, threads: int, say: Callable[[str], None]
+  found: Found,
+  trained: Trained,
+  name: str,
+  program: Path,
+  small: Path | None,
+  threads: int,
+  say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-  """Return parameters, bytes of the file, and times of the student and of each of its teachers."""
+  """Return parameters, bytes of the file, and times of the student, of its int8 form
+  where there is one, and of each of its teachers."""
   measured = [_Measured('student', trained.network.spec.name, trained, program)]
+  if small:
+    measured.append(_Measured('student, int8', trained.network.spec.name, trained, small))
   with tempfile.TemporaryDirectory(dir=program.parent) as folder:
     for number, teacher in enumerate(dict.fromkeys(found.row.get('teachers') or ())):
       say(f'Writing its teacher {teacher} too, to compare …')
