@@ -1462,6 +1462,12 @@ EMBEDDINGS = [
 ]
 
 EXPORTS = [
+  Mutant(
+    'kd_jax/deploy/runners.py',
+    'image = np.concatenate([image, examples])',
+    'image = np.concatenate([image, image[: len(examples)]])',
+    'tests/deploy/runners_test.py::test_a_fault_on_an_example_alone_is_noticed',
+  ),
   *_of(
     'kd_jax/deploy/quantised.py',
     (

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from kd_jax import models
 from kd_jax.deploy import card, formats, onnx_files, quantised, runners
@@ -21,7 +22,7 @@ from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
 from kd_jax.files import atomic, hashes, records
 from kd_jax.models.reach import count_deployed
-from kd_jax.runs import network_files, workdir
+from kd_jax.runs import network_files, test_split, workdir
 from kd_jax.runs.network_files import Found
 from kd_jax.train import parallel
 from kd_jax.types import ConfigError, FileError, KdJaxError, NetworkSpec, Trained
@@ -93,10 +94,11 @@ def export(
       onnx_files.describe(program, _facts(spec, classes, found.stored_size))
     versions = workdir.versions()
     threads = versions['threads']
-    reference = runners.in_jax(trained)
-    check, *_ = [_checked(path, spec, reference, threads) for path in files]
+    reference, examples = runners.in_jax(trained), test_split.examples(found)
+    check, *_ = [_checked(path, spec, reference, examples, threads) for path in files]
+    real = f' and {check["test_images"]} test' if check['test_images'] else ''
     say(
-      f'Loaded again: on {check["images"]} random images its probabilities differ by '
+      f'Loaded again: on {check["images"]} random{real} images its probabilities differ by '
       f"{check['probabilities']:.1e} from the Flax network's, its logits by "
       f'{check["logits"]:.1e} of the largest (limit {check["tolerance"]:.0e}).'
     )
@@ -114,9 +116,12 @@ def export(
   return draft.parent / program.name
 
 
-def _checked(path: Path, spec: NetworkSpec, reference: Runner, threads: int) -> dict[str, Any]:
+def _checked(
+  path: Path, spec: NetworkSpec, reference: Runner, examples: np.ndarray | None, threads: int
+) -> dict[str, Any]:
   try:
-    return runners.compare(formats.load(path, spec=spec, threads=threads), reference)
+    loaded = formats.load(path, spec=spec, threads=threads)
+    return runners.compare(loaded, reference, examples=examples)
   except KdJaxError as fault:
     raise FileError(f'{path.name} was not kept: {fault}') from fault
 

@@ -43,8 +43,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
   return shifted / shifted.sum(-1, keepdims=True)
 
 
-def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
-  """Return the largest differences of a network's outputs from a reference's, on random images.
+def compare(
+  runner: Runner, reference: Runner, *, examples: np.ndarray | None = None
+) -> dict[str, Any]:
+  """Return the largest differences of a network's outputs from a reference's, on random images and
+  on `examples`, f32[n, H, W, C] in [0, 1].
 
   Probabilities are held to TOLERANCE as they are: they are what is used, and lie in [0, 1]. Where
   they are near 0 and 1 they hide an error, so that logits are held to it, too, relative to the
@@ -52,16 +55,20 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
   different orders.
 
   Returns:
-    The differences of 'probabilities' and 'logits', and what they were measured on.
+    The differences of 'probabilities' and 'logits', and what they were measured on: 'images' random
+    ones, and 'test_images' examples.
 
   Raises:
     FileError: one is larger than the tolerance, or no number, or the outputs are of another shape.
   """
   image = _random_images(reference.image_shape)
+  if examples is not None:
+    image = np.concatenate([image, examples])
   expected = reference.run(image)
   scale = max(1, np.abs(expected).max())
   differences: dict[str, list[float]] = {'probabilities': [], 'logits': []}
-  for batch in (1, IMAGES):
+  batches = [1, len(image)]
+  for batch in batches:
     logits = runner.run(image[:batch])
     right = expected[:batch]
     if logits.shape != right.shape:
@@ -77,7 +84,13 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
       raise FileError(
         f"its {what} differ by {value:.1e} from the Flax network's, more than {TOLERANCE:.0e}"
       )
-  return {**worst, 'tolerance': TOLERANCE, 'images': IMAGES, 'batches': [1, IMAGES]}
+  return {
+    **worst,
+    'tolerance': TOLERANCE,
+    'images': IMAGES,
+    'test_images': len(image) - IMAGES,
+    'batches': batches,
+  }
 
 
 def latencies(runners: Sequence[Runner], batch: int) -> list[dict[str, Any]]:

@@ -1,11 +1,15 @@
-"""The test images of the run that trained a network."""
+"""The test images of the run that trained a network: all of them, or the few that it keeps."""
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax.data import pictures, pipeline
 from kd_jax.data.feed import Split
 from kd_jax.runs import inputs
 from kd_jax.runs.network_files import Found
-from kd_jax.types import ConfigError, FileError
+from kd_jax.types import ConfigError, FileError, KdJaxError
 
 
 def read(found: Found, *, data_dir: str = '') -> Split:
@@ -32,3 +36,21 @@ def read(found: Found, *, data_dir: str = '') -> Split:
       f'{config.dataset} are {own[0]} and {own[1]}'
     )
   return parts.test
+
+
+def examples(found: Found) -> np.ndarray | None:
+  """Return the images in the examples/ folder of a network's run, f32[n, H, W, C] in [0, 1].
+
+  None where there is no run, or its images cannot be read.
+  """
+  folder = found.place.parent.parent / 'examples'
+  if found.place.parent.name != 'networks' or not folder.is_dir():
+    return None
+  shape = found.trained.network.spec.image_shape
+  try:
+    read = [
+      pictures.read(path, shape, stored_size=found.stored_size) for path in pictures.paths([folder])
+    ]
+  except KdJaxError:
+    return None
+  return np.asarray(pipeline.to_unit(jnp.asarray(np.stack(read))))

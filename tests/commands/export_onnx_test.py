@@ -69,6 +69,9 @@ def test_int8_has_its_accuracy_and_size_in_the_card(workdir, tmp_path, capsys):
   assert small['bytes'] == (tmp_path / 'student.int8.onnx').stat().st_size
   assert [timed['batch'] for timed in small['latency']] == [1, 128]
   int8 = card['int8']
+  # The check had one of each class.
+  assert card['check']['test_images'] == 10 and 'random and 10 test images' in out
+  assert 'and 10 test images of its run' in text
   # Its images are those of the run's own row.
   assert int8['images'] == card['training']['test_examples'] == 50
   assert int8['float32_accuracy'] == pytest.approx(card['training']['test_accuracy'])
