@@ -39,6 +39,7 @@ _SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
 _TABLES = 'tests/report/study_tables_test.py::'
 _BANK = 'tests/methods/memory_bank_test.py::'
+_QUANTISED = 'tests/deploy/quantised_test.py::'
 _LAYOUTS = 'tests/data/layouts_test.py::'
 _DEIT = 'tests/methods/deit_test.py::'
 _LONGER = 'tests/runs/longer_test.py::'
@@ -1460,7 +1461,41 @@ EMBEDDINGS = [
   ),
 ]
 
+EXPORTS = [
+  Mutant(
+    'kd_jax/deploy/runners.py',
+    'image = np.concatenate([image, examples])',
+    'image = np.concatenate([image, image[: len(examples)]])',
+    'tests/deploy/runners_test.py::test_a_fault_on_an_example_alone_is_noticed',
+  ),
+  *_of(
+    'kd_jax/deploy/quantised.py',
+    (
+      'label = np.asarray(part.source.label)[part.index]',
+      'label = np.asarray(part.source.label)[: len(part.index)]',
+      _QUANTISED + 'test_accuracies_are_of_every_image_of_the_split_once',
+    ),
+    (
+      "'same_class': float((own == other).mean())",
+      "'same_class': float((other == label).mean())",
+      _QUANTISED + 'test_accuracies_are_of_every_image_of_the_split_once',
+    ),
+  ),
+  Mutant(
+    'kd_jax/runs/test_split.py',
+    'if own != (spec.classes, tuple(spec.image_shape)):',
+    'if own[0] != spec.classes:',
+    _QUANTISED + 'test_an_accuracy_that_cannot_be_had_is_one_line',
+  ),
+  Mutant(
+    'kd_jax/deploy/onnx_files.py',
+    'not all(isinstance(name, str) for name in classes)',
+    'not classes',
+    'tests/deploy/onnx_files_test.py::test_what_others_write_under_this_name_is_left_alone',
+  ),
+]
+
 MUTANTS = [
   *(*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS),
-  *(*SELECTION_AND_HASHES, *NETWORKS, *STUDIES, *EMBEDDINGS),
+  *(*SELECTION_AND_HASHES, *NETWORKS, *STUDIES, *EMBEDDINGS, *EXPORTS),
 ]

@@ -89,17 +89,20 @@ class Classifier:
     """Return the number of each image's most probable class, i64[B]; `classes` has their names."""
     return self.logits(images).argmax(-1)
 
-  def export(self, name: str, *, out: str | Path = '', say: Callable[[str], None] = print) -> Path:
+  def export(
+    self, name: str, *, out: str | Path = '', int8: bool = False, say: Callable[[str], None] = print
+  ) -> Path:
     """Write the network for other programs, with a model card, and return the program's path.
 
     Args:
       name: 'stablehlo', 'torch' or 'onnx'.
       out: a folder; empty: `export` in the network's own, or in this one where it is a file.
+      int8: with 'onnx', also write NAME.int8.onnx, with weights of 8 bits.
       say: is given lines for the user.
     """
     if name not in formats.FORMATS:
       raise ConfigError(f"'{name}' is no format; there are {', '.join(formats.FORMATS)}")
-    return export.export(self.path, name, out=out, say=say, **self.read_as)
+    return export.export(self.path, name, out=out, int8=int8, say=say, **self.read_as)
 
   def _checked(self, images: np.ndarray) -> np.ndarray:
     if images.shape[1:] != tuple(self.spec.image_shape) or images.ndim != 4:
@@ -177,20 +180,21 @@ def _of_program(path: Path) -> Classifier:
     spec = trained.network.spec
     runner = runners.in_jax(trained)
   else:
-    described = network_files.described(path)
+    note = network_files.described(path)
     runner = formats.load(path)
+    described = note or runner.facts
     given = runner.run(np.zeros((1, *runner.image_shape), np.float32))
     spec = NetworkSpec(path.name, given.shape[-1], runner.image_shape)
   classes = tuple(described['classes']) if described else _numbered(spec.classes)
   if len(classes) != spec.classes:
     raise FileError(
-      f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside it; '
+      f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside or in it; '
       'export it again'
     )
   stored_size = (described or {}).get('stored_size') or 0
   if stored_size and not max(spec.image_shape[:2]) <= stored_size <= _LARGEST:
     raise FileError(
-      f'the note beside {path} has pictures of {stored_size} pixels, which cannot be of a network '
+      f'the note of {path} has pictures of {stored_size} pixels, which cannot be of a network '
       f'for images of {spec.image_shape}: export it again'
     )
   return Classifier(

@@ -14,14 +14,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from kd_jax import models
-from kd_jax.deploy import card, formats, runners
+from kd_jax.deploy import card, formats, onnx_files, quantised, runners
 from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
 from kd_jax.files import atomic, hashes, records
 from kd_jax.models.reach import count_deployed
-from kd_jax.runs import network_files, workdir
+from kd_jax.runs import network_files, test_split, workdir
 from kd_jax.runs.network_files import Found
 from kd_jax.train import parallel
 from kd_jax.types import ConfigError, FileError, KdJaxError, NetworkSpec, Trained
@@ -45,6 +46,8 @@ def export(
   classes: tuple[str, ...] = (),
   unstated: Mapping[str, Any] = MappingProxyType({}),
   weights: str = 'raw',
+  int8: bool = False,
+  data_dir: str = '',
   say: Callable[[str], None] = print,
 ) -> Path:
   """Export the network that `run` means, and return the path of its program.
@@ -56,6 +59,8 @@ def export(
       where `run` is a file.
     classes: names of the classes; empty: as the network was saved with, or numbers.
     unstated, weights: of a PyTorch checkpoint, as kd_jax.runs.network_files.find takes them.
+    int8: with 'onnx', also write NAME.int8.onnx, and state its accuracy on the run's test images.
+    data_dir: for int8: where the data set lies, if it is no longer where the run read it.
     say: is given lines for the user.
 
   Raises:
@@ -63,6 +68,10 @@ def export(
       folder cannot be written, or the file does not compute what the network computes. No file is
       left behind then.
   """
+  if int8 and name != 'onnx':
+    raise ConfigError(f'--int8 is a form of --format=onnx, and the format is {name}: leave it out')
+  if data_dir and not int8:
+    raise ConfigError('--data_dir is for the accuracy of --int8: give both, or leave it out')
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   parallel.find_devices()
   found = network_files.find(run, unstated=unstated, weights=weights)
@@ -81,35 +90,56 @@ def export(
     say(f'Writing {spec.name} from {found.place} as {name} …')
     files = formats.write(trained, name, draft / found.name)
     program = files[0]
+    if name == 'onnx':
+      onnx_files.describe(program, _facts(spec, classes, found.stored_size))
     versions = workdir.versions()
     threads = versions['threads']
-    reference = runners.in_jax(trained)
-    check, *_ = [_checked(path, spec, reference, threads) for path in files]
+    reference, examples = runners.in_jax(trained), test_split.examples(found)
+    check, *_ = [_checked(path, spec, reference, examples, threads) for path in files]
+    real = f' and {check["test_images"]} test' if check['test_images'] else ''
     say(
-      f'Loaded again: on {check["images"]} random images its probabilities differ by '
+      f'Loaded again: on {check["images"]} random{real} images its probabilities differ by '
       f"{check['probabilities']:.1e} from the Flax network's, its logits by "
       f'{check["logits"]:.1e} of the largest (limit {check["tolerance"]:.0e}).'
     )
-    sizes = _sizes(found, trained, name, program, threads, say)
+    small = quantised.write(program) if int8 else None
+    sizes = _sizes(found, trained, name, program, small, threads, say)
     described = _described(found, name, files, classes, check, sizes, versions)
+    if small:
+      described['int8'] = quantised.described(
+        small, program, found, data_dir=data_dir, threads=threads
+      )
+      say(described['int8']['text'])
     records.write_json(draft / f'{program.name}.json', described)
     atomic.write_bytes(draft / f'{program.name}.md', card.render(described).encode())
     say('\n' + card.size_table(sizes) + '\n' + described['timing'])
   return draft.parent / program.name
 
 
-def _checked(path: Path, spec: NetworkSpec, reference: Runner, threads: int) -> dict[str, Any]:
+def _checked(
+  path: Path, spec: NetworkSpec, reference: Runner, examples: np.ndarray | None, threads: int
+) -> dict[str, Any]:
   try:
-    return runners.compare(formats.load(path, spec=spec, threads=threads), reference)
+    loaded = formats.load(path, spec=spec, threads=threads)
+    return runners.compare(loaded, reference, examples=examples)
   except KdJaxError as fault:
     raise FileError(f'{path.name} was not kept: {fault}') from fault
 
 
 def _sizes(
-  found: Found, trained: Trained, name: str, program: Path, threads: int, say: Callable[[str], None]
+  found: Found,
+  trained: Trained,
+  name: str,
+  program: Path,
+  small: Path | None,
+  threads: int,
+  say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-  """Return parameters, bytes of the file, and times of the student and of each of its teachers."""
+  """Return parameters, bytes of the file, and times of the student, of its int8 form
+  where there is one, and of each of its teachers."""
   measured = [_Measured('student', trained.network.spec.name, trained, program)]
+  if small:
+    measured.append(_Measured('student, int8', trained.network.spec.name, trained, small))
   with tempfile.TemporaryDirectory(dir=program.parent) as folder:
     for number, teacher in enumerate(dict.fromkeys(found.row.get('teachers') or ())):
       say(f'Writing its teacher {teacher} too, to compare …')
@@ -153,9 +183,7 @@ def _described(
   """Return the card's content, as its JSON file has it."""
   program, *also = files
   spec = found.trained.network.spec
-  layout = FORMATS[name].layout
   runtime = _runtime(name)
-  sides = dict(zip('NHWC', ('batch', *spec.image_shape), strict=True))
   described = {
     'file': program.name,
     'format': name,
@@ -164,13 +192,7 @@ def _described(
     'source': '/'.join(found.place.parts[-3 if found.place.parent.name == 'networks' else -1 :]),
     'network': spec._asdict(),
     'classes': classes,
-    'input': {
-      'dtype': 'float32',
-      'layout': layout,
-      'shape': [sides[axis] for axis in layout],
-      'range': 'pixels in [0, 1]',
-      'resize': _resized(spec, found.stored_size),
-    },
+    'input': _input(spec, FORMATS[name].layout, found.stored_size),
     'stored_size': found.stored_size,
     'output': f'logits, float32 [batch, {spec.classes}]; their softmax gives probabilities',
     'training': found.row,
@@ -184,6 +206,27 @@ def _described(
     'versions': {'training': found.versions, 'export': versions},
   }
   return described | {'caveats': card.caveats(described)}
+
+
+def _facts(spec: NetworkSpec, classes: tuple[str, ...], stored_size: int) -> dict[str, Any]:
+  """Return what an .onnx file states of itself."""
+  return {
+    'classes': classes,
+    'input': _input(spec, 'NCHW', stored_size),
+    'stored_size': stored_size,
+  }
+
+
+def _input(spec: NetworkSpec, layout: str, stored_size: int) -> dict[str, Any]:
+  """Return what a program takes: type, layout ('NHWC' or 'NCHW'), shape and range of images."""
+  sides = dict(zip('NHWC', ('batch', *spec.image_shape), strict=True))
+  return {
+    'dtype': 'float32',
+    'layout': layout,
+    'shape': [sides[axis] for axis in layout],
+    'range': 'pixels in [0, 1]',
+    'resize': _resized(spec, stored_size),
+  }
 
 
 def _resized(spec: NetworkSpec, stored_size: int) -> str:

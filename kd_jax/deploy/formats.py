@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd_jax.deploy import onnx_files
 from kd_jax.deploy.runners import Runner
 from kd_jax.files.kinds import EXPORTS
 from kd_jax.models import programs
@@ -151,7 +152,7 @@ def _write_onnx(trained: Trained, stem: Path) -> None:
   made = torch.onnx.export(
     _program(trained), dynamo=True, input_names=['image'], output_names=['logits'], verbose=False
   )
-  made.save(stem.with_name(f'{stem.name}.onnx'), external_data=False)
+  onnx_files.save(made.model_proto, stem.with_name(f'{stem.name}.onnx'))
 
 
 def _in_pytorch(spec: NetworkSpec, state: Mapping[str, Any]) -> Any:
@@ -225,7 +226,8 @@ def _load_program(path: Path, threads: int | None) -> Runner:
   program = programs.opened(path, threads=threads)
   if program.batch is not None:
     raise FileError('it is no function of images float32[b, C, H, W], for any b, to logits [b, K]')
-  return Runner(lambda image: program.run(image)['logits'], program.image_shape)
+  stated = onnx_files.facts(program.metadata)
+  return Runner(lambda image: program.run(image)['logits'], program.image_shape, stated)
 
 
 def _load_state(path: Path, spec: NetworkSpec | None, threads: int | None) -> Runner:

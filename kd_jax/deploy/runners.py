@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ class Runner(NamedTuple):
 
   run: Callable[[np.ndarray], np.ndarray]  # f32[B, H, W, C] in [0, 1] → logits f32[B, K]
   image_shape: tuple[int, int, int]  # height, width, channels
+  facts: Mapping[str, Any] | None = None  # 'classes' and 'stored_size', where the file states them
 
 
 def in_jax(trained: Trained) -> Runner:
@@ -42,8 +43,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
   return shifted / shifted.sum(-1, keepdims=True)
 
 
-def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
-  """Return the largest differences of a network's outputs from a reference's, on random images.
+def compare(
+  runner: Runner, reference: Runner, *, examples: np.ndarray | None = None
+) -> dict[str, Any]:
+  """Return the largest differences of a network's outputs from a reference's, on random images and
+  on `examples`, f32[n, H, W, C] in [0, 1].
 
   Probabilities are held to TOLERANCE as they are: they are what is used, and lie in [0, 1]. Where
   they are near 0 and 1 they hide an error, so that logits are held to it, too, relative to the
@@ -51,16 +55,20 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
   different orders.
 
   Returns:
-    The differences of 'probabilities' and 'logits', and what they were measured on.
+    The differences of 'probabilities' and 'logits', and what they were measured on: 'images' random
+    ones, and 'test_images' examples.
 
   Raises:
     FileError: one is larger than the tolerance, or no number, or the outputs are of another shape.
   """
   image = _random_images(reference.image_shape)
+  if examples is not None:
+    image = np.concatenate([image, examples])
   expected = reference.run(image)
   scale = max(1, np.abs(expected).max())
   differences: dict[str, list[float]] = {'probabilities': [], 'logits': []}
-  for batch in (1, IMAGES):
+  batches = [1, len(image)]
+  for batch in batches:
     logits = runner.run(image[:batch])
     right = expected[:batch]
     if logits.shape != right.shape:
@@ -76,7 +84,13 @@ def compare(runner: Runner, reference: Runner) -> dict[str, Any]:
       raise FileError(
         f"its {what} differ by {value:.1e} from the Flax network's, more than {TOLERANCE:.0e}"
       )
-  return {**worst, 'tolerance': TOLERANCE, 'images': IMAGES, 'batches': [1, IMAGES]}
+  return {
+    **worst,
+    'tolerance': TOLERANCE,
+    'images': IMAGES,
+    'test_images': len(image) - IMAGES,
+    'batches': batches,
+  }
 
 
 def latencies(runners: Sequence[Runner], batch: int) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class Program(NamedTuple):
   run: Callable[[np.ndarray], dict[str, np.ndarray]]  # f32[B, H, W, C] → 'logits', 'embedding'
   image_shape: tuple[int, int, int]  # height, width, channels
   batch: int | None  # images that it takes at a time; None: any number
+  metadata: Mapping[str, str] = MappingProxyType({})  # that an .onnx file has of itself
 
 
 def load(path: Path, *, threads: int | None = None) -> Program:
@@ -82,7 +84,8 @@ def _onnx(path: Path, threads: int | None) -> Program:
     return _named(path, names, session.run(None, {images.name: image}))
 
   limit = batch if fixed[0] else None
-  return Program(_whole(run, limit), (height, width, channels), limit)
+  metadata = session.get_modelmeta().custom_metadata_map
+  return Program(_whole(run, limit), (height, width, channels), limit, metadata)
 
 
 def _torch(path: Path, threads: int | None) -> Program:

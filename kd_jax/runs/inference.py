@@ -4,12 +4,8 @@ folder.
 
 from __future__ import annotations
 
-import dataclasses
-import os
-
 import numpy as np
 
-from kd_jax import config as configuration
 from kd_jax import models
 from kd_jax.config import Config
 from kd_jax.data import sources
@@ -42,7 +38,7 @@ def predict(
   Raises:
     FileError: config.json is no configuration.
   """
-  config = _config(of, data_dir)
+  config = inputs.recorded(of.config, place=of.path, data_dir=data_dir)
   # By network, the hash of its weights; '' of an imported one, which the configuration names.
   hashes = {row.name: row.best_sha256 or row.last_sha256 or '' for row in of.networks}
   stored = predictions.read(of.path / predictions.FILE)
@@ -96,21 +92,6 @@ def predict(
   except KdJaxError as error:
     say(f'The predictions are not kept: {error}')
   return made, lacking
-
-
-def _config(of: RunRecords, data_dir: str) -> Config:
-  """Return the configuration by which a run's images are read again."""
-  try:
-    config = configuration.from_json(of.config)
-  except KdJaxError as error:
-    raise FileError(
-      f'{of.path / "config.json"} is no configuration of this kd_jax: {error}'
-    ) from error
-  # A cache that is not there may be of another machine.
-  cache_dir = config.cache_dir if os.path.isdir(os.path.expanduser(config.cache_dir)) else ''
-  return dataclasses.replace(
-    config, download=False, data_dir=data_dir or config.data_dir, cache_dir=cache_dir
-  )
 
 
 def _only(stored: Predictions | None, names: set[str]) -> Predictions | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from kd_jax import config as configuration
 from kd_jax.config import Config
 from kd_jax.data import folders, pipeline, roles, sources, stl10
 from kd_jax.data.feed import Split
 from kd_jax.train import parallel
-from kd_jax.types import Source
+from kd_jax.types import FileError, KdJaxError, Source
 
 
 def labelled(
@@ -28,6 +33,30 @@ def labelled(
     seed=config.seed,
   )
   return dataset, parts
+
+
+def recorded(record: Mapping[str, Any], *, place: Path, data_dir: str = '') -> Config:
+  """Return the configuration by which a run's images are read again, without a download.
+
+  Args:
+    record: what config.json holds.
+    place: the run's folder.
+    data_dir: where the data set lies, if it is no longer where the run read it.
+
+  Raises:
+    FileError: the record is no configuration.
+  """
+  try:
+    config = configuration.from_json(record)
+  except KdJaxError as error:
+    raise FileError(
+      f'{place / "config.json"} is no configuration of this kd_jax: {error}'
+    ) from error
+  # A cache that is not there may be of another machine.
+  cache_dir = config.cache_dir if os.path.isdir(os.path.expanduser(config.cache_dir)) else ''
+  return dataclasses.replace(
+    config, download=False, data_dir=data_dir or config.data_dir, cache_dir=cache_dir
+  )
 
 
 def load(config: Config) -> sources.Dataset:

@@ -22,7 +22,23 @@ def test_a_network_agrees_with_itself():
   found = runners.compare(REFERENCE, REFERENCE)
   # A processor may round the same image differently in a batch of another size.
   assert max(found.pop('probabilities'), found.pop('logits')) <= 1e-8
-  assert found == {'tolerance': 1e-5, 'images': 16, 'batches': [1, 16]}
+  assert found == {'tolerance': 1e-5, 'images': 16, 'test_images': 0, 'batches': [1, 16]}
+
+
+def test_a_fault_on_an_example_alone_is_noticed():
+  examples = np.full((3, *REFERENCE.image_shape), 0.25, np.float32)
+  found = runners.compare(REFERENCE, REFERENCE, examples=examples)
+  assert (found['images'], found['test_images'], found['batches']) == (16, 3, [1, 19])
+
+  def run(image):
+    logits = np.array(REFERENCE.run(image))
+    logits[(image == 0.25).all((1, 2, 3))] += 1e-3
+    return logits
+
+  wrong = Runner(run, REFERENCE.image_shape)
+  runners.compare(wrong, REFERENCE)
+  with pytest.raises(KdJaxError, match='differ by'):
+    runners.compare(wrong, REFERENCE, examples=examples)
 
 
 def test_softmax():

@@ -582,7 +582,8 @@ class TestOfRealNetworks:
       and 'predicting student, test images: 40 of 40, about 0.0 s left' in outcome.out
     )
     found = predictions.read(folder / predictions.FILE)
-    config = inference.configuration.from_json(records.read_json(folder / 'config.json'))
+    record = records.read_json(folder / 'config.json')
+    config = inference.inputs.recorded(record, place=folder)
     dataset, parts = inference.inputs.labelled(config)
     assert found.classes == tuple('0123456789') and set(found.splits) == {'test', 'validation'}
     np.testing.assert_array_equal(
