@@ -39,7 +39,7 @@ OF_THE_FIELD = {
   'KD, standardised': (STANDARDISED, 71.43),
   'DKD': ({'method': 'dkd'}, 71.97),
   'DIST': ({'method': 'dist'}, 71.75),
-  'WTTM': ({'method': 'wttm'}, 71.92),
+  'WTTM': ({'method': 'wttm', 'clip': 2.0}, 71.92),
   'TTM': ({'method': 'ttm', 'clip': 2.0}, None),
   'NKD': ({'method': 'nkd', 'learning_rate': 0.02}, None),
   'AT': ({'method': 'attention'}, 70.55),

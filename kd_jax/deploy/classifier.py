@@ -188,8 +188,8 @@ def _of_program(path: Path) -> Classifier:
   classes = tuple(described['classes']) if described else _numbered(spec.classes)
   if len(classes) != spec.classes:
     raise FileError(
-      f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside or in it; '
-      'export it again'
+      f'{path} has {spec.classes} classes, and {len(classes)} names of classes lie beside it or in '
+      'it; export it again'
     )
   stored_size = (described or {}).get('stored_size') or 0
   if stored_size and not max(spec.image_shape[:2]) <= stored_size <= _LARGEST:

@@ -24,7 +24,8 @@ def read(found: Found, *, data_dir: str = '') -> Split:
   """
   if not found.config:
     raise ConfigError(
-      f'no run is recorded of {found.place}, so that it has no test images: give the folder of a run'
+      f'no run is recorded of {found.place}, so that it has no test images: give the folder of a '
+      'run'
     )
   config = inputs.recorded(found.config, place=found.place.parents[1], data_dir=data_dir)
   dataset, parts = inputs.labelled(config)

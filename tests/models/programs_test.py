@@ -37,6 +37,9 @@ def stand_in(batch, outputs, *, inputs=1, kind='tensor(float)', sides=(4, 6)):
     def get_outputs(self):
       return [of(name, [batch, width]) for name, width in outputs.items()]
 
+    def get_modelmeta(self):
+      return types.SimpleNamespace(custom_metadata_map={'classes': '["a"]'})
+
     def run(self, names, feed):
       image = feed['image']
       assert image.flags.c_contiguous and (type(batch) is not int or len(image) == batch)
