@@ -6,8 +6,8 @@ WRN16-1 → WRN10-1, as a study: does each train with real teachers on real imag
 
 A row is a file cifar10_*.py, with what that file changes. The published networks are looked for in
 the folder that KD_JAX_PRETRAINED names (default: pretrained/), the unlabelled images where tfds has
-them. Two epochs rank nothing. Expected: see docs/measurements/every_recipe.md. Time: some 2 h of one CPU
-core.
+them. Two epochs rank nothing. Expected: see docs/measurements/every_recipe.md. Time: some 2 h of
+one CPU core.
 """
 
 import runpy
