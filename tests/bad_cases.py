@@ -246,6 +246,7 @@ LAUNCH = {
       'beta1 of adamw lies in [0, 1)',
     ),
     ('--config.optimiser=adamw --config.optimiser_options=beta1=abc', "a float, not 'abc'"),
+    (f'--config.optimiser=adamw --config.optimiser_options=epsilon=1{"0" * 400}', 'epsilon'),
     ('--config.optimiser=optax:chain --config.weight_decay=0', 'optax:chain'),
     ('--config.optimiser=optax:lbfgs --config.weight_decay=0', 'fails at a step'),
     ('--config.optimiser=optax:lionn', "has no 'lionn'. Did you mean 'lion'?"),
@@ -268,11 +269,11 @@ LAUNCH = {
     ),
     (
       '--config.teacher_checkpoint=good.pth --config.teacher_mean=(0,0) --config.teacher_std=(1,1)',
-      'have 2 values, and images of',
+      'teacher_mean has values for 2 teachers, and teacher_checkpoint names 1',
     ),
     (
       '--config.mean=(.5,.5) --config.std=(.5,.5)',
-      'have 2 values, and images of digits have 1 channels',
+      'teacher_mean has values for 2 teachers, and teacher_checkpoint names 1 digits have 1 channels',
     ),
     ('--config.image_size=32', "image_size is for folders of images, and 'digits' is none"),
     ('--config.method=ab --config.epochs=1', 'each phase needs at least one'),

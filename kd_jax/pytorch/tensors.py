@@ -8,7 +8,6 @@ shape and place. Nothing in it can be run.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ CONFIG = 'config.json'
 _HEADER = 64 << 20  # bytes, at most
 _SMALL = 1 << 20  # bytes of a config.json, at most
 _MOST = 2**16  # classes, or pixels a side
+_LARGEST = 2.0**127  # less than which a mean or a deviation is; no integer of any length overflows
 _TYPES = {
   'BOOL': 'bool',
   **{f'F{bits}': f'<f{bits // 8}' for bits in (16, 32, 64)},
@@ -153,7 +153,7 @@ def _numbers(where: Path, name: str, values: Any) -> tuple[float, ...]:
   if values is None:
     return ()
   sound = isinstance(values, Sequence) and not isinstance(values, str) and len(values) <= 16
-  if not sound or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
+  if not sound or not all(type(v) in (int, float) and abs(v) < _LARGEST for v in values):
     raise _wrong(where, f'{name} {values!r:.60}')
   return tuple(map(float, values))
 

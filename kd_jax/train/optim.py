@@ -269,7 +269,8 @@ def _suits(value: Any, default: Any) -> bool:
   if isinstance(default, bool) or isinstance(value, bool):
     return isinstance(value, bool) and isinstance(default, bool | types.NoneType)
   if isinstance(default, int | float):
-    return isinstance(value, int | float) and math.isfinite(value)
+    # compared, since an integer of hundreds of digits has no float
+    return isinstance(value, int | float) and abs(value) < 2.0**127
   if isinstance(default, tuple):
     return isinstance(value, tuple | list) and all(_suits(each, 1.0) for each in value)
   return default is None or isinstance(value, type(default))

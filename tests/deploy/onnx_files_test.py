@@ -60,7 +60,9 @@ def test_names_that_do_not_fit_are_refused(path, tmp_path):
   copy = tmp_path / 'copy.onnx'
   copy.write_bytes(path.read_bytes())
   onnx_files.describe(copy, {'classes': ['a', 'b']})
-  with pytest.raises(KdJaxError, match='has 4 classes, and 2 names of classes lie beside it or in it'):
+  with pytest.raises(
+    KdJaxError, match='has 4 classes, and 2 names of classes lie beside it or in it'
+  ):
     classifier.load(copy)
 
 

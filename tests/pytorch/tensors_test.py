@@ -135,6 +135,7 @@ def test_its_normalisation_is_taken_but_a_given_one_goes_before(path):
     (json.dumps({'mean': [0.5], 'std': []}), 'mean'),
     (json.dumps({'mean': [0.5] * 3, 'std': [0] * 3}), 'std'),
     (json.dumps({'mean': 'abc', 'std': [1] * 3}), 'mean'),
+    (json.dumps({'mean': [10**400] * 3, 'std': [1] * 3}), 'mean'),
     (json.dumps({'input_size': [3, 32]}), 'size of its images'),
     (json.dumps({'image_size': -3}), 'size of its images'),
   ],
