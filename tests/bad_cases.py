@@ -273,7 +273,7 @@ LAUNCH = {
     ),
     (
       '--config.mean=(.5,.5) --config.std=(.5,.5)',
-      'teacher_mean has values for 2 teachers, and teacher_checkpoint names 1 digits have 1 channels',
+      'have 2 values, and images of digits have 1 channels',
     ),
     ('--config.image_size=32', "image_size is for folders of images, and 'digits' is none"),
     ('--config.method=ab --config.epochs=1', 'each phase needs at least one'),
