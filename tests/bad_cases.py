@@ -387,7 +387,7 @@ LAUNCH = {
     (
       '--config=nosuch.py',
       "No such file or directory: 'nosuch.py'). --config takes a file, or one of the names "
-      'cifar10_ab, ',
+      'cifar100/resnet110_resnet32, ',
     ),
     ('--config nosuch.py', "No such file or directory: 'nosuch.py'"),
     (
