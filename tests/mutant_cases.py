@@ -1097,8 +1097,8 @@ NETWORKS = [
       'tests/models/variables_test.py::test_what_a_caller_changes_stays_with_it',
     ),
     (
-      '*rest, jnp.result_type(float))',
-      '*rest, None)',
+      'rest, jnp.result_type(float))',
+      'rest, None)',
       'tests/models/variables_test.py::'
       'test_another_batch_and_wider_numbers_have_shapes_of_their_own',
     ),

@@ -39,9 +39,8 @@ def of(config: Config, channels: int) -> tuple[OfTeacher, ...]:
   """
   checkpoints = parts(config.teacher_checkpoint)
   count = len(checkpoints)
-  networks = parts(config.teacher)
-  # Those that no file is named for are trained first, and come after.
-  networks = networks[:count] if len(networks) > count else networks
+  # those that no file is named for are trained first, and come after
+  networks = parts(config.teacher)[:count]
   specs: list[dict[str, Any]] = [{} for _ in checkpoints]
   for key in OF_A_SPEC:
     default = KEYS[key].default
@@ -49,14 +48,14 @@ def of(config: Config, channels: int) -> tuple[OfTeacher, ...]:
     if value == default:
       continue
     each = parts(value) if key in JOINED else _chunks(key, value, channels)
-    for spec, one in zip(specs, _spread(key, each, count), strict=True):
+    for spec, one in zip(specs, spread(key, each, count), strict=True):
       if one != default:
         spec[key.removeprefix('teacher_')] = one
   rest = (
-    _spread('teacher', networks, count),
+    spread('teacher', networks, count),
     specs,
-    _spread('teacher_weights', parts(config.teacher_weights), count),
-    _spread('teacher_image_size', config.teacher_image_size or (0,), count),
+    spread('teacher_weights', parts(config.teacher_weights), count),
+    spread('teacher_image_size', config.teacher_image_size or (0,), count),
   )
   return tuple(map(OfTeacher, checkpoints, *rest))
 
@@ -70,7 +69,7 @@ def _chunks(key: str, values: Sequence[float], channels: int) -> list[tuple[floa
   return [tuple(values[at : at + channels]) for at in range(0, len(values), channels)]
 
 
-def _spread(key: str, values: Sequence[Value], count: int) -> Sequence[Value]:
+def spread(key: str, values: Sequence[Value], count: int) -> Sequence[Value]:
   """Return a value for each teacher."""
   if len(values) == 1:
     return [values[0]] * count

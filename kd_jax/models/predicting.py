@@ -114,6 +114,12 @@ def adaptation(network: Network) -> Adapted | None:
   return module if isinstance(module, Adapted) else None
 
 
+def adapted_by(network: Network) -> tuple[Any, ...]:
+  """Return the size and the order that an adapted network is told by; () of any other."""
+  around = adaptation(network)
+  return (around.size, around.order) if around else ()
+
+
 def words(network: Network) -> Iterator[str]:
   """Yield in words what is done for a network of other images or classes."""
   around = adaptation(network)

@@ -52,13 +52,16 @@ def _kept(compute: Callable[..., PyTree], network: Network, *rest: int) -> PyTre
     hash(bare)
   except TypeError:  # of fields that can change
     return compute(bare, *rest)
-  found = _computed(compute, bare, *rest, jnp.result_type(float))
+  found = _computed(compute, bare, rest, jnp.result_type(float))
   return jax.tree.map(lambda leaf: leaf, found)  # the dicts are the caller's own
 
 
 @lru_cache(maxsize=256)
-def _computed(compute: Callable[..., PyTree], network: Network, *rest: Any) -> PyTree:
-  return compute(network, *rest[:-1])
+def _computed(
+  compute: Callable[..., PyTree], network: Network, rest: tuple[int, ...], width: Any
+) -> PyTree:
+  """Compute shapes; `width`, of numbers as jax makes them, tells apart what 64 bits change."""
+  return compute(network, *rest)
 
 
 def info(network: Network, *, variables: PyTree = None) -> NetworkInfo:

@@ -131,5 +131,4 @@ def identified(network: Network) -> Hashable:
   if not models.is_known(spec.name):
     return network
   made = module.made if isinstance(module, predicting.Predicting) else ''
-  around = predicting.adaptation(network)
-  return json.dumps(spec._asdict()), made, around and (around.size, around.order)
+  return json.dumps(spec._asdict()), made, predicting.adapted_by(network)

@@ -114,9 +114,9 @@ def origins(config: Config) -> dict[str, Origin]:
     names = ['teacher']
   else:
     names = [f'teacher{number}' for number in range(1, len(paths) + 1)]
-  weights = each_teacher.parts(config.teacher_weights)
-  if len(weights) != len(paths):  # one for all
-    weights = weights[:1] * len(paths)
+  weights = each_teacher.spread(
+    'teacher_weights', each_teacher.parts(config.teacher_weights), len(paths)
+  )
   return {
     name: Origin(
       place=network_files.folder_of(Path(os.path.expanduser(path))),

@@ -16,7 +16,7 @@ from kd_jax import models
 from kd_jax.data import pipeline
 from kd_jax.files import records
 from kd_jax.methods.nokd import nokd
-from kd_jax.models.predicting import bare, seen_shape
+from kd_jax.models.predicting import adapted_by, bare
 from kd_jax.runs import assembly, workdir
 from kd_jax.runs.context import Say
 from kd_jax.studies.definition import Study
@@ -26,7 +26,7 @@ from kd_jax.train import optim, peaks, state, step
 from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, PyTree, Source
 
 _STEPS = 3  # that are timed
-_counted: dict[tuple[NetworkSpec, tuple[int, int, int]], float] = {}
+_counted: dict[tuple[NetworkSpec, tuple[Any, ...]], float] = {}
 
 
 def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
@@ -95,7 +95,7 @@ def forward(network: Network) -> float:
 
   XLA counts them once for each spec. It cannot look into an exported function, which has 0.
   """
-  key = (network.spec, seen_shape(network))
+  key = (network.spec, adapted_by(network))
   if key not in _counted:
     module = bare(network).module
 

@@ -198,11 +198,10 @@ def is_root_teacher(phase: Phase) -> bool:
 
 
 def _of_imported(trained: Trained) -> str:
-  network = trained.network
-  around = predicting.adaptation(network)
-  # an older kd_jax adapted none
-  how = [around.size, around.order] if around else []
-  return hashed([network.spec._asdict(), packing.fingerprint(trained.variables), *how])
+  network, variables = trained
+  # () of what an older kd_jax took: it has the hash that it had
+  how = predicting.adapted_by(network)
+  return hashed([network.spec._asdict(), packing.fingerprint(variables), *how])
 
 
 def tasks(prepared: Prepared) -> tuple[Task, ...]:
