@@ -1,19 +1,33 @@
-"""What a wheel holds: all of the package, the configurations, and the command."""
+"""What is released: a wheel that installs, and an archive of the sources that builds the same one."""
 
 from __future__ import annotations
 
 import configparser
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging import metadata
+
+import kd_jax
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE', 'kd_jax', 'configs')
+PAGES = (
+  'BUILD_NOTES.md',
+  'CHANGELOG.md',
+  'CITATION.cff',
+  'CONTRIBUTING.md',
+  'LICENSE',
+  'README.md',
+)
+BUILDING = ('MANIFEST.in', 'launch.py', 'pyproject.toml', 'setup.cfg')
+FOLDERS = ('configs', 'docs', 'examples', 'kd_jax')
 
 
 def files(folder: Path) -> set[str]:
@@ -37,32 +51,54 @@ def setup() -> configparser.ConfigParser:
   return parser
 
 
+def run(*command: str, folder: Path) -> str:
+  done = subprocess.run(
+    [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=600
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  return done.stdout
+
+
+def build_wheel(folder: Path, out: Path) -> Path:
+  """Build as pip does, without network."""
+  offline = ('--no-deps', '--no-build-isolation', '--no-index')
+  run('-m', 'pip', 'wheel', *offline, '-w', str(out), '.', folder=folder)
+  (built,) = out.glob('*.whl')
+  return built
+
+
+def held(wheel: Path) -> dict[str, bytes]:
+  with zipfile.ZipFile(wheel) as archive:
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
-  """Built from a copy, without network, as pip does."""
+def tree(tmp_path_factory) -> Path:
+  """A copy of the checkout, as a fresh clone is: setuptools takes up what an old egg-info lists."""
   if importlib.util.find_spec('setuptools') is None:
     pytest.skip("setuptools is not installed, which builds the wheel: pip install -e '.[test]'")
-  folder = tmp_path_factory.mktemp('wheel')
-  for name in SOURCES:
-    copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-    copy(ROOT / name, folder / name)
-  command = [
-    sys.executable,
-    '-m',
-    'pip',
-    'wheel',
-    '--no-deps',
-    '--no-build-isolation',
-    '--no-index',
-    '-w',
-    'dist',
-    '.',
-  ]
-  done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-  assert done.returncode == 0, done.stdout + done.stderr
-  (built,) = (folder / 'dist').glob('*.whl')
-  with zipfile.ZipFile(built) as archive:
-    yield archive
+  folder = tmp_path_factory.mktemp('tree')
+  for name in (*PAGES, *BUILDING):
+    shutil.copy(ROOT / name, folder / name)
+  for name in (*FOLDERS, 'tests'):
+    shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__'))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def wheel(tree, tmp_path_factory) -> Path:
+  return build_wheel(tree, tmp_path_factory.mktemp('wheel'))
+
+
+@pytest.fixture(scope='module')
+def sources(tree, tmp_path_factory) -> Path:
+  """The archive of the sources, unpacked."""
+  out = tmp_path_factory.mktemp('sources')
+  run('-c', f'import setuptools.build_meta as b; b.build_sdist({str(out)!r})', folder=tree)
+  name = f'kd_jax-{kd_jax.__version__}'
+  with tarfile.open(out / f'{name}.tar.gz') as archive:
+    archive.extractall(out, filter='data')
+  return out / name
 
 
 def test_every_package_is_listed(setup):
@@ -82,35 +118,54 @@ def test_a_new_folder_would_be_noticed(tmp_path):
 
 @pytest.mark.system
 def test_the_wheel_holds_the_package_and_the_configurations(wheel):
-  held = {name for name in wheel.namelist() if '.dist-info/' not in name}
+  names = {name for name in held(wheel) if '.dist-info/' not in name}
   configs = {f'kd_jax/configs/{name}' for name in files(ROOT / 'configs')}
   assert 'kd_jax/configs/paper/digits.py' in configs
-  assert held == {f'kd_jax/{name}' for name in files(ROOT / 'kd_jax')} | configs
+  assert names == {f'kd_jax/{name}' for name in files(ROOT / 'kd_jax')} | configs
+  assert {'kd_jax/py.typed', 'kd_jax/report/templates/run.html'} <= names
 
 
 @pytest.mark.system
-def test_the_wheel_has_the_command(wheel):
-  (entry_points,) = (
-    name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt')
-  )
-  assert (
-    '[console_scripts]\nkd-jax = kd_jax.commands.main:command\n'
-    in wheel.read(entry_points).decode()
-  )
+def test_its_metadata_are_valid(wheel):
+  """As an index takes them."""
+  (text,) = (data for name, data in held(wheel).items() if name.endswith('.dist-info/METADATA'))
+  read = metadata.Metadata.from_email(text, validate=True)
+  assert (read.name, str(read.version)) == ('kd_jax', kd_jax.__version__)
+  assert read.description == (ROOT / 'README.md').read_text(encoding='utf-8')
+  assert read.description_content_type == 'text/markdown' and read.license_files == ['LICENSE']
+  with pytest.raises(ExceptionGroup):
+    metadata.Metadata.from_email(text.replace(b'Version: 0', b'Version: x', 1), validate=True)
 
 
 @pytest.mark.system
-def test_the_package_in_a_wheel_finds_its_configurations(wheel, tmp_path):
-  """Unpacked, away from the checkout; the dependencies are this environment's."""
-  wheel.extractall(tmp_path / 'site')
+def test_the_archive_of_the_sources_holds_what_builds_and_what_is_read(sources):
+  tracked = {f'{folder}/{name}' for folder in FOLDERS for name in files(ROOT / folder)}
+  written = {'PKG-INFO', *(f'kd_jax.egg-info/{n}' for n in files(sources / 'kd_jax.egg-info'))}
+  assert files(sources) == {*PAGES, *BUILDING} | tracked | written
+  assert sum((sources / name).stat().st_size for name in files(sources)) < 6e6
+
+
+@pytest.mark.system
+def test_the_archive_builds_the_same_wheel(wheel, sources, tmp_path):
+  again = build_wheel(sources, tmp_path)
+  assert again.name == wheel.name and held(again) == held(wheel)
+
+
+@pytest.mark.system
+def test_the_wheel_installs_with_its_command_and_configurations(wheel, tmp_path):
+  """Away from the checkout; the dependencies are this environment's."""
+  site = tmp_path / 'site'
+  offline = ('--no-deps', '--no-index', '--no-compile')
+  run('-m', 'pip', 'install', *offline, '--target', str(site), str(wheel), folder=tmp_path)
+  environment = os.environ | {'PYTHONPATH': str(site)}
+  command = [sys.executable, str(site / 'bin' / 'kd-jax'), '--version']
+  done = subprocess.run(
+    command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+  )
+  assert done.stdout == f'kd-jax {kd_jax.__version__}\n', done.stderr
   code = (
     'from kd_jax.commands.config_file import CONFIGS, names; print(CONFIGS, *names(), sep="\\n")'
   )
-  done = subprocess.run(
-    [sys.executable, '-c', code], cwd=tmp_path / 'site', capture_output=True, text=True, timeout=600
-  )
-  folder, *names = done.stdout.splitlines()
-  assert folder == str(tmp_path / 'site' / 'kd_jax' / 'configs') and {
-    'quickstart',
-    'paper/digits',
-  } <= set(names), done.stderr
+  folder, *names = run('-c', code, folder=site).splitlines()
+  assert folder == str(site / 'kd_jax' / 'configs')
+  assert {'quickstart', 'paper/digits'} <= set(names)
