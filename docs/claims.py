@@ -1,17 +1,19 @@
 """Writes docs/claims.md, what the paper claims beside what runs of kd_jax show of it, from
-docs/claims.toml and results/: `python docs/claims.py`.
+docs/claims.toml, docs/checkpoints.md and results/: `python docs/claims.py`.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import re
 import runpy
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax import models
-from kd_jax.config import Config
 from kd_jax.files import study_records
 from kd_jax.files.study_records import StudyRecords
 from kd_jax.measures import statistics
@@ -22,6 +24,7 @@ from kd_jax.types import NetworkSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / 'docs' / 'claims.md'
+RELEASED = 'released'  # in place of a study: a file of docs/checkpoints.md
 FULL = 200 * 50_000  # images that a student of the paper passes
 IMAGES = {'cifar10': (50_000, 10), 'cifar100': (50_000, 100)}  # to train on, classes
 # operations/s of KD, ResNet26 → ResNet8, batch 128: 31.19 GFLOP in 2.00 ms, which is measured
@@ -33,14 +36,17 @@ The claims of Ruffy & Chahal 2019, "The State of Knowledge Distillation for Clas
 docs/claims.py` writes this page from the records under `results/`; [results](../results/README.md) has the studies whole, and
 [recipes](recipes.md#what-the-released-code-computes) what its released code computes.
 
+- **the paper**: its number. "not given": no source that kd_jax holds quotes one, and then the claim, too, may be no more than
+  what the table compares.
 - **ours**: a row less the row that it is compared with, in points of test accuracy, or the row's own accuracy, with the 95 %
   interval over n seeds by Student's t. The epoch is chosen on validation images; the paper's was chosen on the test images, at one
-  seed. Where a line names no claim, no source that kd_jax holds quotes one: it names what the table compares.
+  seed. Of a [released file](checkpoints.md) it is the accuracy with Wilson's interval, by the choice of images alone.
 - **p, Holm**: corrected within the family of comparisons that its study wrote down before the runs.
 - **stands behind it**: the runs, and how many of the images that a student of the paper passes (200 epochs of 50,000) ours has
   passed. {most}
-- **Hours** are for one NVIDIA H200 at the operations a second that KD reached there (15.6 TFLOP/s, n = 1,
-  [measured](measurements/accelerators.md)): an estimate, for one process, with every seed and sweep of the configuration.
+- **The full budget**: below each table stands the command for all of it, and what it takes for one claim alone. Hours are for one
+  NVIDIA H200 at the operations a second that KD reached there (15.6 TFLOP/s, n = 1, [measured](measurements/accelerators.md)): an
+  estimate, for one process, with every seed and sweep of the configuration, and with teachers that have no file.
 """
 
 
@@ -49,32 +55,48 @@ def page() -> str:
   with (ROOT / 'docs' / 'claims.toml').open('rb') as file:
     sections = tomllib.load(file)['section']
   claims = [claim for section in sections for claim in section['claim']]
-  names = {name for claim in claims for name, *_ in claim['evidence']}
+  names = {name for claim in claims for name, *_ in claim['evidence']} - {RELEASED}
   studies = {name: study_records.read(ROOT / 'results' / name) for name in sorted(names)}
   most = max(_share(run['config']) for s in studies.values() for run in _finished(s))
   parts = [INTRODUCTION.format(most=_most(most))]
+  numbers = itertools.count(1)
   for section in sections:
-    parts += [f'## {section["title"]}\n', _command(section['full'], section.get('rows', []))]
-    lines = [line for claim in section['claim'] for line in _lines(claim, studies)]
-    parts.append(tables.markdown(tables.Table.of(lines, words=_WORDS)))
+    numbered = [(next(numbers), claim) for claim in section['claim']]
+    lines = [line for number, claim in numbered for line in _lines(number, claim, studies)]
+    parts += [f'## {section["title"]}\n', tables.markdown(tables.Table.of(lines, words=_WORDS))]
+    parts += _budgets(section, numbered)
   return '\n'.join(parts)
 
 
 # what stands to the left in its column
-_WORDS = ('the paper', 'here', 'verdict', 'stands behind it')
+_WORDS = ('claim', 'the paper', 'here', 'verdict', 'stands behind it', '--rows=')
 
 
-def _lines(claim: Mapping[str, Any], studies: Mapping[str, StudyRecords]) -> Iterator[dict]:
+def _lines(
+  number: int, claim: Mapping[str, Any], studies: Mapping[str, StudyRecords]
+) -> Iterator[dict[str, str]]:
   """Yield a line for each piece of evidence; one that states that there is none."""
-  first = {'claim': claim['says'], 'the paper': claim['paper']}
+  first = {'': str(number), 'claim': claim['says'], 'the paper': claim['paper']}
   if not claim['evidence']:
     yield first | dict.fromkeys(_CELLS, tables.MISSING) | {'stands behind it': 'no run'}
-  for named in claim['evidence']:
-    yield first | _evidence(studies, *named)
+  for study, *named in claim['evidence']:
+    yield first | (_file(*named) if study == RELEASED else _evidence(studies, study, *named))
     first = dict.fromkeys(first, '')
 
 
 _CELLS = ('here', 'ours', 'n', 'p, Holm', 'verdict', 'stands behind it')
+
+
+def _file(name: str) -> dict[str, str]:
+  """Return the cells of a released file, from docs/checkpoints.md."""
+  text = (ROOT / 'docs' / 'checkpoints.md').read_text(encoding='utf-8')
+  row = re.search(rf'^\| \[{re.escape(name)}\]\(.*?([\d,]+) \| ([\d.]+) \| `\w+` \|$', text, re.M)
+  if row is None:
+    raise ValueError(f'docs/checkpoints.md has no {name}')
+  low, high = statistics.wilson(int(row[1].replace(',', '')) / 10_000, 10_000)
+  ours = f'{row[2]} % ({100 * low:.2f} to {100 * high:.2f})'
+  cells = {'here': name, 'ours': ours, 'n': '1', 'stands behind it': 'the released file'}
+  return dict.fromkeys(_CELLS, tables.MISSING) | cells
 
 
 def _evidence(
@@ -132,7 +154,7 @@ def _most(share: float) -> str:
   text = f'The most so far is {100 * share:.2g} %'
   if share >= 0.9:  # 45,000 of 50,000 images
     return f'{text}.'
-  return f'{text}: **no line here confirms or refutes the paper at its own budget.**'
+  return f'{text}: **no run here confirms or refutes the paper at its own budget.**'
 
 
 def _images(config: Mapping[str, Any]) -> int:
@@ -142,21 +164,51 @@ def _images(config: Mapping[str, Any]) -> int:
   return min(config['train_examples'] or kept, kept)
 
 
-def _command(full: str, only: list[str]) -> str:
-  """Return the sentence on what would repeat a section at the paper's budget."""
-  config = runpy.run_path(str(ROOT / 'configs' / f'{full}.py'))['get_config']()
-  made = definition.resolve(config, only=only)
-  rows = [row for row in made.definition.rows if made.runs_row(row.name)]
-  finals = [run for row in rows for run in made.finals(row, _first(row))]
-  sweeps = [run for run in made.sweeps if made.runs_row(run.row)]
-  phases = {phase.identity: phase for run in (*sweeps, *finals) for phase in _phases(run.config)}
-  hours = sum(phase.operations for phase in phases.values()) / H200 / 3600
-  return (
-    f'At the paper’s budget: {len(finals)} runs, about {hours:.1f} hours.\n\n```\n'
+def _budgets(
+  section: Mapping[str, Any], numbered: Sequence[tuple[int, Mapping[str, Any]]]
+) -> Iterator[str]:
+  """Yield what would repeat a section at the paper's budget, as a whole and claim by claim."""
+  full = section['full']
+  costs = _costs(full)
+  needed = list(dict.fromkeys(row for _, claim in numbered for row in claim['rows']))
+  if missing := [row for row in needed if row not in costs]:
+    raise ValueError(f'the study {full} has no {"; ".join(missing)}')
+  only = [] if section.get('whole') else needed
+  runs, hours = _taken(costs, only or list(costs))
+  yield (
+    f'The full budget: {runs} runs, about {hours:.1f} hours. For one claim alone, `--rows=` is '
+    'that of its line.\n\n```\n'
     f'python launch.py --config={full} --workdir=runs/{full.rpartition("/")[2]}'
     + (f" \\\n    --rows='{'; '.join(only)}'" if only else '')
     + '\n```\n'
   )
+  lines = []
+  for number, claim in numbered:
+    runs, hours = _taken(costs, claim['rows'])
+    rows = f"'{'; '.join(claim['rows'])}'"
+    lines.append({'': str(number), '--rows=': rows, 'runs': str(runs), 'hours': f'{hours:.1f}'})
+  yield tables.markdown(tables.Table.of(lines, words=_WORDS))
+
+
+@functools.cache
+def _costs(full: str) -> Mapping[str, tuple[int, list[_Cost]]]:
+  """Return, for each row of a study, its reported runs and the phases of these and of its sweep."""
+  config = runpy.run_path(str(ROOT / 'configs' / f'{full}.py'))['get_config']()
+  made = definition.resolve(config)
+  found = {}
+  for row in made.definition.rows:
+    finals = made.finals(row, _first(row))
+    sweeps = [run for run in made.sweeps if run.row == row.name]
+    phases = [phase for run in (*sweeps, *finals) for phase in _phases(run)]
+    found[row.name] = (len(finals), phases)
+  return found
+
+
+def _taken(costs: Mapping[str, tuple[int, list[_Cost]]], rows: Sequence[str]) -> tuple[int, float]:
+  """Return the runs and the hours of rows that share their phases."""
+  phases = {phase.identity: phase for row in rows for phase in costs[row][1]}
+  hours = sum(phase.operations for phase in phases.values()) / H200 / 3600
+  return sum(costs[row][0] for row in rows), hours
 
 
 def _first(row: definition.Row) -> Mapping[str, Any]:
@@ -170,8 +222,9 @@ class _Cost(NamedTuple):
   operations: float
 
 
-def _phases(config: Config) -> Iterator[_Cost]:
+def _phases(run: definition.Run) -> Iterator[_Cost]:
   """Yield the phases of a run; a root teacher is the same for all runs of its seed."""
+  config = run.config
   _, classes = IMAGES[config.dataset]
 
   def spec(name: str) -> NetworkSpec:
@@ -201,10 +254,12 @@ def _phases(config: Config) -> Iterator[_Cost]:
     images = steps * phase.epochs * sum(phase.shares.values()) * len(phase.method.views)
     passes = sum(_forward(networks[name]) for name in phase.teachers if name in networks)
     root = phase.role == 'teacher' and not phase.teachers
-    identity = (config.seed, phase.student, phase.epochs, phase.name, '' if root else id(config))
+    own = '' if root else (run.row, run.kind, str(run.setting))
+    identity = (run.seed, phase.student, phase.epochs, phase.name, own)
     yield _Cost(identity, (3 * _forward(phase.student) + passes) * images)
 
 
+@functools.cache
 def _forward(spec: NetworkSpec) -> float:
   return estimate.forward(models.build(spec))
 
