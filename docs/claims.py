@@ -4,31 +4,24 @@ docs/claims.toml, docs/checkpoints.md and results/: `python docs/claims.py`.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
-import runpy
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from kd_jax import models
+import budgets  # beside this file
+
 from kd_jax.files import study_records
 from kd_jax.files.study_records import StudyRecords
 from kd_jax.measures import statistics
-from kd_jax.methods import plans
 from kd_jax.report import comparisons, tables
-from kd_jax.studies import definition, estimate
-from kd_jax.types import NetworkSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / 'docs' / 'claims.md'
 RELEASED = 'released'  # in place of a study: a file of docs/checkpoints.md
 FULL = 200 * 50_000  # images that a student of the paper passes
-IMAGES = {'cifar10': (50_000, 10), 'cifar100': (50_000, 100)}  # to train on, classes
-# operations/s of KD, ResNet26 → ResNet8, batch 128: 31.19 GFLOP in 2.00 ms, which is measured
-H200 = 31.19e9 / 2.00e-3
 INTRODUCTION = """# What the paper claims, and what stands behind it here
 
 The claims of Ruffy & Chahal 2019, "The State of Knowledge Distillation for Classification",
@@ -135,14 +128,14 @@ def _interval(value: float, half: float | None, *, sign: str = '') -> str:
 def _budget(study: StudyRecords, row: str) -> str:
   """Return '12 epochs of 45,000 images: 5.4 %, in methods'."""
   (config, *_) = (run['config'] for run in study.finals(row))
-  images = _images(config)
+  images = budgets.images(config)
   text = f'{config["epochs"]} epochs of {images:,} images: {100 * _share(config):.2g} %'
   return f'{text}, in {study.path.name}'
 
 
 def _share(config: Mapping[str, Any]) -> float:
   """Return how many of the paper's images a student has passed: 1 is all of them."""
-  return config['epochs'] * _images(config) / FULL
+  return config['epochs'] * budgets.images(config) / FULL
 
 
 def _finished(study: StudyRecords) -> Iterator[Mapping[str, Any]]:
@@ -157,24 +150,17 @@ def _most(share: float) -> str:
   return f'{text}: **no run here confirms or refutes the paper at its own budget.**'
 
 
-def _images(config: Mapping[str, Any]) -> int:
-  """Return how many images a run trains on."""
-  everything, _ = IMAGES[config['dataset']]
-  kept = everything - (config['validation_examples'] if config['selection'] != 'test' else 0)
-  return min(config['train_examples'] or kept, kept)
-
-
 def _budgets(
   section: Mapping[str, Any], numbered: Sequence[tuple[int, Mapping[str, Any]]]
 ) -> Iterator[str]:
   """Yield what would repeat a section at the paper's budget, as a whole and claim by claim."""
   full = section['full']
-  costs = _costs(full)
+  costs = budgets.costs(full)
   needed = list(dict.fromkeys(row for _, claim in numbered for row in claim['rows']))
   if missing := [row for row in needed if row not in costs]:
     raise ValueError(f'the study {full} has no {"; ".join(missing)}')
   only = [] if section.get('whole') else needed
-  runs, hours = _taken(costs, only or list(costs))
+  runs, hours = budgets.taken(costs, only or list(costs))
   yield (
     f'The full budget: {runs} runs, about {hours:.1f} hours. For one claim alone, `--rows=` is '
     'that of its line.\n\n```\n'
@@ -184,84 +170,10 @@ def _budgets(
   )
   lines = []
   for number, claim in numbered:
-    runs, hours = _taken(costs, claim['rows'])
+    runs, hours = budgets.taken(costs, claim['rows'])
     rows = f"'{'; '.join(claim['rows'])}'"
     lines.append({'': str(number), '--rows=': rows, 'runs': str(runs), 'hours': f'{hours:.1f}'})
   yield tables.markdown(tables.Table.of(lines, words=_WORDS))
-
-
-@functools.cache
-def _costs(full: str) -> Mapping[str, tuple[int, list[_Cost]]]:
-  """Return, for each row of a study, its reported runs and the phases of these and of its sweep."""
-  config = runpy.run_path(str(ROOT / 'configs' / f'{full}.py'))['get_config']()
-  made = definition.resolve(config)
-  found = {}
-  for row in made.definition.rows:
-    finals = made.finals(row, _first(row))
-    sweeps = [run for run in made.sweeps if run.row == row.name]
-    phases = [phase for run in (*sweeps, *finals) for phase in _phases(run)]
-    found[row.name] = (len(finals), phases)
-  return found
-
-
-def _taken(costs: Mapping[str, tuple[int, list[_Cost]]], rows: Sequence[str]) -> tuple[int, float]:
-  """Return the runs and the hours of rows that share their phases."""
-  phases = {phase.identity: phase for row in rows for phase in costs[row][1]}
-  hours = sum(phase.operations for phase in phases.values()) / H200 / 3600
-  return sum(costs[row][0] for row in rows), hours
-
-
-def _first(row: definition.Row) -> Mapping[str, Any]:
-  return {key: values[0] for key, values in row.sweep.items()}
-
-
-class _Cost(NamedTuple):
-  """A phase of a run."""
-
-  identity: tuple[Any, ...]  # what tells it from others
-  operations: float
-
-
-def _phases(run: definition.Run) -> Iterator[_Cost]:
-  """Yield the phases of a run; a root teacher is the same for all runs of its seed."""
-  config = run.config
-  _, classes = IMAGES[config.dataset]
-
-  def spec(name: str) -> NetworkSpec:
-    placement = models.relu_placement(name, config.relu_placement)
-    return NetworkSpec(name, classes, (32, 32, 3), placement)
-
-  imported = ('teacher',) if config.teacher_checkpoint else ()
-  made = plans.make(
-    plans.PlanInputs(
-      method=config.method,
-      recipe=config.recipe,
-      options=config.options,
-      student=spec(config.student),
-      teacher=spec(config.teacher),
-      relu_placement=config.relu_placement,
-      imported=imported,
-      baseline=config.baseline,
-      epochs=config.epochs,
-      teacher_epochs=config.teacher_epochs,
-      batch_size=config.batch_size,
-      optimiser=config.optimiser_spec(),
-    )
-  )
-  networks = dict.fromkeys(imported, spec(config.teacher)) | {p.name: p.student for p in made}
-  steps = _images(vars(config)) // config.batch_size
-  for phase in made:
-    images = steps * phase.epochs * sum(phase.shares.values()) * len(phase.method.views)
-    passes = sum(_forward(networks[name]) for name in phase.teachers if name in networks)
-    root = phase.role == 'teacher' and not phase.teachers
-    own = '' if root else (run.row, run.kind, str(run.setting))
-    identity = (run.seed, phase.student, phase.epochs, phase.name, own)
-    yield _Cost(identity, (3 * _forward(phase.student) + passes) * images)
-
-
-@functools.cache
-def _forward(spec: NetworkSpec) -> float:
-  return estimate.forward(models.build(spec))
 
 
 if __name__ == '__main__':

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from kd_jax.files import study_records
 from kd_jax.measures import statistics
+from tests import doc_scripts
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'docs' / 'claims.md').read_text(encoding='utf-8')
@@ -22,10 +22,12 @@ QUOTED = {'87.09 %', '87.47 %', '93.41 %', '83 %', '−1 point'}
 
 @pytest.fixture(scope='module')
 def claims():
-  spec = importlib.util.spec_from_file_location('docs_claims', ROOT / 'docs' / 'claims.py')
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return doc_scripts.load('claims')
+
+
+@pytest.fixture(scope='module')
+def budgets(claims):
+  return claims.budgets
 
 
 @pytest.fixture(scope='module')
@@ -63,18 +65,18 @@ def test_a_released_file_has_its_accuracy_and_wilson_s_interval(claims):
     claims._file('resnet27.pth')
 
 
-def test_what_rows_share_is_taken_once(claims):
-  one, two = (claims._Cost(name, claims.H200 * 3600) for name in ('one', 'two'))
+def test_what_rows_share_is_taken_once(budgets):
+  one, two = (budgets.Cost(seed, ('A',), budgets.H200 * 3600) for seed in (0, 1))
   costs = {'A': (3, [one, two, one]), 'B': (5, [two])}
-  assert claims._taken(costs, ['A']) == (3, 2.0)
-  assert claims._taken(costs, ['A', 'B']) == (8, 2.0)
-  assert claims._taken(costs, ['B']) == (5, 1.0)
+  assert budgets.taken(costs, ['A']) == (3, 2.0)
+  assert budgets.taken(costs, ['A', 'B']) == (8, 2.0)
+  assert budgets.taken(costs, ['B']) == (5, 1.0)
 
 
-def test_runs_share_root_teachers_alone(claims):
-  costs = claims._costs('paper/table4')
+def test_runs_share_root_teachers_alone(budgets):
+  costs = budgets.costs('paper/table4')
   pair = [costs[f'{method}, ResNet18 → ResNet8'] for method in ('NOKD', 'KD', 'OH', 'UDA')]
-  each = [{phase.identity for phase in phases} for _, phases in pair]
+  each = [{*phases} for _, phases in pair]
   assert [runs for runs, _ in pair] == [3] * 4 and [len(phases) for phases in each] == [3, 6, 6, 6]
   assert len(each[1] & each[2]) == 3 and not each[0] & each[1]  # a teacher a seed
 
