@@ -24,7 +24,7 @@ Papers on distillation share a protocol on CIFAR-100: 240 epochs, batches of 64,
 `configs/cifar100/` are that protocol with fifteen rows a pair. The numbers below are the **published** ones, test accuracies in %:
 up to CRD those of Tian et al. 2020, then of each method's own paper. `python docs/cifar100.py` writes this page.
 
-**{behind}** A cell in bold has runs of kd_jax behind it, and a table of its pair at the end.
+**{behind}** A cell with † has runs of kd_jax behind it, and a table of its pair at the end.
 
 Many papers report the last epoch, some the best one on the test images, which is optimistic. A table of kd_jax has three columns
 side by side: **last epoch %**, **test %** (of the epoch that 5,000 images chose, which were held out), and **best on test %**. A
@@ -66,7 +66,7 @@ def _published(names: list[str], behind: set[tuple[str, str]]) -> tables.Table:
     line = {'': name}
     for pair, of in cifar100.PAIRS.items():
       number = f'{cifar100.published(name, pair):.2f}'
-      line[of.title] = f'**{number}**' if (name, pair) in behind else number
+      line[of.title] = f'{number} †' if (name, pair) in behind else number
     lines.append(line)
   return tables.Table.of(lines)
 
