@@ -26,9 +26,9 @@ up to CRD those of Tian et al. 2020, then of each method's own paper. `python do
 
 **{behind}** A cell with † has runs of kd_jax behind it, and a table of its pair at the end.
 
-Many papers report the last epoch, some the best one on the test images, which is optimistic. A table of kd_jax has three columns
-side by side: **last epoch %**, **test %** (of the epoch that 5,000 images chose, which were held out), and **best on test %**. A
-hundredth of the epochs shows them within minutes: `--config.scale=0.01 --config.seeds=1`.
+Many papers report the last epoch, some the best one on the test images, which is optimistic. The tables of `kd-jax report` have all
+three: **last epoch %**, **test %** (of the epoch that 5,000 images chose, which were held out), and **best on test %**. A hundredth
+of the epochs shows them: `--config.scale=0.01 --config.seeds=1`.
 """
 PLAN = """## What a pair takes
 
