@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import kills, sitting
-from tests.faults.kills import STAGES, UNDISTURBED, Aim
-from tests.faults.sitting import LAUNCH, REPORT, STEPS, fork
+from tests.faults import ends, kills, sitting
+from tests.faults.kills import UNDISTURBED, Aim
+from tests.faults.sitting import LAUNCH, REPORT, STEPS, fork, nothing
+from tests.faults.stages import STAGES, Stage
 
 STOPPED = 'stopped'  # the run that most faults are done to
 FRESH = ''
@@ -34,10 +35,6 @@ WAYS = {'truncated': 1, 'flipped': 2, 'missing': 1}  # how files are damaged, an
 WIDTH = 150  # characters of what was said
 # how the names of those begin that take a file system of their own
 MOUNTED = ('full disk', 'read-only')
-
-
-def nothing() -> None:
-  pass
 
 
 class Done(NamedTuple):
@@ -99,7 +96,7 @@ def stopped(base: Path) -> None:
     assert sat.code == 130 and phase == 'student' and STEPS <= step < 2 * STEPS, sat.said
 
 
-def stage(name: str) -> kills.Stage:
+def stage(name: str) -> Stage:
   return next(stage for stage in STAGES if stage.name == name)
 
 
@@ -128,7 +125,7 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
         sitting.ended(fork(folder))
       if fault.program == REPORT:
         sitting.ended(fork(folder, program=REPORT))
-      differing = sitting.compared(base / UNDISTURBED, folder, report=fault.program == REPORT)
+      differing = ends.compared(base / UNDISTURBED, folder, report=fault.program == REPORT)
       yield Outcome(
         fault.name,
         met.code,

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests.faults import kills, sitting
+from tests.faults import ends, kills, sitting, stages
 from tests.faults.kills import UNDISTURBED, Kill
 
 pytestmark = pytest.mark.system
@@ -73,7 +73,7 @@ def test_kills_and_a_fault_change_nothing(tried):
   (run,) = map(json.loads, (base / 'kills.jsonl').read_text().splitlines())
   killed = [Kill(*kill) for kill in run]
   assert len(killed) == 2 and all(kill.harmless for kill in killed) and kills.table(killed) in said
-  assert {kill.stage for kill in killed} <= {kills.OTHER, *(stage.name for stage in kills.STAGES)}
+  assert {kill.stage for kill in killed} <= {stages.OTHER, *(stage.name for stage in stages.STAGES)}
   assert (
     "| NaN in teacher | 1 | 2 | launch.py: 'term/cross_entropy' was nan at or shortly before step "
     '10: training diverged' in said
@@ -106,7 +106,7 @@ def test_a_damaged_network_is_made_again_from_the_checkpoints(tried, interrupted
     'the network in ' in sat.said
   )
   assert 'teacher: all 2 epochs are done.' in sat.said
-  assert sitting.differences(base / UNDISTURBED, place, report=False) == []
+  assert ends.differences(base / UNDISTURBED, place, report=False) == []
 
 
 def test_differences_are_found(tried, tmp_path):
@@ -118,12 +118,12 @@ def test_differences_are_found(tried, tmp_path):
   for row in rows:
     row['seconds'] += 1
   (other / 'results.json').write_text(json.dumps(rows))
-  assert sitting.differences(whole, other) == ['report/index.html']  # shows the seconds
+  assert ends.differences(whole, other) == ['report/index.html']  # shows the seconds
   rows[2]['best_sha256'] = '0' * 64
   (other / 'results.json').write_text(json.dumps(rows))
   shutil.rmtree(other / 'networks' / 'student')
   shutil.copytree(other / 'networks' / 'boundary', other / 'networks' / 'student')
-  assert sitting.differences(whole, other, report=False) == ['networks/student', 'results.json']
+  assert ends.differences(whole, other, report=False) == ['networks/student', 'results.json']
 
 
 def test_a_kill_that_did_harm_is_told():

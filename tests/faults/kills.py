@@ -17,14 +17,12 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
-import time
-import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.faults import ends, stages
 from tests.faults import sitting as sittings
 from tests.faults.sitting import (
   LAUNCH,
@@ -39,49 +37,12 @@ from tests.faults.sitting import (
   resumed,
   sit,
 )
+from tests.faults.stages import OTHER, STAGES, Stage, kill_here
 
 MOST = 5  # kills of a run at random moments
 AIMED = 10  # kills of a run that are aimed
 END = ('end', 0)
 UNDISTURBED = 'undisturbed'
-
-
-class Stage(NamedTuple):
-  """A part of a run, known by calls that are on one stack, the outermost first."""
-
-  name: str
-  calls: tuple[str, ...]
-  most: float  # seconds that a kill comes after it was seen, at most
-  # 'start', 'phase', 'epoch' (each of a phase's), 'resumed', 'after' (a phase), 'end' or 'report'
-  when: str
-
-
-# In the order of a run's life. A later one stands inside an earlier one where both are on the
-# stacks.
-STAGES = (
-  Stage('preparing the data', ('folders.py:read',), 0.05, 'start'),
-  Stage('keeping decoded images', ('decoded.py:_write',), 0.01, 'start'),
-  Stage('claiming the workdir', ('workdir.py:claimed',), 0.005, 'start'),
-  Stage('reading back a finished phase', ('training.py:finished',), 0.02, 'after'),
-  Stage('assembling a phase', ('assembly.py:assemble',), 0.5, 'phase'),
-  Stage('training', ('loop.py:run',), 0.5, 'epoch'),
-  Stage('restoring a checkpoint', ('checkpoints.py:restore_newest',), 0.05, 'resumed'),
-  Stage('validating', ('evaluation.py:evaluate',), 0.05, 'epoch'),
-  Stage('recording an epoch', ('monitor.py:_record',), 0.003, 'epoch'),
-  Stage('saving a checkpoint', ('checkpoints.py:_write',), 0.03, 'epoch'),
-  Stage('testing', ('rows.py:of_student',), 0.1, 'phase'),
-  Stage('saving a network', ('networks.py:save_network',), 0.03, 'phase'),
-  Stage('writing result.json', ('training.py:_write', 'atomic.py:write_bytes'), 0.0, 'phase'),
-  Stage('writing the results', ('run.py:record', 'atomic.py:write_bytes'), 0.0, 'after'),
-  Stage('drawing curves', ('pictures.py:of_run', 'plots.py:plot_history'), 0.1, 'after'),
-  Stage('drawing the comparison', ('pictures.py:of_run', 'plots.py:plot_comparison'), 0.1, 'end'),
-  Stage('report: predicting', ('inference.py:predict',), 0.3, 'report'),
-  Stage('report: making the page', ('run_page.py:page',), 0.3, 'report'),
-  Stage(
-    'report: writing its files', ('report.py:of_run', 'atomic.py:write_bytes'), 0.002, 'report'
-  ),
-)
-OTHER = 'starting, or between stages'
 
 
 class Aim(NamedTuple):
@@ -138,50 +99,9 @@ def led_to(aim: Aim) -> list[Aim]:
 
 def strike(folder: Path, aim: Aim, delay: float, act: Callable[[], object]) -> None:
   """Starts a thread that acts `delay` seconds after the aim was seen."""
-
-  def watch() -> None:
-    while not (_inside(aim.stage) and order(reached(folder)) >= order(aim.place)):
-      time.sleep(0.0002)
-    time.sleep(delay)
-    act()
-
-  sys.setswitchinterval(0.0005)
-  threading.Thread(target=watch, daemon=True).start()
-
-
-def kill_here() -> None:
-  """Ends this process, and says in which stage."""
-  stage = next((stage.name for stage in reversed(STAGES) if _inside(stage)), OTHER)
-  os.write(1, f'\nkilled while {stage}'.encode())
-  os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _inside(stage: Stage) -> bool:
-  """Whether a thread of this process is in the stage."""
-  interval = sys.getswitchinterval()
-  # the stacks must not change while they are read: on Python 3.11 a frame then is no frame
-  sys.setswitchinterval(5)
-  time.sleep(0)  # who waits for the interpreter takes note of that
-  try:
-    return any(_is_in(stage, frame) for frame in sys._current_frames().values())
-  finally:
-    sys.setswitchinterval(interval)
-
-
-def _is_in(stage: Stage, frame: types.FrameType | None) -> bool:
-  """Whether a stack holds the stage's calls."""
-  wanted = list(stage.calls)
-  while frame is not None and wanted:
-    file, _, name = wanted[-1].partition(':')
-    code = frame.f_code
-    if (
-      code.co_name == name
-      and code.co_filename.endswith(f'/{file}')
-      and '/kd_jax/' in code.co_filename
-    ):
-      wanted.pop()
-    frame = frame.f_back
-  return not wanted
+  stages.when(
+    lambda: stages.inside(aim.stage) and order(reached(folder)) >= order(aim.place), delay, act
+  )
 
 
 class Study:
@@ -258,7 +178,7 @@ class Study:
     disturb(run)
     run.sit(LAUNCH)
     run.sit(REPORT)
-    compared = sittings.compared(self._base / UNDISTURBED, run.folder)
+    compared = ends.compared(self._base / UNDISTURBED, run.folder)
     kills = [kill._replace(differing=compared) for kill in run.kills]
     with open(self._kept, 'a') as file:
       file.write(json.dumps(kills) + '\n')

@@ -24,7 +24,7 @@ from kd_jax.methods import METHODS
 from kd_jax.models.resnet import resnet
 from kd_jax.models.vit import vit
 from kd_jax.types import Network, NetworkSpec
-from tests.faults import sitting
+from tests.faults import ends, sitting
 
 EPOCHS = 4
 STEPS = 5  # of an epoch
@@ -121,7 +121,7 @@ def tried(base: Path, method: str, draw: random.Random) -> tuple[str, str]:
   went_on = sitting.resumed(sitting.ended(sit(base, method, killed)).said)
   if not went_on.startswith(f'{phase} ') or went_on == f'{phase} 0':
     return place, f'it went on from {went_on or "nowhere"}, not within the phase'
-  return place, ', '.join(sitting.differences(undisturbed, killed, report=False))
+  return place, ', '.join(ends.differences(undisturbed, killed, report=False))
 
 
 def main() -> int:

@@ -2,18 +2,16 @@
 finished one holds, bit for bit.
 
 A run is a teacher, the two phases of AB, and the report on them, on a few digits that lie as a
-folder of images, with networks of one
-convolution: what a sitting takes is Python's time. A sitting is either
-`python launch.py`, started anew, or the same command in a child of this process, which has imported
-all that takes long: that saves two thirds of a sitting's time. Runs use as many threads as this
-process may: on other numbers of them, sums are taken in another order.
+folder of images, with networks of one convolution: what a sitting takes is Python's time. A sitting
+is either `python launch.py`, started anew, or the same command in a child of this process, which
+has imported all that takes long: that saves two thirds of a sitting's time. Runs use as many
+threads as this process may: on other numbers of them, sums are taken in another order.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import re
 import signal
@@ -22,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +46,11 @@ FLAGS = (
   '--config.student=nets:small',
 )
 LAUNCH, REPORT = 'launch', 'report'
-TIMES = ('seconds', 'images_per_second')
 PATIENCE = 900  # seconds for a sitting
+
+
+def nothing() -> None:
+  pass
 
 
 class Sitting(NamedTuple):
@@ -213,7 +214,7 @@ def _written(log: Any) -> str:
 def fork(
   folder: Path,
   *,
-  before: Callable[[], object] = lambda: None,
+  before: Callable[[], object] = nothing,
   program: str = LAUNCH,
   extra: tuple[str, ...] = (),
 ) -> Sitting:
@@ -237,15 +238,21 @@ def fork(
 def child(act: Callable[[], None]) -> Sitting:
   """Runs a function in a child of this process, which must not have started jax's devices."""
   started, (mine, its) = time.monotonic(), os.pipe()
-  sys.stdout.flush()
-  process = os.fork()
-  if not process:
-    _be(act, its)
-  os.close(its)
+  process = begun(act, its)
   with open(mine, errors='replace') as pipe:
     said = pipe.read()
   _, status = os.waitpid(process, 0)
   return Sitting(time.monotonic() - started, os.waitstatus_to_exitcode(status), said)
+
+
+def begun(act: Callable[[], None], out: int) -> int:
+  """Begins a function in such a child, which writes into an open file, and returns its number."""
+  sys.stdout.flush()
+  process = os.fork()
+  if not process:
+    _be(act, out)
+  os.close(out)
+  return process
 
 
 def _be(act: Callable[[], None], out: int) -> None:
@@ -294,67 +301,6 @@ def resumed(said: str) -> str:
   if place:
     return f'{place[1]} {place[2] or 0}'
   return 'end 0' if 'Results lie in' in said or 'The page is' in said else ''
-
-
-def differences(first: Path, second: Path, *, report: bool = True) -> list[str]:
-  """The files of two finished runs, and of the reports on them, whose content is not the same, bit
-  for bit, apart from times.
-  """
-  ours, theirs = (dict(content(folder, report=report)) for folder in (first, second))
-  return [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
-
-
-def compared(first: Path, second: Path, *, report: bool = True) -> list[str]:
-  """What `differences` finds, by a child of this process."""
-  return json.loads(
-    ended(child(lambda: print(json.dumps(differences(first, second, report=report))))).line
-  )
-
-
-def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
-  """Each file's name, and what is in it, in a form that can be compared."""
-  import jax
-
-  from kd_jax.files import predictions, records, run_records
-  from kd_jax.files.networks import load_network
-  from kd_jax.report import run_page
-  from tests import tensorboard
-
-  for name in ('config.json', 'data.json'):
-    yield name, records.read_json(folder / name)
-  for name in ('curves.png', 'comparison.png'):
-    yield name, (folder / name).read_bytes()
-  yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
-  for phase in sorted(path.parent.name for path in folder.glob('phases/*/result.json')):
-    if not (folder / 'networks' / phase).exists():  # a teacher that was there before
-      continue
-    spec, variables, info = load_network(folder / 'networks' / phase)
-    arrays = {
-      jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
-      for path, a in jax.tree_util.tree_leaves_with_path(variables)
-    }
-    yield f'networks/{phase}', (spec, arrays, {**info, 'row': _timeless(info['row'])})
-    result = records.read_sealed(folder / 'phases' / phase / 'result.json')
-    rows = {part: [_timeless(row) for row in result[part]] for part in ('rows', 'history')}
-    yield f'phases/{phase}/result.json', {**result, **rows}
-    history = records.read_history(folder / 'phases' / phase / 'history.csv')
-    yield f'phases/{phase}/history.csv', [_timeless(row) for row in history]
-    yield (
-      f'events/{phase}',
-      [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES],
-    )
-  for path in sorted(cache(folder).rglob('*.npy')):
-    yield f'cache/{path.name}', path.read_bytes()
-  if report:
-    yield predictions.FILE, (folder / predictions.FILE).read_bytes()
-    # it shows times, too
-    page = run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), [])
-    shown = (folder / 'report' / 'index.html').read_text()
-    yield 'report/index.html', shown == page or shown
-
-
-def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
-  return {name: value for name, value in row.items() if name not in TIMES}
 
 
 def ended(sitting: Sitting) -> Sitting:

@@ -1,0 +1,83 @@
+"""What a finished run holds, bit for bit, and where two of them differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.faults import sitting
+
+TIMES = ('seconds', 'images_per_second')
+
+
+def differences(first: Path, second: Path, *, report: bool = True) -> list[str]:
+  """The files of two finished runs, and of the reports on them, whose content is not the same, bit
+  for bit, apart from times.
+  """
+  ours, theirs = (dict(content(folder, report=report)) for folder in (first, second))
+  return [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+
+
+def compared(first: Path, second: Path, *, report: bool = True) -> list[str]:
+  """What `differences` finds, by a child of this process."""
+  return json.loads(
+    sitting.ended(
+      sitting.child(lambda: print(json.dumps(differences(first, second, report=report))))
+    ).line
+  )
+
+
+def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:
+  """Each file's name, and what is in it, in a form that can be compared."""
+  import jax
+
+  from kd_jax.files import predictions, records, run_records
+  from kd_jax.files.networks import load_network
+  from kd_jax.report import run_page
+  from tests import tensorboard
+
+  for name in ('config.json', 'data.json'):
+    yield name, records.read_json(folder / name)
+  for path in folder.glob('*.png'):
+    yield path.name, path.read_bytes()
+  yield 'results.json', [_timeless(row) for row in records.read_json(folder / 'results.json')]
+  for phase in sorted(path.parent.name for path in folder.glob('phases/*/result.json')):
+    if not (folder / 'networks' / phase).exists():  # a teacher that was there before
+      continue
+    spec, variables, info = load_network(folder / 'networks' / phase)
+    arrays = {
+      jax.tree_util.keystr(path): (str(a.dtype), a.shape, a.tobytes())
+      for path, a in jax.tree_util.tree_leaves_with_path(variables)
+    }
+    yield f'networks/{phase}', (spec, arrays, {**info, 'row': _timeless(info['row'])})
+    result = records.read_sealed(folder / 'phases' / phase / 'result.json')
+    rows = {part: [_timeless(row) for row in result[part]] for part in ('rows', 'history')}
+    yield f'phases/{phase}/result.json', {**result, **rows}
+    history = records.read_history(folder / 'phases' / phase / 'history.csv')
+    yield f'phases/{phase}/history.csv', [_timeless(row) for row in history]
+    yield (
+      f'events/{phase}',
+      [point for point in tensorboard.points(folder / 'events' / phase) if point[0] not in TIMES],
+    )
+  for path in sorted(sitting.cache(folder).rglob('*.np[yz]')):
+    yield f'cache/{path.name}', path.read_bytes()
+  yield 'remains', sorted(map(str, remains(folder)))
+  if report:
+    yield predictions.FILE, (folder / predictions.FILE).read_bytes()
+    # it shows times, too
+    page = run_page.page(run_records.read(folder), predictions.read(folder / predictions.FILE), [])
+    shown = (folder / 'report' / 'index.html').read_text()
+    yield 'report/index.html', shown == page or shown
+
+
+def remains(folder: Path) -> Iterator[Path]:
+  """Drafts of files and checkpoints that no process writes any more."""
+  for place in (folder, sitting.cache(folder)):
+    for pattern in ('.*[0-9a-f]', '.*.tmp', '*.orbax-checkpoint-tmp*', '*.damaged'):
+      yield from (path.relative_to(place) for path in place.rglob(pattern))
+
+
+def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in row.items() if name not in TIMES}

@@ -1,0 +1,229 @@
+"""Tries SIGKILLs on runs whose state is more than weights, and prints what came of them, as
+Markdown; exits 1 where something was lost or differs.
+
+  python -m tests.faults.states --workdir=DIR
+  python -m tests.faults.states --workdir=DIR --kills=10 --only=bank
+  python -m tests.faults.states --table DIR …
+
+Each run is killed up to nine times, ended, and compared bit for bit with one that nobody disturbed.
+Four of the nine, or more, are aimed at the writing of a checkpoint or a network. The folder is
+kept: given again, the command goes on with the next run, however it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults import ends, kills, recipes, sitting, stages
+from tests.faults.kills import Kill
+from tests.faults.recipes import CASES, EPOCHS, Case
+from tests.faults.sitting import STEPS
+from tests.faults.stages import OTHER, Stage
+
+KILLS = 9  # of a run, at most
+CHECKPOINTS, NETWORKS = 3, 1  # of them, at least, aimed at their writing
+TABLE, FIRST, EPOCH, LAST = 'table', 'first', 'epoch', 'last'  # of a run's life
+
+
+def _same(name: str, when: str, most: float | None = None) -> Stage:
+  """A stage that other runs have, too; these are shorter, so that a kill may have to come sooner."""
+  stage = next(stage for stage in stages.STAGES if stage.name == name)
+  return stage._replace(when=when, most=stage.most if most is None else most)
+
+
+# As in `stages.STAGES`: a later one stands inside an earlier one.
+STAGES = (
+  Stage('embedding pictures', ('embeddings.py:of_teacher',), 0.2, TABLE),
+  Stage('writing a table of embeddings', ('embedding_table.py:write',), 0.002, TABLE),
+  Stage('running a teacher of another runtime', ('logits_table.py:_write',), 0.5, TABLE),
+  Stage('writing a table of logits', ('precomputed.py:write',), 0.005, TABLE),
+  _same('preparing the data', FIRST),
+  _same('keeping decoded images', FIRST),
+  _same('claiming the workdir', FIRST),
+  _same('assembling a phase', FIRST),
+  _same('training', EPOCH),
+  _same('restoring a checkpoint', EPOCH),
+  _same('validating', EPOCH),
+  _same('recording an epoch', EPOCH),
+  Stage('writing events', ('monitor.py:_record', 'tensorboard.py:scalars'), 0.002, EPOCH),
+  Stage('writing history.csv', ('monitor.py:_record', 'records.py:write_history'), 0.002, EPOCH),
+  _same('saving a checkpoint', EPOCH),
+  _same('testing', LAST, 0.03),
+  _same('saving a network', LAST, 0.002),
+  Stage('writing a network', ('networks.py:save_network', 'atomic.py:opened'), 0.0, LAST),
+  Stage('writing result.json', ('records.py:write_sealed', 'atomic.py:write_bytes'), 0.0, LAST),
+  Stage('writing the results', ('records.py:update_results', 'atomic.py:write_bytes'), 0.0, LAST),
+  _same('drawing curves', LAST),
+  _same('drawing the comparison', LAST),
+)
+WRITING = ('saving a checkpoint', 'saving a network', 'writing a network')
+
+
+class Aim(NamedTuple):
+  """A stage, once a checkpoint of so many steps is there."""
+
+  stage: Stage
+  step: int
+
+  @property
+  def order(self) -> tuple[int, int, int]:
+    when = (TABLE, FIRST, EPOCH, LAST).index(self.stage.when)
+    return when, self.step, STAGES.index(self.stage)
+
+
+def aims(case: Case, draw: random.Random) -> list[Aim]:
+  """A run's kills, in the order of its life."""
+  tables = {'embed': ('embedding',), 'onnx': ('runtime', 'logits'), 'pt2': ('runtime', 'logits')}
+  made = [
+    stage
+    for stage in STAGES
+    if stage.when != TABLE or any(word in stage.name for word in tables.get(case.recipe.name, ()))
+  ]
+  checkpoint, *network = (stage for stage in made if stage.name in WRITING)
+  found = [checkpoint] * CHECKPOINTS + draw.choices(network, k=NETWORKS)
+  if tabled := [stage for stage in made if stage.when == TABLE]:
+    found.append(draw.choice(tabled))
+  found += draw.choices(made, k=KILLS - len(found))
+  # a checkpoint is restored where there is one
+  first = {'restoring a checkpoint': STEPS}
+  each = [
+    Aim(
+      stage,
+      draw.randrange(first.get(stage.name, 0), EPOCHS * STEPS, STEPS) if stage.when == EPOCH else 0,
+    )
+    for stage in found
+  ]
+  return sorted(each, key=lambda aim: aim.order)
+
+
+class Run(kills.Run):
+  """A run of a case that is killed again and again."""
+
+  def __init__(self, base: Path, number: int, case: Case, draw: random.Random):
+    super().__init__(base, number, draw)
+    self.base, self.case = base, case
+
+  def begin(self, before: Callable[[], object] = sitting.nothing) -> sitting.Sitting:
+    return self.note(recipes.sit(self.base, self.case, self.folder, before))
+
+  def aimed(self, aim: Aim) -> None:
+    """Begins a sitting that is killed once it is in the stage, or a drawn time later."""
+    delay = self.draw.choice((0, 1)) * self.draw.uniform(0, aim.stage.most)
+
+    def holds() -> bool:
+      return stages.inside(aim.stage) and recipes.step(self.folder) >= aim.step
+
+    sat = self.begin(lambda: stages.when(holds, delay, lambda: stages.kill_here(STAGES)))
+    if sat.code:
+      struck = sat.said.rpartition('killed while ')[2]
+      place = recipes.reached(self.folder, self.case)
+      self.kills.append(Kill(self.number, aim.stage.name, struck, place))
+
+
+def undisturbed(base: Path, case: Case) -> Path:
+  """The folder of a run that nobody disturbs; it is made unless it is there."""
+  folder = base / f'undisturbed.{case}'
+  if not (folder / 'results.json').exists():
+    sitting.ended(recipes.sit(base, case, folder))
+  return folder
+
+
+def tried(base: Path, number: int, case: Case, *, seed: int) -> list[Kill]:
+  """The kills of a run, which is ended and compared; where they did no harm, it is removed."""
+  run = Run(base, number, case, random.Random(f'{seed} {number} {case}'))
+  whole = undisturbed(base, case)
+  for aim in aims(case, run.draw):
+    run.aimed(aim)
+  sitting.ended(run.begin())
+  differing = tuple(ends.compared(whole, run.folder, report=False))
+  found = [kill._replace(differing=differing) for kill in run.kills]
+  if all(kill.harmless for kill in found):
+    run.remove()
+  return found
+
+
+def known(base: Path) -> list[tuple[str, list[Kill]]]:
+  """The cases and kills of the runs that have ended."""
+  kept = base / 'kills.jsonl'
+  lines = kept.read_text().splitlines() if kept.exists() else []
+  return [
+    (line['case'], [Kill(*kill[:5], tuple(kill[5])) for kill in line['kills']])
+    for line in map(json.loads, lines)
+  ]
+
+
+def table(runs: Sequence[tuple[str, list[Kill]]]) -> str:
+  """The kills as Markdown: by stage, and by what was run."""
+  every = [kill for _, found in runs for kill in found]
+  lines = [
+    '| SIGKILL while | n | went on from what was saved, of those that printed it | identical |'
+  ]
+  lines.append('|---|---|---|---|')
+  for name in [OTHER, *(stage.name for stage in STAGES), 'all']:
+    if found := [kill for kill in every if name in (kill.stage, 'all')]:
+      lines.append(f'| {name} | {_counts(found)} |')
+  lines += ['', '| run | keeps | jit, pmap | went on | identical |', '|---|---|---|---|---|']
+  for recipe in recipes.RECIPES:
+    cases = [(case.split('.'), found) for case, found in runs if case.split('.')[0] == recipe.name]
+    kinds = Counter()
+    for (_, kind, _), found in cases:
+      kinds[kind] += len(found)
+    if cases:
+      counts = _counts([kill for _, found in cases for kill in found]).partition(' | ')[2]
+      lines.append(
+        f'| {recipe.name} | {recipe.keeps} | {kinds["jit"]}, {kinds["pmap"]} | {counts} |'
+      )
+  return '\n'.join(lines)
+
+
+def _counts(found: Sequence[Kill]) -> str:
+  printed = [kill.resumed == kill.reached for kill in found if kill.resumed]
+  same = sum(not kill.differing for kill in found)
+  return f'{len(found)} | {sum(printed)} of {len(printed)} | {same}'
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--workdir', type=Path)
+  parser.add_argument('--kills', type=int, default=500)
+  parser.add_argument('--only', default='', help='runs whose names hold this text')
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--table', type=Path, nargs='+', metavar='DIR', help='print what is known')
+  arguments = parser.parse_args()
+  if arguments.table:
+    print(table([run for base in arguments.table for run in known(base)]))
+    return 0
+  base = arguments.workdir.absolute()
+  sitting.prepare(base)
+  cases = [case for case in CASES if arguments.only in str(case) and case.recipe.is_possible]
+  for package in {case.recipe.needs for case in cases} - {''}:
+    importlib.import_module(package)
+  recipes.provide(base)
+  while sum(len(found) for _, found in known(base)) < arguments.kills:
+    number = len(known(base))
+    case = cases[number % len(cases)]
+    found = tried(base, number, case, seed=arguments.seed)
+    with open(base / 'kills.jsonl', 'a') as file:
+      file.write(json.dumps({'case': str(case), 'kills': found}) + '\n')
+    for kill in found:
+      print(
+        f'{case}: {kill.aim} → {kill.stage}, {kill.reached}, went on from {kill.resumed or "–"}'
+      )
+    harm = [kill for kill in found if not kill.harmless]
+    print(f'run {number}, {case}: {harm or "identical"}', flush=True)
+  print(f'\n{table(known(base))}')
+  return int(not all(kill.harmless for _, found in known(base) for kill in found))
+
+
+if __name__ == '__main__':
+  sys.exit(main())
