@@ -1018,6 +1018,18 @@ NUMBERS = [
 ]
 
 SELECTION_AND_HASHES = [
+  Mutant(
+    'kd_jax/files/atomic.py',
+    'if draft.exists():',
+    'if draft.name:',
+    'tests/files/atomic_test.py::test_a_draft_that_another_process_took_for_remains_is_made_anew',
+  ),
+  Mutant(
+    'kd_jax/data/decoded.py',
+    'atomic.remove_remains(file)',
+    'atomic.locks.available()',
+    'tests/data/decoded_test.py::test_what_a_killed_process_left_is_removed_and_nothing_else',
+  ),
   *_of(
     'kd_jax/train/loop.py',
     (

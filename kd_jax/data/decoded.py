@@ -70,9 +70,11 @@ class Store:
       FileError: the cache cannot take the arrays.
       KdJaxError: `decode` raises it.
     """
-    if (source := self.mapped(split, count)) is not None:
-      return source
     place, prepared, _ = self._places()
+    if (source := self.mapped(split, count)) is not None:
+      for file in _files_of(place, split):
+        atomic.remove_remains(file)
+      return source
     if beside:
       with contextlib.suppress(OSError):
         prepared.mkdir(parents=True, exist_ok=True)
@@ -156,11 +158,17 @@ def _files(folder: pathlib.Path) -> list[tuple[str, int, int]]:
   return [(file, status.st_size, status.st_mtime_ns) for file, status in files]
 
 
+def _files_of(place: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+  """Return where the images and the labels of a split lie."""
+  return place / f'{split}-image.npy', place / f'{split}-label.npy'
+
+
 def _mapped(place: pathlib.Path, split: str, count: int) -> Source | None:
   """Return the decoded split if it lies in `place`, whole and of `count` examples, else None."""
   try:
-    image = np.load(place / f'{split}-image.npy', mmap_mode='r')
-    label = np.load(place / f'{split}-label.npy')
+    images, labels = _files_of(place, split)
+    image = np.load(images, mmap_mode='r')
+    label = np.load(labels)
   except (OSError, ValueError, EOFError):  # not there, cut short, or not an array
     return None
   if image.dtype != np.uint8 or image.ndim != 4 or len(image) != count:
@@ -176,7 +184,8 @@ def _write(
   # Written in pieces, not through a map: on a full disk a write raises, where a map would kill the
   # process.
   labels = []
-  with atomic.opened(place / f'{split}-image.npy') as file:
+  of_images, of_labels = _files_of(place, split)
+  with atomic.opened(of_images) as file:
     done = 0
     for image, label in blocks:
       if not done:
@@ -187,5 +196,5 @@ def _write(
       labels.append(label)
       done += len(image)
       ticker.at(done)
-  with atomic.opened(place / f'{split}-label.npy') as file:
+  with atomic.opened(of_labels) as file:
     np.save(file, np.concatenate(labels).astype(np.int32))

@@ -29,30 +29,43 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
   Raises:
     OSError: the disk refuses; then nothing has changed.
   """
-  if locks.available():
-    _remove_remains(path)
-  # Not tempfile: its files are private to the user, and the finished file would stay so.
-  unlocked = path.with_name(f'.{uuid.uuid4().hex}')
-  draft = path.with_name(f'.{path.name}{unlocked.name}.tmp')
+  remove_remains(path)
+  file, draft = _draft(path)
   try:
-    with open(unlocked, 'xb') as file:
-      with contextlib.suppress(OSError, FileError):  # not all systems and file systems have locks
-        locks.take(file)
-      unlocked.rename(draft)
+    with file:
       yield file
       file.flush()
       os.fsync(file.fileno())
       os.replace(draft, path)  # while it is locked: another process may be looking for remains
   finally:
-    unlocked.unlink(missing_ok=True)
     draft.unlink(missing_ok=True)
 
 
-def _remove_remains(path: Path) -> None:
+def remove_remains(path: Path) -> None:
+  """Remove what killed processes have left of drafts of a file, where the disk lets it.
+
+  `opened` does so. Call it where a file is there and need not be written: another process may have
+  been killed while it wrote the same one.
+  """
+  if not locks.available():
+    return
   for draft in path.parent.glob(f'.{glob.escape(path.name)}.{"[0-9a-f]" * 32}.tmp'):
     with contextlib.suppress(OSError), open(draft, 'rb') as file:
       locks.take(file, wait=False)
       draft.unlink()
+
+
+def _draft(path: Path) -> tuple[IO[bytes], Path]:
+  """Return a new file beside `path`, open and locked, and its name."""
+  while True:
+    # Not tempfile: its files are private to the user, and the finished file would stay so.
+    draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
+    file = open(draft, 'xb')  # noqa: SIM115 - held for as long as the caller's context lasts
+    with contextlib.suppress(OSError, FileError):  # not all systems and file systems have locks
+      locks.take(file)
+    if draft.exists():
+      return file, draft
+    file.close()  # before it was locked, another process took it for remains
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

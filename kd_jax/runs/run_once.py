@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kd_jax.config import Config
 from kd_jax.data import roles, sources
-from kd_jax.files import hashes
+from kd_jax.files import atomic, hashes
 from kd_jax.methods import plans
 from kd_jax.models import programs
 from kd_jax.runs import inputs, logits_table, teachers
@@ -69,6 +69,7 @@ def _made(path: Path, program: Path, config: Config) -> Callable[[], None]:
 
   def make() -> None:
     if path.exists():
+      atomic.remove_remains(path)
       return
     try:
       path.parent.mkdir(parents=True, exist_ok=True)

@@ -207,3 +207,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(folder):
     fcntl.flock(file, fcntl.LOCK_EX)
     check(fetch(folder, Decoder()))
     assert used.exists() and not left.exists()
+    # another process may have written the same and been killed later
+    left.write_bytes(b'half')
+    check(fetch(folder, refuse))
+    assert used.exists() and not left.exists()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kd_jax.files import records
 from kd_jax.models.vit import vit
 from kd_jax.types import Network, NetworkSpec
 from tests.faults import sitting
@@ -51,8 +52,8 @@ TAUGHT = (*RUN, '--config.teacher_checkpoint={base}/teacher')
 class Recipe(NamedTuple):
   """A run: its commands, and what it keeps beyond weights and an average of them.
 
-  In a command's words {base} stands for the folder of all runs, {folder} for its own and {cache}
-  for that of what it decodes.
+  In a command's words {base} stands for the folder of all runs. A command runs in the folder of what
+  its run decodes.
   """
 
   name: str
@@ -128,15 +129,11 @@ RECIPES = (
     (
       (
         *('table', '--embeddings', '--config=embedding', '--teacher={base}/teacher'),
-        *(
-          '--out={cache}/table.npz',
-          '--views=3',
-          '--config.unlabelled_dataset={base}/images/train',
-        ),
+        *('--out=table.npz', '--views=3', '--config.unlabelled_dataset={base}/images/train'),
         *('--config.image_size=16', '--config.crop_padding=1'),
       ),
       (
-        *('embed', '--table={cache}/table.npz', '--config.unlabelled_dataset={base}/images/train'),
+        *('embed', '--table=table.npz', '--config.unlabelled_dataset={base}/images/train'),
         *(SMALL, '--config.validation_examples=20'),
         '--config.method_options=objective=bank,bank_rows=64',
       ),
@@ -171,7 +168,7 @@ def provide(base: Path) -> None:
     sitting.provide(base)
   if not (base / TEACHER / 'results.json').exists():
     flags = (*RUN, SMALL, *ALL, '--config.method=nokd', f'--workdir={base / TEACHER}')
-    sitting.ended(_child(base, base / TEACHER, [('run', *_filled(flags, base, base / TEACHER))]))
+    sitting.ended(_child(base, base / TEACHER, [('run', *_filled(flags, base))]))
   weights = np.random.default_rng(0).normal(size=(SIDE * SIDE, CLASSES + WIDTH)).astype(np.float32)
   for suffix, package, write in (('onnx', 'onnx', _onnx), ('pt2', 'torch', _pt2)):
     place = base / f'program.{suffix}'
@@ -221,9 +218,8 @@ def _pt2(place: Path, weights: np.ndarray) -> None:
   torch.export.save(torch.export.export(Linear(), given, dynamic_shapes=shape), place)
 
 
-def _filled(words: tuple[str, ...], base: Path, folder: Path) -> tuple[str, ...]:
-  places = {'base': base, 'folder': folder, 'cache': sitting.cache(folder)}
-  return tuple(word.format(**places) for word in words)
+def _filled(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
+  return tuple(word.format(base=base) for word in words)
 
 
 def sit(
@@ -231,7 +227,7 @@ def sit(
 ) -> sitting.Sitting:
   """A sitting of a run in a child of this process, which calls `before` first."""
   recipe = case.recipe
-  commands = [_filled(command, base, folder) for command in recipe.commands]
+  commands = [_filled(command, base) for command in recipe.commands]
   spread = f'--config.parallel={case.kind}', f'--config.data_placement={case.placement}'
   commands[-1] += (*ALL, *spread, f'--workdir={folder}')
   if recipe.makes and (sitting.cache(folder) / recipe.makes).exists():
@@ -252,8 +248,9 @@ def _child(
 
     os.environ.update(sitting.environment(folder))
     os.environ['XLA_FLAGS'] += f' --xla_force_host_platform_device_count={devices}'
-    os.chdir(base)
     sitting.cache(folder).mkdir(exist_ok=True)
+    os.chdir(sitting.cache(folder))
+    sys.path.append(str(base))
     before()
     for name, *words in commands:
       sys.argv = ['kd-jax', name, *words]
@@ -264,15 +261,23 @@ def _child(
 
 
 def reached(folder: Path, case: Case) -> str:
-  """Where a run goes on: after a step of its student's training, or at its end."""
-  place = folder / 'phases' / 'student'
-  # a student from a table is tested and written down anew
-  if (place / 'result.json').exists() and case.recipe.name != 'embed':
-    return 'end 0'
-  return f'student {step(folder)}'
+  """Where a run goes on: after a step of its first unfinished phase, or at its end."""
+  for phase in records.read_json(undisturbed(folder.parent, case) / 'methods.json'):
+    # a student from a table is tested and written down anew
+    if case.recipe.name == 'embed' or not (folder / 'phases' / phase / 'result.json').exists():
+      return f'{phase} {newest(folder, phase)}'
+  return 'end 0'
 
 
-def step(folder: Path) -> int:
-  """The newest checkpoint's step; 0 where there is none."""
-  saved = (folder / 'phases' / 'student' / 'checkpoints').glob('*')
+def newest(folder: Path, phase: str = '*') -> int:
+  """The newest checkpoint's step, of any phase or of one; 0 where there is none."""
+  saved = folder.glob(f'phases/{phase}/checkpoints/*')
   return max((int(path.name) for path in saved if path.name.isdigit()), default=0)
+
+
+def undisturbed(base: Path, case: Case) -> Path:
+  """The folder of a run that nobody disturbs; it is made unless it is there."""
+  folder = base / f'undisturbed.{case}'
+  if not (folder / 'results.json').exists():
+    sitting.ended(sit(base, case, folder))
+  return folder

@@ -52,6 +52,12 @@ STAGES = (
 OTHER = 'starting, or between stages'
 
 
+def same(name: str, when: str, most: float | None = None) -> Stage:
+  """The stage of that name as other runs have it: at another time of theirs, or shorter."""
+  stage = next(stage for stage in STAGES if stage.name == name)
+  return stage._replace(when=when, most=stage.most if most is None else most)
+
+
 def when(holds: Callable[[], bool], delay: float, act: Callable[[], object]) -> None:
   """Starts a thread that acts `delay` seconds after `holds` did."""
 

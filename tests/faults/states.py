@@ -26,17 +26,11 @@ from tests.faults import ends, kills, recipes, sitting, stages
 from tests.faults.kills import Kill
 from tests.faults.recipes import CASES, EPOCHS, Case
 from tests.faults.sitting import STEPS
-from tests.faults.stages import OTHER, Stage
+from tests.faults.stages import OTHER, Stage, same
 
 KILLS = 9  # of a run, at most
 CHECKPOINTS, NETWORKS = 3, 1  # of them, at least, aimed at their writing
 TABLE, FIRST, EPOCH, LAST = 'table', 'first', 'epoch', 'last'  # of a run's life
-
-
-def _same(name: str, when: str, most: float | None = None) -> Stage:
-  """A stage that other runs have, too; these are shorter, so that a kill may have to come sooner."""
-  stage = next(stage for stage in stages.STAGES if stage.name == name)
-  return stage._replace(when=when, most=stage.most if most is None else most)
 
 
 # As in `stages.STAGES`: a later one stands inside an earlier one.
@@ -45,24 +39,24 @@ STAGES = (
   Stage('writing a table of embeddings', ('embedding_table.py:write',), 0.002, TABLE),
   Stage('running a teacher of another runtime', ('logits_table.py:_write',), 0.5, TABLE),
   Stage('writing a table of logits', ('precomputed.py:write',), 0.005, TABLE),
-  _same('preparing the data', FIRST),
-  _same('keeping decoded images', FIRST),
-  _same('claiming the workdir', FIRST),
-  _same('assembling a phase', FIRST),
-  _same('training', EPOCH),
-  _same('restoring a checkpoint', EPOCH),
-  _same('validating', EPOCH),
-  _same('recording an epoch', EPOCH),
+  same('preparing the data', FIRST),
+  same('keeping decoded images', FIRST),
+  same('claiming the workdir', FIRST),
+  same('assembling a phase', FIRST),
+  same('training', EPOCH),
+  same('restoring a checkpoint', EPOCH),
+  same('validating', EPOCH),
+  same('recording an epoch', EPOCH),
   Stage('writing events', ('monitor.py:_record', 'tensorboard.py:scalars'), 0.002, EPOCH),
   Stage('writing history.csv', ('monitor.py:_record', 'records.py:write_history'), 0.002, EPOCH),
-  _same('saving a checkpoint', EPOCH),
-  _same('testing', LAST, 0.03),
-  _same('saving a network', LAST, 0.002),
+  same('saving a checkpoint', EPOCH),
+  same('testing', LAST, 0.03),
+  same('saving a network', LAST, 0.002),
   Stage('writing a network', ('networks.py:save_network', 'atomic.py:opened'), 0.0, LAST),
   Stage('writing result.json', ('records.py:write_sealed', 'atomic.py:write_bytes'), 0.0, LAST),
   Stage('writing the results', ('records.py:update_results', 'atomic.py:write_bytes'), 0.0, LAST),
-  _same('drawing curves', LAST),
-  _same('drawing the comparison', LAST),
+  same('drawing curves', LAST),
+  same('drawing the comparison', LAST),
 )
 WRITING = ('saving a checkpoint', 'saving a network', 'writing a network')
 
@@ -119,7 +113,7 @@ class Run(kills.Run):
     delay = self.draw.choice((0, 1)) * self.draw.uniform(0, aim.stage.most)
 
     def holds() -> bool:
-      return stages.inside(aim.stage) and recipes.step(self.folder) >= aim.step
+      return stages.inside(aim.stage) and recipes.newest(self.folder) >= aim.step
 
     sat = self.begin(lambda: stages.when(holds, delay, lambda: stages.kill_here(STAGES)))
     if sat.code:
@@ -128,18 +122,10 @@ class Run(kills.Run):
       self.kills.append(Kill(self.number, aim.stage.name, struck, place))
 
 
-def undisturbed(base: Path, case: Case) -> Path:
-  """The folder of a run that nobody disturbs; it is made unless it is there."""
-  folder = base / f'undisturbed.{case}'
-  if not (folder / 'results.json').exists():
-    sitting.ended(recipes.sit(base, case, folder))
-  return folder
-
-
 def tried(base: Path, number: int, case: Case, *, seed: int) -> list[Kill]:
   """The kills of a run, which is ended and compared; where they did no harm, it is removed."""
   run = Run(base, number, case, random.Random(f'{seed} {number} {case}'))
-  whole = undisturbed(base, case)
+  whole = recipes.undisturbed(base, case)
   for aim in aims(case, run.draw):
     run.aimed(aim)
   sitting.ended(run.begin())

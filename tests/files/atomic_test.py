@@ -43,13 +43,18 @@ def test_anyone_may_read_what_the_mask_allows(tmp_path):
   assert (tmp_path / 'a').stat().st_mode & 0o777 == 0o644
 
 
-def test_remains_are_removed_and_nothing_else(tmp_path):
-  script = """
-from kd_jax.files import atomic
+@pytest.mark.parametrize('when', ['file.write', 'locks.take'])
+def test_remains_are_removed_and_nothing_else(tmp_path, when):
+  """Of a process that was killed while it wrote, or before it had a lock."""
+  script = f"""
+from kd_jax.files import atomic, locks
+kill = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+if {when!r} == 'locks.take':
+  locks.take = kill
 with atomic.opened(folder / 'a') as file:
   file.write(b'half')
   file.flush()
-  os.kill(os.getpid(), signal.SIGKILL)
+  kill()
 """
   code, _, err = child(script, tmp_path)
   assert code == -signal.SIGKILL, err
@@ -64,6 +69,20 @@ with atomic.opened(folder / 'a') as file:
     assert names(tmp_path) == sorted([*others, 'a', used.name])
   atomic.write_bytes(tmp_path / 'a', b'again')
   assert names(tmp_path) == sorted([*others, 'a']) and remains not in names(tmp_path)
+
+
+def test_a_draft_that_another_process_took_for_remains_is_made_anew(tmp_path, monkeypatch):
+  take, removed = locks.take, []
+
+  def late(file, **rest):
+    if not removed:
+      removed.append(file.name)
+      os.unlink(file.name)
+    take(file, **rest)
+
+  monkeypatch.setattr(locks, 'take', late)
+  atomic.write_bytes(tmp_path / 'a', b'whole')
+  assert removed and names(tmp_path) == ['a'] and (tmp_path / 'a').read_bytes() == b'whole'
 
 
 def test_a_folder_is_made(tmp_path):
