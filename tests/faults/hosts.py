@@ -1,0 +1,302 @@
+"""Tries deaths and SIGTERMs of hosts that share a run, and prints what came of them, as Markdown;
+exits 1 where something was lost or differs by more than rounding.
+
+  python -m tests.faults.hosts --workdir=DIR --faults=20
+
+A host is a child of this process with two pretended devices; they join on the loopback, and do what
+the child of `kd_jax.train.hosts.watch` does. First, for each method whose loss compares the global
+batch, five steps on four hosts are compared with those of one process. Then a host of two or four
+is struck at a drawn moment, another number of them goes on with the run, and its end is compared
+with that of one process which nobody disturbed. Compared is all that a checkpoint holds: weights,
+their average, the optimiser's moments, BatchNorm, memory banks. The folder is kept: given again,
+the command goes on with the next fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.faults import recipes, sitting, stages
+from tests.faults.sitting import STEPS, Sitting
+
+METHODS = ('crd', 'dist', 'sp', 'pkt', 'rkd', 'srd')
+EPOCHS = 3  # of a run that is struck
+NEAR = 1e-5  # after five steps
+AT_THE_END = 1e-4  # after fifteen, on other numbers of hosts
+STRUCK = {'SIGKILL': signal.SIGKILL, 'SIGTERM': signal.SIGTERM}
+LONGEST = 0.5  # seconds from a step to the blow, at most
+FLAGS = (
+  *recipes.TAUGHT,
+  recipes.SMALL,
+  *('--config.image_size=16', '--config.batch_size=32', '--config.crop_padding=1'),
+  *('--config.learning_rate=0.001', '--config.log_every=1', '--config.ema=0.8'),
+  *('--config.crd.negatives=8', '--config.crd.width=4'),
+)
+
+
+class Blow(NamedTuple):
+  """What one of the hosts does to itself, `delay` seconds after a step; 0: after it has joined."""
+
+  host: int
+  step: int
+  delay: float
+  signal: str
+
+
+class Fault(NamedTuple):
+  """A blow, and what came of it."""
+
+  method: str
+  kind: str
+  hosts: int
+  blow: Blow
+  codes: tuple[int, ...]  # of the hosts
+  reached: int  # the newest checkpoint's step after it
+  then: int  # hosts that went on
+  difference: float  # the largest, of any number of the last checkpoint
+
+  @property
+  def is_expected(self) -> bool:
+    """Whether all hosts ended, and ended as they should."""
+    if self.blow.signal == 'SIGTERM':
+      return set(self.codes) in ({130}, {0})  # it may come after the last step
+    others = {code for host, code in enumerate(self.codes) if host != self.blow.host}
+    # 75 and the abort that the parent of a host turns into it
+    return self.codes[self.blow.host] == -signal.SIGKILL and others <= {75, -signal.SIGABRT}
+
+  @property
+  def is_harmless(self) -> bool:
+    return self.is_expected and self.difference <= AT_THE_END
+
+
+def host(
+  base: Path,
+  folder: Path,
+  flags: Sequence[str],
+  number: int,
+  count: int,
+  port: int,
+  blow: Blow | None,
+):
+  """What a host does, in a child of this process."""
+
+  def act() -> None:
+    from kd_jax.commands import main
+    from kd_jax.train import hosts
+
+    os.environ.update(sitting.environment(folder))
+    os.environ['XLA_FLAGS'] += ' --xla_force_host_platform_device_count=2'
+    os.environ[hosts._CHILD] = str(os.getppid())
+    os.chdir(base)
+    if blow is not None and blow.host == number:
+      _strike(blow)
+    words = [flag.format(base=base) for flag in flags]
+    words.append(f'--workdir={folder}')
+    if count > 1:
+      words += [f'--coordinator_address=localhost:{port}']
+      words += [f'--num_processes={count}', f'--process_id={number}']
+    sys.argv = ['kd-jax', 'run', *words]
+    code = main.call('run', words)
+    atexit._run_exitfuncs()  # it leaves the others as jax does
+    sys.exit(code)
+
+  return act
+
+
+def _strike(blow: Blow) -> None:
+  """Makes this host strike itself."""
+  from kd_jax.runs.monitor import Monitor
+  from kd_jax.train import hosts
+
+  join, step, reached = hosts.join, Monitor.step, []
+
+  def joined(where: hosts.Place) -> None:
+    join(where)
+    reached.append(0)
+
+  def stepped(self: Monitor, number: int, *rest) -> None:
+    reached.append(number)
+    step(self, number, *rest)
+
+  hosts.join, Monitor.step = joined, stepped
+  stages.when(
+    lambda: bool(reached) and reached[-1] >= blow.step,
+    blow.delay,
+    lambda: os.kill(os.getpid(), STRUCK[blow.signal]),
+  )
+
+
+def together(
+  base: Path, folder: Path, flags: Sequence[str], count: int, blow: Blow | None = None
+) -> list[Sitting]:
+  """So many hosts of a run, and how each of them ended."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  logs = [folder.with_name(f'{folder.name}.{number}.log') for number in range(count)]
+  started = time.monotonic()
+  children = []
+  for number, log in enumerate(logs):
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    act = host(base, folder, flags, number, count, port, blow)
+    children.append(sitting.begun(act, out))
+  codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+  seconds = time.monotonic() - started
+  return [
+    Sitting(seconds, code, log.read_text(errors='replace'))
+    for code, log in zip(codes, logs, strict=True)
+  ]
+
+
+def chosen(method: str, *, epochs: int, kind: str = 'jit', placement: str = 'device') -> list[str]:
+  """The flags of a run."""
+  spread = f'--config.parallel={kind}', f'--config.data_placement={placement}'
+  return [*FLAGS, f'--config.method={method}', f'--config.epochs={epochs}', *spread]
+
+
+def alone(base: Path, method: str, *, epochs: int) -> Path:
+  """The folder of a run of one process, made unless it is there."""
+  folder = base / f'alone.{method}.{epochs}'
+  if not (folder / 'results.json').exists():
+    (ended,) = together(base, folder, chosen(method, epochs=epochs), 1)
+    sitting.ended(ended)
+  return folder
+
+
+def kept(folder: Path) -> dict[str, np.ndarray]:
+  """All that the newest checkpoint of a run's student holds, by its place in the tree."""
+  from kd_jax.files.checkpoints import Checkpoints
+
+  with Checkpoints(folder / 'phases' / 'student' / 'checkpoints') as saved:
+    _, leaves = saved._read(recipes.newest(folder))
+  return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def difference(folder: Path, other: Path) -> float:
+  """The largest difference between two ends, of numbers beyond ±1 by what they are; infinite where
+  they do not hold the same things.
+  """
+  ours, theirs = kept(folder), kept(other)
+  shapes, expected = ({name: leaf.shape for name, leaf in of.items()} for of in (ours, theirs))
+  return max(map(_apart, ours.values(), theirs.values())) if shapes == expected else float('inf')
+
+
+def _apart(leaf: np.ndarray, other: np.ndarray) -> float:
+  leaf, other = leaf.astype(np.float64), other.astype(np.float64)
+  return float((np.abs(leaf - other) / np.maximum(1, np.abs(other))).max(initial=0))
+
+
+def compared(base: Path, method: str, *, count: int = 4, **spread: str) -> float:
+  """The largest difference between five steps on several hosts and in one process."""
+  folder = base / 'five'
+  _remove(folder)
+  flags = chosen(method, epochs=1, **spread)
+  for ended in together(base, folder, flags, count):
+    sitting.ended(ended)
+  return difference(folder, alone(base, method, epochs=1))
+
+
+def tried(base: Path, number: int, *, seed: int) -> Fault:
+  """A fault: a run that is struck, gone on with by another number of hosts, and compared."""
+  draw = random.Random(f'{seed} host {number}')
+  method, kind = METHODS[number % len(METHODS)], draw.choice(('jit', 'pmap'))
+  flags = chosen(method, epochs=EPOCHS, kind=kind, placement=draw.choice(('device', 'host')))
+  count = draw.choice((2, 4))
+  struck = [*STRUCK][number % len(STRUCK)]
+  last = EPOCHS * STEPS - 1
+  blow = Blow(draw.randrange(count), draw.randint(0, last), draw.uniform(0, LONGEST), struck)
+  then = draw.choice([other for other in (1, 2, 4) if other != count])
+  folder = base / f'fault{number}'
+  _remove(folder)
+  ended = together(base, folder, flags, count, blow)
+  reached = recipes.newest(folder)
+  for each in together(base, folder, flags, then):
+    sitting.ended(each)
+  apart = difference(folder, alone(base, method, epochs=EPOCHS))
+  codes = tuple(each.code for each in ended)
+  fault = Fault(method, kind, count, blow, codes, reached, then, apart)
+  if fault.is_harmless:
+    _remove(folder)
+  return fault
+
+
+def _remove(folder: Path) -> None:
+  for place in (folder, sitting.cache(folder)):
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def known(base: Path) -> tuple[dict[str, float], list[Fault]]:
+  """What is known: the differences after five steps by method, and the faults."""
+  kept = base / 'hosts.jsonl'
+  lines = [json.loads(line) for line in (kept.read_text().splitlines() if kept.exists() else ())]
+  found = [line['fault'] for line in lines if 'fault' in line]
+  faults = [Fault(*f[:3], Blow(*f[3]), tuple(f[4]), *f[5:]) for f in found]
+  return {line['method']: line['difference'] for line in lines if 'method' in line}, faults
+
+
+def table(steps: dict[str, float], faults: Sequence[Fault]) -> str:
+  """What is known as Markdown."""
+  lines = ['| method | 5 steps, 4 hosts against one process |', '|---|---|']
+  lines += [f'| {method} | {apart:.0e} |' for method, apart in steps.items()]
+  lines += ['', '| struck | n | all ended as they should | gone on with | largest difference |']
+  lines.append('|---|---|---|---|---|')
+  for name in STRUCK:
+    for count in (2, 4):
+      if found := [f for f in faults if (f.blow.signal, f.hosts) == (name, count)]:
+        then = ', '.join(
+          f'{sum(f.then == other for f in found)} by {other}'
+          for other in (1, 2, 4)
+          if other != count
+        )
+        lines.append(
+          f'| {name} of one of {count} | {len(found)} | {sum(f.is_expected for f in found)} | {then}'
+          f' | {max(f.difference for f in found):.0e} |'
+        )
+  return '\n'.join(lines)
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--workdir', type=Path, required=True)
+  parser.add_argument('--faults', type=int, default=20)
+  parser.add_argument('--methods', default=','.join(METHODS), help='of the comparison')
+  parser.add_argument('--seed', type=int, default=0)
+  arguments = parser.parse_args()
+  base = arguments.workdir.absolute()
+  sitting.prepare(base)
+  recipes.provide(base)
+
+  def keep(line: dict) -> None:
+    with open(base / 'hosts.jsonl', 'a') as file:
+      file.write(json.dumps(line) + '\n')
+    print(line, flush=True)
+
+  for method in filter(None, arguments.methods.split(',')):
+    if method not in known(base)[0]:
+      keep({'method': method, 'difference': compared(base, method)})
+  while (number := len(known(base)[1])) < arguments.faults:
+    keep({'fault': tried(base, number, seed=arguments.seed)})
+  steps, faults = known(base)
+  print(f'\n{table(steps, faults)}')
+  good = all(apart <= NEAR for apart in steps.values()) and all(f.is_harmless for f in faults)
+  return int(not good)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
