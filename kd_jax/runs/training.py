@@ -162,9 +162,7 @@ def _write(context: Context, phase: Phase, done: Done) -> None:
     info |= network_files.how_it_predicts(trained.network)
     folder = context.folder / 'networks' / row['name']
     save_network(folder, trained.network.spec, trained.variables, info)
-  # Sittings of a study may be on different machines; the command, which names folders, is in the
-  # run's own versions.json.
-  versions = {name: value for name, value in workdir.versions().items() if name != 'command'}
+  versions = workdir.versions(command=False)
   result = {'rows': done.rows, 'history': done.history, 'versions': versions}
   records.write_sealed(context.folder / 'phases' / phase.name / 'result.json', result)
 

@@ -199,13 +199,18 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
   )
 
 
-def versions() -> dict[str, Any]:
-  """Return machine, interpreter, libraries and devices, for the record."""
+def versions(*, command: bool = True) -> dict[str, Any]:
+  """Return machine, interpreter, libraries and devices, for the record.
+
+  Args:
+    command: whether the command line is among them. It names folders, and sittings of a phase may
+      be on different machines: a phase's own record is without it.
+  """
   libraries = {'kd_jax': __version__}
   for name in _LIBRARIES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       libraries[name] = importlib.metadata.version(name)
-  return {
+  found = {
     'python': platform.python_version(),
     'platform': platform.platform(),
     'processor': _processor(),
@@ -214,8 +219,8 @@ def versions() -> dict[str, Any]:
     'devices': [str(d.device_kind) for d in jax.devices()],
     'backend': jax.default_backend(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
-    'command': ' '.join(sys.argv),
   }
+  return found | ({'command': ' '.join(sys.argv)} if command else {})
 
 
 def _processor() -> str:

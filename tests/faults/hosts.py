@@ -44,7 +44,6 @@ FLAGS = (
   recipes.SMALL,
   *('--config.image_size=16', '--config.batch_size=32', '--config.crop_padding=1'),
   *('--config.learning_rate=0.001', '--config.log_every=1', '--config.ema=0.8'),
-  *('--config.crd.negatives=8', '--config.crd.width=4'),
 )
 
 
@@ -165,7 +164,8 @@ def together(
 def chosen(method: str, *, epochs: int, kind: str = 'jit', placement: str = 'device') -> list[str]:
   """The flags of a run."""
   spread = f'--config.parallel={kind}', f'--config.data_placement={placement}'
-  return [*FLAGS, f'--config.method={method}', f'--config.epochs={epochs}', *spread]
+  own = recipes.BANK if method == 'crd' else (f'--config.method={method}',)
+  return [*FLAGS, *own, f'--config.epochs={epochs}', *spread]
 
 
 def alone(base: Path, method: str, *, epochs: int) -> Path:
@@ -190,9 +190,13 @@ def difference(folder: Path, other: Path) -> float:
   """The largest difference between two ends, of numbers beyond ±1 by what they are; infinite where
   they do not hold the same things.
   """
-  ours, theirs = kept(folder), kept(other)
-  shapes, expected = ({name: leaf.shape for name, leaf in of.items()} for of in (ours, theirs))
-  return max(map(_apart, ours.values(), theirs.values())) if shapes == expected else float('inf')
+
+  def act() -> None:
+    ours, theirs = kept(folder), kept(other)
+    shapes, expected = ({name: leaf.shape for name, leaf in of.items()} for of in (ours, theirs))
+    print(max(map(_apart, ours.values(), theirs.values())) if shapes == expected else 'inf')
+
+  return float(sitting.ended(sitting.child(act)).line)
 
 
 def _apart(leaf: np.ndarray, other: np.ndarray) -> float:

@@ -46,6 +46,7 @@ RUN = (
   '--config.teacher=nets:small',
 )
 SMALL = '--config.student=nets:small'
+BANK = ('--config.method=crd', '--config.crd.negatives=8', '--config.crd.width=4')
 TAUGHT = (*RUN, '--config.teacher_checkpoint={base}/teacher')
 
 
@@ -90,11 +91,7 @@ def _student(*flags: str, student: str = SMALL, taught: tuple[str, ...] = TAUGHT
 
 
 RECIPES = (
-  Recipe(
-    'bank',
-    "CRD's memory banks and means",
-    _student('--config.method=crd', '--config.crd.negatives=8', '--config.crd.width=4'),
-  ),
+  Recipe('bank', "CRD's memory banks and means", _student(*BANK)),
   Recipe(
     'mixing',
     "mixup's and CutMix's draws, AdamW's moments, gradients of two steps",
