@@ -1018,11 +1018,23 @@ NUMBERS = [
 ]
 
 SELECTION_AND_HASHES = [
-  Mutant(
+  *_of(
     'kd_jax/files/atomic.py',
-    'if draft.exists():',
-    'if draft.name:',
-    'tests/files/atomic_test.py::test_a_draft_that_another_process_took_for_remains_is_made_anew',
+    (
+      'file.close()  # before',
+      'return file, draft  # before',
+      'tests/files/atomic_test.py::test_a_draft_that_another_process_took_for_remains_is_made_anew',
+    ),
+    (
+      'if draft.exists():  #',
+      'if draft.name:  #',
+      'tests/files/atomic_test.py::TestFolder::test_one_that_another_process_took_for_remains_is_made_anew',
+    ),
+    (
+      '_locked(remains, wait=False)',
+      'contextlib.nullcontext()',
+      'tests/files/atomic_test.py::TestFolder::test_it_is_gone_at_the_end_and_so_are_remains_and_nothing_else',
+    ),
   ),
   Mutant(
     'kd_jax/data/decoded.py',
@@ -1399,6 +1411,12 @@ _TABLE = 'tests/runs/embedding_table_test.py::'
 _ONCE = 'tests/runs/run_once_test.py::'
 EMBEDDINGS = [
   Mutant(
+    'kd_jax/runs/embedded.py',
+    'workdir.versions(command=False)',
+    'workdir.versions()',
+    f'{_EMBEDDED}test_a_student_is_trained_and_its_epoch_chosen_without_labels',
+  ),
+  Mutant(
     'kd_jax/losses/contrast.py',
     'unit_length(vectors) @ unit_length(bank).T for',
     'vectors @ unit_length(bank).T for',
@@ -1498,6 +1516,12 @@ EXPORTS = [
     'if own != (spec.classes, tuple(spec.image_shape)):',
     'if own[0] != spec.classes:',
     _QUANTISED + 'test_an_accuracy_that_cannot_be_had_is_one_line',
+  ),
+  Mutant(
+    'kd_jax/deploy/export.py',
+    "atomic.folder(out, '.export-')",
+    'tempfile.TemporaryDirectory(dir=out)',
+    'tests/deploy/export_draft_test.py::test_what_a_killed_export_left_is_removed',
   ),
   Mutant(
     'kd_jax/deploy/onnx_files.py',

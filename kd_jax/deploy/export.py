@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -267,22 +266,22 @@ def _draft(out: Path) -> Iterator[Path]:
   """Yield a folder in `out` whose files move to `out` at the end; on a fault nothing changes."""
   made = [folder for folder in (out, *out.parents) if not folder.exists()]
   try:
-    out.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix='.export-', dir=out))
-  except OSError as fault:
-    raise FileError(
-      f'{out} cannot be written ({fault.strerror}); choose another folder with --out'
-    ) from fault
-  try:
-    yield draft
-    for path in sorted(draft.iterdir()):
-      os.replace(path, out / path.name)
+    with contextlib.ExitStack() as stack:
+      try:
+        out.mkdir(parents=True, exist_ok=True)
+        draft = stack.enter_context(atomic.folder(out, '.export-'))
+      except OSError as fault:
+        raise FileError(
+          f'{out} cannot be written ({fault.strerror}); choose another folder with --out'
+        ) from fault
+      yield draft
+      for path in sorted(draft.iterdir()):
+        os.replace(path, out / path.name)
   except OSError as fault:
     raise FileError(
       f'{out} cannot be written ({fault.strerror}); make room, or choose another folder with --out'
     ) from fault
   finally:
-    shutil.rmtree(draft, ignore_errors=True)
     with contextlib.suppress(OSError):  # what is not empty stays
       for folder in made:
         folder.rmdir()

@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +68,44 @@ def _draft(path: Path) -> tuple[IO[bytes], Path]:
     if draft.exists():
       return file, draft
     file.close()  # before it was locked, another process took it for remains
+
+
+@contextlib.contextmanager
+def folder(place: Path, prefix: str) -> Iterator[Path]:
+  """Make a folder for files in the making, and remove it at the end.
+
+  Those that killed processes have left are removed.
+
+  Args:
+    place: the folder that it lies in.
+    prefix: how its name begins, as no other does there.
+
+  Raises:
+    OSError: the disk refuses.
+  """
+  for remains in place.glob(f'{glob.escape(prefix)}*'):
+    with contextlib.suppress(OSError, FileError), _locked(remains, wait=False):
+      shutil.rmtree(remains)
+  with contextlib.ExitStack() as stack:
+    while True:
+      draft = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+      stack.callback(shutil.rmtree, draft, ignore_errors=True)
+      with contextlib.suppress(OSError, FileError):
+        stack.enter_context(_locked(draft, wait=True))
+      if draft.exists():  # as in _draft
+        break
+    yield draft
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
+  """Hold the lock of a folder."""
+  number = os.open(folder, os.O_RDONLY)
+  try:
+    locks.take(number, wait=wait)
+    yield
+  finally:
+    os.close(number)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

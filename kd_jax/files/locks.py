@@ -28,11 +28,11 @@ def check() -> None:
     )
 
 
-def take(file: IO, *, wait: bool = True) -> None:
-  """Lock an open file for this process, until it is closed.
+def take(file: IO | int, *, wait: bool = True) -> None:
+  """Lock an open file or folder for this process, until it is closed.
 
   Args:
-    file: what is locked.
+    file: what is locked; a number as os.open returns it may be of a folder.
     wait: until another process gives it up.
 
   Raises:

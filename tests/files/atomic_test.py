@@ -85,6 +85,38 @@ def test_a_draft_that_another_process_took_for_remains_is_made_anew(tmp_path, mo
   assert removed and names(tmp_path) == ['a'] and (tmp_path / 'a').read_bytes() == b'whole'
 
 
+class TestFolder:
+  """A folder for files in the making."""
+
+  def test_it_is_gone_at_the_end_and_so_are_remains_and_nothing_else(self, tmp_path):
+    others = {'.make', 'make-1'}
+    for name in (*others, '.make-1', '.make-2'):
+      (tmp_path / name).mkdir()
+    (tmp_path / '.make-1' / 'half').touch()
+    used = os.open(tmp_path / '.make-2', os.O_RDONLY)  # by another process that still writes
+    locks.take(used)
+    with atomic.folder(tmp_path, '.make-') as draft:
+      assert {*names(tmp_path)} == {*others, '.make-2', draft.name}
+      with atomic.folder(tmp_path, '.make-') as second:
+        assert draft.exists() and second != draft
+    os.close(used)
+    assert {*names(tmp_path)} == {*others, '.make-2'}
+
+  def test_one_that_another_process_took_for_remains_is_made_anew(self, tmp_path, monkeypatch):
+    take, removed = locks.take, []
+
+    def late(number, **rest):
+      if not removed:
+        (folder,) = tmp_path.iterdir()
+        removed.append(folder)
+        folder.rmdir()
+      take(number, **rest)
+
+    monkeypatch.setattr(locks, 'take', late)
+    with atomic.folder(tmp_path, '.make-') as draft:
+      assert removed and draft.exists()
+
+
 def test_a_folder_is_made(tmp_path):
   atomic.write_bytes(tmp_path / 'b' / 'c' / 'a', b'x')
   assert (tmp_path / 'b' / 'c' / 'a').read_bytes() == b'x'

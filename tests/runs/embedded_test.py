@@ -117,6 +117,8 @@ def test_a_student_is_trained_and_its_epoch_chosen_without_labels(run):
   assert row['best_epoch'] == 1 + chosen.index(max(chosen)) and 0 <= min(chosen) <= max(chosen) <= 1
   network, info = trained(folder / 'networks' / 'student')
   assert network.network.spec.image_shape == (SIDE, SIDE, 1) and info['classes'] == []
+  record = records.read_sealed(folder / 'phases' / 'student' / 'result.json')
+  assert record['rows'] == [row] and 'command' not in record['versions']  # it names folders
 
 
 def test_the_classifier_stays_and_the_rest_learns(run, place):

@@ -65,7 +65,11 @@ def test_it_is_run_once_and_its_table_has_logits_and_embeddings(place):
   left = kept.with_name(f'.{kept.name}.{"0" * 32}.tmp')
   left.touch()  # by a process that was killed while it made the same
   made = prepared(folder)
-  assert not left.exists() and loads == ['teacher.onnx'] and made.config.teacher_checkpoint.endswith('teacher.onnx')
+  assert (
+    not left.exists()
+    and loads == ['teacher.onnx']
+    and made.config.teacher_checkpoint.endswith('teacher.onnx')
+  )
   table = made.imported['teacher']
   assert isinstance(table.network.module, precomputed.Table) and table.network.module.width == 7
   image = made.parts.test.source.image[made.parts.test.index] / np.float32(255)
