@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.faults import sitting
+from tests.faults import children, sitting
 
 TIMES = ('seconds', 'images_per_second')
 
@@ -37,7 +37,7 @@ def _differing(
 
 
 def _in_child(find: Callable[[], list[str]]) -> list[str]:
-  return json.loads(sitting.ended(sitting.child(lambda: print(json.dumps(find())))).line)
+  return json.loads(children.ended(children.child(lambda: print(json.dumps(find())))).line)
 
 
 def content(folder: Path, *, report: bool) -> Iterator[tuple[str, Any]]:

@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import ends, kills, sitting
+from tests.faults import children, ends, kills, sitting
+from tests.faults.children import nothing
 from tests.faults.kills import UNDISTURBED, Aim
-from tests.faults.sitting import LAUNCH, REPORT, STEPS, fork, nothing
+from tests.faults.sitting import LAUNCH, REPORT, STEPS, fork
 from tests.faults.stages import STAGES, Stage
 
 STOPPED = 'stopped'  # the run that most faults are done to
@@ -122,9 +123,9 @@ def tries(base: Path, fault: Fault, *, seed: int) -> Iterator[Outcome]:
         expected &= bool(re.search(fault.says, said))
         done.mend()
       if met.code or fault.program == REPORT:
-        sitting.ended(fork(folder))
+        children.ended(fork(folder))
       if fault.program == REPORT:
-        sitting.ended(fork(folder, program=REPORT))
+        children.ended(fork(folder, program=REPORT))
       differing = ends.compared(base / UNDISTURBED, folder, report=fault.program == REPORT)
       yield Outcome(
         fault.name,

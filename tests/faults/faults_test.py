@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests.faults import ends, kills, sitting, stages
+from tests.faults import children, ends, kills, sitting, stages
 from tests.faults.kills import UNDISTURBED, Kill
 
 pytestmark = pytest.mark.system
@@ -100,7 +100,7 @@ def test_a_damaged_network_is_made_again_from_the_checkpoints(tried, interrupted
   base, (place, _) = tried[0], interrupted
   network = place / 'networks' / 'teacher' / 'network.safetensors'
   network.write_bytes(network.read_bytes().replace(b'nets:small', b'nets:smell'))
-  sat = sitting.ended(sitting.sit(place))
+  sat = children.ended(sitting.sit(place))
   assert (
     'teacher was finished and is damaged, so that it is finished again from its last checkpoint: '
     'the network in ' in sat.said

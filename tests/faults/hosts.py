@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.faults import recipes, sitting
+from tests.faults import children, recipes, sitting
 from tests.faults.joined import STRUCK, Blow, together
 from tests.faults.sitting import STEPS
 
@@ -78,7 +78,7 @@ def alone(base: Path, method: str, *, epochs: int) -> Path:
   folder = base / f'alone.{method}.{epochs}'
   if not (folder / 'results.json').exists():
     (ended,) = together(base, folder, chosen(method, epochs=epochs), 1)
-    sitting.ended(ended)
+    children.ended(ended)
   return folder
 
 
@@ -104,7 +104,7 @@ def difference(folder: Path, other: Path) -> float:
     shapes, expected = ({name: leaf.shape for name, leaf in of.items()} for of in (ours, theirs))
     print(max(map(_apart, ours.values(), theirs.values())) if shapes == expected else 'inf')
 
-  return float(sitting.ended(sitting.child(act)).line)
+  return float(children.ended(children.child(act)).line)
 
 
 def _apart(leaf: np.ndarray, other: np.ndarray) -> float:
@@ -118,7 +118,7 @@ def compared(base: Path, method: str, *, count: int = 4, **spread: str) -> float
   _remove(folder)
   flags = chosen(method, epochs=1, **spread)
   for ended in together(base, folder, flags, count):
-    sitting.ended(ended)
+    children.ended(ended)
   return difference(folder, alone(base, method, epochs=1))
 
 
@@ -137,7 +137,7 @@ def tried(base: Path, number: int, *, seed: int) -> Fault:
   ended = together(base, folder, flags, count, blow)
   reached = recipes.newest(folder)
   for each in together(base, folder, flags, then):
-    sitting.ended(each)
+    children.ended(each)
   apart = difference(folder, alone(base, method, epochs=EPOCHS))
   codes = tuple(each.code for each in ended)
   fault = Fault(method, kind, count, blow, codes, reached, then, apart)

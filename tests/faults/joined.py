@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import sitting, stages
-from tests.faults.sitting import Sitting
+from tests.faults import children, sitting, stages
+from tests.faults.children import Sitting
 
 STRUCK = {'SIGKILL': signal.SIGKILL, 'SIGTERM': signal.SIGTERM}
 
@@ -95,12 +95,12 @@ def together(
     port = free.getsockname()[1]
   logs = [folder.with_name(f'{folder.name}.{number}.log') for number in range(count)]
   started = time.monotonic()
-  children = []
+  begun = []
   for number, log in enumerate(logs):
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     act = host(base, folder, flags, number, count, port, blow)
-    children.append(sitting.begun(act, out))
-  codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    begun.append(children.begun(act, out))
+  codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in begun]
   seconds = time.monotonic() - started
   return [
     Sitting(seconds, code, log.read_text(errors='replace'))

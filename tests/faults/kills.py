@@ -24,19 +24,8 @@ from typing import NamedTuple
 
 from tests.faults import ends, stages
 from tests.faults import sitting as sittings
-from tests.faults.sitting import (
-  LAUNCH,
-  PHASES,
-  REPORT,
-  STEPS,
-  Sitting,
-  ended,
-  fork,
-  order,
-  reached,
-  resumed,
-  sit,
-)
+from tests.faults.children import Sitting, ended
+from tests.faults.sitting import LAUNCH, PHASES, REPORT, STEPS, fork, order, reached, resumed, sit
 from tests.faults.stages import OTHER, STAGES, Stage, kill_here
 
 MOST = 5  # kills of a run at random moments

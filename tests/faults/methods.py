@@ -24,7 +24,7 @@ from kd_jax.methods import METHODS
 from kd_jax.models.resnet import resnet
 from kd_jax.models.vit import vit
 from kd_jax.types import Network, NetworkSpec
-from tests.faults import ends, sitting
+from tests.faults import children, ends, sitting
 
 EPOCHS = 4
 STEPS = 5  # of an epoch
@@ -71,7 +71,7 @@ def flags(base: Path, method: str, folder: Path) -> list[str]:
 
 def sit(
   base: Path, method: str, folder: Path, *, kill: tuple[str, int] | None = None
-) -> sitting.Sitting:
+) -> children.Sitting:
   """A sitting of a run in a child, killed once it has taken so many steps of a phase."""
 
   def act() -> None:
@@ -97,7 +97,7 @@ def sit(
     Monitor.start, Monitor.step = started, stepped
     sys.exit(main.call('run', flags(base, method, folder)[1:]))
 
-  return sitting.child(act)
+  return children.child(act)
 
 
 def tried(base: Path, method: str, draw: random.Random) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def tried(base: Path, method: str, draw: random.Random) -> tuple[str, str]:
   undisturbed, killed = (base / f'{method}.{name}' for name in ('undisturbed', 'killed'))
   for folder in (undisturbed, killed):
     shutil.rmtree(folder, ignore_errors=True)
-  sitting.ended(sit(base, method, undisturbed))
+  children.ended(sit(base, method, undisturbed))
   epochs = {
     path.parent.name: len(records.read_history(path))
     for path in undisturbed.glob('phases/*/history.csv')
@@ -118,7 +118,7 @@ def tried(base: Path, method: str, draw: random.Random) -> tuple[str, str]:
   place = f'{phase}, step {step}'
   if (code := sit(base, method, killed, kill=(phase, step)).code) != -signal.SIGKILL:
     return place, f'the kill came to code {code}'
-  went_on = sitting.resumed(sitting.ended(sit(base, method, killed)).said)
+  went_on = sitting.resumed(children.ended(sit(base, method, killed)).said)
   if not went_on.startswith(f'{phase} ') or went_on == f'{phase} 0':
     return place, f'it went on from {went_on or "nowhere"}, not within the phase'
   return place, ', '.join(ends.differences(undisturbed, killed, report=False))
@@ -138,7 +138,7 @@ def main() -> int:
   if not (base / 'images').exists():
     sitting.provide(base)
   if not (base / 'teacher' / 'results.json').exists():
-    sitting.ended(sit(base, 'nokd', base / 'teacher'))
+    children.ended(sit(base, 'nokd', base / 'teacher'))
   names = [name for name in (*METHODS, *JOINS) if arguments.only in name]
   differ = 0
   for name in names:

@@ -20,7 +20,7 @@ import numpy as np
 from kd_jax.files import records
 from kd_jax.models.vit import vit
 from kd_jax.types import Network, NetworkSpec
-from tests.faults import sitting
+from tests.faults import children, sitting
 
 EPOCHS = 3
 TEACHER = 'teacher'
@@ -165,7 +165,7 @@ def provide(base: Path) -> None:
     sitting.provide(base)
   if not (base / TEACHER / 'results.json').exists():
     flags = (*RUN, SMALL, *ALL, '--config.method=nokd', f'--workdir={base / TEACHER}')
-    sitting.ended(_child(base, base / TEACHER, [('run', *_filled(flags, base))]))
+    children.ended(_child(base, base / TEACHER, [('run', *_filled(flags, base))]))
   weights = np.random.default_rng(0).normal(size=(SIDE * SIDE, CLASSES + WIDTH)).astype(np.float32)
   for suffix, package, write in (('onnx', 'onnx', _onnx), ('pt2', 'torch', _pt2)):
     place = base / f'program.{suffix}'
@@ -220,8 +220,8 @@ def _filled(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
 
 
 def sit(
-  base: Path, case: Case, folder: Path, before: Callable[[], object] = sitting.nothing
-) -> sitting.Sitting:
+  base: Path, case: Case, folder: Path, before: Callable[[], object] = children.nothing
+) -> children.Sitting:
   """A sitting of a run in a child of this process, which calls `before` first."""
   recipe = case.recipe
   commands = [_filled(command, base) for command in recipe.commands]
@@ -236,10 +236,10 @@ def _child(
   base: Path,
   folder: Path,
   commands: list[tuple[str, ...]],
-  before: Callable[[], object] = sitting.nothing,
+  before: Callable[[], object] = children.nothing,
   *,
   devices: int = 1,
-) -> sitting.Sitting:
+) -> children.Sitting:
   def act() -> None:
     from kd_jax.commands import main
 
@@ -254,7 +254,7 @@ def _child(
       if code := main.call(name, words):
         sys.exit(code)
 
-  return sitting.child(act)
+  return children.child(act)
 
 
 def reached(folder: Path, case: Case) -> str:
@@ -276,5 +276,5 @@ def undisturbed(base: Path, case: Case) -> Path:
   """The folder of a run that nobody disturbs; it is made unless it is there."""
   folder = base / f'undisturbed.{case}'
   if not (folder / 'results.json').exists():
-    sitting.ended(sit(base, case, folder))
+    children.ended(sit(base, case, folder))
   return folder

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import ends, kills, recipes, sitting, stages
+from tests.faults import children, ends, kills, recipes, sitting, stages
 from tests.faults.kills import Kill
 from tests.faults.recipes import CASES, EPOCHS, Case
 from tests.faults.sitting import STEPS
@@ -105,7 +105,7 @@ class Run(kills.Run):
     super().__init__(base, number, draw)
     self.base, self.case = base, case
 
-  def begin(self, before: Callable[[], object] = sitting.nothing) -> sitting.Sitting:
+  def begin(self, before: Callable[[], object] = children.nothing) -> children.Sitting:
     return self.note(recipes.sit(self.base, self.case, self.folder, before))
 
   def aimed(self, aim: Aim) -> None:
@@ -128,7 +128,7 @@ def tried(base: Path, number: int, case: Case, *, seed: int) -> list[Kill]:
   whole = recipes.undisturbed(base, case)
   for aim in aims(case, run.draw):
     run.aimed(aim)
-  sitting.ended(run.begin())
+  children.ended(run.begin())
   differing = tuple(ends.compared(whole, run.folder, report=False))
   found = [kill._replace(differing=differing) for kill in run.kills]
   if all(kill.harmless for kill in found):

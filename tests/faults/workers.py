@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import ends, recipes, sitting, stages
+from tests.faults import children, ends, recipes, sitting, stages
 from tests.faults.stages import OTHER, Stage, same
 
 WORKERS = 4
@@ -55,7 +55,7 @@ class Round(NamedTuple):
   differing: tuple[str, ...]  # files that are not those of the undisturbed study
 
 
-def worker(base: Path, folder: Path, before: Callable[[], object] = sitting.nothing):
+def worker(base: Path, folder: Path, before: Callable[[], object] = children.nothing):
   """What a worker does, in a child of this process."""
 
   def act() -> None:
@@ -81,7 +81,7 @@ def undisturbed(base: Path) -> Path:
   folder = base / 'undisturbed'
   done = base / 'undisturbed.done'
   if not done.exists():
-    sitting.ended(sitting.child(worker(base, folder)))
+    children.ended(children.child(worker(base, folder)))
     done.touch()
   return folder
 
@@ -113,8 +113,8 @@ def tried(base: Path, number: int, most: int, *, seed: int) -> Round:
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
       raise RuntimeError(f'a worker failed by itself, with code {code}: see {log}')
-  sitting.ended(
-    sitting.child(worker(base, folder))
+  children.ended(
+    children.child(worker(base, folder))
   )  # as the same command again: nothing is left to do
   names = '|'.join([OTHER, *(stage.name for stage in STAGES)])
   struck = re.findall(f'^killed while ({names})', log.read_text(), re.MULTILINE)
@@ -128,7 +128,7 @@ def tried(base: Path, number: int, most: int, *, seed: int) -> Round:
 
 def _begin(base: Path, folder: Path, log: Path, draw: random.Random | None) -> int:
   """Begins a worker, which is killed where `draw` says; None: it is not."""
-  before = sitting.nothing
+  before = children.nothing
   if draw is not None:
     stage = draw.choice([None, *STAGES])
     delay = draw.uniform(0, stage.most if stage else LONGEST)
@@ -140,7 +140,7 @@ def _begin(base: Path, folder: Path, log: Path, draw: random.Random | None) -> i
       stages.when(holds, delay, lambda: stages.kill_here(STAGES))
 
   out = os.open(log, os.O_WRONLY | os.O_APPEND)
-  return sitting.begun(worker(base, folder, before), out)
+  return children.begun(worker(base, folder, before), out)
 
 
 def known(base: Path) -> list[Round]:
