@@ -4,7 +4,6 @@ and a few kills by each.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -92,15 +91,21 @@ class TestHarm:
     assert f'| {struck} of one of 2 | 1 | ' in hosts.table({'crd': 1e-7}, [fault])
 
 
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  """A folder that the commands share: what it holds is made once."""
+  return tmp_path_factory.mktemp('states')
+
+
 @pytest.fixture
-def command(tmp_path):
-  """A function that runs one of the commands in a folder, and returns what it printed."""
+def command(base):
+  """A function that runs one of the commands, and returns what it printed."""
 
   def run(name: str, *flags: str) -> str:
     done = subprocess.run(
-      [sys.executable, '-m', f'tests.faults.{name}', f'--workdir={tmp_path}', *flags],
+      [sys.executable, '-m', f'tests.faults.{name}', f'--workdir={base}', *flags],
       cwd=sitting.ROOT,
-      env={**os.environ, **sitting.compiled(tmp_path), 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+      env={**os.environ, **sitting.compiled(base), 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
       capture_output=True,
       text=True,
     )
@@ -111,26 +116,24 @@ def command(tmp_path):
 
 
 @pytest.mark.system
-def test_a_run_with_a_memory_bank_is_killed_and_ends_as_if_nothing_had_been(command, tmp_path):
+def test_a_run_with_a_memory_bank_is_killed_and_ends_as_if_nothing_had_been(command, base):
   said = command('states', '--only=bank.pmap', '--kills=1')
-  (line,) = map(json.loads, (tmp_path / 'kills.jsonl').read_text().splitlines())
-  found = [Kill(*kill[:5], tuple(kill[5])) for kill in line['kills']]
+  ((_, found),) = states.known(base)
   assert len(found) > 1 and all(kill.harmless for kill in found)
   assert any(kill.stage in states.WRITING for kill in found)
-  # given again, it knows what was done
-  assert said.partition('\n\n')[2] == command('states', '--only=bank.pmap', '--kills=1').lstrip()
+  assert states.table(states.known(base)) in said  # and so does the command given again
 
 
 @pytest.mark.system
-def test_workers_of_a_study_are_killed_and_it_ends_as_if_nothing_had_been(command):
+def test_workers_of_a_study_are_killed_and_it_ends_as_if_nothing_had_been(command, base):
   said = command('workers', '--kills=3')
-  assert 'study 0, ' in said and '1 of them identical' in said
+  (found,) = workers.known(base)
+  assert len(found.stages) >= 3 and not found.differing and workers.table([found]) in said
 
 
 @pytest.mark.system
-def test_hosts_with_a_memory_bank_compute_what_one_does_and_one_of_them_may_die(command, tmp_path):
+def test_hosts_with_a_memory_bank_compute_what_one_does_and_one_of_them_may_die(command, base):
   command('hosts', '--methods=crd', '--faults=1')
-  five, fault = map(json.loads, (tmp_path / 'hosts.jsonl').read_text().splitlines())
-  assert five['method'] == 'crd' and five['difference'] <= hosts.NEAR
-  method, _, _, _, codes, *_ = fault['fault']
-  assert method == 'crd' and -signal.SIGKILL in codes
+  five, (fault,) = hosts.known(base)
+  assert [*five] == ['crd'] and five['crd'] <= hosts.NEAR
+  assert fault.method == 'crd' and fault.is_harmless and -signal.SIGKILL in fault.codes
