@@ -73,20 +73,23 @@ class TestHarm:
     assert lines[-1] == '| all, in 2 studies, 1 of them identical | 3 |'
 
   @pytest.mark.parametrize(
-    ('struck', 'codes', 'apart', 'harmless'),
+    ('struck', 'codes', 'reached', 'apart', 'harmless'),
     [
-      ('SIGTERM', (130, 130), 0.0, True),
-      ('SIGTERM', (0, 0), 0.0, True),  # it came after the last step
-      ('SIGTERM', (130, 0), 0.0, False),
-      ('SIGKILL', (75, -9), 0.0, True),
-      ('SIGKILL', (-6, -9), 0.0, True),
-      ('SIGKILL', (1, -9), 0.0, False),
-      ('SIGKILL', (0, -9), 0.0, False),
-      ('SIGKILL', (75, -9), 2e-4, False),
+      ('SIGTERM', (130, 130), 5, 0.0, True),
+      ('SIGTERM', (130, 0), 5, 0.0, False),
+      ('SIGTERM', (0, 0), 5, 0.0, False),
+      ('SIGTERM', (0, 0), 15, 0.0, True),  # it came after the last step
+      ('SIGKILL', (75, -9), 5, 0.0, True),
+      ('SIGKILL', (-6, -9), 5, 0.0, True),
+      ('SIGKILL', (1, -9), 5, 0.0, False),
+      ('SIGKILL', (0, -9), 5, 0.0, False),
+      ('SIGKILL', (0, -9), 15, 0.0, True),
+      ('SIGKILL', (75, 0), 5, 0.0, False),
+      ('SIGKILL', (75, -9), 5, 2e-4, False),
     ],
   )
-  def test_of_hosts_is_told(self, struck, codes, apart, harmless):
-    fault = Fault('crd', 'jit', 2, Blow(1, 3, 0.0, struck), codes, 5, 1, apart)
+  def test_of_hosts_is_told(self, struck, codes, reached, apart, harmless):
+    fault = Fault('crd', 'jit', 2, Blow(1, 3, 0.0, struck), codes, reached, 1, apart)
     assert fault.is_harmless == harmless
     assert f'| {struck} of one of 2 | 1 | ' in hosts.table({'crd': 1e-7}, [fault])
 
