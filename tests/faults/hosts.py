@@ -3,12 +3,12 @@ exits 1 where something was lost or differs by more than rounding.
 
   python -m tests.faults.hosts --workdir=DIR --faults=20
 
-Hosts are those of `joined`, with two devices each. First, for each method whose loss compares the global
-batch, five steps on four hosts are compared with those of one process. Then a host of two or four
-is struck at a drawn moment, another number of them goes on with the run, and its end is compared
-with that of one process which nobody disturbed. Compared is what the last checkpoint holds:
-weights, their average, BatchNorm, memory banks. The folder is kept: given again, the command goes
-on with the next fault.
+Hosts are those of `joined`, with two devices each. First, for each method whose loss compares the
+global batch, five steps on four hosts are compared with those of one process. Then a host of two or
+four is struck at a drawn moment, another number of them goes on with the run, and its end is
+compared with that of one process which nobody disturbed. Compared is what the last checkpoint
+holds: weights, their average, BatchNorm, memory banks. The folder is kept: given again, the command
+goes on with the next fault.
 """
 
 from __future__ import annotations
