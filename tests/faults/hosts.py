@@ -170,16 +170,14 @@ def table(steps: dict[str, float], faults: Sequence[Fault]) -> str:
   lines.append('|---|---|---|---|---|')
   for name in STRUCK:
     for count in (2, 4):
-      if found := [f for f in faults if (f.blow.signal, f.hosts) == (name, count)]:
-        then = ', '.join(
-          f'{sum(f.then == other for f in found)} by {other}'
-          for other in (1, 2, 4)
-          if other != count
-        )
-        lines.append(
-          f'| {name} of one of {count} | {len(found)} | {sum(f.is_expected for f in found)} | {then}'
-          f' | {max(f.difference for f in found):.0e} |'
-        )
+      found = [f for f in faults if (f.blow.signal, f.hosts) == (name, count)]
+      then = [f'{sum(f.then == n for f in found)} by {n}' for n in (1, 2, 4) if n != count]
+      expected = sum(f.is_expected for f in found)
+      largest = max((f.difference for f in found), default=0.0)
+      lines.append(
+        f'| {name} of one of {count} | {len(found)} | {expected} | {", ".join(then)} '
+        f'| {largest:.0e} |'
+      )
   return '\n'.join(lines)
 
 

@@ -3,8 +3,8 @@ disturbed: `python -m tests.faults.methods --workdir=DIR [--only=TEXT]`.
 
 The teacher is trained once; every student learns from its file, for four epochs, on the digits of
 tests.faults.sitting. A run is killed at a drawn step of the last epoch of its longest phase, and
-has to go on within it: what the method keeps, such as a memory bank, comes from the checkpoint. Exits with 1
-where an end differs.
+has to go on within it: what the method keeps, such as a memory bank, comes from the checkpoint.
+Exits with 1 where an end differs.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ TAUGHT = (*RUN, '--config.teacher_checkpoint={base}/teacher')
 class Recipe(NamedTuple):
   """A run: its commands, and what it keeps beyond weights and an average of them.
 
-  In a command's words {base} stands for the folder of all runs. A command runs in the folder of what
-  its run decodes.
+  In a command's words {base} stands for the folder of all runs. A command runs in the folder of
+  what its run decodes.
   """
 
   name: str

@@ -1,5 +1,5 @@
-"""The commands that kill runs with state, workers and hosts: what they draw, what they count as harm,
-and a few kills by each.
+"""The commands that kill runs with state, workers and hosts: what they draw, what they count as
+harm, and a few kills by each.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Tries SIGKILLs on the workers of a study, and prints what came of them, as Markdown; exits 1 where
-something was lost or differs.
+"""Tries SIGKILLs on the workers of a study, and prints what came of them, as Markdown; exits 1
+where something was lost or differs.
 
   python -m tests.faults.workers --workdir=DIR --kills=100
 
