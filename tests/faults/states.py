@@ -182,7 +182,9 @@ def main() -> int:
   )
   parser.add_argument('--workdir', type=Path)
   parser.add_argument('--kills', type=int, default=500)
-  parser.add_argument('--only', default='', help='runs whose names hold this text')
+  parser.add_argument(
+    '--only', default='', help='runs whose names hold one of these texts, divided by commas'
+  )
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--table', type=Path, nargs='+', metavar='DIR', help='print what is known')
   arguments = parser.parse_args()
@@ -191,7 +193,10 @@ def main() -> int:
     return 0
   base = arguments.workdir.absolute()
   sitting.prepare(base)
-  cases = [case for case in CASES if arguments.only in str(case) and case.recipe.is_possible]
+  texts = arguments.only.split(',')
+  cases = [
+    case for case in CASES if case.recipe.is_possible and any(text in str(case) for text in texts)
+  ]
   for package in {case.recipe.needs for case in cases} - {''}:
     importlib.import_module(package)
   recipes.provide(base)
