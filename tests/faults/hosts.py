@@ -130,7 +130,7 @@ def tried(base: Path, number: int, *, seed: int) -> Fault:
   method, kind = METHODS[number % len(METHODS)], draw.choice(('jit', 'pmap'))
   flags = chosen(method, epochs=EPOCHS, kind=kind, placement=draw.choice(('device', 'host')))
   count = draw.choice((2, 4))
-  struck = [*STRUCK][number % len(STRUCK)]
+  struck = [*STRUCK][(number // len(METHODS) + number) % len(STRUCK)]  # each method by both
   last = EPOCHS * STEPS - 1
   blow = Blow(draw.randrange(count), draw.randint(0, last), draw.uniform(0, LONGEST), struck)
   then = draw.choice([other for other in (1, 2, 4) if other != count])
