@@ -62,6 +62,7 @@ class Recipe(NamedTuple):
   commands: tuple[tuple[str, ...], ...]
   needs: str = ''  # a package
   makes: str = ''  # the file of the first of two commands: it is left out where that is there
+  making: tuple[str, ...] = ()  # the names of the stages in which a table is made
   variants: tuple[tuple[str, str], ...] = (ONE, TWO)
 
   @property
@@ -136,6 +137,7 @@ RECIPES = (
       ),
     ),
     makes='table.npz',
+    making=('embedding pictures', 'writing a table of embeddings'),
     variants=(ONE_STREAMED, TWO_RESIDENT),
   ),
   *(
@@ -147,6 +149,7 @@ RECIPES = (
         taught=RUN,
       ),
       needs=package,
+      making=('running a teacher of another runtime', 'writing a table of logits'),
       variants=variants,
     )
     for suffix, package, variants in (

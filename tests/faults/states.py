@@ -75,27 +75,20 @@ class Aim(NamedTuple):
 
 def aims(case: Case, draw: random.Random) -> list[Aim]:
   """A run's kills, in the order of its life."""
-  tables = {'embed': ('embedding',), 'onnx': ('runtime', 'logits'), 'pt2': ('runtime', 'logits')}
-  made = [
-    stage
-    for stage in STAGES
-    if stage.when != TABLE or any(word in stage.name for word in tables.get(case.recipe.name, ()))
-  ]
+  made = [stage for stage in STAGES if stage.when != TABLE or stage.name in case.recipe.making]
   checkpoint, *network = (stage for stage in made if stage.name in WRITING)
   found = [checkpoint] * CHECKPOINTS + draw.choices(network, k=NETWORKS)
   if tabled := [stage for stage in made if stage.when == TABLE]:
     found.append(draw.choice(tabled))
   found += draw.choices(made, k=KILLS - len(found))
-  # a checkpoint is restored where there is one
-  first = {'restoring a checkpoint': STEPS}
-  each = [
-    Aim(
-      stage,
-      draw.randrange(first.get(stage.name, 0), EPOCHS * STEPS, STEPS) if stage.when == EPOCH else 0,
-    )
-    for stage in found
-  ]
-  return sorted(each, key=lambda aim: aim.order)
+
+  def step(stage: Stage) -> int:
+    if stage.when != EPOCH:
+      return 0
+    first = STEPS if stage.name == 'restoring a checkpoint' else 0  # there has to be one
+    return draw.randrange(first, EPOCHS * STEPS, STEPS)
+
+  return sorted((Aim(stage, step(stage)) for stage in found), key=lambda aim: aim.order)
 
 
 class Run(kills.Run):

@@ -26,9 +26,12 @@ class TestAims:
     names = [aim.stage.name for aim in found]
     assert names.count('saving a checkpoint') >= states.CHECKPOINTS
     assert set(names) & {'saving a network', 'writing a network'}
-    tabled = [aim.stage.name for aim in found if aim.stage.when == states.TABLE]
-    assert bool(tabled) == bool(case.recipe.makes or case.recipe.needs)
-    assert all('embedding' in name for name in tabled) == (case.recipe.name not in ('onnx', 'pt2'))
+    tabled = {aim.stage.name for aim in found if aim.stage.when == states.TABLE}
+    assert tabled <= {*case.recipe.making} and bool(tabled) == bool(case.recipe.making)
+
+  def test_tables_are_made_in_stages_that_are_known(self):
+    known = {stage.name for stage in states.STAGES if stage.when == states.TABLE}
+    assert known == {name for recipe in recipes.RECIPES for name in recipe.making}
 
   def test_others_are_drawn_in_another_run(self):
     (case, *_) = CASES

@@ -113,9 +113,8 @@ def tried(base: Path, number: int, most: int, *, seed: int) -> Round:
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
       raise RuntimeError(f'a worker failed by itself, with code {code}: see {log}')
-  children.ended(
-    children.child(worker(base, folder))
-  )  # as the same command again: nothing is left to do
+  # the same command again, which has nothing left to train
+  children.ended(children.child(worker(base, folder)))
   names = '|'.join([OTHER, *(stage.name for stage in STAGES)])
   struck = re.findall(f'^killed while ({names})', log.read_text(), re.MULTILINE)
   assert len(struck) == killed, f'{killed} kills, and {log} names {len(struck)}'
@@ -128,19 +127,20 @@ def tried(base: Path, number: int, most: int, *, seed: int) -> Round:
 
 def _begin(base: Path, folder: Path, log: Path, draw: random.Random | None) -> int:
   """Begins a worker, which is killed where `draw` says; None: it is not."""
-  before = children.nothing
-  if draw is not None:
-    stage = draw.choice([None, *STAGES])
-    delay = draw.uniform(0, stage.most if stage else LONGEST)
-
-    def holds() -> bool:
-      return stage is None or stages.inside(stage)
-
-    def before() -> None:
-      stages.when(holds, delay, lambda: stages.kill_here(STAGES))
-
+  before = children.nothing if draw is None else _killing(draw)
   out = os.open(log, os.O_WRONLY | os.O_APPEND)
   return children.begun(worker(base, folder, before), out)
+
+
+def _killing(draw: random.Random) -> Callable[[], None]:
+  """What kills the worker that calls it, in a drawn stage or at a drawn moment."""
+  stage = draw.choice([None, *STAGES])
+  delay = draw.uniform(0, stage.most if stage else LONGEST)
+
+  def holds() -> bool:
+    return stage is None or stages.inside(stage)
+
+  return lambda: stages.when(holds, delay, lambda: stages.kill_here(STAGES))
 
 
 def known(base: Path) -> list[Round]:
