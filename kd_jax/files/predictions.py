@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kd_jax.files import arrays
 from kd_jax.files.atomic import write_bytes
 
 FILE = 'predictions.npz'
@@ -50,8 +51,7 @@ class Predictions(NamedTuple):
 def read(path: str | Path) -> Predictions | None:
   """Read the file; None where it is missing, damaged or of another version: compute it anew."""
   try:
-    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
-      stored = dict(arrays)
+    stored = arrays.read(path)
     about = json.loads(str(stored.pop('about')))
     if about.pop('format') != _FORMAT:
       return None
@@ -75,14 +75,14 @@ def write(path: str | Path, predictions: Predictions) -> None:
     'networks': predictions.networks,
     'parts': list(predictions.splits),
   }
-  arrays: dict[str, Any] = {
+  written: dict[str, Any] = {
     'about': np.array(json.dumps(about)),
     'image/place': np.array(list(predictions.images), np.int32),
     'image/pixels': np.array(list(predictions.images.values()), np.uint8),
   }
   for name, split in predictions.splits.items():
-    arrays |= {f'{name}/label': split.label, f'{name}/index': split.index}
-    arrays |= {f'{name}/logits/{network}': logits for network, logits in split.logits.items()}
+    written |= {f'{name}/label': split.label, f'{name}/index': split.index}
+    written |= {f'{name}/logits/{network}': logits for network, logits in split.logits.items()}
   out = io.BytesIO()
-  np.savez(out, **arrays)
+  np.savez(out, **written)
   write_bytes(path, out.getvalue())

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt32
 
-from kd_jax.files import atomic, hashes
+from kd_jax.files import arrays, atomic, hashes
 from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Outputs, Trained
 
 SUFFIX = '.npz'
@@ -163,9 +163,9 @@ def load(
     FileError: the file is no such table, is damaged, or is for other images or classes.
   """
   try:
-    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
-      fields = {name: stored[name] for name in _FIELDS}
-      embedding = stored['embedding'] if 'embedding' in stored.files else None
+    stored = arrays.read(path)
+    fields = {name: stored[name] for name in _FIELDS}
+    embedding = stored.get('embedding')
   # Another kind of file makes NumPy, zipfile and zlib raise many things.
   except Exception as error:
     raise FileError(

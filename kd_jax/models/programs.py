@@ -8,7 +8,9 @@ mapping. B is any number, or one that the program states; images are filled up t
 
 from __future__ import annotations
 
+import functools
 import importlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kd_jax.models import pt2_files
 from kd_jax.text import one_line
 from kd_jax.types import ConfigError, FileError
 
 SUFFIXES = {'.onnx': 'onnxruntime', '.pt2': 'torch'}  # and the package that runs it
 OUTPUTS = ('logits', 'embedding')
+_SILENT = 4  # of onnxruntime's levels of logging: what it prints of an error, the error has, too
+_MOST = 1 << 28  # values of the images that a program takes at a time: 1 GB
 
 
 class Program(NamedTuple):
@@ -70,22 +75,42 @@ def _onnx(path: Path, threads: int | None) -> Program:
 
   options = onnxruntime.SessionOptions()
   options.intra_op_num_threads = threads or 0
-  options.log_severity_level = 3
+  options.log_severity_level = _SILENT
+  _bound_memory()
+  options.add_session_config_entry('session.use_env_allocators', '1')
   session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
   images, *others = session.get_inputs()
   fixed = [type(side) is int for side in images.shape]
   ranks = [len(output.shape or ()) for output in session.get_outputs()]  # 0: it is left open
   if others or images.type != 'tensor(float)' or fixed[1:] != [True] * 3 or ranks[0] not in (0, 2):
     raise _no_function()
-  batch, channels, height, width = images.shape
+  limit = images.shape[0] if fixed[0] else None
+  shape = _checked(images.shape[1:], limit)
   names = [output.name for output in session.get_outputs()]
 
   def run(image: np.ndarray) -> dict[str, np.ndarray]:
-    return _named(path, names, session.run(None, {images.name: image}))
+    how = onnxruntime.RunOptions()
+    how.log_severity_level = _SILENT
+    return _named(path, names, session.run(None, {images.name: image}, how))
 
-  limit = batch if fixed[0] else None
   metadata = session.get_modelmeta().custom_metadata_map
-  return Program(_whole(run, limit), (height, width, channels), limit, metadata)
+  return Program(_whole(path, run, limit), shape, limit, metadata)
+
+
+@functools.cache
+def _bound_memory() -> None:
+  """Let sessions that use the environment's allocator share no more than half of this machine's
+  memory: a short file may ask for any number of bytes.
+  """
+  import onnxruntime
+
+  memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  place = onnxruntime.OrtMemoryInfo(
+    'Cpu', onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+  )
+  onnxruntime.create_and_register_allocator(
+    place, onnxruntime.OrtArenaCfg({'max_mem': memory // 2})
+  )
 
 
 def _torch(path: Path, threads: int | None) -> Program:
@@ -93,12 +118,15 @@ def _torch(path: Path, threads: int | None) -> Program:
 
   if threads:
     torch.set_num_threads(threads)
-  program = torch.export.load(path)
+  pt2_files.check(path)
+  with pt2_files.no_pickles():
+    program = torch.export.load(path)
   given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
   shape = given.meta['val'].shape
   if len(shape) != 4 or given.meta['val'].dtype != torch.float32:
     raise _no_function()
-  batch, channels, height, width = shape
+  limit = shape[0] if type(shape[0]) is int else None
+  sides = _checked([int(side) for side in shape[1:]], limit)
   module = program.module()
 
   def run(image: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,18 +136,42 @@ def _torch(path: Path, threads: int | None) -> Program:
     values = [*outputs.values()] or (list(given) if isinstance(given, tuple | list) else [given])
     return _named(path, [*outputs], [value.numpy() for value in values])
 
-  limit = batch if type(batch) is int else None
-  return Program(_whole(run, limit), (int(height), int(width), int(channels)), limit)
+  return Program(_whole(path, run, limit), sides, limit)
+
+
+def _checked(sides: Sequence[int], batch: int | None) -> tuple[int, int, int]:
+  """Return height, width and channels of a program's images.
+
+  Raises:
+    FileError: they are more than this machine is to make at a time, or none.
+  """
+  channels, height, width = sides
+  if not 0 < channels * height * width * (1 if batch is None else batch) <= _MOST:
+    raise FileError(
+      f'it takes {"" if batch is None else f"{batch:,} "}images of {height}×{width}×{channels} '
+      f'values at a time, and {_MOST:,} values are the most that are made'
+    )
+  return height, width, channels
 
 
 def _whole(
-  run: Callable[[np.ndarray], dict[str, np.ndarray]], batch: int | None
+  path: Path, run: Callable[[np.ndarray], dict[str, np.ndarray]], batch: int | None
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-  """Return a function of any number of images f32[B, H, W, C]."""
+  """Return a function of any number of images f32[B, H, W, C], which raises FileError alone."""
 
   def of_any(image: np.ndarray) -> dict[str, np.ndarray]:
-    first = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
-    if batch is None or len(image) == batch:
+    try:
+      return in_parts(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
+    except FileError:
+      raise
+    # Each runtime has its own kinds, for sizes that do not fit and for memory that is not there.
+    except Exception as fault:
+      raise FileError(
+        f'{path} cannot be run by {SUFFIXES[path.suffix]} ({one_line(fault)}): export it again'
+      ) from fault
+
+  def in_parts(first: np.ndarray) -> dict[str, np.ndarray]:
+    if batch is None or len(first) == batch:
       return run(first)
     parts = []
     for start in range(0, len(first), batch):

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd_jax.files import atomic
+from kd_jax.files import arrays, atomic
 from kd_jax.pytorch import reader
 from kd_jax.text import one_line
 from kd_jax.types import ConfigError, DataError, FileError
@@ -192,21 +192,20 @@ def _of_csv(path: Path) -> tuple[list[str], list[list[float]]]:
 
 def _of_npz(path: Path) -> EmbeddingTable:
   try:
-    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as stored:
-      arrays = {name: stored[name] for name in stored.files}
-      views = json.loads(str(arrays.pop('views', '')) or '{}')
+    stored = arrays.read(path)
+    views = json.loads(str(stored.pop('views', '')) or '{}')
   # Another kind of file makes NumPy, zipfile, zlib and json raise many things.
   except Exception as error:
     raise FileError(
       f'{path} is no table of embeddings, or is damaged ({type(error).__name__}): {_REMEDY}'
     ) from error
-  if 'logits' in arrays:
+  if 'logits' in stored:
     raise FileError(
       f'{path} is a table of logits, which teacher_checkpoint of kd-jax run takes, and no table of '
       'embeddings: write one with kd-jax table --embeddings'
     )
-  fingerprint = arrays.pop('fingerprint', None)
-  read = _checked(path, *_of_mapping(path, arrays))
+  fingerprint = stored.pop('fingerprint', None)
+  read = _checked(path, *_of_mapping(path, stored))
   count = len(read.names)
   if fingerprint is not None and (fingerprint.dtype, fingerprint.shape) != (np.uint32, (count, 2)):
     raise FileError(f'{path} is damaged: it has {count} rows and not as many pictures; {_REMEDY}')

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kd_jax.files import arrays
 from kd_jax.text import one_line
 from kd_jax.types import FileError
 
@@ -47,8 +48,7 @@ class Numbers(dict):
 
   def __init__(self, file: Path):
     try:
-      with open(file, 'rb') as opened, np.load(opened, allow_pickle=False) as arrays:
-        super().__init__(arrays)
+      super().__init__(arrays.read(file))
     except Exception as error:  # damage shows as any of a dozen kinds
       raise FileError(
         f'{file} cannot be read as arrays of NumPy ({one_line(error)}); make it again'

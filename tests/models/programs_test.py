@@ -40,19 +40,25 @@ def stand_in(batch, outputs, *, inputs=1, kind='tensor(float)', sides=(4, 6)):
     def get_modelmeta(self):
       return types.SimpleNamespace(custom_metadata_map={'classes': '["a"]'})
 
-    def run(self, names, feed):
+    def run(self, names, feed, how):
+      assert how.log_severity_level == 4
       image = feed['image']
       assert image.flags.c_contiguous and (type(batch) is not int or len(image) == batch)
       means = image.mean((2, 3))
       return [means.sum(1, keepdims=True) * np.arange(1, w + 1) for w in outputs.values()]
 
-  return types.SimpleNamespace(InferenceSession=Session, SessionOptions=types.SimpleNamespace)
+  class Options(types.SimpleNamespace):
+    def add_session_config_entry(self, name, value):
+      assert (name, value) == ('session.use_env_allocators', '1')
+
+  return types.SimpleNamespace(InferenceSession=Session, SessionOptions=Options, RunOptions=Options)
 
 
 @pytest.fixture
 def loaded(tmp_path, monkeypatch):
   def call(*given, content='good', **more):
     monkeypatch.setitem(sys.modules, 'onnxruntime', stand_in(*given, **more))
+    monkeypatch.setattr(programs, '_bound_memory', lambda: None)
     (tmp_path / 'x.onnx').write_text(content)
     return programs.load(tmp_path / 'x.onnx')
 
@@ -82,6 +88,10 @@ def test_one_output_are_logits_and_no_embedding_is_no_fault(loaded):
     (('b', {'y': 3}), {'inputs': 2}, 'is no function of images'),
     (('b', {'y': 3}), {'kind': 'tensor(uint8)'}, 'is no function of images'),
     (('b', {'y': 3}), {'sides': ('h', 'w')}, 'is no function of images'),
+    (('b', {'y': 3}), {'sides': (10**5, 10**5)}, 'it takes images of 100000×100000×3 values'),
+    ((10**8, {'y': 3}), {}, 'it takes 100,000,000 images of 4×6×3 values at a time'),
+    ((0, {'y': 3}), {}, 'it takes 0 images'),
+    (('b', {'y': 3}), {'sides': (-4, 6)}, 'it takes images of -4×6×3 values'),
     (('b', {'y': 3}), {'content': 'bad'}, r'cannot be read by onnxruntime \(no protobuf\)'),
   ],
 )
