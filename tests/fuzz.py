@@ -23,6 +23,14 @@ the first case that is not so, after hypothesis has made it small.
   beside        the config.json beside one
   families      state dicts of networks for pictures, with arrays lost, renamed or of other shapes
   embeddings    tables of embeddings, .npz, .csv and .safetensors, their bytes damaged
+  tables        tables of logits, their bytes or those of an array damaged
+  predictions   predictions.npz of a run, damaged so
+  saved         network.safetensors of a folder of kd_jax's own
+  functions     functions of jax.export, their bytes damaged
+  notes         the .json beside a program
+  metadata      what an .onnx states of itself
+  programs      the check of a .pt2, and expressions that it lets through
+  answers       answer.md of a study, as HTML
 """
 
 from __future__ import annotations
@@ -53,8 +61,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kd_jax.commands import command_line  # noqa: E402
 from kd_jax.types import KdJaxError  # noqa: E402
 from tests import bad_input  # noqa: E402
+from tests.fuzz_files import KINDS  # noqa: E402
 from tests.fuzz_kinds import Kind  # noqa: E402
-from tests.fuzz_networks import KINDS  # noqa: E402
 
 CHUNK = 500  # cases that hypothesis draws at a time
 SLOWEST = 30.0  # seconds for a case; the machine may have other work

@@ -47,7 +47,7 @@ def facts(metadata: Mapping[str, str]) -> dict[str, Any] | None:
   try:
     classes = json.loads(metadata.get('classes', ''))
     stored_size = json.loads(metadata.get('stored_size', '0'))
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
   if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
     return None

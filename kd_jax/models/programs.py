@@ -118,9 +118,8 @@ def _torch(path: Path, threads: int | None) -> Program:
 
   if threads:
     torch.set_num_threads(threads)
-  pt2_files.check(path)
   with pt2_files.no_pickles():
-    program = torch.export.load(path)
+    program = torch.export.load(pt2_files.checked(path))
   given = [node for node in program.graph.nodes if node.op == 'placeholder'][-1]
   shape = given.meta['val'].shape
   if len(shape) != 4 or given.meta['val'].dtype != torch.float32:

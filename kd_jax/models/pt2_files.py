@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import io
 import json
 import os
 import re
@@ -50,22 +51,33 @@ _HIGHEST = 8  # power in one
 _LARGEST = 64 << 20  # bytes of a program's description
 
 
-def check(path: str | os.PathLike[str]) -> None:
-  """Raise FileError where loading or running a .pt2 could do more than compute.
+def checked(path: str | os.PathLike[str]) -> io.BytesIO:
+  """Return a .pt2 whose loading and running does no more than compute.
+
+  It is written anew of the entries that were checked: torch reads archives by code of its own,
+  which may find other entries in a file that was made to deceive.
 
   Raises:
+    FileError: the file could do more.
     Exception: it is none, or damaged; zipfile and json have kinds of their own.
   """
-  with zipfile.ZipFile(path) as archive:
+  out = io.BytesIO()
+  with zipfile.ZipFile(path) as archive, zipfile.ZipFile(out, 'w') as copy:
     entries = archive.infolist()
+    if len({entry.filename for entry in entries}) != len(entries):
+      raise _refusal('holds two entries of one name')
     for entry in entries:
       if entry.compress_type != zipfile.ZIP_STORED or not _PLAIN.fullmatch(entry.filename):
         raise _refusal(f"holds '{entry.filename[:80]}', which is no array and no program")
     for entry in entries:
+      content = archive.read(entry)
       if entry.filename.endswith('.json'):
-        if entry.file_size > _LARGEST:
-          raise _refusal(f'describes itself in {entry.file_size:,} bytes')
-        _check_description(json.loads(archive.read(entry)))
+        if len(content) > _LARGEST:
+          raise _refusal(f'describes itself in {len(content):,} bytes')
+        _check_description(json.loads(content))
+      copy.writestr(zipfile.ZipInfo(entry.filename), content)
+  out.seek(0)
+  return out
 
 
 @contextlib.contextmanager

@@ -68,8 +68,15 @@ def test_names_that_do_not_fit_are_refused(path, tmp_path):
 
 @pytest.mark.parametrize(
   'metadata',
-  [{}, {'classes': 'cat, dog'}, {'classes': '3'}, {'classes': '{"0": "cat"}'}, {'classes': '[1]'}],
-  ids=str,
+  [
+    {},
+    {'classes': 'cat, dog'},
+    {'classes': '3'},
+    {'classes': '{"0": "cat"}'},
+    {'classes': '[1]'},
+    {'classes': '[' * 9999},
+  ],
+  ids=lambda metadata: str(metadata)[:30],
 )
 def test_what_others_write_under_this_name_is_left_alone(metadata):
   assert onnx_files.facts(metadata) is None

@@ -78,15 +78,15 @@ def test_what_torch_writes_is_taken(tmp_path):
   for number, expression in enumerate(GOOD):
     sizes = [{'as_expr': {'expr_str': expression}}]
     plain = ('data/sample_inputs/model.pt', b''), ('archive_version', b'0'), ('extra/note', b'')
-    pt2_files.check(write(tmp_path / f'{number}.pt2', *plain, sizes=sizes))
-    pt2_files.check(write(tmp_path / f'{number}.pt2', guards_code=[expression]))
+    pt2_files.checked(write(tmp_path / f'{number}.pt2', *plain, sizes=sizes))
+    pt2_files.checked(write(tmp_path / f'{number}.pt2', guards_code=[expression]))
 
 
 @pytest.mark.parametrize('expression', EVIL, ids=lambda text: str(text)[:20])
 def test_what_would_be_evaluated_is_arithmetic(tmp_path, expression):
   for changed in ({'sizes': [{'expr_str': expression}]}, {'guards_code': [expression]}):
     with pytest.raises(FileError, match='which is no arithmetic: such a file could run any code'):
-      pt2_files.check(write(tmp_path / 'x.pt2', **changed))
+      pt2_files.checked(write(tmp_path / 'x.pt2', **changed))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,10 @@ def test_what_would_be_evaluated_is_arithmetic(tmp_path, expression):
 def test_an_operator_is_one_of_torchs(tmp_path, name):
   graph = {'nodes': [{'target': name}]}
   with pytest.raises(FileError, match='which is no operator'):
-    pt2_files.check(write(tmp_path / 'x.pt2', graph=graph))
+    pt2_files.checked(write(tmp_path / 'x.pt2', graph=graph))
 
 
+@pytest.mark.filterwarnings('ignore:Duplicate name')
 @pytest.mark.parametrize(
   ('entry', 'more', 'said'),
   [
@@ -111,14 +112,15 @@ def test_an_operator_is_one_of_torchs(tmp_path, name):
     (('data/constants/opaque_obj_0', b''), {}, 'holds .*opaque_obj_0'),
     (('models/../../x', b''), {}, 'no array and no program'),
     (('archive_version', b'0'), {'weights': weights(use_pickle=True)}, 'holds a pickle'),
+    (('models/model.json', b'{}'), {}, 'holds two entries of one name'),
     (('archive_version', b'0'), {'weights': weights(path_name='../x')}, "holds '../x'"),
     (('archive_version', b'0' * 99), {'how': zipfile.ZIP_DEFLATED}, 'no array and no program'),
   ],
-  ids=['native', 'custom', 'opaque', 'elsewhere', 'pickle', 'path', 'compressed'],
+  ids=['native', 'custom', 'opaque', 'elsewhere', 'pickle', 'twice', 'path', 'compressed'],
 )
 def test_an_entry_is_an_array_or_the_program(tmp_path, entry, more, said):
   with pytest.raises(FileError, match=said):
-    pt2_files.check(write(tmp_path / 'x.pt2', entry, **more))
+    pt2_files.checked(write(tmp_path / 'x.pt2', entry, **more))
 
 
 def test_torch_load_reads_arrays_alone_meanwhile(monkeypatch):
@@ -191,7 +193,7 @@ def test_no_code_of_a_file_runs(sound, tmp_path, of, change, monkeypatch):
     programs.load(path)
   assert '\n' not in str(caught.value) and not (tmp_path / 'hacked').exists()
   # without the check it would
-  monkeypatch.setattr(pt2_files, 'check', lambda path: None)
+  monkeypatch.setattr(pt2_files, 'checked', str)
   monkeypatch.setattr(pt2_files, 'no_pickles', contextlib.nullcontext)
   with contextlib.suppress(Exception):
     programs.load(path).run(np.zeros((2, 4, 4, 3), np.float32))
