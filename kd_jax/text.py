@@ -17,6 +17,9 @@ MISSING = '–'
 EVERY = 5.0  # seconds between two lines of progress
 _SAY = functools.partial(print, flush=True)
 _AT_MOST = 3  # keys that are named
+_HARMLESS = re.compile('[\n\t\u00a0\u2000-\u200a\u200c\u200d\u202f\u3000\udc80-\udcff]')
+_FORMULA = ('=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠')
+_NUMBER = re.compile(r'[-+]?(\d[\d,]*)?\.?\d+(e[-+]?\d+)?', re.ASCII)
 
 
 def one_line(message: object, *, at_most: int = 200) -> str:
@@ -33,6 +36,30 @@ def one_line(message: object, *, at_most: int = 200) -> str:
 def printable(line: str) -> str:
   """Return a line in which what would steer a terminal, or is no UTF-8, is written as an escape."""
   return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in line)
+
+
+def visible(text: str) -> str:
+  """Return a text of any number of lines in which what would steer a terminal, such as '\\x1b[2J' in
+  a stranger's name, is written as JSON writes it.
+
+  Line feeds, tabs, the spaces of all scripts and the joiners within words stay, and so do the bytes
+  of a file's name that are no text.
+  """
+  return ''.join(c if c.isprintable() or _HARMLESS.match(c) else escape(c) for c in text)
+
+
+def escape(character: str) -> str:
+  """Return \\u72d7 for 狗; beyond four digits the two halves that JSON has, too."""
+  pair = character.encode('utf-16-be', 'surrogatepass')
+  return ''.join(f'\\u{pair[place : place + 2].hex()}' for place in range(0, len(pair), 2))
+
+
+def csv_cell(text: object) -> str:
+  """Return what stands in a cell of CSV: a text that a spreadsheet would take for a formula, and run,
+  gets an apostrophe in front, which makes it a text. Numbers stay.
+  """
+  given = str(text)
+  return f"'{given}" if given.startswith(_FORMULA) and not _NUMBER.fullmatch(given) else given
 
 
 def closest(name: str, choices: Iterable[str]) -> str:

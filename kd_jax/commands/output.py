@@ -6,6 +6,9 @@ import codecs
 import contextlib
 import io
 import sys
+from typing import Any, TextIO
+
+from kd_jax.text import escape, visible
 
 HANDLER = 'kd_jax.plain'  # the name under which Python's codecs know `_plain`
 # How a reader understands a character that an encoding lacks; every other one is written as JSON
@@ -35,16 +38,36 @@ _PLAIN = {
 }
 
 
-def settle() -> None:
-  """Let standard output and standard error take every text, whatever their encoding.
+class Visible:
+  """A stream in whose texts `kd_jax.text.visible` is done; `direct` is the stream beneath it, for what
+  moves the cursor, as the progress bar does.
+  """
 
-  What it lacks is written in plain characters, and the bytes of a file's name that are no text as
-  they are. A command calls this before it prints anything.
+  def __init__(self, direct: TextIO):
+    self.direct = direct
+
+  def write(self, text: str) -> int:
+    """Write a text."""
+    self.direct.write(visible(text))
+    return len(text)
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self.direct, name)
+
+
+def settle() -> None:
+  """Let standard output and standard error take every text, whatever their encoding, and let no text
+  on standard output steer the terminal.
+
+  What an encoding lacks is written in plain characters, and the bytes of a file's name that are no
+  text as they are. A command calls this before it prints anything.
   """
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):  # not none, nor a notebook's
       with contextlib.suppress(ValueError, OSError):  # it is closed
         stream.reconfigure(errors=HANDLER)
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout = Visible(sys.stdout)
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -55,13 +78,7 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
   following = error.start + 1
   if '\udc80' <= character <= '\udcff':  # a byte of a file's name, as os.fsdecode gives it
     return bytes([ord(character) - 0xDC00]), following
-  return _PLAIN.get(character) or _escaped(character), following
-
-
-def _escaped(character: str) -> str:
-  """Return \\u72d7 for 狗; beyond four digits the two halves that JSON has, too."""
-  pair = character.encode('utf-16-be', 'surrogatepass')
-  return ''.join(f'\\u{pair[place : place + 2].hex()}' for place in range(0, len(pair), 2))
+  return _PLAIN.get(character) or escape(character), following
 
 
 codecs.register_error(HANDLER, _plain)

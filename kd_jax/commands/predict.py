@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import itertools
 import json
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_jax.commands.command_line import Parser, add_unstated, at_least, prog, unstated
+from kd_jax.text import csv_cell, visible
 
 _TEXT = """Prints the classes of images and their probabilities.
 
@@ -45,13 +45,12 @@ def main(arguments: list[str]) -> int:
   from kd_jax.data import pictures
   from kd_jax.deploy import classifier, predict
 
-  say = functools.partial(print, file=sys.stderr, flush=True)
   stated = unstated(given)
   paths = pictures.paths(given.images)
   network = classifier.load(given.network, unstated=stated, weights=given.weights)
   if network.assumed:
-    say(network.assumed)
-  predictions = predict.predict(network, paths, top=given.top, say=say)
+    _say(network.assumed)
+  predictions = predict.predict(network, paths, top=given.top, say=_say)
   first = next(predictions)  # so that a first image that is none leaves no half of a table
   show(itertools.chain([first], predictions), given.format, paths)
   return 0
@@ -68,10 +67,16 @@ def show(predictions: Iterable[Any], form: str, paths: Sequence[Path]) -> None:
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(('image', 'rank', 'class', 'probability'))
     for path, ranked in predictions:
-      writer.writerows((path, rank, *pair) for rank, pair in enumerate(ranked, 1))
+      rows = ((rank, csv_cell(name), share) for rank, (name, share) in enumerate(ranked, 1))
+      writer.writerows((csv_cell(path), *row) for row in rows)
   else:
     whole = [
       {'image': str(path), 'classes': [{'class': name, 'probability': p} for name, p in ranked]}
       for path, ranked in predictions
     ]
     print(json.dumps(whole, indent=2, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+  """Print a line beside the predictions."""
+  print(visible(text), file=sys.stderr, flush=True)

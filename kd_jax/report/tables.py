@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kd_jax.measures import statistics
-from kd_jax.text import MISSING
+from kd_jax.text import MISSING, csv_cell, visible
 
 _UNLIMITED = 10_000  # characters
 _TEX = {
@@ -19,6 +19,8 @@ _TEX = {
   '\\': r'\textbackslash{}',
   '~': r'\textasciitilde{}',
   '^': r'\textasciicircum{}',
+  '[': '{[}',  # at the beginning of a line, these two would belong to the end of the one before
+  '*': '{*}',
   '<': '$<$',
   '>': '$>$',
   '−': '$-$',
@@ -151,7 +153,8 @@ def csv(table: Table) -> str:
   lines = [table.headings, *table.lines]
   if any(table.groups):
     lines = [[first, *line] for first, line in zip(['group', *table.groups], lines, strict=True)]
-  csv_files.writer(out, lineterminator='\n').writerows(lines)
+  written = ([csv_cell(visible(cell)) for cell in line] for line in lines)
+  csv_files.writer(out, lineterminator='\n').writerows(written)
   return out.getvalue()
 
 
@@ -173,7 +176,7 @@ def _cells(line: Sequence[str]) -> str:
 
 def _tex(text: str) -> str:
   """Return a text with no command of its own; signs that fonts may lack are commands."""
-  return ''.join(_TEX.get(sign, sign) for sign in text.replace('\n', ' '))
+  return ''.join(_TEX.get(sign, sign) for sign in _line(text))
 
 
 def number(value: float | None, form: str) -> str:
@@ -202,8 +205,13 @@ def interval(accuracy: float, images: int, *, decimals: int = 1) -> str:
 
 
 def escaped(text: str) -> str:
-  """Return a text for Markdown, with no tag, emphasis or cell of its own."""
-  return re.sub(r'([\\|*`<])', r'\\\1', text).replace('\n', ' ')
+  """Return a text for Markdown, with no tag, link, picture, emphasis or cell of its own."""
+  return re.sub(r'([\\|*`<[])', r'\\\1', _line(text))
+
+
+def _line(text: str) -> str:
+  """Return a text without line feeds, in which nothing steers a terminal."""
+  return visible(re.sub(r'[\n\t]', ' ', text))
 
 
 def _drawn(table: Table, width: int) -> str:
@@ -214,11 +222,13 @@ def _drawn(table: Table, width: int) -> str:
 
   drawing = Drawing(box=box.SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True)
   for place, heading in enumerate(table.headings):
-    drawing.add_column(heading, justify='left' if table.left(place) else 'right', overflow='fold')
+    drawing.add_column(
+      Text(visible(heading)), justify='left' if table.left(place) else 'right', overflow='fold'
+    )
   for place, line in enumerate(table.lines):
     if heading := table.group(place):
-      drawing.add_row(Text(heading.upper()), *[''] * (len(line) - 1))
-    drawing.add_row(*map(Text, line))  # Text: a name in brackets is no markup
+      drawing.add_row(Text(visible(heading.upper())), *[''] * (len(line) - 1))
+    drawing.add_row(*(Text(visible(cell)) for cell in line))  # Text: brackets are no markup
   out = io.StringIO()
   # Nothing may depend on where the text goes. Rich takes a dumb terminal to be 80 wide unless both
   # sizes are given.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from kd_jax.runs import progress_bar
-from kd_jax.text import duration
+from kd_jax.text import duration, visible
 
 _REFRESH = 0.1  # seconds between two drawings of the bar, and between two points of the window
 _WINDOW = 20.0  # seconds of training that images/s is measured over
@@ -147,7 +147,7 @@ class Progress:
       from rich.text import Text
 
       with self._falling_back():
-        self._bar.console.print(Text(text), soft_wrap=True)
+        self._bar.console.print(Text(visible(text)), soft_wrap=True)
         return
     self._write(text)
 

@@ -45,7 +45,10 @@ def bar(stream: TextIO, steps: int) -> Any:
     TextColumn('{task.description}', markup=False, table_column=uncut),
     BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
     TextColumn('{task.fields[left]}', markup=False, table_column=uncut.copy()),
-    console=Screen(file=stream, force_terminal=True, force_jupyter=False),
+    # beneath what makes escapes visible: the bar's own move the cursor
+    console=Screen(
+      file=getattr(stream, 'direct', stream), force_terminal=True, force_jupyter=False
+    ),
     auto_refresh=False,  # no thread, whose faults nobody would catch
     expand=True,
   )
