@@ -19,7 +19,7 @@ from kd_jax import models
 from kd_jax.deploy import card, formats, onnx_files, quantised, runners
 from kd_jax.deploy.formats import FORMATS
 from kd_jax.deploy.runners import Runner
-from kd_jax.files import atomic, hashes, records
+from kd_jax.files import atomic, folders, hashes, records
 from kd_jax.models.reach import count_deployed
 from kd_jax.runs import network_files, test_split, workdir
 from kd_jax.runs.network_files import Found
@@ -73,6 +73,7 @@ def export(
     raise ConfigError('--data_dir is for the accuracy of --int8: give both, or leave it out')
   formats.require(name, (*FORMATS[name].writer, *FORMATS[name].runtime))
   parallel.find_devices()
+  folders.check_links(Path(os.path.expanduser(run)))
   found = network_files.find(run, unstated=unstated, weights=weights)
   if found.assumed:
     say(found.assumed)

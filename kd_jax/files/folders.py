@@ -12,6 +12,14 @@ from pathlib import Path
 from kd_jax.text import one_line
 from kd_jax.types import FileError
 
+# What kd_jax keeps in the folder of a run, of a study, and of a study's phase.
+KEPT = {
+  *('config.json', 'versions.json', 'methods.json', 'data.json', 'results.json', 'result.json'),
+  *('study.json', 'sweeps.json', 'history.csv', 'predictions.npz', 'answer.md', '.lock'),
+  *('curves.png', 'comparison.png', 'events', 'phases', 'networks', 'checkpoints', 'companies'),
+  *('examples', 'report', 'export'),
+}
+
 
 @contextlib.contextmanager
 def faults_of(to_do: str, folder: Path) -> Iterator[None]:
@@ -43,3 +51,25 @@ def remove(path: Path) -> None:
     shutil.rmtree(path)
   else:
     path.unlink(missing_ok=True)
+
+
+def check_links(folder: Path) -> None:
+  """Raise FileError where something that kd_jax keeps in a folder is a symbolic link to elsewhere.
+
+  In the folder of a stranger, what lies there would be shown, replaced or removed. The folder itself
+  may be a link, and so may what else a user has in it.
+  """
+  top = folder.resolve()
+  for name in sorted(KEPT):
+    for path in (folder / name, *_below(folder / name)):
+      if path.is_symlink() and not path.resolve().is_relative_to(top):
+        raise FileError(
+          f'{path} is a symbolic link to {os.readlink(path)}, outside of {folder}, where kd_jax '
+          'reads and writes nothing: put the files themselves in its place'
+        )
+
+
+def _below(path: Path) -> Iterator[Path]:
+  """Yield all that lies in a folder, without following links."""
+  for place, folders, files in os.walk(path):
+    yield from (Path(place, name) for name in (*folders, *files))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax.files import records, results
+from kd_jax.files.folders import check_links
 from kd_jax.types import FileError, ResultRow
 
 _REQUIRED = ('role', 'method', 'student', 'test_accuracy')
@@ -58,6 +59,7 @@ def read(path: str | Path) -> RunRecords:
   path = Path(path)
   if not is_run(path):
     raise FileError(f'{path} holds no run (no config.json is there); give the --workdir of a run')
+  check_links(path)
   rows = results.read(path / 'results.json', required=_REQUIRED, remedy=_REMEDY)
   if not any(row.role == 'student' for row in rows):
     raise FileError(

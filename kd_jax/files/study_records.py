@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax.files import records, results, shapes
+from kd_jax.files.folders import check_links
 from kd_jax.types import FileError, ResultRow
 
 Rows = Mapping[str, list[ResultRow]]  # by the study's row
@@ -78,6 +79,7 @@ def read(path: str | Path) -> StudyRecords:
       f'{path} holds no study (no study.json is there); '
       'give the --workdir of a study, such as configs/paper/digits.py'
     )
+  check_links(path)
   about = records.read_json(path / 'study.json')
   shapes.check(path / 'study.json', about, _STUDY, _REMEDY)
   if fault := _fault(about):

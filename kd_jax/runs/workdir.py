@@ -29,7 +29,7 @@ import jax
 from kd_jax import __version__
 from kd_jax.config import difference
 from kd_jax.files import locks, places, records, shapes
-from kd_jax.files.folders import faults_of, remove
+from kd_jax.files.folders import check_links, faults_of, remove
 from kd_jax.methods import came_later
 from kd_jax.types import FileError, Phase
 
@@ -69,8 +69,10 @@ def claimed(
       on to more epochs than it has. They count as unfinished then.
 
   Raises:
-    FileError: another process holds it, it holds another run, or it cannot be written.
+    FileError: another process holds it, it holds another run, it cannot be written, or a part of it
+      is a link to elsewhere.
   """
+  check_links(folder)
   raised = _check_config(folder, config, longer)
   if data:
     _check_data(folder, data, unlabelled=config['unlabelled_dataset'])

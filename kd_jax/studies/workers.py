@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kd_jax.files import packing, records
+from kd_jax.files import folders, packing, records
 from kd_jax.runs import imported, run, training, workdir
 from kd_jax.runs.context import Say, Student, silent
 from kd_jax.runs.preparation import Prepared
@@ -67,6 +67,7 @@ def work(
   """
   workdir.check(folder)
   folder = Path(folder).absolute()
+  folders.check_links(folder)
   plan = Plan(study)
   programs = Programs()
   failed: dict[str, str] = {}  # identity → message
