@@ -168,7 +168,7 @@ def _mapped(place: pathlib.Path, split: str, count: int) -> Source | None:
   try:
     images, labels = _files_of(place, split)
     image = np.load(images, mmap_mode='r')
-    label = np.load(labels)
+    label = np.array(np.load(labels, mmap_mode='r'))  # it fits its file
   except (OSError, ValueError, EOFError):  # not there, cut short, or not an array
     return None
   if image.dtype != np.uint8 or image.ndim != 4 or len(image) != count:

@@ -82,7 +82,10 @@ def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
       f"its array {name[:80]!r} is of type {kind}, which is no weight's",
       'save the network before quantising it',
     )
-  return values.reshape(entry['shape'])
+  try:
+    return values.reshape(entry['shape'])
+  except ValueError:  # of no values, and more rows than can be counted
+    raise Unreadable(f'its array {name[:80]!r} has a shape that no array can have') from None
 
 
 def beside(path: str | os.PathLike) -> Beside:

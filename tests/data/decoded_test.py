@@ -108,7 +108,7 @@ def test_what_an_older_version_kept_is_read_and_not_written(folder, place):
 
 
 @pytest.mark.parametrize('name', ['train-image.npy', 'train-label.npy'])
-@pytest.mark.parametrize('damage', ['missing', 'empty', 'cut', 'noise', 'other'])
+@pytest.mark.parametrize('damage', ['missing', 'empty', 'cut', 'noise', 'other', 'long'])
 def test_damaged_files_are_made_anew(folder, name, damage):
   fetch(folder, Decoder())
   (path,) = cache(folder).rglob(name)
@@ -117,6 +117,10 @@ def test_damaged_files_are_made_anew(folder, name, damage):
     path.unlink()
   elif damage == 'other':
     np.save(path, np.zeros((9, 4, 5, 3), np.uint8))
+  elif damage == 'long':  # it states more than any memory holds
+    with open(path, 'wb') as file:
+      header = {'descr': '<i4', 'fortran_order': False, 'shape': (1 << 60,)}
+      np.lib.format.write_array_header_1_0(file, header)
   else:
     path.write_bytes({'empty': b'', 'cut': content[:-1], 'noise': b'\x00' * len(content)}[damage])
   decoder = Decoder()
