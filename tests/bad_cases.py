@@ -9,7 +9,7 @@ import os
 import re
 from typing import NamedTuple
 
-from tests import bad_tables
+from tests import bad_later, bad_tables
 
 LONG = 'x' * 5000
 BYTES = os.fsdecode(b'\xff\xfe')
@@ -959,6 +959,16 @@ CASES = [
   *(
     Case(kind, f'{COMMANDS[kind]} {arguments}'.strip(), said)
     for kind, cases in OTHERS.items()
+    for arguments, said in cases
+  ),
+  *(
+    Case(kind, launched(arguments), said)
+    for kind, cases in bad_later.LAUNCH.items()
+    for arguments, said in cases
+  ),
+  *(
+    Case(kind, f'{(COMMANDS | bad_tables.COMMANDS)[kind]} {arguments}'.strip(), said)
+    for kind, cases in bad_later.OTHERS.items()
     for arguments, said in cases
   ),
   *SURROUNDINGS,

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from kd_jax.pytorch import writer as torch_writer
-from tests import bad_files, pickles
+from tests import bad_files, bad_later, pickles
 from tests.bad_files import Make, data, folder, text
 
 _GOLDENS = Path(__file__).parent / 'goldens' / 'networks_families.npz'
@@ -99,4 +99,4 @@ FILES: dict[str, Make] = {
     pickles.zipped(pickles.dictionary(args=pickles.call('argparse', 'Namespace')), {})
   ),
 }
-MAKERS = bad_files.FILES | FILES
+MAKERS = bad_files.FILES | FILES | bad_later.FILES

@@ -183,6 +183,8 @@ class TestSweep:
       "row 'x' sweeps kd.alpha, which is chosen on validation",
     ),
     ((KD,), {'selection': 'test'}, "row 'KD' sweeps kd.alpha, which is chosen on validation"),
+    ((Row('x', {'seed': 3}),), {}, "row 'x' sets seed: its runs have their own"),
+    ((Row('x', sweep={'seed': (1, 2)}),), {}, "row 'x' sets seed: its runs have their own"),
     ((Row('x', seeds=0),), {}, 'needs at least 1'),
     ((NOKD,), {'scale': 0.0}, 'scale multiplies the epochs'),
     ((NOKD,), {'seeds': 1000}, 'seeds is a number of runs'),
