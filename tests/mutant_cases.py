@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tests import mutant_strangers
+
 
 class Mutant(NamedTuple):
   """`old`, which stands once in `file`, becomes `new`; `test` has to fail then."""
@@ -1534,4 +1536,5 @@ EXPORTS = [
 MUTANTS = [
   *(*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS),
   *(*SELECTION_AND_HASHES, *NETWORKS, *STUDIES, *EMBEDDINGS, *EXPORTS),
+  *(Mutant(*fault) for fault in mutant_strangers.FAULTS),
 ]
