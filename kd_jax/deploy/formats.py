@@ -29,7 +29,7 @@ import numpy as np
 from kd_jax.deploy import onnx_files
 from kd_jax.deploy.runners import Runner
 from kd_jax.files.kinds import EXPORTS
-from kd_jax.models import programs
+from kd_jax.models import exported, programs
 from kd_jax.models.predicting import Predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.text import one_line
@@ -121,19 +121,17 @@ def _write_stablehlo(trained: Trained, stem: Path) -> None:
   image = jax.ShapeDtypeStruct(
     (*export.symbolic_shape('batch'), *network.spec.image_shape), jnp.float32
   )
-  exported = export.export(jax.jit(logits), platforms=('cpu', 'cuda', 'tpu'))(image)
-  stem.with_name(f'{stem.name}.stablehlo').write_bytes(exported.serialize())
+  made = export.export(jax.jit(logits), platforms=('cpu', 'cuda', 'tpu'))(image)
+  stem.with_name(f'{stem.name}.stablehlo').write_bytes(made.serialize())
 
 
 def _load_stablehlo(path: Path) -> Runner:
-  from jax import export
-
-  exported = export.deserialize(bytearray(path.read_bytes()))
-  ranks = [len(aval.shape) for aval in (*exported.in_avals, *exported.out_avals)]
-  images = exported.in_avals[0]
+  function = exported.deserialized(path.read_bytes())
+  ranks = [len(aval.shape) for aval in (*function.in_avals, *function.out_avals)]
+  images = function.in_avals[0]
   if ranks != [4, 2] or isinstance(images.shape[0], int) or images.dtype != jnp.float32:
     raise FileError('it is no function of images float32[b, H, W, C], for any b, to logits [b, K]')
-  compiled = jax.jit(exported.call)
+  compiled = jax.jit(function.call)
   return Runner(lambda image: np.asarray(compiled(image)), tuple(images.shape[1:]))
 
 

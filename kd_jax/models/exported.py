@@ -11,6 +11,7 @@ f32[b, K].
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kd_jax.files import hashes
 from kd_jax.text import one_line
 from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Trained
 
+_CALLBACK = re.compile(rb'xla_\w*python\w*callback')
 _PLATFORMS = {'gpu': ('cuda', 'rocm')}  # jax's name for a backend → those that an export may be for
 
 
@@ -44,6 +46,19 @@ class Exported(nn.Module):
     return LogitsOnly(self.call(image).astype(jnp.float32))
 
 
+def deserialized(data: bytes) -> jax.export.Exported:
+  """Return a function of jax.export.
+
+  Raises:
+    FileError: it calls back into Python, by a number that a stranger's file may choose.
+    Exception: the bytes are none; the library has many kinds.
+  """
+  function = jax.export.deserialize(bytearray(data))
+  if _CALLBACK.search(function.mlir_module_serialized):
+    raise FileError('it calls back into Python, which jax.export writes of no function')
+  return function
+
+
 def load(
   path: Path, *, image_shape: tuple[int, int, int] | None = None, classes: int | None = None
 ) -> Trained:
@@ -62,7 +77,7 @@ def load(
   """
   try:
     data = path.read_bytes()
-    function = jax.export.deserialize(bytearray(data))
+    function = deserialized(data)
   except OSError as error:
     raise FileError(
       f'{path} cannot be read ({error.strerror}): change its permissions, or give another file'
