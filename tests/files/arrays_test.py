@@ -36,11 +36,7 @@ def npy(shape: tuple[int, ...] = (2, 3), content: bytes = ONES.tobytes(), kind: 
 
 def bomb() -> bytes:
   """A quarter of a megabyte that states 256 MiB of zeros, and has them."""
-  out = io.BytesIO()
-  np.lib.format.write_array_header_1_0(
-    out, {'descr': '|u1', 'fortran_order': False, 'shape': (1 << 28,)}
-  )
-  return out.getvalue() + bytes(1 << 28)
+  return npy((1 << 25,), bytes(1 << 28), '<f8')
 
 
 def write(path: Path, *entries: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
