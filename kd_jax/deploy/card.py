@@ -39,17 +39,17 @@ picture = picture.resize(({wide}, {high}), Image.Resampling.BILINEAR)"""
 _LINES = {  # import, load, run
   'stablehlo': (
     'from jax import export',
-    "network = export.deserialize(bytearray(open('{file}', 'rb').read()))",
+    "network = export.deserialize(bytearray(open({file}, 'rb').read()))",
     'logits = network.call(image)',
   ),
   'torch': (
     'import torch',
-    "network = torch.export.load('{file}').module()",
+    'network = torch.export.load({file}).module()',
     'with torch.inference_mode():\n  logits = network(torch.from_numpy(image).permute(0, 3, 1, 2))',
   ),
   'onnx': (
     'import onnxruntime',
-    "network = onnxruntime.InferenceSession('{file}')",
+    'network = onnxruntime.InferenceSession({file})',
     "logits = network.run(None, {'image': image.transpose(0, 3, 1, 2)})[0]",
   ),
 }
@@ -147,7 +147,9 @@ def render(card: Mapping[str, Any]) -> str:
 def _code(card: Mapping[str, Any]) -> str:
   """Return a program that classifies a picture, for the reader to copy."""
   height, width, channels = card['network']['image_shape']
-  runtime, load, run = (line.replace('{file}', card['file']) for line in _LINES[card['format']])
+  runtime, load, run = (
+    line.replace('{file}', repr(card['file'])) for line in _LINES[card['format']]
+  )
   load = f'classes = {list(card["classes"])}\n{load}'
   return _CODE.format(
     runtime=runtime,

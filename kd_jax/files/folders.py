@@ -59,10 +59,10 @@ def check_links(folder: Path) -> None:
   In the folder of a stranger, what lies there would be shown, replaced or removed. The folder itself
   may be a link, and so may what else a user has in it.
   """
-  top = folder.resolve()
+  top = os.path.realpath(folder)
   for name in sorted(KEPT):
     for path in (folder / name, *_below(folder / name)):
-      if path.is_symlink() and not path.resolve().is_relative_to(top):
+      if os.path.islink(path) and os.path.commonpath([top, os.path.realpath(path)]) != top:
         raise FileError(
           f'{path} is a symbolic link to {os.readlink(path)}, outside of {folder}, where kd_jax '
           'reads and writes nothing: put the files themselves in its place'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,7 +101,7 @@ def test_what_records_say_is_text():
   odd = '<b>*x*|`y`\n# z'
   whole = {
     **CARD,
-    'file': 'student.stablehlo',
+    'file': "x'), evil('.stablehlo",
     'format': 'stablehlo',
     'also': [],
     'sha256': 'aa',
@@ -131,6 +133,12 @@ def test_what_records_say_is_text():
   text = card.render(whole)
   program = text.split('```')[1]
   assert f'classes = {["a", odd]}' in program
+  names = {
+    node.id
+    for node in ast.walk(ast.parse(program.partition('\n')[2]))
+    if isinstance(node, ast.Name)
+  }
+  assert 'open' in names and 'evil' not in names  # a file may be called anything, too
   for line in text.replace(program, '').splitlines():
     assert not line.startswith('# z') and '<b>' not in line.replace('\\<', '')
   assert text.count('\\<b>\\*x\\*\\|\\`y\\` # z') == 6

@@ -68,6 +68,12 @@ def test_other_links_stay(tmp_path, outside):
     folders.check_links(place)
 
 
+def test_a_folder_that_cannot_be_has_none(tmp_path):
+  folders.check_links(tmp_path / ('x' * 300))
+  (tmp_path / 'file').touch()
+  folders.check_links(tmp_path / 'file' / 'below')
+
+
 def test_all_that_a_run_keeps_is_looked_at():
   _, *lines = workdir.__doc__.split('\n\n')[1].splitlines()
   named = {word.strip('/') for line in lines for word in line[:28].replace('/<phase>', '').split()}
