@@ -66,11 +66,12 @@ def test_numbers_and_words_stay(plain):
 
 
 class TestTables:
-  TABLE = Table(['row', 'note ' + ODD], [[ODD, '−1.0'], *([f, '+1'] for f in FORMULAS)], [ODD] * 11)
+  NAMES = (*FORMULAS, '[2pt] x', '*x')
+  TABLE = Table(['row', 'note ' + ODD], [[ODD, '−1.0'], *([n, '+1'] for n in NAMES)], [ODD] * 13)
 
   def test_csv(self):
     lines = [*csv.reader(io.StringIO(tables.csv(self.TABLE)))]
-    assert not steers(tables.csv(self.TABLE)) and [line[2] for line in lines[2:]] == ['+1'] * 10
+    assert not steers(tables.csv(self.TABLE)) and [line[2] for line in lines[2:]] == ['+1'] * 12
     for line in lines:
       assert all(not cell.startswith(text._FORMULA) or cell == '+1' for cell in line)
 
