@@ -39,8 +39,8 @@ def printable(line: str) -> str:
 
 
 def visible(text: str) -> str:
-  """Return a text of any number of lines in which what would steer a terminal, such as '\\x1b[2J' in
-  a stranger's name, is written as JSON writes it.
+  """Return a text of any number of lines in which what would steer a terminal, such as '\\x1b[2J'
+  in a stranger's name, is written as JSON writes it.
 
   Line feeds, tabs, the spaces of all scripts and the joiners within words stay, and so do the bytes
   of a file's name that are no text.
@@ -55,8 +55,8 @@ def escape(character: str) -> str:
 
 
 def csv_cell(text: object) -> str:
-  """Return what stands in a cell of CSV: a text that a spreadsheet would take for a formula, and run,
-  gets an apostrophe in front, which makes it a text. Numbers stay.
+  """Return what stands in a cell of CSV: a text that a spreadsheet would take for a formula, and
+  run, gets an apostrophe in front, which makes it a text. Numbers stay.
   """
   given = str(text)
   return f"'{given}" if given.startswith(_FORMULA) and not _NUMBER.fullmatch(given) else given

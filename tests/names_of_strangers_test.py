@@ -1,5 +1,5 @@
-"""Names of strangers, of classes, files, rows and networks: they steer no terminal, are no formula of
-a spreadsheet, no command of LaTeX and no markup, wherever they are written.
+"""Names of strangers, of classes, files, rows and networks: they steer no terminal, are no formula
+of a spreadsheet, no command of LaTeX and no markup, wherever they are written.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _PLAIN = {
 
 
 class Visible:
-  """A stream in whose texts `kd_jax.text.visible` is done; `direct` is the stream beneath it, for what
+  """Write all texts as `kd_jax.text.visible` returns them; `direct` is the stream beneath, for what
   moves the cursor, as the progress bar does.
   """
 
@@ -56,8 +56,8 @@ class Visible:
 
 
 def settle() -> None:
-  """Let standard output and standard error take every text, whatever their encoding, and let no text
-  on standard output steer the terminal.
+  """Let standard output and standard error take every text, whatever their encoding, and let no
+  text on standard output steer the terminal.
 
   What an encoding lacks is written in plain characters, and the bytes of a file's name that are no
   text as they are. A command calls this before it prints anything.

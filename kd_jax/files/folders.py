@@ -56,8 +56,8 @@ def remove(path: Path) -> None:
 def check_links(folder: Path) -> None:
   """Raise FileError where something that kd_jax keeps in a folder is a symbolic link to elsewhere.
 
-  In the folder of a stranger, what lies there would be shown, replaced or removed. The folder itself
-  may be a link, and so may what else a user has in it.
+  In the folder of a stranger, what lies there would be shown, replaced or removed. The folder
+  itself may be a link, and so may what else a user has in it.
   """
   top = os.path.realpath(folder)
   for name in sorted(KEPT):

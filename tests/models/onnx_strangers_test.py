@@ -1,5 +1,5 @@
-"""An .onnx of a stranger, by the real onnxruntime: it reads no file outside its folder, and takes no
-more memory than the machine can give.
+"""An .onnx of a stranger, by the real onnxruntime: it reads no file outside its folder, and takes
+no more memory than the machine can give.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def test_torch_load_reads_arrays_alone_meanwhile(monkeypatch):
   assert os.environ[name] == '0'
 
 
-# With torch -----------------------------------------------------------------------------------------
+# With torch ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
