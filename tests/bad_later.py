@@ -53,7 +53,7 @@ LAUNCH = {
     ('--config=paper/digits --rows=KD --sweep=kd.alpha=', 'kd.alpha'),
     ('--config=paper/digits --rows=KD --sweep=kd.alhpa=1', 'kd.alhpa'),
     ('--config=paper/digits --rows=KD --sweep=kd.alpha=nan', 'kd.alpha'),
-    ('--sweep=seed=1,2', "row 'kd' sets seed: its runs have their own"),
+    ('--sweep=seed=1,2', "row 'kd' sweeps seed, and runs have their own"),
     ('--sweep=kd.alpha', 'kd.alpha'),
     ('--config.unlabelled_dataset=s3://bucket/x --config.method=uda', 's3://bucket/x is a URL'),
   ],

@@ -259,8 +259,8 @@ def _check_row(config: Any, row: Row) -> None:
       f"row '{row.name}' sweeps {swept}, which is chosen on validation images, and has none: set "
       "selection to 'validation', or leave the sweep out"
     )
-  if 'seed' in (*row.changes, *row.sweep):
-    raise ConfigError(f"row '{row.name}' sets seed: its runs have their own, as many as its seeds")
+  if 'seed' in row.sweep:  # its runs would be the same one
+    raise ConfigError(f"row '{row.name}' sweeps seed, and runs have their own: set seeds, a number")
   if row.seeds < 1:
     raise ConfigError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
   for setting in _settings(row):
