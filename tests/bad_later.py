@@ -67,7 +67,7 @@ LAUNCH = {
     (f'{TWO.replace("=mkd", "=kd")}', 'kd'),
   ],
   'files of strangers': [
-    ('--config.teacher_checkpoint=bomb.npz', 'bomb.npz is no table of precomputed logits'),
+    ('--config.teacher_checkpoint=bomb.npz', 'it states arrays of more than 100 times its size'),
     ('--config.teacher_checkpoint=code.npz', 'code.npz is no table of precomputed logits'),
     ('--config.teacher_checkpoint=long_header.safetensors', 'header of safetensors is damaged'),
     ('--config.teacher_checkpoint=overlapping.safetensors', 'does not fit its data'),
@@ -99,7 +99,7 @@ OTHERS = {
     ('network image.png --relu_placement=nowhere', 'nowhere'),
   ],
   'embeddings': [
-    ('--table=bomb.npz', 'bomb.npz is no table of embeddings'),
+    ('--table=bomb.npz', 'it states arrays of more than 100 times its size'),
     ('--table=rows.safetensors', 'a shape that no array can have'),
     (f'{EMBEDDED} --config.embedding.weight=nan', 'weight'),
   ],

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt32
 
 from kd_jax.files import arrays, atomic, hashes
+from kd_jax.text import one_line
 from kd_jax.types import ConfigError, FileError, LogitsOnly, Network, NetworkSpec, Outputs, Trained
 
 SUFFIX = '.npz'
@@ -169,8 +170,8 @@ def load(
   # Another kind of file makes NumPy, zipfile and zlib raise many things.
   except Exception as error:
     raise FileError(
-      f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}): write it '
-      'with kd_jax.tables.write'
+      f'{path} is no table of precomputed logits, or is damaged ({type(error).__name__}: '
+      f'{one_line(error)}): write it with kd_jax.tables.write'
     ) from error
   if {name: (array.dtype, array.ndim) for name, array in fields.items()} != _FIELDS:
     raise FileError(

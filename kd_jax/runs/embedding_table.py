@@ -197,7 +197,8 @@ def _of_npz(path: Path) -> EmbeddingTable:
   # Another kind of file makes NumPy, zipfile, zlib and json raise many things.
   except Exception as error:
     raise FileError(
-      f'{path} is no table of embeddings, or is damaged ({type(error).__name__}): {_REMEDY}'
+      f'{path} is no table of embeddings, or is damaged ({type(error).__name__}: '
+      f'{one_line(error)}): {_REMEDY}'
     ) from error
   if 'logits' in stored:
     raise FileError(

@@ -187,7 +187,7 @@ def test_another_kind_of_file_is_not_written(place):
 @pytest.mark.parametrize(
   ('change', 'said'),
   [
-    (lambda fields: {}, 'is no table of precomputed logits, or is damaged (KeyError)'),
+    (lambda fields: {}, 'is no table of precomputed logits, or is damaged (KeyError: '),
     (lambda fields: fields | {'logits': fields['logits'].astype(np.float64)}, 'holds other arrays'),
     (
       lambda fields: fields | {'logits': fields['logits'][:, 1:]},
