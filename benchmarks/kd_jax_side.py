@@ -45,6 +45,7 @@ def prepare(
   from kd_jax.models import precomputed
   from kd_jax.runs import assembly, evaluation, logits_table, preparation, run
   from kd_jax.runs.context import Student
+  from kd_jax.runs.shared import Shared
   from kd_jax.train import loop, parallel, state
   from kd_jax.types import Source, Trained
 
@@ -74,7 +75,7 @@ def prepare(
     validation_examples=row.evaluated,
   )
   prepared = replace(
-    preparation.prepare(config.resolve(stated), dataset=dataset),
+    preparation.prepare(config.resolve(stated), shared=Shared(dataset)),
     devices=parallel.make('jit', devices=1),
   )
   names = [p.name for p in prepared.phases]

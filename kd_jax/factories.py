@@ -1,22 +1,37 @@
-"""Functions of a user's own, named 'package.module:function' where a row of a table would stand.
+"""Functions of a user's own, named 'package.module:function' where a row of a table would stand, and
+what a factory takes.
 
 The module is looked for where Python looks, and in the current folder.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
 import re
 import sys
 import traceback
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from kd_jax.text import closest, one_line
 from kd_jax.types import ConfigError
 
 _NAME = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*')
+
+
+def parameters(factory: Callable) -> tuple[inspect.Parameter, ...]:
+  """Return what a factory takes, read once: its options are asked for with every configuration."""
+  return (_parameters if isinstance(factory, Hashable) else _read)(factory)
+
+
+def _read(factory: Callable) -> tuple[inspect.Parameter, ...]:
+  return tuple(inspect.signature(factory).parameters.values())
+
+
+_parameters = functools.lru_cache(maxsize=1024)(_read)
 
 
 def is_name(name: str) -> bool:

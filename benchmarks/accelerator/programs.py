@@ -107,6 +107,7 @@ def build(program: Program, after: str = '') -> Built:
   from kd_jax.files import checkpoints
   from kd_jax.runs import assembly, evaluation, preparation, run
   from kd_jax.runs.context import Student
+  from kd_jax.runs.shared import Shared
   from kd_jax.train import loop, parallel, state, step
   from kd_jax.types import Source, Trained
 
@@ -138,7 +139,8 @@ def build(program: Program, after: str = '') -> Built:
     std=(0.25,) * channels,
   )
   devices = parallel.make('jit', devices=1, steps=count)
-  prepared = replace(preparation.prepare(config.resolve(chosen), dataset=dataset), devices=devices)
+  prepared = preparation.prepare(config.resolve(chosen), shared=Shared(dataset))
+  prepared = replace(prepared, devices=devices)
   phase = prepared.phases[-1]
   zoo = {
     p.name: Trained(net := models.build(p.student), models.initialise(jax.random.key(1), net))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +33,7 @@ def row(name: str) -> Row:
 def _own_row(name: str) -> Row:
   made = factories.load(name, 'method', kinds=(Row,))
   made = made if isinstance(made, Row) else Row(made)
-  for option in inspect.signature(made.factory).parameters.values():
+  for option in factories.parameters(made.factory):
     if option.default is option.empty or option.kind in (option.VAR_KEYWORD, option.VAR_POSITIONAL):
       raise ConfigError(
         f'the method {name} has the option {option.name} without a default: give it one, such as '
@@ -45,7 +44,7 @@ def _own_row(name: str) -> Row:
 
 def options(name: str) -> dict[str, Any]:
   """Return the options of a method with their defaults, read from its factory."""
-  return {k: p.default for k, p in inspect.signature(row(name).factory).parameters.items()}
+  return {p.name: p.default for p in factories.parameters(row(name).factory)}
 
 
 def parse(text: str) -> tuple[tuple[float, str], ...]:

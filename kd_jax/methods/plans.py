@@ -5,12 +5,11 @@ A plan's keyword arguments are options of its method, beside those of the method
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kd_jax import methods, models
+from kd_jax import factories, methods, models
 from kd_jax.methods import phases
 from kd_jax.methods.dual import side_by_side
 from kd_jax.methods.fitnet import annealed, hints
@@ -252,8 +251,7 @@ def of(name: str) -> Plan:
 
 def options(name: str) -> dict[str, Any]:
   """Return the options of a method's plan with their defaults."""
-  parameters = inspect.signature(of(name)).parameters.values()
-  return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+  return {p.name: p.default for p in factories.parameters(of(name)) if p.kind == p.KEYWORD_ONLY}
 
 
 def make(inputs: PlanInputs) -> tuple[Phase, ...]:

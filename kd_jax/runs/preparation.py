@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kd_jax import models
 from kd_jax.config import Config, each_teacher
-from kd_jax.data import pipeline, roles, sources
+from kd_jax.data import pipeline, roles
 from kd_jax.data.mixing import Mixing
+from kd_jax.data.sources import Dataset
 from kd_jax.methods import plans
 from kd_jax.models import predicting
 from kd_jax.runs import assembly, inputs, logits_table, run_once, teachers, trial
 from kd_jax.runs.context import Identity, Say
+from kd_jax.runs.shared import Shared
 from kd_jax.train import parallel
 from kd_jax.types import ConfigError, NetworkSpec, Phase, Trained
 
@@ -37,29 +39,28 @@ class Prepared:
   notes: tuple[str, ...] = ()  # how a folder of images was read, a line each
 
 
-def prepare(config: Config, *, dataset: sources.Dataset | None = None) -> Prepared:
-  """Load data (where it is not given) and imported teachers, and make the phases.
+def prepare(config: Config, *, shared: Shared | None = None) -> Prepared:
+  """Load data and imported teachers, where `shared` has them not yet, and make the phases.
 
   Raises KdJaxError for what does not fit together.
   """
   start_devices(config)
-  dataset, parts = inputs.labelled(config, dataset=dataset)
+  shared = shared or Shared()
+  dataset, parts = shared.dataset(config), shared.parts(config)
   data = roles.described(dataset, parts)
-  plan = _plan_inputs(config, dataset, parts)
-  training = inputs.training(config, dataset)
+  plan = _plan_inputs(config, dataset, shared)
   named = run_once.tabled(config, dataset, parts, plan)
-  imported = teachers.load(named, plan.teacher, classes=dataset.classes, training=training)
+  imported = shared.teachers(named, plan.teacher)
   specs = {name: trained.network.spec for name, trained in imported.items()}
   plan = replace(plan, imported=tuple(imported), imported_specs=specs)
   phases = plans.make(plan)
   _check_companions(config, phases, imported)
   if any('unlabelled' in phase.shares for phase in phases):
-    source, sha256 = inputs.unlabelled(config, shape=dataset.image_shape)
-    parts = roles.with_unlabelled(parts, config.unlabelled_dataset, source)
+    parts, sha256 = shared.unlabelled(config)
     if sha256:
       data['unlabelled_sha256'] = sha256
     assert parts.unlabelled is not None
-    if excluded := len(source.label) - len(parts.unlabelled.index):
+    if excluded := len(parts.unlabelled.source.label) - len(parts.unlabelled.index):
       data['unlabelled_excluded'] = excluded  # else as an older kd_jax described it
   return Prepared(
     config=config,
@@ -102,9 +103,9 @@ def start_devices(config: Config) -> None:
   parallel.find_devices()
 
 
-def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -> plans.PlanInputs:
+def _plan_inputs(config: Config, dataset: Dataset, shared: Shared) -> plans.PlanInputs:
   image_shape = dataset.image_shape
-  mean, std = (config.mean, config.std) if config.mean else roles.statistics(parts.train)
+  mean, std = (config.mean, config.std) if config.mean else shared.statistics(config)
   if len(mean) != image_shape[-1]:
     raise ConfigError(
       f'mean and std have {len(mean)} values, and images of {dataset.name} have {image_shape[-1]} '
@@ -141,9 +142,9 @@ def _plan_inputs(config: Config, dataset: sources.Dataset, parts: roles.Roles) -
   )
 
 
-def check(prepared: Prepared, *, say: Say = print) -> None:
+def check(prepared: Prepared, *, say: Say = print, tried: Collection[str] = ()) -> None:
   """Build every network, every pair and every loss as shapes alone: what cannot work fails before
-  anything is compiled.
+  anything is compiled. `tried` are phases whose loss was, as one of another run.
   """
   config, imported, parts = prepared.config, prepared.imported, prepared.parts
   lacking = [p.name for p in prepared.phases if p.role == 'teacher' and not p.teachers]
@@ -179,4 +180,5 @@ def check(prepared: Prepared, *, say: Say = print) -> None:
     if phase.method.companion:
       networks[plans.companion_name(phase.name)] = phase.method.companion
     teaching = [models.changed(networks[name], phase.teacher_changes) for name in phase.teachers]
-    trial.check(phase, student, teaching, assembly.training_labels(parts, phase))
+    if phase.name not in tried:
+      trial.check(phase, student, teaching, assembly.training_labels(parts, phase))

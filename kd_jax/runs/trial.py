@@ -23,6 +23,8 @@ from kd_jax.types import (
   Trained,
 )
 
+_Outputs = dict[str, Outputs]  # by view
+_Seen = tuple[_Outputs, tuple[_Outputs, ...]]  # of the student, and of each teacher
 _Once = tuple[MethodVariables, dict[str, Array], Array | None]  # its own, the terms, the logits
 
 
@@ -38,9 +40,8 @@ def check(phase: Phase, student: Network, teaching: Sequence[Network], labels: n
   Raises:
     KdJaxError: the networks do not suit the method, or its predictions could not be used.
   """
-  once, size = _once(phase, student, teaching, labels)
-  shapes = tuple(models.shapes(network) for network in teaching)
-  own, _, logits = jax.eval_shape(once, jax.random.key(0), shapes, jnp.zeros(()))
+  once, given, size = _once(phase, student, teaching, labels)
+  own, _, logits = jax.eval_shape(once, *given, jnp.zeros(()))
   if logits is None:
     return
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tuple(own))]
@@ -64,9 +65,8 @@ def uses_progress(
 
   Args: as `check` takes them.
   """
-  once, _ = _once(phase, student, teaching, labels)
-  shapes = tuple(models.shapes(network) for network in teaching)
-  traced = jax.make_jaxpr(lambda *given: once(*given)[1])(jax.random.key(0), shapes, 0.0).jaxpr
+  once, given, _ = _once(phase, student, teaching, labels)
+  traced = jax.make_jaxpr(lambda *all_of_it: once(*all_of_it)[1])(*given, 0.0).jaxpr
   needed = set(map(id, traced.outvars))
   for equation in reversed(traced.eqns):
     if needed & set(map(id, equation.outvars)):
@@ -76,25 +76,24 @@ def uses_progress(
 
 def _once(
   phase: Phase, student: Network, teaching: Sequence[Network], labels: np.ndarray
-) -> tuple[Callable[[Array, tuple[PyTree, ...], Array], _Once], int]:
-  """Return a function of a key, the teachers' variables and the progress that initialises a method
-  and computes its loss once, and the number of images.
+) -> tuple[Callable[..., _Once], tuple[Array, tuple[PyTree, ...], _Seen], int]:
+  """Return a function of a key, the teachers' variables, all outputs and the progress that
+  initialises a method and computes its loss once; what it takes, but for the progress, as shapes;
+  and the number of images.
   """
   method = phase.method
   size = sum(phase.shares.values())
 
-  def outputs(network: Network) -> dict[str, Outputs]:
-    shapes = models.output_shapes(network, batch=size)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return dict.fromkeys(method.views, zeros)
+  def outputs(network: Network) -> _Outputs:
+    return dict.fromkeys(method.views, models.output_shapes(network, batch=size))
 
-  def once(key: Array, variables: tuple[PyTree, ...], progress: Array) -> _Once:
+  def once(key: Array, variables: tuple[PyTree, ...], seen: _Seen, progress: Array) -> _Once:
     trained = list(map(Trained, teaching, variables))
     own = assembly.method_variables(key, method, student, trained, labels)
     number = jnp.zeros(size, jnp.int32)
     inputs = LossInputs(
-      student=outputs(student),
-      teachers=tuple(map(outputs, teaching)),
+      student=seen[0],
+      teachers=seen[1],
       batch=Batch(jnp.zeros((size, *student.spec.image_shape)), number, number),
       step=jnp.zeros((), jnp.int32),
       epoch=jnp.ones(()),
@@ -108,4 +107,6 @@ def _once(
     first = next(iter(method.views))
     return own, terms, method.predict(own, inputs.student[first])
 
-  return once, size
+  shapes = tuple(models.shapes(network) for network in teaching)
+  seen = outputs(student), tuple(map(outputs, teaching))
+  return once, (jax.random.key(0), shapes, seen), size

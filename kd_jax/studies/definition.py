@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from kd_jax import config as configuration
 from kd_jax.config import Config
+from kd_jax.config import checks as key_checks
+from kd_jax.studies import checks
+from kd_jax.studies.checks import SWEEP_SEEDS as SWEEP_SEEDS
 from kd_jax.text import closest
 from kd_jax.types import ConfigError, KdJaxError
 
-# the first seed of sweeps: the runs that choose a value are not those that are reported
-SWEEP_SEEDS = 1000
-_MOST = 1e6  # times the epochs
 _KEYS = ('scale', 'seeds', 'sweep_seeds', 'together', 'study')
 
 
@@ -125,27 +127,39 @@ def resolve(config: Any, *, only: Sequence[str] = ()) -> Study:
     ConfigError: a key or a row is wrong; the message names the row.
   """
   definition = config.study
-  _check(config)
+  checks.study(config)
   names = [row.name for row in definition.rows]
   for name in only:
     if name not in names:
       near = closest(name, names)
       raise ConfigError(f"the study has no row '{name}'.{near} Its rows: {'; '.join(names)}")
-  for row in definition.rows:
-    _check_row(config, row)
+  valid = frozenset(configuration.names())
+  resolved: dict[tuple[str, str], Config] = {}
+  made: dict[tuple[str, str], tuple[Run, ...]] = {}
+
+  def at(row: Row, setting: Mapping[str, Any]) -> Config:
+    key = row.name, repr(setting)
+    if key not in resolved:  # it takes milliseconds, and is the same at every seed
+      resolved[key] = _config(config, row, setting, valid)
+    return resolved[key]
 
   def runs(
     row: Row, kind: str, seeds: range, settings: Sequence[Mapping[str, Any]]
   ) -> tuple[Run, ...]:
     return tuple(
-      Run(row.name, seed, kind, setting, _config(config, row, seed, setting))
+      Run(row.name, seed, kind, setting, _seeded(at(row, setting), row, seed))
       for seed in (config.seed + number for number in seeds)
       for setting in settings
     )
 
   def finals(row: Row, setting: Mapping[str, Any]) -> tuple[Run, ...]:
-    return runs(row, 'final', range(config.seeds or row.seeds), [setting])
+    key = row.name, repr(setting)
+    if key not in made:  # they are asked for after every phase
+      made[key] = runs(row, 'final', range(config.seeds or row.seeds), [setting])
+    return made[key]
 
+  for row in definition.rows:
+    _check_row(row, at)
   seeds = range(SWEEP_SEEDS, SWEEP_SEEDS + (config.sweep_seeds or 1))
   swept = [runs(row, 'sweep', seeds, _settings(row)) for row in definition.rows if row.sweep]
   return Study(
@@ -154,22 +168,21 @@ def resolve(config: Any, *, only: Sequence[str] = ()) -> Study:
 
 
 def chosen(
-  study: Study, row: Row, accuracy: Callable[[Run], float | None]
+  row: Row, swept: Sequence[Run], accuracy: Callable[[Run], float | None]
 ) -> Mapping[str, Any] | None:
   """Return the setting of a row that its sweep chose; None where the sweep is not finished.
 
-  It is {} where the row sweeps nothing. `accuracy` is a finished run's validation accuracy, or
-  None. Of equal means the first value is taken.
+  It is {} where the row sweeps nothing. `swept` are the runs of its sweep, and `accuracy` is the
+  validation accuracy of a finished one, or None. Of equal means the first value is taken.
   """
   if not row.sweep:
     return {}
-  of_row = [run for run in study.sweeps if run.row == row.name]
-  measured = [value for run in of_row if (value := accuracy(run)) is not None]
-  if len(measured) < len(of_row):
+  measured = [value for run in swept if (value := accuracy(run)) is not None]
+  if len(measured) < len(swept):
     return None
   means = []
   for setting in _settings(row):
-    pairs = zip(of_row, measured, strict=True)
+    pairs = zip(swept, measured, strict=True)
     means.append(statistics.fmean(value for run, value in pairs if run.setting == setting))
   return _settings(row)[means.index(max(means))]
 
@@ -182,15 +195,16 @@ def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[R
   """
   rows = study.definition.rows
   ready = [*study.sweeps]
+  swept = by_row(study.sweeps)
   whole = True
   for row in rows:
-    setting = chosen(study, row, accuracy)
+    setting = chosen(row, swept[row.name], accuracy)
     if setting is None:
       whole = False
     else:
       ready += study.finals(row, setting)
-  groups = list(dict.fromkeys(row.group for row in rows))
-  places = {row.name: (groups.index(row.group), number) for number, row in enumerate(rows)}
+  groups = {group: place for place, group in enumerate(dict.fromkeys(row.group for row in rows))}
+  places = {row.name: (groups[row.group], number) for number, row in enumerate(rows)}
 
   def order(run: Run) -> tuple[int, bool, int, int]:
     group, number = places[run.row]
@@ -199,12 +213,20 @@ def runs(study: Study, accuracy: Callable[[Run], float | None]) -> tuple[tuple[R
   return tuple(sorted(ready, key=order)), whole
 
 
+def by_row(runs: Iterable[Run]) -> Mapping[str, list[Run]]:
+  """Return the runs of each row, in their order; [] of a row that has none."""
+  found: Mapping[str, list[Run]] = defaultdict(list)
+  for run in runs:
+    found[run.row].append(run)
+  return found
+
+
 def _settings(row: Row) -> list[Mapping[str, Any]]:
   grid = itertools.product(*row.sweep.values())
   return [dict(zip(row.sweep, values, strict=True)) for values in grid]
 
 
-def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Config:
+def _config(config: Any, row: Row, setting: Mapping[str, Any], valid: frozenset[str]) -> Config:
   changed = config.copy_and_resolve_references()
   with changed.unlocked():
     for key in _KEYS:
@@ -215,8 +237,8 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
     if 'teacher_checkpoint' in changes:
       changes = {key: configuration.KEYS[key].default for key in configuration.OF_A_FILE} | changes
     for key, value in changes.items():
-      _set(changed, key, value)
-    changed.seed = seed
+      _set(changed, key, value, valid)
+    changed.seed = config.seed  # a row has no seed of its own
     for key in ('epochs', 'teacher_epochs'):  # no number above 0 becomes 0, and 0 is none above it
       if isinstance(changed[key], int) and changed[key] > 0:
         changed[key] = max(1, round(config.scale * changed[key]))
@@ -225,36 +247,21 @@ def _config(config: Any, row: Row, seed: int, setting: Mapping[str, Any]) -> Con
     raise ConfigError(f"row '{row.name}': {error}") from error
 
 
-def _check(config: Any) -> None:
-  """Raise ConfigError where what all rows share is wrong."""
-  definition, scale = config.study, config.scale
-  if not isinstance(scale, int | float) or not 0 < scale < _MOST:
-    raise ConfigError(f'scale multiplies the epochs: between 0 and a million, not {scale}')
-  for key in ('seeds', 'sweep_seeds'):
-    if not 0 <= config[key] < SWEEP_SEEDS:
-      raise ConfigError(
-        f'{key} is a number of runs, from 0 to {SWEEP_SEEDS - 1}, not {config[key]}'
-      )
-  if config.together < 1:
-    raise ConfigError(
-      f'together is the number of students in one program, at least 1, not {config.together}'
-    )
-  if not definition.rows:
-    raise ConfigError('the study has no rows: give it some, as kd_jax.study.Row')
-  _check_idle(config)
-  names = [row.name for row in definition.rows]
-  if twice := sorted({name for name in names if names.count(name) > 1}):
-    raise ConfigError(f"the study has two rows called '{twice[0]}'; give each its own name")
-  for name in {name for pair in definition.comparisons for name in pair} - set(names):
-    raise ConfigError(f"the study compares '{name}', which is none of its rows: {', '.join(names)}")
+def _seeded(config: Config, row: Row, seed: int) -> Config:
+  """Return a row's configuration at a seed."""
+  try:
+    key_checks.check('seed', seed)
+  except KdJaxError as error:
+    raise ConfigError(f"row '{row.name}': {error}") from error
+  return replace(config, seed=seed)
 
 
-def _check_row(config: Any, row: Row) -> None:
-  """Raise ConfigError where a row is wrong."""
+def _check_row(row: Row, at: Callable[[Row, Mapping[str, Any]], Config]) -> None:
+  """Raise ConfigError where a row is wrong; `at` resolves it at a setting."""
   swept = ', '.join(row.sweep)
   if not all(row.sweep.values()):
     raise ConfigError(f"row '{row.name}' sweeps {swept} over no values; give it some")
-  if row.sweep and _config(config, row, 0, {}).selection == 'test':
+  if row.sweep and at(row, {}).selection == 'test':
     raise ConfigError(
       f"row '{row.name}' sweeps {swept}, which is chosen on validation images, and has none: set "
       "selection to 'validation', or leave the sweep out"
@@ -264,33 +271,13 @@ def _check_row(config: Any, row: Row) -> None:
   if row.seeds < 1:
     raise ConfigError(f"row '{row.name}' has {row.seeds} seeds; it needs at least 1")
   for setting in _settings(row):
-    _config(config, row, 0, setting)
+    at(row, setting)
 
 
-def _check_idle(config: Any) -> None:
-  """Raise ConfigError where a key is changed that every row sets: it would have no effect."""
-  in_file = configuration.default(**config.study.shared)
-  of_every_row = set.intersection(*({*row.changes, *row.sweep} for row in config.study.rows))
-  for key in of_every_row & set(configuration.names()):
-    given = _get(config, key)
-    if given != _get(in_file, key):
-      raise ConfigError(
-        f'every row of this study sets {key}, so that {given} would change nothing: choose a '
-        f'single run, such as --config=digits_kd --config.{key}={given}, or write a study of your '
-        'own'
-      )
-
-
-def _get(config: Any, key: str) -> Any:
-  """Return the value of 'epochs' or 'kd.alpha'."""
+def _set(config: Any, key: str, value: Any, valid: frozenset[str]) -> None:
+  """Set 'epochs' or 'kd.alpha', one of the valid keys."""
   section, _, option = key.rpartition('.')
-  return config[section].get(option) if section else config[key]
-
-
-def _set(config: Any, key: str, value: Any) -> None:
-  """Set 'epochs' or 'kd.alpha'."""
-  section, _, option = key.rpartition('.')
-  if key not in configuration.names():
+  if key not in valid:
     raise ConfigError(f"unknown configuration key '{key}'.{closest(key, configuration.names())}")
   target = config[section] if section else config
   try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,16 @@ from kd_jax.studies.definition import Study
 from kd_jax.studies.tasks import Plan, Planned, Task, groups
 from kd_jax.text import duration
 from kd_jax.train import optim, peaks, state, step
-from kd_jax.types import Block, Frozen, MethodVariables, Network, NetworkSpec, PyTree, Source
+from kd_jax.types import (
+  Block,
+  Frozen,
+  MethodVariables,
+  Network,
+  NetworkSpec,
+  PyTree,
+  Source,
+  TrainState,
+)
 
 _STEPS = 3  # that are timed
 _counted: dict[tuple[NetworkSpec, tuple[Any, ...]], float] = {}
@@ -37,9 +47,9 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   planned, _ = plan.now(folder)
   chosen = [row for row in study.definition.rows if study.runs_row(row.name)]
   planned = [p for p in planned if study.runs_row(p.run.row)]
+  decided = {p.run.row for p in planned if p.run.kind == 'final'}
   for row in chosen:
-    # Its sweep has not chosen: each value takes as long.
-    if not any(p.run.row == row.name and p.run.kind == 'final' for p in planned):
+    if row.name not in decided:  # its sweep has not chosen: each value takes as long
       first = {key: values[0] for key, values in row.sweep.items()}
       planned += [Planned(r, plan.tasks(r)) for r in study.finals(row, first)]
   together = groups(study, planned, (), whole=True)
@@ -47,8 +57,11 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   finished: dict[str, Task] = {}
   left: dict[str, Task] = {}
   rows = []
+  of_rows: dict[str, list[Planned]] = defaultdict(list)
+  for p in planned:
+    of_rows[p.run.row].append(p)
   for row in chosen:
-    of_row = [p for p in planned if p.run.row == row.name]
+    of_row = of_rows[row.name]
     own: dict[str, Task] = {}
     for task in (task for p in of_row for task in p.tasks):
       if task.identity in finished or task.identity in left:
@@ -132,7 +145,7 @@ def _machine(versions: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def timed_rate(left: Sequence[Task]) -> float:
-  """Return operations a second of a few plain steps of the first student, on random images."""
+  """Return operations a second of a few plain steps of the first student, on black images."""
   if not left:
     return 1.0
   phase = left[0].phase
@@ -140,14 +153,19 @@ def timed_rate(left: Sequence[Task]) -> float:
   network = models.build(phase.student)
   size = sum(phase.shares.values())
   optimiser = optim.optimiser(phase.optimiser, lambda count: 0.1, method.trains)
-  variables = models.initialise(jax.random.key(0), network)
-  current = state.create(jax.tree.map(jnp.array, variables), MethodVariables(), optimiser)
+
+  def first(variables: PyTree) -> TrainState:
+    return state.create(variables, MethodVariables(), optimiser)
+
+  # Zeros take as long as weights, and nothing has to be compiled to draw them.
+  begun = jax.eval_shape(first, models.shapes(network))
+  current = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
   views = pipeline.preprocess({'weak': lambda keys, images: images})
   compiled = jax.jit(step.train_step(network, (), method, optimiser, views))
-  image = jnp.zeros((size, *network.spec.image_shape), jnp.uint8)
-  number = jnp.arange(size)
+  image = np.zeros((size, *network.spec.image_shape), np.uint8)
+  number = np.arange(size, dtype=np.int32)
   block = Block(
-    sources=(Source(image, jnp.zeros(size, jnp.int32)),),
+    sources=(Source(image, np.zeros(size, np.int32)),),
     index=(None,),
     example=(number,),
     position=(number,),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kd_jax.studies.definition import Row, Run, Study
+from kd_jax.studies.definition import Row, Run, Study, by_row
 from kd_jax.studies.tasks import Planned, is_root_teacher
 
 
@@ -15,6 +15,7 @@ def described(
 ) -> dict[str, Any]:
   """Return what study.json holds."""
   definition = study.definition
+  finals = by_row(p.run for p, _ in results if p.run.kind == 'final')
   limits = {'limits': definition.limits} if definition.limits else {}
   return {
     'title': definition.title,
@@ -23,14 +24,13 @@ def described(
     'scale': study.scale,
     **limits,
     'complete': whole and all(done for _, done in results),
-    'rows': [_row(row, [p.run for p, _ in results]) for row in definition.rows],
+    'rows': [_row(row, finals[row.name]) for row in definition.rows],
     'comparisons': [list(pair) for pair in definition.comparisons],
     'runs': [_run(p, folder, finished=done is not None) for p, done in results],
   }
 
 
-def _row(row: Row, runs: Sequence[Run]) -> dict[str, Any]:
-  finals = [run for run in runs if run.row == row.name and run.kind == 'final']
+def _row(row: Row, finals: Sequence[Run]) -> dict[str, Any]:
   return {
     'name': row.name,
     'paper': row.paper,

@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd_jax.config import KEYS
-from kd_jax.data.sources import Dataset
-from kd_jax.files import hashes, packing, records
+from kd_jax.files import hashes, records
 from kd_jax.methods import plans
-from kd_jax.models import predicting
-from kd_jax.runs import inputs, preparation
+from kd_jax.runs import preparation
 from kd_jax.runs.context import Say
 from kd_jax.runs.preparation import Prepared
-from kd_jax.studies.definition import Run, Study, runs
+from kd_jax.runs.shared import Shared
+from kd_jax.studies.definition import Run, Study, by_row, runs
 from kd_jax.train import optim
-from kd_jax.types import KdJaxError, Phase, Trained
+from kd_jax.types import KdJaxError, Phase
 
 _DATA = ('dataset', 'train_examples', 'eval_examples', 'selection', 'crop_padding', 'flip', 'seed')
 # Likewise, since after the first recorded studies: described where they are not the default.
 _LATER = ('alternating_flip', 'augment', 'label_smoothing', 'mixup', 'cutmix', 'test_every_epoch')
 
-# the keys by which a data set is loaded once for all rows
-_NAMES_DATA = ('dataset', 'data_dir', 'image_size', 'stored_size', 'test_split')
 _TOTALS = ('passes', 'flops_alone', 'seconds')  # what a run takes, over its phases
 
 
@@ -59,7 +56,9 @@ class Plan:
   def __init__(self, study: Study):
     self._study = study
     self._prepared: dict[str, tuple[Task, ...]] = {}
-    self._datasets: dict[tuple[Any, ...], Dataset] = {}
+    self._of_runs: dict[tuple[str, str, int, str], tuple[Task, ...]] = {}
+    self._rows: dict[tuple[str, int, int], dict[str, Any]] = {}
+    self._shared = Shared()  # each would map its files anew
 
   def check(self, say: Say) -> None:
     """Try the first run of each row that is run as shapes alone.
@@ -67,20 +66,24 @@ class Plan:
     Raises:
       KdJaxError: a row cannot be run; it names the row.
     """
+    swept = by_row(self._study.sweeps)
+    known: set[str] = set()  # rows share phases
     for row in self._study.definition.rows:
       if not self._study.runs_row(row.name):
         continue
-      swept = [each for each in self._study.sweeps if each.row == row.name]
-      first, *_ = swept or self._study.finals(row, {})
+      first, *_ = swept[row.name] or self._study.finals(row, {})
 
       def of_row(line: str, name: str = row.name) -> None:
         say(f'{name}: {line}')
 
       try:
-        preparation.check(self.tasks(first)[-1].prepared, say=of_row)
+        of_first = self.tasks(first)
+        tried = [task.phase.name for task in of_first if task.identity in known]
+        preparation.check(of_first[-1].prepared, say=of_row, tried=tried)
+        known |= {task.identity for task in of_first}
       except KdJaxError as error:
         raise type(error)(f"row '{row.name}': {error}") from error
-    for dataset in self._datasets.values():
+    for dataset in self._shared.datasets():
       for note in dataset.notes:
         say(note)
 
@@ -99,15 +102,14 @@ class Plan:
 
   def tasks(self, of: Run) -> tuple[Task, ...]:
     """Return the phases of a run."""
-    key = json.dumps(of.config.for_json(), sort_keys=True)
-    if key not in self._prepared:
-      # Rows share it: each would map its files anew.
-      named = tuple(getattr(of.config, name) for name in _NAMES_DATA)
-      if named not in self._datasets:
-        preparation.start_devices(of.config)  # else the images would start them
-        self._datasets[named] = inputs.load(of.config)
-      self._prepared[key] = tasks(preparation.prepare(of.config, dataset=self._datasets[named]))
-    return self._prepared[key]
+    run = of.row, of.kind, of.seed, repr(of.setting)  # of a study, all that tells it apart
+    if run not in self._of_runs:
+      key = json.dumps(of.config.for_json(), sort_keys=True)
+      if key not in self._prepared:
+        prepared = preparation.prepare(of.config, shared=self._shared)
+        self._prepared[key] = tasks(prepared, shared=self._shared)
+      self._of_runs[run] = self._prepared[key]
+    return self._of_runs[run]
 
   def results(
     self, folder: Path, planned: Sequence[Planned]
@@ -126,11 +128,21 @@ class Plan:
     if not all(task.result(folder).exists() for task in p.tasks):
       return None
     own = [task for task in p.tasks if (p.run.row, task.phase.name) not in free]
-    rows = [records.read_sealed(task.result(folder))['rows'][-1] for task in own]
+    rows = [self._last_row(task.result(folder)) for task in own]
     # In 'flops' an older kd_jax counted what was trained beside it.
     student = {key: value for key, value in rows[-1].items() if key != 'flops'}
     totals = {key: _total(row.get(key) for row in rows) for key in _TOTALS}
     return {**student, 'name': p.run.row, 'setting': dict(p.run.setting), **totals}
+
+  def _last_row(self, path: Path) -> dict[str, Any]:
+    """Return the row of a finished phase: its file is read when it is new, and not for each of the
+    phases after it.
+    """
+    status = path.stat()
+    key = str(path), status.st_mtime_ns, status.st_size
+    if key not in self._rows:
+      self._rows[key] = records.read_sealed(path)['rows'][-1]
+    return self._rows[key]
 
 
 def groups(
@@ -197,16 +209,10 @@ def is_root_teacher(phase: Phase) -> bool:
   return phase.role == 'teacher' and not phase.teachers
 
 
-def _of_imported(trained: Trained) -> str:
-  network, variables = trained
-  # () of what an older kd_jax took: it has the hash that it had
-  how = predicting.adapted_by(network)
-  return hashed([network.spec._asdict(), packing.fingerprint(variables), *how])
-
-
-def tasks(prepared: Prepared) -> tuple[Task, ...]:
-  """Return the phases of a run under their hashes."""
-  identities = {name: _of_imported(trained) for name, trained in prepared.imported.items()}
+def tasks(prepared: Prepared, *, shared: Shared | None = None) -> tuple[Task, ...]:
+  """Return the phases of a run under their hashes; `shared` keeps those of imported teachers."""
+  hash_of = (shared or Shared()).fingerprint
+  identities = {name: hash_of(trained) for name, trained in prepared.imported.items()}
   made: dict[str, Task] = {}
   for phase in prepared.phases:
     names = [*phase.teachers, *([phase.start] if phase.start else [])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import types
 from collections.abc import Callable, Mapping
@@ -69,6 +68,9 @@ _RANGES = dict.fromkeys(('momentum', 'beta1', 'beta2'), (0, 1)) | dict.fromkeys(
   ('epsilon', 'weight_decay', 'final', 'first', 'factor'), (0, math.inf)
 )
 
+# what `check` has traced, which takes ten milliseconds; the runs of a study have few
+_tried: set[tuple[OptimiserSpec, int]] = set()
+
 
 def schedule(spec: OptimiserSpec, count: int, *, epochs: int) -> optax.Schedule:
   """Return the learning rate at each of `count` steps, which are so many epochs.
@@ -119,6 +121,8 @@ def check(spec: OptimiserSpec, *, epochs: int) -> None:
   """Raise ConfigError where the optimiser or the schedule cannot be made, or fails at a step."""
   schedule_ = schedule(spec, 1000, epochs=epochs)
   rule = optimiser(spec, schedule_, trains_everything)
+  if ':' not in spec.name and (spec, epochs) in _tried:
+    return
   params = {'kernel': jax.ShapeDtypeStruct((2, 2), jnp.float32)}
   try:
     jax.eval_shape(lambda p: (schedule_(1), rule.update(p, rule.init(p), p)), params)
@@ -129,6 +133,7 @@ def check(spec: OptimiserSpec, *, epochs: int) -> None:
       f'the optimiser {spec.name} fails at a step ({factories.located(error)}): take one whose '
       'update needs gradients, state and parameters alone'
     ) from error
+  _tried.add((spec, epochs))
 
 
 def _called(
@@ -212,7 +217,7 @@ def _made(spec: OptimiserSpec) -> Callable[..., optax.GradientTransformation]:
   if not factories.is_own(spec.name, 'optimiser'):
     return _row(OPTIMISERS, spec.name, 'optimiser')
   make = factories.load(spec.name, 'optimiser')
-  masks = 'mask' in inspect.signature(make).parameters
+  masks = any(p.name == 'mask' for p in factories.parameters(make))
   if spec.decay != 'all' and not masks:
     raise ConfigError(
       f"decay='{spec.decay}' needs a factory with an argument mask, and {spec.name} has none: set "
@@ -278,9 +283,8 @@ def _suits(value: Any, default: Any) -> bool:
 
 def _defaults(make: Callable) -> dict[str, Any]:
   """Return the options of a factory with their defaults, of others' code those that JSON holds."""
-  parameters = inspect.signature(make).parameters.values()
   return {
     p.name: p.default
-    for p in parameters
+    for p in factories.parameters(make)
     if isinstance(p.default, str | int | float | tuple | types.NoneType) and p.name != 'mask'
   }
