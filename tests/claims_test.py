@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_a_comparison_is_that_of_the_study(claims, studies):
 def test_another_result_makes_another_line(claims, studies, monkeypatch):
   before = claims._evidence(studies, 'methods', 'KD', 'NOKD')
   study = studies['methods']
-  fewer = study._replace(results=study.results | {'KD': study.results['KD'][:3]})
+  fewer = dataclasses.replace(study, results=study.results | {'KD': study.results['KD'][:3]})
   after = claims._evidence({'methods': fewer}, 'methods', 'KD', 'NOKD')
   assert (before['n'], after['n']) == (str(len(study.results['KD'])), '3')
   assert before['ours'] != after['ours']
@@ -107,7 +108,7 @@ def test_another_result_makes_another_line(claims, studies, monkeypatch):
 
 def test_what_is_not_run_has_no_number(claims, studies):
   study = studies['methods']
-  none = {'methods': study._replace(results=study.results | {'KD': []})}
+  none = {'methods': dataclasses.replace(study, results=study.results | {'KD': []})}
   for other in ('NOKD', None):
     cells = claims._evidence(none, 'methods', 'KD', other)
     assert cells['ours'] == '–' and cells['stands behind it'] == 'not run yet, in methods'

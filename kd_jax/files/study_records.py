@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kd_jax.files import records, results, shapes
 from kd_jax.files.folders import check_links
@@ -45,7 +47,8 @@ _STUDY = {
 }
 
 
-class StudyRecords(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StudyRecords:
   """What a study has written so far."""
 
   path: Path
@@ -53,9 +56,13 @@ class StudyRecords(NamedTuple):
   results: Rows  # every row of the study is there
   sweeps: Rows
 
+  def runs(self, name: str) -> list[Mapping[str, Any]]:
+    """Return the runs of a row, those of its sweep among them."""
+    return self._runs[name]
+
   def finals(self, name: str) -> Iterator[Mapping[str, Any]]:
     """Yield the runs of a row's seeds, without those of its sweep."""
-    return (r for r in self.about['runs'] if r['row'] == name and r['kind'] == 'final')
+    return (run for run in self.runs(name) if run['kind'] == 'final')
 
   def configured(self, name: str, key: str) -> Any:
     """Return a value that the final runs of a row are configured to; None where there is none."""
@@ -64,6 +71,13 @@ class StudyRecords(NamedTuple):
   def groups(self) -> dict[str, str]:
     """Return the heading over each row."""
     return {row['name']: row['group'] for row in self.about['rows']}
+
+  @functools.cached_property
+  def _runs(self) -> Mapping[str, list[Mapping[str, Any]]]:
+    found: Mapping[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for run in self.about['runs']:
+      found[run['row']].append(run)
+    return found
 
 
 def is_study(path: str | Path) -> bool:
@@ -85,7 +99,8 @@ def read(path: str | Path) -> StudyRecords:
   if fault := _fault(about):
     raise FileError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
   study = StudyRecords(path=path, about=about, results={}, sweeps={})
-  return study._replace(results=_rows(study, 'results.json'), sweeps=_rows(study, 'sweeps.json'))
+  rows = {'results': _rows(study, 'results.json'), 'sweeps': _rows(study, 'sweeps.json')}
+  return dataclasses.replace(study, **rows)
 
 
 def _fault(about: Mapping[str, Any]) -> str:
@@ -105,10 +120,11 @@ def _fault(about: Mapping[str, Any]) -> str:
 
 def _rows(study: StudyRecords, file: str) -> Rows:
   rows = results.read(study.path / file, required=('seed',), remedy=_REMEDY)
-  return {
-    name: [_counted(row, study.configured(name, 'epochs')) for row in rows if row.name == name]
-    for name in study.groups()
-  }
+  by_name: dict[str, list[ResultRow]] = {name: [] for name in study.groups()}
+  for row in rows:
+    if row.name in by_name:
+      by_name[row.name].append(_counted(row, study.configured(row.name, 'epochs')))
+  return by_name
 
 
 def _counted(row: ResultRow, epochs: int | None) -> ResultRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
@@ -161,6 +162,7 @@ def _normal_quantile(level: float) -> float:
   return NormalDist().inv_cdf((1 + level) / 2)
 
 
+@functools.lru_cache(maxsize=1024)  # a study asks for few, once a row
 def _quantile(freedom: float) -> float:
   from scipy import stats
 

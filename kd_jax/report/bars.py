@@ -37,8 +37,10 @@ class _Bar(NamedTuple):
     return min(reached), max(reached)
 
 
-def draw(axis: Any, rows: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
-  """Draw a bar for each name; return what the legend shows. Every row has a test accuracy."""
+def draw(axis: Any, rows: Mapping[str, Sequence[ResultRow]], *, note: str = '') -> list[Any]:
+  """Draw a bar for each name; return what the legend shows. Every row has a test accuracy. A note
+  stands below the axis.
+  """
   from matplotlib.patches import Patch
 
   bars = [_bar(name, of_name) for name, of_name in rows.items()]
@@ -49,7 +51,7 @@ def draw(axis: Any, rows: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
   shades = colours.of_phases(rows)
   distilled = any(_role(bar.row) == 'distilled student' for bar in bars)
   shown = {}
-  note = ''
+  starred = ''
   for place, bar in enumerate(bars):
     mean = sum(bar.values) / len(bar.values)
     role = _role(bar.row)
@@ -71,7 +73,7 @@ def draw(axis: Any, rows: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
     mark = ''
     if any(row.selection == 'test' for row in rows[bar.name]):
       mark = ' *'
-      note = '\n* epoch selected on the test set: optimistic'
+      starred = '\n* epoch selected on the test set: optimistic'
     axis.annotate(
       f'{percent(mean)} %{mark}',
       (bar.ends[1], place),
@@ -89,7 +91,7 @@ def draw(axis: Any, rows: Mapping[str, Sequence[ResultRow]]) -> list[Any]:
   axis.xaxis.set_major_formatter(percent_tick)
   axis.xaxis.grid(True)
   zoomed = f' (the axis starts at {percent_tick(start)}, not at 0)' if start else ''
-  axis.set_xlabel(f'test accuracy{zoomed}{_images(bars)}{note}')
+  axis.set_xlabel(f'test accuracy{zoomed}{_images(bars)}{starred}{note}')
   return list(shown.values())
 
 

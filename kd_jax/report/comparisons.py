@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from kd_jax.files.study_records import StudyRecords, accuracies
@@ -41,10 +42,16 @@ class Comparison(NamedTuple):
 
 def of(study: StudyRecords) -> list[Comparison]:
   """Return the comparisons that have runs on both sides, family after family."""
+  return list(_of(study))
+
+
+@functools.lru_cache(maxsize=2)  # tables, notes and figures of a page ask for them
+def _of(study: StudyRecords) -> tuple[Comparison, ...]:
   values = {name: accuracies(rows) for name, rows in study.results.items()}
+  groups = study.groups()
   families: dict[str, list[tuple[str, str]]] = {}
   for first, second in study.about['comparisons']:
-    families.setdefault(study.groups()[first], []).append((first, second))
+    families.setdefault(groups[first], []).append((first, second))
   made = []
   for pairs in families.values():
     differences = [statistics.difference(values[first], values[second]) for first, second in pairs]
@@ -54,7 +61,7 @@ def of(study: StudyRecords) -> list[Comparison]:
       if difference is not None:
         compute = _epochs(study, first), _epochs(study, second)
         made.append(Comparison(first, second, difference, p, compute))
-  return made
+  return tuple(made)
 
 
 def _epochs(study: StudyRecords, name: str) -> float | None:

@@ -32,6 +32,8 @@ STYLE = {
   'legend.fontsize': 9,
 }
 _COLUMNS = 3  # of small panels
+# rows that a figure draws: thousands take minutes and megabytes, and nobody reads them
+MOST_ROWS = 100
 
 
 @contextlib.contextmanager

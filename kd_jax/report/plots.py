@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,8 @@ def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
   Rows of one name are seeds of one experiment: the bar is their mean, each seed is a dot, and of
   three or more the line through the bar's end is the 95 % interval of their mean. Of one row whose
   number of test images is known, the line is Wilson's interval. Rows without a test accuracy are
-  left out. Where the axis does not start at 0, its label and a cut through each bar show it.
+  left out, and names after the first figures.MOST_ROWS. Where the axis does not start at 0, its
+  label and a cut through each bar show it.
 
   Raises:
     FileError: no row has a test accuracy, or the file cannot be written.
@@ -85,8 +87,11 @@ def plot_comparison(path_png: str | Path, rows: Sequence[ResultRow]) -> None:
       named.setdefault(row.name, []).append(row)
   if not named:
     raise FileError(f"no row has a test accuracy, to be drawn in '{path_png}'; evaluate one")
+  count = len(named)
+  named = dict(itertools.islice(named.items(), figures.MOST_ROWS))
+  note = f'\nthe first {len(named)} of {count:,} rows' if count > len(named) else ''
   with figures.png(path_png, (8.2, 1.6 + 0.62 * len(named))) as figure:
-    figures.legend(figure, bars.draw(figure.subplots(), named), 'center', columns=4)
+    figures.legend(figure, bars.draw(figure.subplots(), named, note=note), 'center', columns=4)
 
 
 def has_terms(histories: Histories) -> bool:

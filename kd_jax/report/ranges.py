@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 _FEWEST = 3  # ranges that stay
@@ -21,17 +22,37 @@ def cut(ranges: Iterable[Range]) -> Range | None:
   spare = min(max(1, int(_SHARE * len(ordered))), len(ordered) - _FEWEST)
   count = 1
   while count <= spare:
-    parts = [kept[first : len(kept) - count + first] for first in range(count + 1)]
-    shortest = min(parts, key=_length)
-    if _length(shortest) > _SHRUNK * _length(kept):
+    first, length = _shortest(kept, count)
+    if length > _SHRUNK * _length(kept):
       count += 1
     else:
-      kept, spare, count = shortest, spare - count, 1
+      kept, spare, count = kept[first : len(kept) - count + first], spare - count, 1
   if kept is ordered:
     return None
   low, high = _ends(kept)
   margin = _MARGIN * (high - low)
   return low - margin, high + margin
+
+
+def _shortest(ranges: Sequence[Range], out: int) -> tuple[int, float]:
+  """Return where the part that leaves out so many ranges at the ends is shortest, the first such
+  part, and its length. At most half of the ranges are left out, so that all parts have the middle.
+  """
+  middle = _ends(ranges[out : len(ranges) - out])
+  lows, highs = [middle[0]], [middle[1]]  # of the middle and so many ranges before it
+  for low, high in reversed(ranges[:out]):
+    lows.append(min(lows[-1], low))
+    highs.append(max(highs[-1], high))
+  shortest = 0, math.inf
+  least, most = middle  # of the middle and so many ranges after it
+  for first in range(out + 1):
+    if first:
+      low, high = ranges[len(ranges) - out + first - 1]
+      least, most = min(least, low), max(most, high)
+    length = max(most, highs[out - first]) - min(least, lows[out - first])
+    if length < shortest[1]:
+      shortest = first, length
+  return shortest
 
 
 def _ends(ranges: Sequence[Range]) -> Range:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from kd_jax.files import records, study_records
 from kd_jax.files.study_records import StudyRecords
 from kd_jax.measures import statistics
 from kd_jax.report import colours, figures, ranges, svg
-from kd_jax.report.study_figures import colour_of, reference, wrapped
+from kd_jax.report.study_figures import colour_of, reference, shown, wrapped
 
 _MOST_POINTS = 100  # of a curve
 _MOST_TICKS = 10  # of an axis of compute
@@ -47,18 +48,18 @@ def overlaid(study: StudyRecords) -> str:
     for axes, (heading, names) in zip(
       figure.subplots(len(panels), 1, **shape).ravel(), panels.items(), strict=True
     ):
-      shown = {name: drawn[name] for name in names}
+      of_group = {name: drawn[name] for name in names}
       if dotted in drawn:
         epochs, _, mean, _ = drawn[dotted]
         axes.plot(
           epochs, mean, color=colours.GREY, linestyle=':', linewidth=1.6, label=_legend(dotted)
         )
-      for number, (name, (epochs, low, mean, high)) in enumerate(shown.items()):
+      for number, (name, (epochs, low, mean, high)) in enumerate(of_group.items()):
         colour = _LINES[number % len(_LINES)]
         dash = _DASHES[number // len(_LINES) % len(_DASHES)]
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(epochs, mean, color=colour, linestyle=dash, linewidth=1.5, label=_legend(name))
-      axes.set_ylim(_settled([*shown.values(), *([drawn[dotted]] if dotted in drawn else [])]))
+      axes.set_ylim(_settled([*of_group.values(), *([drawn[dotted]] if dotted in drawn else [])]))
       axes.set_title(figures.shortened(heading), fontsize=10, loc='left', fontweight='bold')
       axes.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
       axes.grid(color=colours.GRID)
@@ -73,15 +74,27 @@ def curves(study: StudyRecords) -> str:
   series = _all_series(study)
   name_of_line = reference(study)
 
+  def one(axes: Any, name: str) -> None:
+    epochs, low, mean, high = series[name]
+    colour = colour_of(study, name)
+    if name_of_line in series:
+      x, _, y, _ = series[name_of_line]
+      axes.plot(x, y, color=colour_of(study, name_of_line), linestyle=':', linewidth=1.4)
+    axes.fill_between(epochs, low, high, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(epochs, mean, color=colour, linewidth=1.4)
+
   def draw(figure: Any) -> None:
+    from matplotlib.figure import Figure
+
+    # Where the panels' common scales begin and end is known before: else matplotlib asks all panels
+    # for every line in one of them.
+    together = Figure().add_subplot()
+    for name in series:
+      one(together, name)
     panels = figures.small_panels(figure, len(series))
-    for axes, (name, (epochs, low, mean, high)) in zip(panels, series.items(), strict=True):
-      colour = colour_of(study, name)
-      if name_of_line in series:
-        x, _, y, _ = series[name_of_line]
-        axes.plot(x, y, color=colour_of(study, name_of_line), linestyle=':', linewidth=1.4)
-      axes.fill_between(epochs, low, high, color=colour, alpha=0.25, linewidth=0)
-      axes.plot(epochs, mean, color=colour, linewidth=1.4)
+    panels[0].set(xlim=together.get_xlim(), ylim=together.get_ylim())
+    for axes, name in zip(panels, series, strict=True):
+      one(axes, name)
       axes.set_title(wrapped(name, 30), fontsize=9, loc='left')
       axes.grid(color=colours.GRID)
     figure.supxlabel('epoch', fontsize=10)
@@ -99,13 +112,15 @@ def compute(study: StudyRecords) -> str:
   from all others is a number with an arrow.
   """
   points: dict[str, tuple[float, float]] = {}
-  for name, rows in study.results.items():
+  for name in shown(study):
+    rows = study.results[name]
     passes = [row.passes for row in rows if row.passes is not None]
     test = list(study_records.accuracies(rows).values())
     if passes and test:
       points[name] = statistics.mean(passes).value, statistics.mean(test).value
   if len({f'{passes:.3g}' for passes, _ in points.values()}) < 2:
     return ''
+  first = reference(study)
 
   def draw(figure: Any) -> None:
     axes = figure.add_subplot()
@@ -120,7 +135,7 @@ def compute(study: StudyRecords) -> str:
           axes.text(passes, low, f'▾ {test:.1f}', va='bottom', **look)
         if test > high:
           axes.text(passes, high, f'▴ {test:.1f}', va='top', **look)
-    named = [*best_of_each(points), *(name for name in points if name == reference(study))]
+    named = [*best_of_each(points), *(name for name in points if name == first)]
     for name in dict.fromkeys(named):
       axes.annotate(
         wrapped(name, 24),
@@ -163,8 +178,16 @@ def _apart(values: Iterable[float]) -> list[float]:
   return kept
 
 
-def _all_series(study: StudyRecords) -> dict[str, Series]:
-  return {name: values for name in study.results if (values := _series(study, name))}
+@functools.lru_cache(maxsize=2)  # two figures of a page draw them
+def _all_series(study: StudyRecords) -> Mapping[str, Series]:
+  drawn: dict[str, Series] = {}
+  for name in study.results:
+    if len(drawn) < figures.MOST_ROWS and (values := _series(study, name)):
+      drawn[name] = values
+  first = reference(study)
+  if first and first not in drawn and (values := _series(study, first)):
+    drawn[first] = values
+  return drawn
 
 
 def _settled(series: list[Series]) -> tuple[float, float]:
@@ -193,8 +216,8 @@ def _legend(name: str) -> str:
 def _series(study: StudyRecords, name: str) -> Series | None:
   """Return epochs, and the lowest, mean and highest accuracy, %, in a row's runs' last phases."""
   runs = []
-  for run in study.about['runs']:
-    if run['row'] == name and run['kind'] == 'final' and run['finished'] and run['histories']:
+  for run in study.finals(name):
+    if run['finished'] and run['histories']:
       rows = records.read_curves(study.path / list(run['histories'].values())[-1])
       field = f'{run["config"].get("selection", "validation")}_accuracy'
       runs.append({row['epoch']: 100 * row[field] for row in rows if field in row})

@@ -22,16 +22,37 @@ _LINE, _LABEL = 0.27, 34  # inches, characters
 
 def reference(study: StudyRecords) -> str | None:
   """Return the row that figures draw as a line: NOKD, or else the first that has results."""
-  having = [name for name, rows in study.results.items() if study_records.accuracies(rows)]
+  having = _having(study)
   return 'NOKD' if 'NOKD' in having else next(iter(having), None)
+
+
+def shown(study: StudyRecords) -> list[str]:
+  """Return the rows that figures draw: the first of those that have results, and the reference."""
+  names = _having(study)[: figures.MOST_ROWS]
+  first = reference(study)
+  return names if first is None or first in names else [*names, first]
+
+
+def left_out(study: StudyRecords) -> list[str]:
+  """Return a sentence where figures do not draw all rows or comparisons."""
+  lines = []
+  for what, count in (('rows', len(_having(study))), ('comparisons', len(comparisons.of(study)))):
+    if count > figures.MOST_ROWS:
+      lines.append(
+        f'Figures draw the first {figures.MOST_ROWS} of {count:,} {what}; the tables have all.'
+      )
+  return lines
+
+
+def _having(study: StudyRecords) -> list[str]:
+  return [name for name, rows in study.results.items() if study_records.accuracies(rows)]
 
 
 def accuracies(study: StudyRecords) -> str:
   """Return the test accuracy of every row, drawn: its seeds, and their mean with its interval."""
-  values = {}
-  for name, rows in study.results.items():
-    if by_seed := study_records.accuracies(rows):
-      values[name] = list(by_seed.values())
+  values = {
+    name: list(study_records.accuracies(study.results[name]).values()) for name in shown(study)
+  }
 
   def point(axes: Any, place: float, name: str) -> None:
     mean, half, count = statistics.mean(values[name])
@@ -55,7 +76,8 @@ def accuracies(study: StudyRecords) -> str:
 
 def differences(study: StudyRecords) -> str:
   """Return every comparison with its interval, drawn about the line of no difference."""
-  compared = {f'{c.first} − {c.second}': c for c in comparisons.of(study)}
+  drawn = comparisons.of(study)[: figures.MOST_ROWS]
+  compared = {f'{c.first} − {c.second}': c for c in drawn}
 
   def point(axes: Any, place: float, label: str) -> None:
     difference = compared[label].difference
@@ -77,7 +99,7 @@ def differences(study: StudyRecords) -> str:
 
 def colour_of(study: StudyRecords, name: str) -> str:
   """Return the colour of a baseline for a row by cross-entropy alone, else that of a student."""
-  methods = {run['config'].get('method') for run in study.about['runs'] if run['row'] == name}
+  methods = {run['config'].get('method') for run in study.runs(name)}
   return colours.BASELINE if methods == {'nokd'} else colours.STUDENT
 
 

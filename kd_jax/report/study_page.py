@@ -10,6 +10,7 @@ from kd_jax.files.study_records import StudyRecords
 from kd_jax.report import (
   answer,
   comparisons,
+  figures,
   pages,
   study_curves,
   study_figures,
@@ -33,6 +34,9 @@ def page(study: StudyRecords) -> str:
   fidelity = study_tables.fidelity(study)
   sweeps = study_tables.sweeps(study)
   curves = study_curves.curves(study)
+  used = {name: [_used(run['config']) for run in study.runs(name)] for name in study.groups()}
+  shared = _agreed([config for configs in used.values() for config in configs])
+  many = len(used) > figures.MOST_ROWS
   sections = {
     'What the comparisons show': any(findings.values()) and not written,
     'Results': True,
@@ -46,7 +50,7 @@ def page(study: StudyRecords) -> str:
   return pages.render(
     'study.html',
     title=study.about['title'],
-    warnings=study_notes.warnings(study),
+    warnings=[*study_notes.warnings(study), *study_figures.left_out(study)],
     study=study.about,
     answer=written and answer.html(written),
     headings=[heading for heading, shown in sections.items() if shown],
@@ -66,16 +70,28 @@ def page(study: StudyRecords) -> str:
     sweeps=sweeps,
     overlaid=study_curves.overlaid(study),
     curves=curves,
-    rows=list(_rows(study)),
+    rows=list(_rows(study, used, shared, many=many)),
+    shared=pairs(shared if many else {}),
   )
 
 
-def _rows(study: StudyRecords) -> Iterator[dict[str, Any]]:
-  """Yield what the page shows of each row's runs and of their configuration."""
-  shared = _agreed([_used(run['config']) for run in study.about['runs']])
+def _rows(
+  study: StudyRecords,
+  used: Mapping[str, Sequence[Mapping[str, Any]]],
+  shared: Mapping[str, Any],
+  *,
+  many: bool,
+) -> Iterator[dict[str, Any]]:
+  """Yield what the page shows of each row's runs and of their configurations.
+
+  Args:
+    study: of which.
+    used: the configurations of each row's runs, flat.
+    shared: what is the same in all of them.
+    many: whether what they share stands once, and not in every row.
+  """
   for row in study.about['rows']:
-    runs = [run for run in study.about['runs'] if run['row'] == row['name']]
-    configs = [_used(run['config']) for run in runs]
+    runs, configs = study.runs(row['name']), used[row['name']]
     values = _agreed(configs)
     keys = dict.fromkeys(key for config in configs for key in config)
     for key in keys.keys() - values.keys():
@@ -88,7 +104,7 @@ def _rows(study: StudyRecords) -> Iterator[dict[str, Any]]:
       'count': len(runs),
       'measured': study_tables.runs(study, row['name']),
       'differing': pairs({key: values[key] for key in keys if key not in shared}),
-      'configuration': pairs({key: values[key] for key in keys}),
+      'configuration': pairs({} if many else {key: values[key] for key in keys}),
     }
 
 

@@ -143,8 +143,7 @@ def seeds(study: StudyRecords) -> Table:
 def runs(study: StudyRecords, name: str) -> Table:
   """Return a line for each run of a row, those of its sweep last."""
   lines = []
-  of_row = [run for run in study.about['runs'] if run['row'] == name]
-  for run in sorted(of_row, key=lambda run: run['kind'] != 'final'):
+  for run in sorted(study.runs(name), key=lambda run: run['kind'] != 'final'):
     final = run['kind'] == 'final'
     row = ResultRow(name=name)
     for measured in (study.results if final else study.sweeps)[name]:

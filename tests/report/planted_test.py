@@ -6,6 +6,7 @@ noise of their own.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -98,14 +99,15 @@ def test_pairs_find_what_rows_apart_do_not():
   """What rows share at a seed is larger than the effect: unpaired it would hide it."""
   paired = decided(0.01, seeds=5)['higher']
   apart = [
-    study._replace(
+    dataclasses.replace(
+      study,
       results={
         name: [
           ResultRow(name=name, seed=row.seed + 100 * place, test_accuracy=row.test_accuracy)
           for row in rows
         ]
         for place, (name, rows) in enumerate(study.results.items())
-      }
+      },
     )
     for study in studies(0.01, seeds=5)
   ]

@@ -35,7 +35,7 @@ def test_an_axis_is_cut_where_that_halves_it(given, expected):
 
 def with_accuracy(study, name, value, **more):
   rows = [dataclasses.replace(row, test_accuracy=value, **more) for row in study.results[name]]
-  return study._replace(results=study.results | {name: rows})
+  return dataclasses.replace(study, results=study.results | {name: rows})
 
 
 def test_an_outlier_is_a_number_with_an_arrow(tmp_path):
@@ -51,7 +51,7 @@ def test_rows_of_a_group_are_over_each_other(tmp_path):
   assert figure.count('>NOKD</text>') == 1 and '>a</text>' in figure and '>b</text>' in figure
   groups = {'NOKD': 'One', 'a': 'One', 'b': 'Two'}
   rows = [row | {'group': groups[row['name']]} for row in study.about['rows']]
-  two = study_curves.overlaid(study._replace(about=study.about | {'rows': rows}))
+  two = study_curves.overlaid(dataclasses.replace(study, about=study.about | {'rows': rows}))
   assert two.count('>NOKD</text>') == 2 and '>One</text>' in two and '>Two</text>' in two
   assert study_curves.overlaid(made(tmp_path / 'alone', rows=('NOKD',))) == ''
 

@@ -178,11 +178,12 @@ def test_one_seed_and_no_results_have_pages(tmp_path):
     none
   ) == '' and 'not complete' in study_page.page(none)
   folder = made(tmp_path / 'nulls')
-  folder = folder._replace(
+  folder = dataclasses.replace(
+    folder,
     results={
       name: [dataclasses.replace(row, test_accuracy=None) for row in rows]
       for name, rows in folder.results.items()
-    }
+    },
   )
   assert len(figures(study_page.page(folder))) == 2  # the curves
 

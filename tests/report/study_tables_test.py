@@ -139,7 +139,7 @@ def test_the_families_of_holm_are_groups(tmp_path):
 
 def test_a_comparison_that_is_still_to_come_counts(tmp_path):
   folder = made(tmp_path, comparisons=[('UDA', 'KD'), ('KD', 'NOKD')])
-  (now,) = comparisons.of(folder._replace(results={**folder.results, 'UDA': []}))
+  (now,) = comparisons.of(dataclasses.replace(folder, results={**folder.results, 'UDA': []}))
   assert (now.first, now.second) == ('KD', 'NOKD') and now.adjusted == pytest.approx(
     min(1, 2 * now.difference.p)
   )
@@ -209,13 +209,13 @@ def test_two_seeds_decide_nothing(tmp_path):
     ]
     for name, runs in folder.results.items()
   }
-  found = comparisons.of(folder._replace(results=results))
+  found = comparisons.of(dataclasses.replace(folder, results=results))
   assert found[0].difference.p == 0 and [c.difference.n for c in found] == [2, 2, 2]
   assert all(c.adjusted is None and c.verdict == 'undecided at this n' for c in found)
   three = {name: runs for name, runs in folder.results.items() if name != 'UDA'} | {
     'UDA': results['UDA']
   }
-  uda, kd, _ = comparisons.of(folder._replace(results=three))
+  uda, kd, _ = comparisons.of(dataclasses.replace(folder, results=three))
   assert uda.adjusted is None and kd.adjusted == pytest.approx(
     3 * kd.difference.p
   )  # still one of three
@@ -232,7 +232,7 @@ def test_rows_that_are_the_same_runs_are_named(tmp_path):
     }
     for run in folder.about['runs']
   ]
-  folder = folder._replace(about={**folder.about, 'runs': runs})
+  folder = dataclasses.replace(folder, about={**folder.about, 'runs': runs})
   assert study_notes.same_runs(folder) == {'UDA': 'at seeds 1, 2 the same runs as KD'}
   headings, lines, *_ = study_tables.results(folder)
   assert [line[headings.index('note')] for line in lines] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 
 from kd_jax.report import study_page, study_tables, tables
@@ -47,7 +48,7 @@ def test_lines_without_a_run_are_parted():
 
 def test_the_page_names_rows_without_a_run_below_its_table(tmp_path):
   study = made(tmp_path, rows=('NOKD', 'a', 'b'))
-  study = study._replace(results=study.results | {'b': []})
+  study = dataclasses.replace(study, results=study.results | {'b': []})
   text = study_page.page(study)
   assert '<p>No run yet: b.</p>' in text and 'No run yet' not in study_page.page(made(tmp_path))
 
@@ -60,4 +61,4 @@ def test_each_seed_s_numbers_are_a_line_in_full_digits(tmp_path):
   ]
   for line, row in zip(lines, [r for rows in study.results.values() for r in rows], strict=True):
     assert float(line['test %']) == round(100 * row.test_accuracy, 4)
-  assert study_tables.seeds(study._replace(results={'NOKD': []})).lines == []
+  assert study_tables.seeds(dataclasses.replace(study, results={'NOKD': []})).lines == []
