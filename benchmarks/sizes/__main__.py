@@ -41,7 +41,9 @@ def main(argv: list[str]) -> None:
     sys.exit(f"there is no part '{unknown[0]}' to measure; there are {', '.join(PARTS)}")
   out = Path(FLAGS.out)
   machine = compare.machine()
-  record = json.loads(out.read_text()) if out.exists() else {'machine': machine, 'points': []}
+  record: dict[str, Any] = {'machine': machine, 'points': []}
+  if out.exists():
+    record = json.loads(out.read_text())
   if record['machine'] != machine:
     sys.exit(f'{out} holds figures of another machine; choose another --out')
   Path(FLAGS.folder).mkdir(parents=True, exist_ok=True)

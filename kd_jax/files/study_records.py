@@ -99,8 +99,9 @@ def read(path: str | Path) -> StudyRecords:
   if fault := _fault(about):
     raise FileError(f'{path / "study.json"} is damaged ({fault}): {_REMEDY}')
   study = StudyRecords(path=path, about=about, results={}, sweeps={})
-  rows = {'results': _rows(study, 'results.json'), 'sweeps': _rows(study, 'sweeps.json')}
-  return dataclasses.replace(study, **rows)
+  return dataclasses.replace(
+    study, results=_rows(study, 'results.json'), sweeps=_rows(study, 'sweeps.json')
+  )
 
 
 def _fault(about: Mapping[str, Any]) -> str:

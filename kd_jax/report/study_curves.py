@@ -49,7 +49,7 @@ def overlaid(study: StudyRecords) -> str:
       figure.subplots(len(panels), 1, **shape).ravel(), panels.items(), strict=True
     ):
       of_group = {name: drawn[name] for name in names}
-      if dotted in drawn:
+      if dotted is not None and dotted in drawn:
         epochs, _, mean, _ = drawn[dotted]
         axes.plot(
           epochs, mean, color=colours.GREY, linestyle=':', linewidth=1.6, label=_legend(dotted)
@@ -59,7 +59,11 @@ def overlaid(study: StudyRecords) -> str:
         dash = _DASHES[number // len(_LINES) % len(_DASHES)]
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(epochs, mean, color=colour, linestyle=dash, linewidth=1.5, label=_legend(name))
-      axes.set_ylim(_settled([*of_group.values(), *([drawn[dotted]] if dotted in drawn else [])]))
+      axes.set_ylim(
+        _settled(
+          [*of_group.values(), *([drawn[dotted]] if dotted is not None and dotted in drawn else [])]
+        )
+      )
       axes.set_title(figures.shortened(heading), fontsize=10, loc='left', fontweight='bold')
       axes.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
       axes.grid(color=colours.GRID)
@@ -77,7 +81,7 @@ def curves(study: StudyRecords) -> str:
   def one(axes: Any, name: str) -> None:
     epochs, low, mean, high = series[name]
     colour = colour_of(study, name)
-    if name_of_line in series:
+    if name_of_line is not None and name_of_line in series:
       x, _, y, _ = series[name_of_line]
       axes.plot(x, y, color=colour_of(study, name_of_line), linestyle=':', linewidth=1.4)
     axes.fill_between(epochs, low, high, color=colour, alpha=0.25, linewidth=0)

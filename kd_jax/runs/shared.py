@@ -28,7 +28,7 @@ class Shared:
   def __init__(self, dataset: sources.Dataset | None = None):
     """Begin with nothing, or with the data set of every run."""
     self._dataset = dataset
-    self._made: dict[Hashable, Any] = {}
+    self._made: dict[tuple[str, tuple[Hashable, ...]], Any] = {}
 
   def dataset(self, config: Config) -> sources.Dataset:
     """Return the data set of a run. Raises KdJaxError where it cannot be had."""

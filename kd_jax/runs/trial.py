@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,12 @@ from kd_jax.types import (
   LossInputs,
   MethodVariables,
   Network,
-  Outputs,
   Phase,
   PyTree,
   Trained,
 )
 
-_Outputs = dict[str, Outputs]  # by view
+_Outputs = dict[str, Any]  # by view, Outputs or LogitsOnly
 _Seen = tuple[_Outputs, tuple[_Outputs, ...]]  # of the student, and of each teacher
 _Once = tuple[MethodVariables, dict[str, Array], Array | None]  # its own, the terms, the logits
 

@@ -218,9 +218,9 @@ def tasks(prepared: Prepared, *, shared: Shared | None = None) -> tuple[Task, ..
     names = [*phase.teachers, *([phase.start] if phase.start else [])]
     needs = {name: made[name] for name in names if name in made}
     alone = needs or phase.stop or phase.patience or phase.method.companion
-    shared = None if alone else _teachers_pass(prepared, phase, identities)
+    passed = None if alone else _teachers_pass(prepared, phase, identities)
     identity = hashed([_data(prepared, phase), described_phase(phase, identities)])
-    task = Task(identity, phase, prepared, needs, hashed(shared) if shared else None)
+    task = Task(identity, phase, prepared, needs, hashed(passed) if passed else None)
     for name, suffix in ((phase.name, ''), (plans.companion_name(phase.name), ' companion')):
       made[name], identities[name] = task, task.identity + suffix
   return tuple({task.identity: task for task in made.values()}.values())
