@@ -1369,8 +1369,8 @@ STUDIES = [
   *_of(
     'kd_jax/report/ranges.py',
     (
-      'if _length(shortest) > _SHRUNK * _length(kept)',
-      'if _length(shortest) > _length(kept)',
+      'if length > _SHRUNK * _length(kept)',
+      'if length > _length(kept)',
       'tests/report/study_curves_test.py::test_an_axis_is_cut_where_that_halves_it',
     ),
   ),
@@ -1533,8 +1533,101 @@ EXPORTS = [
   ),
 ]
 
+_SHARED = 'tests/runs/shared_test.py::'
+_LARGE_PLAN = 'tests/studies/sizes_test.py::'
+_LARGE_PAGE = 'tests/report/sizes_test.py::'
+SIZES = [
+  *_of(
+    'kd_jax/runs/shared.py',
+    (
+      'drawn = config.seed if config.train_examples else 0',
+      'drawn = 0',
+      _SHARED + 'test_they_get_what_each_would_get_alone',
+    ),
+    (
+      'drawn = config.seed if config.train_examples else 0',
+      'drawn = config.seed',
+      _SHARED + 'test_the_seed_draws_no_images_where_all_are_taken',
+    ),
+    (
+      "return self._once('parts', key,",
+      "return self._once('parts', _parted(config),",
+      _SHARED + 'test_they_get_what_each_would_get_alone',
+    ),
+    (
+      "held = config.validation_examples if config.selection == 'validation' else 0",
+      'held = config.validation_examples',
+      _SHARED + 'test_they_get_what_each_would_get_alone',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/tasks.py',
+    (
+      'key = str(path), status.st_mtime_ns, status.st_size',
+      'key = str(path), 0, 0',
+      _LARGE_PLAN + 'test_a_result_that_is_written_anew_is_read_anew',
+    ),
+    (
+      'if key not in self._rows:',
+      'if key:',
+      _LARGE_PLAN + 'test_a_study_at_work_reads_each_result_once',
+    ),
+    (
+      'if task.identity in known]',
+      'if task.identity in ()]',
+      _LARGE_PLAN + 'test_a_plan_does_once_what_rows_share',
+    ),
+  ),
+  *_of(
+    'kd_jax/studies/definition.py',
+    (
+      'return replace(config, seed=seed)',
+      'return config',
+      _LARGE_PLAN + 'test_a_study_at_work_reads_each_result_once',
+    ),
+    ('if key not in resolved:', 'if key:', _LARGE_PLAN + 'test_a_plan_does_once_what_rows_share'),
+  ),
+  Mutant(
+    'kd_jax/report/ranges.py',
+    'min(least, lows[out - first])',
+    'min(least, lows[first])',
+    _LARGE_PAGE + 'test_an_axis_is_cut_where_trying_every_part_cuts_it',
+  ),
+  Mutant(
+    'kd_jax/report/study_figures.py',
+    'names = _having(study)[: figures.MOST_ROWS]',
+    'names = _having(study)',
+    _LARGE_PAGE + 'test_the_reference_is_drawn_wherever_it_stands',
+  ),
+  Mutant(
+    'kd_jax/report/comparisons.py',
+    'return list(_of(study))',
+    'return list(_of.__wrapped__(study))',
+    _LARGE_PAGE + 'test_a_page_goes_through_its_runs_as_often_whatever_the_rows',
+  ),
+  Mutant(
+    'kd_jax/report/plots.py',
+    'figures.png(path_png, (8.2, 1.6 + 0.62 * len(named)))',
+    'figures.png(path_png, (8.2, 1.6 + 0.62 * count))',
+    _LARGE_PAGE + 'test_the_picture_of_a_study_is_as_high_as_the_rows_it_draws',
+  ),
+  *_of(
+    'kd_jax/data/splits.py',
+    (
+      'order = np.lexsort((rank, members))',
+      'order = np.lexsort((indices, members))',
+      'tests/data/splits_test.py::test_hold_out_chooses_at_random_within_a_class',
+    ),
+    (
+      'np.repeat(np.cumsum(counts) - counts, counts)',
+      'np.repeat(np.cumsum(counts), counts)',
+      'tests/data/splits_test.py::test_hold_out_is_the_same_on_every_machine',
+    ),
+  ),
+]
+
 MUTANTS = [
   *(*METHODS, *LOSSES, *STEP, *DATA, *NUMBERS),
-  *(*SELECTION_AND_HASHES, *NETWORKS, *STUDIES, *EMBEDDINGS, *EXPORTS),
+  *(*SELECTION_AND_HASHES, *NETWORKS, *STUDIES, *EMBEDDINGS, *EXPORTS, *SIZES),
   *(Mutant(*fault) for fault in mutant_strangers.FAULTS),
 ]

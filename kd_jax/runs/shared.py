@@ -65,8 +65,11 @@ class Shared:
 
   def teachers(self, config: Config, expected: NetworkSpec) -> dict[str, Trained]:
     """Return the imported teachers, as kd_jax.runs.teachers.load does."""
+    origins = teachers.origins(config)
+    if not origins:
+      return {}
     dataset = self.dataset(config)
-    read = (tuple(teachers.origins(config).items()), *_values(config, _OF_TEACHERS))
+    read = (tuple(origins.items()), *_values(config, _OF_TEACHERS))
 
     def load() -> dict[str, Trained]:
       training = inputs.training(config, dataset)

@@ -8,15 +8,35 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.sizes import study as configuration
 from kd_jax import config
 from kd_jax.data import roles
 from kd_jax.files import records
 from kd_jax.runs import inputs, preparation, trial
 from kd_jax.studies import definition, estimate, tasks, workers
 
-ROWS = 100  # of five seeds, so that 505 phases are planned
-SEEDS = configuration.SEEDS
+SEEDS = 5
+
+
+def study(rows: int) -> definition.Study:
+  """Rows that are all other runs, five seeds each, and the teachers that they share."""
+  made = [
+    definition.Row(f'KD {n}', {'method': 'kd', 'kd.alpha': (n + 1) / 1000}, seeds=SEEDS)
+    for n in range(rows)
+  ]
+  return definition.resolve(
+    definition.study(
+      'Large',
+      question='',
+      protocol='',
+      rows=made,
+      dataset='digits',
+      train_examples=1000,
+      validation_examples=100,
+      teacher='thin_resnet8',
+      student='thin_resnet8',
+      epochs=10,
+    )
+  )
 
 
 @pytest.fixture
@@ -46,22 +66,22 @@ def counted(monkeypatch):
   return calls
 
 
-@pytest.mark.system
-def test_a_plan_of_500_phases(tmp_path, monkeypatch, counted):
+@pytest.mark.parametrize('rows', [3, pytest.param(100, marks=pytest.mark.system)])
+def test_a_plan_does_once_what_rows_share(tmp_path, monkeypatch, counted, rows):
   monkeypatch.setattr(estimate, 'timed_rate', lambda left: 1e9)
-  study = definition.resolve(configuration.get_config(str(ROWS * SEEDS)))
-  assert counted['resolve'] == ROWS
+  large = study(rows)
+  assert counted['resolve'] == rows
   said = []
-  estimate.dry_run(study, tmp_path, say=said.append)
-  assert said[-1].startswith(f'0 of {ROWS * SEEDS + SEEDS} phases are finished')
-  assert counted['resolve'] == ROWS and counted['load'] == 1
+  estimate.dry_run(large, tmp_path, say=said.append)
+  assert said[-1].startswith(f'0 of {rows * SEEDS + SEEDS} phases are finished')
+  assert counted['resolve'] == rows and counted['load'] == 1
   # each seed draws its own training images
   assert counted['assign'] == counted['statistics'] == SEEDS
-  assert counted['prepare'] == ROWS * SEEDS
-  assert counted['check'] == ROWS + 1  # a student a row, and the teacher that they share
+  assert counted['prepare'] == rows * SEEDS
+  assert counted['check'] == rows + 1  # a student a row, and the teacher that they share
 
 
-@pytest.mark.parametrize('rows', [4, 8])
+@pytest.mark.parametrize('rows', [2, 4])
 def test_a_study_at_work_reads_each_result_once(tmp_path, monkeypatch, counted, rows):
   def train(group, folder, *more):
     for task in group:
@@ -70,8 +90,7 @@ def test_a_study_at_work_reads_each_result_once(tmp_path, monkeypatch, counted, 
 
   monkeypatch.setattr(workers, 'train', train)
   monkeypatch.setattr(tasks.Plan, 'check', lambda plan, say: None)
-  study = definition.resolve(configuration.get_config(str(rows * SEEDS)))
-  workers.work(study, tmp_path, say=lambda line: None, poll=0.01)
+  workers.work(study(rows), tmp_path, say=lambda line: None, poll=0.01)
   assert len(records.read_json(tmp_path / 'results.json')) == rows * SEEDS
   assert counted['resolve'] == rows and counted['prepare'] == rows * SEEDS
   # the teachers belong to several rows: none of these has to count them
@@ -79,8 +98,7 @@ def test_a_study_at_work_reads_each_result_once(tmp_path, monkeypatch, counted, 
 
 
 def test_a_result_that_is_written_anew_is_read_anew(tmp_path):
-  study = definition.resolve(configuration.get_config('10'))
-  plan = tasks.Plan(study)
+  plan = tasks.Plan(study(2))
   planned, _ = plan.now(tmp_path)
   for accuracy in (0.25, 0.5, 0.125):
     for task in planned[0].tasks:
