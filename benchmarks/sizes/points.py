@@ -55,14 +55,17 @@ def read(pictures: int, place: Path) -> Figures:
   again = ('-m', 'benchmarks.sizes.reading', str(folder), str(cache))
   taken = process.run(again, place / 'out.txt')
   mapped = process.run(again, place / 'mapped.txt')
-  printed = (place / 'out.txt').read_text()
-  if (place / 'mapped.txt').read_text().split()[:-1] != printed.split()[:-1]:
+  # the last line; before it may stand how far the decoding is
+  first, later = (
+    (place / name).read_text().splitlines()[-1].split() for name in ('out.txt', 'mapped.txt')
+  )
+  if later[:-1] != first[:-1]:
     raise process.Failed('the pictures that were decoded are not those that were mapped')
   if left := [path.name for path in cache.rglob('*.tmp')]:
     raise process.Failed(f'the killed process has left {left[0]}')
   return {
     **taken,
-    'own_megabytes': int(printed.split()[-1]),
+    'own_megabytes': int(first[-1]),
     'killed_at_share': share,
     'mapped_processor_seconds': mapped['processor_seconds'],
   }
