@@ -158,8 +158,8 @@ def timed_rate(left: Sequence[Task]) -> float:
     return state.create(variables, MethodVariables(), optimiser)
 
   # Zeros take as long as weights, and nothing has to be compiled to draw them.
-  begun = jax.eval_shape(first, models.shapes(network))
-  current = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), models.shapes(network))
+  current = jax.jit(first)(zeros)
   views = pipeline.preprocess({'weak': lambda keys, images: images})
   compiled = jax.jit(step.train_step(network, (), method, optimiser, views))
   image = np.zeros((size, *network.spec.image_shape), np.uint8)
