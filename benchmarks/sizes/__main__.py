@@ -31,6 +31,7 @@ flags.DEFINE_list('parts', list(PARTS), f'what to measure: {", ".join(PARTS)}')
 flags.DEFINE_integer('most', 10**9, 'leave larger sizes out', lower_bound=1)
 flags.DEFINE_string('out', 'sizes.json', 'a JSON file for every figure')
 flags.DEFINE_string('plot', None, 'a PNG file for how they grow')
+flags.DEFINE_string('before', None, 'the --out of an older commit, which is drawn, too, dashed')
 
 
 def main(argv: list[str]) -> None:
@@ -57,7 +58,8 @@ def main(argv: list[str]) -> None:
       save(out, record)
   print('\n'.join(drawn.table(record['points'])))
   if FLAGS.plot:
-    drawn.plot(record['points'], Path(FLAGS.plot))
+    before = json.loads(Path(FLAGS.before).read_text())['points'] if FLAGS.before else []
+    drawn.plot(record['points'], Path(FLAGS.plot), before=before)
 
 
 def point(name: str, size: int) -> dict[str, Any]:

@@ -38,8 +38,12 @@ def table(points: Sequence[Mapping[str, Any]]) -> list[str]:
   return lines
 
 
-def plot(points: Sequence[Mapping[str, Any]], file: Path) -> None:
-  """Write a PNG: processor seconds and peak memory of each part by its size."""
+def plot(
+  points: Sequence[Mapping[str, Any]], file: Path, *, before: Sequence[Mapping[str, Any]] = ()
+) -> None:
+  """Write a PNG: processor seconds and peak memory of each part by its size, and dashed what they
+  were before.
+  """
   from matplotlib.figure import Figure
 
   parts = [name for name in PARTS if any(each['part'] == name for each in points)]
@@ -47,12 +51,12 @@ def plot(points: Sequence[Mapping[str, Any]], file: Path) -> None:
   panels = figure.subplots(2, len(parts), squeeze=False)
   shown = (('processor_seconds', 's of processor'), ('peak_megabytes', 'peak MB'))
   for column, name in enumerate(parts):
-    of_part = sorted((p for p in points if p['part'] == name), key=lambda each: each['size'])
     for line, (figure_name, label) in enumerate(shown):
       axes = panels[line][column]
-      axes.plot(
-        [each['size'] for each in of_part], [each[figure_name] for each in of_part], marker='o'
-      )
+      for some, look in ((points, '-o'), (before, '--x')):
+        of_part = sorted((p for p in some if p['part'] == name), key=lambda each: each['size'])
+        sizes = [each['size'] for each in of_part]
+        axes.plot(sizes, [each[figure_name] for each in of_part], look, color='#0072B2')
       axes.set_xlim(left=0)
       axes.set_ylim(bottom=0)
       axes.grid(color='#E4E4E4')
