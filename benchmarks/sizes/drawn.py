@@ -58,7 +58,7 @@ def plot(
         sizes = [each['size'] for each in of_part]
         axes.plot(sizes, [each[figure_name] for each in of_part], look, color='#0072B2')
       axes.set_xlim(left=0)
-      axes.set_ylim(bottom=0)
+      axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
       axes.grid(color='#E4E4E4')
       axes.spines[['top', 'right']].set_visible(False)
       axes.set_ylabel(label if not column else '')
