@@ -1,5 +1,5 @@
-"""Functions of a user's own, named 'package.module:function' where a row of a table would stand, and
-what a factory takes.
+"""Functions of a user's own, named 'package.module:function' where a row of a table would stand;
+and what a factory takes.
 
 The module is looked for where Python looks, and in the current folder.
 """
