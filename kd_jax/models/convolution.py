@@ -1,9 +1,9 @@
-"""Convolutions whose weight gradients are written as matrix products where XLA's own are slow on a
-CPU.
+"""Convolutions whose gradients are written as XLA:CPU computes them fastest.
 
 XLA:CPU takes the weight gradient of a 1×1 convolution, and of one over few channels such as an
 image's three, at 10 to 30 GFLOP/s a core. As a product with the smaller side first they run at 80
-to 100. On accelerators both are ordinary matrix products.
+to 100. On accelerators both are ordinary matrix products. What it does of 3×3 convolutions is in
+kd_jax.models.three_by_three.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax.models.initial import torch_uniform, wide
+from kd_jax.models.three_by_three import places, three_by_three, windowed
 
 _FEW = 64  # values in a window up to which a weight gradient is taken from the windows themselves
 
@@ -46,6 +47,8 @@ class Convolution(nn.Module):
       y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
     elif self.stride == 1 and self.kernel**2 * x.shape[-1] <= _FEW:
       y = narrow(x, kernel)
+    elif self.kernel == 3 and self.stride <= 2:
+      y = three_by_three(x, kernel, self.stride)
     else:
       y = windowed(x, kernel, stride=self.stride)
     return with_bias(self, y, fan_in=self.kernel**2 * x.shape[-1]) if self.bias else y
@@ -58,16 +61,6 @@ def with_bias(module: nn.Module, y: Float[Array, 'B H W O'], *, fan_in: int) -> 
   drawn = partial(torch_uniform, fan_in=fan_in)
   bias = module.param('bias', drawn, y.shape[-1:], wide(y.dtype)).astype(y.dtype)
   return y + bias.reshape(1, 1, 1, -1)
-
-
-def windowed(
-  x: Float[Array, 'B H W C'], kernel: Float[Array, 'k k C O'], *, stride: int = 1
-) -> Float[Array, 'B -(-H//{stride}) -(-W//{stride}) O']:
-  """Return the convolution of a map by a kernel of odd side."""
-  padding = ((kernel.shape[0] // 2,) * 2,) * 2
-  return jax.lax.conv_general_dilated(
-    x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-  )
 
 
 @jax.custom_vjp
@@ -99,7 +92,7 @@ def _narrow_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array,
   # Else XLA builds them anew for every element of the product.
   windows = jax.lax.optimization_barrier(jnp.concatenate(windows, 1))
   windows = windows.reshape(*windows.shape[:2], -1)
-  of_kernel = jnp.einsum('bkp,bpo->bko', windows, _places(gradient)).sum(0)
+  of_kernel = jnp.einsum('bkp,bpo->bko', windows, places(gradient)).sum(0)
   (of_x,) = jax.linear_transpose(lambda x: windowed(x, kernel), x)(gradient)
   return of_x, of_kernel.reshape(kernel.shape)
 
@@ -115,9 +108,4 @@ def _product(x: Float[Array, 'B H W C'], y: Float[Array, 'B H W O']) -> Float[Ar
   """
   if x.shape[-1] <= y.shape[-1]:
     return jnp.einsum('bhwc,bhwo->co', x, y)
-  return jnp.einsum('bpo,bpc->boc', _places(y), _places(x)).sum(0).T
-
-
-def _places(x: Float[Array, 'B H W C']) -> Float[Array, 'B H*W C']:
-  """Return the places of a map in a row."""
-  return x.reshape(x.shape[0], -1, x.shape[-1])
+  return jnp.einsum('bpo,bpc->boc', places(y), places(x)).sum(0).T

@@ -30,10 +30,12 @@ def plain(width: int, kernel: int, stride: int) -> nn.Conv:
     (3, 1, 7, 3),
     (3, 1, 8, 3),
     (3, 2, 3, 5),
+    (3, 2, 40, 5),
+    (3, 3, 2, 3),
     (5, 1, 2, 3),
   ],
 )
-@pytest.mark.parametrize('side', [6, 7])
+@pytest.mark.parametrize('side', [6, 7, 32])
 def test_equals_flaxs_in_value_and_gradients(kernel, stride, channels, width, side):
   draw = np.random.default_rng(0)
   x = jnp.asarray(draw.normal(size=(2, side, side + 1, channels)))
