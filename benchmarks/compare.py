@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from benchmarks import starts
 from benchmarks.rows import SIDES, Row, Start
 from benchmarks.workers import Worker
-from kd_jax.train.environment import ONEDNN, TUNABLES
+from kd_jax.train.environment import NO_YNN, ONEDNN, TUNABLES, known
 
 # A block's first step finds the other workers' data in the caches and is not counted; in an epoch
 # there are many.
@@ -24,7 +24,8 @@ CPU_ONLY = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
 # Without, each step's memory is had anew from the system, which clears it page by page: a large
 # part of the time of either side.
 HUGE_PAGES = {'GLIBC_TUNABLES': TUNABLES}
-LAUNCHED = HUGE_PAGES | {'XLA_FLAGS': ONEDNN}  # what launch.py sets for itself
+# what launch.py sets for itself
+LAUNCHED = HUGE_PAGES | {'XLA_FLAGS': ' '.join(known([ONEDNN, NO_YNN]))}
 
 
 class Settings(NamedTuple):

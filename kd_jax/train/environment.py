@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 
 # XLA's fusion of matrix products by Triton ended the process on an H200 (jax 0.11.2:
 # triton_tiling_propagation.cc, "Check failed: subdim_size_accumulator == dim_size"), as it compiled
@@ -16,8 +17,11 @@ import sys
 NO_TRITON = '--xla_gpu_enable_triton_gemm=false'
 # Small convolutions are XLA's slowest on an x86 CPU: oneDNN, which is in its wheels, takes them.
 ONEDNN = '--xla_cpu_experimental_onednn_custom_call=true'
-# versions of jaxlib that know the flags; XLA ends the process where it does not
-TRIED = (0, 8), (0, 12)
+# Newer versions of XLA leave most of them to YNNPACK even so; oneDNN is faster forward.
+NO_YNN = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
+# the first and the last version of jaxlib that was tried with each; XLA ends the process where it
+# does not know a flag
+TRIED = {NO_TRITON: ((0, 8), (0, 12)), ONEDNN: ((0, 8), (0, 12)), NO_YNN: ((0, 12), (0, 12))}
 # Huge pages, and memory that one step gives back is there for the next: else the kernel clears it
 # again each time, which takes longer than the arithmetic on it. `kd_jax.train.memory.give_back`
 # returns it after each phase.
@@ -47,6 +51,8 @@ def set_flags() -> None:
   """
   set_accelerator_flags()
   _add(ONEDNN)
+  if ONEDNN in os.environ.get('XLA_FLAGS', ''):
+    _add(NO_YNN)
   if has_accelerator() or ONEDNN not in os.environ.get('XLA_FLAGS', ''):
     cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     os.environ.setdefault(
@@ -66,9 +72,14 @@ def _plugins() -> list[str]:
   return [point.name for point in importlib.metadata.entry_points(group='jax_plugins')]
 
 
+def known(flags: Iterable[str]) -> list[str]:
+  """Return those of these flags that this version of jaxlib was tried with."""
+  version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
+  return [flag for flag in flags if TRIED[flag][0] <= version <= TRIED[flag][1]]
+
+
 def _add(flag: str) -> None:
   """Add a flag of XLA, unless it is set or this jaxlib is none that it was tried with."""
   flags = os.environ.get('XLA_FLAGS', '')
-  version = tuple(int(part) for part in importlib.metadata.version('jaxlib').split('.')[:2])
-  if TRIED[0] <= version <= TRIED[1] and flag.partition('=')[0] not in flags:
+  if known([flag]) and flag.partition('=')[0] not in flags:
     os.environ['XLA_FLAGS'] = f'{flags} {flag}'.strip()

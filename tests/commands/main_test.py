@@ -14,6 +14,10 @@ def plugin(name: str) -> importlib.metadata.EntryPoint:
   return importlib.metadata.EntryPoint(name, f'jax_plugins.{name}', 'jax_plugins')
 
 
+# what this version of jaxlib is told of convolutions
+ONEDNN = ' '.join(environment.known([environment.ONEDNN, environment.NO_YNN]))
+
+
 @pytest.fixture
 def started(monkeypatch):
   """The processes that were started in the place of this one."""
@@ -33,10 +37,10 @@ def test_the_process_is_started_anew_once(started):
   assert (
     len(started) == 1
     and os.environ['GLIBC_TUNABLES'] == environment.TUNABLES
-    and os.environ['XLA_FLAGS'] == environment.ONEDNN
+    and os.environ['XLA_FLAGS'] == ONEDNN
   )
   environment.start_anew()  # as the new process does
-  assert len(started) == 1 and os.environ['XLA_FLAGS'] == environment.ONEDNN
+  assert len(started) == 1 and os.environ['XLA_FLAGS'] == ONEDNN
 
 
 def test_what_the_user_has_set_goes_before_it(started):
@@ -56,7 +60,7 @@ def test_other_flags_of_xla_stay(started):
   environment.start_anew()
   assert os.environ['XLA_FLAGS'].split() == [
     '--xla_force_host_platform_device_count=2',
-    environment.ONEDNN,
+    *ONEDNN.split(),
   ]
 
 
@@ -69,12 +73,27 @@ def test_a_flag_that_xla_may_not_know_is_not_set(started, monkeypatch, version, 
   assert ('XLA_FLAGS' in os.environ) == known
 
 
+@pytest.mark.parametrize(('version', 'known'), [('0.11.2', False), ('0.12.0.1', True)])
+def test_so_is_one_that_only_newer_versions_know(started, monkeypatch, version, known):
+  monkeypatch.setattr(importlib.metadata, 'version', lambda name: version)
+  environment.start_anew()
+  assert os.environ['XLA_FLAGS'].startswith(environment.ONEDNN)
+  assert (environment.NO_YNN in os.environ['XLA_FLAGS']) == known
+
+
+def test_without_onednn_ynnpack_keeps_the_convolutions(started, monkeypatch):
+  monkeypatch.setattr(importlib.metadata, 'version', lambda name: '0.12.0')
+  os.environ['XLA_FLAGS'] = environment.ONEDNN.replace('true', 'false')
+  environment.start_anew()
+  assert environment.NO_YNN not in os.environ['XLA_FLAGS']
+
+
 def test_triton_s_products_are_left_out_where_a_gpu_may_be(started, monkeypatch):
   """They ended the process on the first GPU that was tried."""
   monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_cuda13')])
   environment.start_anew()
   environment.start_anew()  # as the new process does
-  assert os.environ['XLA_FLAGS'].split() == [environment.NO_TRITON, environment.ONEDNN]
+  assert os.environ['XLA_FLAGS'].split() == [environment.NO_TRITON, *ONEDNN.split()]
   os.environ['XLA_FLAGS'] = '--xla_gpu_enable_triton_gemm=true'
   environment.set_accelerator_flags()
   assert os.environ['XLA_FLAGS'] == '--xla_gpu_enable_triton_gemm=true'
@@ -83,7 +102,7 @@ def test_triton_s_products_are_left_out_where_a_gpu_may_be(started, monkeypatch)
 def test_another_accelerator_gets_no_flag_of_a_gpu(started, monkeypatch):
   monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [plugin('xla_tpu')])
   environment.start_anew()
-  assert environment.has_accelerator() and os.environ['XLA_FLAGS'] == environment.ONEDNN
+  assert environment.has_accelerator() and os.environ['XLA_FLAGS'] == ONEDNN
 
 
 def test_other_systems_are_left_as_they_are(started, monkeypatch):
