@@ -26,7 +26,8 @@ class Convolution(nn.Module):
   """A square convolution, padded as PyTorch's `padding=kernel // 2`.
 
   So it is padded also where the stride is 2. `drawn` is a function (key, shape, dtype) → the
-  initial kernel. It has a bias where that is asked for.
+  initial kernel. It has a bias where that is asked for. A
+  call may scale its channels by a `gain`.
   """
 
   width: int
@@ -38,10 +39,13 @@ class Convolution(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, 'B H W C']
+    self, x: Float[Array, 'B H W C'], gain: Float[Array, ' O'] | None = None
   ) -> Float[Array, 'B -(-H//{self.stride}) -(-W//{self.stride}) {self.width}']:
     shape = (self.kernel, self.kernel, x.shape[-1], self.width)
-    kernel = self.param('kernel', self.drawn, shape, wide(self.dtype)).astype(self.dtype)
+    kernel = self.param('kernel', self.drawn, shape, wide(self.dtype))
+    if gain is not None:
+      kernel = kernel * gain.reshape(1, 1, 1, -1)
+    kernel = kernel.astype(self.dtype)
     x = x.astype(self.dtype)
     if self.kernel == 1:
       y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])

@@ -53,14 +53,18 @@ class BatchNorm(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: Float[Array, '*B C'], *, train: bool) -> Float[Array, '*B C']:
-    width = x.shape[-1]
+  def _kept(self, width: int) -> tuple[Array, Array, nn.Variable, nn.Variable]:
     kept = wide(self.dtype)
-    scale = self.param('scale', nn.initializers.ones, (width,), kept)
-    bias = self.param('bias', nn.initializers.zeros, (width,), kept)
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (width,), kept)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, (width,), kept)
-    x = x.astype(kept)
+    return (
+      self.param('scale', nn.initializers.ones, (width,), kept),
+      self.param('bias', nn.initializers.zeros, (width,), kept),
+      self.variable('batch_stats', 'mean', jnp.zeros, (width,), kept),
+      self.variable('batch_stats', 'var', jnp.ones, (width,), kept),
+    )
+
+  def __call__(self, x: Float[Array, '*B C'], *, train: bool) -> Float[Array, '*B C']:
+    scale, bias, running_mean, running_var = self._kept(x.shape[-1])
+    x = x.astype(wide(self.dtype))
     if train:
       mean, var, count = moments(x, axis_name=None if self.is_initializing() else self.axis_name)
       if not self.is_initializing():
@@ -70,12 +74,18 @@ class BatchNorm(nn.Module):
         running_var.value = keep * running_var.value + (1 - keep) * var * correction
     else:
       mean, var = running_mean.value, running_var.value
-    shape = (1,) * (x.ndim - 1) + (width,)
+    shape = (1,) * (x.ndim - 1) + (-1,)
     gain = scale * jax.lax.rsqrt(var + self.epsilon)
     # The mean is subtracted first: folded into the bias, a mean of many standard deviations would
     # round them away.
     normalised = (x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
     return normalised.astype(self.dtype)
+
+  def affine(self, width: int) -> tuple[Float[Array, ' C'], Float[Array, ' C']]:
+    """Return gain and shift, with which evaluation is x · gain + shift."""
+    scale, bias, mean, var = self._kept(width)
+    gain = scale * jax.lax.rsqrt(var.value + self.epsilon)
+    return gain, bias - mean.value * gain
 
 
 def moments(

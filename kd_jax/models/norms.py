@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd_jax.models.convolution import Convolution
 from kd_jax.models.initial import wide
 from kd_jax.models.layers import BatchNorm
 
@@ -51,6 +52,29 @@ class GroupNorm(nn.Module):
     grouped = x.astype(wide(self.dtype)).reshape(*x.shape[:-1], self.groups, -1)
     normalised = standardised(grouped, (1, 2, -1), self.epsilon).reshape(x.shape)
     return scaled(self, normalised).astype(self.dtype)
+
+
+def convolved(
+  x: Float[Array, 'B H W C'],
+  convolution: Convolution,
+  kind: str,
+  *,
+  train: bool,
+  dtype: str,
+  axis_name: str | None,
+  name: str,
+) -> Float[Array, 'B h w O']:
+  """Return `normed` of a convolution of a map, by a convolution without bias.
+
+  BatchNorm's evaluation is folded into the kernel and a shift, so that what follows a convolution
+  is one pass. Its rounding is that of the convolution, in another order: a mean of many standard
+  deviations costs as many digits there.
+  """
+  if train or kind != 'batch':
+    return normed(convolution(x), kind, train=train, dtype=dtype, axis_name=axis_name, name=name)
+  gain, shift = BatchNorm(dtype=dtype, axis_name=axis_name, name=name).affine(convolution.width)
+  y = convolution(x, gain).astype(shift.dtype) + shift.reshape(1, 1, 1, -1)
+  return y.astype(dtype)
 
 
 def normed(

@@ -36,7 +36,7 @@ from jaxtyping import Array, Float
 
 from kd_jax.models.convolution import Convolution
 from kd_jax.models.layers import dense, normalise, outputs, relu
-from kd_jax.models.norms import normed
+from kd_jax.models.norms import convolved, normed
 from kd_jax.types import NetworkSpec, Outputs, Path
 
 
@@ -55,29 +55,32 @@ class Block(nn.Module):
   def __call__(
     self, x: Float[Array, 'B H W C'], *, train: bool
   ) -> Float[Array, 'B -(-H//{self.stride}) -(-W//{self.stride}) _']:
-    def norm(y: Array, name: str) -> Array:
-      return normed(
-        y, self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name, name=name
-      )
-
     def conv(y: Array, width: int, kernel: int, stride: int, name: str) -> Array:
-      return Convolution(width, kernel, stride, self.dtype, name=name)(y)
+      return convolved(
+        y,
+        Convolution(width, kernel, stride, self.dtype, name=name),
+        self.norm,
+        train=train,
+        dtype=self.dtype,
+        axis_name=self.axis_name,
+        name=name.replace('conv', 'norm'),
+      )
 
     if self.bottleneck:
       out_width = 4 * self.width
-      y = relu(norm(conv(x, self.width, 1, 1, 'conv1'), 'norm1'), train=train)
-      y = relu(norm(conv(y, self.width, 3, self.stride, 'conv2'), 'norm2'), train=train)
-      y = norm(conv(y, out_width, 1, 1, 'conv3'), 'norm3')
+      y = relu(conv(x, self.width, 1, 1, 'conv1'), train=train)
+      y = relu(conv(y, self.width, 3, self.stride, 'conv2'), train=train)
+      y = conv(y, out_width, 1, 1, 'conv3')
     else:
       out_width = self.width
-      y = relu(norm(conv(x, self.width, 3, self.stride, 'conv1'), 'norm1'), train=train)
-      y = norm(conv(y, self.width, 3, 1, 'conv2'), 'norm2')
+      y = relu(conv(x, self.width, 3, self.stride, 'conv1'), train=train)
+      y = conv(y, self.width, 3, 1, 'conv2')
     if self.padded:
       around = (out_width - x.shape[-1]) // 2
       x = x[:, :: self.stride, :: self.stride]
       x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (around, around)))
     elif self.stride != 1 or x.shape[-1] != out_width:
-      x = norm(conv(x, out_width, 1, self.stride, 'shortcut_conv'), 'shortcut_norm')
+      x = conv(x, out_width, 1, self.stride, 'shortcut_conv')
     return x + y
 
 

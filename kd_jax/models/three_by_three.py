@@ -114,12 +114,12 @@ def _of_kernel_by_windows(stride: int, x: Array, kernel: Array, gradient: Array)
   ins, outs = kernel.shape[2:]
   windows = 9 * gradient[0].size
   count = max(1, _WINDOWS // windows)
-  total = sum(
+  parts = [
     _product(places(x[i : i + count]), _windows(gradient[i : i + count]))
     for i in range(0, len(x), count)
-  )
+  ]
   # A window's place is the kernel's, seen from the other side.
-  turned = total.reshape(ins, 3, 3, outs)[:, ::-1, ::-1]
+  turned = sum(parts[1:], parts[0]).reshape(ins, 3, 3, outs)[:, ::-1, ::-1]
   return jnp.moveaxis(turned, 0, 2).astype(kernel.dtype)
 
 

@@ -318,7 +318,11 @@ class TestComputeDtype:
 
   def test_bfloat16_convolutions(self, name):
     _, _, jaxpr = self.shapes(name, 'bfloat16')
-    convolutions = [e for e in jaxpr.eqns if e.primitive.name == 'conv_general_dilated']
+    inner = [
+      e.params['call_jaxpr'].jaxpr for e in jaxpr.eqns if e.primitive.name == 'custom_vjp_call'
+    ]
+    equations = [equation for each in (jaxpr, *inner) for equation in each.eqns]
+    convolutions = [e for e in equations if e.primitive.name == 'conv_general_dilated']
     assert convolutions and all(
       v.aval.dtype == jnp.bfloat16 for e in convolutions for v in e.invars
     )

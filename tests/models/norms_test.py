@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kd_jax import methods, models
-from kd_jax.models.norms import NORMS, GroupNorm, LayerNorm, groups_of
+from kd_jax.models.convolution import Convolution
+from kd_jax.models.norms import NORMS, GroupNorm, LayerNorm, convolved, groups_of, normed
 from kd_jax.types import KdJaxError, Network, NetworkSpec
 from tests import tiny
 
@@ -103,3 +106,58 @@ class TestResidualNetworks:
     with pytest.raises(KdJaxError, match='names none') as caught:
       methods.make('oh').init(tiny.init_inputs(info, info))
     assert '\n' not in str(caught.value)
+
+
+class TestConvolved:
+  """BatchNorm folded into the convolution before it."""
+
+  class Pair(nn.Module):
+    folded: bool
+    dtype: str = 'float64'
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+      how = {'train': train, 'dtype': self.dtype, 'axis_name': None, 'name': 'norm1'}
+      conv = Convolution(5, 3, dtype=self.dtype, name='conv1')
+      return convolved(x, conv, 'batch', **how) if self.folded else normed(conv(x), 'batch', **how)
+
+  def variables(self, mean, dtype):
+    draw = np.random.default_rng(1)
+    drawn = {
+      'params': {
+        'conv1': {'kernel': draw.normal(size=(3, 3, 4, 5))},
+        'norm1': {'scale': draw.normal(size=5), 'bias': draw.normal(size=5)},
+      },
+      'batch_stats': {'norm1': {'mean': mean + draw.normal(size=5), 'var': draw.gamma(4, size=5)}},
+    }
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), drawn)
+
+  @pytest.mark.usefixtures('float64')
+  @pytest.mark.parametrize('train', [True, False])
+  def test_equals_one_after_the_other(self, train):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 4)))
+    variables = self.variables(0.3, 'float64')
+    folded, apart = (
+      self.Pair(folded).apply(variables, x, train=train, mutable=['batch_stats'])
+      for folded in (True, False)
+    )
+    chex.assert_trees_all_close(folded, apart, rtol=1e-12, atol=1e-12)
+
+  def test_it_has_the_same_variables(self):
+    made = [
+      jax.eval_shape(self.Pair(folded, 'float32').init, jax.random.key(0), jnp.ones((1, 6, 6, 4)))
+      for folded in (True, False)
+    ]
+    chex.assert_trees_all_equal_shapes_and_dtypes(*made)
+
+  def test_a_mean_of_many_deviations_costs_no_more_digits(self):
+    """The convolution itself rounds at the size of the mean."""
+    x = (1000 + np.random.default_rng(0).normal(size=(2, 6, 6, 4))).astype(np.float32)
+    variables = self.variables(0.3, 'float32')
+    conv = Convolution(5, 3).apply({'params': variables['params']['conv1']}, x)
+    variables['batch_stats']['norm1']['mean'] = conv.mean((0, 1, 2))
+    folded, apart = (self.Pair(each, 'float32').apply(variables, x) for each in (True, False))
+    with jax.enable_x64(True):
+      exact = self.Pair(False).apply(jax.tree.map(np.float64, variables), x.astype(np.float64))
+    off, limit = (np.abs(np.float64(each) - np.asarray(exact)).max() for each in (folded, apart))
+    assert off < 3 * limit
