@@ -36,6 +36,8 @@ _CRD, _NEGATIVES, _LEVELS = (
   f'tests/methods/{name}_test.py::' for name in ('crd', 'negatives', 'by_hand_levels')
 )
 _PHASED = 'tests/methods/phased_test.py::'
+_CONVOLVED = 'tests/models/convolution_test.py::test_equals_flaxs_in_value_and_gradients'
+_ON_LARGE_MAPS = 'tests/models/convolution_test.py::test_gradients_on_large_maps_are_xlas_own'
 _CONTRAST = 'tests/losses/contrast_test.py::'
 _SOFT, _SIMILAR = (f'tests/losses/{name}_test.py::' for name in ('soft_labels', 'similarity'))
 _STATISTICS, _ANALYSIS = (f'tests/measures/{name}_test.py::' for name in ('statistics', 'analysis'))
@@ -1155,8 +1157,20 @@ NETWORKS = [
     ),
   ),
   *_of(
+    'kd_jax/models/three_by_three.py',
+    ('[[1, 2], [3, 0]]', '[[1, 2], [0, 3]]', _ON_LARGE_MAPS),
+    ('(ins, 3, 3, outs)[:, ::-1, ::-1]', '(ins, 3, 3, outs)', _CONVOLVED),
+    ('padded[:, i : i + down : stride', 'padded[:, i : i + down : 1', _CONVOLVED),
+    ('range(0, len(x), count)', 'range(0, count, count)', _ON_LARGE_MAPS),
+  ),
+  *_of(
     'kd_jax/models/norms.py',
     ('(1, 2, -1), self.epsilon', '(1, 2), self.epsilon', _NORMS + 'test_group_norm_by_hand'),
+    (
+      'convolution(x, gain)',
+      'convolution(x)',
+      _NORMS + 'TestConvolved::test_equals_one_after_the_other',
+    ),
     (
       'x.astype(wide(self.dtype)).reshape',
       'x.reshape',

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd_jax.models import three_by_three
 from kd_jax.models.convolution import Convolution, narrow, pointwise, windowed
 
 
@@ -49,6 +50,27 @@ def test_equals_flaxs_in_value_and_gradients(kernel, stride, channels, width, si
   chex.assert_trees_all_close(
     value(own)(weights, x), value(peer)(weights, x), rtol=1e-12, atol=1e-12
   )
+
+
+@pytest.mark.usefixtures('float64')
+@pytest.mark.parametrize(('stride', 'sides'), [(1, (16, 17)), (2, (32, 34)), (2, (32, 33))])
+def test_gradients_on_large_maps_are_xlas_own(monkeypatch, stride, sides):
+  """At a stride of 1 windows are taken of two examples at a time, and of one in the end."""
+  monkeypatch.setattr(three_by_three, '_WINDOWS', 2 * 9 * 16 * 17 * 3)
+  draw = np.random.default_rng(0)
+  x = jnp.asarray(draw.normal(size=(5, *sides, 4)))
+  kernel = jnp.asarray(draw.normal(size=(3, 3, 4, 3)))
+  other = jnp.asarray(
+    draw.normal(size=jax.eval_shape(lambda x, k: windowed(x, k, stride=stride), x, kernel).shape)
+  )
+  found, expected = (
+    jax.grad(lambda x, k, conv=conv: (conv(x, k) * other).sum(), argnums=(0, 1))(x, kernel)
+    for conv in (
+      lambda x, k: three_by_three.three_by_three(x, k, stride),
+      lambda x, k: windowed(x, k, stride=stride),
+    )
+  )
+  chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_weights_are_flaxs_in_place_and_shape():
