@@ -146,8 +146,8 @@ FAULTS = [
   *_of(
     'kd_jax/data/decoded.py',
     (
-      "-label.npy', mmap_mode='r'))",
-      "-label.npy'))",
+      "np.load(labels, mmap_mode='r')",
+      'np.load(labels)',
       'tests/data/decoded_test.py::test_damaged_files_are_made_anew',
     ),
   ),
