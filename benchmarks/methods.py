@@ -78,6 +78,7 @@ def titled(method: str, recipe: str, phase: str, option: str) -> str:
 def measure(one: Worker, beside: Worker, *, blocks: int, steps: int) -> dict[str, Any]:
   """Return what a method's steps take, those of the other beside it, and the method's peak."""
   one.answer()
+  one.ask(measure='settle')
   found: dict[str, Any] = {'seconds': [], 'beside': [], 'load': []}
   for _ in range(blocks):
     for name, worker in (('beside', beside), ('seconds', one)):
@@ -110,8 +111,9 @@ def page(figures: Mapping[str, Any]) -> str:
     f'process a method, blocks in turns with KD, n = {" to ".join(map(str, counts))} blocks of '
     f'{figures["steps"]} steps. The load average was {min(loads):.1f} to {max(loads):.1f}: other '
     'work shared the cores, so that the ratios to KD count, and not the seconds. The median of '
-    f"KD's steps was {statistics.median(beside):.2f} s. The peak is of the whole process, its "
-    'images (154 MB), its compilation and the memory kept between steps among it.',
+    f"KD's steps was {statistics.median(beside):.2f} s. The peak is of the whole process while it "
+    'steps, its libraries (about 0.3 GB), images (154 MB) and the memory kept between steps among '
+    'it; what compilation took was given back before.',
     '',
     '| method | step / KD, median | lowest, highest | peak, GB | more than KD, GB |',
     '|---|---|---|---|---|',
@@ -148,6 +150,7 @@ def main(argv: list[str]) -> None:
       beside = started(BESIDE)
       stack.callback(beside.close)
       beside.answer()
+      beside.ask(measure='settle')
     for each in todo:
       name = titled(*each)
       with contextlib.closing(started(*each)) as one:

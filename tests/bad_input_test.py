@@ -25,7 +25,7 @@ CASE = Case('ranges', 'launch.py --config.epochs=0', 'at least 1')
 )
 @pytest.mark.parametrize(
   ('count', 'chosen'),
-  [(40, ['--sample=40']), pytest.param(len(CASES), [], marks=pytest.mark.system, id='all')],
+  [(40, ['--sample=40']), pytest.param(len(CASES), [], marks=pytest.mark.whole, id='all')],
 )
 def test_cases(count, chosen):
   done = subprocess.run(

@@ -9,6 +9,7 @@ stay.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -20,7 +21,7 @@ from kd_jax.models.initial import wide
 
 _LARGE = 256  # places of a map, from which on products are faster
 _NARROW = 32  # channels, up to which an input gradient is faster by phases
-_WINDOWS = 2**24  # values of windows that are held at once
+_WINDOWS = 2**25  # values of windows that are held at once, 128 MB in float32
 
 
 def windowed(
@@ -112,8 +113,8 @@ def _of_kernel_by_windows(stride: int, x: Array, kernel: Array, gradient: Array)
   3×3 windows, some examples at a time.
   """
   ins, outs = kernel.shape[2:]
-  windows = 9 * gradient[0].size
-  count = max(1, _WINDOWS // windows)
+  turns = math.ceil(9 * gradient.size / _WINDOWS)
+  count = math.ceil(len(x) / turns)
   parts = [
     _product(places(x[i : i + count]), _windows(gradient[i : i + count]))
     for i in range(0, len(x), count)

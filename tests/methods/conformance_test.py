@@ -147,8 +147,21 @@ def test_every_method_can_do_without_its_teacher_or_is_exempt():
   assert set(TEACHER_OFF) | set(EXEMPT) == set(METHODS) and not set(TEACHER_OFF) & set(EXEMPT)
 
 
-@pytest.mark.system
-@every_case(CASES)
+# of no teacher, of one, with weights of its own, with a memory
+REAL = {'nokd', 'kd', 'oh', 'crd'}
+
+
+@every_case(
+  [
+    pytest.param(
+      case,
+      marks=pytest.mark.system
+      if case.name in REAL and case.recipe == 'written'
+      else pytest.mark.whole,
+    )
+    for case in CASES
+  ]
+)
 class TestRealNetworks:
   """What TestStep and the parallel tests hold, on ResNet26 → ResNet8 at 32×32."""
 
