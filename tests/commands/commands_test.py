@@ -18,17 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKERS = {
   'benchmarks/kd_jax_side.py',
   'benchmarks/peer.py',
+  # the benchmarks start these by themselves
   *(
     f'benchmarks/accelerator/{name}.py'
-    for name in (
-      # the benchmarks start these by themselves
-      'correct',
-      'machine',
-      'programs',
-      'resumed',
-      'torch_side',
-    )
+    for name in ('correct', 'machine', 'programs', 'resumed', 'torch_side')
   ),
+  *(f'benchmarks/sizes/{name}.py' for name in ('finished', 'pictures', 'reading')),
 }
 # These say what they take before JAX is there; the others look it up, or name it in their
 # signatures.
