@@ -108,3 +108,16 @@ def test_second_derivatives_exist():
   )
   wide = jnp.ones((3, 3, 2, 3))
   chex.assert_trees_all_close(twice(narrow, wide), twice(windowed, wide), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('platform', 'by_windows'), [('cpu', True), ('cuda', False), ('tpu', False)]
+)
+def test_only_a_cpu_has_gradients_by_windows(platform, by_windows):
+  x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((3, 3, 4, 3))
+
+  def of_kernel(kernel):
+    return jax.grad(lambda k: three_by_three.three_by_three(x, k, 1).sum())(kernel)
+
+  lowered = jax.jit(of_kernel).trace(kernel).lower(lowering_platforms=(platform,))
+  assert ('gather' in lowered.as_text()) == by_windows
