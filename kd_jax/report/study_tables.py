@@ -30,6 +30,8 @@ _MEASURED = (  # field, heading, form
   ('seconds', 'seconds', ',.0f'),
 )
 
+_UNLIKE = 3  # times as long: another machine, and no other speed of the same
+
 
 def results(study: StudyRecords, *, times: bool = True) -> Table:
   """Return a line a row. Without `times`, every cell follows from the study's configuration."""
@@ -56,7 +58,7 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
       'epochs': MISSING if epochs is None else str(epochs),
       'student epochs': _mean(_all(runs, 'passes'), '.1f'),
       'PFLOP': _mean([flops / 1e15 for flops in _all(runs, 'flops_alone')], '.3g'),
-      'seconds': _mean(_all(runs, 'seconds'), ',.0f'),
+      'seconds': _took(_all(runs, 'seconds')),
       'note': '; '.join(filter(None, (row.get('note'), shared.get(name)))),
     }
     lines.append(line)
@@ -66,6 +68,13 @@ def results(study: StudyRecords, *, times: bool = True) -> Table:
   if not any(line['note'] for line in lines):
     idle.append('note')
   return Table.of(lines, groups=list(study.groups().values())).without(idle)
+
+
+def _took(seconds: list[float]) -> str:
+  """Return the mean, or the least and the most where they are of machines too unlike for one."""
+  if seconds and max(seconds) > _UNLIKE * min(seconds):
+    return f'{min(seconds):,.0f} to {max(seconds):,.0f}'
+  return _mean(seconds, ',.0f')
 
 
 def further(study: StudyRecords) -> list[Table]:

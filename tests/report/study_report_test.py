@@ -5,6 +5,7 @@ there is one.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -123,6 +124,19 @@ def test_rows_with_intervals(tmp_path):
   )
   shorter, *_ = study_tables.results(study_records.read(tmp_path), times=False)
   assert [h for h in headings if h not in shorter] == ['seconds']
+
+
+def test_seconds_of_unlike_machines_have_no_mean(tmp_path):
+  study = study_records.read(made(tmp_path))
+  name = study.about['rows'][0]['name']
+  runs = [
+    replace(run, seconds=took)
+    for run, took in zip(study.results[name], (7.5, 3600, 12), strict=True)
+  ]
+  headings, (line, *_), *_ = study_tables.results(
+    replace(study, results={**study.results, name: runs})
+  )
+  assert dict(zip(headings, line, strict=True))['seconds'] == '8 to 3,600'
 
 
 def test_comparisons_say_what_is_decided_and_what_is_unequal(tmp_path):
