@@ -99,21 +99,27 @@ def test_boundaries_come_before_the_240_epochs_of_the_labels():
   assert round(row.changes['ab.boundary_share'] * 270) == 30 and row.changes['ab.alpha'] == 0
 
 
-@pytest.mark.system
-@pytest.mark.parametrize('pair', ['wrn40_2_wrn16_2', 'resnet32x4_resnet8x4', 'vgg13_vgg8'])
+def pairs(*quicker):
+  """All pairs: these under `-m system`, the others under `-m whole`."""
+  return [
+    pytest.param(pair, marks=pytest.mark.system if pair in quicker else pytest.mark.whole)
+    for pair in cifar100.PAIRS
+  ]
+
+
+@pytest.mark.parametrize('pair', pairs('wrn40_2_wrn16_2', 'resnet32x4_resnet8x4', 'vgg13_vgg8'))
 def test_every_row_of_a_pair_fits_its_networks(pair, tmp_path):
-  """As shapes alone, also at a hundredth of the epochs. The others are of the same families, and
-  take minutes.
-  """
+  """As shapes alone, also at a hundredth of the epochs."""
   images = folder_of_a_hundred(tmp_path / 'images')
   config = of_file(pair, dataset=images, validation_examples=100, scale=0.01)
   Plan(definition.resolve(config)).check(lambda line: None)
 
 
-@pytest.mark.system
-def test_a_hundredth_of_the_epochs_makes_the_table(tmp_path):
+@pytest.mark.parametrize('pair', pairs('resnet56_resnet20'))
+def test_a_hundredth_of_the_epochs_makes_the_table(pair, tmp_path):
+  """Of two rows, with networks that a test can train."""
   config = of_file(
-    'resnet56_resnet20',
+    pair,
     dataset=folder_of_a_hundred(tmp_path / 'images'),
     validation_examples=100,
     scale=0.01,
@@ -136,4 +142,4 @@ def test_a_hundredth_of_the_epochs_makes_the_table(tmp_path):
     last, chosen, best = (
       float(line[name]) for name in ('last epoch %', 'test %', 'best on test %')
     )
-    assert best >= max(last, chosen) and line['paper %'].startswith(('69', '70', '71'))
+    assert best >= max(last, chosen) and 68 < float(line['paper %']) < 78
