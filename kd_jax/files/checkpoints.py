@@ -82,6 +82,9 @@ class Checkpoints:
     )
     with faults_of('keep checkpoints in', self._folder):
       self._folder.mkdir(parents=True, exist_ok=True)
+      # On a busy machine Orbax has left what a killed save had begun.
+      for remains in self._folder.glob('*.orbax-checkpoint-tmp*'):
+        remove(remains)
       self._manager = ocp.CheckpointManager(self._folder, options=options)
     self._worker = ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
 

@@ -420,3 +420,12 @@ def test_orbax_is_quiet(tmp_path, caplog, capfd):
     assert any('orbax' in record.pathname for record in caplog.records)
   finally:
     absl.logging.set_verbosity(before)
+
+
+def test_an_empty_folder_of_a_killed_save_is_cleaned_up(tmp_path):
+  """A folder made by a save that was killed before anything was in it."""
+  fill(tmp_path, 1)
+  (tmp_path / '2.orbax-checkpoint-tmp').mkdir()
+  restored, said = newest(tmp_path)
+  assert_is(restored, 1)
+  assert said == [] and [path.name for path in tmp_path.iterdir()] == ['1']
