@@ -195,11 +195,11 @@ def _read_program(folder: Path, case: tuple) -> None:
   )
   try:
     pt2_files.checked(folder / 'x.pt2')
-    pt2_files._check_expression(case[2])
   except KdJaxError:
     raise
   except Exception as fault:  # zipfile's and json's kinds; kd_jax.models.programs.load does so, too
     raise KdJaxError(f'x.pt2 cannot be read ({one_line(fault)})') from fault
+  pt2_files._check_expression(case[2])  # has FileError alone
   # of numbers where torch has tensors and symbols
   with contextlib.suppress(TypeError, NameError, AttributeError, ArithmeticError):
     eval(case[2].replace('positive=True, ', ''), names)

@@ -26,8 +26,7 @@ class Convolution(nn.Module):
   """A square convolution, padded as PyTorch's `padding=kernel // 2`.
 
   So it is padded also where the stride is 2. `drawn` is a function (key, shape, dtype) → the
-  initial kernel. It has a bias where that is asked for. A
-  call may scale its channels by a `gain`.
+  initial kernel. It has a bias where that is asked for. A call may scale its channels by a `gain`.
   """
 
   width: int

@@ -75,7 +75,7 @@ class BatchNorm(nn.Module):
     else:
       mean, var = running_mean.value, running_var.value
     shape = (1,) * (x.ndim - 1) + (-1,)
-    gain = scale * jax.lax.rsqrt(var + self.epsilon)
+    gain = self._gain(scale, var)
     # The mean is subtracted first: folded into the bias, a mean of many standard deviations would
     # round them away.
     normalised = (x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
@@ -84,8 +84,11 @@ class BatchNorm(nn.Module):
   def affine(self, width: int) -> tuple[Float[Array, ' C'], Float[Array, ' C']]:
     """Return gain and shift, with which evaluation is x · gain + shift."""
     scale, bias, mean, var = self._kept(width)
-    gain = scale * jax.lax.rsqrt(var.value + self.epsilon)
+    gain = self._gain(scale, var.value)
     return gain, bias - mean.value * gain
+
+  def _gain(self, scale: Array, var: Array) -> Array:
+    return scale * jax.lax.rsqrt(var + self.epsilon)
 
 
 def moments(

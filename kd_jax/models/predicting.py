@@ -115,7 +115,7 @@ def adaptation(network: Network) -> Adapted | None:
 
 
 def adapted_by(network: Network) -> tuple[Any, ...]:
-  """Return the size and the order that an adapted network is told by; () of any other."""
+  """Return the size and the order of channels that a network is adapted by; () where it is not."""
   around = adaptation(network)
   return (around.size, around.order) if around else ()
 

@@ -82,7 +82,7 @@ def checked(path: str | os.PathLike[str]) -> io.BytesIO:
 
 @contextlib.contextmanager
 def no_pickles() -> Iterator[None]:
-  """Let torch.load, whoever calls it, read arrays alone while the context lasts."""
+  """Let torch.load read arrays alone while the context lasts, also where torch itself calls it."""
   name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
   before = os.environ.get(name)
   os.environ[name] = '1'

@@ -270,8 +270,7 @@ def _train(student: Student, lesson: Lesson) -> dict[str, Any]:
   if shared.stored:
     info['stored_size'] = shared.stored[0]
   save_network(shared.folder / 'networks' / phase.name, network.spec, ended.best, info)
-  versions = workdir.versions(command=False)
-  record = {'rows': [row], 'history': ended.history, 'versions': versions}
+  record = {'rows': [row], 'history': ended.history, 'versions': workdir.versions(command=False)}
   records.write_sealed(shared.folder / 'phases' / phase.name / 'result.json', record)
   records.update_results(shared.folder / 'results.json', [row])
   return row

@@ -10,18 +10,14 @@ disks are file systems in memory, which it takes root to mount.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 from tests.faults import faults, kills, sitting
+from tests.faults.command import arguments_of
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', type=Path, required=True)
+  parser = arguments_of(__doc__)
   parser.add_argument('--kills', type=int, default=200)
   parser.add_argument(
     '--launches',
@@ -32,7 +28,6 @@ def main() -> int:
   parser.add_argument(
     '--faults', default='', help='only the other faults whose names begin with this; none: "-"'
   )
-  parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
   base = arguments.workdir.absolute()
   sitting.prepare(base)

@@ -13,7 +13,6 @@ goes on with the next fault.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -26,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.faults import children, recipes, sitting
+from tests.faults.command import arguments_of
 from tests.faults.joined import STRUCK, Blow, together
 from tests.faults.sitting import STEPS
 
@@ -182,13 +182,9 @@ def table(steps: dict[str, float], faults: Sequence[Fault]) -> str:
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', type=Path, required=True)
+  parser = arguments_of(__doc__)
   parser.add_argument('--faults', type=int, default=20)
   parser.add_argument('--methods', default=','.join(METHODS), help='of the comparison')
-  parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
   base = arguments.workdir.absolute()
   sitting.prepare(base)

@@ -9,7 +9,6 @@ Exits with 1 where an end differs.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -25,6 +24,7 @@ from kd_jax.models.resnet import resnet
 from kd_jax.models.vit import vit
 from kd_jax.types import Network, NetworkSpec
 from tests.faults import children, ends, sitting
+from tests.faults.command import arguments_of
 
 EPOCHS = 4
 STEPS = 5  # of an epoch
@@ -125,12 +125,8 @@ def tried(base: Path, method: str, draw: random.Random) -> tuple[str, str]:
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', type=Path, required=True)
+  parser = arguments_of(__doc__)
   parser.add_argument('--only', default='', help='methods whose names hold this text')
-  parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
   base = arguments.workdir.absolute()
   base.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ kept: given again, the command goes on with the next run, however it was interru
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import random
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults import children, ends, kills, recipes, sitting, stages
+from tests.faults.command import arguments_of
 from tests.faults.kills import Kill
 from tests.faults.recipes import CASES, EPOCHS, Case
 from tests.faults.sitting import STEPS
@@ -175,20 +175,18 @@ def _counts(found: Sequence[Kill]) -> str:
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', type=Path)
+  parser = arguments_of(__doc__, needs_workdir=False)
   parser.add_argument('--kills', type=int, default=500)
   parser.add_argument(
     '--only', default='', help='runs whose names hold one of these texts, divided by commas'
   )
-  parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--table', type=Path, nargs='+', metavar='DIR', help='print what is known')
   arguments = parser.parse_args()
   if arguments.table:
     print(table([run for base in arguments.table for run in known(base)]))
     return 0
+  if arguments.workdir is None:
+    parser.error('give --workdir=DIR, or --table with the folders of earlier ones')
   base = arguments.workdir.absolute()
   sitting.prepare(base)
   texts = arguments.only.split(',')

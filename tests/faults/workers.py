@@ -12,7 +12,6 @@ next study.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults import children, ends, recipes, sitting, stages
+from tests.faults.command import arguments_of
 from tests.faults.stages import OTHER, Stage, same
 
 WORKERS = 4
@@ -160,12 +160,8 @@ def table(rounds: Sequence[Round]) -> str:
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', type=Path, required=True)
+  parser = arguments_of(__doc__)
   parser.add_argument('--kills', type=int, default=100)
-  parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
   base = arguments.workdir.absolute()
   sitting.prepare(base)

@@ -80,30 +80,29 @@ def test_all_that_a_run_keeps_is_looked_at():
   assert len(named) > 8 and named <= folders.KEPT
 
 
+def refuses_to_report(folder, read, name, outside):
+  """A part of a finished folder becomes a link to elsewhere, where nothing changes."""
+  place = folder / name
+  if place.exists():
+    place.rename(folder.parent / 'aside')
+  place.symlink_to(outside if place.suffix == '' else outside / 'secret.txt')
+  before = bad_input.contents(outside)
+  refused(lambda: read(folder))
+  assert main.call('report', [str(folder)]) == 2 and bad_input.contents(outside) == before
+
+
 @pytest.mark.parametrize('name', ['report', 'predictions.npz', 'networks', 'phases/student'])
 def test_a_report_of_a_run(tmp_path, outside, name):
   folder = tmp_path / 'run'
   run_report_test.made(folder)
-  place = folder / name
-  if place.exists():
-    place.rename(tmp_path / 'aside')
-  place.symlink_to(outside if place.suffix == '' else outside / 'secret.txt')
-  before = bad_input.contents(outside)
-  refused(lambda: run_records.read(folder))
-  assert main.call('report', [str(folder)]) == 2 and bad_input.contents(outside) == before
+  refuses_to_report(folder, run_records.read, name, outside)
 
 
 @pytest.mark.parametrize('name', ['report', 'answer.md', 'results.json', 'phases'])
 def test_a_report_of_a_study(tmp_path, outside, name, capsys):
   folder = tmp_path / 'study'
   study_report_test.made(folder)
-  place = folder / name
-  if place.exists():
-    place.rename(tmp_path / 'aside')
-  place.symlink_to(outside if place.suffix == '' else outside / 'secret.txt')
-  before = bad_input.contents(outside)
-  refused(lambda: study_records.read(folder))
-  assert main.call('report', [str(folder)]) == 2 and bad_input.contents(outside) == before
+  refuses_to_report(folder, study_records.read, name, outside)
   assert 'secret"' not in capsys.readouterr().out
 
 
