@@ -144,6 +144,7 @@ LAUNCH = {
     ('--config.parallel=threads', "unknown parallel 'threads'. Valid: jit, pmap"),
     ('--config.selection=train', "unknown selection 'train'. Valid: validation, test"),
     ('--config.compute_dtype=float16', "unknown compute_dtype 'float16'"),
+    ('--config.teacher_dtype=float16', 'Valid: float32, bfloat16, or nothing'),
     ('--config.data_placement=disk', "unknown data_placement 'disk'"),
     ('--config.method=takd --config.takd.assistants=nosuch', "there is no network 'nosuch'"),
     ('--config.method=takd --config.takd.assistants=,', 'takd.assistants names no network'),
@@ -311,6 +312,10 @@ LAUNCH = {
     (
       '--config.teacher_checkpoint=function.jax --config.method=oh',
       'asks a network for its features',
+    ),
+    (
+      '--config.teacher_checkpoint=function.jax --config.teacher_dtype=bfloat16',
+      'is as it was made: take another recipe, or leave teacher_dtype empty',
     ),
     (
       '--config.teacher_checkpoint=function.jax --config.method=oh --config.recipe=published',

@@ -39,6 +39,7 @@ OTHERS = {
     (f'{GOOD} --config.method_options=objective=cos', 'embedding.objective is one of cosine'),
     (f'{GOOD} --config.method_options=objectiv=mse', "'objectiv'"),
     (f'{GOOD} --config.mixup=1', 'a table has seen them as they are'),
+    (f'{GOOD} --config.teacher_dtype=bfloat16', 'a table has seen them as they are'),
     (f'{GOOD} --config.batch_size=64', 'a batch of 64 needs at least as many images'),
     (f'{GOOD} --config.crop_padding=9', 'crop_padding is 9 pixels'),
     (f'{GOOD} --config=paper/digits', '--config is a study'),

@@ -94,6 +94,7 @@ class TestResolve:
       {'parallel': 'pmapp'},
       {'relu_placement': 'blocks'},
       {'compute_dtype': 'bfloat'},
+      {'teacher_dtype': 'float16'},
       {'teacher_relu_placement': ''},
       {'teacher_guess': 'fitted'},
       {'teacher_weights': 'averaged'},

@@ -47,6 +47,7 @@ ONE_OF = {
   'teacher_guess': ('names', 'fit'),
   'teacher_weights': ('raw', 'ema'),
   'compute_dtype': ('float32', 'bfloat16'),
+  'teacher_dtype': ('', 'float32', 'bfloat16'),
   'selection': ('validation', 'test'),
   'data_placement': ('auto', 'device', 'host'),
 }
@@ -64,9 +65,8 @@ def known(name: str, choices: Iterable[str], what: str) -> None:
   """Raise ConfigError with the valid choices where a name is not among them."""
   choices = list(choices)
   if name not in choices:
-    raise ConfigError(
-      f"unknown {what} '{name}'.{closest(name, choices)} Valid: {', '.join(choices)}"
-    )
+    valid = ', '.join(filter(None, choices)) + (', or nothing' if '' in choices else '')
+    raise ConfigError(f"unknown {what} '{name}'.{closest(name, choices)} Valid: {valid}")
 
 
 def check_type(name: str, value: Any, expected: Any) -> None:

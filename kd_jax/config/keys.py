@@ -118,6 +118,11 @@ class Config:
   compute_dtype: str = _key(
     'float32', "'float32' or 'bfloat16'; parameters, statistics and losses stay in float32"
   )
+  teacher_dtype: str = _key(
+    '',
+    "of teachers while they teach: 'float32', 'bfloat16', faster where the machine has it; empty: "
+    'as compute_dtype',
+  )
 
   method: str = _key(
     'kd',

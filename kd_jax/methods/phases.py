@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kd_jax import methods
@@ -26,6 +26,7 @@ class PlanInputs:
   batch_size: int
   optimiser: OptimiserSpec
   patience: int = 0  # as Phase.patience
+  teacher_dtype: str = ''  # in which frozen teachers compute; '': as their specs say
   more_teachers: tuple[NetworkSpec, ...] = ()  # the second, and so on, where they differ
   # of imported teachers, by name; those that are not named are as `teacher`
   imported_specs: Mapping[str, NetworkSpec] = field(default_factory=dict)
@@ -96,6 +97,24 @@ def phase(inputs: PlanInputs, *, name: str, role: str, method: str, student: Net
     settings=methods.settings(
       method, recipe=inputs.recipe, chosen=inputs.options, student=student.name
     ),
+  )
+
+
+def taught_in(inputs: PlanInputs, made: Sequence[Phase]) -> tuple[Phase, ...]:
+  """Return the phases with teachers that compute in the type that is configured for them.
+
+  What a phase makes beside its student may be more than a network of its spec, and teaches in the
+  type in which it was trained.
+  """
+  if inputs.teacher_dtype in ('', inputs.teacher.compute_dtype):
+    return tuple(made)
+  companions = {companion_name(each.name) for each in made if each.method.companion}
+  changes = {'compute_dtype': inputs.teacher_dtype}
+  return tuple(
+    replace(each, teacher_changes={**each.teacher_changes, **changes})
+    if each.teachers and companions.isdisjoint(each.teachers)
+    else each
+    for each in made
   )
 
 

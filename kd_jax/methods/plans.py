@@ -261,7 +261,7 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
   (_, name), *others = methods.parse(inputs.method)
   if not others:
     chosen = methods.chosen_options(name, inputs.recipe, inputs.options, among=options(name))
-    return tuple(_noted(inputs, phase) for phase in of(name)(inputs, **chosen))
+    return phases.taught_in(inputs, [_noted(inputs, p) for p in of(name)(inputs, **chosen)])
   # AB's boundaries, FitNet's hint, FSP's flow and FT's factor are terms like any other beside a
   # loss that reaches the classifier.
   for _, name in methods.parse(inputs.method):
@@ -270,7 +270,7 @@ def make(inputs: PlanInputs) -> tuple[Phase, ...]:
         f"'{name}' trains in several phases, or on other data, and cannot be part of "
         f"'{inputs.method}'"
       )
-  return tuple(_noted(inputs, phase) for phase in with_teacher(inputs))
+  return phases.taught_in(inputs, [_noted(inputs, p) for p in with_teacher(inputs)])
 
 
 def _noted(inputs: PlanInputs, phase: Phase) -> Phase:

@@ -247,8 +247,8 @@ def changed(network: Network, changes: Mapping[str, Any]) -> Network:
   name = network.spec.name
   if not is_known(name):
     raise ConfigError(
-      f"this recipe changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
-      'another recipe'
+      f"this run changes the teacher's {', '.join(changes)}, and {name} is as it was made: take "
+      'another recipe, or leave teacher_dtype empty'
     )
   return rebuilt(network, network.spec._replace(**changes))
 

@@ -116,10 +116,10 @@ def learn_from(config: Config) -> Lesson:
   Raises:
     KdJaxError: one of them cannot be had, or they do not belong together.
   """
-  if config.mixing():
+  if config.mixing() or config.teacher_dtype:
     raise ConfigError(
-      'mixup, cutmix and label_smoothing are for teachers that see the pictures, and a table has '
-      'seen them as they are: leave them out'
+      'mixup, cutmix, label_smoothing and teacher_dtype are for teachers that see the pictures, and '
+      'a table has seen them as they are: leave them out'
     )
   place = Path(os.path.expanduser(config.teacher_checkpoint))
   table = embedding_table.read(place)

@@ -139,6 +139,7 @@ def _plan_inputs(config: Config, dataset: Dataset, shared: Shared) -> plans.Plan
     batch_size=config.batch_size,
     optimiser=config.optimiser_spec(),
     patience=config.patience,
+    teacher_dtype=config.teacher_dtype,
   )
 
 

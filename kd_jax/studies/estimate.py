@@ -36,6 +36,8 @@ from kd_jax.types import (
 )
 
 _STEPS = 3  # that are timed
+_TOGETHER = 6  # students in one program, which take 2.4 GB at the paper's sizes
+_WORTH = 0.9  # the share of the operations that has to be left for a hint
 _counted: dict[tuple[NetworkSpec, tuple[Any, ...]], float] = {}
 
 
@@ -52,8 +54,7 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
     if row.name not in decided:  # its sweep has not chosen: each value takes as long
       first = {key: values[0] for key, values in row.sweep.items()}
       planned += [Planned(r, plan.tasks(r)) for r in study.finals(row, first)]
-  together = groups(study, planned, (), whole=True)
-  sharing = {task.identity: len(group) for group in together for task in group}
+  sharing = _sharing(study, planned)
   finished: dict[str, Task] = {}
   left: dict[str, Task] = {}
   rows = []
@@ -83,6 +84,20 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
     f'{_operations(total)}, about {duration(total / rate)} for one worker at {rate / 1e9:.0f} '
     'GFLOP/s. Nothing was trained.'
   )
+  if study.together < _TOGETHER:
+    shared = _sharing(study._replace(together=_TOGETHER), planned)
+    least = sum(flops(task, sharing=shared[name]) for name, task in left.items())
+    if least < _WORTH * total:
+      say(
+        f'Up to {_TOGETHER} students in one program share the passes of their teacher '
+        f'(--config.together={_TOGETHER}): about {duration(least / rate)}, and twice the memory.'
+      )
+
+
+def _sharing(study: Study, planned: Sequence[Planned]) -> dict[str, int]:
+  """Return with how many students, itself among them, each phase shares its teachers' passes."""
+  together = groups(study, planned, (), whole=True)
+  return {task.identity: len(group) for group in together for task in group}
 
 
 def flops(task: Task, *, sharing: int = 1) -> float:

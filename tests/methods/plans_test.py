@@ -86,6 +86,33 @@ class TestKd:
     assert student.teachers == ('teacher',)
     assert named(phases('kd', imported=('teacher',), baseline=True)) == ['baseline', 'student']
 
+  @pytest.mark.parametrize(
+    ('method', 'changed'),
+    [
+      ('kd', {}),
+      ('ab', {'recipe': 'published'}),
+      ('takd', {}),
+      ('kd+oh', {}),
+      ('mkd', {}),
+      ('ft', {}),
+    ],
+    ids=str,
+  )
+  def test_every_teacher_computes_in_its_type_while_it_teaches_and_no_student(
+    self, method, changed
+  ):
+    plain = phases(method, **changed)
+    made = phases(method, teacher_dtype='bfloat16', **changed)
+    assert phases(method, teacher_dtype=TEACHER.compute_dtype, **changed)[-1].teacher_changes == (
+      plain[-1].teacher_changes
+    )
+    for before, after in zip(plain, made, strict=True):
+      # the paraphraser that FT makes is no network of its spec
+      changes = after.teachers and after.teachers != ('paraphraser_teacher',)
+      more = {'compute_dtype': 'bfloat16'} if changes else {}
+      assert after.teacher_changes == {**before.teacher_changes, **more}
+      assert after.student == before.student
+
   def test_options_and_recipe_reach_the_method(self):
     with pytest.raises(ConfigError, match='alpha'):
       phases('kd', options={'kd': {'alpha': 2.0}})

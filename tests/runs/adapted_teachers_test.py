@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from kd_jax.methods import classifier, plans
 from kd_jax.models import predicting
 from kd_jax.pytorch import names as torch_names
 from kd_jax.pytorch import writer as torch_writer
-from kd_jax.runs import evaluation, teacher_fit, teachers
+from kd_jax.runs import evaluation, preparation, teacher_fit, teachers
 from kd_jax.types import ConfigError, KdJaxError, NetworkSpec, Trained
 from tests import tiny
 from tests.knowing import knowing
@@ -158,6 +159,23 @@ def test_the_fit_looks_at_the_pictures_that_it_sees():
 def test_keys_that_do_not_fit(files, changed, said):
   with pytest.raises(KdJaxError, match=said):
     teachers.load(config(files[0], **changed), WANTED, classes=['a', 'b', 'c'])
+
+
+def test_it_teaches_in_its_own_type(loaded):
+  key = {'teacher_dtype': 'bfloat16', 'teacher': 'thin_resnet8', 'student': 'thin_resnet8'}
+  given = configuration.default(dataset='digits', validation_examples=100, **key)
+  phase = preparation.prepare(configuration.resolve(given)).phases[-1]
+  assert phase.student.compute_dtype == 'float32'
+  teacher = loaded['teacher1']
+  rounded = models.changed(teacher.network, phase.teacher_changes)
+
+  def logits(network):
+    return network.module.apply(teacher.variables, image(), train=False).logits
+
+  plain, fast = logits(teacher.network), logits(rounded)
+  chex.assert_trees_all_equal_dtypes(plain, fast)
+  difference = float(jnp.abs(plain - fast).max() / jnp.abs(plain).max())
+  assert 1e-5 < difference < 0.02, difference
 
 
 def test_keys_of_one_teacher_each(files):

@@ -10,8 +10,9 @@ from kd_jax import models
 from kd_jax.files import records, study_records
 from kd_jax.files.networks import save_network
 from kd_jax.report import study_tables
-from kd_jax.studies import definition, estimate, workers
+from kd_jax.studies import definition, estimate, tasks, workers
 from kd_jax.studies.definition import Row
+from kd_jax.text import duration
 from kd_jax.types import ConfigError, NetworkSpec
 
 SMALL = {
@@ -121,6 +122,25 @@ def test_a_dry_run_is_of_these_rows(tmp_path, monkeypatch):
   lines = [line for line in said if ' phases left' in line]
   assert [line.partition(': ')[0] for line in lines] == ['KD', 'AT, weak']
   assert 'KD: 5 runs (4 of them to choose a value)' in lines[0]
+
+
+@pytest.mark.parametrize(('together', 'hinted'), [(1, True), (6, False)])
+def test_a_dry_run_says_what_sharing_a_teacher_saves(
+  tmp_path, monkeypatch, teacher, together, hinted
+):
+  monkeypatch.setattr(estimate, 'timed_rate', lambda tasks: 1e6)
+  said = []
+  of = study('KD', together=together, teacher_checkpoint=teacher)
+  estimate.dry_run(of, tmp_path, say=said.append)
+  hints = [line for line in said if '--config.together=6' in line]
+  assert len(hints) == hinted and 'Nothing was trained.' in said[-1 - hinted]
+  plan = tasks.Plan(of)
+  *swept, final = [
+    t for p in (*of.sweeps, *of.finals(of.definition.rows[1], {})) for t in plan.tasks(p)
+  ]
+  shared = 4 * estimate.flops(swept[0], sharing=4) + estimate.flops(final)
+  for hint in hints:
+    assert f': about {duration(shared / 1e6)}, and' in hint
 
 
 def test_a_row_that_is_not_there_is_one_line():
