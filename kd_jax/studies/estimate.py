@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +58,33 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
   sharing = _sharing(study, planned)
   finished: dict[str, Task] = {}
   left: dict[str, Task] = {}
-  rows = []
+  rows: list[tuple[str, list[Task]]] = []
   of_rows: dict[str, list[Planned]] = defaultdict(list)
   for p in planned:
     of_rows[p.run.row].append(p)
   for row in chosen:
     of_row = of_rows[row.name]
-    own: dict[str, Task] = {}
+    own: list[Task] = []
     for task in (task for p in of_row for task in p.tasks):
       if task.identity in finished or task.identity in left:
         continue  # a phase that rows share counts in the first of them
       if task.result(folder).exists():
         finished[task.identity] = task
       else:
-        left[task.identity] = own[task.identity] = task
-    operations = sum(flops(task, sharing=sharing[name]) for name, task in own.items())
+        left[task.identity] = task
+        own.append(task)
     sweeps = sum(p.run.kind == 'sweep' for p in of_row)
     runs = f'{len(of_row)} runs' + (f' ({sweeps} of them to choose a value)' if sweeps else '')
-    rows.append((f'{row.name}: {runs}, {len(own)} phases left', operations))
-  rate = measured_rate([*finished.values()], folder, sharing) or timed_rate([*left.values()])
-  for line, operations in rows:
+    rows.append((f'{row.name}: {runs}, {len(own)} phases left', own))
+  measured = measured_rate([*finished.values()], folder, sharing)
+  with ThreadPoolExecutor(1) as beside:  # XLA compiles while operations are counted
+    timing = beside.submit(timer, () if measured else [*left.values()])
+    each = {name: flops(task, sharing=sharing[name]) for name, task in left.items()}
+    rate = measured or timing.result()()
+  for line, own in rows:
+    operations = sum(each[task.identity] for task in own)
     say(f'{line}, {_operations(operations)}, {duration(operations / rate)}')
-  total = sum(operations for _, operations in rows)
+  total = sum(each.values())
   say(
     f'{len(finished)} of {len(finished) + len(left)} phases are finished. Left: '
     f'{_operations(total)}, about {duration(total / rate)} for one worker at {rate / 1e9:.0f} '
@@ -159,10 +165,12 @@ def _machine(versions: Mapping[str, Any]) -> tuple[Any, ...] | None:
   return (devices, versions.get('processor')) if devices else None
 
 
-def timed_rate(left: Sequence[Task]) -> float:
-  """Return operations a second of a few plain steps of the first student, on black images."""
+def timer(left: Sequence[Task]) -> Callable[[], float]:
+  """Return a function → operations a second of a few plain steps of the first student, on black
+  images. The steps are compiled before it is returned.
+  """
   if not left:
-    return 1.0
+    return lambda: 1.0
   phase = left[0].phase
   method = nokd()
   network = models.build(phase.student)
@@ -176,7 +184,7 @@ def timed_rate(left: Sequence[Task]) -> float:
   zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), models.shapes(network))
   current = jax.jit(first)(zeros)
   views = pipeline.preprocess({'weak': lambda keys, images: images})
-  compiled = jax.jit(step.train_step(network, (), method, optimiser, views))
+  jitted = jax.jit(step.train_step(network, (), method, optimiser, views))
   image = np.zeros((size, *network.spec.image_shape), np.uint8)
   number = np.arange(size, dtype=np.int32)
   block = Block(
@@ -188,12 +196,17 @@ def timed_rate(left: Sequence[Task]) -> float:
   steps = np.int32(_STEPS)
   key = jax.random.key(0)
   frozen = Frozen(teachers=(), constants={}, key=key, epoch_steps=steps, phase_steps=steps)
-  current, _ = jax.block_until_ready(compiled(current, frozen, block))
-  start = time.perf_counter()
-  for _ in range(_STEPS):
-    current, _ = compiled(current, frozen, block)
-  jax.block_until_ready(current)
-  return 3 * forward(network) * size * _STEPS / (time.perf_counter() - start)
+  one_step = jitted.lower(current, frozen, block).compile()
+
+  def rate() -> float:
+    now, _ = jax.block_until_ready(one_step(current, frozen, block))
+    start = time.perf_counter()
+    for _ in range(_STEPS):
+      now, _ = one_step(now, frozen, block)
+    jax.block_until_ready(now)
+    return 3 * forward(network) * size * _STEPS / (time.perf_counter() - start)
+
+  return rate
 
 
 def _operations(count: float) -> str:

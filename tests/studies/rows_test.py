@@ -116,7 +116,7 @@ def test_the_grid_is_in_the_table_of_what_was_tried(tmp_path, trained):
 
 
 def test_a_dry_run_is_of_these_rows(tmp_path, monkeypatch):
-  monkeypatch.setattr(estimate, 'timed_rate', lambda tasks: 1e9)
+  monkeypatch.setattr(estimate, 'timer', lambda tasks: lambda: 1e9)
   said = []
   estimate.dry_run(study('AT, weak', 'KD'), tmp_path, say=said.append)
   lines = [line for line in said if ' phases left' in line]
@@ -128,7 +128,7 @@ def test_a_dry_run_is_of_these_rows(tmp_path, monkeypatch):
 def test_a_dry_run_says_what_sharing_a_teacher_saves(
   tmp_path, monkeypatch, teacher, together, hinted
 ):
-  monkeypatch.setattr(estimate, 'timed_rate', lambda tasks: 1e6)
+  monkeypatch.setattr(estimate, 'timer', lambda tasks: lambda: 1e6)
   said = []
   of = study('KD', together=together, teacher_checkpoint=teacher)
   estimate.dry_run(of, tmp_path, say=said.append)

@@ -68,7 +68,7 @@ def counted(monkeypatch):
 
 @pytest.mark.parametrize('rows', [3, pytest.param(100, marks=pytest.mark.system)])
 def test_a_plan_does_once_what_rows_share(tmp_path, monkeypatch, counted, rows):
-  monkeypatch.setattr(estimate, 'timed_rate', lambda left: 1e9)
+  monkeypatch.setattr(estimate, 'timer', lambda left: lambda: 1e9)
   large = study(rows)
   assert counted['resolve'] == rows
   said = []
