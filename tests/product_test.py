@@ -114,8 +114,13 @@ def test_all_compose(case):
   is_alike(case, resumes(case))
 
 
-@pytest.mark.system
-@pytest.mark.parametrize('case', numbered(CASES[:3]))
+@pytest.mark.parametrize(
+  'case',
+  [
+    pytest.param(case, marks=pytest.mark.whole if number else pytest.mark.system, id=str(number))
+    for number, case in enumerate(CASES[:3])
+  ],
+)
 def test_two_hosts_end_as_one(case, tmp_path):
   keys = product.BASE | case | {'method': 'nokd', 'student': 'tests.product:token', 'epochs': 1}
   flags = [f'--config.{key}={value}' for key, value in keys.items()]

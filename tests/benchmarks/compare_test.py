@@ -73,7 +73,8 @@ def test_other_work(work):
     facts, measurements = kd_jax_side.prepare(TINY._replace(work=work), threads=1)
     assert facts['shares'] == (['input'] if work == 'epoch' else [])
     assert measurements['peak']()['bytes'] > 1e8  # this process has imported jax
-    for name in measurements.keys() - {'peak'}:
+    assert measurements.keys() == {'whole', 'peak', 'settle', *facts['shares']}
+    for name in ('whole', *facts['shares']):
       measured = measurements[name](count=1) if name == 'whole' else measurements[name]()
       assert measured['seconds'] > 0 and measured['result'] == measured['result']
 

@@ -35,7 +35,18 @@ SLOW = [
   NetworkSpec('resnet14', 5, (32, 32, 3), 'stage'),  # the pooled map that is flattened is 2×2
   NetworkSpec('wrn16_2', 7, **COLOUR),
 ]
-SPECS = [*FAST, *(pytest.param(spec, marks=pytest.mark.system) for spec in SLOW)]
+SPECS = [
+  *FAST,
+  *(
+    pytest.param(
+      spec,
+      marks=pytest.mark.whole
+      if (spec.name == 'resnet50' and spec.relu_placement != 'block')
+      else pytest.mark.system,
+    )
+    for spec in SLOW
+  ),
+]
 SMALL = NetworkSpec('thin_resnet8', 7, **COLOUR)
 
 

@@ -22,6 +22,7 @@ from tests import tiny
 
 CASES = tiny.cases()
 EXAMPLES = 8
+OFTEN = {'kd', 'crd'}  # of one teacher, and with a memory: of the long tests, those of the system
 
 # The options that leave a method's cross-entropy, on every view, and nothing else.
 TEACHER_OFF = {
@@ -115,8 +116,13 @@ def plain(method: Method) -> Method:
   return Method(init=no_modules, loss=loss, views=method.views, joint=method.joint)
 
 
-@pytest.mark.system
-@pytest.mark.parametrize('name', TEACHER_OFF)
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=pytest.mark.system if name in OFTEN else pytest.mark.whole)
+    for name in TEACHER_OFF
+  ],
+)
 def test_without_its_teacher_a_methods_steps_are_those_of_cross_entropy_bit_for_bit(name):
   method = methods.make(name, chosen={name: TEACHER_OFF[name]})
   off, alone = (
@@ -147,16 +153,12 @@ def test_every_method_can_do_without_its_teacher_or_is_exempt():
   assert set(TEACHER_OFF) | set(EXEMPT) == set(METHODS) and not set(TEACHER_OFF) & set(EXEMPT)
 
 
-# of no teacher, of one, with weights of its own, with a memory
-REAL = {'nokd', 'kd', 'oh', 'crd'}
-
-
 @every_case(
   [
     pytest.param(
       case,
       marks=pytest.mark.system
-      if case.name in REAL and case.recipe == 'written'
+      if case.name in OFTEN and case.recipe == 'written'
       else pytest.mark.whole,
     )
     for case in CASES

@@ -7,8 +7,15 @@ import pytest
 from tests.train.hosts_test import Started, assert_equal_to_rounding
 
 
-@pytest.mark.system
-@pytest.mark.parametrize('flags', [(), ('--config.data_placement=host', '--config.parallel=pmap')])
+@pytest.mark.parametrize(
+  'flags',
+  [
+    pytest.param((), marks=pytest.mark.system),
+    pytest.param(
+      ('--config.data_placement=host', '--config.parallel=pmap'), marks=pytest.mark.whole
+    ),
+  ],
+)
 def test_students_are_the_same_on_two_processes(tmp_path, flags):
   """In the second epoch each image meets the row that the first one left, and rows of the other
   process's images are its negatives.

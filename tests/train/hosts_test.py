@@ -150,15 +150,16 @@ def alone(tmp_path_factory):
   return folder
 
 
-@pytest.mark.system
 @pytest.mark.parametrize(
   ('count', 'flags'),
   [
-    (2, ()),
-    (2, ('--config.parallel=pmap',)),
-    (2, ('--config.data_placement=host',)),
-    (4, ()),
-    (4, ('--config.parallel=pmap', '--config.data_placement=host')),
+    pytest.param(2, (), marks=pytest.mark.system),
+    pytest.param(2, ('--config.parallel=pmap',), marks=pytest.mark.whole),
+    pytest.param(2, ('--config.data_placement=host',), marks=pytest.mark.whole),
+    pytest.param(4, (), marks=pytest.mark.whole),
+    pytest.param(
+      4, ('--config.parallel=pmap', '--config.data_placement=host'), marks=pytest.mark.system
+    ),
   ],
 )
 def test_several_processes_end_as_one(tmp_path, alone, count, flags):
@@ -168,8 +169,15 @@ def test_several_processes_end_as_one(tmp_path, alone, count, flags):
   assert_equal_to_rounding(tmp_path / 'run', alone)
 
 
-@pytest.mark.system
-@pytest.mark.parametrize('flags', [(), ('--config.data_placement=host', '--config.parallel=pmap')])
+@pytest.mark.parametrize(
+  'flags',
+  [
+    pytest.param((), marks=pytest.mark.whole),
+    pytest.param(
+      ('--config.data_placement=host', '--config.parallel=pmap'), marks=pytest.mark.system
+    ),
+  ],
+)
 def test_a_memory_bank_is_the_same_on_two_processes(tmp_path, flags):
   """Every process sends the numbers of its own examples, and takes in those of all."""
   banks = []

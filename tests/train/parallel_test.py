@@ -25,12 +25,20 @@ KD, CONNECTED, RELATIONAL, UNLABELLED = (
 GENTLE = tiny.sgd(learning_rate=0.01)
 
 
-def marked(cases, *quick):
-  """The quick ones are in every run of the tests."""
+def marked(cases, *quick, system=lambda case: case.recipe == 'written'):
+  """The quick ones are in every run of the tests; of the others some are in those of the system."""
+
+  def mark(case):
+    return pytest.mark.system if system(case) else pytest.mark.whole
+
   return [
-    pytest.param(case, id=str(case), marks=() if case in quick else pytest.mark.system)
-    for case in cases
+    pytest.param(case, id=str(case), marks=() if case in quick else mark(case)) for case in cases
   ]
+
+
+def compares_examples(case):
+  """Whether the loss looks at more than one example at once, or keeps something of each."""
+  return case.recipe == 'written' and case.name in ('crd', 'dist', 'rkd', 'sp', 'pkt', 'srd', 'uda')
 
 
 @pytest.mark.parametrize('error', [AssertionError(), RuntimeError('Unable to initialize backend')])
@@ -182,7 +190,7 @@ def test_float32_is_float64_but_for_rounding(case):
   }
 
 
-@pytest.mark.parametrize('case', marked(tiny.cases(), RELATIONAL))
+@pytest.mark.parametrize('case', marked(tiny.cases(), RELATIONAL, system=compares_examples))
 def test_eight_devices_agree_with_one_in_float32(case):
   """Gradients to 1e-5 of the largest, and five steps at a tenth of the learning rate.
 
