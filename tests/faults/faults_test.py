@@ -70,8 +70,9 @@ def interrupted(tried):
 
 def test_kills_and_a_fault_change_nothing(tried):
   base, said = tried
-  (run,) = map(json.loads, (base / 'kills.jsonl').read_text().splitlines())
-  killed = [Kill(*kill) for kill in run]
+  # one run, or two where the first ended before it was struck a second time
+  runs = map(json.loads, (base / 'kills.jsonl').read_text().splitlines())
+  killed = [Kill(*kill) for run in runs for kill in run]
   assert len(killed) == 2 and all(kill.harmless for kill in killed) and kills.table(killed) in said
   assert {kill.stage for kill in killed} <= {stages.OTHER, *(stage.name for stage in stages.STAGES)}
   assert (
