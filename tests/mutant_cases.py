@@ -1559,6 +1559,11 @@ EXPORTS = [
 _SHARED = 'tests/runs/shared_test.py::'
 _LARGE_PLAN = 'tests/studies/sizes_test.py::'
 _LARGE_PAGE = 'tests/report/sizes_test.py::'
+_HINT = 'tests/studies/rows_test.py::test_a_dry_run_says_what_sharing_a_teacher_saves'
+_TAUGHT_IN = (
+  'tests/methods/plans_test.py::TestKd::'
+  'test_every_teacher_computes_in_its_type_while_it_teaches_and_no_student['
+)
 SIZES = [
   *_of(
     'kd_jax/runs/shared.py',
@@ -1609,6 +1614,16 @@ SIZES = [
       _LARGE_PLAN + 'test_a_study_at_work_reads_each_result_once',
     ),
     ('if key not in resolved:', 'if key:', _LARGE_PLAN + 'test_a_plan_does_once_what_rows_share'),
+  ),
+  *_of(
+    'kd_jax/methods/phases.py',
+    ('companions.isdisjoint(each.teachers)', 'True', _TAUGHT_IN + 'ft-written]'),
+    ('**each.teacher_changes, **changes', '**changes', _TAUGHT_IN + 'ab-published]'),
+  ),
+  *_of(
+    'kd_jax/studies/estimate.py',
+    ('if least < _WORTH * total:', 'if True:', _HINT + '[6-False]'),
+    ('sharing=shared[name]', 'sharing=1', _HINT + '[1-True]'),
   ),
   Mutant(
     'kd_jax/report/ranges.py',

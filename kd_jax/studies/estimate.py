@@ -90,14 +90,13 @@ def dry_run(study: Study, folder: str | Path, *, say: Say = print) -> None:
     f'{_operations(total)}, about {duration(total / rate)} for one worker at {rate / 1e9:.0f} '
     'GFLOP/s. Nothing was trained.'
   )
-  if study.together < _TOGETHER:
-    shared = _sharing(study._replace(together=_TOGETHER), planned)
-    least = sum(flops(task, sharing=shared[name]) for name, task in left.items())
-    if least < _WORTH * total:
-      say(
-        f'Up to {_TOGETHER} students in one program share the passes of their teacher '
-        f'(--config.together={_TOGETHER}): about {duration(least / rate)}, and twice the memory.'
-      )
+  shared = _sharing(study._replace(together=_TOGETHER), planned)
+  least = sum(flops(task, sharing=shared[name]) for name, task in left.items())
+  if least < _WORTH * total:
+    say(
+      f'Up to {_TOGETHER} students in one program share the passes of their teacher '
+      f'(--config.together={_TOGETHER}): about {duration(least / rate)}, and twice the memory.'
+    )
 
 
 def _sharing(study: Study, planned: Sequence[Planned]) -> dict[str, int]:
