@@ -15,6 +15,7 @@ import argparse
 import configparser
 import datetime
 import json
+import os
 import re
 import subprocess
 import sys
@@ -153,8 +154,12 @@ def installed(python: Path) -> dict[str, str]:
 def suite(python: Path, arguments: list[str]) -> tuple[int, str]:
   """Run the suite, or a part of it; return its exit status and pytest's last line."""
   command = [python, '-m', 'pytest', *arguments]
+  # an environment that was there may have been made of another checkout
+  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
   lines = []
-  with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+  with subprocess.Popen(
+    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+  ) as process:
     assert process.stdout is not None
     for line in process.stdout:
       print(line, end='', flush=True)

@@ -118,8 +118,8 @@ def learn_from(config: Config) -> Lesson:
   """
   if config.mixing() or config.teacher_dtype:
     raise ConfigError(
-      'mixup, cutmix, label_smoothing and teacher_dtype are for teachers that see the pictures, and '
-      'a table has seen them as they are: leave them out'
+      'mixup, cutmix, label_smoothing and teacher_dtype are for teachers that see the pictures, '
+      'and a table has seen them as they are: leave them out'
     )
   place = Path(os.path.expanduser(config.teacher_checkpoint))
   table = embedding_table.read(place)
