@@ -80,7 +80,7 @@ def source(count: int, side: int = SIDE, seed: int = 0, labelled: bool = True) -
 VIEWS = {'weak': lambda keys, images: images}
 
 
-def setup(
+def begun(
   method: Method,
   *,
   teachers: int = 0,
@@ -135,7 +135,7 @@ def quick(float64):
 class TestByHand:
   def one_step(self):
     spec = tiny.sgd(learning_rate=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
-    compiled, first, frozen, block = setup(methods.make('nokd'), spec=spec)
+    compiled, first, frozen, block = begun(methods.make('nokd'), spec=spec)
     return compiled(first, frozen, block(FIRST))
 
   def test_the_gradient_of_the_classifier(self):
@@ -171,7 +171,7 @@ class TestByHand:
   def test_images_without_a_label_are_neither_right_nor_counted(self):
     stored = source(40)
     label = np.where(np.arange(40) % 4 == 0, -1, stored.label).astype(np.int32)
-    compiled, first, frozen, block = setup(
+    compiled, first, frozen, block = begun(
       methods.make('nokd'), sources=(stored._replace(label=label),)
     )
     _, metrics = compiled(first, frozen, block(FIRST))
@@ -181,7 +181,7 @@ class TestByHand:
   def test_each_step_draws_its_own_augmentation(self):
     flip = {'weak': pipeline.weak(crop_padding=0, flip=True)}
     still = tiny.sgd(learning_rate=1e-30, weight_decay=0.0)
-    compiled, first, frozen, block = setup(methods.make('nokd'), policies=flip, spec=still)
+    compiled, first, frozen, block = begun(methods.make('nokd'), policies=flip, spec=still)
     losses = []
     current = first
     for _ in range(3):
@@ -217,7 +217,7 @@ class TestTeachers:
         return {'sum': teacher.logits.sum() + 0 * student.logits.sum()}, variables.state
 
       method = Method(init=no_modules, loss=loss, teacher_statistics=name)
-      compiled, first, frozen, block = setup(method, teachers=1)
+      compiled, first, frozen, block = begun(method, teachers=1)
       return float(compiled(first, frozen, block(FIRST))[1]['term/sum'][0])
 
     image = source(40).image[:BATCH] / np.float32(255)
@@ -274,7 +274,7 @@ class TestTeachers:
       'weak': lambda keys, images: images,
       'strong': lambda keys, images: images[:, :, ::-1],
     }
-    compiled, first, frozen, block = setup(method, teachers=2, policies=policies)
+    compiled, first, frozen, block = begun(method, teachers=2, policies=policies)
     assert compiled(first, frozen, block(FIRST))[1]['loss'][0] > 1
 
 
@@ -288,7 +288,7 @@ class TestViews:
 
     method = Method(init=no_modules, loss=loss, views={'weak': 'weak', 'dark': 'dark'}, joint=joint)
     policies = {'weak': lambda keys, images: images, 'dark': lambda keys, images: images // 4}
-    compiled, first, frozen, block = setup(method, policies=policies)
+    compiled, first, frozen, block = begun(method, policies=policies)
     return compiled(first, frozen, block(FIRST))[0].state['student']['norm']['mean']
 
   def test_batch_norm_sees_the_views_together_or_one_after_the_other(self):
@@ -306,7 +306,7 @@ class TestViews:
 class TestUntrained:
   def test_an_excluded_leaf_stays_bit_for_bit_under_decay_and_momentum(self):
     method = replace(methods.make('nokd'), trains=lambda path: path[:2] != ('student', 'head'))
-    compiled, current, frozen, block = setup(method, spec=tiny.sgd(weight_decay=0.1))
+    compiled, current, frozen, block = begun(method, spec=tiny.sgd(weight_decay=0.1))
     start = jax.device_get(current.params['student'])
     for number in range(3):
       current, _ = compiled(current, frozen, block(FIRST + 4 * number))
@@ -320,14 +320,14 @@ class TestDonation:
     """The loop copies before the first step: the teacher of a later phase is still whole."""
     kept = weights()
     copy = jax.tree.map(np.array, kept)
-    compiled, current, frozen, block = setup(methods.make('kd'), teachers=1)
+    compiled, current, frozen, block = begun(methods.make('kd'), teachers=1)
     for number in range(3):
       current, _ = compiled(current, frozen, block(FIRST + number))
     chex.assert_trees_all_equal(kept, copy)
     chex.assert_trees_all_equal(jax.device_get(frozen.teachers[0]), weights(10))
 
   def test_a_state_may_not_be_used_twice(self):
-    compiled, first, frozen, block = setup(methods.make('nokd'))
+    compiled, first, frozen, block = begun(methods.make('nokd'))
     compiled(first, frozen, block(FIRST))
     with pytest.raises(Exception, match='(?i)deleted|donated'):
       compiled(first, frozen, block(FIRST))
@@ -343,7 +343,7 @@ class TestSources:
   def trained(self, kind, devices, streamed=False):
     sources = (source(40), source(30, seed=1, labelled=False))
     policies = {'weak': pipeline.weak(crop_padding=1, flip=True)}
-    compiled, current, frozen, block = setup(
+    compiled, current, frozen, block = begun(
       methods.make('kd'),
       teachers=1,
       kind=kind,
@@ -412,7 +412,7 @@ class TestGather:
         np.asarray(evaluation.gather((stored,), (None,), (SIDE, SIDE))[0]), stored.label
       )
       given = stored if not after else resized
-      compiled, first, frozen, block = setup(
+      compiled, first, frozen, block = begun(
         methods.make('unsupervised'), teachers=1, sources=(given,)
       )
       after.append(jax.device_get(compiled(first, frozen, block(FIRST))[0].params))
