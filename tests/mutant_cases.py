@@ -1562,7 +1562,7 @@ _LARGE_PAGE = 'tests/report/sizes_test.py::'
 _HINT = 'tests/studies/rows_test.py::test_a_dry_run_says_what_sharing_a_teacher_saves'
 _TAUGHT_IN = (
   'tests/methods/plans_test.py::TestKd::'
-  'test_every_teacher_computes_in_its_type_while_it_teaches_and_no_student['
+  'test_every_teacher_computes_in_its_type_while_it_teaches_and_no_student'
 )
 SIZES = [
   *_of(
@@ -1617,13 +1617,13 @@ SIZES = [
   ),
   *_of(
     'kd_jax/methods/phases.py',
-    ('companions.isdisjoint(each.teachers)', 'True', _TAUGHT_IN + 'ft-written]'),
-    ('**each.teacher_changes, **changes', '**changes', _TAUGHT_IN + 'ab-published]'),
+    ('companions.isdisjoint(each.teachers)', 'True', _TAUGHT_IN),
+    ('**each.teacher_changes, **changes', '**changes', _TAUGHT_IN),
   ),
   *_of(
     'kd_jax/studies/estimate.py',
-    ('if least < _WORTH * total:', 'if True:', _HINT + '[6-False]'),
-    ('sharing=shared[name]', 'sharing=1', _HINT + '[1-True]'),
+    ('if least < _WORTH * total:', 'if True:', _HINT),
+    ('sharing=shared[name]', 'sharing=1', _HINT),
   ),
   Mutant(
     'kd_jax/report/ranges.py',
