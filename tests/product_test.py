@@ -25,8 +25,8 @@ QUICK = CASES[:1]
 RANDOM = 'tests.product:dropped'  # under pmap each device draws its own masks
 
 
-def numbered(cases):
-  return [pytest.param(case, id=str(CASES.index(case))) for case in cases]
+def numbered(cases, *marks):
+  return [pytest.param(case, id=str(CASES.index(case)), marks=marks) for case in cases]
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -115,11 +115,7 @@ def test_all_compose(case):
 
 
 @pytest.mark.parametrize(
-  'case',
-  [
-    pytest.param(case, marks=pytest.mark.whole if number else pytest.mark.system, id=str(number))
-    for number, case in enumerate(CASES[:3])
-  ],
+  'case', [*numbered(CASES[:1], pytest.mark.system), *numbered(CASES[1:3], pytest.mark.whole)]
 )
 def test_two_hosts_end_as_one(case, tmp_path):
   keys = product.BASE | case | {'method': 'nokd', 'student': 'tests.product:token', 'epochs': 1}

@@ -37,7 +37,7 @@ from kd_jax.types import (
 )
 
 _STEPS = 3  # that are timed
-_TOGETHER = 6  # students in one program, which take 2.4 GB at the paper's sizes
+_TOGETHER = 5  # students in one program: 2.0 to 2.4 GB at the paper's sizes
 _WORTH = 0.9  # the share of the operations that has to be left for a hint
 _counted: dict[tuple[NetworkSpec, tuple[Any, ...]], float] = {}
 

@@ -124,7 +124,7 @@ def test_a_dry_run_is_of_these_rows(tmp_path, monkeypatch):
   assert 'KD: 5 runs (4 of them to choose a value)' in lines[0]
 
 
-@pytest.mark.parametrize(('together', 'hinted'), [(1, True), (6, False)])
+@pytest.mark.parametrize(('together', 'hinted'), [(1, True), (5, False)])
 def test_a_dry_run_says_what_sharing_a_teacher_saves(
   tmp_path, monkeypatch, teacher, together, hinted
 ):
@@ -132,7 +132,7 @@ def test_a_dry_run_says_what_sharing_a_teacher_saves(
   said = []
   of = study('KD', together=together, teacher_checkpoint=teacher)
   estimate.dry_run(of, tmp_path, say=said.append)
-  hints = [line for line in said if '--config.together=6' in line]
+  hints = [line for line in said if '--config.together=5' in line]
   assert len(hints) == hinted and 'Nothing was trained.' in said[-1 - hinted]
   plan = tasks.Plan(of)
   *swept, final = [
