@@ -13,10 +13,12 @@ _MARGIN = 0.06  # of the axis, on either side
 Range = tuple[float, float]  # lowest, highest
 
 
-def cut(ranges: Iterable[Range]) -> Range | None:
+def cut(ranges: Iterable[Range], *, holding: Iterable[float] = ()) -> Range | None:
   """Return where an axis of ranges is to be cut; None where it stays whole.
 
-  Ranges at either end are left outside, the fewest first, as long as each cut halves the axis.
+  Ranges at either end are left outside, the fewest first, as long as each cut halves the axis. It
+  holds the values `holding`, such as the line of no difference, and is whole where that leaves more
+  than half of it.
   """
   ordered = kept = sorted(ranges, key=sum)
   spare = min(max(1, int(_SHARE * len(ordered))), len(ordered) - _FEWEST)
@@ -29,7 +31,10 @@ def cut(ranges: Iterable[Range]) -> Range | None:
       kept, spare, count = kept[first : len(kept) - count + first], spare - count, 1
   if kept is ordered:
     return None
-  low, high = _ends(kept)
+  always = [(value, value) for value in holding]
+  low, high = _ends([*kept, *always])
+  if high - low > _SHRUNK * _length([*ordered, *always]):
+    return None
   margin = _MARGIN * (high - low)
   return low - margin, high + margin
 

@@ -141,7 +141,8 @@ def _listed(
     axes.axvline(line[0], color=line[1], linewidth=1, linestyle=':')
     for label, place in places.items():
       point(axes, place, label)
-    if limits := ranges.cut((low, high) for low, _, high in spans.values()):
+    drawn = ((low, high) for low, _, high in spans.values())
+    if limits := ranges.cut(drawn, holding=[line[0]]):
       axes.set_xlim(limits)
       for label, (_, mean, _) in spans.items():
         _outside(axes, places[label], mean, limits)

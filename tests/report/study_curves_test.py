@@ -33,6 +33,16 @@ def test_an_axis_is_cut_where_that_halves_it(given, expected):
     assert found == pytest.approx((low - margin, high + margin))
 
 
+def test_a_cut_axis_holds_the_line_that_ranges_are_read_against():
+  """Differences of a study: without the line the axis began at 0.5, above an interval's end."""
+  ends = [(0.7, 2.6), (2.6, 3.5), (1.9, 2.4), (0.9, 2.0), (-0.2, 1.2), (0.9, 1.7), (-2.8, -0.5)]
+  given = [*ends, (2.85, 2.85)]
+  low, _ = ranges.cut(given)
+  assert low > 0 and ranges.cut(given, holding=[0.0]) is None
+  low, high = ranges.cut([(1, 2), (1.5, 2.5), (2, 3), (100, 101)], holding=[0.0])
+  assert low < 0 and 3 < high < 4
+
+
 def with_accuracy(study, name, value, **more):
   rows = [dataclasses.replace(row, test_accuracy=value, **more) for row in study.results[name]]
   return dataclasses.replace(study, results=study.results | {name: rows})
